@@ -1,0 +1,1 @@
+"""Training: signals, methods, models, data, optimisers and the loop that trains one trial."""

@@ -1,0 +1,41 @@
+"""Measurements of a trained model that never change its training."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+def linear_probe(
+    features: dict[str, Array],  # split -> [N, H]
+    targets: dict[str, Array],  # split -> [N] classes, or [N, 1] values
+    task: str,
+) -> dict[str, float]:
+    """Return the score of a linear model on frozen features, for every split but the training one.
+
+    L2-regularised logistic regression on standardised features, ridge for regression, fitted on the training
+    split: what the encoder has learnt, whatever the joint head makes of it (METHODS.md 10.6). Accuracy, or mean
+    absolute error in regression. Positions of a dense target count as samples.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    flat = {split: f.reshape(-1, f.shape[-1]) for split, f in features.items()}
+    labels = {split: t.reshape(-1) for split, t in targets.items()}
+    model = Ridge(alpha=1.0) if task == "regression" else LogisticRegression(C=1.0, max_iter=200)
+    probe = make_pipeline(StandardScaler(), model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe.fit(flat["train"], labels["train"])
+    scores = {}
+    for split in features.keys() - {"train"}:
+        predicted = probe.predict(flat[split])
+        if task == "regression":
+            scores[split] = float(np.abs(predicted - labels[split]).mean())
+        else:
+            scores[split] = float((predicted == labels[split]).mean())
+    return scores

@@ -1,0 +1,10 @@
+"""The methods by name; a method is one file and one line here."""
+
+METHODS = {
+    "joint": "trainables.methods.joint:Joint",
+    "joint-uni": "trainables.methods.joint_uni:JointUni",
+    "unimodal": "trainables.methods.joint:Joint",  # one trial of `joint` a modality, on that modality alone
+    "ogm": "trainables.methods.ogm:OGM",
+    "ogm-ge": "trainables.methods.ogm_ge:OGMGE",
+    "agm": "trainables.methods.agm:AGM",
+}

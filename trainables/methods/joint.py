@@ -1,0 +1,19 @@
+"""Joint training, and joint training with one more loss for each modality: the two baselines."""
+
+from typing import NamedTuple
+
+from trainables.signals import Params, Pull, Signals, Step, Task
+
+
+class Joint(NamedTuple):
+    """Plain joint training: one loss on the joint prediction, no modulation (METHODS.md 2.1)."""
+
+    needs = frozenset({"logits"})
+
+    def init(self, params: Params) -> tuple[()]:
+        """Return the empty state."""
+        return ()
+
+    def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
+        """Return the gradient of the joint loss."""
+        return Step(pull(lambda s: task.objective(s.logits)), state, {})

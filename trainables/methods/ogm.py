@@ -1,0 +1,63 @@
+"""OGM: on-the-fly gradient modulation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainables.signals import Group, Params, Pull, Signals, Step, Task
+
+FILTERS = ("auto", "conv4d", "ndim>1", "all")
+
+
+class OGM(NamedTuple):
+    r"""On-the-fly gradient modulation (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.2).
+
+    The gradient of encoder ``m`` is multiplied by :math:`k_m = 1 - \tanh(\alpha \rho_m)` where modality ``m``
+    leads (:math:`\rho_m > 1`), by 1 elsewhere; :math:`\rho_m` is its summed true-class probability over the mean
+    of the others' (M > 2: our reading; the paper has two modalities). ``alpha=0``: joint training.
+
+    ``filter`` says which tensors of an encoder are scaled. The release takes convolution weights alone
+    (main.py:130, ``conv4d``), which leaves encoders without convolutions untouched; ``auto`` takes
+    convolution weights where an encoder has them and all weights (``ndim>1``) elsewhere.
+    """
+
+    alpha: float | Tensor = 0.8
+    filter: str = "auto"
+
+    needs = frozenset({"logits", "unimodal"})
+
+    def init(self, params: Params) -> tuple[()]:
+        """Return the empty state."""
+        return ()
+
+    def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
+        """Damp the encoders of the modalities that lead."""
+        scale = damping(signals, task, self.alpha)
+        grads = pull(lambda s: task.objective(s.logits))
+        encoders = {
+            m: {name: k * g if name in chosen(group, self.filter) else g for name, g in group.items()}
+            for k, (m, group) in zip(scale.unbind(), grads.encoders.items(), strict=True)
+        }
+        return Step(grads._replace(encoders=encoders), state, {"scale": scale})
+
+
+def damping(signals: Signals, task: Task, alpha: float | Tensor) -> Tensor:
+    """Return each modality's coefficient k, [M]; without competitors, or outside the method's epochs, 1."""
+    unimodal = signals.unimodal.detach()
+    modalities = len(unimodal)
+    ones = unimodal.new_ones(modalities)
+    if modalities == 1:
+        return ones
+    score = task.mean(torch.exp(-task.loss(unimodal)))  # mean true-class probability; the ratio is that of the sums
+    others = (score.sum() - score) / (modalities - 1)
+    ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
+    damped = 1 - torch.tanh(alpha * ratio)
+    return torch.where(task.active & (ratio > 1), damped, ones)
+
+
+def chosen(group: Group, which: str) -> frozenset[str]:
+    """Return the names of the tensors of an encoder that ``which`` (one of `FILTERS`) selects."""
+    convolutions = frozenset(name for name, tensor in group.items() if tensor.ndim == 4)
+    weights = frozenset(name for name, tensor in group.items() if tensor.ndim > 1)
+    return {"conv4d": convolutions, "ndim>1": weights, "all": frozenset(group), "auto": convolutions or weights}[which]

@@ -1,0 +1,59 @@
+"""What a prediction is held against: per-sample loss and score of a target, for each kind of task.
+
+Letters in shapes: B samples, L positions of a dense target, C outputs. Both functions broadcast over leading
+dimensions and return one number a sample; positions are averaged.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Target(NamedTuple):
+    """Loss and score, closed over the target."""
+
+    loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
+    score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
+
+
+def classification(target: Tensor) -> Target:
+    """Cross-entropy and hit rate of classes, [B] or [B, L] int64; predictions are logits."""
+    positions = target.ndim - 1
+
+    def per_sample(values: Tensor) -> Tensor:
+        return values.flatten(values.ndim - positions).mean(-1) if positions else values
+
+    def loss(logits: Tensor) -> Tensor:
+        log_p = F.log_softmax(logits, -1)
+        labels = target.expand(logits.shape[:-1])[..., None]
+        return per_sample(-log_p.gather(-1, labels)[..., 0])
+
+    def score(logits: Tensor) -> Tensor:
+        return per_sample((logits.argmax(-1) == target).to(logits.dtype))
+
+    return Target(loss, score)
+
+
+def regression(target: Tensor, kind: str) -> Target:
+    """Loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged."""
+    error = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}[kind]
+
+    def loss(prediction: Tensor) -> Tensor:
+        return error(prediction, target.expand(prediction.shape), reduction="none").mean(-1)
+
+    def score(prediction: Tensor) -> Tensor:
+        return -(prediction - target).abs().mean(-1)
+
+    return Target(loss, score)
+
+
+def against(task: str, target: Tensor, loss: str) -> Target:
+    """Return loss and score for a task (classification, segmentation or regression)."""
+    return regression(target, loss) if task == "regression" else classification(target)
+
+
+def report(task: str, score: float) -> tuple[str, float]:
+    """Return the name under which a mean score is recorded, and its value in the metric's own direction."""
+    return ("mae", -score) if task == "regression" else ("accuracy", score)
