@@ -127,17 +127,16 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
         target = {split: values.to(dtype) for split, values in target.items()}
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    method = make(trial["method"], trial["settings"])
+    method = load_method(trial["method"])(**trial["settings"])
     settings = trial["train"]
     rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
     return Setup(trial, dataset.task, model, method, method.needs, rule, inputs, target)
 
 
-def make(path: str, settings: Mapping[str, Any]) -> Method:
-    """Return the method at ``module:attribute`` with these hyperparameters."""
+def load_method(path: str) -> Any:
+    """Return the class of a method at ``module:attribute``."""
     module, _, attribute = path.partition(":")
-    method: Method = getattr(import_module(module), attribute)(**settings)
-    return method
+    return getattr(import_module(module), attribute)
 
 
 def start(setup: Setup) -> Learner:
@@ -181,13 +180,12 @@ def pose(setup: Setup, target: Tensor, epoch: int, number: int) -> Task:
     """Return the task of one batch at one moment of training."""
     trial = setup.trial
     loss, score = against(setup.task, target, trial["train"]["loss"])
-    end = trial["end"] if trial["end"] is not None else epoch
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         drawn = torch.randn(like.shape, generator=stream(trial["seed"], purpose, number))
         return drawn.to(like)
 
-    active = torch.tensor(trial["start"] <= epoch <= end)
+    active = torch.tensor(trial["start"] <= epoch <= trial["end"])
     return Task(loss, score, noise, active, trial["train"]["reduction"])
 
 

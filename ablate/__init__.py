@@ -1,0 +1,1 @@
+"""The engine: a study file becomes trials, trials run on Ray, rows land on disk."""

@@ -1,0 +1,138 @@
+"""The command line: parse, call, print. What is heavy is imported by the command that needs it."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ablate.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Ablation and sensitivity studies of multimodal learning.",
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready study.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/first-look.")]
+Store = Annotated[str | None, typer.Option(help="Folder of the results, instead of the study's `store`.")]
+Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this machine by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def explained(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn a wrong input into one sentence and exit code 2."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except UserError as error:
+            sys.stderr.write(f"{error}\n")
+            code = 2
+        raise typer.Exit(code or 0)
+
+    return wrapped
+
+
+@app.command()
+@explained
+def run(study: StudyName, store: Store = None, cpus: Cpus = None) -> int:
+    """Run what is missing of a study, then show its tables and write its report."""
+    from ablate import terminal
+    from ablate.run import available_cpus
+    from ablate.run import run as run_study
+    from ablate.study import load
+
+    checked = load(study, store)
+    screen = terminal.Progress(checked)
+    with screen:
+        outcome = run_study(checked, cpus or available_cpus(), screen.heard, screen.begin)
+    if outcome.interrupted:
+        known = outcome.done + outcome.failed
+        sys.stderr.write(f"Stopped with {known} trials known; the same command continues.\n")
+        return 130
+    terminal.show_report(checked.folder)
+    if outcome.failed:
+        sys.stderr.write(f"{outcome.failed} of {outcome.trials} trials failed or diverged; the report lists them.\n")
+        return 1
+    return 0
+
+
+@app.command()
+@explained
+def plan(study: StudyName, store: Store = None, as_json: Json = False) -> None:
+    """Show what `run` would do, and run nothing."""
+    from ablate import terminal
+    from ablate.forecast import forecast
+    from ablate.study import load
+
+    seen = forecast(load(study, store))
+    if as_json:
+        sys.stdout.write(json.dumps(seen._asdict()) + "\n")
+    else:
+        terminal.show_forecast(seen)
+
+
+@app.command()
+@explained
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """Show how far a run is; works from another shell, while it runs."""
+    from ablate import terminal
+    from ablate.forecast import progress
+
+    seen = progress(run)
+    if as_json:
+        sys.stdout.write(json.dumps(seen._asdict()) + "\n")
+    else:
+        terminal.show_progress(run, seen)
+
+
+@app.command()
+@explained
+def report(run: RunFolder) -> None:
+    """Write figures and one HTML page from what is on disk, also while the run goes on."""
+    from ablate import terminal
+
+    terminal.show_report(run)
+
+
+@app.command()
+@explained
+def methods(as_json: Json = False) -> None:
+    """List the methods and their settings."""
+    from ablate import terminal
+
+    terminal.show_methods(as_json=as_json)
+
+
+@app.command()
+@explained
+def data(as_json: Json = False) -> None:
+    """List the data sets that come with the package."""
+    from ablate import terminal
+
+    terminal.show_data(as_json=as_json)
+
+
+@app.command()
+@explained
+def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check against.")] = None,
+           store: Store = None, cpus: Cpus = None) -> int:  # fmt: skip
+    """Check the installation, the machine and the methods: does every part work, is every off-state joint training."""
+    from ablate import terminal
+    from ablate.doctor import examine
+    from ablate.study import load
+
+    return terminal.show_checks(examine(load(study, store) if study else None, cpus))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,68 @@
+"""Does every part work here? Answers within a minute, before anything long is started."""
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from ablate.errors import UserError
+from ablate.run import PACKAGES, available_cpus, preflight
+from ablate.settings import axes_of
+from ablate.study import Study
+from trainables.data import DataError, names, sheet
+from trainables.methods import METHODS
+
+LEAST = (3, 11)
+STEPS = 10
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    found: str
+
+
+def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
+    """Yield the checks one by one: the installation, the data, the study's demands, and each method at work."""
+    python = sys.version_info[:3]
+    yield Check("Python", python >= LEAST, ".".join(map(str, python)))
+    for package in PACKAGES:
+        yield Check(package, True, version(package))
+    dashboard = importlib.util.find_spec("aiohttp") is not None
+    yield Check("ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'")
+    yield Check("CPUs", True, f"{available_cpus()} available")
+    for name in names():
+        try:
+            about = sheet(name)
+            yield Check(f"data: {name}", True, f"{about.task}, {len(about.modalities)} modalities, {about.sha256[:12]}")
+        except DataError as error:
+            yield Check(f"data: {name}", False, str(error))
+    if study is not None:
+        try:
+            preflight(study, cpus or available_cpus())
+            free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
+            yield Check("study: room to run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
+        except UserError as error:
+            yield Check("study: room to run", False, str(error))
+    for method in study.file.methods if study else METHODS:
+        yield from at_work(method)
+
+
+def at_work(method: str) -> Iterator[Check]:
+    """Train a method for some steps: its loss is finite, and with every part switched off it is joint training."""
+    from trainables.rehearsal import distance, rehearse
+
+    settings = {name: axis.default for name, axis in axes_of(method).items() if name not in {"start", "end"}}
+    off = {name: axis.neutral for name, axis in axes_of(method).items() if axis.neutral is not None}
+    learner, loss = rehearse(METHODS[method], settings, STEPS)
+    finite = loss == loss and abs(loss) != float("inf")
+    yield Check(f"{method}: {STEPS} steps", finite, f"loss {loss:.3f}")
+    if off:
+        apart = distance(rehearse(METHODS[method], settings | off, STEPS)[0], rehearse(METHODS["joint"], {}, STEPS)[0])
+        values = ", ".join(f"{name}={value:g}" for name, value in off.items())
+        yield Check(f"{method}: {values} is joint training", apart <= 1e-9, f"parameters differ by {apart:.1e}")

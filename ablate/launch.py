@@ -1,0 +1,182 @@
+"""Trials on Ray: the only file that knows it. A local Ray is started for a run and stopped after it, quietly."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+}
+os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+
+import ray  # noqa: E402  (reads the environment when imported)
+from ray import tune  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from ablate.agenda import Agenda, Listener  # noqa: E402
+from ablate.plan import Result, Trial  # noqa: E402
+from ablate.store import write_trial  # noqa: E402
+from trainables.data import Dataset, load  # noqa: E402
+from trainables.train import fit  # noqa: E402
+
+
+@lru_cache(maxsize=2)
+def dataset(spec: str) -> Dataset:
+    """Return a data set, kept by the process that trains on it."""
+    return load(json.loads(spec))
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """A process that trains one trial after another and puts them into the store."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial."""
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial."""
+        self.job = json.loads(new_config["job"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train the trial; an error in it is a result, not the end of the process."""
+        trial = Trial(**self.job["trial"])
+        try:
+            outcome = fit(trial.config, dataset(json.dumps(self.job["data"])))
+            write_trial(Path(self.job["store"]), trial, outcome)
+        except Exception as error:  # noqa: BLE001  whatever went wrong belongs to the trial
+            return {"done": True, "status": "failed", "score": None, "error": f"{type(error).__name__}: {error}"}
+        score = outcome.final.get(f"validation.{self.job['metric']}")
+        return {"done": True, "status": outcome.status, "score": score, "error": outcome.error}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: a trial is in the store or starts again."""
+
+
+class Feed(Searcher):  # type: ignore[misc]
+    """Hands the trials of an agenda to Tune, and their results back."""
+
+    def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener) -> None:
+        """Feed from an agenda; ``job`` is what all trials share: store, data and metric."""
+        super().__init__(metric="score", mode="max")
+        self.agenda, self.job, self.listener = agenda, job, listener
+        self.running: dict[str, Trial] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next trial, None while a round waits for its last results, or that all is done."""
+        if self.agenda.finished or self.agenda.stopped:
+            return Searcher.FINISHED
+        trial = self.agenda.next()
+        if trial is None:
+            return None
+        self.running[trial_id] = trial
+        return {"job": json.dumps({**self.job, "trial": trial._asdict()})}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take a result; a process that died has failed its trial, unless it was asked to stop."""
+        trial = self.running.pop(trial_id)
+        if error or not result or "status" not in result:
+            if self.agenda.stopped:
+                return
+            result = {"status": "failed", "score": None, "error": "the process that trained it died"}
+        kept = Result(result["status"], result["score"])
+        self.agenda.complete(trial, kept)
+        self.listener(trial, kept, result["error"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing to Tune's own snapshots: a run starts again from the store."""
+        return {}
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Save nothing."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""
+
+
+class Interrupt(tune.Stopper):  # type: ignore[misc]
+    """Ends the run at the first Ctrl-C; the second raises KeyboardInterrupt as usual."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        """Listen for the signal."""
+        self.agenda = agenda
+        self.before = signal.signal(signal.SIGINT, self.on_signal)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing to Tune's own snapshots."""
+        return {}
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        """Ask Tune to stop."""
+        self.agenda.stopped = True
+        signal.signal(signal.SIGINT, self.before)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no trial by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Stop all once the signal came."""
+        return self.agenda.stopped
+
+
+@contextlib.contextmanager
+def local_ray(cpus: int) -> Iterator[Path]:
+    """Start a Ray of this machine alone, and stop it; its files lie in a temporary folder that goes with it."""
+    scratch = Path(tempfile.mkdtemp(prefix="ablate-"))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            ray.init(
+                address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False, log_to_driver=False,
+                logging_level="ERROR", _temp_dir=str(scratch / "ray"),
+            )  # fmt: skip
+        yield scratch
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int, cpu: float) -> None:
+    """Run an agenda to its end on a local Ray with this many CPUs, each trial on ``cpu`` of them.
+
+    Args:
+        agenda: what to run.
+        job: what all trials share: `store`, `data` as `trainables.data` takes it, and `metric`.
+        listener: is told of every result.
+        cpus: of the local Ray.
+        cpu: what a trial reserves.
+    """
+    with local_ray(cpus) as scratch:
+        interrupt = Interrupt(agenda)
+        tuner = tune.Tuner(
+            tune.with_resources(Worker, {"cpu": cpu}),
+            tune_config=tune.TuneConfig(
+                search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
+            ),
+            run_config=tune.RunConfig(
+                name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,
+                failure_config=tune.FailureConfig(max_failures=2),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )  # fmt: skip
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                tuner.fit()
+        finally:
+            signal.signal(signal.SIGINT, interrupt.before)

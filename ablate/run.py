@@ -1,0 +1,152 @@
+"""Running a study: from what the store already knows, over the trials that are missing, to its tables."""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ablate import store
+from ablate.agenda import Agenda, Listener
+from ablate.errors import UserError
+from ablate.plan import Result, Trial, size
+from ablate.search import rounds
+from ablate.study import Study
+
+FLUSH = 10.0  # seconds between two looks of the tables at what has finished
+PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+DISK = 200 * 2**20  # bytes that must be free before a run
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    trials: int
+    cached: int  # known before the run
+    done: int
+    failed: int  # failed or diverged
+    interrupted: bool
+
+
+def open_agenda(study: Study, log: Path | None = None) -> Agenda:
+    """Return what a study still has to run, given its store."""
+
+    def known(trials: list[Trial]) -> dict[str, Result]:
+        held = store.finished(study.store, (t.id for t in trials))
+        return {t.id: store.result(study.store, t.id, study.metric) for t in trials if t.id in held}
+
+    return Agenda(rounds(study, log), known)
+
+
+def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
+    """Run what is missing and write the study's tables.
+
+    Args:
+        study: what to run.
+        cpus: how many the local Ray gets.
+        listener: is told of every result.
+        begin: is called with the agenda before the first trial starts.
+
+    Raises:
+        UserError: the machine cannot run it; nothing was started.
+    """
+    preflight(study, cpus)
+    folder = study.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "search.log" if study.rounds else None
+    if log:
+        log.unlink(missing_ok=True)
+    agenda = open_agenda(study, log)
+    tables = Tables(study, agenda)
+    begin(agenda)
+    if not agenda.finished:
+        from ablate.launch import launch
+
+        job = {"store": str(study.store), "data": study.data, "metric": study.metric}
+
+        def heard(trial: Trial, result: Result, error: str | None) -> None:
+            tables.add(trial, result, error)
+            listener(trial, result, error)
+
+        launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
+    tables.close()
+    results = list(agenda.results.values())
+    bad = sum(result.status != "done" for result in results)
+    return Outcome(len(agenda.proposed), agenda.cached, len(results) - bad, bad, agenda.stopped)
+
+
+class Tables:
+    """The tables of a study while it runs: rewritten wave by wave, so that another shell can read them."""
+
+    def __init__(self, study: Study, agenda: Agenda) -> None:
+        """Write what is known at the start."""
+        self.study, self.agenda = study, agenda
+        self.failures: dict[str, str] = {}
+        self.changed: set[str] = set(agenda.results)
+        store.write_study(study.folder, described(study))
+        self.write()
+
+    def add(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Take note of a result, and write now and then."""
+        if result.status == "failed":
+            self.failures[trial.id] = error or "no reason was given"
+        self.changed.add(trial.id)
+        if time.monotonic() - self.written > FLUSH:
+            self.write()
+
+    def write(self) -> None:
+        """Write the waves that have changed."""
+        plan = list(self.agenda.proposed.values())
+        waves = {i // store.WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
+        for wave in sorted(waves):
+            store.write_tables(self.study.store, self.study.folder, plan, self.failures, wave=wave)
+        self.changed.clear()
+        self.written = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left, and remove waves of an earlier, larger form of the study."""
+        self.write()
+        last = (len(self.agenda.proposed) - 1) // store.WAVE
+        for table in store.TABLES:
+            for file in (self.study.folder / table).glob("*.parquet"):
+                if int(file.stem) > last:
+                    file.unlink()
+
+
+def described(study: Study) -> dict[str, Any]:
+    """Return what study.yaml holds: the study as resolved, with versions and machine."""
+    file = study.file.model_dump(mode="json")
+    vary = {
+        one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary
+    }
+    direction = "max" if study.maximise else "min"
+    resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
+    return {
+        "study": resolved,
+        "modalities": list(study.sheet.modalities),
+        "task": study.sheet.task,
+        "data_sha256": study.sheet.sha256,
+        "planned": size(study),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": available_cpus()},
+    }
+
+
+def preflight(study: Study, cpus: int) -> None:
+    """Refuse what could never run, before anything is created."""
+    import shutil
+
+    if study.file.resources.cpu > cpus:
+        raise UserError(f"resources.cpu: a trial asks for {study.file.resources.cpu:g} CPUs, and this run has {cpus}")
+    existing = next(p for p in [study.store, *study.store.parents] if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"store: cannot write to {study.store}")
+    free = shutil.disk_usage(existing).free
+    if free < DISK:
+        raise UserError(f"store: {free // 2**20} MB are free on the disk of {study.store}; a run needs {DISK // 2**20}")
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

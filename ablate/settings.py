@@ -1,0 +1,77 @@
+"""What may be set and varied: the settings of methods, of the model and of training, by the names a study uses."""
+
+import math
+from typing import Any, NamedTuple
+
+from ablate.document import Document, Where
+from ablate.errors import meant
+from search_spaces.axes import Axis
+from search_spaces.methods import METHODS as AXES
+from search_spaces.methods import SPAN
+from trainables.methods import METHODS
+
+
+class Varied(NamedTuple):
+    """One axis of a study: a list of values, and for a search the range or the choices they come from."""
+
+    key: str  # "agm.alpha", "train.lr"
+    scale: str  # log | linear | choice
+    values: list[Any]  # empty where only a range is given
+    low: float | None = None
+    high: float | None = None
+    integer: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Return the method, `train` or `model` that the setting belongs to."""
+        return self.key.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the setting's name within its owner."""
+        return self.key.partition(".")[2]
+
+
+def axes_of(method: str) -> dict[str, Axis]:
+    """Return the settings of a method: as declared in `search_spaces`, else read off its class."""
+    if method in AXES:
+        return AXES[method] | SPAN
+    from trainables.train import load_method
+
+    defaults: dict[str, Any] = load_method(METHODS[method])._field_defaults
+    return {name: guess(value) for name, value in defaults.items()} | SPAN
+
+
+def guess(default: Any) -> Axis:
+    """Return an axis without limits for a hyperparameter with this default."""
+    if isinstance(default, bool):
+        return Axis(default, "flag")
+    kind = {int: "integer", float: "number"}.get(type(default), "choice")
+    return Axis(default, kind, choices=(default,) if kind == "choice" else ())
+
+
+def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis:
+    """Return the axis that a key such as `agm.alpha` names.
+
+    Raises:
+        UserError: the method is not in the study, or has no such setting.
+    """
+    owner, _, name = key.partition(".")
+    if owner not in methods:
+        if owner in METHODS:
+            raise document.error(where, f"`{owner}` is not among the methods of this study ({', '.join(methods)})")
+        raise document.error(where, f"a setting is spelled method.name, and `{owner}` is no method {meant(owner, METHODS)}")
+    axes = axes_of(owner)
+    if name not in axes:
+        raise document.error(where, f"{owner} has no setting `{name}` {meant(name, axes)}")
+    return axes[name]
+
+
+def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
+    """Return a value of a setting as its method takes it; raise a UserError if it breaks the rule."""
+    value = {"inf": math.inf, "none": math.inf, None: math.inf}.get(value, value) if one.high == math.inf else value
+    try:
+        return one.check(value)
+    except ValueError as rule:
+        near = f" {meant(value, one.choices)}" if one.kind == "choice" else ""
+        raise document.error(where, f"{rule}, got {value!r}{near}") from None

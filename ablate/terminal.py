@@ -1,0 +1,240 @@
+"""What a person sees: progress while trials run, and tables."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from ablate.agenda import Agenda
+from ablate.doctor import Check
+from ablate.errors import UserError
+from ablate.forecast import Forecast
+from ablate.forecast import Progress as Seen
+from ablate.plan import Result, Trial, size
+from ablate.settings import axes_of
+from ablate.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EVERY = 10.0  # seconds between plain lines, where there is no terminal
+
+
+class Progress:
+    """Trials done, rate, time left and the best so far: a live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, study: Study) -> None:
+        """Show nothing yet."""
+        self.study = study
+        # Bound to the stream that was there at the start: Ray's output is redirected, ours is not.
+        self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+        self.total = size(study)
+        self.done = self.failed = 0
+        self.best: tuple[float, str] | None = None
+        self.began = self.spoken = time.monotonic()
+        self.bar = Bar(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Progress":
+        """Return itself; the bar starts with the first trial."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def begin(self, agenda: Agenda) -> None:
+        """Say what is known and what will run."""
+        name, missing = self.study.file.name, self.total - agenda.cached
+        if agenda.finished:
+            self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
+            return
+        known = f", {agenda.cached} of {self.total} in the store already" if agenda.cached else ""
+        self.console.print(f"{name}: {missing} trials to run on {self.study.sheet.name}{known}.")
+        self.task = self.bar.add_task("starting Ray", total=missing)
+        if self.console.is_terminal:
+            self.bar.start()
+        self.began = self.spoken = time.monotonic()
+
+    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Take a result."""
+        self.done += 1
+        self.failed += result.status != "done"
+        if result.score is not None and trial.labels["method"] != "unimodal":
+            better = self.best is None or (result.score > self.best[0]) == self.study.maximise
+            self.best = (result.score, trial.labels["method"]) if better else self.best
+        self.bar.update(self.task, completed=self.done, description=self.line())
+        if not self.console.is_terminal and time.monotonic() - self.spoken > EVERY:
+            self.spoken = time.monotonic()
+            left = (self.bar.tasks[0].total or 0) - self.done
+            seconds = left * (time.monotonic() - self.began) / self.done
+            self.console.print(f"{self.done} trials done, {left:.0f} left, about {spell(seconds)}; {self.line()}")
+
+    def line(self) -> str:
+        """Return the rate, the failures and the best validation score so far."""
+        rate = self.done / max(time.monotonic() - self.began, 1e-3)
+        failed = f", {self.failed} failed" if self.failed else ""
+        best = f", best {self.study.metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
+        return f"{rate:.1f} trials/s{failed}{best}"
+
+
+def screen() -> Console:
+    """Return standard output: lines break where the terminal does it, and plain text has no colours of its own."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def show_report(folder: Path) -> None:
+    """Print the tables of a run and write its figures and report.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    from analysis import load
+    from analysis.report import headline, write
+    from analysis.summary import encoders, summary
+
+    try:
+        run = load(folder)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
+    console = screen()
+    table, beside = summary(run), encoders(run)
+    console.print(summary_table(table, run.metric))
+    if len(beside):
+        console.print(encoders_table(beside, run.metric))
+    console.print(headline(table))
+    page = write(folder)
+    for figure in sorted((folder / "figures").glob("*.png")):
+        console.print(f"figure: {shorter(figure)}")
+    console.print(f"report: {shorter(page)}")
+
+
+def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
+    """Return one line a method: its chosen setting, test score with interval, and difference to joint training."""
+    from analysis.text import pvalue, score
+
+    table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
+    for row in rows.iter_rows(named=True):
+        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
+        choice = f"{row['settings'] or ''} of {row['configurations']}" if row["configurations"] > 1 else ""
+        table.add_row(
+            name, choice, str(row["seeds"]),
+            score(metric, row["test"], row["low"], row["high"]),
+            score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+"),
+            pvalue(row["p"]), str(row["failed"] + row["diverged"] or ""),
+        )  # fmt: skip
+    return table
+
+
+def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
+    """Return one line a method and modality: what a linear probe reads off the encoder, and what company cost it."""
+    from analysis.text import score
+
+    table = Table("method", "encoder", f"probe {metric} (test)", "minus the same encoder alone", box=SIMPLE)
+    for row in rows.iter_rows(named=True):
+        probe = score(metric, row["probe"], row["low"], row["high"])
+        table.add_row(
+            row["method"], row["modality"], probe,
+            score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"),
+        )  # fmt: skip
+    return table
+
+
+def shorter(path: Path) -> Path:
+    """Return a path relative to the working directory if it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def show_forecast(seen: Forecast) -> None:
+    """Print what a run would do."""
+    console = screen()
+    console.print(f"{seen.study} on {seen.data}: {seen.trials} trials, {seen.stored} in the store, {seen.missing} to run.")
+    for method, count in seen.methods.items():
+        console.print(f"  {method}: {count}")
+    if seen.missing and seen.seconds is not None and seen.megabytes is not None:
+        console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time, {seen.megabytes:.1f} MB on disk.")
+    elif seen.missing:
+        console.print(f"{seen.cpus} at a time; no trial of this study has run yet, so there is no estimate of time.")
+
+
+def show_progress(folder: Path, seen: Seen) -> None:
+    """Print how far a run is."""
+    bad = ", ".join(f"{n} {word}" for n, word in ((seen.failed, "failed"), (seen.diverged, "diverged")) if n)
+    console = screen()
+    console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{f', {bad}' if bad else ''}.")
+
+
+def show_methods(*, as_json: bool) -> None:
+    """Print the methods and their settings."""
+    from trainables.methods import METHODS
+
+    if as_json:
+        listing = {method: {name: axis._asdict() for name, axis in axes_of(method).items()} for method in METHODS}
+        sys.stdout.write(json.dumps(listing) + "\n")
+        return
+    table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
+    for method in METHODS:
+        settings = {name: axis for name, axis in axes_of(method).items() if name not in {"start", "end"}}
+        for i, (name, axis) in enumerate(settings.items()):
+            off = "" if axis.neutral is None else f"{axis.neutral:g}"
+            allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")
+            table.add_row(method if i == 0 else "", name, plain(axis.default), off, allowed, axis.source)
+        if not settings:
+            table.add_row(method, "", "", "", "", "")
+    console = screen()
+    console.print(table)
+    console.print("Every method also has `start` and `end`: the epochs, from 1, in which it acts.")
+
+
+def show_data(*, as_json: bool) -> None:
+    """Print the data sets that come with the package."""
+    from trainables.data import names, sheet
+
+    sheets = [sheet(name) for name in names()]
+    if as_json:
+        listing = {s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256} for s in sheets}
+        sys.stdout.write(json.dumps(listing) + "\n")
+        return
+    table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
+    for s in sheets:
+        licence = s.description.get("licence", "")
+        licence = licence if isinstance(licence, str) else next(iter(licence.values()), "")
+        table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), str(licence))
+    console = screen()
+    console.print(table)
+    console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
+
+
+def show_checks(checks: Iterable[Check]) -> int:
+    """Print checks as they are made; return 1 if one failed."""
+    console = screen()
+    failed = 0
+    for check in checks:
+        failed += not check.ok
+        mark = "[green]ok  [/green]" if check.ok else "[red]FAIL[/red]"
+        console.print(f"{mark} {check.what}: {check.found}")
+    console.print(f"{failed} checks failed." if failed else "All is well.")
+    return 1 if failed else 0
+
+
+def plain(value: Any) -> str:
+    """Return a value as a study file would have it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def spell(seconds: float) -> str:
+    """Return a duration in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,37 @@
+"""The settings of each method, with the published defaults and their sources (METHODS.md, sections 5, 6 and 11)."""
+
+from search_spaces.axes import Axis, choice, flag, integer, number
+
+INF = float("inf")
+
+FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
+
+METHODS: dict[str, dict[str, Axis]] = {
+    "joint": {},
+    "joint-uni": {"weight": number(1.0, 0, 1e3, neutral=0.0, source="ours")},
+    "unimodal": {},
+    "ogm": {
+        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
+        "filter": FILTER,
+    },
+    "ogm-ge": {
+        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
+        "noise": number(1.0, 0, 1e3, neutral=0.0, source="OGM-GE main.py:133"),
+        "filter": FILTER,
+    },
+    "agm": {
+        "alpha": number(1.0, 0, 1e3, neutral=0.0, source="AGM argparse; 2.5 in its README for AV-MNIST"),
+        "cap": number(10.0, 0, INF, source="AGM CREMAD_main.py:151; 7 for UR-Funny, none elsewhere"),
+        "reference": choice("cumulative", "ema", "window", "fixed", "balanced", source="AGM 3.2; the others are ours"),
+        "beta": number(0.99, 0, 1, source="ours, reference: ema"),
+        "window": integer(100, 1, 1e6, source="ours, reference: window"),
+        "warm": number(100, 1, INF, source="ours, reference: fixed"),
+        "samples": integer(0, 0, 1e4, source="ours; 0 is exact"),
+        "stale": flag(default=False, source="AGM release, by oversight"),
+    },
+}
+
+SPAN: dict[str, Axis] = {  # of every method: the epochs, counted from 1, in which it acts
+    "start": integer(1, 1, INF, source="OGM-GE and AGM argparse: from the first"),
+    "end": number(INF, 0, INF, source="OGM-GE: 50 of 100 epochs; AGM argparse: 20"),
+}
