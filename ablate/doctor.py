@@ -1,11 +1,11 @@
 """Does every part work here? Answers within a minute, before anything long is started."""
 
-import importlib
+import importlib.util
+import math
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 from ablate.errors import UserError
@@ -34,7 +34,9 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     for package in PACKAGES:
         yield Check(package, True, version(package))
     dashboard = importlib.util.find_spec("aiohttp") is not None
-    yield Check("ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'")
+    yield Check(
+        "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
+    )
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in names():
         try:
@@ -46,7 +48,9 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
         try:
             preflight(study, cpus or available_cpus())
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
-            yield Check("study: room to run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
+            yield Check(
+                "study: room to run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
+            )
         except UserError as error:
             yield Check("study: room to run", False, str(error))
     for method in study.file.methods if study else METHODS:
@@ -59,9 +63,8 @@ def at_work(method: str) -> Iterator[Check]:
 
     settings = {name: axis.default for name, axis in axes_of(method).items() if name not in {"start", "end"}}
     off = {name: axis.neutral for name, axis in axes_of(method).items() if axis.neutral is not None}
-    learner, loss = rehearse(METHODS[method], settings, STEPS)
-    finite = loss == loss and abs(loss) != float("inf")
-    yield Check(f"{method}: {STEPS} steps", finite, f"loss {loss:.3f}")
+    _, loss = rehearse(METHODS[method], settings, STEPS)
+    yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3f}")
     if off:
         apart = distance(rehearse(METHODS[method], settings | off, STEPS)[0], rehearse(METHODS["joint"], {}, STEPS)[0])
         values = ", ".join(f"{name}={value:g}" for name, value in off.items())

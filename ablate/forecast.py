@@ -49,7 +49,15 @@ def forecast(study: Study) -> Forecast:
         seconds = missing * median(map(_seconds, folders)) / cpus
         megabytes = missing * median(sum(f.stat().st_size for f in folder.iterdir()) for folder in folders) / 1e6
     return Forecast(
-        study.file.name, study.sheet.name, size(study), agenda.cached, missing, dict(by_method), cpus, seconds, megabytes
+        study.file.name,
+        study.sheet.name,
+        size(study),
+        agenda.cached,
+        missing,
+        dict(by_method),
+        cpus,
+        seconds,
+        megabytes,
     )
 
 

@@ -57,7 +57,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             outcome = fit(trial.config, dataset(json.dumps(self.job["data"])))
             write_trial(Path(self.job["store"]), trial, outcome)
-        except Exception as error:  # noqa: BLE001  whatever went wrong belongs to the trial
+        except Exception as error:
             return {"done": True, "status": "failed", "score": None, "error": f"{type(error).__name__}: {error}"}
         score = outcome.final.get(f"validation.{self.job['metric']}")
         return {"done": True, "status": outcome.status, "score": score, "error": outcome.error}
@@ -167,7 +167,8 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
         tuner = tune.Tuner(
             tune.with_resources(Worker, {"cpu": cpu}),
             tune_config=tune.TuneConfig(
-                search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
+                search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,

@@ -117,9 +117,7 @@ class Tables:
 def described(study: Study) -> dict[str, Any]:
     """Return what study.yaml holds: the study as resolved, with versions and machine."""
     file = study.file.model_dump(mode="json")
-    vary = {
-        one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary
-    }
+    vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
     direction = "max" if study.maximise else "min"
     resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
     return {

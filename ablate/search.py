@@ -20,7 +20,12 @@ Rounds = Generator[list[Trial], dict[str, Result], None]
 def rounds(study: Study, log: Path | None = None) -> Rounds:
     """Propose the trials of a study, round by round; ``log`` is where a search writes Optuna's storage."""
     if study.rounds is None:
-        yield [one for method in study.file.methods for point in grid(study, method) for one in trials(study, method, point)]
+        yield [
+            one
+            for method in study.file.methods
+            for point in grid(study, method)
+            for one in trials(study, method, point)
+        ]
     else:
         yield from search(study, study.rounds, log)
 
@@ -33,7 +38,9 @@ def search(study: Study, batch: int, log: Path | None) -> Rounds:
         count = min(batch, study.file.trials - first)
         asked = {
             method: [(proposal, trials(study, method, propose(proposal, axes_for(study, method)))) for proposal in asks]
-            for method, asks in ((m, [optuna_study.ask() for _ in range(count)]) for m, optuna_study in searched.items())
+            for method, asks in (
+                (m, [optuna_study.ask() for _ in range(count)]) for m, optuna_study in searched.items()
+            )
         }
         proposed = [t for pairs in asked.values() for _, seeds in pairs for t in seeds]
         results = yield (fixed if first == 0 else []) + list({t.id: t for t in proposed}.values())

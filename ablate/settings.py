@@ -36,7 +36,7 @@ def axes_of(method: str) -> dict[str, Axis]:
     """Return the settings of a method: as declared in `search_spaces`, else read off its class."""
     if method in AXES:
         return AXES[method] | SPAN
-    from trainables.train import load_method
+    from trainables.setup import load_method
 
     defaults: dict[str, Any] = load_method(METHODS[method])._field_defaults
     return {name: guess(value) for name, value in defaults.items()} | SPAN
@@ -60,7 +60,9 @@ def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis
     if owner not in methods:
         if owner in METHODS:
             raise document.error(where, f"`{owner}` is not among the methods of this study ({', '.join(methods)})")
-        raise document.error(where, f"a setting is spelled method.name, and `{owner}` is no method {meant(owner, METHODS)}")
+        raise document.error(
+            where, f"a setting is spelled method.name, and `{owner}` is no method {meant(owner, METHODS)}"
+        )
     axes = axes_of(owner)
     if name not in axes:
         raise document.error(where, f"{owner} has no setting `{name}` {meant(name, axes)}")

@@ -1,8 +1,8 @@
 """The store: finished trials by content, shared by all studies, and the tables of each study.
 
-    <store>/trials/<id>/{trial,metrics,predictions}.parquet     a finished trial; the folder appears whole or not at all
-    <store>/<study>/study.yaml                                  the study as resolved, with versions and machine
-    <store>/<study>/{trials,metrics,predictions}/*.parquet      its tables, in the order of its plan
+<store>/trials/<id>/{trial,metrics,predictions}.parquet     a finished trial; the folder appears whole or not at all
+<store>/<study>/study.yaml                                  the study as resolved, with versions and machine
+<store>/<study>/{trials,metrics,predictions}/*.parquet      its tables, in the order of its plan
 """
 
 import json
@@ -56,7 +56,7 @@ def trial_folder(store: Path, trial: str) -> Path:
 def finished(store: Path, trials: Iterable[str]) -> set[str]:
     """Return those of the trials that the store holds."""
     folder = store / "trials"
-    return set(trials) & set(os.listdir(folder)) if folder.is_dir() else set()
+    return set(trials) & {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
 def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:

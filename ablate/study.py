@@ -231,7 +231,9 @@ def varied(document: Document, file: StudyFile, key: str, given: Any) -> Varied:
     if isinstance(given, list):
         given = {"choice": given}
     if not isinstance(given, dict):
-        raise document.error(where, f"must be a list or one of {', '.join(POINTS_ASKED_FOR.values())}, got {shown(given)}")
+        raise document.error(
+            where, f"must be a list or one of {', '.join(POINTS_ASKED_FOR.values())}, got {shown(given)}"
+        )
     scales = [scale for scale in POINTS_ASKED_FOR if scale in given]
     unknown = [name for name in given if name not in {*POINTS_ASKED_FOR, "num", "also"}]
     if unknown:
@@ -281,10 +283,7 @@ def limits(document: Document, where: Where, ends: list[Any], scale: str) -> tup
 def spaced(low: float, high: float, scale: str, num: int) -> list[float]:
     """Return ``num`` values from low to high, ends included, evenly spaced; rounded to 6 digits where inside."""
     steps = [i / (num - 1) for i in range(num)]
-    if scale == "log":
-        inner = [low * (high / low) ** s for s in steps]
-    else:
-        inner = [low + (high - low) * s for s in steps]
+    inner = [low * (high / low) ** s if scale == "log" else low + (high - low) * s for s in steps]
     return [low, *(float(f"{value:.6g}") for value in inner[1:-1]), high]
 
 
@@ -302,7 +301,9 @@ def one_value(document: Document, file: StudyFile, where: Where, key: str, value
     if owner in {"train", "model"}:
         section: Section = getattr(file, owner)
         if name not in type(section).model_fields:
-            raise document.error(where[:2], f"{owner} has no setting `{name}` {meant(name, type(section).model_fields)}")
+            raise document.error(
+                where[:2], f"{owner} has no setting `{name}` {meant(name, type(section).model_fields)}"
+            )
         try:
             return getattr(type(section).model_validate({**section.model_dump(), name: value}), name)
         except ValidationError as errors:

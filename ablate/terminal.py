@@ -100,8 +100,9 @@ def show_report(folder: Path) -> None:
     Raises:
         UserError: the folder holds no run.
     """
-    from analysis import load
     from analysis.report import headline, write
+
+    from analysis import load
     from analysis.summary import encoders, summary
 
     try:
@@ -159,7 +160,9 @@ def shorter(path: Path) -> Path:
 def show_forecast(seen: Forecast) -> None:
     """Print what a run would do."""
     console = screen()
-    console.print(f"{seen.study} on {seen.data}: {seen.trials} trials, {seen.stored} in the store, {seen.missing} to run.")
+    console.print(
+        f"{seen.study} on {seen.data}: {seen.trials} trials, {seen.stored} in the store, {seen.missing} to run."
+    )
     for method, count in seen.methods.items():
         console.print(f"  {method}: {count}")
     if seen.missing and seen.seconds is not None and seen.megabytes is not None:
@@ -203,7 +206,10 @@ def show_data(*, as_json: bool) -> None:
 
     sheets = [sheet(name) for name in names()]
     if as_json:
-        listing = {s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256} for s in sheets}
+        listing = {
+            s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256}
+            for s in sheets
+        }
         sys.stdout.write(json.dumps(listing) + "\n")
         return
     table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)

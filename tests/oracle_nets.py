@@ -11,9 +11,9 @@ from trainables.encoders import normalise
 from trainables.fusions import Concat, Early, Fusion, Sum
 from trainables.model import Buffers, Model
 from trainables.optim import Optimizer
-from trainables.signals import Method, Params, Task
+from trainables.setup import Learner, Setup
+from trainables.signals import Method, Params, Task, needs
 from trainables.tasks import classification
-from trainables.train import Learner, Setup
 
 Group = dict[str, Tensor]
 KINDS = {"audio": "audio", "visual": "visual", "text": "text", "enc_x": "text", "enc_y": "audio"}
@@ -29,10 +29,7 @@ class Chain(NamedTuple):
         h, updated = x, dict(buffers)
         for layer, norm in self.layers:
             weight, bias = params[f"{layer}.weight"], params.get(f"{layer}.bias")
-            if weight.ndim == 4:
-                h = F.conv2d(h[..., None, None], weight, bias)[..., 0, 0]
-            else:
-                h = F.linear(h, weight, bias)
+            h = F.linear(h, weight.flatten(1), bias)  # a 1x1 convolution of one position is a linear layer
             if norm is not None:
                 named = {f"{norm}.norm.weight": params[f"{norm}.weight"], f"{norm}.norm.bias": params[f"{norm}.bias"]}
                 h = normalise(h, 1, named, updated, norm, training=training)
@@ -62,20 +59,22 @@ class Net(NamedTuple):
     ) -> Task:
         label = torch.tensor(recorded.get("inputs", recorded)["label"]).flatten()
         loss, score = classification(label)
-        return Task(loss, score, noise, torch.tensor(active), reduction)
+        return Task(loss, score, noise, torch.tensor(active), len(label), reduction)
 
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
     ) -> Setup:
         trial = {"train": {"clip": clip, "clip_trigger": trigger}}
-        return Setup(trial, "classification", self.model, method, method.needs, optimizer, {}, {})
+        return Setup(trial, "classification", self.model, method, needs(method), optimizer, {}, {})
 
     def compare_params(self, when: object, learner: Learner, theirs: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         for name, value in theirs.items():
             if name in self.names:
                 yield f"{when}.{name}", self.names[name](learner.params).detach(), value
 
-    def compare_statistics(self, number: int, learner: Learner, theirs: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    def compare_statistics(
+        self, number: int, learner: Learner, theirs: dict[str, Any]
+    ) -> Iterator[tuple[str, Any, Any]]:
         for key, recorded in theirs.items():
             for name, value in recorded.items() if isinstance(recorded, dict) else ():
                 modality, (layer, _, kind) = modality_of(name), name.removeprefix("net.").rpartition(".")

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from tests import oracle_nets
-from trainables.methods.agm import AGM, AGMState, lead, prefixes, shapley_weights
+from trainables.methods.agm import AGM, AGMState, lead, shapley_weights
 from trainables.methods.joint import Joint
 from trainables.methods.ogm import OGM
 from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
-from trainables.signals import Task, all_subsets
-from trainables.tasks import classification
-from trainables.train import Learner, Setup, step
+from trainables.setup import Learner, Setup
+from trainables.signals import Task, all_subsets, mix
+from trainables.train import step
 
 TOLERANCE = 1e-9
 Case = dict[str, Any]
@@ -69,7 +69,7 @@ def agm_official(case: Case) -> Pairs:
         past = method.past(learner.state)
         new, metrics = spied.step(setup, learner, net.inputs(recorded), task)
         weights = shapley_weights(len(modalities))
-        shares = torch.einsum("ms,s...->m...", weights, spied.signals.muted)
+        shares = mix(weights, spied.signals.muted)
         for i, m in enumerate(modalities):
             letter = {"text": "t", "audio": "a", "visual": "v"}[m]
             ours = {
@@ -102,8 +102,10 @@ def coalition_outputs(number: int, family: str, modalities: list[str], muted: Te
         "mosei": ["ta", "a", "t", ""],
         "ave": ["av", "a", "v", ""],
     }.get(family, [])
-    heard = {"".join(sorted(m[0] for m, h in zip(modalities, row, strict=True) if h)): muted[s]
-             for s, row in enumerate(all_subsets(len(modalities)).tolist())}
+    heard = {
+        "".join(sorted(m[0] for m, h in zip(modalities, row, strict=True) if h)): muted[s]
+        for s, row in enumerate(all_subsets(len(modalities)).tolist())
+    }
     for call, output in zip(calls, theirs["net_outputs_in_call_order"], strict=False):
         key = "".join(sorted(call))
         if key in heard:
@@ -165,7 +167,7 @@ class Spied:
         spy = self
 
         class Watched:
-            needs = setup.method.needs
+            needs = setup.needs
             init = setup.method.init
 
             def step(self, state: Any, signals: Any, task: Task, pull: Any) -> Any:
@@ -261,7 +263,9 @@ def main(files: list[str]) -> int:
         for name, where, worst, count in replay(Path(file)):
             ok = worst <= TOLERANCE
             failed |= not ok
-            sys.stdout.write(f"{'ok  ' if ok else 'FAIL'} {worst:8.1e}  {name}  ({count} comparisons; worst: {where})\n")
+            sys.stdout.write(
+                f"{'ok  ' if ok else 'FAIL'} {worst:8.1e}  {name}  ({count} comparisons; worst: {where})\n"
+            )
     return int(failed)
 
 

@@ -120,21 +120,28 @@ class GRU(NamedTuple):
 def linear(draw: Draw, name: str, size: int, width: int) -> Group:
     """Return the parameters of a linear layer."""
     bound = 1 / math.sqrt(size)
-    return {f"{name}.weight": draw(f"{name}.weight", (width, size), bound), f"{name}.bias": draw(f"{name}.bias", (width,), bound)}
+    return {
+        f"{name}.weight": draw(f"{name}.weight", (width, size), bound),
+        f"{name}.bias": draw(f"{name}.bias", (width,), bound),
+    }
 
 
 def convolution(draw: Draw, name: str, channels: int, width: int, side: int) -> Group:
     """Return the parameters of a square convolution."""
     bound = 1 / math.sqrt(channels * side * side)
     shape = (width, channels, side, side)
-    return {f"{name}.weight": draw(f"{name}.weight", shape, bound), f"{name}.bias": draw(f"{name}.bias", (width,), bound)}
+    return {
+        f"{name}.weight": draw(f"{name}.weight", shape, bound),
+        f"{name}.bias": draw(f"{name}.bias", (width,), bound),
+    }
 
 
 def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
     """Return scales and shifts, and running statistics, of the batch normalisation of the named layers."""
     if norm == "none":
         return {}, {}
-    params, buffers = {}, {}
+    params: Group = {}
+    buffers: Group = {}
     for name, width in widths.items():
         params |= {f"{name}.norm.weight": torch.ones(width), f"{name}.norm.bias": torch.zeros(width)}
         buffers |= {f"{name}.norm.mean": torch.zeros(width), f"{name}.norm.var": torch.ones(width)}
@@ -162,6 +169,3 @@ def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str
     shape[channel] = -1
     unit = (h - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
     return unit * scale.view(shape) + params[f"{layer}.norm.bias"].view(shape)
-
-
-ENCODERS: dict[str, type[MLP] | type[CNN] | type[GRU]] = {"mlp": MLP, "cnn": CNN, "gru": GRU}

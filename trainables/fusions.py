@@ -55,7 +55,7 @@ class Concat(NamedTuple):
 
     def parts(self, params: Group, features: Features) -> tuple[list[Tensor], list[Tensor]]:
         """Return each modality's product with its slice of the head, and its share of the bias, b / M."""
-        slices = params["head.weight"].split([h.shape[-1] for h in features.values()], -1)
+        slices = torch.split(params["head.weight"], [h.shape[-1] for h in features.values()], -1)
         products = [F.linear(h, w) for h, w in zip(features.values(), slices, strict=True)]
         return products, [params["head.bias"] / len(features)] * len(features)
 
@@ -104,6 +104,3 @@ class Early(NamedTuple):
     def head(self, params: Group, fused: Tensor) -> Tensor:
         """Apply the head."""
         return F.linear(fused, params["head.weight"], params["head.bias"])
-
-
-FUSIONS: dict[str, type[Concat] | type[Sum] | type[Early]] = {"concat": Concat, "sum": Sum, "early": Early}

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import ENCODERS, MLP, Draw, Encoder, linear
-from trainables.fusions import FUSIONS, Additive, Early, Features, Fusion
-from trainables.signals import Group, Params, Signals
+from trainables.encoders import CNN, GRU, MLP, Draw, Encoder, linear
+from trainables.fusions import Additive, Concat, Early, Features, Fusion, Sum
+from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
 
@@ -121,14 +121,15 @@ class Model(NamedTuple):
 def own(params: Params, features: Features) -> Tensor:
     """Return the predictions of the modalities' own heads, [M, B, C]."""
     heads = params.heads.values()
-    return torch.stack([F.linear(h, p["head.weight"], p["head.bias"]) for h, p in zip(features.values(), heads, strict=True)])
+    return torch.stack(
+        [F.linear(h, p["head.weight"], p["head.bias"]) for h, p in zip(features.values(), heads, strict=True)]
+    )
 
 
 def blend(coalitions: Tensor, heard: list[Tensor], quiet: list[Tensor]) -> Tensor:
     """Return, for each coalition, the sum of what its members say and what the others say in silence, [S, B, C]."""
-    present = coalitions.to(heard[0])  # [S, M]
-    said = torch.einsum("sm,m...->s...", present, torch.stack(heard))
-    return said + torch.einsum("sm,m...->s...", 1 - present, torch.stack(quiet))
+    unsaid = torch.stack(quiet)  # [M, 1, C]
+    return mix(coalitions.to(unsaid), torch.stack(heard) - unsaid) + unsaid.sum(0)
 
 
 def per_coalition(flags: Tensor, like: Tensor) -> Tensor:
@@ -162,10 +163,8 @@ def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outpu
             raise ValueError(f"model.encoder: {kind} cannot read modality {modality!r} with samples of shape {shape}")
         norm = settings["norm"]
         if kind == "gru":
-            encoders[modality] = ENCODERS["gru"](shape, hidden)
-        elif kind == "cnn":
-            encoders[modality] = ENCODERS["cnn"](shape, hidden, norm)
+            encoders[modality] = GRU(shape, hidden)
         else:
-            encoders[modality] = MLP(shape, hidden, norm, dense)
-    fusion = Early(hidden) if settings["fusion"] == "early" else FUSIONS[settings["fusion"]]()
-    return Model(encoders, fusion, outputs)
+            encoders[modality] = CNN(shape, hidden, norm) if kind == "cnn" else MLP(shape, hidden, norm, dense)
+    fusions: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(hidden)}
+    return Model(encoders, fusions[settings["fusion"]], outputs)

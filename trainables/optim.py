@@ -4,9 +4,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
-from trainables.signals import Params
+from trainables.signals import Params, each, leaves
 
 
 class Optimizer(Protocol):
@@ -28,12 +27,12 @@ class SGD(NamedTuple):
 
     def init(self, params: Params) -> Params:
         """Return zero velocities."""
-        return tree_map(torch.zeros_like, params)  # type: ignore[no-any-return]
+        return each(torch.zeros_like, params)
 
     def update(self, grads: Params, state: Params, params: Params) -> tuple[Params, Params]:
         """Return -lr times the velocity."""
-        velocity = tree_map(lambda v, g, p: self.momentum * v + (g + self.weight_decay * p), state, grads, params)
-        return tree_map(lambda v: -self.lr * v, velocity), velocity
+        velocity = each(lambda v, g, p: self.momentum * v + decayed(g, p, self.weight_decay), state, grads, params)
+        return each(lambda v: -self.lr * v, velocity), velocity
 
 
 class AdamState(NamedTuple):
@@ -56,16 +55,16 @@ class Adam(NamedTuple):
 
     def init(self, params: Params) -> AdamState:
         """Return zero moments."""
-        zeros = tree_map(torch.zeros_like, params)
+        zeros = each(torch.zeros_like, params)
         return AdamState(torch.zeros((), dtype=torch.float64), zeros, zeros)
 
     def update(self, grads: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
         """Return -lr times the debiased mean over the root of the debiased square, and minus the decay."""
         if not self.decoupled:
-            grads = tree_map(lambda g, p: g + self.weight_decay * p, grads, params)
+            grads = each(lambda g, p: decayed(g, p, self.weight_decay), grads, params)
         steps = state.steps + 1
-        mean = tree_map(lambda m, g: m + (1 - self.beta1) * (g - m), state.mean, grads)
-        square = tree_map(lambda s, g: self.beta2 * s + (1 - self.beta2) * g * g, state.square, grads)
+        mean = each(lambda m, g: m + (1 - self.beta1) * (g - m), state.mean, grads)
+        square = each(lambda s, g: self.beta2 * s + (1 - self.beta2) * g * g, state.square, grads)
         rate = self.lr / (1 - self.beta1**steps)
         root = (1 - self.beta2**steps).sqrt()
         decay = self.lr * self.weight_decay if self.decoupled else 0.0
@@ -73,7 +72,14 @@ class Adam(NamedTuple):
         def change(m: Tensor, s: Tensor, p: Tensor) -> Tensor:
             return -(rate.to(p) * (m / (s.sqrt() / root.to(p) + self.eps))) - decay * p
 
-        return tree_map(change, mean, square, params), AdamState(steps, mean, square)
+        return each(change, mean, square, params), AdamState(steps, mean, square)
+
+
+def decayed(gradient: Tensor, parameter: Tensor, weight_decay: float | Tensor) -> Tensor:
+    """Return the gradient plus the decay; what is 0 for all trials at once is not computed."""
+    if not isinstance(weight_decay, Tensor) and weight_decay == 0:
+        return gradient
+    return gradient + weight_decay * parameter
 
 
 def optimizer(name: str, lr: float, momentum: float, weight_decay: float) -> Optimizer:
@@ -89,10 +95,10 @@ def clip_norm(grads: Params, limit: float | Tensor, *, trigger: float | None = N
     With ``trigger``, clip only where an element of the joint head's weight gradient exceeds it in absolute value,
     as the AGM release does (CREMAD_main.py:168).
     """
-    norm = torch.stack([g.square().sum() for g in tree_leaves(grads)]).sum().sqrt()
+    norm = torch.stack([g.square().sum() for g in leaves(grads)]).sum().sqrt()
     factor = (limit / (norm + 1e-6)).clamp(max=1)
     if trigger is not None:
         heads = [g for name, g in grads.shared.items() if name.startswith("head") and name.endswith("weight")]
         peak = torch.stack([g.abs().max() for g in heads]).max()
         factor = torch.where(peak > trigger, factor, torch.ones_like(factor))
-    return tree_map(lambda g: factor * g, grads)  # type: ignore[no-any-return]
+    return each(lambda g: factor * g, grads)

@@ -38,10 +38,10 @@ def classification(target: Tensor) -> Target:
 
 def regression(target: Tensor, kind: str) -> Target:
     """Loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged."""
-    error = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}[kind]
+    errors: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
     def loss(prediction: Tensor) -> Tensor:
-        return error(prediction, target.expand(prediction.shape), reduction="none").mean(-1)
+        return errors[kind](prediction, target.expand(prediction.shape), reduction="none").mean(-1)
 
     def score(prediction: Tensor) -> Tensor:
         return -(prediction - target).abs().mean(-1)

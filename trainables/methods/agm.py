@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, steer_gradient
+from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, mix, steer_gradient
 
 REFERENCES = ("cumulative", "ema", "window", "fixed", "balanced")
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
@@ -48,7 +48,10 @@ class AGM(NamedTuple):
     samples: int = 0
     stale: bool = False
 
-    needs = frozenset({"logits", "muted"})
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the signals it reads beside the logits."""
+        return frozenset({"muted"})
 
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
@@ -74,7 +77,7 @@ class AGM(NamedTuple):
         """Scale the path of each share by its coefficient."""
         modalities = state.scale.numel()
         weights = self.weights(modalities, task).to(signals.muted)  # [M, S]
-        shares = torch.einsum("ms,s...->m...", weights, signals.muted.detach())
+        shares = mix(weights, signals.muted.detach())
         score = task.mean(task.loss(shares).clamp(max=FLOOR)).double()  # [M]
         if modalities == 1:
             scale = torch.ones_like(score)
@@ -83,9 +86,7 @@ class AGM(NamedTuple):
             scale = torch.exp(self.alpha * torch.clamp(excess, max=torch.as_tensor(self.cap, dtype=excess.dtype)))
         scale = torch.where(task.active, scale, state.scale if self.stale else torch.ones_like(scale))
         path = scale.to(weights) @ weights  # [S] what reaches a coalition's prediction
-        grads = pull(
-            lambda s: task.objective(steer_gradient(s.logits, torch.einsum("s,s...->...", path, s.muted)))
-        )
+        grads = pull(lambda s: task.objective(steer_gradient(s.logits, mix(path, s.muted))))
         return Step(grads, self.remember(state, score, scale), {"scale": scale, "score": score})
 
     def weights(self, modalities: int, task: Task) -> Tensor:
@@ -108,9 +109,9 @@ class AGM(NamedTuple):
             history = torch.where(slot[:, None], score, history)
             weight = steps.clamp(max=self.window)
         else:
-            keep, add = 1.0, torch.ones_like(weight)
+            keep = add = torch.ones_like(weight)
             if self.reference == "ema":
-                keep, add = self.beta, 1 - self.beta * add
+                keep, add = self.beta * keep, 1 - self.beta * add
             elif self.reference == "fixed":
                 add = (state.steps < self.warm).to(weight)
             history, weight = keep * history + add * score, keep * weight + add

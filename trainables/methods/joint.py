@@ -8,8 +8,6 @@ from trainables.signals import Params, Pull, Signals, Step, Task
 class Joint(NamedTuple):
     """Plain joint training: one loss on the joint prediction, no modulation (METHODS.md 2.1)."""
 
-    needs = frozenset({"logits"})
-
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
         return ()

@@ -17,7 +17,10 @@ class JointUni(NamedTuple):
 
     weight: float | Tensor = 1.0
 
-    needs = frozenset({"logits", "heads"})
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the signals it reads beside the logits."""
+        return frozenset({"heads"})
 
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""

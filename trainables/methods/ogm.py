@@ -25,7 +25,10 @@ class OGM(NamedTuple):
     alpha: float | Tensor = 0.8
     filter: str = "auto"
 
-    needs = frozenset({"logits", "unimodal"})
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the signals it reads beside the logits."""
+        return frozenset({"unimodal"})
 
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
@@ -44,16 +47,18 @@ class OGM(NamedTuple):
 
 def damping(signals: Signals, task: Task, alpha: float | Tensor) -> Tensor:
     """Return each modality's coefficient k, [M]; without competitors, or outside the method's epochs, 1."""
-    unimodal = signals.unimodal.detach()
+    unimodal: Tensor = signals.unimodal.detach()
     modalities = len(unimodal)
     ones = unimodal.new_ones(modalities)
     if modalities == 1:
         return ones
-    score = task.mean(torch.exp(-task.loss(unimodal)))  # mean true-class probability; the ratio is that of the sums
+    # The mean probability of the true class; ratios of means are those of the sums in the release.
+    score = task.mean(torch.exp(-task.loss(unimodal)))
     others = (score.sum() - score) / (modalities - 1)
     ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
     damped = 1 - torch.tanh(alpha * ratio)
-    return torch.where(task.active & (ratio > 1), damped, ones)
+    scale: Tensor = torch.where(task.active & (ratio > 1), damped, ones)
+    return scale
 
 
 def chosen(group: Group, which: str) -> frozenset[str]:

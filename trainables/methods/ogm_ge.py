@@ -20,7 +20,10 @@ class OGMGE(NamedTuple):
     noise: float | Tensor = 1.0
     filter: str = "auto"
 
-    needs = frozenset({"logits", "unimodal"})
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the signals it reads beside the logits."""
+        return frozenset({"unimodal"})
 
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
