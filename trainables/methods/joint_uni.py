@@ -28,6 +28,10 @@ class JointUni(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the joint loss and the weighted unimodal losses."""
-        weight = torch.where(task.active, self.weight, 0.0)
-        grads = pull(lambda s: task.objective(s.logits) + weight * task.objective(s.heads).sum(0))
+
+        def loss(s: Signals) -> Tensor:
+            joint = task.objective(s.logits)
+            return torch.where(task.active, joint + self.weight * task.objective(s.heads).sum(0), joint)
+
+        grads = pull(loss)
         return Step(grads, state, {"score": task.mean(task.loss(signals.heads.detach()))})

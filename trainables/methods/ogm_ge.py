@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from trainables.methods.ogm import chosen, damping
@@ -33,13 +34,12 @@ class OGMGE(NamedTuple):
         """Damp the encoders of the modalities that lead, and perturb all."""
         scale = damping(signals, task, self.alpha)
         grads = pull(lambda s: task.objective(s.logits))
-        strength = self.noise * task.active
 
         def enhance(k: Tensor, gradient: Tensor, name: str) -> Tensor:
             if gradient.numel() == 1:  # a single element has no deviation
                 return k * gradient
-            deviation = gradient.std() + 1e-8
-            return k * gradient + strength * deviation * task.noise(f"ge.{name}", gradient)
+            noise = self.noise * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
+            return torch.where(task.active, k * gradient + noise, gradient)
 
         encoders = {
             m: {

@@ -1,0 +1,56 @@
+"""Who may import whom, held by the source code itself."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")
+ALLOWED = {"ablate": {"search_spaces", "trainables", "analysis"}}
+HEAVY = {
+    "ray": {"ablate/launch.py"},
+    "optuna": {"ablate/search.py"},
+    "typer": {"ablate/cli.py"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Return the top-level packages that a file imports anywhere."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_only_the_engine_imports_the_other_packages(package: str) -> None:
+    others = set(PACKAGES) - {package} - ALLOWED.get(package, set())
+    for file in (ROOT / package).rglob("*.py"):
+        assert not imported(file) & others, file
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_a_heavy_library_is_known_to_one_file(library: str) -> None:
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            if library in imported(file):
+                assert str(file.relative_to(ROOT)) in HEAVY[library], file
+
+
+def test_tables_need_neither_torch_nor_ray() -> None:
+    for file in (ROOT / "analysis").rglob("*.py"):
+        assert not imported(file) & {"torch", "ray", "optuna"}, file
+
+
+def test_help_imports_neither_torch_nor_ray_nor_polars() -> None:
+    code = "import sys; sys.argv = ['ablate', '--help']\nfrom ablate.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'ray', 'polars', 'numpy', 'matplotlib', 'optuna'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "Usage" in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "[]"

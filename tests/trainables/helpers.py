@@ -1,0 +1,111 @@
+"""What the tests of methods and models share: small batches, trials, and comparisons of trees."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp
+from torch.utils._pytree import tree_leaves
+
+from trainables.encoders import MLP
+from trainables.fusions import Concat, Early, Fusion, Sum
+from trainables.model import Model
+from trainables.optim import SGD
+from trainables.randomness import stream, uniform
+from trainables.setup import Learner, Setup
+from trainables.signals import Attributing, Method, Params, Task, each, needs, scale_encoders
+from trainables.tasks import classification
+from trainables.train import step
+
+FUSIONS: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(8)}
+CLASSES = 3
+
+
+def network(modalities: int, fusion: str = "concat", norm: str = "none") -> Model:
+    """A model whose modalities have 4, 5, 6... features."""
+    encoders = {f"m{i}": MLP((4 + i,), 6, norm) for i in range(modalities)}
+    return Model(dict(encoders), FUSIONS[fusion], CLASSES)
+
+
+def batch(model: Model, number: int, size: int = 12) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs that tell a little about the classes, and the classes, float64."""
+    target = torch.randint(0, CLASSES, (size,), generator=stream(number, "target"))
+
+    def heard(modality: str, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.randn(size, *shape, generator=stream(number, modality), dtype=torch.float64)
+        return noise + (1 + int(modality[1:])) * target[:, None] / 2
+
+    return {m: heard(m, encoder.shape) for m, encoder in model.encoders.items()}, target
+
+
+def pose(target: Tensor, number: int, *, active: bool = True, seed: int = 0) -> Task:
+    """The task of a batch, with noise from the trial's own stream."""
+    loss, score = classification(target)
+
+    def noise(purpose: str, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=stream(seed, purpose, number), dtype=torch.float64).to(like)
+
+    return Task(loss, score, noise, torch.tensor(active), len(target))
+
+
+def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
+    """A trial's fixed part, without a data set."""
+    trial: Mapping[str, Any] = {"train": {"clip": None, "clip_trigger": None}}
+    return Setup(trial, "classification", model, method, needs(method), SGD(lr, 0.9), {}, {})
+
+
+def untrained(made: Setup, seed: int = 0) -> Learner:
+    """The initial state, float64."""
+
+    def draw(name: str, shape: tuple[int, ...], bound: float) -> Tensor:
+        return uniform(seed, name, shape, bound).double()
+
+    params, buffers = made.model.init(draw, made.needs)
+    buffers = {m: {name: b.double() for name, b in group.items()} for m, group in buffers.items()}
+    params = each(lambda p: p.double(), params)
+    return Learner(params, buffers, made.optimizer.init(params), made.method.init(params))
+
+
+def train(method: Method, model: Model, steps: int, *, active: bool = True) -> Learner:
+    """Train with the product's own step."""
+    made = setup(method, model)
+    learner = untrained(made)
+    for number in range(steps):
+        inputs, target = batch(model, number)
+        learner, _ = step(made, learner, inputs, pose(target, number, active=active))
+    return learner
+
+
+def pure_step(made: Setup, learner: Learner, number: int) -> Learner:
+    """The same step through torch.func, which `vmap` can stack."""
+    inputs, target = batch(made.model, number)
+    task = pose(target, number)
+    method = made.method
+    coalitions = method.coalitions(len(inputs), task) if isinstance(method, Attributing) else None
+
+    def forward(params: Params) -> Any:
+        return made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions)
+
+    signals, back, buffers = vjp(forward, learner.params, has_aux=True)
+
+    def pull(f: Callable[[Any], Tensor]) -> Params:
+        gradients: Params = back(grad(f)(signals))[0]
+        return gradients
+
+    made_step = method.step(learner.state, signals, task, pull)
+    change, moments = made.optimizer.update(made_step.grads, learner.moments, learner.params)
+    return Learner(each(torch.add, learner.params, change), buffers, moments, made_step.state)
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between two trees of tensors."""
+    pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
+    return max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+
+
+def without_heads(params: Params) -> Params:
+    return params._replace(heads={})
+
+
+__all__ = ["apart", "batch", "network", "pose", "pure_step", "scale_encoders", "setup", "train", "untrained"]
