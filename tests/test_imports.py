@@ -49,7 +49,8 @@ def test_tables_need_neither_torch_nor_ray() -> None:
 
 
 def test_help_imports_neither_torch_nor_ray_nor_polars() -> None:
-    code = "import sys; sys.argv = ['ablate', '--help']\nfrom ablate.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['ablate', '--help']\nfrom ablate.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "print(sorted({'torch', 'ray', 'polars', 'numpy', 'matplotlib', 'optuna'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "Usage" in shown.stdout

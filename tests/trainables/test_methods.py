@@ -63,7 +63,9 @@ def test_packed_equals_single(name: str, settings: dict[str, Any], fusion: str) 
         return pure_step(mades[0]._replace(method=mades[0].method._replace(**values)), learner, number)
 
     for number in range(50):
-        packed = vmap(lambda h, k, n=number: one(h, k, n), in_dims=(0 if hyper else None, 0), randomness="same")(hyper, packed)
+        packed = vmap(lambda h, k, n=number: one(h, k, n), in_dims=(0 if hyper else None, 0), randomness="same")(
+            hyper, packed
+        )
     for i, seed in enumerate(seeds):
         learner = untrained(mades[i], seed)
         for number in range(50):

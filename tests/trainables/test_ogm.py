@@ -1,0 +1,82 @@
+"""OGM and OGM-GE: values by hand, the filter and the noise."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
+from trainables.methods.joint import Joint
+from trainables.methods.ogm import OGM, chosen, damping
+from trainables.methods.ogm_ge import OGMGE
+from trainables.signals import Signals
+from trainables.train import step
+
+
+def signals_of(*probabilities: float) -> Signals:
+    """One sample of class 0; each modality gives it this probability."""
+    return Signals(
+        unimodal=torch.tensor([[[math.log(p), math.log(1 - p)]] for p in probabilities], dtype=torch.float64)
+    )
+
+
+def test_the_leading_modality_is_damped_by_hand() -> None:
+    """rho = 0.8 / 0.4 = 2, so k = 1 - tanh(2 alpha); the other keeps its gradient."""
+    k = damping(signals_of(0.8, 0.4), pose(torch.tensor([0]), 0), 0.3)
+    assert k.tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
+
+
+def test_three_modalities_compare_with_the_mean_of_the_others() -> None:
+    k = damping(signals_of(0.9, 0.5, 0.1), pose(torch.tensor([0]), 0), 1.0)
+    assert k.tolist() == pytest.approx([1 - math.tanh(0.9 / 0.3), 1.0, 1.0], rel=1e-12)
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2), st.floats(0.01, 2))
+def test_of_two_modalities_at_most_one_is_damped(probabilities: list[float], alpha: float) -> None:
+    k = damping(signals_of(*probabilities), pose(torch.tensor([0]), 0), alpha)
+    assert (k == 1).sum() >= 1
+    assert ((k >= 0) & (k <= 1)).all()
+
+
+def test_a_modality_that_is_always_wrong_damps_nobody_to_nan() -> None:
+    hopeless = Signals(unimodal=torch.tensor([[[-1e9, 0.0]], [[-1e9, 0.0]]], dtype=torch.float64))
+    assert damping(hopeless, pose(torch.tensor([0]), 0), 1.0).tolist() == [1, 1]
+
+
+def test_the_filter_says_which_tensors_are_scaled() -> None:
+    linear = {"0.weight": torch.zeros(2, 3), "0.bias": torch.zeros(2)}
+    convolution = {"0.weight": torch.zeros(2, 1, 5, 5), "2.weight": torch.zeros(2, 3), "2.bias": torch.zeros(2)}
+    assert chosen(linear, "conv4d") == frozenset()
+    assert chosen(linear, "auto") == chosen(linear, "ndim>1") == {"0.weight"}
+    assert chosen(convolution, "auto") == chosen(convolution, "conv4d") == {"0.weight"}
+    assert chosen(convolution, "all") == set(convolution)
+
+
+def test_conv4d_leaves_encoders_without_convolutions_to_joint_training() -> None:
+    model = network(2)
+    assert apart(train(OGM(1.0, "conv4d"), model, 10).params, train(Joint(), model, 10).params) == 0
+
+
+def test_without_noise_it_is_ogm() -> None:
+    model = network(2)
+    assert apart(train(OGMGE(0.5, noise=0.0), model, 10).params, train(OGM(0.5), model, 10).params) < 1e-15
+
+
+def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:
+    """With alpha = 0 the change is the noise alone: its mean square over many seeds is the gradient's variance."""
+    model = network(2)
+    inputs, target = batch(model, 0)
+    plain, squares = setup(Joint(), model, lr=1.0), []
+    learner = untrained(plain)
+    before, _ = step(plain, learner, inputs, pose(target, 0))
+    gradient = learner.params.encoders["m0"]["0.weight"] - before.params.encoders["m0"]["0.weight"]
+    noisy = setup(OGMGE(alpha=0.0), model, lr=1.0)
+    for seed in range(200):
+        after, _ = step(noisy, learner, inputs, pose(target, 0, seed=seed))
+        noise = before.params.encoders["m0"]["0.weight"] - after.params.encoders["m0"]["0.weight"]
+        squares.append(noise.square().mean())
+        assert apart(after.params.shared, before.params.shared) == 0
+        assert after.params.encoders["m0"]["0.bias"].equal(before.params.encoders["m0"]["0.bias"])
+    assert float(torch.stack(squares).mean()) == pytest.approx(float(gradient.var()), rel=0.1)

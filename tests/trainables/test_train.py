@@ -1,0 +1,171 @@
+"""Trials on real data: off is off, the same is the same, and what goes wrong is said."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.data import load
+from trainables.data.dataset import Dataset, Split
+from trainables.rehearsal import distance
+from trainables.setup import load_method, prepare, start
+from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation
+from trainables.train import batches, epochs, fit, obey, pose, step
+
+MFEAT = {"name": "mfeat"}
+AV_DIGITS = {"name": "av-digits"}
+BASE: dict[str, Any] = {
+    "start": 1, "end": float("inf"), "modality": None, "measure": [], "seed": 0,
+    "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none"},
+}  # fmt: skip
+TRAINING: dict[str, Any] = {
+    "epochs": 2, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
+    "loss": "mse", "reduction": "mean", "clip": None, "clip_trigger": None, "dtype": "float32",
+}  # fmt: skip
+JOINT, AGM = "trainables.methods.joint:Joint", "trainables.methods.agm:AGM"
+
+
+def trial(method: str = JOINT, settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    training = {key: changes.pop(key) for key in list(changes) if key in TRAINING}
+    return {**BASE, "method": method, "settings": settings or {}, "train": TRAINING | training, **changes}
+
+
+@pytest.mark.parametrize("data", [AV_DIGITS, MFEAT], ids=["av-digits", "mfeat with six"])
+def test_agm_with_alpha_zero_is_joint_training_in_double_precision(data: dict[str, Any]) -> None:
+    dataset, learners = load(data), []
+    for config in (trial(dtype="float64"), trial(AGM, {"alpha": 0.0}, dtype="float64")):
+        setup = prepare(config, dataset)
+        learner = start(setup)
+        for number, indices in enumerate(
+            [*batches(setup, 1), *batches(setup, 2), *batches(setup, 3), *batches(setup, 4)][:50]
+        ):
+            inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
+            learner, _ = step(setup, learner, inputs, pose(setup, setup.target["train"][indices], 1, number))
+        learners.append(learner)
+    assert distance(*learners) < 1e-9
+
+
+@pytest.mark.parametrize("data", [AV_DIGITS, MFEAT], ids=["av-digits", "mfeat with six"])
+def test_agm_with_alpha_zero_scores_as_joint_training_in_single_precision(data: dict[str, Any]) -> None:
+    dataset = load(data)
+    joint, agm = (fit(config, dataset).final for config in (trial(epochs=5), trial(AGM, {"alpha": 0.0}, epochs=5)))
+    for split in ("validation", "test"):
+        allowed = max(1, len(getattr(dataset, split).target) // 1000)  # samples
+        difference = abs(joint[f"{split}.accuracy"] - agm[f"{split}.accuracy"]) * len(getattr(dataset, split).target)
+        assert difference < allowed + 0.5
+
+
+def test_the_same_trial_gives_the_same_bits() -> None:
+    dataset = load(MFEAT)
+    one, other = (fit(trial(AGM, measure=["probe"]), dataset) for _ in range(2))
+    assert one.rows == other.rows
+    assert one.final == other.final
+    assert all(np.array_equal(a.outputs, b.outputs) for a, b in zip(one.predictions, other.predictions, strict=True))
+
+
+def test_global_random_state_changes_nothing() -> None:
+    dataset = load(MFEAT)
+    torch.manual_seed(1)
+    one = fit(trial(), dataset)
+    torch.manual_seed(2)
+    torch.randn(100)
+    assert fit(trial(), dataset).rows == one.rows
+
+
+def test_another_seed_gives_other_numbers() -> None:
+    dataset = load(MFEAT)
+    assert fit(trial(seed=1), dataset).final != fit(trial(), dataset).final
+
+
+def test_the_order_of_the_data_is_paired_between_methods() -> None:
+    dataset = load(MFEAT)
+    one, other = prepare(trial(), dataset), prepare(trial(AGM), dataset)
+    assert all(a.equal(b) for a, b in zip(batches(one, 3), batches(other, 3), strict=True))
+    assert sorted(torch.cat(batches(one, 3)).tolist()) == list(range(len(dataset.train.target)))
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_with_a_reason() -> None:
+    outcome = fit(trial(lr=1e30), load(MFEAT))
+    assert outcome.status == "diverged"
+    assert outcome.error == "the train loss was nan in epoch 1"
+    assert outcome.final == {}
+    assert outcome.rows
+
+
+def test_unimodal_training_hears_one_modality() -> None:
+    dataset = load(MFEAT)
+    outcome = fit(trial(modality="fou", measure=["probe"]), dataset)
+    assert {row.modality for row in outcome.rows} == {None, "fou"}
+    assert outcome.params == 76 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10
+
+
+def test_regression_reports_the_absolute_error() -> None:
+    outcome = fit(trial(epochs=3, measure=["probe"]), load("diabetes"))
+    assert {"validation.mae", "test.mae", "test.loss"} <= outcome.final.keys()
+    assert {row.metric for row in outcome.rows} >= {"probe_mae", "mae"}
+    assert 0 < outcome.final["test.mae"] < 1.5
+
+
+def test_a_dense_target_is_learnt_position_by_position() -> None:
+    dataset = load({"name": "synthetic", "task": "segmentation", "samples": [200, 50, 50]})
+    outcome = fit(trial(AGM, epochs=3), dataset)
+    assert outcome.status == "done"
+    assert outcome.final["test.accuracy"] > 1 / dataset.outputs
+
+
+def test_training_learns() -> None:
+    assert fit(trial(epochs=8), load(MFEAT)).final["test.accuracy"] > 0.93
+
+
+class Cautious(NamedTuple):
+    """Saves at epoch 1, goes back to it after epoch 2, stops the first branch, and ends after epoch 3."""
+
+    def init(self, params: Params) -> Tensor:
+        return torch.zeros(())
+
+    def step(self, state: Tensor, signals: Signals, task: Task, pull: Pull) -> Step:
+        return Step(pull(lambda s: task.objective(s.logits)), state, {})
+
+    def epoch(self, state: Tensor, validation: Validation) -> Control:
+        epoch = state + 1
+        first = torch.arange(len(validation.loss)) == 0
+        rates = torch.where(first & (epoch >= 2), 0.0, 1.0)
+        return Control(epoch, rates, first & (epoch == 1), first & (epoch == 2), epoch == 3)
+
+
+def test_a_method_controls_training_between_epochs() -> None:
+    dataset = tiny()
+    setup = prepare(trial("tests.trainables.test_train:Cautious", epochs=9), dataset)
+    assert load_method("tests.trainables.test_train:Cautious") is Cautious
+    one, two, three = epochs(setup, start(setup))
+    assert distance(two.learner, one.learner) == 0  # restored
+    assert two.learner.state == 2  # the method's own state goes on
+    stopped, others = three.learner.params.encoders["a"], three.learner.params.encoders["b"]
+    assert all(stopped[n].equal(p) for n, p in one.learner.params.encoders["a"].items())
+    assert not others["0.weight"].equal(one.learner.params.encoders["b"]["0.weight"])
+    assert three.number == 3
+
+
+def test_the_highest_restored_slot_wins() -> None:
+    dataset = tiny()
+    setup = prepare(trial(), dataset)
+    learner = start(setup)
+    later = learner._replace(state=torch.ones(()))
+    control = Control(
+        torch.tensor(7.0), torch.ones(2), torch.tensor([False, False]), torch.tensor([True, True]), torch.tensor(False)
+    )
+    snapshots = [learner, later]
+    assert obey(learner, control, snapshots).params is later.params
+
+
+def tiny() -> Dataset:
+    draw = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        target = draw.integers(0, 3, n)
+        inputs = {m: (draw.normal(size=(n, 5)) + target[:, None]).astype(np.float32) for m in "ab"}
+        return Split(inputs, target)
+
+    return Dataset("tiny", "classification", 3, split(64), split(32), split(32))
