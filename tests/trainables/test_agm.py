@@ -82,7 +82,7 @@ def test_equal_scores_lead_nobody(values: list[float]) -> None:
 @given(scores)
 def test_the_lowest_loss_leads(values: list[float]) -> None:
     ahead = lead(torch.tensor(values, dtype=torch.float64))
-    assert ahead[values.index(min(values))] == ahead.max() >= 1
+    assert ahead[values.index(min(values))] == ahead.max() >= 1 - 1e-12
 
 
 def test_a_modality_that_the_network_ignores_gets_its_share_of_silence() -> None:

@@ -1,0 +1,46 @@
+"""What the tests of the engine share: small studies, the command line as a process, and equal tables."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "data": {"name": "synthetic", "modalities": 2, "samples": [192, 64, 64]},
+    "model": {"hidden": 8},
+    "train": {"epochs": 2},
+    "methods": ["joint", "agm"],
+    "vary": {"agm.alpha": [0, 1]},
+    "seeds": 2,
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """Write the small study, with changes, and return its file; a change to None removes a key."""
+    content = {key: value for key, value in (SMALL | changes).items() if value is not None}
+    file = folder / f"{content['name']}.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def ablate(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-c", "from ablate.cli import main; main()", *map(str, words)]
+    variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        **environment,
+    }
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=300)
+
+
+def table(store: Path, study: str, name: str) -> pl.DataFrame:
+    """Return a study's table without what may differ between equal runs."""
+    frame = pl.read_parquet(store / study / name / "*.parquet")
+    return frame.drop([c for c in ("seconds",) if c in frame.columns])

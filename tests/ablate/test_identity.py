@@ -1,0 +1,131 @@
+"""A trial's id changes with all that can change its result, and with nothing else."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate.identity import closure, formulas
+from ablate.plan import trial
+from ablate.study import load
+from tests.ablate.helpers import ROOT, write
+
+AGM, JOINT = "trainables.methods.agm", "trainables.methods.joint"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the training code, to change."""
+    shutil.copytree(ROOT / "trainables", tmp_path / "trainables", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    shutil.copytree(ROOT / "ablate", tmp_path / "ablate", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """Return the fingerprints of two methods, from the code in a folder."""
+    code = "import json; from ablate.identity import fingerprint as f; "
+    code += f"print(json.dumps({{m: f(m) for m in ({AGM!r}, {JOINT!r})}}))"
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {code}"]
+    found: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def test_comments_docstrings_and_layout_are_not_part_of_it(copy: Path) -> None:
+    before = fingerprints(copy)
+    for name in ("train.py", "methods/agm.py", "optim.py", "data/standardise.py"):
+        file = copy / "trainables" / name
+        file.write_text(
+            "# A remark.\n" + file.read_text().replace('"""', '"""Indeed: ', 1).replace("\n\n\n", "\n\n\n\n")
+        )
+    assert fingerprints(copy) == before
+
+
+def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(copy: Path) -> None:
+    before = fingerprints(copy)
+    change(copy / "trainables/methods/agm.py", "modalities / (modalities - 1)", "(modalities + 1) / (modalities - 1)")
+    after = fingerprints(copy)
+    assert after[AGM] != before[AGM]
+    assert after[JOINT] == before[JOINT]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("optim.py", "self.momentum * v", "self.momentum * v * 2"),
+        ("encoders.py", "1 / math.sqrt(size)", "2 / math.sqrt(size)"),
+        ("data/standardise.py", "std", "std_"),
+    ],
+)
+def test_a_formula_of_training_is_part_of_all_trials(copy: Path, file: str, old: str, new: str) -> None:
+    before = fingerprints(copy)
+    change(copy / "trainables" / file, old, new)
+    after = fingerprints(copy)
+    assert after[AGM] != before[AGM]
+    assert after[JOINT] != before[JOINT]
+
+
+def test_a_new_line_in_the_list_of_methods_changes_no_trial(copy: Path) -> None:
+    before = fingerprints(copy)
+    change(
+        copy / "trainables/methods/__init__.py",
+        "METHODS = {",
+        'METHODS = {\n    "mine": "trainables.methods.mine:Mine",',
+    )
+    assert fingerprints(copy) == before
+
+
+def test_the_code_of_a_trial_is_what_it_imports() -> None:
+    modules = closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"})
+    assert {"trainables.optim", "trainables.model", "trainables.methods.ogm", "trainables.data.synthetic"} <= modules
+    assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
+
+
+def test_docstrings_leave_no_trace() -> None:
+    assert formulas('def f():\n    """Say."""\n    return 1  # one\n') == formulas("def f():\n    return 1\n")
+    assert formulas("def f():\n    return 1\n") != formulas("def f():\n    return 2\n")
+    assert formulas('x = """text"""\n') != formulas('x = """other"""\n')
+
+
+def test_an_id_depends_on_data_settings_and_seed_but_not_on_the_name_or_the_store(tmp_path: Path) -> None:
+    def first(**changes: object) -> str:
+        study = load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
+        return trial(study, "agm", {"agm.alpha": 1.0}, None, 0).id
+
+    same = first()
+    assert first(name="other") == same
+    assert first(resources={"cpu": 2}) == same
+    assert first(methods=["agm", "joint-uni"]) == same
+    assert first(vary={"agm.alpha": [3]}) == same
+    assert first(data={"name": "synthetic", "modalities": 2, "samples": [192, 64, 65]}) != same
+    assert first(set={"agm.cap": 7}) != same
+    assert first(train={"epochs": 3}) != same
+
+
+def test_data_with_another_sha256_makes_other_trials(tmp_path: Path) -> None:
+    import numpy as np
+
+    def first() -> str:
+        study = load(str(write(tmp_path, data={"path": "mine.npz"})))
+        return trial(study, "joint", {}, None, 0).id
+
+    draw = np.random.default_rng(0)
+    arrays = {"a": draw.normal(size=(30, 4)), "b": draw.normal(size=(30, 3)), "label": np.arange(30) % 3}
+    arrays["split"] = np.repeat([0, 1, 2], 10)
+    sheet = {"name": "mine", "task": "classification", "classes": 3, "modalities": ["a", "b"], "target": "label"}
+    (tmp_path / "mine.json").write_text(json.dumps(sheet))
+    np.savez(tmp_path / "mine.npz", **arrays)
+    before = first()
+    np.savez(tmp_path / "mine.npz", **arrays)
+    assert first() == before
+    arrays["a"][0, 0] += 1
+    np.savez(tmp_path / "mine.npz", **arrays)
+    assert first() != before

@@ -1,0 +1,137 @@
+"""A wrong study file gets one clear sentence, exit code 2, and leaves nothing behind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ablate.errors import UserError
+from ablate.study import load, spaced
+from search_spaces import STUDIES
+from tests.ablate.helpers import SMALL, ablate, write
+
+BROKEN = {
+    "an unknown key": ("name: x\ndata: mfeat\nmethods: [joint]\nepoch: 3\n", ":4: epoch: there is no such key", ""),
+    "an unknown key inside": (
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain:\n  epoch: 3\n", ":5: train.epoch: there is no such key", "`epochs`"
+    ),
+    "a misspelt hyperparameter": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.samples: 4}\nvary:\n  agm.alhpa: [0, 1]\n",
+        ":6: vary.agm.alhpa: agm has no setting `alhpa`", "`alpha`",
+    ),
+    "a wrong type": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: ten\n", ":4: seeds: must be a valid integer, got 'ten'", ""),
+    "out of range": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset:\n  agm.alpha: -1\n",
+        ":5: set.agm.alpha: must be a number in [0, 1000], got -1", "",
+    ),
+    "unknown data": ("name: x\ndata: mfaet\nmethods: [joint]\n", ":2: data: ", "mfeat"),
+    "a duplicate key": ("name: x\ndata: mfeat\nmethods: [joint]\ndata: mfeat\n", ":4: data: is given twice, first on line 2", ""),
+    "an empty file": ("", ":1: the file is empty", ""),
+    "not YAML": ("name: [x\ndata: mfeat\n", "is not safe YAML", ""),
+    "a tag that would run code": (
+        "name: x\ndata: !!python/object/apply:os.system ['touch pwned']\nmethods: [joint]\n", ":2: is not safe YAML: ", ""
+    ),
+    "a list where a mapping belongs": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: [1]\n", ":4: train: must be a mapping, got a list", ""),
+    "an axis of a method that is not in the study": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary:\n  agm.alpha: [0, 1]\n",
+        ":5: vary.agm.alpha: `agm` is not among the methods of this study (joint)", "",
+    ),
+    "an unknown method": ("name: x\ndata: mfeat\nmethods: [joint, agn]\n", ":3: methods[1]: there is no method `agn`", "`agm`"),
+    "a list where the study belongs": ("- name: x\n", ":1: a study is a mapping of keys to values, got a list", ""),
+    "a missing key": ("name: x\ndata: mfeat\n", "the key `methods` is missing", ""),
+    "a misspelt choice": (
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {optimizer: adm}\n",
+        ":4: train.optimizer: must be one of sgd, adam, adamw, got 'adm'", "`adam`",
+    ),
+    "a grid without a number of points": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [1, 2]}}\n", "a grid needs `num`", ""
+    ),
+    "zero on a log scale": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [0, 2], num: 3}}\n", "must start above 0 on a log scale", ""
+    ),
+    "agm on a regression": ("name: x\ndata: diabetes\nmethods: [joint, agm]\n", ":3: methods[1]: agm compares cross-entropies", ""),
+    "a metric of another task": ("name: x\ndata: diabetes\nmethods: [joint]\nmetric: accuracy\n", ":4: metric: `accuracy` does not apply", ""),
+    "an encoder of no modality": (
+        "name: x\ndata: av-digits\nmethods: [joint]\nmodel: {encoder: {imgae: cnn}}\n",
+        ":4: model.encoder.imgae: av-digits has no such modality", "`image`",
+    ),
+    "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter or digit", ""),
+    "a value listed twice": ("name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: [1, 1]}\n", "lists a value twice", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_study_gets_one_clear_sentence(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, said, meant = BROKEN[case]
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        load("study.yaml")
+    message = str(error.value)
+    assert message.startswith("study.yaml"), message
+    assert said in message, message
+    assert len(message.splitlines()) == 1, message
+    if meant:
+        assert f"Did you mean {meant}?" in message or f"Did you mean '{meant}'?" in message, message
+    assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path, seeds="ten")
+    ended = ablate("run", file, "--store", tmp_path / "store")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert "seeds: must be a valid integer, got 'ten'" in ended.stderr
+    missing = ablate("run", tmp_path / "nowhere.yaml")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")
+    assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_ready_study_is_valid_and_called_like_its_file(file: Path) -> None:
+    assert load(file.stem).file.name == file.stem
+
+
+def test_only_what_differs_needs_to_be_written(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path)))
+    assert study.metric == "accuracy"
+    assert study.file.train.batch_size == 64
+    assert study.vary[0].values == [0.0, 1.0]
+
+
+def test_numbers_may_be_written_as_people_write_them(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(SMALL).replace("epochs: 2", "epochs: 2\n  lr: 1e-3") + "set: {agm.cap: none}\n")
+    study = load(str(file))
+    assert study.file.train.lr == 0.001
+    assert study.set == {"agm.cap": float("inf")}
+
+
+@pytest.mark.parametrize(
+    ("vary", "values"),
+    [
+        ({"agm.alpha": {"log": [0.05, 5], "num": 3, "also": [0]}}, [0.0, 0.05, 0.5, 5.0]),
+        ({"agm.alpha": {"linear": [0, 1], "num": 3}}, [0.0, 0.5, 1.0]),
+        ({"agm.window": {"log": [10, 1000], "num": 3}}, [10, 100, 1000]),
+        ({"agm.reference": ["cumulative", "fixed"]}, ["cumulative", "fixed"]),
+        ({"train.optimizer": {"choice": ["sgd", "adam"]}}, ["sgd", "adam"]),
+        ({"model.hidden": {"linear": [8, 16], "num": 2}}, [8, 16]),
+    ],
+)
+def test_axes_become_values(vary: dict[str, Any], values: list[Any], tmp_path: Path) -> None:
+    (axis,) = load(str(write(tmp_path, vary=vary))).vary
+    assert axis.values == values
+    assert [type(v) for v in axis.values] == [type(v) for v in values]
+
+
+def test_spacing_keeps_the_ends_exactly() -> None:
+    assert spaced(0.05, 5, "log", 7)[0] == 0.05
+    assert spaced(0.05, 5, "log", 7)[-1] == 5
+    assert spaced(1, 100, "log", 3) == [1, 10, 100]
+
+
+def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=str(tmp_path / "mine.npz")):
+        load(str(write(tmp_path, data={"path": "mine.npz"})))
