@@ -1,5 +1,7 @@
 """A study becomes trials, pure and in a fixed order: the designs; searches are in `ablate.search`."""
 
+import hashlib
+import json
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -54,9 +56,8 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
         sections[owner] = section.model_dump() | over
     if sections["train"]["lr"] is None:
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
-    data = {key: value for key, value in study.data.items() if key not in {"name", "path"}}
     config = {
-        "data": {**data, "sha256": study.sheet.sha256},
+        "data": content(study),
         "method": METHODS[method],
         "settings": settings,
         **span,
@@ -69,6 +70,14 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
     return Trial(trial_id(config), config, labels)
+
+
+def content(study: Study) -> dict[str, Any]:
+    """Return what tells one data set from another: its arrays, how the study reads them, and its datasheet."""
+    chosen = {key: value for key, value in study.data.items() if key not in {"name", "path"}}
+    described = {key: value for key, value in study.sheet.description.items() if key != "measured"}
+    text = json.dumps(described, sort_keys=True, default=str)
+    return {**chosen, "sha256": study.sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def size(study: Study) -> int:

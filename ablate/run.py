@@ -1,7 +1,10 @@
 """Running a study: from what the store already knows, over the trials that are missing, to its tables."""
 
+import json
 import os
 import platform
+import shlex
+import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any, NamedTuple
 from ablate import store
 from ablate.agenda import Agenda, Listener
 from ablate.errors import UserError
-from ablate.plan import Result, Trial, size
+from ablate.plan import Result, Trial, grid, size, trials
 from ablate.search import rounds
 from ablate.study import Study
 
@@ -32,9 +35,9 @@ class Outcome(NamedTuple):
 def open_agenda(study: Study, log: Path | None = None) -> Agenda:
     """Return what a study still has to run, given its store."""
 
-    def known(trials: list[Trial]) -> dict[str, Result]:
-        held = store.finished(study.store, (t.id for t in trials))
-        return {t.id: store.result(study.store, t.id, study.metric) for t in trials if t.id in held}
+    def known(asked: list[Trial]) -> dict[str, Result]:
+        held = store.finished(study.store, (t.id for t in asked))
+        return {t.id: store.result(study.store, t.id, study.metric) for t in asked if t.id in held}
 
     return Agenda(rounds(study, log), known)
 
@@ -52,6 +55,8 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
         UserError: the machine cannot run it; nothing was started.
     """
     preflight(study, cpus)
+    if not open_agenda(study).finished:
+        check_models(study)
     folder = study.folder
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "search.log" if study.rounds else None
@@ -121,6 +126,7 @@ def described(study: Study) -> dict[str, Any]:
     direction = "max" if study.maximise else "min"
     resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
     return {
+        "command": f"ablate run {shlex.quote(study.given)}",
         "study": resolved,
         "modalities": list(study.sheet.modalities),
         "task": study.sheet.task,
@@ -133,8 +139,6 @@ def described(study: Study) -> dict[str, Any]:
 
 def preflight(study: Study, cpus: int) -> None:
     """Refuse what could never run, before anything is created."""
-    import shutil
-
     if study.file.resources.cpu > cpus:
         raise UserError(f"resources.cpu: a trial asks for {study.file.resources.cpu:g} CPUs, and this run has {cpus}")
     existing = next(p for p in [study.store, *study.store.parents] if p.exists())
@@ -143,6 +147,31 @@ def preflight(study: Study, cpus: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < DISK:
         raise UserError(f"store: {free // 2**20} MB are free on the disk of {study.store}; a run needs {DISK // 2**20}")
+
+
+def check_models(study: Study) -> None:
+    """Refuse models that cannot read the data, before anything is created."""
+    from trainables.data import DataError, load
+    from trainables.model import build
+
+    try:
+        dataset = load(study.data)
+        shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
+        models = [
+            t.config["model"] for m in study.file.methods for point in grid(study, m) for t in trials(study, m, point)
+        ]
+        for model in {json.dumps(model, sort_keys=True): model for model in models}.values():
+            build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
+    except DataError as error:
+        raise study.document.error(("data",), str(error)) from None
+    except ValueError as error:
+        raise study.document.error(("model",), str(error)) from None
+
+
+def models(study: Study) -> list[dict[str, Any]]:
+    """Return the settings of every model that the study's grid trains, each once."""
+    points = [t for m in study.file.methods for point in grid(study, m) for t in trials(study, m, point)]
+    return list({json.dumps(t.config["model"], sort_keys=True): t.config["model"] for t in points}.values())
 
 
 def available_cpus() -> int:

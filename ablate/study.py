@@ -92,6 +92,7 @@ class StudyFile(Section):
 class Study(NamedTuple):
     """A study that is known to be runnable."""
 
+    given: str  # as on the command line: a path, or the name of a ready study
     document: Document
     file: StudyFile
     data: dict[str, Any]  # as `trainables.data` takes it, with an absolute path
@@ -169,6 +170,7 @@ def load(name: str, store: str | None = None) -> Study:
             raise document.error(("vary", one.key), "is both set and varied; keep one of the two")
     default_metric = "mae" if described.task == "regression" else "accuracy"
     study = Study(
+        name,
         document, file, data, described, settings, vary, file.metric or default_metric,
         Path(store or file.store).expanduser().absolute(),
     )  # fmt: skip
@@ -197,7 +199,9 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
                 wanted = {"list_type": "a list", "string_type": "text"}.get(first["type"], "a mapping")
                 rule = f"must be {wanted}, got {shown(found)}"
             case "string_pattern_mismatch":
-                rule = f"must start with a letter or digit and hold only letters, digits, `.`, `_`, `-`, got {shown(found)}"
+                rule = (
+                    f"must start with a letter or digit and hold letters, digits, `.`, `_` and `-`, got {shown(found)}"
+                )
             case _:
                 rule = f"{first['msg'].replace('Input should be', 'must be')}, got {shown(found)}"
         raise document.error((*where, *at), rule) from None

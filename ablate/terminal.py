@@ -26,6 +26,7 @@ from ablate.study import Study
 if TYPE_CHECKING:
     import polars as pl
 
+WIDTH = 112  # columns of the widest table
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
@@ -51,8 +52,9 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Take the bar away."""
-        self.bar.stop()
+        """Take the bar away, if there is one."""
+        if self.bar.live.is_started:
+            self.bar.stop()
 
     def begin(self, agenda: Agenda) -> None:
         """Say what is known and what will run."""
@@ -90,8 +92,8 @@ class Progress:
 
 
 def screen() -> Console:
-    """Return standard output: lines break where the terminal does it, and plain text has no colours of its own."""
-    return Console(soft_wrap=True, highlight=False)
+    """Return standard output, wide enough for our tables; longer lines are broken by the terminal alone."""
+    return Console(soft_wrap=True, highlight=False, width=max(Console().width, WIDTH))
 
 
 def show_report(folder: Path) -> None:
@@ -100,9 +102,8 @@ def show_report(folder: Path) -> None:
     Raises:
         UserError: the folder holds no run.
     """
-    from analysis.report import headline, write
-
     from analysis import load
+    from analysis.report import headline, write
     from analysis.summary import encoders, summary
 
     try:

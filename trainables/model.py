@@ -160,7 +160,7 @@ def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outpu
         kind = kinds if isinstance(kinds, str) else kinds.get(modality, "mlp")
         dimensions = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,)}[kind]
         if len(shape) not in dimensions or (dense and kind != "mlp"):
-            raise ValueError(f"model.encoder: {kind} cannot read modality {modality!r} with samples of shape {shape}")
+            raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}")
         norm = settings["norm"]
         if kind == "gru":
             encoders[modality] = GRU(shape, hidden)

@@ -37,7 +37,7 @@ def ablate(*words: object, **environment: str) -> subprocess.CompletedProcess[st
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         **environment,
     }
-    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=300, check=False)
 
 
 def table(store: Path, study: str, name: str) -> pl.DataFrame:

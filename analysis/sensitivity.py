@@ -1,0 +1,74 @@
+"""How the validation metric answers to one setting."""
+
+import polars as pl
+import polars.selectors as cs
+
+from analysis.choice import configurations, validation_scores
+from analysis.statistics import estimate
+from analysis.tables import Run, numeric
+from analysis.text import settings
+
+CURVE = {
+    "kind": pl.String,  # curve | baseline
+    "method": pl.String,
+    "settings": pl.String,  # where the other varied settings are held
+    "encoder": pl.String,  # null: the joint prediction
+    "value": pl.Float64,  # of the axis; null for baselines
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+    "failed": pl.Int64,  # trials that failed or diverged, which are in no mean
+}
+
+
+def axes(run: Run) -> list[str]:
+    """Return the settings that took several numbers, listed or searched within a range."""
+    several = {axis for axis, spec in run.vary.items() if len(set(map(str, spec["values"]))) != 1}
+    return [axis for axis, spec in run.vary.items() if axis in several and numeric(spec["values"])]
+
+
+def curve(run: Run, axis: str) -> pl.DataFrame:
+    """Return the joint validation metric at each value of an axis, and of the methods without it, as CURVE says.
+
+    A method's other varied settings are held at its chosen configuration; where the design has several values
+    of the axis only elsewhere, as in one-at-a-time designs, at the best configuration that has most of them.
+    """
+    joint = pl.col("encoder").is_null() & (pl.col("method") != "unimodal")
+    return _response(run, axis).filter(joint).drop("encoder")
+
+
+def probe_curve(run: Run, axis: str) -> pl.DataFrame:
+    """Return the same for each encoder's probe; `unimodal` is the encoder trained alone."""
+    return _response(run, axis).drop_nulls("encoder").rename({"encoder": "modality"})
+
+
+def _response(run: Run, axis: str) -> pl.DataFrame:
+    table = configurations(run)
+    groups = table.partition_by("method", "modality", maintain_order=True)
+    others = [other for other in run.vary if other != axis]
+    points = pl.concat([table.clear(), *(_line(group, axis, others) for group in groups)])
+    rows = []
+    keys = ["method", "modality", axis, "encoder"]
+    for (method, _, value, encoder), group in validation_scores(run, points).group_by(keys, maintain_order=True):
+        point = group.row(0, named=True)
+        rows.append(
+            {
+                "kind": "baseline" if value is None else "curve",
+                "method": method,
+                "settings": settings(point, others),
+                "encoder": encoder,
+                "value": value,
+                "failed": point["failed"] + point["diverged"],
+                **estimate(group["score"].drop_nulls())._asdict(),
+            }
+        )
+    return pl.DataFrame(rows, schema=CURVE).with_columns(cs.float().fill_nan(None))
+
+
+def _line(group: pl.DataFrame, axis: str, others: list[str]) -> pl.DataFrame:
+    """Return one method's configurations along the axis, by value; only its best if it has no such setting."""
+    if group[axis].is_null().all():
+        return group.head(1)
+    lines = group.partition_by(others, maintain_order=True) if others else [group]
+    return max(lines, key=lambda line: line[axis].n_unique()).sort(axis)

@@ -1,0 +1,111 @@
+"""Which method helps: the chosen configuration of each, on test, against joint training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import polars.selectors as cs
+
+from analysis.choice import chosen, test_scores
+from analysis.statistics import estimate, holm, paired
+from analysis.tables import Run
+from analysis.text import settings
+
+SUMMARY = {
+    "method": pl.String,
+    "modality": pl.String,  # null but for `unimodal`
+    "settings": pl.String,  # the chosen ones among those varied
+    "configurations": pl.Int64,  # tried
+    "seeds": pl.Int64,
+    "metric": pl.String,
+    "direction": pl.String,
+    "validation": pl.Float64,
+    "test": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "difference": pl.Float64,  # to joint, paired by seed; null for joint and unimodal
+    "difference_low": pl.Float64,
+    "difference_high": pl.Float64,
+    "p": pl.Float64,  # of the difference, corrected for the methods compared
+    "pairs": pl.Int64,
+    "failed": pl.Int64,
+    "diverged": pl.Int64,
+    "seconds": pl.Float64,  # median of a trial
+}
+ENCODERS = {
+    "method": pl.String,
+    "modality": pl.String,
+    "probe": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+    "gap": pl.Float64,  # to the same encoder trained alone, paired by seed
+    "gap_sd": pl.Float64,
+    "gap_low": pl.Float64,
+    "gap_high": pl.Float64,
+    "pairs": pl.Int64,
+}
+
+
+def summary(run: Run) -> pl.DataFrame:
+    """Return one row per method and per modality of `unimodal`, as SUMMARY says; differences in the metric's unit."""
+    choices = chosen(run)
+    scores = test_scores(run, choices).filter(pl.col("encoder").is_null()).drop_nulls("score")
+    joint = scores.filter(pl.col("method") == "joint").select("seed", baseline="score")
+    rows = []
+    for choice in choices.iter_rows(named=True):
+        of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
+        rows.append(_choice(run, choice) | _test(of_choice) | _against(choice["method"], of_choice, joint))
+    return _corrected(_table(rows, SUMMARY))
+
+
+def encoders(run: Run) -> pl.DataFrame:
+    """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
+    scores = test_scores(run, chosen(run)).drop_nulls("encoder")
+    alone = scores.filter(pl.col("method") == "unimodal").select("seed", "encoder", alone="score")
+    rows = []
+    for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
+        mean, low, high, seeds = estimate(group["score"])
+        row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": seeds}
+        rows.append(row | (_gap(group.join(alone, on=["seed", "encoder"])) if method != "unimodal" else {}))
+    return _table(rows, ENCODERS)
+
+
+def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
+    return {key: choice[key] for key in kept} | {
+        "settings": settings(choice, run.vary) if choice["seeds"] else None,
+        "metric": run.metric,
+        "direction": run.study["study"]["direction"],
+    }
+
+
+def _test(scores: pl.DataFrame) -> dict[str, Any]:
+    mean, low, high, _ = estimate(scores["score"])
+    return {"test": mean, "low": low, "high": high}
+
+
+def _against(method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
+    """Return the difference to joint training over the seeds that both have finished."""
+    if method in ("joint", "unimodal"):
+        return {}
+    pairs = scores.join(joint, on="seed")
+    mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"])
+    return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
+
+
+def _gap(pairs: pl.DataFrame) -> dict[str, Any]:
+    mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"])
+    return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
+
+
+def _corrected(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with `p` corrected by Holm for all its comparisons."""
+    corrected = iter(holm(table["p"].drop_nulls().to_list()))
+    p = [None if p is None else next(corrected) for p in table["p"]]
+    return table.with_columns(p=pl.Series(p, dtype=pl.Float64))
+
+
+def _table(rows: list[dict[str, Any]], schema: dict[str, Any]) -> pl.DataFrame:
+    """Return rows as a table in which what could not be computed is null."""
+    return pl.DataFrame(rows, schema=schema).with_columns(cs.float().fill_nan(None))

@@ -1,0 +1,50 @@
+"""Numbers and settings as a reader sees them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+def is_percent(metric: str) -> bool:
+    """Tell whether a metric is shown in percent."""
+    return metric.endswith("accuracy")
+
+
+def score(
+    metric: str, value: float | None, low: float | None = None, high: float | None = None, *, sign: str = ""
+) -> str:
+    """Return `96.9 [96.5, 97.2]`: accuracy in percent, others to three digits; `sign="+"` shows a plus."""
+    if value is None:
+        return DASH
+    text = _number(metric, value, sign)
+    return text if low is None or high is None else f"{text} {span(metric, low, high)}"
+
+
+def span(metric: str, low: float, high: float) -> str:
+    """Return `[96.5, 97.2]`."""
+    return f"[{_number(metric, low)}, {_number(metric, high)}]"
+
+
+def pvalue(p: float | None) -> str:
+    """Return `0.25`, or `<0.001`."""
+    if p is None:
+        return DASH
+    return "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def setting(value: Any) -> str:
+    """Return one setting, a number to three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def settings(row: Mapping[str, Any], axes: Iterable[str]) -> str:
+    """Return `alpha=0.316, train.lr=0.1`: the row's settings, its own method's without the method's name."""
+    return ", ".join(
+        f"{axis.removeprefix(row['method'] + '.')}={setting(row[axis])}" for axis in axes if row[axis] is not None
+    )
+
+
+def _number(metric: str, value: float, sign: str = "") -> str:
+    text = f"{100 * value:{sign}z.1f}" if is_percent(metric) else f"{value:{sign}.3g}"
+    return text.replace("-", MINUS)

@@ -1,0 +1,147 @@
+"""Whole runs on a real local Ray: equal numbers whatever the store and the number of CPUs, and no work done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.ablate.helpers import ROOT, ablate, table, write
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the small study has run on two CPUs."""
+    folder = tmp_path_factory.mktemp("two")
+    ended = ablate("run", write(folder, measure=["probe"]), "--store", folder / "store", "--cpus", 2)
+    assert ended.returncode == 0, ended.stderr
+    assert "small: 6 trials to run on synthetic." in ended.stderr
+    assert "report: " in ended.stdout
+    return folder / "store"
+
+
+def test_a_run_ends_in_tables_figures_and_a_report(store: Path) -> None:
+    made = {str(file.relative_to(store / "small")) for file in (store / "small").rglob("*") if file.is_file()}
+    assert {"study.yaml", "report.html", "figures/agm.alpha.png", "figures/agm.alpha.svg"} <= made
+    trials, metrics = table(store, "small", "trials"), table(store, "small", "metrics")
+    assert trials["status"].to_list() == ["done"] * 6
+    assert trials["agm.alpha"].to_list() == [None, None, 0.0, 0.0, 1.0, 1.0]
+    assert trials["seed"].to_list() == [0, 1] * 3
+    assert set(metrics["metric"]) == {"loss", "accuracy", "probe_accuracy", "scale", "scale_min", "scale_max", "score"}
+    predictions = table(store, "small", "predictions").join(trials.select("trial", "test.accuracy"), on="trial")
+    hit = pl.col("output").arr.arg_max() == pl.col("target")
+    again = (
+        predictions.filter(split="test").group_by("trial").agg(hit.mean().alias("hit"), pl.col("test.accuracy").first())
+    )
+    assert again["hit"].to_list() == pytest.approx(again["test.accuracy"].to_list(), abs=1e-12)
+    assert not list(store.rglob(".*"))
+
+
+def test_another_store_and_one_cpu_give_the_same_tables_bit_for_bit(store: Path, tmp_path: Path) -> None:
+    ended = ablate("run", write(tmp_path, measure=["probe"]), "--store", tmp_path / "other", "--cpus", 1)
+    assert ended.returncode == 0, ended.stderr
+    for name in ("trials", "metrics", "predictions"):
+        assert table(store, "small", name).equals(table(tmp_path / "other", "small", name))
+
+
+def test_a_finished_study_runs_nothing_and_says_so(store: Path, tmp_path: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in (store / "trials").rglob("*.parquet")}
+    ended = ablate("run", write(tmp_path, measure=["probe"]), "--store", store)
+    assert ended.returncode == 0
+    assert ended.stderr == "small: all 6 trials are in the store; nothing to run.\n"
+    assert {file: file.stat().st_mtime_ns for file in (store / "trials").rglob("*.parquet")} == before
+
+
+def test_a_larger_grid_runs_only_what_is_new(store: Path, tmp_path: Path) -> None:
+    larger = write(tmp_path, name="larger", measure=["probe"], vary={"agm.alpha": [0, 1, 3]})
+    planned = json.loads(ablate("plan", larger, "--store", store, "--json").stdout)
+    assert (planned["trials"], planned["stored"], planned["missing"], planned["methods"]) == (8, 6, 2, {"agm": 2})
+    assert planned["seconds"] > 0
+    ended = ablate("run", larger, "--store", store)
+    assert "larger: 2 trials to run on synthetic, 6 of 8 in the store already." in ended.stderr
+    small, now = table(store, "small", "trials"), table(store, "larger", "trials")
+    assert now.height == 8
+    assert now.filter(pl.col("trial").is_in(small["trial"].implode())).equals(small)
+
+
+def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
+    assert json.loads(ablate("status", store / "small", "--json").stdout)["done"] == 6
+    assert ablate("status", store / "small").stdout == "small: 6 of 6 trials done.\n"
+    nowhere = ablate("status", tmp_path)
+    assert nowhere.returncode == 2
+    assert "is no run" in nowhere.stderr
+
+
+def test_a_search_runs_in_rounds_and_is_found_again(tmp_path: Path) -> None:
+    search = {"search": {"tpe": {"batch": 2}}, "trials": 4, "seeds": 1, "vary": {"agm.alpha": {"log": [0.1, 10]}}}
+    file = write(tmp_path, **search)
+    ended = ablate("run", file, "--store", tmp_path / "store")
+    assert ended.returncode == 0, ended.stderr
+    trials = table(tmp_path / "store", "small", "trials")
+    assert trials.filter(method="agm")["agm.alpha"].n_unique() == 4
+    assert (tmp_path / "store/small/search.log").is_file()
+    assert "all 5 trials are in the store" in ablate("run", file, "--store", tmp_path / "store").stderr
+    assert table(tmp_path / "store", "small", "trials").equals(trials)
+
+
+def test_a_trial_that_diverges_is_a_row_and_the_others_are_what_they_would_have_been(
+    store: Path, tmp_path: Path
+) -> None:
+    lrs = {"agm.alpha": [0], "train.lr": [0.02, 1e30]}
+    ended = ablate("run", write(tmp_path, vary=lrs, measure=["probe"]), "--store", tmp_path / "store")
+    assert ended.returncode == 1
+    assert "4 of 8 trials failed or diverged" in ended.stderr
+    trials = table(tmp_path / "store", "small", "trials")
+    assert trials.filter(pl.col("train.lr") > 1)["status"].to_list() == ["diverged"] * 4
+    assert trials.filter(pl.col("train.lr") > 1)["error"][0].startswith("the train loss was nan in epoch 1")
+    assert trials.filter(pl.col("train.lr") > 1)["test.accuracy"].null_count() == 4
+    kept = trials.filter(pl.col("train.lr") < 1)
+    assert kept.select("trial", "test.loss").equals(table(store, "small", "trials")[:4].select("trial", "test.loss"))
+
+
+def test_a_model_that_cannot_read_the_data_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    ended = ablate("run", write(tmp_path, model={"encoder": "cnn"}), "--store", tmp_path / "store")
+    assert ended.returncode == 2
+    assert "model: cnn cannot read modality 'm0' with samples of shape (16,)" in ended.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_more_cpus_a_trial_than_there_are_is_refused(tmp_path: Path) -> None:
+    ended = ablate("run", write(tmp_path, resources={"cpu": 9}), "--store", tmp_path / "store", "--cpus", 2)
+    assert ended.returncode == 2
+    assert "a trial asks for 9 CPUs, and this run has 2" in ended.stderr
+
+
+def test_after_ctrl_c_the_same_command_continues(tmp_path: Path) -> None:
+    file = write(tmp_path, seeds=12, train={"epochs": 40})
+    command = [
+        sys.executable,
+        "-c",
+        "from ablate.cli import main; main()",
+        "run",
+        str(file),
+        "--store",
+        str(tmp_path / "s"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "s/trials").glob("[!.]*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command continues" in errors
+    stored = len(list((tmp_path / "s/trials").glob("[!.]*")))
+    assert 1 <= stored < 36
+    again = ablate("run", file, "--store", tmp_path / "s")
+    assert again.returncode == 0, again.stderr
+    assert f"{36 - stored} trials to run on synthetic, {stored} of 36 in the store already." in again.stderr
+    assert table(tmp_path / "s", "small", "trials")["status"].to_list() == ["done"] * 36

@@ -1,0 +1,68 @@
+import math
+
+import pytest
+
+from analysis.statistics import estimate, holm, interval, paired
+
+
+def test_an_interval_contains_the_mean_and_lies_within_the_values() -> None:
+    low, high = interval([0.1, 0.2, 0.4, 0.5])
+    assert 0.1 <= low < 0.3 < high <= 0.5
+
+
+def test_an_interval_is_the_same_every_time() -> None:
+    assert interval([1.0, 2.0, 4.0]) == interval([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_fewer_than_two_values_have_no_interval(values: list[float]) -> None:
+    assert all(math.isnan(end) for end in interval(values))
+
+
+def test_equal_values_have_an_interval_without_width() -> None:
+    assert interval([0.9, 0.9, 0.9]) == (0.9, 0.9)
+
+
+def test_an_outlier_among_equal_values_still_has_an_interval() -> None:
+    low, high = interval([0.9] * 9 + [0.1])
+    assert low < 0.82 <= high
+
+
+def test_an_estimate_counts_its_seeds() -> None:
+    mean, low, high, seeds = estimate([1.0, 3.0])
+    assert (mean, low, high, seeds) == (2.0, 1.0, 3.0, 2)
+
+
+def test_a_paired_difference_by_hand() -> None:
+    """Differences 1, 2, 3: mean 2, sd 1; of the 8 sign patterns, 2 reach |2|: p = 1/4."""
+    difference = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert difference.mean == pytest.approx(2.0)
+    assert difference.sd == pytest.approx(1.0)
+    assert difference.p == pytest.approx(0.25)
+    assert difference.pairs == 3
+    assert difference.low < 2.0 < difference.high
+
+
+def test_five_seeds_never_reach_five_percent() -> None:
+    assert paired([5.0, 6.0, 7.0, 8.0, 9.0], [0.0] * 5).p == pytest.approx(2 / 2**5)
+
+
+def test_no_difference_has_p_one() -> None:
+    difference = paired([0.9, 0.8], [0.9, 0.8])
+    assert (difference.mean, difference.low, difference.high, difference.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_one_pair_has_a_difference_but_no_p() -> None:
+    difference = paired([0.9], [0.8])
+    assert difference.mean == pytest.approx(0.1)
+    assert math.isnan(difference.p)
+
+
+def test_holm_by_hand() -> None:
+    """Sorted 0.01, 0.03, 0.04 times 3, 2, 1: 0.03, 0.06, 0.04, made monotone: 0.03, 0.06, 0.06."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holm_stops_at_one() -> None:
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -1,0 +1,206 @@
+"""The product's own format: rows and pairs, missing modalities, and files that break a rule."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainables.data.conftest import Write
+from trainables import data
+
+Arrays = dict[str, np.ndarray]
+MODALITIES = ["sound", "sight"]
+
+
+@pytest.fixture
+def pairs() -> Arrays:
+    """Return two pools of six samples, two a class, and tables that pair within class."""
+    label = np.array([0, 1, 2, 0, 1, 2])
+    table = np.array([[0, 3], [1, 4], [2, 5]])
+    pools = {m: np.arange(6.0)[:, None] * [1, scale] for m, scale in (("sound", 10), ("sight", 20))}
+    tables = {f"pairs_{p}_{s}": table[:, ::o] for p, o in (("a", 1), ("b", -1)) for s in ("train", "val", "test")}
+    return {**pools, **{f"{m}_label": label for m in pools}, **tables}
+
+
+def refused(path: Any, **options: Any) -> str:
+    with pytest.raises(data.DataError) as error:
+        data.load({"path": str(path), **options})
+    return str(error.value)
+
+
+def test_split_says_where_a_row_belongs_and_other_values_are_unused(write: Write, rows: Arrays) -> None:
+    loaded = data.load({"path": str(write(rows, modalities=MODALITIES)), "standardise": False})
+    assert loaded.outputs == 3
+    for split, start in ((loaded.train, 0), (loaded.validation, 3), (loaded.test, 6)):
+        np.testing.assert_array_equal(split.inputs["sound"], rows["sound"][start : start + 3])
+        np.testing.assert_array_equal(split.target, [0, 1, 2])
+
+
+def test_arrays_are_float32_and_labels_int64(write: Write, rows: Arrays) -> None:
+    rows["sound"] = rows["sound"].astype(np.float16)
+    rows["label"] = rows["label"].astype(np.uint8)
+    train = data.load({"path": str(write(rows, modalities=MODALITIES))}).train
+    assert {x.dtype for x in train.inputs.values()} == {np.dtype(np.float32)}
+    assert train.target.dtype == np.int64
+
+
+def test_bytes_are_shares_of_255(write: Write, rows: Arrays) -> None:
+    loaded = data.load({"path": str(write(rows, modalities=MODALITIES)), "standardise": False})
+    np.testing.assert_allclose(loaded.train.inputs["sight"], rows["sight"][:3] / 255, rtol=1e-6)
+
+
+def test_pairs_point_into_pools_in_the_order_of_the_modalities(write: Write, pairs: Arrays) -> None:
+    train = data.load({"path": str(write(pairs, modalities=MODALITIES)), "standardise": False}).train
+    np.testing.assert_array_equal(train.inputs["sound"][:, 0], [0, 1, 2])
+    np.testing.assert_array_equal(train.inputs["sight"][:, 0], [3, 4, 5])
+
+
+def test_a_subset_of_pairs_keeps_each_column_with_its_pool(write: Write, pairs: Arrays) -> None:
+    spec = {"path": str(write(pairs, modalities=MODALITIES)), "modalities": ["sight"], "standardise": False}
+    np.testing.assert_array_equal(data.load(spec).train.inputs["sight"][:, 0], [3, 4, 5])
+
+
+def test_the_first_protocol_is_the_default(write: Write, pairs: Arrays) -> None:
+    path = str(write(pairs, modalities=MODALITIES))
+    first, a, b = (data.load({"path": path, **p}).train for p in ({}, {"protocol": "a"}, {"protocol": "b"}))
+    np.testing.assert_array_equal(first.inputs["sound"], a.inputs["sound"])
+    np.testing.assert_array_equal(b.inputs["sound"], a.inputs["sound"])  # standardised: 3 4 5 is 0 1 2
+    np.testing.assert_array_equal(b.target, a.target)
+
+
+def test_rows_and_pairs_of_the_same_samples_are_the_same_data(write: Write, rows: Arrays) -> None:
+    as_pairs = {k: v for k, v in rows.items() if k in MODALITIES} | {f"{m}_label": rows["label"] for m in MODALITIES}
+    for name, start in (("train", 0), ("val", 3), ("test", 6)):
+        as_pairs[f"pairs_all_{name}"] = np.repeat(np.arange(start, start + 3)[:, None], 2, axis=1)
+    one = data.load({"path": str(write(rows, modalities=MODALITIES))})
+    two = data.load({"path": str(write(as_pairs, modalities=MODALITIES))})
+    for a, b in zip((one.train, one.validation, one.test), (two.train, two.validation, two.test), strict=True):
+        np.testing.assert_array_equal(a.target, b.target)
+        for m in MODALITIES:
+            np.testing.assert_array_equal(a.inputs[m], b.inputs[m])
+
+
+def test_a_pair_of_two_classes_is_refused(write: Write, pairs: Arrays) -> None:
+    pairs["pairs_a_val"] = np.array([[0, 0], [1, 2]])
+    assert "row 1 of an index table of toy pairs samples of different" in refused(write(pairs, modalities=MODALITIES))
+
+
+def test_an_index_outside_its_pool_is_refused(write: Write, pairs: Arrays) -> None:
+    pairs["pairs_a_val"] = np.array([[0, 6]])
+    assert "points outside the pool of sight" in refused(write(pairs, modalities=MODALITIES))
+
+
+def test_a_sample_of_nan_is_a_missing_modality_and_becomes_zeros(write: Write, rows: Arrays) -> None:
+    rows["sound"][[1, 4]] = np.nan
+    loaded = data.load({"path": str(write(rows, modalities=MODALITIES))})
+    train, validation = loaded.train.inputs["sound"], loaded.validation.inputs["sound"]
+    assert not train[1].any()
+    assert not validation[1].any()
+    np.testing.assert_allclose(train[[0, 2]].mean(0), 0, atol=1e-5)  # statistics of the present samples
+    np.testing.assert_allclose(train[[0, 2]].std(0), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_broken_sample_names_modality_and_row(write: Write, rows: Arrays, value: float) -> None:
+    rows["sound"][4, 2] = value
+    assert "sound of toy: row 4 is partly NaN or infinite" in refused(write(rows, modalities=MODALITIES))
+
+
+def test_a_modality_without_a_training_sample_is_refused(write: Write, rows: Arrays) -> None:
+    rows["sound"][:3] = np.nan
+    assert "missing in every training sample" in refused(write(rows, modalities=MODALITIES))
+
+
+def test_a_regression_target_is_standardised_by_its_training_samples(write: Write, rows: Arrays) -> None:
+    rows["dose"] = np.arange(10, dtype=np.float32)
+    spec = {"path": str(write(rows, task="regression", modalities=MODALITIES, target="dose (mg)"))}
+    loaded = data.load(spec)
+    assert loaded.outputs == 1
+    assert loaded.train.target.shape == (3, 1)
+    unit = np.sqrt(2 / 3)  # the standard deviation of 0, 1, 2
+    np.testing.assert_allclose(loaded.validation.target[:, 0], np.array([2, 3, 4]) / unit, rtol=1e-6)
+    plain = data.load({**spec, "standardise": False})
+    np.testing.assert_array_equal(plain.validation.target[:, 0], [3, 4, 5])
+
+
+def test_log1p_is_applied_where_the_datasheet_advises_it(write: Write, rows: Arrays) -> None:
+    rows["dose"] = np.expm1(np.arange(10, dtype=np.float64))
+    path = str(write(rows, task="regression", modalities=MODALITIES, target="dose (mg); log1p is advised"))
+    advised = data.load({"path": path, "standardise": False})
+    np.testing.assert_allclose(advised.test.target[:, 0], [6, 7, 8], rtol=1e-6)
+    plain = data.load({"path": path, "standardise": False, "transform": "none"})
+    np.testing.assert_allclose(plain.test.target[:, 0], np.expm1([6, 7, 8]), rtol=1e-6)
+
+
+def test_another_target_counts_its_own_classes(write: Write, rows: Arrays) -> None:
+    rows["speaker"] = rows["label"] % 2
+    path = str(write(rows, modalities=MODALITIES, classes=["a", "b", "c"]))
+    assert data.sheet({"path": path}).outputs == data.sheet({"path": path, "target": "label"}).outputs == 3
+    assert data.sheet({"path": path, "target": "speaker"}).outputs == 2
+
+
+def test_dense_labels_are_a_segmentation(write: Write, rows: Arrays) -> None:
+    rows["sound"] = np.zeros((10, 5, 4))
+    rows["label"] = np.tile(np.array([0, 1, 1, 0, 2]), (10, 1))
+    loaded = data.load({"path": str(write(rows, task="segmentation", modalities=["sound"], classes=3))})
+    assert loaded.task == "segmentation"
+    assert loaded.train.target.shape == loaded.train.inputs["sound"].shape[:2] == (3, 5)
+
+
+def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Arrays) -> None:
+    path = str(write(rows, modalities=["sound", "sight (optional, blurred)"]))
+    assert data.sheet({"path": path}).modalities == ("sound",)
+    assert data.sheet({"path": path, "modalities": ["sight", "sound"]}).modalities == ("sight", "sound")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"label": np.full(10, 3)}, "labels of toy must lie in [0, 2], got 3 to 3"),
+        ({"label": np.full(10, -1)}, "labels of toy must lie in [0, 2], got -1 to -1"),
+        ({"label": np.zeros(10)}, "must be integers [N], got float64"),
+        ({"label": np.zeros(9, int)}, "`split` and `label` of toy must have one entry a sample"),
+        ({"split": np.zeros(10, int)}, "toy has no sample in its val split"),
+        ({"sound": np.zeros((11, 4))}, "sound of toy must be numbers with one row for each of 10 samples"),
+        ({"sound": np.full((10, 4), "a")}, "sound of toy must be numbers"),
+        ({"sound": np.array([{}] * 10)}, "array `sound` of"),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused(write: Write, rows: Arrays, change: Arrays, sentence: str) -> None:
+    assert sentence in refused(write({**rows, **change}, modalities=MODALITIES, classes=3))
+
+
+def test_a_modality_that_the_file_lacks_is_refused(write: Write, rows: Arrays) -> None:
+    assert "holds no array `smell`, which its datasheet lists" in refused(write(rows, modalities=["smell"]))
+
+
+def test_a_task_of_another_name_is_refused(write: Write, rows: Arrays) -> None:
+    path = write(rows, modalities=MODALITIES, task="regresion")
+    assert refused(path).endswith("Did you mean 'regression'?")
+
+
+def test_one_changed_byte_is_refused(write: Write, rows: Arrays) -> None:
+    path = write(rows, modalities=MODALITIES)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "was changed or truncated: its sha256 is" in refused(path)
+
+
+def test_a_truncated_file_is_refused_also_without_a_stated_sha256(write: Write, rows: Arrays) -> None:
+    path = write(rows, modalities=MODALITIES)
+    description = json.loads(path.with_suffix(".json").read_text())
+    del description["sha256_file"]
+    path.with_suffix(".json").write_text(json.dumps(description))
+    data.load({"path": str(path)})
+    path.write_bytes(path.read_bytes()[:-40])
+    assert "is not a readable .npz file" in refused(path)
+
+
+def test_a_datasheet_is_needed_and_must_be_json(write: Write, rows: Arrays) -> None:
+    path = write(rows, modalities=MODALITIES)
+    path.with_suffix(".json").write_text("{")
+    assert "toy.json is not valid JSON" in refused(path)
+    path.with_suffix(".json").unlink()
+    assert "needs a datasheet beside it, toy.json" in refused(path)

@@ -1,0 +1,101 @@
+"""The two layouts of a file: which rows of which array are the samples of each split, and their labels.
+
+*rows*: one array a modality with the sample as first axis, a label array, and `split` (0 train, 1
+validation, 2 test, any other value unused). *pairs*: one pool a modality with its `<modality>_label`, and
+index tables `pairs_<protocol>_<train|val|test>` whose columns point into the pools in the order of the
+datasheet's modalities.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trainables.data.archive import Archive
+from trainables.data.dataset import DataError
+from trainables.data.selection import Selection
+
+SPLITS = ("train", "val", "test")
+
+
+class Layout(NamedTuple):
+    """Who is in which split, and with which label: all that is known without the inputs."""
+
+    members: tuple[dict[str, np.ndarray], ...]  # train, val, test: modality -> [N] rows of its array
+    targets: tuple[np.ndarray, ...]  # train, val, test: [N] or [N, L], as stored
+    sizes: dict[str, int]  # modality -> rows that its array must have
+
+
+def layout(archive: Archive, selection: Selection) -> Layout:
+    """Return the layout of a file; raises DataError where it has none, or where a split is empty."""
+    if selection.protocol is not None:
+        found = _pairs(archive, selection, selection.protocol)
+    elif "split" in archive.arrays:
+        found = _rows(archive, selection)
+    else:
+        raise DataError(
+            f"data: {archive.path} is in neither layout: it holds no `split` array with one value a sample "
+            "(rows) and no `pairs_<protocol>_<split>` tables (pairs)."
+        )
+    for name, target in zip(SPLITS, found.targets, strict=True):
+        if len(target) == 0:
+            raise DataError(f"data: {archive.name} has no sample in its {name} split.")
+    return found
+
+
+def _rows(archive: Archive, selection: Selection) -> Layout:
+    name = selection.target or "label"
+    split, target = archive.read("split"), archive.read(name)
+    if split.ndim != 1 or target.shape[:1] != split.shape:
+        raise DataError(
+            f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
+            f"got {split.shape} and {target.shape}."
+        )
+    rows = [np.flatnonzero(split == code) for code in range(len(SPLITS))]
+    return Layout(
+        members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
+        targets=tuple(target[r] for r in rows),
+        sizes=dict.fromkeys(selection.columns, len(split)),
+    )
+
+
+def _pairs(archive: Archive, selection: Selection, protocol: str) -> Layout:
+    labels = {m: archive.read(f"{m}_label") for m in selection.columns}
+    owner = _owner(selection)
+    target = archive.read(selection.target) if selection.target else labels[owner]
+    if target.shape[:1] != labels[owner].shape:
+        raise DataError(f"data.target: {selection.target} must have one entry a sample of {owner}.")
+    tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
+    members = tuple(_columns(table, labels, archive.name) for table in tables)
+    return Layout(
+        members=members,
+        targets=tuple(target[member[owner]] for member in members),
+        sizes={m: len(pool) for m, pool in labels.items()},
+    )
+
+
+def _owner(selection: Selection) -> str:
+    """Return the modality whose pool the target is indexed by: the one that begins its name."""
+    if selection.target is None:
+        return selection.columns[0]
+    for modality in selection.columns:
+        if selection.target.startswith(f"{modality}_"):
+            return modality
+    raise DataError(
+        f"data.target: with pools the target must begin with a modality ({', '.join(selection.columns)}), "
+        f"as in `{selection.columns[0]}_label`, got {selection.target!r}."
+    )
+
+
+def _columns(table: np.ndarray, labels: dict[str, np.ndarray], owner: str) -> dict[str, np.ndarray]:
+    """Return the columns of an index table by modality; all entries of a row must be of one class."""
+    if table.ndim != 2 or table.shape[1] != len(labels) or table.dtype.kind not in "iu":
+        raise DataError(f"data: an index table of {owner} must be integers [N, {len(labels)}], got {table.shape}.")
+    columns = {m: column.astype(np.int64) for m, column in zip(labels, table.T, strict=True)}
+    for modality, rows in columns.items():
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(labels[modality]):
+            raise DataError(f"data: an index table of {owner} points outside the pool of {modality}.")
+    classes = np.stack([labels[m][rows] for m, rows in columns.items()])  # [M, N]
+    mixed = np.flatnonzero((classes != classes[0]).any(axis=0))
+    if mixed.size:
+        raise DataError(f"data: row {mixed[0]} of an index table of {owner} pairs samples of different classes.")
+    return columns

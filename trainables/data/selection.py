@@ -1,0 +1,108 @@
+"""What of a file a study uses: its `data` entry, checked against the datasheet before an array is read."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trainables.data.archive import Archive
+from trainables.data.dataset import DataError, choose
+
+KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise")
+PCA = ("pca_mean", "pca_basis", "pca_k25")  # what the file must hold for `image: pca25`
+
+
+class Selection(NamedTuple):
+    """The answers to every question that a `data` entry can settle."""
+
+    columns: tuple[str, ...]  # all modalities of the file: the columns of its index tables
+    modalities: tuple[str, ...]  # those used, in the order of the study
+    variants: dict[str, str]  # modality -> clean or pca25
+    protocol: str | None  # which index tables; None in the rows layout
+    target: str | None  # array of labels that the study or datasheet names; None: the labels of the pools
+    retargeted: bool  # the study names another target than the datasheet, so the classes are others too
+    transform: str  # none or log1p, of a regression target before it is standardised
+    standardise: bool
+
+
+def select(options: Mapping[str, Any], archive: Archive) -> Selection:
+    """Return what the `data` entry asks of the archive; raises DataError at what the file does not have."""
+    columns, default = _modalities(archive)
+    for key in options:
+        # `split` is another spelling of `protocol`; a modality's name is the key of its variant
+        choose(key, (*KEYS, "split", *columns), "data", archive.name, "key")
+    modalities = _chosen(options.get("modalities", default), columns, archive)
+    target, advised = _target(archive)
+    wanted = target
+    if "target" in options:
+        wanted = choose(options["target"], archive.arrays, "data.target", archive.name, "array")
+    transform = options.get("transform", advised if wanted == target else "none")
+    return Selection(
+        columns=columns,
+        modalities=modalities,
+        variants={m: _variant(options.get(m, "clean"), m, archive) for m in columns},
+        protocol=_protocol(options, archive),
+        target=wanted,
+        retargeted=wanted != target,
+        transform=choose(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
+        standardise=_boolean(options.get("standardise", True), "data.standardise"),
+    )
+
+
+def _modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all modalities of the datasheet and, without those it marks as optional, the default ones.
+
+    An entry is a name, which a remark may follow: `pen (optional third)`.
+    """
+    entries = archive.description.get("modalities")
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, str) and e.strip() for e in entries):
+        raise DataError(
+            f"data: the datasheet of {archive.path} must list its `modalities`, got {entries!r}; "
+            "a file that only completes another one cannot be studied alone."
+        )
+    names = tuple(entry.split()[0] for entry in entries)
+    default = tuple(entry.split()[0] for entry in entries if "optional" not in entry)
+    return names, default or names
+
+
+def _target(archive: Archive) -> tuple[str | None, str]:
+    """Return the datasheet's target, which a remark may follow, and the transform that the remark advises.
+
+    Without one it is `label` in a file of rows and None, the labels of the pools, in a file of pairs.
+    """
+    words = str(archive.description.get("target", "label" if "label" in archive.arrays else "")).split()
+    return (words[0] if words else None), ("log1p" if "log1p" in words else "none")
+
+
+def _chosen(wanted: Any, columns: tuple[str, ...], archive: Archive) -> tuple[str, ...]:
+    if not isinstance(wanted, list | tuple) or not wanted:
+        raise DataError(f"data.modalities: must be a list of modalities ({', '.join(columns)}), got {wanted!r}.")
+    chosen = tuple(choose(m, columns, "data.modalities", archive.name, "modality") for m in wanted)
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"data.modalities: each modality may be named once, got {', '.join(chosen)}.")
+    for modality in chosen:
+        if modality not in archive.arrays:
+            raise DataError(f"data: {archive.path} holds no array `{modality}`, which its datasheet lists.")
+    return chosen
+
+
+def _variant(wanted: Any, modality: str, archive: Archive) -> str:
+    has_pca = modality == "image" and all(array in archive.arrays for array in PCA)
+    known = ("clean", "pca25") if has_pca else ("clean",)
+    return choose(wanted, known, f"data.{modality}", f"{modality} of {archive.name}", "variant")
+
+
+def _protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
+    """Return the protocol asked for, or the first one in the file."""
+    if "protocol" in options and "split" in options:
+        raise DataError("data: `split` is another spelling of `protocol`; give one of them.")
+    tables = [array.removeprefix("pairs_") for array in archive.arrays if array.startswith("pairs_")]
+    known = tuple(dict.fromkeys(table.rpartition("_")[0] for table in tables))
+    wanted = options.get("protocol", options.get("split"))
+    if wanted is None:
+        return known[0] if known else None
+    return choose(wanted, known, "data.protocol", archive.name, "protocol")
+
+
+def _boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"{where}: must be true or false, got {value!r}.")
+    return value

@@ -1,0 +1,65 @@
+"""Standardisation: subtract a mean and divide by a standard deviation that training samples alone decide."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainables.data.dataset import DataError, choose
+
+# How a modality shares its units: which axes of [N, ...] one mean and one standard deviation cover.
+KINDS = ("feature", "channel_first", "channel_last", "all", "none")
+
+
+class Scale(NamedTuple):
+    """The affine map that standardises a modality; both arrays broadcast against [N, ...]."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any]) -> str:
+    """Return which of KINDS standardises the array `raw` [N, ...] of a modality.
+
+    The datasheet decides by `standardise: {modality: kind}` or `channels: first`. Otherwise samples of one
+    axis are standardised by feature, float samples of two axes (time, channel) by channel, and images, whose
+    pixels share a unit, as a whole.
+    """
+    stated = description.get("standardise", {})
+    if not isinstance(stated, dict):
+        raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
+    if modality in stated:
+        return choose(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
+    channels = description.get("channels")
+    if "first" in (channels, channels.get(modality) if isinstance(channels, dict) else None):
+        return "channel_first"
+    if raw.ndim <= 2:
+        return "feature"
+    return "channel_last" if raw.ndim == 3 and raw.dtype != np.uint8 else "all"
+
+
+def fit(samples: np.ndarray, present: np.ndarray, kind: str) -> Scale:
+    """Return the scale of the training `samples` [N, ...] for which `present` [N] is true.
+
+    A constant feature gets standard deviation 1, so that it becomes zero instead of noise.
+    """
+    known = samples[present]
+    if kind == "none" or len(known) == 0:
+        return Scale(np.zeros(()), np.ones(()))
+    axes = {
+        "feature": (0,),
+        "channel_first": (0, *range(2, known.ndim)),
+        "channel_last": tuple(range(known.ndim - 1)),
+        "all": tuple(range(known.ndim)),
+    }[kind]
+    mean = known.mean(axes, dtype=np.float64, keepdims=True)
+    std = known.std(axes, dtype=np.float64, keepdims=True)
+    # Asked of the values: the rounding of a mean gives a constant feature a tiny deviation.
+    constant = np.ptp(known, axis=axes, keepdims=True) == 0
+    return Scale(mean.astype(np.float32), np.where(constant, 1, std).astype(np.float32))
+
+
+def apply(samples: np.ndarray, present: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return `samples` [N, ...] standardised as float32, zero where `present` [N] is false."""
+    scaled = np.asarray((samples - scale.mean) / scale.std, dtype=np.float32)
+    scaled[~present] = 0
+    return scaled
