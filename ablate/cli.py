@@ -55,14 +55,15 @@ def run(study: StudyName, store: Store = None, cpus: Cpus = None) -> int:
     with screen:
         outcome = run_study(checked, cpus or available_cpus(), screen.heard, screen.begin)
     if outcome.interrupted:
-        known = outcome.done + outcome.failed
-        sys.stderr.write(f"Stopped with {known} trials known; the same command continues.\n")
+        sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
     terminal.show_report(checked.folder)
+    if outcome.diverged:
+        sys.stderr.write(f"{outcome.diverged} of {outcome.trials} trials diverged; the report lists them.\n")
     if outcome.failed:
-        sys.stderr.write(f"{outcome.failed} of {outcome.trials} trials failed or diverged; the report lists them.\n")
-        return 1
-    return 0
+        again = "the report says why; the same command tries them again"
+        sys.stderr.write(f"{outcome.failed} of {outcome.trials} trials failed; {again}.\n")
+    return 1 if outcome.failed else 0
 
 
 @app.command()

@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",  # the next trial waits ready when one ends
 }
 os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
 

@@ -6,6 +6,7 @@ import platform
 import shlex
 import shutil
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +26,10 @@ DISK = 200 * 2**20  # bytes that must be free before a run
 class Outcome(NamedTuple):
     """How a run ended."""
 
-    trials: int
+    trials: int  # known now
     cached: int  # known before the run
-    done: int
-    failed: int  # failed or diverged
+    diverged: int  # a result: a loss was not finite, and would not be if it ran again
+    failed: int  # no result: runs again with the same command
     interrupted: bool
 
 
@@ -76,9 +77,8 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
 
         launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
     tables.close()
-    results = list(agenda.results.values())
-    bad = sum(result.status != "done" for result in results)
-    return Outcome(len(agenda.proposed), agenda.cached, len(results) - bad, bad, agenda.stopped)
+    count = Counter(result.status for result in agenda.results.values())
+    return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
 
 
 class Tables:

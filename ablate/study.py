@@ -199,9 +199,7 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
                 wanted = {"list_type": "a list", "string_type": "text"}.get(first["type"], "a mapping")
                 rule = f"must be {wanted}, got {shown(found)}"
             case "string_pattern_mismatch":
-                rule = (
-                    f"must start with a letter or digit and hold letters, digits, `.`, `_` and `-`, got {shown(found)}"
-                )
+                rule = f"must start with a letter or digit and hold letters, digits, `._-`, got {shown(found)}"
             case _:
                 rule = f"{first['msg'].replace('Input should be', 'must be')}, got {shown(found)}"
         raise document.error((*where, *at), rule) from None

@@ -158,7 +158,8 @@ def steer_gradient(value: Tensor, path: Tensor) -> Tensor:
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """Return weighted sums over the first axis, [..., S] and [S, ...] -> [..., ...]."""
-    return (weights @ values.flatten(1)).unflatten(-1, values.shape[1:])
+    mixed = weights @ values.flatten(1)
+    return mixed.view(*weights.shape[:-1], *values.shape[1:])
 
 
 @cache
