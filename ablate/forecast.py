@@ -3,13 +3,16 @@
 from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
 from ablate.errors import UserError
 from ablate.plan import size
 from ablate.run import available_cpus, open_agenda
 from ablate.study import Study
+
+if TYPE_CHECKING:
+    from analysis.tables import Run
 
 
 class Forecast(NamedTuple):
@@ -69,17 +72,22 @@ def progress(folder: Path) -> Progress:
     """
     import polars as pl
 
-    from analysis import load
-
-    try:
-        run = load(folder)
-    except FileNotFoundError as error:
-        raise UserError(str(error)) from None
+    run = open_run(folder)
     trials = run.trials.select("status", "seconds").collect()
     count = Counter(trials["status"].to_list())
     middle = trials.filter(pl.col("status") == "done")["seconds"].median()
     seconds = float(middle) if isinstance(middle, int | float) else None
     return Progress(run.study["planned"], count["done"], count["failed"], count["diverged"], seconds)
+
+
+def open_run(folder: Path) -> "Run":
+    """Return the tables of a run; raise a UserError if the folder holds none."""
+    from analysis import load
+
+    try:
+        return load(folder)
+    except FileNotFoundError as error:
+        raise UserError(str(error)) from None
 
 
 def _seconds(folder: Path) -> float:

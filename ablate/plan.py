@@ -6,8 +6,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ablate.identity import trial_id
-from ablate.settings import Varied, axes_of
+from ablate.settings import axes_of
 from ablate.study import LEARNING_RATES, Study
+from ablate.vary import Varied
 from trainables.methods import METHODS
 
 Point = dict[str, Any]  # varied setting -> value

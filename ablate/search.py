@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.plan import Point, Result, Trial, axes_for, grid, trials
-from ablate.settings import Varied
 from ablate.study import Study
+from ablate.vary import Varied
 
 Rounds = Generator[list[Trial], dict[str, Result], None]
 

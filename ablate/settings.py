@@ -1,7 +1,7 @@
 """What may be set and varied: the settings of methods, of the model and of training, by the names a study uses."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from ablate.document import Document, Where
 from ablate.errors import meant
@@ -9,27 +9,6 @@ from search_spaces.axes import Axis
 from search_spaces.methods import METHODS as AXES
 from search_spaces.methods import SPAN
 from trainables.methods import METHODS
-
-
-class Varied(NamedTuple):
-    """One axis of a study: a list of values, and for a search the range or the choices they come from."""
-
-    key: str  # "agm.alpha", "train.lr"
-    scale: str  # log | linear | choice
-    values: list[Any]  # empty where only a range is given
-    low: float | None = None
-    high: float | None = None
-    integer: bool = False
-
-    @property
-    def owner(self) -> str:
-        """Return the method, `train` or `model` that the setting belongs to."""
-        return self.key.partition(".")[0]
-
-    @property
-    def name(self) -> str:
-        """Return the setting's name within its owner."""
-        return self.key.partition(".")[2]
 
 
 def axes_of(method: str) -> dict[str, Axis]:

@@ -1,13 +1,15 @@
 """The study file: one page of YAML, checked as a whole before anything starts."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from ablate.document import Document, Where
+from ablate.document import Document
 from ablate.errors import UserError, meant
-from ablate.settings import Varied, axes_of, axis, checked
+from ablate.settings import axis, checked
+from ablate.validation import Section, kind, validated
+from ablate.vary import Scope, Varied, varied
 from search_spaces import STUDIES
 from trainables.data import DataError, Sheet, sheet
 from trainables.methods import METHODS
@@ -15,16 +17,6 @@ from trainables.methods import METHODS
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
-POINTS_ASKED_FOR = {"log": "log: [low, high]", "linear": "linear: [low, high]", "choice": "choice: [...]"}
-
-
-class Section(BaseModel):
-    """A mapping whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-SomeSection = TypeVar("SomeSection", bound=Section)
 
 
 class Training(Section):
@@ -78,13 +70,13 @@ class StudyFile(Section):
     model: Network = Network()
     train: Training = Training()
     methods: Annotated[list[str], Field(min_length=1)]
-    set: dict[str, Any] = {}
-    vary: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict)
+    vary: dict[str, Any] = Field(default_factory=dict)
     seeds: Count = 5
     search: Literal["grid", "tpe"] | Search = "grid"
     trials: Count = 50
     metric: Literal["accuracy", "mae", "loss"] | None = None
-    measure: list[Literal["probe"]] = []
+    measure: list[Literal["probe"]] = Field(default_factory=list)
     resources: Resources = Resources()
     store: str = "runs"
 
@@ -164,7 +156,8 @@ def load(name: str, store: str | None = None) -> Study:
         key: checked(document, ("set", key), axis(document, ("set", key), key, file.methods), value)
         for key, value in file.set.items()
     }
-    vary = [varied(document, file, key, value) for key, value in file.vary.items()]
+    scope = Scope(document, file.methods, {"train": file.train, "model": file.model}, file.search == "grid")
+    vary = [varied(scope, key, value) for key, value in file.vary.items()]
     for one in vary:
         if one.key in settings:
             raise document.error(("vary", one.key), "is both set and varied; keep one of the two")
@@ -178,140 +171,12 @@ def load(name: str, store: str | None = None) -> Study:
     return study
 
 
-def validated(document: Document, section: type[SomeSection], value: Any, where: Where) -> SomeSection:
-    """Return a section of the file, or raise its first error as one sentence."""
-    try:
-        return section.model_validate(value)
-    except ValidationError as errors:
-        first = errors.errors(include_url=False)[0]
-        found = first["input"]
-        at = tuple(part for part in first["loc"] if not isinstance(part, str) or in_file(value, first["loc"], part))
-        match first["type"]:
-            case "extra_forbidden":
-                known = fields(section, at[:-1])
-                raise document.error((*where, *at), f"there is no such key {meant(at[-1], known)}") from None
-            case "missing":
-                raise document.error((*where, *at[:-1]), f"the key `{at[-1]}` is missing") from None
-            case "literal_error":
-                names = [name.strip("' ") for name in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-                rule = f"must be one of {', '.join(names)}, got {shown(found)} {meant(found, names)}"
-            case "model_type" | "dict_type" | "list_type" | "string_type":
-                wanted = {"list_type": "a list", "string_type": "text"}.get(first["type"], "a mapping")
-                rule = f"must be {wanted}, got {shown(found)}"
-            case "string_pattern_mismatch":
-                rule = f"must start with a letter or digit and hold letters, digits, `._-`, got {shown(found)}"
-            case _:
-                rule = f"{first['msg'].replace('Input should be', 'must be')}, got {shown(found)}"
-        raise document.error((*where, *at), rule) from None
-
-
-def in_file(value: Any, location: tuple[str | int, ...], part: str) -> bool:
-    """Say whether a part of pydantic's location is a key, and not the name of a member of a union."""
-    return not part[0].isupper() and "[" not in part and part not in {"str", "dict", "int", "float"}
-
-
-def fields(section: type[Section], where: Where) -> list[str]:
-    """Return the keys that a section of the study file has."""
-    for part in where:
-        inner = section.model_fields[str(part)].annotation
-        options = getattr(inner, "__args__", (inner,))
-        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
-    return list(section.model_fields)
-
-
 def located(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the data key as a mapping; a relative path is relative to the study file."""
     spec = {"name": data} if isinstance(data, str) else dict(data)
     if isinstance(spec.get("path"), str):
         spec["path"] = str((document.file.parent / Path(spec["path"]).expanduser()).resolve())
     return spec
-
-
-def varied(document: Document, file: StudyFile, key: str, given: Any) -> Varied:
-    """Return one axis of `vary`: a list, {choice: [...]}, or {log | linear: [low, high], num, also}."""
-    where: Where = ("vary", key)
-    if isinstance(given, list):
-        given = {"choice": given}
-    if not isinstance(given, dict):
-        raise document.error(
-            where, f"must be a list or one of {', '.join(POINTS_ASKED_FOR.values())}, got {shown(given)}"
-        )
-    scales = [scale for scale in POINTS_ASKED_FOR if scale in given]
-    unknown = [name for name in given if name not in {*POINTS_ASKED_FOR, "num", "also"}]
-    if unknown:
-        names = [*POINTS_ASKED_FOR, "num", "also"]
-        raise document.error((*where, unknown[0]), f"there is no such key {meant(unknown[0], names)}")
-    if len(scales) != 1:
-        raise document.error(where, f"must have exactly one of {', '.join(POINTS_ASKED_FOR)}")
-    scale = scales[0]
-    ends = given[scale]
-    if not isinstance(ends, list) or not ends:
-        raise document.error((*where, scale), f"must be a list, got {shown(ends)}")
-    integer = whole(key)
-    if scale == "choice":
-        if "num" in given or "also" in given:
-            raise document.error(where, "`num` and `also` belong to `log` and `linear`, not to a list of values")
-        values = [one_value(document, file, (*where, scale, i), key, value) for i, value in enumerate(ends)]
-        if len(set(map(repr, values))) < len(values):
-            raise document.error(where, "lists a value twice")
-        return Varied(key, scale, values)
-    low, high = limits(document, (*where, scale), ends, scale)
-    num = given.get("num")
-    if num is None and file.search == "grid":
-        raise document.error(where, "a grid needs `num`, the number of points")
-    if num is not None and (not isinstance(num, int) or num < 2):
-        raise document.error((*where, "num"), f"must be an integer of at least 2, got {shown(num)}")
-    also = given.get("also", [])
-    if not isinstance(also, list):
-        raise document.error((*where, "also"), f"must be a list, got {shown(also)}")
-    if also and file.search != "grid":
-        raise document.error((*where, "also"), "belongs to a grid; a search chooses its own values")
-    points = spaced(low, high, scale, num) if num else [low, high]
-    chosen = sorted({*map(float, also)} | {round(p) if integer else p for p in points})
-    values = [one_value(document, file, where, key, int(v) if integer else v) for v in chosen]
-    return Varied(key, scale, values if num else [], low, high, integer)
-
-
-def limits(document: Document, where: Where, ends: list[Any], scale: str) -> tuple[float, float]:
-    """Return the ends of a range; raise a UserError if they are none."""
-    numeric = len(ends) == 2 and all(isinstance(e, int | float) and not isinstance(e, bool) for e in ends)
-    if not numeric or not ends[0] < ends[1]:
-        raise document.error(where, f"must be two numbers [low, high] with low < high, got {ends}")
-    if scale == "log" and ends[0] <= 0:
-        raise document.error(where, f"must start above 0 on a log scale (0 itself goes into `also`), got {ends}")
-    return float(ends[0]), float(ends[1])
-
-
-def spaced(low: float, high: float, scale: str, num: int) -> list[float]:
-    """Return ``num`` values from low to high, ends included, evenly spaced; rounded to 6 digits where inside."""
-    steps = [i / (num - 1) for i in range(num)]
-    inner = [low * (high / low) ** s if scale == "log" else low + (high - low) * s for s in steps]
-    return [low, *(float(f"{value:.6g}") for value in inner[1:-1]), high]
-
-
-def whole(key: str) -> bool:
-    """Say whether a setting counts something."""
-    owner, _, name = key.partition(".")
-    if owner in METHODS:
-        return name in axes_of(owner) and axes_of(owner)[name].kind == "integer"
-    return key in {"train.epochs", "train.batch_size", "model.hidden"}
-
-
-def one_value(document: Document, file: StudyFile, where: Where, key: str, value: Any) -> Any:
-    """Return one value of a varied setting, checked as if it were set."""
-    owner, _, name = key.partition(".")
-    if owner in {"train", "model"}:
-        section: Section = getattr(file, owner)
-        if name not in type(section).model_fields:
-            raise document.error(
-                where[:2], f"{owner} has no setting `{name}` {meant(name, type(section).model_fields)}"
-            )
-        try:
-            return getattr(type(section).model_validate({**section.model_dump(), name: value}), name)
-        except ValidationError as errors:
-            rule = errors.errors(include_url=False)[0]["msg"].replace("Input should be", "must be")
-            raise document.error(where, f"{rule}, got {shown(value)}") from None
-    return checked(document, where, axis(document, where[:2], key, file.methods), value)
 
 
 def check_together(study: Study) -> None:
@@ -335,15 +200,3 @@ def check_together(study: Study) -> None:
                 raise document.error(where, f"{about.name} has no such modality {meant(modality, about.modalities)}")
     if study.rounds and not study.vary:
         raise document.error(("search",), "a search needs something to `vary`")
-
-
-def kind(value: Any) -> str:
-    """Return what a YAML value is, in a user's words."""
-    names = {list: "a list", dict: "a mapping", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number")
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message: what it is, and itself if it is short."""
-    text = repr(value)
-    return kind(value) if isinstance(value, list | dict) or len(text) > 60 else text

@@ -16,8 +16,7 @@ from rich.table import Table
 
 from ablate.agenda import Agenda
 from ablate.doctor import Check
-from ablate.errors import UserError
-from ablate.forecast import Forecast
+from ablate.forecast import Forecast, open_run
 from ablate.forecast import Progress as Seen
 from ablate.plan import Result, Trial, size
 from ablate.settings import axes_of
@@ -86,7 +85,7 @@ class Progress:
     def line(self) -> str:
         """Return the rate, the failures and the best validation score so far."""
         rate = self.done / max(time.monotonic() - self.began, 1e-3)
-        failed = f", {self.failed} failed" if self.failed else ""
+        failed = f", {self.failed} without a score" if self.failed else ""
         best = f", best {self.study.metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
         return f"{rate:.1f} trials/s{failed}{best}"
 
@@ -102,14 +101,10 @@ def show_report(folder: Path) -> None:
     Raises:
         UserError: the folder holds no run.
     """
-    from analysis import load
     from analysis.report import headline, write
     from analysis.summary import encoders, summary
 
-    try:
-        run = load(folder)
-    except FileNotFoundError as error:
-        raise UserError(str(error)) from None
+    run = open_run(folder)
     console = screen()
     table, beside = summary(run), encoders(run)
     console.print(summary_table(table, run.metric))

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ablate.errors import UserError
-from ablate.study import load, spaced
+from ablate.study import load
+from ablate.vary import spaced
 from search_spaces import STUDIES
 from tests.ablate.helpers import SMALL, ablate, write
 

@@ -1,5 +1,6 @@
 """OGM: on-the-fly gradient modulation."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -38,11 +39,7 @@ class OGM(NamedTuple):
         """Damp the encoders of the modalities that lead."""
         scale = damping(signals, task, self.alpha)
         grads = pull(lambda s: task.objective(s.logits))
-        encoders = {
-            m: {name: k * g if name in chosen(group, self.filter) else g for name, g in group.items()}
-            for k, (m, group) in zip(scale.unbind(), grads.encoders.items(), strict=True)
-        }
-        return Step(grads._replace(encoders=encoders), state, {"scale": scale})
+        return Step(modulate(grads, scale, self.filter, lambda k, g, name: k * g), state, {"scale": scale})
 
 
 def damping(signals: Signals, task: Task, alpha: float | Tensor) -> Tensor:
@@ -59,6 +56,17 @@ def damping(signals: Signals, task: Task, alpha: float | Tensor) -> Tensor:
     damped = 1 - torch.tanh(alpha * ratio)
     scale: Tensor = torch.where(task.active & (ratio > 1), damped, ones)
     return scale
+
+
+def modulate(grads: Params, scale: Tensor, which: str, change: Callable[[Tensor, Tensor, str], Tensor]) -> Params:
+    """Return gradients in which ``change(k_m, gradient, "m.name")`` stands for those that ``which`` selects."""
+
+    def group(k: Tensor, modality: str, gradients: Group) -> Group:
+        names = chosen(gradients, which)
+        return {n: change(k, g, f"{modality}.{n}") if n in names else g for n, g in gradients.items()}
+
+    pairs = zip(scale.unbind(), grads.encoders.items(), strict=True)
+    return grads._replace(encoders={modality: group(k, modality, gradients) for k, (modality, gradients) in pairs})
 
 
 def chosen(group: Group, which: str) -> frozenset[str]:

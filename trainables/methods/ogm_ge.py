@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.methods.ogm import chosen, damping
+from trainables.methods.ogm import damping, modulate
 from trainables.signals import Params, Pull, Signals, Step, Task
 
 
@@ -41,11 +41,4 @@ class OGMGE(NamedTuple):
             noise = self.noise * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
             return torch.where(task.active, k * gradient + noise, gradient)
 
-        encoders = {
-            m: {
-                name: enhance(k, g, f"{m}.{name}") if name in chosen(group, self.filter) else g
-                for name, g in group.items()
-            }
-            for k, (m, group) in zip(scale.unbind(), grads.encoders.items(), strict=True)
-        }
-        return Step(grads._replace(encoders=encoders), state, {"scale": scale})
+        return Step(modulate(grads, scale, self.filter, enhance), state, {"scale": scale})
