@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from ablate.errors import UserError
-from ablate.run import PACKAGES, available_cpus, preflight
+from ablate.run import PACKAGES, available_cpus, check_models, open_agenda, preflight
 from ablate.settings import axes_of
 from ablate.study import Study
 from trainables.data import DataError, names, sheet
@@ -47,12 +47,11 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     if study is not None:
         try:
             preflight(study, cpus or available_cpus())
+            check_models(study, open_agenda(study))
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
-            yield Check(
-                "study: room to run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
-            )
+            yield Check("study: can run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
         except UserError as error:
-            yield Check("study: room to run", False, str(error))
+            yield Check("study", False, str(error))
     for method in study.file.methods if study else METHODS:
         yield from at_work(method)
 

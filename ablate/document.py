@@ -12,14 +12,30 @@ Where = tuple[str | int, ...]
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader that also reads `1e-3` as the number it is."""
+    """A safe loader with the plain values of YAML 1.2, and without aliases.
+
+    So `1e-3` is a number, `010` is ten, `no` and `on` are text as they stand, and a small file stays small.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, unless it is an alias."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor} is not supported", event.start_mark)
+        return super().compose_node(parent, index)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+for tag, pattern, first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", FLOAT, list("-+.0123456789")),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
 
 
 class Document:
@@ -34,26 +50,23 @@ class Document:
         self.file = file
         self.lines: dict[Where, int] = {}
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a text file"
-            raise UserError(f"{file}: cannot be read: {reason}") from None
-        loader = Loader(text)
-        try:
+            loader = Loader(file.read_text(encoding="utf-8"))
             node = loader.get_single_node()
             self.value = None if node is None else self._plain(loader, node, ())
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read: {error.strerror}") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = f":{mark.line + 1}" if mark else ""
             raise UserError(f"{file}{line}: is not safe YAML: {error.problem or error.context}") from None
-        except yaml.YAMLError as error:
+        except RecursionError:
+            raise UserError(f"{file}: is nested too deeply") from None
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"{file}: is not YAML: {str(error).splitlines()[0]}") from None
-        finally:
-            loader.dispose()
 
     def error(self, where: Where, message: str) -> UserError:
         """Return an error about a key: file, line, key and message."""
-        line = next((self.lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in self.lines), 1)
+        line = next((self.lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self.lines), 1)
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
         return UserError(f"{self.file}:{line}: {f'{key}: ' if key else ''}{message}")
 
@@ -64,13 +77,15 @@ class Document:
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             plain: dict[str, Any] = {}
             for key_node, value_node in node.value:
-                key = str(loader.construct_object(key_node, deep=True))
+                line = key_node.start_mark.line + 1
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise UserError(f"{self.file}:{line}: a key must be text")
+                key = str(key_node.value)
                 inner = (*where, key)
                 if key in plain:
-                    first = self.lines[inner]
-                    self.lines[inner] = key_node.start_mark.line + 1
+                    first, self.lines[inner] = self.lines[inner], line
                     raise self.error(inner, f"is given twice, first on line {first}")
-                self.lines[inner] = key_node.start_mark.line + 1
+                self.lines[inner] = line
                 plain[key] = self._plain(loader, value_node, inner)
             return plain
         return loader.construct_object(node, deep=True)

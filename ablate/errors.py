@@ -11,6 +11,22 @@ class UserError(Exception):
 def meant(found: object, names: Iterable[str]) -> str:
     """Return the valid names, and a question if one of them is near."""
     known = list(names)
-    near = get_close_matches(str(found), known, n=1, cutoff=0.6)
-    question = f". Did you mean `{near[0]}`?" if near else ""
-    return f"(it has: {', '.join(known) or 'none'}){question}"
+    return f"(it has: {', '.join(known) or 'none'}){near(found, known)}"
+
+
+def near(found: object, names: Iterable[str]) -> str:
+    """Return a question if one of the names is near to what was found, else nothing."""
+    close = get_close_matches(str(found), list(names), n=1, cutoff=0.6)
+    return f". Did you mean `{close[0]}`?" if close else ""
+
+
+def kind(value: object) -> str:
+    """Return what a YAML value is, in a user's words."""
+    names = {list: "a list", dict: "a mapping", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: itself if it is short, else what it is."""
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return kind(value) if value is None or isinstance(value, list | dict) or len(text) > 60 else text

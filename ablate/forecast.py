@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ablate import store
 from ablate.errors import UserError
 from ablate.plan import size
-from ablate.run import available_cpus, open_agenda
+from ablate.run import available_cpus, open_agenda, preflight
 from ablate.study import Study
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Progress(NamedTuple):
 
 
 def forecast(study: Study) -> Forecast:
-    """Return what running a study would mean."""
+    """Return what running a study would mean; raise a UserError where it cannot run here."""
+    preflight(study, available_cpus())
     agenda = open_agenda(study)
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = size(study) - agenda.cached

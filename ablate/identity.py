@@ -15,7 +15,8 @@ TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs thro
 def trial_id(config: dict[str, Any]) -> str:
     """Return the id of a resolved configuration; resources and paths are not in it."""
     code = fingerprint(config["method"].partition(":")[0])
-    content = {**config, "code": code, "torch": version("torch")}
+    packages = ["torch", "numpy", *(["scikit-learn"] if config["measure"] else [])]
+    content = {**config, "code": code, **{name: version(name) for name in packages}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -24,23 +25,24 @@ def trial_id(config: dict[str, Any]) -> str:
 def fingerprint(method: str) -> str:
     """Return a hash of the code that trains with a method's module, without its comments and docstrings.
 
-    The code is the training loop, the method and all they import from their own packages. Another method, or the
-    list of methods, is not part of it: a formula changed in one method leaves the trials of the others standing.
+    The code is the training loop, the method, and all that they import of `trainables` and of the method's own
+    package. Another method, or the list of methods, is not part of it: a formula changed in one method leaves the
+    trials of the others standing.
     """
     parts = {name: formulas(source(name).read_text(encoding="utf-8")) for name in sorted(closure(TRAINING | {method}))}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def closure(modules: set[str]) -> set[str]:
-    """Return the modules and all that they import, directly or not, from their own top-level packages."""
+    """Return the modules and all that they import, directly or not, of their own top-level package and `trainables`."""
     known: set[str] = set()
     waiting = set(modules)
     while waiting:
         name = waiting.pop()
         known.add(name)
         tree = ast.parse(source(name).read_text(encoding="utf-8"))
-        own = name.partition(".")[0]
-        waiting |= {found for found in imports(tree, name) if found.partition(".")[0] == own} - known
+        followed = {name.partition(".")[0], "trainables"}
+        waiting |= {found for found in imports(tree, name) if found.partition(".")[0] in followed} - known
     return known
 
 

@@ -27,16 +27,25 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Agenda, Listener  # noqa: E402
+from ablate.identity import trial_id  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.store import write_trial  # noqa: E402
-from trainables.data import Dataset, load  # noqa: E402
+from trainables.data import Dataset, load, sheet  # noqa: E402
 from trainables.train import fit  # noqa: E402
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @lru_cache(maxsize=2)
 def dataset(spec: str) -> Dataset:
     """Return a data set, kept by the process that trains on it."""
     return load(json.loads(spec))
+
+
+def confirm(trial: Trial, data: dict[str, Any]) -> None:
+    """Raise a RuntimeError if data or code are no longer those that the trial's id was made of."""
+    if sheet(data).sha256 != trial.config["data"]["sha256"] or trial_id(trial.config) != trial.id:
+        raise RuntimeError("the data or the code changed after the study was planned; run it again")
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -55,6 +64,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Train the trial; an error in it is a result, not the end of the process."""
         trial = Trial(**self.job["trial"])
         try:
+            confirm(trial, self.job["data"])
             outcome = fit(trial.config, dataset(json.dumps(self.job["data"])))
             write_trial(Path(self.job["store"]), trial, outcome)
         except Exception as error:
@@ -111,12 +121,12 @@ class Feed(Searcher):  # type: ignore[misc]
 
 
 class Interrupt(tune.Stopper):  # type: ignore[misc]
-    """Ends the run at the first Ctrl-C; the second raises KeyboardInterrupt as usual."""
+    """Ends the run at the first Ctrl-C, or when it is asked to end; the second does what it always does."""
 
     def __init__(self, agenda: Agenda) -> None:
-        """Listen for the signal."""
+        """Listen for the signals."""
         self.agenda = agenda
-        self.before = signal.signal(signal.SIGINT, self.on_signal)
+        self.before = {number: signal.signal(number, self.on_signal) for number in SIGNALS}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing to Tune's own snapshots."""
@@ -125,7 +135,12 @@ class Interrupt(tune.Stopper):  # type: ignore[misc]
     def on_signal(self, number: int, frame: Any) -> None:
         """Ask Tune to stop."""
         self.agenda.stopped = True
-        signal.signal(signal.SIGINT, self.before)
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no trial by itself."""
@@ -136,10 +151,23 @@ class Interrupt(tune.Stopper):  # type: ignore[misc]
         return self.agenda.stopped
 
 
+def scratch_folder() -> Path:
+    """Return a new temporary folder for Ray, and remove those that killed runs have left behind.
+
+    Its path is short, because the names of Ray's sockets are limited to 107 characters.
+    """
+    shared = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+    for old in shared.glob("ablate-*-*"):
+        owner = old.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"ablate-{os.getpid()}-", dir=shared))
+
+
 @contextlib.contextmanager
 def local_ray(cpus: int) -> Iterator[Path]:
     """Start a Ray of this machine alone, and stop it; its files lie in a temporary folder that goes with it."""
-    scratch = Path(tempfile.mkdtemp(prefix="ablate-"))
+    scratch = scratch_folder()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ray.init(
@@ -180,4 +208,4 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
             with contextlib.redirect_stdout(io.StringIO()):
                 tuner.fit()
         finally:
-            signal.signal(signal.SIGINT, interrupt.before)
+            interrupt.restore()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def size(study: Study) -> int:
     """Return how many trials a study has in the end."""
     total = 0
     for method in study.file.methods:
-        points = len(grid(study, method))
+        points = math.prod(len(axis.values) for axis in axes_for(study, method))
         if study.rounds and axes_for(study, method):
             points = study.file.trials
         alone = len(study.sheet.modalities) if method == "unimodal" else 1

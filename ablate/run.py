@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from ablate import store
 from ablate.agenda import Agenda, Listener
 from ablate.errors import UserError
-from ablate.plan import Result, Trial, grid, size, trials
+from ablate.plan import Result, Trial, size
 from ablate.search import rounds
-from ablate.study import Study
+from ablate.study import LEARNING_RATES, Study, about_data
 
 FLUSH = 10.0  # seconds between two looks of the tables at what has finished
 PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
 
 
@@ -56,13 +57,12 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
         UserError: the machine cannot run it; nothing was started.
     """
     preflight(study, cpus)
-    if not open_agenda(study).finished:
-        check_models(study)
+    ahead = open_agenda(study)
+    if not ahead.finished:
+        check_models(study, ahead)
     folder = study.folder
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "search.log" if study.rounds else None
-    if log:
-        log.unlink(missing_ok=True)
     agenda = open_agenda(study, log)
     tables = Tables(study, agenda)
     begin(agenda)
@@ -85,10 +85,10 @@ class Tables:
     """The tables of a study while it runs: rewritten wave by wave, so that another shell can read them."""
 
     def __init__(self, study: Study, agenda: Agenda) -> None:
-        """Write what is known at the start."""
+        """Write what is known at the start; nothing of an earlier form of the study stays under its name."""
         self.study, self.agenda = study, agenda
         self.failures: dict[str, str] = {}
-        self.changed: set[str] = set(agenda.results)
+        self.changed: set[str] = set(agenda.proposed)
         store.write_study(study.folder, described(study))
         self.write()
 
@@ -122,6 +122,8 @@ class Tables:
 def described(study: Study) -> dict[str, Any]:
     """Return what study.yaml holds: the study as resolved, with versions and machine."""
     file = study.file.model_dump(mode="json")
+    if file["train"]["lr"] is None and not any(one.key == "train.optimizer" for one in study.vary):
+        file["train"]["lr"] = LEARNING_RATES[file["train"]["optimizer"]]
     vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
     direction = "max" if study.maximise else "min"
     resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
@@ -141,6 +143,13 @@ def preflight(study: Study, cpus: int) -> None:
     """Refuse what could never run, before anything is created."""
     if study.file.resources.cpu > cpus:
         raise UserError(f"resources.cpu: a trial asks for {study.file.resources.cpu:g} CPUs, and this run has {cpus}")
+    if size(study) > MOST:
+        raise UserError(
+            f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"
+        )
+    for folder in (study.folder, study.store / "trials"):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"store: {folder} is in the way; it must be a folder")
     existing = next(p for p in [study.store, *study.store.parents] if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"store: cannot write to {study.store}")
@@ -149,29 +158,21 @@ def preflight(study: Study, cpus: int) -> None:
         raise UserError(f"store: {free // 2**20} MB are free on the disk of {study.store}; a run needs {DISK // 2**20}")
 
 
-def check_models(study: Study) -> None:
-    """Refuse models that cannot read the data, before anything is created."""
+def check_models(study: Study, agenda: Agenda) -> None:
+    """Refuse proposed models that cannot read the data, before anything is created."""
     from trainables.data import DataError, load
     from trainables.model import build
 
     try:
         dataset = load(study.data)
         shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
-        models = [
-            t.config["model"] for m in study.file.methods for point in grid(study, m) for t in trials(study, m, point)
-        ]
-        for model in {json.dumps(model, sort_keys=True): model for model in models}.values():
+        first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
+        for model in first.values():
             build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
     except DataError as error:
-        raise study.document.error(("data",), str(error)) from None
+        raise about_data(study.document, error) from None
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
-
-
-def models(study: Study) -> list[dict[str, Any]]:
-    """Return the settings of every model that the study's grid trains, each once."""
-    points = [t for m in study.file.methods for point in grid(study, m) for t in trials(study, m, point)]
-    return list({json.dumps(t.config["model"], sort_keys=True): t.config["model"] for t in points}.values())
 
 
 def available_cpus() -> int:

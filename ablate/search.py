@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.plan import Point, Result, Trial, axes_for, grid, trials
+from ablate.store import aside
 from ablate.study import Study
 from ablate.vary import Varied
 
@@ -18,7 +19,7 @@ Rounds = Generator[list[Trial], dict[str, Result], None]
 
 
 def rounds(study: Study, log: Path | None = None) -> Rounds:
-    """Propose the trials of a study, round by round; ``log`` is where a search writes Optuna's storage."""
+    """Propose the trials of a study, round by round; ``log`` is where a finished search leaves Optuna's storage."""
     if study.rounds is None:
         yield [
             one
@@ -32,7 +33,7 @@ def rounds(study: Study, log: Path | None = None) -> Rounds:
 
 def search(study: Study, batch: int, log: Path | None) -> Rounds:
     """Search the axes of every method that has some, each with the same number of points; others run once."""
-    searched = {method: sampler(study, method, log) for method in study.file.methods if axes_for(study, method)}
+    searched = {method: sampler(study, method) for method in study.file.methods if axes_for(study, method)}
     fixed = [t for method in study.file.methods if method not in searched for t in trials(study, method, {})]
     for first in range(0, study.file.trials, batch):
         count = min(batch, study.file.trials - first)
@@ -47,20 +48,34 @@ def search(study: Study, batch: int, log: Path | None) -> Rounds:
         for method, pairs in asked.items():
             for proposal, seeds in pairs:
                 tell(searched[method], proposal, [results[t.id] for t in seeds])
+    if log:
+        record(searched, log)
 
 
-def sampler(study: Study, method: str, log: Path | None) -> Any:
-    """Return the Optuna study that searches a method's axes, seeded by name so that a search is reproducible."""
+def record(searched: dict[str, Any], log: Path) -> None:
+    """Write Optuna's storage of finished searches, for its dashboard; the file appears whole or not at all."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    with aside(log) as draft:
+        storage = JournalStorage(JournalFileBackend(str(draft)))
+        for optuna_study in searched.values():
+            optuna.copy_study(
+                from_study_name=optuna_study.study_name, from_storage=optuna_study._storage, to_storage=storage
+            )
+
+
+def sampler(study: Study, method: str) -> Any:
+    """Return the Optuna study that searches a method's axes, seeded by name so that a search is reproducible."""
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna.create_study(
         study_name=f"{study.file.name}/{method}",
+        storage=optuna.storages.InMemoryStorage(),
         sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
         direction="maximize" if study.maximise else "minimize",
-        storage=JournalStorage(JournalFileBackend(str(log))) if log else None,
     )
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ablate.document import Document, Where
-from ablate.errors import meant
+from ablate.errors import meant, near, shown
 from search_spaces.axes import Axis
 from search_spaces.methods import METHODS as AXES
 from search_spaces.methods import SPAN
@@ -39,9 +39,11 @@ def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis
     if owner not in methods:
         if owner in METHODS:
             raise document.error(where, f"`{owner}` is not among the methods of this study ({', '.join(methods)})")
-        raise document.error(
-            where, f"a setting is spelled method.name, and `{owner}` is no method {meant(owner, METHODS)}"
-        )
+        if owner in {"train", "model"}:
+            raise document.error(where, f"belongs under the key `{owner}`, or under `vary`")
+        raise document.error(where, f"is no setting: `{owner}` is no method {meant(owner, METHODS)}")
+    if not name:
+        raise document.error(where, f"a setting is spelled method.name, such as `{owner}.start`")
     axes = axes_of(owner)
     if name not in axes:
         raise document.error(where, f"{owner} has no setting `{name}` {meant(name, axes)}")
@@ -50,9 +52,9 @@ def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis
 
 def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
     """Return a value of a setting as its method takes it; raise a UserError if it breaks the rule."""
-    value = {"inf": math.inf, "none": math.inf, None: math.inf}.get(value, value) if one.high == math.inf else value
+    if one.kind == "number" and one.high == math.inf and value in ("inf", "none", None):
+        value = math.inf
     try:
         return one.check(value)
     except ValueError as rule:
-        near = f" {meant(value, one.choices)}" if one.kind == "choice" else ""
-        raise document.error(where, f"{rule}, got {value!r}{near}") from None
+        raise document.error(where, f"{rule}, got {shown(value)}{near(value, one.choices)}") from None

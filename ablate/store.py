@@ -1,6 +1,6 @@
 """The store: finished trials by content, shared by all studies, and the tables of each study.
 
-<store>/trials/<id>/{trial,metrics,predictions}.parquet     a finished trial; the folder appears whole or not at all
+<store>/trials/<id>/{trials,metrics,predictions}.parquet    a finished trial; the folder appears whole or not at all
 <store>/<study>/study.yaml                                  the study as resolved, with versions and machine
 <store>/<study>/{trials,metrics,predictions}/*.parquet      its tables, in the order of its plan
 """
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.errors import UserError
 from ablate.plan import Result, Trial
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def aside(target: Path) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
+        parent = os.open(target.parent, os.O_RDONLY)
+        os.fsync(parent)  # the rename itself
+        os.close(parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -55,8 +59,7 @@ def trial_folder(store: Path, trial: str) -> Path:
 
 def finished(store: Path, trials: Iterable[str]) -> set[str]:
     """Return those of the trials that the store holds."""
-    folder = store / "trials"
-    return set(trials) & {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    return {trial for trial in trials if trial_folder(store, trial).is_dir()}
 
 
 def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
@@ -111,11 +114,24 @@ def predictions(trial: str, outcome: "Outcome") -> "pl.DataFrame":
 
 def result(store: Path, trial: str, metric: str) -> Result:
     """Return what the engine needs to know of a finished trial."""
-    import polars as pl
-
-    frame = pl.read_parquet(trial_folder(store, trial) / "trials.parquet")
+    frame = read(store, trial, "trials")
     status = frame["status"][0]
     return Result(status, frame[f"validation.{metric}"][0] if status == "done" else None)
+
+
+def read(store: Path, trial: str, table: str) -> "pl.DataFrame":
+    """Return a table of a finished trial.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    import polars as pl
+
+    folder = trial_folder(store, trial)
+    try:
+        return pl.read_parquet(folder / f"{table}.parquet")
+    except (OSError, pl.exceptions.PolarsError):
+        raise UserError(f"{folder}: is damaged; remove this folder, and the trial runs again") from None
 
 
 def write_tables(store: Path, folder: Path, plan: list[Trial], failures: dict[str, str], *, wave: int) -> None:
@@ -129,7 +145,7 @@ def write_tables(store: Path, folder: Path, plan: list[Trial], failures: dict[st
     held = finished(store, (t.id for t in members))
     done = [t for t in members if t.id in held]
     for table in TABLES:
-        frames = [pl.read_parquet(trial_folder(store, t.id) / f"{table}.parquet") for t in done]
+        frames = [read(store, t.id, table) for t in done]
         if table == "trials":
             frames = [labelled(t, frame.drop("config")) for t, frame in zip(done, frames, strict=True)]
             frames += [
@@ -137,9 +153,12 @@ def write_tables(store: Path, folder: Path, plan: list[Trial], failures: dict[st
                 for t in members
                 if t.id in failures and t.id not in held
             ]
-        if frames:
-            with aside(folder / table / f"{wave:05}.parquet") as draft:
-                pl.concat(frames, how="diagonal_relaxed").write_parquet(draft)
+        file = folder / table / f"{wave:05}.parquet"
+        if not frames:
+            file.unlink(missing_ok=True)
+            continue
+        with aside(file) as draft:
+            pl.concat(frames, how="diagonal_relaxed").write_parquet(draft)
 
 
 def labelled(trial: Trial, row: "pl.DataFrame") -> "pl.DataFrame":

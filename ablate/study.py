@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from ablate.document import Document
-from ablate.errors import UserError, meant
+from ablate.errors import UserError, kind, meant
 from ablate.settings import axis, checked
-from ablate.validation import Section, kind, validated
+from ablate.validation import Section, validated
 from ablate.vary import Scope, Varied, varied
 from search_spaces import STUDIES
 from trainables.data import DataError, Sheet, sheet
 from trainables.methods import METHODS
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+RESERVED = "trials"  # where a store keeps finished trials
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -72,9 +73,9 @@ class StudyFile(Section):
     methods: Annotated[list[str], Field(min_length=1)]
     set: dict[str, Any] = Field(default_factory=dict)
     vary: dict[str, Any] = Field(default_factory=dict)
-    seeds: Count = 5
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 5
     search: Literal["grid", "tpe"] | Search = "grid"
-    trials: Count = 50
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 50
     metric: Literal["accuracy", "mae", "loss"] | None = None
     measure: list[Literal["probe"]] = Field(default_factory=list)
     resources: Resources = Resources()
@@ -147,11 +148,16 @@ def load(name: str, store: str | None = None) -> Study:
             raise document.error(("methods", i), f"there is no method `{method}` {meant(method, METHODS)}")
         if method in file.methods[:i]:
             raise document.error(("methods", i), f"`{method}` is listed twice")
+    if file.name == RESERVED:
+        raise document.error(("name",), f"`{RESERVED}` is the store's own folder; take another name")
+    folder = file.store if store is None else store
+    if not folder or "://" in folder or "\0" in folder:
+        raise document.error(("store",), f"must be a folder of this machine, got {folder!r}")
     data = located(document, file.data)
     try:
         described = sheet(data)
     except DataError as error:
-        raise document.error(("data",), str(error)) from None
+        raise about_data(document, error) from None
     settings = {
         key: checked(document, ("set", key), axis(document, ("set", key), key, file.methods), value)
         for key, value in file.set.items()
@@ -165,10 +171,18 @@ def load(name: str, store: str | None = None) -> Study:
     study = Study(
         name,
         document, file, data, described, settings, vary, file.metric or default_metric,
-        Path(store or file.store).expanduser().absolute(),
+        Path(folder).expanduser().absolute(),
     )  # fmt: skip
     check_together(study)
     return study
+
+
+def about_data(document: Document, error: DataError) -> UserError:
+    """Return a complaint about the data, which names its key itself, as one about the study file."""
+    key, _, sentence = str(error).partition(": ")
+    if key != "data" and not key.startswith("data."):
+        key, sentence = "data", str(error)
+    return document.error(tuple(key.split(".")), sentence.rstrip("."))
 
 
 def located(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
@@ -193,10 +207,16 @@ def check_together(study: Study) -> None:
         if not sampled:
             rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
             raise document.error(("methods", file.methods.index("agm")), rule)
-    if isinstance(file.model.encoder, dict):
-        for modality in file.model.encoder:
+    varied_encoders = [
+        (("vary", one.key), value) for one in study.vary if one.key == "model.encoder" for value in one.values
+    ]
+    for where, encoder in [(("model", "encoder"), file.model.encoder), *varied_encoders]:
+        for modality in encoder if isinstance(encoder, dict) else ():
             if modality not in about.modalities:
-                where = ("model", "encoder", modality)
-                raise document.error(where, f"{about.name} has no such modality {meant(modality, about.modalities)}")
+                rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
+                raise document.error(where, rule)
+    scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
+    if study.metric == "loss" and scales:
+        raise document.error(("vary", scales[0]), "changes the scale of the loss, which is the metric of this study")
     if study.rounds and not study.vary:
         raise document.error(("search",), "a search needs something to `vary`")

@@ -36,7 +36,7 @@ class Progress:
         """Show nothing yet."""
         self.study = study
         # Bound to the stream that was there at the start: Ray's output is redirected, ours is not.
-        self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+        self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False)
         self.total = size(study)
         self.done = self.failed = 0
         self.best: tuple[float, str] | None = None
@@ -70,6 +70,8 @@ class Progress:
 
     def heard(self, trial: Trial, result: Result, error: str | None) -> None:
         """Take a result."""
+        if not self.done:
+            self.began = time.monotonic()  # the first result: Ray's start is behind us
         self.done += 1
         self.failed += result.status != "done"
         if result.score is not None and trial.labels["method"] != "unimodal":
@@ -79,20 +81,23 @@ class Progress:
         if not self.console.is_terminal and time.monotonic() - self.spoken > EVERY:
             self.spoken = time.monotonic()
             left = (self.bar.tasks[0].total or 0) - self.done
-            seconds = left * (time.monotonic() - self.began) / self.done
-            self.console.print(f"{self.done} trials done, {left:.0f} left, about {spell(seconds)}; {self.line()}")
+            self.console.print(f"{self.done} done, {left:.0f} left, about {spell(left / self.rate)}; {self.line()}")
+
+    @property
+    def rate(self) -> float:
+        """Return trials a second since the first result."""
+        return max(self.done - 1, 1) / max(time.monotonic() - self.began, 1.0)
 
     def line(self) -> str:
         """Return the rate, the failures and the best validation score so far."""
-        rate = self.done / max(time.monotonic() - self.began, 1e-3)
         failed = f", {self.failed} without a score" if self.failed else ""
         best = f", best {self.study.metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
-        return f"{rate:.1f} trials/s{failed}{best}"
+        return f"{self.rate:.1f} trials/s{failed}{best}"
 
 
 def screen() -> Console:
     """Return standard output, wide enough for our tables; longer lines are broken by the terminal alone."""
-    return Console(soft_wrap=True, highlight=False, width=max(Console().width, WIDTH))
+    return Console(soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
 
 
 def show_report(folder: Path) -> None:
@@ -224,8 +229,8 @@ def show_checks(checks: Iterable[Check]) -> int:
     failed = 0
     for check in checks:
         failed += not check.ok
-        mark = "[green]ok  [/green]" if check.ok else "[red]FAIL[/red]"
-        console.print(f"{mark} {check.what}: {check.found}")
+        console.print("ok  " if check.ok else "FAIL", style="green" if check.ok else "red", end=" ")
+        console.print(f"{check.what}: {check.found}")
     console.print(f"{failed} checks failed." if failed else "All is well.")
     return 1 if failed else 0
 

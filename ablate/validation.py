@@ -3,15 +3,16 @@
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from ablate.document import Document, Where
-from ablate.errors import meant
+from ablate.errors import meant, near, shown
 
 
 class Section(BaseModel):
-    """A mapping whose keys are all known."""
+    """A mapping whose keys are all known and whose numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 SomeSection = TypeVar("SomeSection", bound=Section)
@@ -21,50 +22,67 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
     """Return a section of the file, or raise its first error as one sentence."""
     try:
         return section.model_validate(value)
-    except ValidationError as errors:
-        first = errors.errors(include_url=False)[0]
-        found = first["input"]
-        at = tuple(part for part in first["loc"] if not isinstance(part, str) or in_file(value, first["loc"], part))
-        match first["type"]:
-            case "extra_forbidden":
-                known = fields(section, at[:-1])
-                raise document.error((*where, *at), f"there is no such key {meant(at[-1], known)}") from None
-            case "missing":
-                raise document.error((*where, *at[:-1]), f"the key `{at[-1]}` is missing") from None
-            case "literal_error":
-                names = [name.strip("' ") for name in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
-                rule = f"must be one of {', '.join(names)}, got {shown(found)} {meant(found, names)}"
-            case "model_type" | "dict_type" | "list_type" | "string_type":
-                wanted = {"list_type": "a list", "string_type": "text"}.get(first["type"], "a mapping")
-                rule = f"must be {wanted}, got {shown(found)}"
-            case "string_pattern_mismatch":
-                rule = f"must start with a letter or digit and hold letters, digits, `._-`, got {shown(found)}"
-            case _:
-                rule = f"{first['msg'].replace('Input should be', 'must be')}, got {shown(found)}"
-        raise document.error((*where, *at), rule) from None
+    except ValidationError as complaints:
+        errors = complaints.errors(include_url=False)
+        first = next(e for e in errors if e["loc"][:1] == errors[0]["loc"][:1])
+        # Of a value that may be one thing or another, the complaint that goes deepest knows what was meant.
+        rivals = [e for e in errors if e["loc"][:1] == first["loc"][:1]]
+        error = max(rivals, key=lambda e: len(location(value, e)))
+        at = (*where, *location(value, error))
+        if error["type"] == "extra_forbidden":
+            known = fields(section, location(value, error)[:-1])
+            raise document.error(at, f"there is no such key {meant(at[-1], known)}") from None
+        if error["type"] == "missing":
+            raise document.error(at, f"the key `{error['loc'][-1]}` is missing") from None
+        raise document.error(at, f"{rule(error, rivals)}, got {shown(error['input'])}{hint(error)}") from None
 
 
-def in_file(value: Any, location: tuple[str | int, ...], part: str) -> bool:
-    """Say whether a part of pydantic's location is a key, and not the name of a member of a union."""
-    return not part[0].isupper() and "[" not in part and part not in {"str", "dict", "int", "float"}
+def location(value: Any, error: ErrorDetails) -> Where:
+    """Return where in the file an error is; pydantic also names the members of unions, which are no keys."""
+    at: list[str | int] = []
+    for part in error["loc"]:
+        inside = isinstance(part, int) and isinstance(value, list) and part < len(value)
+        if inside or (isinstance(value, dict) and part in value):
+            at.append(part)
+            value = value[part]
+    return tuple(at)
+
+
+def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
+    """Return the rule that an error is about, in a user's words."""
+    match error["type"]:
+        case "literal_error":
+            return f"must be one of {', '.join(options(error))}"
+        case "string_type" | "dict_type" | "list_type" | "model_type" | "int_type" | "float_type" | "bool_type":
+            nouns = {"string": "text", "dict": "a mapping", "list": "a list", "model": "a mapping", "int": "an integer",
+                     "float": "a number", "bool": "true or false"}  # fmt: skip
+            wanted = [
+                nouns[e["type"].removesuffix("_type")] for e in rivals if e["type"].removesuffix("_type") in nouns
+            ]
+            return f"must be {' or '.join(dict.fromkeys(wanted))}"
+        case "string_pattern_mismatch":
+            return "must start with a letter or digit and hold letters, digits, `._-`"
+        case "too_short":
+            return f"must have at least {error['ctx']['min_length']} entries" if error["input"] else "must not be empty"
+        case "too_long" | "string_too_long":
+            return f"must have at most {error['ctx']['max_length']} entries or characters"
+    return error["msg"].replace("Input should be", "must be").replace("valid ", "").replace("a integer", "an integer")
+
+
+def hint(error: ErrorDetails) -> str:
+    """Return a question if one of the allowed names is near."""
+    return near(error["input"], options(error)) if error["type"] == "literal_error" else ""
+
+
+def options(error: ErrorDetails) -> list[str]:
+    """Return the names that a literal allows."""
+    return [name.strip("' ") for name in str(error["ctx"]["expected"]).replace(" or ", ", ").split(",")]
 
 
 def fields(section: type[Section], where: Where) -> list[str]:
     """Return the keys that a section of the study file has."""
     for part in where:
         inner = section.model_fields[str(part)].annotation
-        options = getattr(inner, "__args__", (inner,))
-        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+        members = getattr(inner, "__args__", (inner,))
+        section = next(m for m in members if isinstance(m, type) and issubclass(m, Section))
     return list(section.model_fields)
-
-
-def kind(value: Any) -> str:
-    """Return what a YAML value is, in a user's words."""
-    names = {list: "a list", dict: "a mapping", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number")
-
-
-def shown(value: Any) -> str:
-    """Return a value for a message: what it is, and itself if it is short."""
-    text = repr(value)
-    return kind(value) if isinstance(value, list | dict) or len(text) > 60 else text

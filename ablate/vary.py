@@ -1,13 +1,14 @@
 """One entry of `vary`: from a list or a range in the study file to an axis with checked values."""
 
+import math
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from ablate.document import Document, Where
-from ablate.errors import meant
+from ablate.errors import meant, shown
 from ablate.settings import axis, checked
-from ablate.validation import Section, shown, validated
+from ablate.validation import Section, rule, validated
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Ends = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -69,6 +70,8 @@ def varied(scope: Scope, key: str, given: Any) -> Varied:
     if scales[0] == "choice":
         return chosen(scope, where, key, entry)
     low, high = limits(scope, (*where, scales[0]), getattr(entry, scales[0]), scales[0])
+    if integer and math.ceil(low) > math.floor(high):
+        raise scope.document.error((*where, scales[0]), f"must hold an integer, got {[low, high]}")
     if scope.grid and entry.num is None:
         raise scope.document.error(where, "a grid needs `num`, the number of points")
     if entry.also and not scope.grid:
@@ -127,5 +130,5 @@ def one_value(scope: Scope, where: Where, key: str, value: Any) -> Any:
     try:
         return getattr(type(section).model_validate({**section.model_dump(), name: value}), name)
     except ValidationError as errors:
-        rule = errors.errors(include_url=False)[0]["msg"].replace("Input should be", "must be")
-        raise scope.document.error(where, f"{rule}, got {shown(value)}") from None
+        found = errors.errors(include_url=False)
+        raise scope.document.error(where, f"{rule(found[0], found)}, got {shown(value)}") from None

@@ -38,7 +38,7 @@ class Axis(NamedTuple):
         if self.kind == "flag":
             valid = isinstance(value, bool)
         elif self.kind == "choice":
-            valid = value in self.choices
+            valid = isinstance(value, str) and value in self.choices
         else:
             whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
             numeric = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,5 +1,6 @@
 """The authors' tiny networks, read from the names of their parameters and put together from this project's parts."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from trainables.signals import Method, Params, Task, needs
 from trainables.tasks import classification
 
 Group = dict[str, Tensor]
-KINDS = {"audio": "audio", "visual": "visual", "text": "text", "enc_x": "text", "enc_y": "audio"}
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+Pairs = Iterator[tuple[str, Any, Any]]  # (what, ours, theirs)
+STATISTICS = {"running_mean": "mean", "running_var": "var"}
+NOT_INPUTS = {"official", "params_before_step", "epoch", "step_in_epoch", "label", "inputs"}
 
 
 class Chain(NamedTuple):
@@ -44,6 +46,7 @@ class Net(NamedTuple):
     params: Params
     buffers: Buffers
     names: dict[str, Callable[[Params], Tensor]]  # official name -> the same tensor in `Params`
+    owner: Callable[[str], str]  # official name -> modality
 
     def inputs(self, recorded: dict[str, Any]) -> dict[str, Tensor]:
         held = recorded.get("inputs", recorded)
@@ -58,8 +61,7 @@ class Net(NamedTuple):
         noise: Callable[[str, Tensor], Tensor] = lambda purpose, like: torch.zeros_like(like),
     ) -> Task:
         label = torch.tensor(recorded.get("inputs", recorded)["label"]).flatten()
-        loss, score = classification(label)
-        return Task(loss, score, noise, torch.tensor(active), len(label), reduction)
+        return Task(*classification(label), noise, torch.tensor(active), len(label), reduction)
 
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
@@ -67,86 +69,99 @@ class Net(NamedTuple):
         trial = {"train": {"clip": clip, "clip_trigger": trigger}}
         return Setup(trial, "classification", self.model, method, needs(method), optimizer, {}, {})
 
-    def compare_params(self, when: object, learner: Learner, theirs: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    def compare_params(self, when: object, learner: Learner, theirs: dict[str, Any]) -> Pairs:
         for name, value in theirs.items():
-            if name in self.names:
-                yield f"{when}.{name}", self.names[name](learner.params).detach(), value
+            yield from self.compare(f"{when}.{name}", name, learner.params, learner.buffers, value)
 
-    def compare_statistics(
-        self, number: int, learner: Learner, theirs: dict[str, Any]
-    ) -> Iterator[tuple[str, Any, Any]]:
-        for key, recorded in theirs.items():
-            for name, value in recorded.items() if isinstance(recorded, dict) else ():
-                modality, (layer, _, kind) = modality_of(name), name.removeprefix("net.").rpartition(".")
-                if modality and kind in STATISTICS[:2]:
-                    ours = learner.buffers[modality][f"{layer}.norm.{kind.removeprefix('running_')}"]
-                    yield f"{number}.{key}.{name}", ours, value
-
-    def compare_grads(
-        self, number: int, key: str, grads: Params, theirs: dict[str, Any]
-    ) -> Iterator[tuple[str, Any, Any]]:
+    def compare_grads(self, number: int, key: str, grads: Params, theirs: dict[str, Any]) -> Pairs:
         for name, value in theirs[key].items():
-            if name in self.names and value is not None:
-                yield f"{number}.{key}.{name}", self.names[name](grads).detach(), value
+            if value is not None:
+                yield from self.compare(f"{number}.{key}.{name}", name, grads, {}, value)
+
+    def compare(self, what: str, name: str, params: Params, buffers: Buffers, theirs: Any) -> Pairs:
+        """Compare a tensor by its official name; one that is not known here deviates without bound."""
+        layer, _, kind = name.rpartition(".")
+        if name in self.names:
+            yield what, self.names[name](params).detach(), theirs
+        elif kind in STATISTICS:
+            modality, local = self.owner(layer), layer.removeprefix("net.")
+            yield what, buffers[modality][f"{local}.norm.{STATISTICS[kind]}"], theirs
+        elif kind != "num_batches_tracked":
+            yield f"{what} is unknown here", float("inf"), 0.0
 
 
 def read(case: dict[str, Any]) -> Net:
     """Build the network of a case."""
     values = {name: torch.tensor(v, dtype=torch.float64) for name, v in case["init_params"].items()}
-    owner = {name: modality_of(name) for name in values}
-    order = list(dict.fromkeys(m for m in owner.values() if m))
+    order = modalities_of(case)
+    owners = {name: owner(name, case) for name in values}
     groups: dict[str, Group] = {m: {} for m in order}
     shared: Group = {}
     buffers: Buffers = {m: {} for m in order}
     names: dict[str, Callable[[Params], Tensor]] = {}
     for name, value in values.items():
-        modality = owner[name]
+        modality, (layer, _, kind) = owners[name], name.removeprefix("net.").rpartition(".")
         if modality is None:
             ours = shared_name(name, order)
             shared[ours] = value
             names[name] = lambda p, ours=ours: p.shared[ours]
-        elif not name.endswith(STATISTICS):
-            local = name.removeprefix("net.")
-            groups[modality][local] = value
-            names[name] = lambda p, m=modality, local=local: p.encoders[m][local]
+        elif kind in STATISTICS:
+            buffers[modality][f"{layer}.norm.{STATISTICS[kind]}"] = value
+        elif kind != "num_batches_tracked":
+            groups[modality][f"{layer}.{kind}"] = value
+            names[name] = lambda p, m=modality, local=f"{layer}.{kind}": p.encoders[m][local]
     encoders = {m: Chain(layers(group, buffers[m])) for m, group in groups.items()}
     fusion: Fusion = Concat()
     if "mix.weight" in shared:
         fusion = Early(activation=torch.tanh)
-        shared = {name: shared[name] for name in ("mix.weight", "mix.bias", "head.weight", "head.bias")}
     elif "head.weight" not in shared:
         fusion = Sum()
-    model = Model(encoders, fusion, len(shared[next(n for n in shared if n.startswith("head"))]))  # type: ignore[arg-type]
-    return Net(model, Params(groups, shared, {}), buffers, names)
+    outputs = len(next(tensor for name, tensor in shared.items() if name.startswith("head")))
+    model = Model(encoders, fusion, outputs)  # type: ignore[arg-type]
+    return Net(model, Params(groups, shared, {}), buffers, names, lambda name: str(owner(name, case)))
 
 
-def modality_of(name: str) -> str | None:
+def modalities_of(case: dict[str, Any]) -> list[str]:
+    """Return the modalities in the order in which the case concatenates their features."""
+    step = case["steps"][0]
+    found = [name for name in step.get("inputs", step) if name not in NOT_INPUTS]
+    written = re.search(r"\[[^\]]*;[^\]]*\]", case["arch"])
+    if written is None:
+        return sorted(found)  # the releases put audio first, then visual
+    parts = written.group(0).split(";")
+    letters = dict(re.findall(r"\b([xyz]) = (\w+)", case["arch"]))
+    named = [re.findall(r"(?:h_|enc_|_|^)([a-z])\b", part.strip("[] "))[0] for part in parts]
+    return [letters.get(letter) or next(m for m in found if m[0] == letter) for letter in named]
+
+
+def owner(name: str, case: dict[str, Any]) -> str | None:
     """Return whose encoder a parameter belongs to; None for fusion and head."""
-    local = name.removeprefix("net.").removeprefix("modality_encoder.")
-    if "_cls." in local:
+    if re.search(r"_cls\b|fusion_module|\bhead\b|\bproj\b|\bmix\b|mm_encoder", name):
         return None
-    return next((modality for key, modality in KINDS.items() if local.startswith(key)), None)
+    letters = dict(re.findall(r"\b([xyz]) = (\w+)", case["arch"]))
+    for modality in modalities_of(case):
+        if modality in name or any(f"_{x}" in name and m == modality for x, m in letters.items()):
+            return modality
+    return None
 
 
 def shared_name(name: str, order: list[str]) -> str:
     """Return this project's name for a parameter of the fusion or the head."""
-    kind = name.rsplit(".", 1)[1]
-    if "mm_encoder" in name or ".mix." in name:
+    kind = name.rpartition(".")[2]
+    if re.search(r"mm_encoder|\bmix\b", name):
         return f"mix.{kind}"
-    for key, modality in {"fc_x": "audio", "fc_y": "visual", **{f"{m}_cls": m for m in order}}.items():
-        if key in name:
-            return f"head.{modality}.{kind}"
-    return f"head.{kind}"
+    named = {"fc_x": order[0], "fc_y": order[-1], **{f"{m}_cls": m for m in order}}
+    modality = next((m for key, m in named.items() if key in name), None)
+    return f"head.{modality}.{kind}" if modality else f"head.{kind}"
 
 
 def layers(group: Group, buffers: Group) -> tuple[tuple[str, str | None], ...]:
-    """Return the affine layers of an encoder in order, each with the normalisation that follows it."""
-    found: list[tuple[str, str | None]] = []
-    for layer in dict.fromkeys(name.rsplit(".", 1)[0] for name in group):
-        weight = group[f"{layer}.weight"]
-        if weight.ndim == 1:
-            found[-1] = (found[-1][0], layer)
-            buffers |= {f"{layer}.norm.mean": torch.zeros_like(weight), f"{layer}.norm.var": torch.ones_like(weight)}
-        else:
-            found.append((layer, None))
-    return tuple(found)
+    """Return the affine layers of an encoder in order, each with the normalisation that has its place and width."""
+    names = list(dict.fromkeys(name.rpartition(".")[0] for name in group))
+    affine = [name for name in names if group[f"{name}.weight"].ndim > 1]
+    norms = [name for name in names if group[f"{name}.weight"].ndim == 1]
+    for norm in norms:
+        weight = group[f"{norm}.weight"]
+        buffers.setdefault(f"{norm}.norm.mean", torch.zeros_like(weight))
+        buffers.setdefault(f"{norm}.norm.var", torch.ones_like(weight))
+    return tuple(zip(affine, [*norms, *[None] * (len(affine) - len(norms))], strict=True))

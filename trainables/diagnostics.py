@@ -26,6 +26,8 @@ def linear_probe(
 
     flat = {split: f.reshape(-1, f.shape[-1]) for split, f in features.items()}
     labels = {split: t.reshape(-1) for split, t in targets.items()}
+    if task != "regression" and len(np.unique(labels["train"])) < 2:
+        return {}  # one class: there is nothing to tell apart
     model = Ridge(alpha=1.0) if task == "regression" else LogisticRegression(C=1.0, max_iter=200)
     probe = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():

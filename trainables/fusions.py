@@ -71,8 +71,8 @@ class Sum(NamedTuple):
         return params
 
     def fuse(self, params: Group, features: Features) -> Tensor:
-        """Concatenate: the heads side by side are one matrix on that."""
-        return torch.cat(list(features.values()), -1)
+        """Concatenate in the order of the heads: side by side they are one matrix on that."""
+        return torch.cat([features[name.split(".")[1]] for name in params if name.endswith("weight")], -1)
 
     def head(self, params: Group, fused: Tensor) -> Tensor:
         """Apply the heads, as one matrix, and all biases."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from trainables.diagnostics import linear_probe
-from trainables.setup import SPLITS, Learner, Setup
+from trainables.setup import SPLITS, Learner, Setup, acts
 from trainables.signals import EpochMethod, Signals, Validation
 from trainables.tasks import against, report
 
@@ -51,14 +51,16 @@ def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str]) 
     return Signals(**joined)
 
 
-def validate(setup: Setup, learner: Learner) -> Validation:
+def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:
     """Return losses and scores on the validation split; by modality only where the method acts between epochs."""
     by_modality = frozenset({"unimodal"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
     seen = outputs(setup, learner, "validation", by_modality)
-    loss, score = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
+    loss, score, _ = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
     parts = seen.unimodal if by_modality else seen.logits[None]
-    joint = loss(seen.logits), score(seen.logits)
-    return Validation(*(values.double().mean(-1) for values in (loss(parts), score(parts), *joint)))
+    measured = (loss(parts), score(parts), loss(seen.logits), score(seen.logits))
+    by_loss, by_score, joint_loss, joint_score = (values.double().mean(-1) for values in measured)
+    moment = torch.tensor(epoch), acts(setup.trial, epoch)
+    return Validation(by_loss, by_score, joint_loss, joint_score, *moment)
 
 
 def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, number: int) -> list[Row]:
@@ -97,7 +99,7 @@ def conclude(
     final: dict[str, float] = {}
     predictions: list[Prediction] = []
     for split in SPLITS[1:]:
-        loss, score = against(setup.task, setup.target[split], setup.trial["train"]["loss"])
+        loss, score, _ = against(setup.task, setup.target[split], setup.trial["train"]["loss"])
         logits = seen[split].logits
         measured = scores(setup, split, loss(logits).double().mean(), score(logits).double().mean(), epoch, number)
         final |= {f"{split}.{row.metric}": row.value for row in measured}

@@ -97,7 +97,7 @@ class Model(NamedTuple):
 
     def mute(self, made: Pass, coalitions: Tensor) -> Tensor:
         """Return the joint prediction of each coalition, [S, B, C]; that of all modalities is the pass itself."""
-        shared, heard = made.params.shared, made.features
+        shared, heard, coalitions = made.params.shared, made.features, coalitions.to(made.logits.device)
         mode_matters = made.training and any(made.buffers.values())  # batch normalisation
         if mode_matters:
             heard, _ = self.encode(made.params, made.buffers, made.inputs, training=False)

@@ -68,3 +68,8 @@ def start(setup: Setup) -> Learner:
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
     params, buffers = tree_map(lambda tensor: tensor.to(dtype), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
+
+
+def acts(trial: Mapping[str, Any], epoch: int) -> Tensor:
+    """Say whether the method acts in an epoch, [] bool."""
+    return torch.tensor(trial["start"] <= epoch <= trial["end"])

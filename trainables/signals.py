@@ -60,6 +60,7 @@ class Task(NamedTuple):
 
     loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
+    likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     noise: Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal; the same on all workers
     active: Tensor  # [] bool: the epoch lies within the method's `start` and `end`
     samples: int  # B, over all workers
@@ -82,6 +83,7 @@ class Step(NamedTuple):
     grads: Params  # what the optimiser sees
     state: Any  # what the next step receives
     metrics: dict[str, Tensor]  # what the results table records, each [M] or []
+    rates: Tensor | None = None  # [M] factor on the optimiser's update of each encoder, in this step
 
 
 class Validation(NamedTuple):
@@ -91,13 +93,14 @@ class Validation(NamedTuple):
     score: Tensor  # [M] accuracy, or minus the loss in regression
     joint_loss: Tensor  # []
     joint_score: Tensor  # []
+    epoch: Tensor  # [] that ended, from 1
+    active: Tensor  # [] bool: it lies within the method's `start` and `end`
 
 
 class Control(NamedTuple):
     """What a method decides between two epochs; see `EpochMethod`."""
 
     state: Any
-    rates: Tensor  # [M] factor on the optimiser's update of each encoder; 0 stops the branch for good measure
     save: Tensor  # [M] bool: keep a snapshot of the whole training state in slot m
     restore: Tensor  # [M] bool: go back to the snapshot in slot m (the highest such m, if several)
     stop: Tensor  # [] bool: end the training
@@ -138,8 +141,11 @@ class Attributing(Protocol):
 class EpochMethod(Protocol):
     """A method that also acts between epochs (MSLR, MSES)."""
 
+    def rates(self, state: Any) -> Tensor:
+        """Return the factor on the optimiser's update of each encoder in the epoch to come, [M]."""
+
     def epoch(self, state: Any, validation: Validation) -> Control:
-        """Decide on rates, snapshots and stopping from the scores of the epoch that ended."""
+        """Decide on snapshots and stopping from the scores of the epoch that ended; saving comes before restoring."""
 
 
 def scale_encoders(grads: Params, scale: Tensor) -> Params:

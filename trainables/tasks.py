@@ -1,4 +1,4 @@
-"""What a prediction is held against: per-sample loss and score of a target, for each kind of task.
+"""What a prediction is held against: per-sample loss, score and likelihood of a target, for each kind of task.
 
 Letters in shapes: B samples, L positions of a dense target, C outputs. Both functions broadcast over leading
 dimensions and return one number a sample; positions are averaged.
@@ -7,37 +7,45 @@ dimensions and return one number a sample; positions are averaged.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 class Target(NamedTuple):
-    """Loss and score, closed over the target."""
+    """Functions of a prediction, closed over the target."""
 
     loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
+    likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
 
 
 def classification(target: Tensor) -> Target:
-    """Cross-entropy and hit rate of classes, [B] or [B, L] int64; predictions are logits."""
+    """Cross-entropy, hit rate and probability of classes, [B] or [B, L] int64; predictions are logits."""
     positions = target.ndim - 1
 
     def per_sample(values: Tensor) -> Tensor:
         return values.flatten(values.ndim - positions).mean(-1) if positions else values
 
-    def loss(logits: Tensor) -> Tensor:
-        log_p = F.log_softmax(logits, -1)
+    def log_likelihood(logits: Tensor) -> Tensor:
         labels = target.expand(logits.shape[:-1])[..., None]
-        return per_sample(-log_p.gather(-1, labels)[..., 0])
+        return F.log_softmax(logits, -1).gather(-1, labels)[..., 0]
 
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
 
-    return Target(loss, score)
+    return Target(
+        lambda logits: per_sample(-log_likelihood(logits)),
+        score,
+        lambda logits: per_sample(log_likelihood(logits).exp()),
+    )
 
 
 def regression(target: Tensor, kind: str) -> Target:
-    """Loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged."""
+    """Loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged.
+
+    The likelihood is exp(-loss), our reading (METHODS.md 13).
+    """
     errors: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
     def loss(prediction: Tensor) -> Tensor:
@@ -46,7 +54,7 @@ def regression(target: Tensor, kind: str) -> Target:
     def score(prediction: Tensor) -> Tensor:
         return -(prediction - target).abs().mean(-1)
 
-    return Target(loss, score)
+    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)))
 
 
 def against(task: str, target: Tensor, loss: str) -> Target:

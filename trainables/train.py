@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.measure import Prediction, Row, conclude, scores, summarise, validate
 from trainables.optim import clip_norm
-from trainables.randomness import stream
-from trainables.setup import Learner, Setup, prepare, start
+from trainables.randomness import normal, permutation
+from trainables.setup import Learner, Setup, acts, prepare, start
 from trainables.signals import Attributing, Control, EpochMethod, Params, Task, each, leaves, scale_encoders
 from trainables.tasks import against
 
@@ -51,8 +52,13 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
         dataset: standardised arrays; the test split is read once, at the end.
     """
     torch.set_num_threads(1)
+    with threadpool_limits(1):  # of numpy and scikit-learn
+        return train(prepare(trial, dataset))
+
+
+def train(setup: Setup) -> Outcome:
+    """Train and measure what was set up."""
     began = time.perf_counter()
-    setup = prepare(trial, dataset)
     learner = start(setup)
     size = sum(p.numel() for p in leaves(learner.params))
     rows: list[Row] = []
@@ -68,9 +74,10 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 
 def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
     """Train epoch by epoch, and yield after each."""
-    method, steps, rates = setup.method, 0, None
+    method, steps = setup.method, 0
     snapshots = [learner] * len(setup.model.encoders)
     for epoch in range(1, setup.trial["train"]["epochs"] + 1):
+        rates = method.rates(learner.state) if isinstance(method, EpochMethod) else None
         measured: list[dict[str, Tensor]] = []
         for indices in batches(setup, epoch):
             steps += 1
@@ -79,33 +86,37 @@ def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
             learner, metrics = step(setup, learner, inputs, task, rates)
             measured.append(metrics)
         rows = summarise(setup, measured, epoch, steps)
-        validation = validate(setup, learner)
+        validation = validate(setup, learner, epoch)
         rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, epoch, steps)
+        stop = False
         if isinstance(method, EpochMethod):
             control = method.epoch(learner.state, validation)
-            learner, rates = obey(learner._replace(state=control.state), control, snapshots), control.rates
+            learner, stop = obey(learner._replace(state=control.state), control, snapshots), bool(control.stop)
         yield Epoch(epoch, steps, learner, rows)
-        if isinstance(method, EpochMethod) and control.stop:
+        if stop:
             return
 
 
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
-    """Return the indices of each batch of an epoch, in the order of the trial's seed; the last may be short."""
-    order = torch.randperm(len(setup.target["train"]), generator=stream(setup.trial["seed"], "order", epoch))
-    return torch.split(order, setup.trial["train"]["batch_size"])
+    """Return the indices of each batch of an epoch, in the order of the trial's seed; the last may be short.
+
+    A last batch of one sample has no variance: with batch normalisation it is left out.
+    """
+    order = permutation(len(setup.target["train"]), setup.trial["seed"], "order", epoch)
+    chosen = torch.split(order, setup.trial["train"]["batch_size"])
+    normalised = any(encoder.buffers() for encoder in setup.model.encoders.values())
+    return chosen[:-1] if normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
 
 def pose(setup: Setup, target: Tensor, epoch: int, number: int) -> Task:
     """Return the task of one batch at one moment of training."""
     trial = setup.trial
-    loss, score = against(setup.task, target, trial["train"]["loss"])
+    held = against(setup.task, target, trial["train"]["loss"])
 
     def noise(purpose: str, like: Tensor) -> Tensor:
-        drawn = torch.randn(like.shape, generator=stream(trial["seed"], purpose, number))
-        return drawn.to(like)
+        return normal(tuple(like.shape), trial["seed"], purpose, number).to(like)
 
-    active = torch.tensor(trial["start"] <= epoch <= trial["end"])
-    return Task(loss, score, noise, active, len(target), trial["train"]["reduction"])
+    return Task(*held, noise, acts(trial, epoch), len(target), trial["train"]["reduction"])
 
 
 def step(
@@ -129,19 +140,19 @@ def step(
         if settings["clip"] is not None:
             grads = clip_norm(grads, settings["clip"], trigger=settings["clip_trigger"])
         change, moments = setup.optimizer.update(grads, learner.moments, learner.params)
-        if rates is not None:
-            change = scale_encoders(change, rates.to(signals.logits))
+        for factors in (rates, made.rates):
+            change = change if factors is None else scale_encoders(change, factors.to(signals.logits))
         learner = Learner(each(torch.add, learner.params, change), buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
 
 
 def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
-    """Keep the snapshots that a method asks for and go back to those it wants restored."""
-    for m, restore in enumerate(control.restore.tolist()):
-        if restore:
-            learner = snapshots[m]._replace(state=control.state)
+    """Keep the snapshots that a method asks for, then go back to those it wants restored."""
     for m, save in enumerate(control.save.tolist()):
         if save:
             snapshots[m] = learner
+    for m, restore in enumerate(control.restore.tolist()):
+        if restore:
+            learner = snapshots[m]._replace(state=control.state)
     return learner

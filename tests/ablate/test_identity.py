@@ -89,6 +89,16 @@ def test_the_code_of_a_trial_is_what_it_imports() -> None:
     assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
 
 
+def test_an_own_package_brings_what_it_uses_of_trainables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package/mine.py").write_text(
+        "from own_package import tools\nfrom trainables.methods.agm import AGM\n"
+    )
+    (tmp_path / "own_package/tools.py").write_text("import numpy\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= closure({"own_package.mine"})
+
+
 def test_docstrings_leave_no_trace() -> None:
     assert formulas('def f():\n    """Say."""\n    return 1  # one\n') == formulas("def f():\n    return 1\n")
     assert formulas("def f():\n    return 1\n") != formulas("def f():\n    return 2\n")

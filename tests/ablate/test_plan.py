@@ -95,7 +95,7 @@ def test_a_search_continues_from_what_is_stored(tmp_path: Path) -> None:
 
 def test_a_point_with_a_failed_seed_has_failed_and_gets_no_number(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH)
-    of = sampler(made, "agm", None)
+    of = sampler(made, "agm")
     for results in ([Result("done", 1.0), Result("diverged", None)], [Result("done", 1.0), Result("done", 2.0)]):
         tell(of, of.ask(), results)
     assert [t.state.name for t in of.trials] == ["FAIL", "COMPLETE"]

@@ -11,6 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ablate.run import Tables, open_agenda
+from ablate.study import load
 from tests.ablate.helpers import ROOT, ablate, table, write
 
 
@@ -18,7 +20,8 @@ from tests.ablate.helpers import ROOT, ablate, table, write
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the small study has run on two CPUs."""
     folder = tmp_path_factory.mktemp("two")
-    ended = ablate("run", write(folder, measure=["probe"]), "--store", folder / "store", "--cpus", 2)
+    study = write(folder, measure=["probe"], resources={"cpu": 2})
+    ended = ablate("run", study, "--store", folder / "store", "--cpus", 2)
     assert ended.returncode == 0, ended.stderr
     assert "small: 6 trials to run on synthetic." in ended.stderr
     assert "report: " in ended.stdout
@@ -43,6 +46,7 @@ def test_a_run_ends_in_tables_figures_and_a_report(store: Path) -> None:
 
 
 def test_another_store_and_one_cpu_give_the_same_tables_bit_for_bit(store: Path, tmp_path: Path) -> None:
+    """The other run has one CPU, and the first gave each trial two: the number of threads is always one."""
     ended = ablate("run", write(tmp_path, measure=["probe"]), "--store", tmp_path / "other", "--cpus", 1)
     assert ended.returncode == 0, ended.stderr
     for name in ("trials", "metrics", "predictions"):
@@ -67,6 +71,15 @@ def test_a_larger_grid_runs_only_what_is_new(store: Path, tmp_path: Path) -> Non
     small, now = table(store, "small", "trials"), table(store, "larger", "trials")
     assert now.height == 8
     assert now.filter(pl.col("trial").is_in(small["trial"].implode())).equals(small)
+
+
+def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Path) -> None:
+    file = write(tmp_path, name="edited", measure=["probe"])
+    assert ablate("run", file, "--store", store).returncode == 0
+    study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
+    Tables(study, open_agenda(study))  # as a run does before its first trial
+    seen = json.loads(ablate("status", store / "edited", "--json").stdout)
+    assert (seen["planned"], seen["done"]) == (6, 0)
 
 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:

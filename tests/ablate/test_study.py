@@ -21,12 +21,12 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.samples: 4}\nvary:\n  agm.alhpa: [0, 1]\n",
         ":6: vary.agm.alhpa: agm has no setting `alhpa`", "`alpha`",
     ),
-    "a wrong type": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: ten\n", ":4: seeds: must be a valid integer, got 'ten'", ""),
+    "a wrong type": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: ten\n", ":4: seeds: must be an integer, got 'ten'", ""),
     "out of range": (
         "name: x\ndata: mfeat\nmethods: [agm]\nset:\n  agm.alpha: -1\n",
         ":5: set.agm.alpha: must be a number in [0, 1000], got -1", "",
     ),
-    "unknown data": ("name: x\ndata: mfaet\nmethods: [joint]\n", ":2: data: ", "mfeat"),
+    "unknown data": ("name: x\ndata: mfaet\nmethods: [joint]\n", ":2: data.name: ablate has no data set 'mfaet'", "mfeat"),
     "a duplicate key": ("name: x\ndata: mfeat\nmethods: [joint]\ndata: mfeat\n", ":4: data: is given twice, first on line 2", ""),
     "an empty file": ("", ":1: the file is empty", ""),
     "not YAML": ("name: [x\ndata: mfeat\n", "is not safe YAML", ""),
@@ -55,9 +55,41 @@ BROKEN = {
     "a metric of another task": ("name: x\ndata: diabetes\nmethods: [joint]\nmetric: accuracy\n", ":4: metric: `accuracy` does not apply", ""),
     "an encoder of no modality": (
         "name: x\ndata: av-digits\nmethods: [joint]\nmodel: {encoder: {imgae: cnn}}\n",
-        ":4: model.encoder.imgae: av-digits has no such modality", "`image`",
+        ":4: model.encoder: av-digits has no modality `imgae`", "`image`",
     ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter or digit", ""),
+    "a misspelt key deep inside": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: {tpe: {btach: 2}}\n", ":4: search.tpe.btach: there is no such key", "`batch`"),
+    "a capital letter": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {Epochs: 2}\n", ":4: train.Epochs: there is no such key", "`epochs`"),
+    "an infinite learning rate": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {lr: .inf}\n", ":4: train.lr: must be a finite number", ""),
+    "an empty list": ("name: x\ndata: mfeat\nmethods: []\n", ":3: methods: must not be empty", ""),
+    "a list of data": ("name: x\ndata: [mfeat]\nmethods: [joint]\n", ":2: data: must be text or a mapping, got a list", ""),
+    "a nested setting": ("name: x\ndata: mfeat\nmethods: [agm]\nset: {agm: {alpha: 1}}\n", ":4: set.agm: a setting is spelled method.name", ""),
+    "training among the settings": ("name: x\ndata: mfeat\nmethods: [joint]\nset: {train.lr: 1}\n", ":4: set.train.lr: belongs under the key `train`", ""),
+    "an empty key": ('name: x\ndata: mfeat\nmethods: [joint]\n"": 1\n', "there is no such key", ""),
+    "a control character": ("name: x\x07\ndata: mfeat\nmethods: [joint]\n", "is not YAML", ""),
+    "deep nesting": ("[" * 3000, "is nested too deeply", ""),
+    "a metric that the axis rescales": (
+        "name: x\ndata: diabetes\nmethods: [joint]\nmetric: loss\nvary: {train.loss: [l1, mse]}\n", "changes the scale of the loss", ""
+    ),
+    "a list as a value": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.cap: [7]}\n", ":4: set.agm.cap: must be a number in [0, inf], got a list", ""),
+    "a list as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: [ema]}\n", "must be one of cumulative, ema", ""),
+    "none as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: none}\n", "got 'none'", ""),
+    "text among numbers": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [1, 2], num: 2, also: [x]}}\n",
+        ":4: vary.agm.alpha.also[0]: must be a number, got 'x'", "",
+    ),
+    "a fraction of a count": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.window: {log: [1, 9], num: 2, also: [2.7]}}\n",
+        "must be an integer in [1, 1e+06], got 2.7", "",
+    ),
+    "a key that is no text": ("name: x\ndata: mfeat\n? [a]\n: 1\nmethods: [joint]\n", ":3: a key must be text", ""),
+    "an alias": ("name: x\ndata: &a [*a]\nmethods: [joint]\n", ":2: is not safe YAML: alias *a is not supported", ""),
+    "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own folder", ""),
+    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://b/x\n", ":4: store: must be a folder of this machine", ""),
+    "a varied encoder of no modality": (
+        "name: x\ndata: av-digits\nmethods: [joint]\nvary: {model.encoder: [mlp, {imgae: cnn}]}\n",
+        "av-digits has no modality `imgae`", "`image`",
+    ),
     "a value listed twice": ("name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: [1, 1]}\n", "lists a value twice", ""),
 }  # fmt: skip
 
@@ -83,7 +115,7 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     ended = ablate("run", file, "--store", tmp_path / "store")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
-    assert "seeds: must be a valid integer, got 'ten'" in ended.stderr
+    assert "seeds: must be an integer, got 'ten'" in ended.stderr
     missing = ablate("run", tmp_path / "nowhere.yaml")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")
@@ -131,6 +163,19 @@ def test_spacing_keeps_the_ends_exactly() -> None:
     assert spaced(0.05, 5, "log", 7)[0] == 0.05
     assert spaced(0.05, 5, "log", 7)[-1] == 5
     assert spaced(1, 100, "log", 3) == [1, 10, 100]
+
+
+def test_values_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: no\ndata: mfeat\nmethods: [joint]\nseeds: 010\n")
+    study = load(str(tmp_path / "x.yaml"))
+    assert (study.file.name, study.file.seeds) == ("no", 10)
+
+
+def test_too_many_trials_are_refused_without_counting_them_one_by_one(tmp_path: Path) -> None:
+    vary = {"agm.alpha": {"linear": [0, 1], "num": 100_000}, "agm.beta": {"linear": [0, 1], "num": 100_000}}
+    ended = ablate("plan", write(tmp_path, vary=vary, seeds=10_000), "--store", tmp_path / "store")
+    assert ended.returncode == 2
+    assert "trials; 1,000,000 are the most that one study may have" in ended.stderr
 
 
 def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from trainables.encoders import MLP
 from trainables.fusions import Concat, Early, Fusion, Sum
 from trainables.model import Model
 from trainables.optim import SGD
-from trainables.randomness import stream, uniform
+from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup
 from trainables.signals import Attributing, Method, Params, Task, each, needs, scale_encoders
 from trainables.tasks import classification
@@ -30,23 +30,21 @@ def network(modalities: int, fusion: str = "concat", norm: str = "none") -> Mode
 
 def batch(model: Model, number: int, size: int = 12) -> tuple[dict[str, Tensor], Tensor]:
     """Inputs that tell a little about the classes, and the classes, float64."""
-    target = torch.randint(0, CLASSES, (size,), generator=stream(number, "target"))
+    target = torch.from_numpy(stream(number, "target").integers(0, CLASSES, size))
 
     def heard(modality: str, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn(size, *shape, generator=stream(number, modality), dtype=torch.float64)
-        return noise + (1 + int(modality[1:])) * target[:, None] / 2
+        return normal((size, *shape), number, modality).double() + (1 + int(modality[1:])) * target[:, None] / 2
 
     return {m: heard(m, encoder.shape) for m, encoder in model.encoders.items()}, target
 
 
 def pose(target: Tensor, number: int, *, active: bool = True, seed: int = 0) -> Task:
     """The task of a batch, with noise from the trial's own stream."""
-    loss, score = classification(target)
 
     def noise(purpose: str, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=stream(seed, purpose, number), dtype=torch.float64).to(like)
+        return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    return Task(loss, score, noise, torch.tensor(active), len(target))
+    return Task(*classification(target), noise, torch.tensor(active), len(target))
 
 
 def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:

@@ -11,38 +11,42 @@ from tests.trainables.helpers import apart, batch, network, pose, setup, train, 
 from trainables.methods.joint import Joint
 from trainables.methods.ogm import OGM, chosen, damping
 from trainables.methods.ogm_ge import OGMGE
-from trainables.signals import Signals
+from trainables.tasks import classification
 from trainables.train import step
 
+YES = torch.tensor(True)
 
-def signals_of(*probabilities: float) -> Signals:
-    """One sample of class 0; each modality gives it this probability."""
-    return Signals(
-        unimodal=torch.tensor([[[math.log(p), math.log(1 - p)]] for p in probabilities], dtype=torch.float64)
-    )
+
+def scores(*probabilities: float) -> torch.Tensor:
+    return torch.tensor(probabilities, dtype=torch.float64)
 
 
 def test_the_leading_modality_is_damped_by_hand() -> None:
     """rho = 0.8 / 0.4 = 2, so k = 1 - tanh(2 alpha); the other keeps its gradient."""
-    k = damping(signals_of(0.8, 0.4), pose(torch.tensor([0]), 0), 0.3)
-    assert k.tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
+    assert damping(scores(0.8, 0.4), YES, 0.3).tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
 
 
 def test_three_modalities_compare_with_the_mean_of_the_others() -> None:
-    k = damping(signals_of(0.9, 0.5, 0.1), pose(torch.tensor([0]), 0), 1.0)
+    k = damping(scores(0.9, 0.5, 0.1), YES, 1.0)
     assert k.tolist() == pytest.approx([1 - math.tanh(0.9 / 0.3), 1.0, 1.0], rel=1e-12)
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2), st.floats(0.01, 2))
 def test_of_two_modalities_at_most_one_is_damped(probabilities: list[float], alpha: float) -> None:
-    k = damping(signals_of(*probabilities), pose(torch.tensor([0]), 0), alpha)
+    k = damping(scores(*probabilities), YES, alpha)
     assert (k == 1).sum() >= 1
     assert ((k >= 0) & (k <= 1)).all()
 
 
 def test_a_modality_that_is_always_wrong_damps_nobody_to_nan() -> None:
-    hopeless = Signals(unimodal=torch.tensor([[[-1e9, 0.0]], [[-1e9, 0.0]]], dtype=torch.float64))
-    assert damping(hopeless, pose(torch.tensor([0]), 0), 1.0).tolist() == [1, 1]
+    assert damping(scores(0.0, 0.0), YES, 1.0).tolist() == [1, 1]
+    assert damping(scores(0.5, 0.0), YES, 1.0).tolist() == [0, 1]
+
+
+def test_the_score_is_the_mean_probability_of_the_true_class() -> None:
+    """Of every position, where the target is dense: not the exponential of a mean loss."""
+    logits = torch.log(torch.tensor([[[0.9, 0.1], [0.3, 0.7]]], dtype=torch.float64))  # [B=1, L=2, C=2]
+    assert classification(torch.tensor([[0, 0]])).likelihood(logits).item() == pytest.approx(0.6)
 
 
 def test_the_filter_says_which_tensors_are_scaled() -> None:

@@ -128,11 +128,13 @@ class Cautious(NamedTuple):
     def step(self, state: Tensor, signals: Signals, task: Task, pull: Pull) -> Step:
         return Step(pull(lambda s: task.objective(s.logits)), state, {})
 
+    def rates(self, state: Tensor) -> Tensor:
+        return torch.tensor([0.0 if state >= 2 else 1.0, 1.0])
+
     def epoch(self, state: Tensor, validation: Validation) -> Control:
-        epoch = state + 1
-        first = torch.arange(len(validation.loss)) == 0
-        rates = torch.where(first & (epoch >= 2), 0.0, 1.0)
-        return Control(epoch, rates, first & (epoch == 1), first & (epoch == 2), epoch == 3)
+        assert validation.active
+        epoch, first = validation.epoch, torch.arange(len(validation.loss)) == 0
+        return Control(epoch, first & (epoch == 1), first & (epoch == 2), epoch == 3)
 
 
 def test_a_method_controls_training_between_epochs() -> None:
@@ -148,16 +150,47 @@ def test_a_method_controls_training_between_epochs() -> None:
     assert three.number == 3
 
 
-def test_the_highest_restored_slot_wins() -> None:
-    dataset = tiny()
-    setup = prepare(trial(), dataset)
-    learner = start(setup)
-    later = learner._replace(state=torch.ones(()))
-    control = Control(
-        torch.tensor(7.0), torch.ones(2), torch.tensor([False, False]), torch.tensor([True, True]), torch.tensor(False)
-    )
-    snapshots = [learner, later]
-    assert obey(learner, control, snapshots).params is later.params
+def test_saving_comes_before_restoring_and_the_highest_slot_wins() -> None:
+    setup = prepare(trial(), tiny())
+    now = start(setup)
+    older, oldest = now._replace(moments=1), now._replace(moments=2)
+    no, yes = torch.tensor(False), torch.tensor(True)
+    snapshots = [oldest, older]
+    restored = obey(now, Control(torch.tensor(7.0), torch.stack([yes, no]), torch.stack([no, yes]), no), snapshots)
+    assert (restored.moments, float(restored.state)) == (1, 7)
+    assert snapshots[0] is now
+    assert obey(now, Control((), torch.stack([no, no]), torch.stack([yes, yes]), no), [older, oldest]).moments == 2
+
+
+class Slowed(NamedTuple):
+    """Joint training in which the first encoder takes steps of half the length."""
+
+    def init(self, params: Params) -> tuple[()]:
+        return ()
+
+    def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
+        return Step(pull(lambda s: task.objective(s.logits)), state, {}, rates=torch.tensor([0.5, 1.0]))
+
+
+def test_rates_of_a_step_scale_the_update_and_not_the_gradient() -> None:
+    dataset, moves = tiny(), []
+    for method in (JOINT, "tests.trainables.test_train:Slowed"):
+        setup = prepare(trial(method, optimizer="adam", dtype="float64"), dataset)
+        before = start(setup)
+        indices = batches(setup, 1)[0]
+        inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
+        after, _ = step(setup, before, inputs, pose(setup, setup.target["train"][indices], 1, 1))
+        moves.append([after.params.encoders[m]["0.weight"] - before.params.encoders[m]["0.weight"] for m in "ab"])
+    assert torch.allclose(moves[1][0], moves[0][0] / 2, rtol=1e-9)
+    assert moves[1][1].equal(moves[0][1])
+
+
+def test_a_last_batch_of_one_is_left_out_where_it_has_no_variance() -> None:
+    normalised = {**BASE["model"], "norm": "batch"}
+    plain, normed = (prepare(trial(batch_size=21, model=m), tiny()) for m in (BASE["model"], normalised))
+    assert [len(b) for b in batches(plain, 1)] == [21, 21, 21, 1]
+    assert [len(b) for b in batches(normed, 1)] == [21, 21, 21]
+    assert fit(trial(batch_size=21, model=normalised), tiny()).status == "done"
 
 
 def tiny() -> Dataset:

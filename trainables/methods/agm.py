@@ -11,6 +11,7 @@ from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, m
 
 REFERENCES = ("cumulative", "ema", "window", "fixed", "balanced")
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
+LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
 EXACT = 6  # from seven modalities on, coalitions are sampled
 
 
@@ -79,15 +80,18 @@ class AGM(NamedTuple):
         weights = self.weights(modalities, task).to(signals.muted)  # [M, S]
         shares = mix(weights, signals.muted.detach())
         score = task.mean(task.loss(shares).clamp(max=FLOOR)).double()  # [M]
-        if modalities == 1:
-            scale = torch.ones_like(score)
-        else:
-            excess = lead(self.past(state)) - lead(score)
-            scale = torch.exp(self.alpha * torch.clamp(excess, max=torch.as_tensor(self.cap, dtype=excess.dtype)))
+        scale = self.coefficients(score, self.past(state))
         scale = torch.where(task.active, scale, state.scale if self.stale else torch.ones_like(scale))
         path = scale.to(weights) @ weights  # [S] what reaches a coalition's prediction
         grads = pull(lambda s: task.objective(steer_gradient(s.logits, mix(path, s.muted))))
         return Step(grads, self.remember(state, score, scale), {"scale": scale, "score": score})
+
+    def coefficients(self, score: Tensor, past: Tensor) -> Tensor:
+        """Return kappa for the scores of a batch and their reference, both [M]; finite whatever alpha and cap are."""
+        if len(score) == 1:
+            return torch.ones_like(score)
+        excess = torch.minimum(lead(past) - lead(score), torch.as_tensor(self.cap, dtype=score.dtype))
+        return torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
 
     def weights(self, modalities: int, task: Task) -> Tensor:
         """Return what each coalition's prediction contributes to each share, [M, S] float64."""

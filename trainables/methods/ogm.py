@@ -15,8 +15,8 @@ class OGM(NamedTuple):
     r"""On-the-fly gradient modulation (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.2).
 
     The gradient of encoder ``m`` is multiplied by :math:`k_m = 1 - \tanh(\alpha \rho_m)` where modality ``m``
-    leads (:math:`\rho_m > 1`), by 1 elsewhere; :math:`\rho_m` is its summed true-class probability over the mean
-    of the others' (M > 2: our reading; the paper has two modalities). ``alpha=0``: joint training.
+    leads (:math:`\rho_m > 1`), by 1 elsewhere; :math:`\rho_m` is the mean probability that it gives the true class,
+    over that of the others (M > 2: our reading; the paper has two modalities). ``alpha=0``: joint training.
 
     ``filter`` says which tensors of an encoder are scaled. The release takes convolution weights alone
     (main.py:130, ``conv4d``), which leaves encoders without convolutions untouched; ``auto`` takes
@@ -37,25 +37,25 @@ class OGM(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead."""
-        scale = damping(signals, task, self.alpha)
+        score = task.mean(task.likelihood(signals.unimodal.detach()))
+        scale = damping(score, task.active, self.alpha)
         grads = pull(lambda s: task.objective(s.logits))
-        return Step(modulate(grads, scale, self.filter, lambda k, g, name: k * g), state, {"scale": scale})
+        scaled = modulate(grads, scale, self.filter, lambda k, g, name: k * g)
+        return Step(scaled, state, {"scale": scale, "ratio": ratios(score)})
 
 
-def damping(signals: Signals, task: Task, alpha: float | Tensor) -> Tensor:
-    """Return each modality's coefficient k, [M]; without competitors, or outside the method's epochs, 1."""
-    unimodal: Tensor = signals.unimodal.detach()
-    modalities = len(unimodal)
-    ones = unimodal.new_ones(modalities)
-    if modalities == 1:
-        return ones
-    # The mean probability of the true class; ratios of means are those of the sums in the release.
-    score = task.mean(torch.exp(-task.loss(unimodal)))
-    others = (score.sum() - score) / (modalities - 1)
-    ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
-    damped = 1 - torch.tanh(alpha * ratio)
-    scale: Tensor = torch.where(task.active & (ratio > 1), damped, ones)
-    return scale
+def damping(score: Tensor, active: Tensor, alpha: float | Tensor) -> Tensor:
+    """Return each modality's coefficient k from its score, [M] -> [M]; outside the method's epochs, 1."""
+    ratio = ratios(score)
+    return torch.where(active & (ratio > 1), 1 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
+
+
+def ratios(score: Tensor) -> Tensor:
+    """Return each modality's score over the mean of the others', [M] -> [M]; 1 where there are no others."""
+    if len(score) == 1:
+        return torch.ones_like(score)
+    others = (score.sum() - score) / (len(score) - 1)
+    return (score / others.clamp(min=1e-8)).clamp(max=1e4)
 
 
 def modulate(grads: Params, scale: Tensor, which: str, change: Callable[[Tensor, Tensor, str], Tensor]) -> Params:
