@@ -29,54 +29,56 @@ def fingerprint(method: str) -> str:
     package. Another method, or the list of methods, is not part of it: a formula changed in one method leaves the
     trials of the others standing.
     """
-    parts = {name: formulas(source(name).read_text(encoding="utf-8")) for name in sorted(closure(TRAINING | {method}))}
+    files = closure(TRAINING | {method})
+    parts = {name: formulas(file.read_text(encoding="utf-8")) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def closure(modules: set[str]) -> set[str]:
-    """Return the modules and all that they import, directly or not, of their own top-level package and `trainables`."""
-    known: set[str] = set()
+def closure(modules: set[str]) -> dict[str, Path]:
+    """Return the files of modules and of all that they import of their own package and of `trainables`.
+
+    Raises:
+        ModuleNotFoundError: one of the modules does not exist.
+    """
+    known: dict[str, Path] = {}
     waiting = set(modules)
     while waiting:
         name = waiting.pop()
-        known.add(name)
-        tree = ast.parse(source(name).read_text(encoding="utf-8"))
-        followed = {name.partition(".")[0], "trainables"}
-        waiting |= {found for found in imports(tree, name) if found.partition(".")[0] in followed} - known
+        file = source(name)
+        if file is None:
+            raise ModuleNotFoundError(name)
+        known[name] = file
+        waiting |= imports(file, name, {name.partition(".")[0], "trainables"}) - known.keys()
     return known
 
 
-def imports(tree: ast.Module, module: str) -> set[str]:
-    """Return the modules that a module imports anywhere; `from package import name` counts if it is a module."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
+def imports(path: Path, module: str, packages: set[str]) -> set[str]:
+    """Return the modules of some packages that a module imports; `from package import name` may name one."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if is_module(alias.name)}
+            named |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                package = module if source(module).name == "__init__.py" else module.rpartition(".")[0]
+                package = module if path.name == "__init__.py" else module.rpartition(".")[0]
                 base = importlib.util.resolve_name("." * node.level + base, package)
-            names = {f"{base}.{alias.name}" for alias in node.names}
-            found |= {name for name in names if is_module(name)} | ({base} if is_module(base) else set())
-    return found
+            named |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return {name for name in named if name.partition(".")[0] in packages and source(name)}
 
 
-def is_module(name: str) -> bool:
-    """Say whether a dotted name is a module written in Python."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return spec is not None and spec.origin is not None and spec.origin.endswith(".py")
-
-
-def source(name: str) -> Path:
-    """Return the file of a module."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(name)
-    return Path(spec.origin)
+def source(name: str) -> Path | None:
+    """Return the file of a module written in Python, found without importing it; None if it is no such module."""
+    top, *rest = name.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        candidates = [Path(spec.origin)] if spec.origin else []
+    else:
+        inside = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
+        candidates = [file for path in inside for file in (path.with_suffix(".py"), path / "__init__.py")]
+    return next((file for file in candidates if file.suffix == ".py" and file.is_file()), None)
 
 
 def formulas(text: str) -> str:

@@ -84,7 +84,7 @@ def test_a_new_line_in_the_list_of_methods_changes_no_trial(copy: Path) -> None:
 
 
 def test_the_code_of_a_trial_is_what_it_imports() -> None:
-    modules = closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"})
+    modules = set(closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"}))
     assert {"trainables.optim", "trainables.model", "trainables.methods.ogm", "trainables.data.synthetic"} <= modules
     assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
 
@@ -96,7 +96,7 @@ def test_an_own_package_brings_what_it_uses_of_trainables(tmp_path: Path, monkey
     )
     (tmp_path / "own_package/tools.py").write_text("import numpy\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= closure({"own_package.mine"})
+    assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= set(closure({"own_package.mine"}))
 
 
 def test_docstrings_leave_no_trace() -> None:

@@ -50,8 +50,6 @@ def test_steps_are_finite_and_keep_types_and_shapes(name: str, settings: dict[st
 @every_case
 @pytest.mark.parametrize("fusion", ["concat", "sum", "early"])
 def test_packed_equals_single(name: str, settings: dict[str, Any], fusion: str) -> None:
-    if settings.get("samples"):
-        pytest.skip("drawn coalitions differ between packed trials; packing them is the engine's business")
     model, seeds = network(3, fusion), range(4)
     numbers = [k for k, axis in AXES[name].items() if axis.kind == "number" and k not in settings]
     scaled = [{n: AXES[name][n].default * (0.5 + 0.1 * seed) for n in numbers} for seed in seeds]
