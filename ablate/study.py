@@ -138,18 +138,7 @@ def load(name: str, store: str | None = None) -> Study:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
     document = Document(find(name))
-    if document.value is None:
-        raise document.error((), "the file is empty; a study has at least `name`, `data` and `methods`")
-    if not isinstance(document.value, dict):
-        raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
-    file = validated(document, StudyFile, document.value, ())
-    for i, method in enumerate(file.methods):
-        if method not in METHODS:
-            raise document.error(("methods", i), f"there is no method `{method}` {meant(method, METHODS)}")
-        if method in file.methods[:i]:
-            raise document.error(("methods", i), f"`{method}` is listed twice")
-    if file.name == RESERVED:
-        raise document.error(("name",), f"`{RESERVED}` is the store's own folder; take another name")
+    file = parsed(document)
     folder = file.store if store is None else store
     if not folder or "://" in folder or "\0" in folder:
         raise document.error(("store",), f"must be a folder of this machine, got {folder!r}")
@@ -175,6 +164,23 @@ def load(name: str, store: str | None = None) -> Study:
     )  # fmt: skip
     check_together(study)
     return study
+
+
+def parsed(document: Document) -> StudyFile:
+    """Return the keys of a study file, each valid by itself."""
+    if document.value is None:
+        raise document.error((), "the file is empty; a study has at least `name`, `data` and `methods`")
+    if not isinstance(document.value, dict):
+        raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
+    file = validated(document, StudyFile, document.value, ())
+    for i, method in enumerate(file.methods):
+        if method not in METHODS:
+            raise document.error(("methods", i), f"there is no method `{method}` {meant(method, METHODS)}")
+        if method in file.methods[:i]:
+            raise document.error(("methods", i), f"`{method}` is listed twice")
+    if file.name == RESERVED:
+        raise document.error(("name",), f"`{RESERVED}` is the store's own folder; take another name")
+    return file
 
 
 def about_data(document: Document, error: DataError) -> UserError:

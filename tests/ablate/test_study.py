@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from ablate.cli import app
 from ablate.errors import UserError
 from ablate.study import load
 from ablate.vary import spaced
@@ -99,9 +101,9 @@ def test_a_broken_study_gets_one_clear_sentence(case: str, tmp_path: Path, monke
     text, said, meant = BROKEN[case]
     monkeypatch.chdir(tmp_path)
     Path("study.yaml").write_text(text)
-    with pytest.raises(UserError) as error:
-        load("study.yaml")
-    message = str(error.value)
+    ended = CliRunner().invoke(app, ["run", "study.yaml"])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    message = ended.stderr.removesuffix("\n")
     assert message.startswith("study.yaml"), message
     assert said in message, message
     assert len(message.splitlines()) == 1, message
