@@ -62,7 +62,7 @@ class Progress:
             self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
             return
         known = f", {agenda.cached} of {self.total} in the store already" if agenda.cached else ""
-        self.console.print(f"{name}: {missing} trials to run on {self.study.sheet.name}{known}.")
+        self.console.print(f"{name}: {missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}{known}.")
         self.task = self.bar.add_task("starting Ray", total=missing)
         if self.console.is_terminal:
             self.bar.start()

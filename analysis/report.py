@@ -49,7 +49,9 @@ def headline(summary: pl.DataFrame) -> str:
     """Return the finding in one sentence: the method that is best on validation, on test, against joint training."""
     finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
     if finished.is_empty():
-        return "No trial has finished yet."
+        failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
+        bad = f"No trial has a score: {failed} failed, {diverged} diverged."
+        return bad if failed + diverged else "No trial has finished yet."
     best_is_high = finished["direction"][0] == "max"
     ranked = finished.sort("validation", descending=best_is_high, maintain_order=True).to_dicts()
     methods = [row for row in ranked if row["method"] not in BASELINES]

@@ -55,6 +55,11 @@ def test_a_run_without_trials_has_a_page(write_run: Write) -> None:
     assert "0 of 20 trials" in page
 
 
+def test_a_run_in_which_nothing_trained_says_so(write_run: Write) -> None:
+    page = write(write_run([trial("a", "joint", 0, None, None), trial("b", "agm", 0, None, None)])).read_text()
+    assert "No trial has a score: 2 failed, 0 diverged." in page
+
+
 def test_no_file_remains_beside_the_page(folder: Path) -> None:
     shutil.rmtree(folder / "metrics")
     write(folder)
