@@ -215,9 +215,8 @@ def show_data(*, as_json: bool) -> None:
         return
     table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
     for s in sheets:
-        licence = s.description.get("licence", "")
-        licence = licence if isinstance(licence, str) else next(iter(licence.values()), "")
-        table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), str(licence))
+        licence = s.description.get("licence", {"this file": ""})["this file"]
+        table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), licence)
     console = screen()
     console.print(table)
     console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")

@@ -1,0 +1,61 @@
+"""The commands that run nothing: what they list is what there is, and the doctor's checks can fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ablate import doctor
+from ablate.cli import app
+from ablate.study import load
+from search_spaces.axes import number
+from search_spaces.methods import METHODS as AXES
+from tests.ablate.helpers import write
+from trainables.data import names
+from trainables.methods import METHODS
+
+
+def shown(*words: str) -> str:
+    ended = CliRunner().invoke(app, list(words))
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+def test_methods_lists_every_method_with_defaults_and_neutral_values() -> None:
+    listed = json.loads(shown("methods", "--json"))
+    assert listed.keys() == METHODS.keys()
+    assert (listed["agm"]["alpha"]["default"], listed["agm"]["alpha"]["neutral"]) == (1.0, 0.0)
+    assert all(name in shown("methods") for name in METHODS)
+
+
+def test_data_lists_every_set() -> None:
+    listed = json.loads(shown("data", "--json"))
+    assert list(listed) == names()
+    assert listed["mfeat"]["modalities"] == ["fou", "fac", "kar", "pix", "zer", "mor"]
+    assert "CC BY-SA 4.0 (share-alike" in shown("data")
+
+
+def test_the_doctor_finds_all_well() -> None:
+    text = shown("doctor")
+    assert "agm: alpha=0 is joint training" in text
+    assert text.endswith("All is well.\n")
+
+
+def test_the_doctor_sees_an_off_state_that_is_not_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AXES["agm"], "alpha", number(1.0, 0, 10, neutral=0.5))
+    checks = list(doctor.at_work("agm"))
+    assert [check.ok for check in checks] == [True, False]
+
+
+def test_the_doctor_sees_a_study_that_cannot_run(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path, resources={"cpu": 99})), str(tmp_path / "store"))
+    refused = [check for check in doctor.examine(study, 2) if not check.ok]
+    assert [check.found for check in refused] == ["resources.cpu: a trial asks for 99 CPUs, and this run has 2"]
+
+
+def test_a_plan_creates_nothing(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    text = shown("plan", str(file), "--store", str(tmp_path / "store"))
+    assert text.startswith("small on synthetic: 6 trials, 0 in the store, 6 to run.\n")
+    assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
