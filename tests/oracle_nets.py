@@ -140,7 +140,8 @@ def owner(name: str, case: dict[str, Any]) -> str | None:
         return None
     letters = dict(re.findall(r"\b([xyz]) = (\w+)", case["arch"]))
     for modality in modalities_of(case):
-        if modality in name or any(f"_{x}" in name and m == modality for x, m in letters.items()):
+        ends = [modality[0], *(letter for letter, meant in letters.items() if meant == modality)]
+        if modality in name or any(re.search(rf"_{letter}\b", name) for letter in ends):
             return modality
     return None
 
