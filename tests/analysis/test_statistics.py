@@ -66,3 +66,9 @@ def test_holm_by_hand() -> None:
 def test_holm_stops_at_one() -> None:
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_the_order_of_the_seeds_changes_no_bit() -> None:
+    values, baseline = [0.3, 0.1, 0.35, 0.2, 0.25], [0.11, 0.12, 0.13, 0.14, 0.16]
+    assert interval(values) == interval(values[::-1])
+    assert paired(values, baseline) == paired(values[::-1], baseline[::-1])
