@@ -35,7 +35,8 @@ class Difference(NamedTuple):
 def interval(values: ArrayLike) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean of values [N]; nan for fewer than two.
 
-    The resampling is seeded and blind to the order, so that a report can be repeated. BCa where it is defined, else percentile.
+    The resampling is seeded and blind to the order, so that a report can be repeated. BCa where it is
+    defined, else percentile.
     """
     sample = np.sort(np.asarray(values, dtype=float))
     if sample.size < 2:
