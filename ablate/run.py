@@ -57,13 +57,9 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
         UserError: the machine cannot run it; nothing was started.
     """
     preflight(study, cpus)
-    ahead = open_agenda(study)
-    if not ahead.finished:
-        check_models(study, ahead)
-    folder = study.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "search.log" if study.rounds else None
-    agenda = open_agenda(study, log)
+    agenda = open_agenda(study, study.folder / "search.log" if study.rounds else None)
+    if not agenda.finished:
+        check_models(study, agenda)
     tables = Tables(study, agenda)
     begin(agenda)
     if not agenda.finished:

@@ -221,6 +221,11 @@ def check_together(study: Study) -> None:
             if modality not in about.modalities:
                 rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
                 raise document.error(where, rule)
+    taken = {one.key: one.values for one in study.vary}
+    if "batch" in taken.get("model.norm", [file.model.norm]) and 1 in taken.get(
+        "train.batch_size", [file.train.batch_size]
+    ):
+        raise document.error(("train", "batch_size"), "batch normalisation needs batches of more than one sample")
     scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
     if study.metric == "loss" and scales:
         raise document.error(("vary", scales[0]), "changes the scale of the loss, which is the metric of this study")

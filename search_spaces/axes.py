@@ -15,11 +15,6 @@ class Axis(NamedTuple):
     source: str = ""
 
     @property
-    def static(self) -> bool:
-        """Say whether the value changes the computation, and not only a number in it."""
-        return self.kind != "number"
-
-    @property
     def rule(self) -> str:
         """Return in words what a value must be."""
         if self.kind == "choice":

@@ -73,6 +73,10 @@ BROKEN = {
     "a metric that the axis rescales": (
         "name: x\ndata: diabetes\nmethods: [joint]\nmetric: loss\nvary: {train.loss: [l1, mse]}\n", "changes the scale of the loss", ""
     ),
+    "batches of one to normalise": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {batch_size: 1}\n",
+        ":5: train.batch_size: batch normalisation needs batches of more than one sample", "",
+    ),
     "a list as a value": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.cap: [7]}\n", ":4: set.agm.cap: must be a number in [0, inf], got a list", ""),
     "a list as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: [ema]}\n", "must be one of cumulative, ema", ""),
     "none as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: none}\n", "got 'none'", ""),

@@ -14,7 +14,7 @@ from trainables.model import Model
 from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup
-from trainables.signals import Attributing, Method, Params, Task, each, needs, scale_encoders
+from trainables.signals import Attributing, Method, Params, Task, each, needs
 from trainables.tasks import classification
 from trainables.train import step
 
@@ -104,6 +104,3 @@ def apart(one: Any, other: Any) -> float:
 
 def without_heads(params: Params) -> Params:
     return params._replace(heads={})
-
-
-__all__ = ["apart", "batch", "network", "pose", "pure_step", "scale_encoders", "setup", "train", "untrained"]

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from trainables.signals import Group, Params, Pull, Signals, Step, Task
 
-FILTERS = ("auto", "conv4d", "ndim>1", "all")
-
 
 class OGM(NamedTuple):
     r"""On-the-fly gradient modulation (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.2).
@@ -37,11 +35,15 @@ class OGM(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead."""
-        score = task.mean(task.likelihood(signals.unimodal.detach()))
-        scale = damping(score, task.active, self.alpha)
+        metrics = coefficients(signals, task, self.alpha)
         grads = pull(lambda s: task.objective(s.logits))
-        scaled = modulate(grads, scale, self.filter, lambda k, g, name: k * g)
-        return Step(scaled, state, {"scale": scale, "ratio": ratios(score)})
+        return Step(modulate(grads, metrics["scale"], self.filter, lambda k, g, name: k * g), state, metrics)
+
+
+def coefficients(signals: Signals, task: Task, alpha: float | Tensor) -> dict[str, Tensor]:
+    """Return `scale`, the coefficient k of each modality, and `ratio`, how far it leads; both [M]."""
+    score = task.mean(task.likelihood(signals.unimodal.detach()))
+    return {"scale": damping(score, task.active, alpha), "ratio": ratios(score)}
 
 
 def damping(score: Tensor, active: Tensor, alpha: float | Tensor) -> Tensor:
@@ -70,7 +72,7 @@ def modulate(grads: Params, scale: Tensor, which: str, change: Callable[[Tensor,
 
 
 def chosen(group: Group, which: str) -> frozenset[str]:
-    """Return the names of the tensors of an encoder that ``which`` (one of `FILTERS`) selects."""
+    """Return the names of the tensors of an encoder that ``which`` selects."""
     convolutions = frozenset(name for name, tensor in group.items() if tensor.ndim == 4)
     weights = frozenset(name for name, tensor in group.items() if tensor.ndim > 1)
     return {"conv4d": convolutions, "ndim>1": weights, "all": frozenset(group), "auto": convolutions or weights}[which]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.methods.ogm import damping, modulate, ratios
+from trainables.methods.ogm import coefficients, modulate
 from trainables.signals import Params, Pull, Signals, Step, Task
 
 
@@ -32,8 +32,7 @@ class OGMGE(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead, and perturb all."""
-        score = task.mean(task.likelihood(signals.unimodal.detach()))
-        scale = damping(score, task.active, self.alpha)
+        metrics = coefficients(signals, task, self.alpha)
         grads = pull(lambda s: task.objective(s.logits))
 
         def enhance(k: Tensor, gradient: Tensor, name: str) -> Tensor:
@@ -42,5 +41,4 @@ class OGMGE(NamedTuple):
             noise = self.noise * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
             return torch.where(task.active, k * gradient + noise, gradient)
 
-        enhanced = modulate(grads, scale, self.filter, enhance)
-        return Step(enhanced, state, {"scale": scale, "ratio": ratios(score)})
+        return Step(modulate(grads, metrics["scale"], self.filter, enhance), state, metrics)
