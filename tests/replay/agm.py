@@ -1,0 +1,102 @@
+"""AGM: its authors' training loop, the Shapley weights, and the variants of the reference."""
+
+import torch
+from torch import Tensor
+
+from tests.replay import networks
+from tests.replay.spy import Case, Pairs, Spied, against
+from trainables.methods.agm import AGM, AGMState, lead, shapley_weights
+from trainables.optim import SGD
+from trainables.setup import Learner
+from trainables.signals import all_subsets, mix
+
+
+def official(case: Case) -> Pairs:
+    """AGM as its authors train it; `stale` where their hooks keep the last coefficients."""
+    hyper, net = case["hyper"], networks.read(case)
+    family, modalities = case["name"].split("_")[0], list(net.model.encoders)
+    cap = float("inf") if hyper["clamp"] is None else hyper["clamp"]
+    method = AGM(alpha=hyper["alpha"], cap=cap, stale=True)
+    order = [hyper["order_of_returned_scores"].index(m) for m in modalities]
+    learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), history(case, order))
+    means = []
+    for number, recorded in enumerate(case["steps"]):
+        theirs = recorded["official"]
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        active = hyper["modulation_starts"] <= recorded["epoch"] <= hyper["modulation_ends"]
+        task = net.task(recorded, active=active, reduction=hyper.get("task_loss_reduction", "mean"))
+        past, spied = method.past(learner.state), Spied()
+        learner, metrics = spied.clipped_step(net, method, SGD(hyper["lr"], 0.0), family, learner, recorded, task)
+        means.append((recorded["epoch"], [float(mean) for mean in method.past(learner.state)]))
+        shares = mix(shapley_weights(len(modalities)), spied.signals.muted)
+        known = {"out": spied.signals.logits, "loss": task.objective(spied.signals.logits), "clipped": spied.clipped}
+        for i, m in enumerate(modalities):
+            known[f"phi.m_{m[0]}_o"] = shares[i]
+            known[f"scale_used.scale_{m[0]}"] = metrics["method.scale"][i]
+            known[f"score_{m}"] = metrics["method.score"][i]
+            known[f"ratio_{m[0]}"] = lead(metrics["method.score"])[i]
+            known[f"optimal_ratio_{m[0]}"] = lead(past)[i]
+            known[f"train_score_{m[0]}"] = known[f"train_epoch_score_{m[0]}"] = method.past(learner.state)[i]
+            known[f"coeff_{m[0]}"] = method.coefficients(metrics["method.score"], past)[i]
+        yield from against(number, known, theirs, net, spied, skip={"iteration", "net_outputs_in_call_order"})
+        yield from coalition_outputs(number, family, modalities, spied.signals.muted, theirs)
+    yield from net.compare_params("final", learner, case["final_params"])
+    last = {epoch: [values[order.index(i)] for i in range(len(order))] for epoch, values in means}
+    yield "scores of the epochs", list(last.values()), case.get("returned_scores_per_epoch", list(last.values()))
+
+
+def history(case: Case, order: list[int]) -> AGMState:
+    """Return the running means with which a case starts, as the cumulative mean of the epochs before it."""
+    hyper = case["hyper"]
+    mean = torch.tensor([hyper["init_scores"][i] for i in order], dtype=torch.float64)
+    steps = sum(s["epoch"] == hyper["start_epoch"] for s in case["steps"]) * (hyper["start_epoch"] - 1)
+    before = torch.tensor(float(steps), dtype=torch.float64)
+    return AGMState(before, (before * mean)[None], before, torch.ones_like(mean))
+
+
+def coalition_outputs(number: int, family: str, modalities: list[str], muted: Tensor, theirs: Case) -> Pairs:
+    """Compare the prediction of every coalition, in the order in which each script calls its net."""
+    if "net_outputs_in_call_order" not in theirs:
+        return
+    calls = {
+        "cremad": ["av", "a", "v", ""],
+        "urfunny": ["avt", "vt", "at", "av", "t", "a", "v", ""],
+        "mosei": ["ta", "a", "t", ""],
+    }.get(family, ["av", "a", "v", ""])
+    heard = {
+        "".join(sorted(m[0] for m, h in zip(modalities, row, strict=True) if h)): muted[s]
+        for s, row in enumerate(all_subsets(len(modalities)).tolist())
+    }
+    for call, output in zip(calls, theirs["net_outputs_in_call_order"], strict=False):
+        if call:  # the all-muted output is computed by the release and never used
+            yield f"{number}.f({call})", heard["".join(sorted(call))], output
+
+
+def shapley(case: Case) -> Pairs:
+    """Shapley values by brute force over all orders, in exact rationals."""
+    modalities = case["M"]
+    value = {tuple(entry["subset"]): entry["value"] for entry in case["subset_values"]}
+    heard = [tuple(i for i, h in enumerate(row) if h) for row in all_subsets(modalities).tolist()]
+    ours = shapley_weights(modalities) @ torch.tensor([value[s] for s in heard], dtype=torch.float64)
+    yield "phi", ours, case["phi"]
+    yield "sum", ours.sum(), value[tuple(range(modalities))]
+
+
+def reference(case: Case) -> Pairs:
+    """The reference variants of AGM over a stream of scores."""
+    kind, params = case["name"].split("_")[0], case["params"]
+    method = AGM(
+        alpha=1.0, cap=float("inf"), reference=kind, beta=params.get("beta", 0.99),
+        window=params.get("w", 100), warm=params.get("n", 100),
+    )  # fmt: skip
+    shared = {"head.weight": torch.zeros(1, dtype=torch.float64)}
+    encoders = {str(m): {} for m in range(case["M"])}
+    state = method.init(networks.Params(encoders, shared, {}))
+    for number, moment in enumerate(case["stream"]):
+        score = torch.tensor(moment["s"], dtype=torch.float64)
+        tau, r = lead(method.past(state)), lead(score)
+        yield f"{number}.ref", method.past(state), moment["ref"]
+        yield f"{number}.r", r, moment["r"]
+        yield f"{number}.tau", tau, moment["tau"]
+        yield f"{number}.kappa", torch.exp(tau - r), moment["kappa_alpha_1_noclamp"]
+        state = method.remember(state, score, torch.exp(tau - r))
