@@ -1,4 +1,4 @@
-"""Measurements of a trained model that never change its training."""
+"""Linear probes: what the encoders have learnt, whatever the joint head makes of it."""
 
 import warnings
 
