@@ -12,6 +12,7 @@ from ablate.errors import UserError
 from ablate.run import PACKAGES, available_cpus, check_models, open_agenda, preflight
 from ablate.settings import axes_of
 from ablate.study import Study
+from search_spaces.methods import SPAN
 from trainables.data import DataError, names, sheet
 from trainables.methods import METHODS
 
@@ -60,7 +61,7 @@ def at_work(method: str) -> Iterator[Check]:
     """Train a method for some steps: its loss is finite, and with every part switched off it is joint training."""
     from trainables.rehearsal import distance, rehearse
 
-    settings = {name: axis.default for name, axis in axes_of(method).items() if name not in {"start", "end"}}
+    settings = {name: axis.default for name, axis in axes_of(method).items() if name not in SPAN}
     off = {name: axis.neutral for name, axis in axes_of(method).items() if axis.neutral is not None}
     _, loss = rehearse(METHODS[method], settings, STEPS)
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3f}")

@@ -10,6 +10,7 @@ from ablate.identity import trial_id
 from ablate.settings import axes_of
 from ablate.study import LEARNING_RATES, Study
 from ablate.vary import Varied
+from search_spaces.methods import SPAN
 from trainables.methods import METHODS
 
 Point = dict[str, Any]  # varied setting -> value
@@ -51,7 +52,7 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
     """Return one trial, fully resolved."""
     chosen = study.set | point
     settings = {name: chosen.get(f"{method}.{name}", one.default) for name, one in axes_of(method).items()}
-    span = {name: settings.pop(name) for name in ("start", "end")}
+    span = {name: settings.pop(name) for name in SPAN}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
         over = {one.name: point[one.key] for one in study.vary if one.owner == owner and one.key in point}

@@ -32,6 +32,7 @@ class Training(Section):
     loss: Literal["mse", "l1", "huber"] = "mse"  # of regression
     reduction: Literal["mean", "sum"] = "mean"  # of the loss over a batch
     clip: Positive | None = None  # total norm of the gradients, after the method
+    clip_before: Positive | None = None  # the same, before the method
     clip_trigger: Positive | None = None  # clip only if the head's gradient has an element beyond this
     dtype: Literal["float32", "float64"] = "float32"
 
@@ -43,6 +44,7 @@ class Network(Section):
     encoder: Literal["mlp", "cnn", "gru"] | dict[str, Literal["mlp", "cnn", "gru"]] = "mlp"
     hidden: Annotated[int, Field(ge=1, le=65536)] = 64
     norm: Literal["none", "batch"] = "none"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of hidden units left out in training
 
 
 class TPE(Section):

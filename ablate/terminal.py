@@ -21,6 +21,7 @@ from ablate.forecast import Progress as Seen
 from ablate.plan import Result, Trial, size
 from ablate.settings import axes_of
 from ablate.study import Study
+from search_spaces.methods import SPAN
 
 if TYPE_CHECKING:
     import polars as pl
@@ -189,7 +190,7 @@ def show_methods(*, as_json: bool) -> None:
         return
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
     for method in METHODS:
-        settings = {name: axis for name, axis in axes_of(method).items() if name not in {"start", "end"}}
+        settings = {name: axis for name, axis in axes_of(method).items() if name not in SPAN}
         for i, (name, axis) in enumerate(settings.items()):
             off = "" if axis.neutral is None else f"{axis.neutral:g}"
             allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")
@@ -198,7 +199,7 @@ def show_methods(*, as_json: bool) -> None:
             table.add_row(method, "", "", "", "", "")
     console = screen()
     console.print(table)
-    console.print("Every method also has `start` and `end`: the epochs, from 1, in which it acts.")
+    console.print("Every method also has `start` and `end`, the epochs, from 1, in which it acts, and `warmup`.")
 
 
 def show_data(*, as_json: bool) -> None:

@@ -31,11 +31,13 @@ def trial(method: str) -> dict[str, Any]:
     """Return a trial of a method with its published settings."""
     settings = {name: axis.default for name, axis in AXES[method].items()}
     return {
-        "method": METHODS[method], "settings": settings, "start": 1, "end": float("inf"), "modality": None,
-        "measure": [], "seed": 0, "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none"},
+        "method": METHODS[method], "settings": settings, "start": 1, "end": float("inf"), "warmup": 0,
+        "modality": None, "measure": [], "seed": 0,
+        "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
         "train": {
             "epochs": 1, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
-            "loss": "mse", "reduction": "mean", "clip": None, "clip_trigger": None, "dtype": "float32",
+            "loss": "mse", "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None,
+            "dtype": "float32",
         },
     }  # fmt: skip
 
@@ -46,7 +48,7 @@ def seconds(setup: Setup, learner: Learner) -> float:
     began = time.perf_counter()
     for number, indices in enumerate(chosen):
         inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
-        learner, _ = step(setup, learner, inputs, pose(setup, setup.target["train"][indices], 1, number))
+        learner, _ = step(setup, learner, inputs, pose(setup, indices, 1, number))
     return (time.perf_counter() - began) / len(chosen)
 
 

@@ -15,6 +15,17 @@ from torch import Tensor
 from trainables.signals import Group
 
 Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
+Noise = Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal
+
+
+class Mode(NamedTuple):
+    """How an encoder runs: ``training`` normalises by the batch and drops units, evaluation does neither."""
+
+    training: bool | Tensor = False  # a tensor [] where only the run knows
+    noise: Noise | None = None  # what dropout draws from
+
+
+EVALUATION = Mode()
 
 
 class Encoder(Protocol):
@@ -30,7 +41,11 @@ class Encoder(Protocol):
     def buffers(self) -> Group:
         """Return the initial running statistics, empty where there are none."""
 
-    def __call__(self, params: Group, buffers: Group, x: Tensor, *, training: bool) -> tuple[Tensor, Group]:
+    @property
+    def dropout(self) -> float | Tensor:
+        """Return the share of hidden units that training leaves out."""
+
+    def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         """Encode a batch, [B, ...] -> [B, H]; also return the buffers."""
 
 
@@ -41,6 +56,7 @@ class MLP(NamedTuple):
     width: int = 64
     norm: str = "none"
     dense: bool = False
+    dropout: float | Tensor = 0.0
 
     def init(self, draw: Draw) -> Group:
         """Return weights and biases as torch.nn.Linear draws them."""
@@ -52,12 +68,13 @@ class MLP(NamedTuple):
         """Return zero means and unit variances of both layers, if normalised."""
         return normed(self.norm, {"0": self.width, "1": self.width})[1]
 
-    def __call__(self, params: Group, buffers: Group, x: Tensor, *, training: bool) -> tuple[Tensor, Group]:
+    def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         """Encode [B, *shape] -> [B, H]."""
         h, updated = x.flatten(2 if self.dense else 1), dict(buffers)
         for layer in ("0", "1"):
             h = F.linear(h, params[f"{layer}.weight"], params[f"{layer}.bias"])
-            h = torch.relu(normalise(h, -1, params, updated, layer, training=training))
+            h = torch.relu(normalise(h, -1, params, updated, layer, mode.training))
+            h = drop(h, self.dropout, layer, mode)
         return h, updated
 
 
@@ -67,6 +84,7 @@ class CNN(NamedTuple):
     shape: tuple[int, ...]
     width: int = 64
     norm: str = "none"
+    dropout: float | Tensor = 0.0
 
     def init(self, draw: Draw) -> Group:
         """Return weights and biases as torch.nn draws them."""
@@ -80,13 +98,15 @@ class CNN(NamedTuple):
         """Return zero means and unit variances of both convolutions, if normalised."""
         return normed(self.norm, {"0": 16, "1": 32})[1]
 
-    def __call__(self, params: Group, buffers: Group, x: Tensor, *, training: bool) -> tuple[Tensor, Group]:
+    def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         """Encode [B, *shape] -> [B, H]."""
         h, updated = x if len(self.shape) == 3 else x[:, None], dict(buffers)
         for layer, padding in (("0", 2), ("1", 1)):
             h = F.conv2d(h, params[f"{layer}.weight"], params[f"{layer}.bias"], stride=2, padding=padding)
-            h = torch.relu(normalise(h, 1, params, updated, layer, training=training))
-        return torch.relu(F.linear(h.flatten(1), params["2.weight"], params["2.bias"])), updated
+            h = torch.relu(normalise(h, 1, params, updated, layer, mode.training))
+            h = drop(h, self.dropout, layer, mode)
+        h = torch.relu(F.linear(h.flatten(1), params["2.weight"], params["2.bias"]))
+        return drop(h, self.dropout, "2", mode), updated
 
 
 class GRU(NamedTuple):
@@ -94,6 +114,7 @@ class GRU(NamedTuple):
 
     shape: tuple[int, ...]
     width: int = 64
+    dropout: float | Tensor = 0.0
 
     def init(self, draw: Draw) -> Group:
         """Return weights and biases as torch.nn.GRU draws them."""
@@ -110,11 +131,11 @@ class GRU(NamedTuple):
         """Return nothing: no running statistics."""
         return {}
 
-    def __call__(self, params: Group, buffers: Group, x: Tensor, *, training: bool) -> tuple[Tensor, Group]:
+    def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         """Encode [B, time, channels] -> [B, H]."""
         start = x.new_zeros(1, len(x), self.width)
-        states, _ = torch.gru(x, start, list(params.values()), True, 1, 0.0, training, False, True)
-        return states[:, -1], buffers
+        states, _ = torch.gru(x, start, list(params.values()), True, 1, 0.0, True, False, True)
+        return drop(states[:, -1], self.dropout, "states", mode), buffers
 
 
 def linear(draw: Draw, name: str, size: int, width: int) -> Group:
@@ -148,7 +169,7 @@ def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
     return params, buffers
 
 
-def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, *, training: bool) -> Tensor:
+def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, training: bool | Tensor) -> Tensor:
     """Apply batch normalisation along axis ``channel`` where the layer has it, and update ``buffers`` in training.
 
     As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics.
@@ -157,15 +178,29 @@ def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str
     if scale is None:
         return h
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
-    if training:
+    if training is not False:
         axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
         count = h.numel() // h.shape[channel]
-        running_mean, running_var = mean, var
-        var, mean = torch.var_mean(h, axes, correction=0)
-        unbiased = var.detach() * (count / (count - 1))
-        buffers[f"{layer}.norm.mean"] = torch.lerp(running_mean, mean.detach(), 0.1)
-        buffers[f"{layer}.norm.var"] = torch.lerp(running_var, unbiased, 0.1)
+        batch_var, batch_mean = torch.var_mean(h, axes, correction=0)
+        unbiased = batch_var.detach() * (count / (count - 1))
+        buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
+        buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
+        mean, var = chosen(training, batch_mean, mean), chosen(training, batch_var, var)
     shape = [1] * h.ndim
     shape[channel] = -1
     unit = (h - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
     return unit * scale.view(shape) + params[f"{layer}.norm.bias"].view(shape)
+
+
+def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
+    """Leave out a share of the units in training and scale the rest, as torch.nn.Dropout."""
+    if mode.training is False or mode.noise is None or (not isinstance(rate, Tensor) and rate == 0):
+        return h
+    rate = torch.as_tensor(rate, dtype=h.dtype, device=h.device)
+    kept = mode.noise(layer, h) > torch.special.ndtri(rate)
+    return chosen(mode.training, torch.where(kept, h / (1 - rate), 0.0), h)
+
+
+def chosen(training: bool | Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Return the one or the other, as the mode says."""
+    return torch.where(training, yes, no) if isinstance(training, Tensor) else yes

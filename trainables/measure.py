@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from trainables.diagnostics import linear_probe
-from trainables.setup import SPLITS, Learner, Setup, acts
+from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
 from trainables.tasks import against, report
 
@@ -55,12 +55,20 @@ def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:
     """Return losses and scores on the validation split; by modality only where the method acts between epochs."""
     by_modality = frozenset({"unimodal"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
     seen = outputs(setup, learner, "validation", by_modality)
-    loss, score, _ = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
+    held = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
     parts = seen.unimodal if by_modality else seen.logits[None]
-    measured = (loss(parts), score(parts), loss(seen.logits), score(seen.logits))
-    by_loss, by_score, joint_loss, joint_score = (values.double().mean(-1) for values in measured)
-    moment = torch.tensor(epoch), acts(setup.trial, epoch)
+    present = setup.present["validation"] if by_modality else None
+    by_loss, by_score = (over(present, measured(parts).double()) for measured in (held.loss, held.score))
+    joint_loss, joint_score = (measured(seen.logits).double().mean() for measured in (held.loss, held.score))
+    moment = torch.tensor(epoch), strength(setup.trial, epoch)
     return Validation(by_loss, by_score, joint_loss, joint_score, *moment)
+
+
+def over(present: Tensor | None, values: Tensor) -> Tensor:
+    """Average a number of each modality over the samples that have it, [M, N] -> [M]."""
+    if present is None:
+        return values.mean(-1)
+    return torch.where(present, values, 0.0).sum(-1) / present.sum(-1).clamp(min=1)
 
 
 def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, number: int) -> list[Row]:
@@ -99,9 +107,10 @@ def conclude(
     final: dict[str, float] = {}
     predictions: list[Prediction] = []
     for split in SPLITS[1:]:
-        loss, score, _ = against(setup.task, setup.target[split], setup.trial["train"]["loss"])
+        held = against(setup.task, setup.target[split], setup.trial["train"]["loss"])
         logits = seen[split].logits
-        measured = scores(setup, split, loss(logits).double().mean(), score(logits).double().mean(), epoch, number)
+        joint_loss, joint_score = (measured(logits).double().mean() for measured in (held.loss, held.score))
+        measured = scores(setup, split, joint_loss, joint_score, epoch, number)
         final |= {f"{split}.{row.metric}": row.value for row in measured}
         rows += measured if split == "test" else []  # the validation rows of the last epoch are there already
         predictions.append(Prediction(split, logits.float().numpy(), setup.target[split].numpy()))

@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import CNN, GRU, MLP, Draw, Encoder, linear
+from trainables.classifiers import Classifier
+from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, linear
 from trainables.fusions import Additive, Concat, Early, Features, Fusion, Sum
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
+MUTES = ("zero", "mean", "feature")
 
 
 class Pass(NamedTuple):
@@ -28,7 +30,7 @@ class Pass(NamedTuple):
     inputs: dict[str, Tensor]
     features: Features
     logits: Tensor
-    training: bool
+    training: bool  # not in evaluation mode
 
 
 class Model(NamedTuple):
@@ -37,16 +39,23 @@ class Model(NamedTuple):
     encoders: dict[str, Encoder]
     fusion: Fusion
     outputs: int
+    classifier: Classifier | None = None  # of a `Guided` method
+    silence: Mapping[str, Tensor | None] = {}  # modality -> input [1, ...] that mutes it; None: a feature of zeros
 
     def init(self, draw: Draw, needs: frozenset[str]) -> tuple[Params, Buffers]:
         """Return initial parameters and buffers; a modality's weights depend on its name, not on its company."""
         encoders = {m: encoder.init(scoped(draw, m)) for m, encoder in self.encoders.items()}
         widths = {m: encoder.width for m, encoder in self.encoders.items()}
-        shared = self.fusion.init(widths, self.outputs, scoped(draw, "shared"))
-        heads = {}
-        if "heads" in needs:
+        readouts, shared = self.fusion.init(widths, self.outputs, scoped(draw, "shared"))
+        params = Params(encoders, readouts, shared, {})
+        heads: dict[str, Group] = {}
+        if self.classifier is not None:
+            fused = self.fusion.head(params)[0].shape[-1]
+            classifier = self.classifier.init
+            heads = {m: classifier(w, fused, self.outputs, scoped(draw, f"{m}.classifier")) for m, w in widths.items()}
+        elif "heads" in needs:
             heads = {m: linear(scoped(draw, f"{m}.own"), "head", width, self.outputs) for m, width in widths.items()}
-        return Params(encoders, shared, heads), {m: encoder.buffers() for m, encoder in self.encoders.items()}
+        return params._replace(heads=heads), {m: encoder.buffers() for m, encoder in self.encoders.items()}
 
     def __call__(
         self,
@@ -56,33 +65,52 @@ class Model(NamedTuple):
         needs: frozenset[str],
         *,
         coalitions: Tensor | None = None,
-        training: bool = True,
+        training: bool | Tensor = True,
+        noise: Noise | None = None,
     ) -> tuple[Signals, Buffers]:
         """Predict a batch and return the signals in ``needs``, and the updated buffers.
 
-        ``inputs`` maps each modality to [B, ...]; ``coalitions`` [S, M] bool are those that `muted` is about.
+        ``inputs`` maps each modality to [B, ...]; ``coalitions`` [S, M] bool are those that `muted` is about;
+        ``training`` [M] bool says which encoders train, and ``noise`` is what dropout draws from.
         """
-        features, buffers = self.encode(params, buffers, inputs, training=training)
-        fused = self.fusion.fuse(params.shared, features)
-        made = Pass(params, buffers, inputs, features, self.fusion.head(params.shared, fused), training)
+        features, buffers = self.encode(params, buffers, inputs, training=training, noise=noise)
+        fused, (weight, bias) = self.fusion.fuse(params, features), self.fusion.head(params)
+        made = Pass(params, buffers, inputs, features, F.linear(fused, weight, bias), training is not False)
+        classified: Any = ()
+        classifiers: Any = ()
+        if self.classifier is not None:
+            apart = {m: h.detach() for m, h in features.items()}
+            classified, classifiers = self.classifier(params.heads, apart)
         return Signals(
             logits=made.logits,
             fused=fused if "fused" in needs else (),
+            weight=weight if "weight" in needs else (),
             features=features if "features" in needs else (),
             unimodal=self.split(made) if "unimodal" in needs else (),
+            muted=self.coalesce(made, coalitions, needs),
             heads=own(params, features) if "heads" in needs else (),
-            muted=self.mute(made, coalitions) if "muted" in needs and coalitions is not None else (),
+            classified=classified,
+            classifiers=classifiers,
         ), buffers
 
     def encode(
-        self, params: Params, buffers: Buffers, inputs: dict[str, Tensor], *, training: bool
+        self,
+        params: Params,
+        buffers: Buffers,
+        inputs: dict[str, Tensor],
+        *,
+        training: bool | Tensor,
+        noise: Noise | None = None,
     ) -> tuple[Features, Buffers]:
         """Return every modality's feature, [B, H_m], and the updated buffers."""
-        encoded = {
-            m: encoder(params.encoders[m], buffers[m], inputs[m], training=training)
-            for m, encoder in self.encoders.items()
-        }
-        return {m: h for m, (h, _) in encoded.items()}, {m: b for m, (_, b) in encoded.items()}
+        features: Features = {}
+        updated: Buffers = {}
+        for i, (m, encoder) in enumerate(self.encoders.items()):
+            mode = EVALUATION
+            if training is not False:
+                mode = Mode(training[i] if isinstance(training, Tensor) else training, noise and heard_by(noise, m))
+            features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
+        return features, updated
 
     def split(self, made: Pass) -> Tensor:
         """Return each modality's part of the joint prediction, [M, B, C].
@@ -91,31 +119,52 @@ class Model(NamedTuple):
         other: the prediction when all other modalities are silent (METHODS.md 5.5).
         """
         if isinstance(self.fusion, Additive):
-            products, biases = self.fusion.parts(made.params.shared, made.features)
+            products, biases = self.fusion.parts(made.params, made.features)
             return torch.stack([u + b for u, b in zip(products, biases, strict=True)])
         return self.mute(made, torch.eye(len(made.features), dtype=torch.bool, device=made.logits.device))
 
+    def coalesce(self, made: Pass, coalitions: Tensor | None, needs: frozenset[str]) -> Any:
+        """Return `mute`, with gradients if ``needs`` has `muted` and without if it has `glimpsed`; else nothing."""
+        if coalitions is None or not needs & {"muted", "glimpsed"}:
+            return ()
+        if "muted" in needs:
+            return self.mute(made, coalitions)
+        with torch.no_grad():
+            return self.mute(made, coalitions)
+
     def mute(self, made: Pass, coalitions: Tensor) -> Tensor:
         """Return the joint prediction of each coalition, [S, B, C]; that of all modalities is the pass itself."""
-        shared, heard, coalitions = made.params.shared, made.features, coalitions.to(made.logits.device)
-        mode_matters = made.training and any(made.buffers.values())  # batch normalisation
-        if mode_matters:
-            heard, _ = self.encode(made.params, made.buffers, made.inputs, training=False)
-        nothing = {m: torch.zeros_like(x[:1]) for m, x in made.inputs.items()}
-        silent, _ = self.encode(made.params, made.buffers, nothing, training=False)
+        params, heard, coalitions = made.params, made.features, coalitions.to(made.logits.device)
+        mode_matters = made.training and any(
+            made.buffers[m] or isinstance(e.dropout, Tensor) or e.dropout > 0 for m, e in self.encoders.items()
+        )
+        if mode_matters:  # batch normalisation, dropout
+            heard, _ = self.encode(params, made.buffers, made.inputs, training=False)
+        silent = self.hush(made)
         if isinstance(self.fusion, Additive):
-            said, biases = self.fusion.parts(shared, heard)
-            unsaid, _ = self.fusion.parts(shared, silent)
+            said, biases = self.fusion.parts(params, heard)
+            unsaid, _ = self.fusion.parts(params, silent)
             muted = blend(coalitions, said, unsaid) + torch.stack(biases).sum(0)
         else:
             mixed = {
                 m: torch.where(per_coalition(coalitions[:, i], heard[m]), heard[m], silent[m])
                 for i, m in enumerate(heard)
             }
-            muted = self.fusion.head(shared, self.fusion.fuse(shared, mixed))
+            muted = F.linear(self.fusion.fuse(params, mixed), *self.fusion.head(params))
         if mode_matters:
             muted = torch.where(per_coalition(coalitions.all(-1), made.logits), made.logits, muted)
         return muted
+
+    def hush(self, made: Pass) -> Features:
+        """Return the feature of every modality when it is muted, [1, H_m]."""
+        silence = {m: self.silence.get(m, torch.zeros_like(x[:1])) for m, x in made.inputs.items()}
+        features: Features = {}
+        for m, nothing in silence.items():
+            if nothing is None:
+                features[m] = torch.zeros_like(made.features[m][:1])
+            else:
+                features[m], _ = self.encoders[m](made.params.encoders[m], made.buffers[m], nothing, EVALUATION)
+        return features
 
 
 def own(params: Params, features: Features) -> Tensor:
@@ -137,6 +186,11 @@ def per_coalition(flags: Tensor, like: Tensor) -> Tensor:
     return flags.view(-1, *[1] * like.ndim)
 
 
+def heard_by(noise: Noise, modality: str) -> Noise:
+    """Return the noise of one modality's dropout."""
+    return lambda layer, like: noise(f"dropout.{modality}.{layer}", like)
+
+
 def scoped(draw: Draw, scope: str) -> Draw:
     """Return ``draw`` with names under ``scope``."""
     return lambda name, shape, bound: draw(f"{scope}.{name}", shape, bound)
@@ -146,7 +200,7 @@ def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outpu
     """Return the model that a study describes, for samples of these shapes.
 
     Args:
-        settings: ``fusion``, ``hidden``, ``norm`` and ``encoder`` (a name, or a mapping modality -> name).
+        settings: ``fusion``, ``hidden``, ``norm``, ``dropout`` and ``encoder`` (a name, or a mapping modality -> name).
         shapes: modality -> shape of one sample.
         outputs: classes, or 1 in regression.
         dense: the target has positions; encoders then act on each.
@@ -154,17 +208,18 @@ def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outpu
     Raises:
         ValueError: an encoder cannot read a modality of this shape.
     """
-    hidden, kinds = settings["hidden"], settings["encoder"]
-    encoders: dict[str, Encoder] = {}
-    for modality, shape in shapes.items():
-        kind = kinds if isinstance(kinds, str) else kinds.get(modality, "mlp")
-        dimensions = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,)}[kind]
-        if len(shape) not in dimensions or (dense and kind != "mlp"):
-            raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}")
-        norm = settings["norm"]
-        if kind == "gru":
-            encoders[modality] = GRU(shape, hidden)
-        else:
-            encoders[modality] = CNN(shape, hidden, norm) if kind == "cnn" else MLP(shape, hidden, norm, dense)
-    fusions: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(hidden)}
+    encoders = {modality: encoder_of(settings, modality, shape, dense=dense) for modality, shape in shapes.items()}
+    fusions: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(settings["hidden"])}
     return Model(encoders, fusions[settings["fusion"]], outputs)
+
+
+def encoder_of(settings: Mapping[str, Any], modality: str, shape: tuple[int, ...], *, dense: bool) -> Encoder:
+    """Return the encoder that a study describes for one modality."""
+    hidden, kinds, norm, dropout = (settings[key] for key in ("hidden", "encoder", "norm", "dropout"))
+    kind = kinds if isinstance(kinds, str) else kinds.get(modality, "mlp")
+    dimensions = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,)}[kind]
+    if len(shape) not in dimensions or (dense and kind != "mlp"):
+        raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}")
+    if kind == "gru":
+        return GRU(shape, hidden, dropout)
+    return CNN(shape, hidden, norm, dropout) if kind == "cnn" else MLP(shape, hidden, norm, dense, dropout)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from trainables.signals import Params, each, leaves
 
+HEADS = ("head.weight", "weight")  # of the joint head, shared and by modality
+
 
 class Optimizer(Protocol):
     """A NamedTuple of hyperparameters and two pure functions."""
@@ -75,6 +77,30 @@ class Adam(NamedTuple):
         return each(change, mean, square, params), AdamState(steps, mean, square)
 
 
+class Apart(NamedTuple):
+    """One rule for the model, another for the heads beside it."""
+
+    model: Optimizer
+    heads: Optimizer
+
+    def init(self, params: Params) -> tuple[Any, Any]:
+        """Return the states of both rules."""
+        model, heads = divided(params)
+        return self.model.init(model), self.heads.init(heads)
+
+    def update(self, grads: Params, state: tuple[Any, Any], params: Params) -> tuple[Params, tuple[Any, Any]]:
+        """Return both rules' changes as one."""
+        (model, heads), (model_params, head_params) = divided(grads), divided(params)
+        change, model_state = self.model.update(model, state[0], model_params)
+        head_change, head_state = self.heads.update(heads, state[1], head_params)
+        return change._replace(heads=head_change.heads), (model_state, head_state)
+
+
+def divided(params: Params) -> tuple[Params, Params]:
+    """Return the model without its heads, and the heads without the model."""
+    return params._replace(heads={}), Params({}, {}, {}, params.heads)
+
+
 def decayed(gradient: Tensor, parameter: Tensor, weight_decay: float | Tensor) -> Tensor:
     """Return the gradient plus the decay; what is 0 for all trials at once is not computed."""
     if not isinstance(weight_decay, Tensor) and weight_decay == 0:
@@ -98,7 +124,7 @@ def clip_norm(grads: Params, limit: float | Tensor, *, trigger: float | None = N
     norm = torch.stack([g.square().sum() for g in leaves(grads)]).sum().sqrt()
     factor = (limit / (norm + 1e-6)).clamp(max=1)
     if trigger is not None:
-        heads = [g for name, g in grads.shared.items() if name.startswith("head") and name.endswith("weight")]
+        heads = [g for group in (grads.shared, *grads.readouts.values()) for n, g in group.items() if n in HEADS]
         peak = torch.stack([g.abs().max() for g in heads]).max()
         factor = torch.where(peak > trigger, factor, torch.ones_like(factor))
     return each(lambda g: factor * g, grads)

@@ -10,17 +10,17 @@ from trainables.train import epochs
 
 SAMPLES, BATCH = 160, 16
 DATA = {"name": "synthetic", "modalities": 3, "samples": [SAMPLES, 40, 40]}
-MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": "none"}
+MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": "none", "dropout": 0.0}
 TRAINING = {
     "batch_size": BATCH, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "loss": "mse",
-    "reduction": "mean", "clip": None, "clip_trigger": None, "dtype": "float64",
+    "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float64",
 }  # fmt: skip
 
 
 def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Learner, float]:
     """Train a method (as ``module:attribute``) for at least ``steps`` steps; return the learner and its last loss."""
     trial = {
-        "method": method, "settings": dict(settings), "start": 1, "end": float("inf"), "modality": None,
+        "method": method, "settings": dict(settings), "start": 1, "end": float("inf"), "warmup": 0, "modality": None,
         "model": MODEL, "train": {**TRAINING, "epochs": -(-steps * BATCH // SAMPLES)}, "measure": [], "seed": 0,
     }  # fmt: skip
     setup = prepare(trial, load(DATA))

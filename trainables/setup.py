@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
-from trainables.optim import Optimizer, optimizer
+from trainables.optim import Apart, Optimizer, optimizer
 from trainables.randomness import uniform
-from trainables.signals import Method, Params, needs
+from trainables.signals import Guided, Method, Params, needs
 
 SPLITS = ("train", "validation", "test")
 
@@ -28,6 +29,7 @@ class Setup(NamedTuple):
     optimizer: Optimizer
     inputs: dict[str, dict[str, Tensor]]  # split -> modality -> [N, ...]
     target: dict[str, Tensor]  # split -> [N, ...]
+    present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
 
 
 class Learner(NamedTuple):
@@ -48,12 +50,31 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     target = {split: torch.from_numpy(data.target) for split, data in splits.items()}
     if dataset.task == "regression":
         target = {split: values.to(dtype) for split, values in target.items()}
+    present = {split: presence(data, chosen) for split, data in splits.items()}
+    method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    method = load_method(trial["method"])(**trial["settings"])
+    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs["train"]))
     settings = trial["train"]
     rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
-    return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target)
+    if isinstance(method, Guided):
+        model, rule = model._replace(classifier=method.classifier), Apart(rule, method.trainer)
+    return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present)
+
+
+def presence(data: Split, modalities: list[str]) -> Tensor | None:
+    """Return who is heard in which sample of a split, [M, N] bool; None if all are in all."""
+    if not any(m in data.present for m in modalities):
+        return None
+    everyone = np.ones(len(data.target), dtype=bool)
+    return torch.from_numpy(np.stack([data.present.get(m, everyone) for m in modalities]))
+
+
+def silence(mute: str, inputs: dict[str, Tensor]) -> dict[str, Tensor | None]:
+    """Return the input [1, ...] that mutes each modality: zero, the mean of the training set, or None (a feature)."""
+    if mute == "zero":
+        return {}
+    return {m: x.mean(0, keepdim=True) if mute == "mean" else None for m, x in inputs.items()}
 
 
 def load_method(path: str) -> Any:
@@ -70,6 +91,8 @@ def start(setup: Setup) -> Learner:
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
 
 
-def acts(trial: Mapping[str, Any], epoch: int) -> Tensor:
-    """Say whether the method acts in an epoch, [] bool."""
-    return torch.tensor(trial["start"] <= epoch <= trial["end"])
+def strength(trial: Mapping[str, Any], epoch: int) -> Tensor:
+    """Return how much of the method acts in an epoch, [] float64: from `start` to `end`, rising over `warmup`."""
+    within = trial["start"] <= epoch <= trial["end"]
+    risen = min(1.0, (epoch - trial["start"] + 1) / (trial["warmup"] + 1))
+    return torch.tensor(risen if within else 0.0, dtype=torch.float64)

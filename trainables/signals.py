@@ -6,7 +6,7 @@ Where the target is dense, a sample has positions, and ``B`` stands for ``B, L``
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ class Params(NamedTuple):
     """The parameters of a model, or anything shaped like them; the split by modality is a type."""
 
     encoders: dict[str, Group]  # modality -> its private parameters
+    readouts: dict[str, Group]  # modality -> its private part of the joint head; empty where the head is shared
     shared: Group  # fusion and joint head
-    heads: dict[str, Group]  # modality -> a head of its own; empty unless the method needs `heads`
+    heads: dict[str, Group]  # modality -> a network beside the model; empty unless the method needs one
 
 
 def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
@@ -33,6 +34,7 @@ def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
 
     return Params(
         {m: groups(group, *(o.encoders[m] for o in others)) for m, group in params.encoders.items()},
+        {m: groups(group, *(o.readouts[m] for o in others)) for m, group in params.readouts.items()},
         groups(params.shared, *(o.shared for o in others)),
         {m: groups(group, *(o.heads[m] for o in others)) for m, group in params.heads.items()},
     )
@@ -40,7 +42,7 @@ def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
 
 def leaves(params: Params) -> list[Tensor]:
     """Return the parameters in the order of `each`."""
-    groups = [*params.encoders.values(), params.shared, *params.heads.values()]
+    groups = [*params.encoders.values(), *params.readouts.values(), params.shared, *params.heads.values()]
     return [tensor for group in groups for tensor in group.values()]
 
 
@@ -49,10 +51,13 @@ class Signals(NamedTuple):
 
     logits: Any = ()  # [B, C] joint prediction
     fused: Any = ()  # [B, P] input of the joint head
+    weight: Any = ()  # [C, P] of the joint head
     features: Any = ()  # modality -> [B, H_m] encoder outputs
     unimodal: Any = ()  # [M, B, C] each modality's part of the joint prediction
-    heads: Any = ()  # [M, B, C] predictions of the modalities' own heads
-    muted: Any = ()  # [S, B, C] joint prediction when only coalition s of the modalities is heard
+    muted: Any = ()  # [S, B, C] joint prediction when only coalition s is heard; as `glimpsed`, without gradients
+    heads: Any = ()  # [M, B, C] predictions of a linear head on each modality's feature
+    classified: Any = ()  # [M, B, C] predictions of a classifier on each modality's detached feature
+    classifiers: Any = ()  # ([M, B, P], [M, C, P]) input and weight of the classifiers' last layers
 
 
 class Task(NamedTuple):
@@ -61,9 +66,12 @@ class Task(NamedTuple):
     loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
+    slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
+    nats: bool  # the loss is a negative log-likelihood, comparable between modalities as it is
     noise: Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal; the same on all workers
-    active: Tensor  # [] bool: the epoch lies within the method's `start` and `end`
+    strength: Tensor  # [] of the method in this epoch: 0 outside its `start` and `end`, rising to 1 in its `warmup`
     samples: int  # B, over all workers
+    present: Tensor | None = None  # [M, B] bool: who is heard in which sample; None: all in all
     reduction: str = "mean"  # of the loss over the batch: mean or sum
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
 
@@ -73,8 +81,35 @@ class Task(NamedTuple):
 
     def objective(self, logits: Tensor) -> Tensor:
         """Return the training loss of a prediction, [..., B, C] -> [...]."""
-        loss = self.loss(logits)
+        return self.reduced(self.loss(logits))
+
+    def reduced(self, loss: Tensor) -> Tensor:
+        """Return the training loss from that of each sample, [..., B] -> [...]."""
         return self.total(loss.sum(-1)) if self.reduction == "sum" else self.mean(loss)
+
+    def heard(self, values: Tensor) -> Tensor:
+        """Average a number of each modality over the samples that have it, [M, B] -> [M]; 0 where none has."""
+        if self.present is None:
+            return self.mean(values)
+        count = self.total(self.present.sum(-1))
+        return self.total(torch.where(self.present, values, 0.0).sum(-1)) / count.clamp(min=1)
+
+    def objectives(self, logits: Tensor) -> Tensor:
+        """Return the training loss of one prediction a modality, [M, B, C] -> [M], over the samples that have it."""
+        loss = self.loss(logits)
+        if self.present is None:
+            return self.reduced(loss)
+        if self.reduction == "sum":
+            return self.total(torch.where(self.present, loss, 0.0).sum(-1))
+        return self.heard(loss)
+
+    def attending(self) -> Tensor | None:
+        """Return which modalities have a sample in this batch, [M] bool; None: all."""
+        return None if self.present is None else self.total(self.present.sum(-1)) > 0
+
+    def faded(self, scale: Tensor) -> Tensor:
+        """Return coefficients drawn towards 1 where the method is not at full strength yet, [...] -> [...]."""
+        return torch.lerp(torch.ones_like(scale), scale, self.strength.to(scale))
 
 
 class Step(NamedTuple):
@@ -83,7 +118,7 @@ class Step(NamedTuple):
     grads: Params  # what the optimiser sees
     state: Any  # what the next step receives
     metrics: dict[str, Tensor]  # what the results table records, each [M] or []
-    rates: Tensor | None = None  # [M] factor on the optimiser's update of each encoder, in this step
+    rescale: Callable[[Params], Params] | None = None  # what becomes of the optimiser's update
 
 
 class Validation(NamedTuple):
@@ -94,7 +129,7 @@ class Validation(NamedTuple):
     joint_loss: Tensor  # []
     joint_score: Tensor  # []
     epoch: Tensor  # [] that ended, from 1
-    active: Tensor  # [] bool: it lies within the method's `start` and `end`
+    strength: Tensor  # [] of the method in it, as in `Task`
 
 
 class Control(NamedTuple):
@@ -104,9 +139,11 @@ class Control(NamedTuple):
     save: Tensor  # [M] bool: keep a snapshot of the whole training state in slot m
     restore: Tensor  # [M] bool: go back to the snapshot in slot m (the highest such m, if several)
     stop: Tensor  # [] bool: end the training
+    scope: Literal["whole", "branch"] = "whole"  # of restoring: everything, or modality m's encoder and readout alone
 
 
-Pull = Callable[[Callable[[Signals], Tensor]], Params]  # gradient of any scalar of the signals
+# The gradient of any scalar of the signals; of a vector [K] of them, the K gradients, stacked.
+Pull = Callable[[Callable[[Signals], Tensor]], Params]
 
 
 class Method(Protocol):
@@ -114,7 +151,8 @@ class Method(Protocol):
 
     It never runs the model, never sees the data set and keeps nothing outside ``state``, a tree of tensors.
     If it reads more than the logits, ``needs`` (a frozenset of names) says which signals. A method that reads
-    ``muted`` is also `Attributing`; one that acts between epochs is an `EpochMethod`.
+    ``muted`` is also `Attributing`, one that reads ``classified`` is `Guided`, one that acts between epochs is an
+    `EpochMethod`.
     """
 
     def init(self, params: Params) -> Any:
@@ -138,23 +176,43 @@ class Attributing(Protocol):
 
 
 @runtime_checkable
+class Guided(Protocol):
+    """A method with classifiers beside the model, which it trains by a rule of their own."""
+
+    @property
+    def classifier(self) -> Any:
+        """Return their architecture, a `Classifier`."""
+
+    @property
+    def trainer(self) -> Any:
+        """Return their `Optimizer`."""
+
+
+@runtime_checkable
 class EpochMethod(Protocol):
     """A method that also acts between epochs (MSLR, MSES)."""
 
     def rates(self, state: Any) -> Tensor:
-        """Return the factor on the optimiser's update of each encoder in the epoch to come, [M]."""
+        """Return the factor on the optimiser's update of each branch in the epoch to come, [M]; 0 stops it."""
 
     def epoch(self, state: Any, validation: Validation) -> Control:
         """Decide on snapshots and stopping from the scores of the epoch that ended; saving comes before restoring."""
 
 
-def scale_encoders(grads: Params, scale: Tensor) -> Params:
-    """Return gradients in which those of encoder m are multiplied by ``scale[m]``, [M]."""
-    scaled = {
-        m: {name: k * g for name, g in group.items()}
-        for k, (m, group) in zip(scale.unbind(), grads.encoders.items(), strict=True)
-    }
-    return grads._replace(encoders=scaled)
+def scale_encoders(tree: Params, scale: Tensor) -> Params:
+    """Return gradients (or updates) in which those of encoder m are multiplied by ``scale[m]``, [M]."""
+    return tree._replace(encoders=scaled(tree.encoders, scale))
+
+
+def scale_branches(tree: Params, scale: Tensor) -> Params:
+    """Return gradients (or updates) in which those of encoder m and its readout are multiplied by ``scale[m]``, [M]."""
+    return tree._replace(encoders=scaled(tree.encoders, scale), readouts=scaled(tree.readouts, scale))
+
+
+def scaled(groups: dict[str, Group], scale: Tensor) -> dict[str, Group]:
+    """Return groups of tensors, each multiplied by its factor."""
+    pairs = zip(scale.unbind(), groups.items(), strict=True)
+    return {m: {name: k * g for name, g in group.items()} for k, (m, group) in pairs}
 
 
 def steer_gradient(value: Tensor, path: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """What a prediction is held against: per-sample loss, score and likelihood of a target, for each kind of task.
 
-Letters in shapes: B samples, L positions of a dense target, C outputs. Both functions broadcast over leading
+Letters in shapes: B samples, L positions of a dense target, C outputs. The functions broadcast over leading
 dimensions and return one number a sample; positions are averaged.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ class Target(NamedTuple):
     loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
+    slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
+    nats: bool  # the loss is a negative log-likelihood
 
 
 def classification(target: Tensor) -> Target:
@@ -34,10 +37,16 @@ def classification(target: Tensor) -> Target:
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
 
+    def slope(logits: Tensor) -> Tensor:
+        hot = target[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+        return (torch.softmax(logits, -1) - hot.to(logits)) / math.prod(target.shape[1:])
+
     return Target(
         lambda logits: per_sample(-log_likelihood(logits)),
         score,
         lambda logits: per_sample(log_likelihood(logits).exp()),
+        slope,
+        nats=True,
     )
 
 
@@ -54,7 +63,14 @@ def regression(target: Tensor, kind: str) -> Target:
     def score(prediction: Tensor) -> Tensor:
         return -(prediction - target).abs().mean(-1)
 
-    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)))
+    def slope(prediction: Tensor) -> Tensor:
+        error = prediction - target
+        slopes: dict[str, Callable[[Tensor], Tensor]] = {
+            "l1": torch.sign, "mse": lambda e: 2 * e, "huber": lambda e: e.clamp(-1, 1)
+        }  # fmt: skip
+        return slopes[kind](error) / target.shape[-1]
+
+    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, nats=False)
 
 
 def against(task: str, target: Tensor, loss: str) -> Target:

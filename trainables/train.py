@@ -13,11 +13,25 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.data.dataset import Dataset
+from trainables.differentiation import Differentiate, eager
 from trainables.measure import Prediction, Row, conclude, scores, summarise, validate
-from trainables.optim import clip_norm
+from trainables.model import Buffers
+from trainables.optim import clip_norm, divided
 from trainables.randomness import normal, permutation
-from trainables.setup import Learner, Setup, acts, prepare, start
-from trainables.signals import Attributing, Control, EpochMethod, Params, Task, each, leaves, scale_encoders
+from trainables.setup import Learner, Setup, prepare, start, strength
+from trainables.signals import (
+    Attributing,
+    Control,
+    EpochMethod,
+    Guided,
+    Params,
+    Pull,
+    Signals,
+    Task,
+    each,
+    leaves,
+    scale_branches,
+)
 from trainables.tasks import against
 
 
@@ -82,7 +96,7 @@ def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
         for indices in batches(setup, epoch):
             steps += 1
             inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
-            task = pose(setup, setup.target["train"][indices], epoch, steps)
+            task = pose(setup, indices, epoch, steps)
             learner, metrics = step(setup, learner, inputs, task, rates)
             measured.append(metrics)
         rows = summarise(setup, measured, epoch, steps)
@@ -108,43 +122,61 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     return chosen[:-1] if normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
 
-def pose(setup: Setup, target: Tensor, epoch: int, number: int) -> Task:
-    """Return the task of one batch at one moment of training."""
-    trial = setup.trial
-    held = against(setup.task, target, trial["train"]["loss"])
+def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
+    """Return the task of one batch of the training split, [B] indices, at one moment of training."""
+    trial, present = setup.trial, setup.present["train"]
+    held = against(setup.task, setup.target["train"][indices], trial["train"]["loss"])
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, number).to(like)
 
-    return Task(*held, noise, acts(trial, epoch), len(target), trial["train"]["reduction"])
+    heard = None if present is None else present[:, indices]
+    return Task(*held, noise, strength(trial, epoch), len(indices), heard, trial["train"]["reduction"])
 
 
 def step(
-    setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task, rates: Tensor | None = None
+    setup: Setup,
+    learner: Learner,
+    inputs: dict[str, Tensor],
+    task: Task,
+    rates: Tensor | None = None,
+    differentiate: Differentiate = eager,
 ) -> tuple[Learner, dict[str, Tensor]]:
     """Train on one batch; return the new learner and the method's metrics, with the joint `loss`."""
-    method, settings = setup.method, setup.trial["train"]
-    params = each(lambda p: p.detach().requires_grad_(), learner.params)
-    inner = leaves(params)
+    method, model = setup.method, setup.model
     coalitions = method.coalitions(len(inputs), task) if isinstance(method, Attributing) else None
-    signals, buffers = setup.model(params, learner.buffers, inputs, setup.needs, coalitions=coalitions)
+    training = True if rates is None else rates != 0  # a branch that was stopped is in evaluation mode
 
-    def pull(f: Any) -> Params:
-        found = torch.autograd.grad(f(signals), inner, retain_graph=True, allow_unused=True, materialize_grads=True)
-        gradients = iter(found)
-        return each(lambda _: next(gradients), params)
+    def forward(params: Params) -> tuple[Signals, Buffers]:
+        return model(
+            params, learner.buffers, inputs, setup.needs, coalitions=coalitions, training=training, noise=task.noise
+        )
 
-    made = method.step(learner.state, signals, task, pull)
+    signals, buffers, pull = differentiate(forward, learner.params)
+    made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))
     with torch.no_grad():
-        grads = made.grads
-        if settings["clip"] is not None:
-            grads = clip_norm(grads, settings["clip"], trigger=settings["clip_trigger"])
+        grads = limit(setup, made.grads, "clip")
         change, moments = setup.optimizer.update(grads, learner.moments, learner.params)
-        for factors in (rates, made.rates):
-            change = change if factors is None else scale_encoders(change, factors.to(signals.logits))
+        change = made.rescale(change) if made.rescale else change
+        change = change if rates is None else scale_branches(change, rates.to(signals.logits))
         learner = Learner(each(torch.add, learner.params, change), buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
+
+
+def limited(setup: Setup, pull: Pull, key: str) -> Pull:
+    """Return ``pull`` with its gradients clipped, if the study says so."""
+    return pull if setup.trial["train"][key] is None else lambda f: limit(setup, pull(f), key)
+
+
+def limit(setup: Setup, grads: Params, key: str) -> Params:
+    """Return gradients clipped to the norm under ``key``; heads with a rule of their own are left out."""
+    settings = setup.trial["train"]
+    if settings[key] is None:
+        return grads
+    apart = isinstance(setup.method, Guided)
+    clipped = clip_norm(divided(grads)[0] if apart else grads, settings[key], trigger=settings["clip_trigger"])
+    return clipped._replace(heads=grads.heads) if apart else clipped
 
 
 def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
@@ -153,6 +185,23 @@ def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learne
         if save:
             snapshots[m] = learner
     for m, restore in enumerate(control.restore.tolist()):
-        if restore:
+        if restore and control.scope == "whole":
             learner = snapshots[m]._replace(state=control.state)
+        elif restore:
+            modality = list(learner.params.encoders)[m]
+            parts = [graft(a, b, modality) for a, b in zip(learner[:3], snapshots[m][:3], strict=True)]
+            learner = Learner(parts[0], parts[1], parts[2], control.state)
     return learner
+
+
+def graft(now: Any, old: Any, modality: str) -> Any:
+    """Return parameters, buffers or moments with one modality's branch as it was."""
+    if isinstance(now, Params):
+        encoders = now.encoders | {modality: old.encoders[modality]}
+        return now._replace(encoders=encoders, readouts=now.readouts | {modality: old.readouts[modality]})
+    if isinstance(now, dict):
+        return now | {modality: old[modality]}
+    if isinstance(now, tuple):
+        parts = [graft(a, b, modality) for a, b in zip(now, old, strict=True)]
+        return type(now)(*parts) if hasattr(now, "_fields") else tuple(parts)
+    return now  # what all branches share, such as a count of steps

@@ -9,16 +9,16 @@ the case that has a counterpart here, and exits with 1 if one exceeds the tolera
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from tests.replay import agm, ogm
-from tests.replay.spy import Case, Pairs
+from tests.replay import agm, competition, ogm
 
 TOLERANCE = 1e-9
+ROOMS = (agm, ogm, competition)  # each with `replayer(case)`, which knows its cases by what they hold
 
 
 def deviation(ours: Any, theirs: Any) -> float:
@@ -29,20 +29,6 @@ def deviation(ours: Any, theirs: Any) -> float:
         return float("inf")
     worst = ((a - b).abs() / b.abs().clamp(min=1)).nan_to_num(nan=float("inf")).flatten()
     return float(worst.max()) if worst.numel() else 0.0
-
-
-def replayer(case: Case) -> Callable[[Case], Pairs] | None:
-    """Return what replays a case, by what it holds; None if nothing here does."""
-    hyper, kind = case.get("hyper", {}), case.get("kind")
-    if kind == "shapley_by_permutations":
-        return agm.shapley
-    if kind == "agm_reference":
-        return agm.reference
-    if hyper.get("methods") == "AGM":
-        return agm.official
-    if "modulation" in hyper:
-        return ogm.official
-    return None
 
 
 class Replayed(NamedTuple):
@@ -59,7 +45,7 @@ def replay(file: Path) -> Iterator[Replayed]:
     """Replay every case of a file; one that cannot be read has failed, and the others go on."""
     for index, case in enumerate(json.loads(file.read_text())["cases"]):
         name = f"{file.stem}/{case.get('name') or index}"
-        run = replayer(case)
+        run = next((found for found in (room.replayer(case) for room in ROOMS) if found), None)
         if run is None:
             yield Replayed(name, float("inf"), "no method of this project replays it", 0, [])
             continue

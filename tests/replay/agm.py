@@ -1,5 +1,7 @@
 """AGM: its authors' training loop, the Shapley weights, and the variants of the reference."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -89,9 +91,8 @@ def reference(case: Case) -> Pairs:
         alpha=1.0, cap=float("inf"), reference=kind, beta=params.get("beta", 0.99),
         window=params.get("w", 100), warm=params.get("n", 100),
     )  # fmt: skip
-    shared = {"head.weight": torch.zeros(1, dtype=torch.float64)}
-    encoders = {str(m): {} for m in range(case["M"])}
-    state = method.init(networks.Params(encoders, shared, {}))
+    encoders = {str(m): {"weight": torch.zeros(1, dtype=torch.float64)} for m in range(case["M"])}
+    state = method.init(networks.Params(encoders, {}, {}, {}))
     for number, moment in enumerate(case["stream"]):
         score = torch.tensor(moment["s"], dtype=torch.float64)
         tau, r = lead(method.past(state)), lead(score)
@@ -100,3 +101,10 @@ def reference(case: Case) -> Pairs:
         yield f"{number}.tau", tau, moment["tau"]
         yield f"{number}.kappa", torch.exp(tau - r), moment["kappa_alpha_1_noclamp"]
         state = method.remember(state, score, torch.exp(tau - r))
+
+
+def replayer(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return what replays a case, if it is one of AGM's."""
+    if case.get("hyper", {}).get("methods") == "AGM":
+        return official
+    return {"shapley_by_permutations": shapley, "agm_reference": reference}.get(case.get("kind", ""))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import normalise
+from trainables.encoders import Mode, normalise
 from trainables.fusions import Concat, Early, Fusion, Sum
 from trainables.model import Buffers, Model
 from trainables.optim import Optimizer
@@ -26,15 +26,16 @@ class Chain(NamedTuple):
     """Affine layers (linear, or 1x1 convolution), each with its batch normalisation if it has one, and tanh."""
 
     layers: tuple[tuple[str, str | None], ...]  # (affine layer, its normalisation)
+    dropout: float = 0.0
 
-    def __call__(self, params: Group, buffers: Group, x: Tensor, *, training: bool) -> tuple[Tensor, Group]:
+    def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         h, updated = x, dict(buffers)
         for layer, norm in self.layers:
             weight, bias = params[f"{layer}.weight"], params.get(f"{layer}.bias")
             h = F.linear(h, weight.flatten(1), bias)  # a 1x1 convolution of one position is a linear layer
             if norm is not None:
                 named = {f"{norm}.norm.weight": params[f"{norm}.weight"], f"{norm}.norm.bias": params[f"{norm}.bias"]}
-                h = normalise(h, 1, named, updated, norm, training=training)
+                h = normalise(h, 1, named, updated, norm, mode.training)
             h = torch.tanh(h)
         return h, updated
 
@@ -61,13 +62,14 @@ class Net(NamedTuple):
         noise: Callable[[str, Tensor], Tensor] = lambda purpose, like: torch.zeros_like(like),
     ) -> Task:
         label = torch.tensor(recorded.get("inputs", recorded)["label"]).flatten()
-        return Task(*classification(label), noise, torch.tensor(active), len(label), reduction)
+        strength = torch.tensor(float(active), dtype=torch.float64)
+        return Task(*classification(label), noise, strength, len(label), reduction=reduction)
 
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
     ) -> Setup:
-        trial = {"train": {"clip": clip, "clip_trigger": trigger}}
-        return Setup(trial, "classification", self.model, method, needs(method), optimizer, {}, {})
+        trial = {"train": {"clip": clip, "clip_before": None, "clip_trigger": trigger}}
+        return Setup(trial, "classification", self.model, method, needs(method), optimizer, {}, {}, {})
 
     def compare_params(self, when: object, learner: Learner, theirs: dict[str, Any]) -> Pairs:
         for name, value in theirs.items():
@@ -96,15 +98,16 @@ def read(case: dict[str, Any]) -> Net:
     order = modalities_of(case)
     owners = {name: owner(name, case) for name in values}
     groups: dict[str, Group] = {m: {} for m in order}
+    readouts: dict[str, Group] = {m: {} for m in order}
     shared: Group = {}
     buffers: Buffers = {m: {} for m in order}
     names: dict[str, Callable[[Params], Tensor]] = {}
     for name, value in values.items():
         modality, (layer, _, kind) = owners[name], name.removeprefix("net.").rpartition(".")
         if modality is None:
-            ours = shared_name(name, order)
-            shared[ours] = value
-            names[name] = lambda p, ours=ours: p.shared[ours]
+            whose, ours = shared_name(name, order)
+            (readouts[whose] if whose else shared)[ours] = value
+            names[name] = lambda p, whose=whose, ours=ours: (p.readouts[whose] if whose else p.shared)[ours]
         elif kind in STATISTICS:
             buffers[modality][f"{layer}.norm.{STATISTICS[kind]}"] = value
         elif kind != "num_batches_tracked":
@@ -116,9 +119,9 @@ def read(case: dict[str, Any]) -> Net:
         fusion = Early(activation=torch.tanh)
     elif "head.weight" not in shared:
         fusion = Sum()
-    outputs = len(next(tensor for name, tensor in shared.items() if name.startswith("head")))
-    model = Model(encoders, fusion, outputs)  # type: ignore[arg-type]
-    return Net(model, Params(groups, shared, {}), buffers, names, lambda name: str(owner(name, case)))
+    params = Params(groups, readouts, shared, {})
+    model = Model(encoders, fusion, len(fusion.head(params)[1]))  # type: ignore[arg-type]
+    return Net(model, params, buffers, names, lambda name: str(owner(name, case)))
 
 
 def modalities_of(case: dict[str, Any]) -> list[str]:
@@ -146,14 +149,14 @@ def owner(name: str, case: dict[str, Any]) -> str | None:
     return None
 
 
-def shared_name(name: str, order: list[str]) -> str:
-    """Return this project's name for a parameter of the fusion or the head."""
+def shared_name(name: str, order: list[str]) -> tuple[str | None, str]:
+    """Return whose readout a parameter of the fusion or the head belongs to, if anyone's, and its name here."""
     kind = name.rpartition(".")[2]
     if re.search(r"mm_encoder|\bmix\b", name):
-        return f"mix.{kind}"
+        return None, f"mix.{kind}"
     named = {"fc_x": order[0], "fc_y": order[-1], **{f"{m}_cls": m for m in order}}
     modality = next((m for key, m in named.items() if key in name), None)
-    return f"head.{modality}.{kind}" if modality else f"head.{kind}"
+    return (modality, kind) if modality else (None, f"head.{kind}")
 
 
 def layers(group: Group, buffers: Group) -> tuple[tuple[str, str | None], ...]:

@@ -1,6 +1,6 @@
 """OGM and OGM-GE: their authors' training loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
 from trainables.methods.joint import Joint
-from trainables.methods.ogm import OGM, damping
+from trainables.methods.ogm import OGM, damping, ratios
 from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
 from trainables.setup import Learner
@@ -48,7 +48,7 @@ def official(case: Case) -> Pairs:
         for i, m in enumerate(modalities):
             known |= {f"out_{m[0]}": unimodal[i], f"loss_{m[0]}": alone[i], f"score_{m[0]}": score[i]}
             known[f"ratio_{m[0]}"] = metrics.get("method.ratio", score / (score.sum() - score))[i]
-            known[f"coeff_{m[0]}"] = damping(score, torch.tensor(True), hyper["alpha"])[i]
+            known[f"coeff_{m[0]}"] = damping(ratios(score), hyper["alpha"])[i]
         yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
         yield f"{number}.noise left over", len(list(drawn)), 0 if active else len(theirs["normal_calls"])
         each = {m[0]: float(alone[i]) for i, m in enumerate(modalities)}
@@ -56,3 +56,8 @@ def official(case: Case) -> Pairs:
     yield from net.compare_params("final", learner, case["final_params"])
     means = [torch.tensor(rows, dtype=torch.float64).mean(0).tolist() for rows in losses.values()]
     yield "losses of the epochs", means, case.get("returned_epoch_losses", means)
+
+
+def replayer(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return what replays a case, if it is one of OGM's."""
+    return official if "modulation" in case.get("hyper", {}) else None

@@ -1,20 +1,20 @@
 """What the tests of methods and models share: small batches, trials, and comparisons of trees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp
 from torch.utils._pytree import tree_leaves
 
+from trainables.differentiation import pure
 from trainables.encoders import MLP
 from trainables.fusions import Concat, Early, Fusion, Sum
 from trainables.model import Model
 from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup
-from trainables.signals import Attributing, Method, Params, Task, each, needs
+from trainables.signals import Method, Params, Task, each, needs
 from trainables.tasks import classification
 from trainables.train import step
 
@@ -44,13 +44,13 @@ def pose(target: Tensor, number: int, *, active: bool = True, seed: int = 0) -> 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    return Task(*classification(target), noise, torch.tensor(active), len(target))
+    return Task(*classification(target), noise, torch.tensor(float(active), dtype=torch.float64), len(target))
 
 
 def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
     """A trial's fixed part, without a data set."""
-    trial: Mapping[str, Any] = {"train": {"clip": None, "clip_trigger": None}}
-    return Setup(trial, "classification", model, method, needs(method), SGD(lr, 0.9), {}, {})
+    trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None}}
+    return Setup(trial, "classification", model, method, needs(method), SGD(lr, 0.9), {}, {}, {})
 
 
 def untrained(made: Setup, seed: int = 0) -> Learner:
@@ -78,22 +78,7 @@ def train(method: Method, model: Model, steps: int, *, active: bool = True) -> L
 def pure_step(made: Setup, learner: Learner, number: int) -> Learner:
     """The same step through torch.func, which `vmap` can stack."""
     inputs, target = batch(made.model, number)
-    task = pose(target, number)
-    method = made.method
-    coalitions = method.coalitions(len(inputs), task) if isinstance(method, Attributing) else None
-
-    def forward(params: Params) -> Any:
-        return made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions)
-
-    signals, back, buffers = vjp(forward, learner.params, has_aux=True)
-
-    def pull(f: Callable[[Any], Tensor]) -> Params:
-        gradients: Params = back(grad(f)(signals))[0]
-        return gradients
-
-    made_step = method.step(learner.state, signals, task, pull)
-    change, moments = made.optimizer.update(made_step.grads, learner.moments, learner.params)
-    return Learner(each(torch.add, learner.params, change), buffers, moments, made_step.state)
+    return step(made, learner, inputs, pose(target, number), differentiate=pure)[0]
 
 
 def apart(one: Any, other: Any) -> float:

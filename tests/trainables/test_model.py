@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.trainables.helpers import FUSIONS, apart, batch, network
-from trainables.encoders import CNN, GRU, MLP, Encoder
+from trainables.encoders import CNN, EVALUATION, GRU, MLP, Encoder, Mode
 from trainables.model import Model, build
 from trainables.randomness import uniform
 from trainables.signals import Params, all_subsets, each, leaves
@@ -103,7 +103,8 @@ def test_initial_weights_depend_on_the_seed_and_not_on_company() -> None:
 
 
 def test_initial_weights_have_the_spread_of_torch() -> None:
-    model = build({"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none"}, {"a": (400,)}, 10, dense=False)
+    settings = {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0}
+    model = build(settings, {"a": (400,)}, 10, dense=False)
     weight = drawn(model)[0].encoders["a"]["0.weight"]
     reference = torch.nn.Linear(400, 64).weight.detach()
     assert weight.abs().max() <= 1 / 20
@@ -117,7 +118,7 @@ def test_the_gru_is_the_gru_of_torch() -> None:
     theirs.load_state_dict(
         dict(zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), params.values(), strict=True))
     )
-    ours, _ = GRU((6, 3), 8)(params, {}, inputs["one"], training=True)
+    ours, _ = GRU((6, 3), 8)(params, {}, inputs["one"], Mode(training=True))
     assert torch.allclose(ours, theirs(inputs["one"])[0][:, -1], rtol=1e-12)
 
 
@@ -125,7 +126,7 @@ def test_the_gru_is_the_gru_of_torch() -> None:
 def test_batch_normalisation_is_that_of_torch(kind: str, layer: type[torch.nn.Module]) -> None:
     model, inputs = mixed_network(kind, "concat", "batch")
     params, buffers = drawn(model)
-    ours, updated = model.encoders["one"](params.encoders["one"], buffers["one"], inputs["one"], training=True)
+    ours, updated = model.encoders["one"](params.encoders["one"], buffers["one"], inputs["one"], Mode(training=True))
     p = params.encoders["one"]
     first = layer(p["0.norm.weight"].numel(), dtype=torch.float64)
     if kind == "mlp":
@@ -134,12 +135,12 @@ def test_batch_normalisation_is_that_of_torch(kind: str, layer: type[torch.nn.Mo
         first(torch.nn.functional.conv2d(inputs["one"][:, None], p["0.weight"], p["0.bias"], 2, 2))
     assert torch.allclose(updated["0.norm.mean"], first.running_mean, rtol=1e-12)
     assert torch.allclose(updated["0.norm.var"], first.running_var, rtol=1e-12)
-    again, kept = model.encoders["one"](p, updated, inputs["one"], training=False)
+    again, kept = model.encoders["one"](p, updated, inputs["one"], EVALUATION)
     assert apart(kept, updated) == 0
     assert not torch.allclose(ours, again)
 
 
 def test_an_encoder_refuses_what_it_cannot_read() -> None:
-    settings = {"fusion": "concat", "encoder": {"a": "cnn"}, "hidden": 8, "norm": "none"}
+    settings = {"fusion": "concat", "encoder": {"a": "cnn"}, "hidden": 8, "norm": "none", "dropout": 0.0}
     with pytest.raises(ValueError, match=r"cnn cannot read modality 'a' with samples of shape \(12,\)"):
         build(settings, {"a": (12,)}, 3, dense=False)

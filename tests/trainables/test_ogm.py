@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
 from trainables.methods.joint import Joint
-from trainables.methods.ogm import OGM, chosen, damping
+from trainables.methods.ogm import OGM, chosen, damping, ratios
 from trainables.methods.ogm_ge import OGMGE
 from trainables.tasks import classification
 from trainables.train import step
-
-YES = torch.tensor(True)
 
 
 def scores(*probabilities: float) -> torch.Tensor:
@@ -23,24 +21,24 @@ def scores(*probabilities: float) -> torch.Tensor:
 
 def test_the_leading_modality_is_damped_by_hand() -> None:
     """rho = 0.8 / 0.4 = 2, so k = 1 - tanh(2 alpha); the other keeps its gradient."""
-    assert damping(scores(0.8, 0.4), YES, 0.3).tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
+    assert damping(ratios(scores(0.8, 0.4)), 0.3).tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
 
 
 def test_three_modalities_compare_with_the_mean_of_the_others() -> None:
-    k = damping(scores(0.9, 0.5, 0.1), YES, 1.0)
+    k = damping(ratios(scores(0.9, 0.5, 0.1)), 1.0)
     assert k.tolist() == pytest.approx([1 - math.tanh(0.9 / 0.3), 1.0, 1.0], rel=1e-12)
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2), st.floats(0.01, 2))
 def test_of_two_modalities_at_most_one_is_damped(probabilities: list[float], alpha: float) -> None:
-    k = damping(scores(*probabilities), YES, alpha)
+    k = damping(ratios(scores(*probabilities)), alpha)
     assert (k == 1).sum() >= 1
     assert ((k >= 0) & (k <= 1)).all()
 
 
 def test_a_modality_that_is_always_wrong_damps_nobody_to_nan() -> None:
-    assert damping(scores(0.0, 0.0), YES, 1.0).tolist() == [1, 1]
-    assert damping(scores(0.5, 0.0), YES, 1.0).tolist() == [0, 1]
+    assert damping(ratios(scores(0.0, 0.0)), 1.0).tolist() == [1, 1]
+    assert damping(ratios(scores(0.5, 0.0)), 1.0).tolist() == [0, 1]
 
 
 def test_the_score_is_the_mean_probability_of_the_true_class() -> None:

@@ -16,7 +16,9 @@ Make = Callable[[list[Tensor]], torch.optim.Optimizer]
 def params() -> Params:
     draw = torch.Generator().manual_seed(0)
     tensors = [torch.randn(s, generator=draw, dtype=torch.float64) for s in ((4, 3), (4,), (2, 4), (2,))]
-    return Params({"a": {"w": tensors[0], "b": tensors[1]}}, {"head.weight": tensors[2], "head.bias": tensors[3]}, {})
+    return Params(
+        {"a": {"w": tensors[0], "b": tensors[1]}}, {}, {"head.weight": tensors[2], "head.bias": tensors[3]}, {}
+    )
 
 
 def gradient(p: Tensor, number: int) -> Tensor:

@@ -11,18 +11,18 @@ from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.rehearsal import distance
 from trainables.setup import load_method, prepare, start
-from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation
+from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, scale_encoders
 from trainables.train import batches, epochs, fit, obey, pose, step
 
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}
 BASE: dict[str, Any] = {
-    "start": 1, "end": float("inf"), "modality": None, "measure": [], "seed": 0,
-    "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none"},
+    "start": 1, "end": float("inf"), "warmup": 0, "modality": None, "measure": [], "seed": 0,
+    "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "epochs": 2, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
-    "loss": "mse", "reduction": "mean", "clip": None, "clip_trigger": None, "dtype": "float32",
+    "loss": "mse", "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float32",
 }  # fmt: skip
 JOINT, AGM = "trainables.methods.joint:Joint", "trainables.methods.agm:AGM"
 
@@ -42,7 +42,7 @@ def test_agm_with_alpha_zero_is_joint_training_in_double_precision(data: dict[st
             [*batches(setup, 1), *batches(setup, 2), *batches(setup, 3), *batches(setup, 4)][:50]
         ):
             inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-            learner, _ = step(setup, learner, inputs, pose(setup, setup.target["train"][indices], 1, number))
+            learner, _ = step(setup, learner, inputs, pose(setup, indices, 1, number))
         learners.append(learner)
     assert distance(*learners) < 1e-9
 
@@ -132,7 +132,7 @@ class Cautious(NamedTuple):
         return torch.tensor([0.0 if state >= 2 else 1.0, 1.0])
 
     def epoch(self, state: Tensor, validation: Validation) -> Control:
-        assert validation.active
+        assert validation.strength == 1
         epoch, first = validation.epoch, torch.arange(len(validation.loss)) == 0
         return Control(epoch, first & (epoch == 1), first & (epoch == 2), epoch == 3)
 
@@ -169,17 +169,17 @@ class Slowed(NamedTuple):
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
-        return Step(pull(lambda s: task.objective(s.logits)), state, {}, rates=torch.tensor([0.5, 1.0]))
+        return Step(pull(lambda s: task.objective(s.logits)), state, {}, lambda t: scale_encoders(t, torch.tensor([0.5, 1.0])))
 
 
-def test_rates_of_a_step_scale_the_update_and_not_the_gradient() -> None:
+def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:
     dataset, moves = tiny(), []
     for method in (JOINT, "tests.trainables.test_train:Slowed"):
         setup = prepare(trial(method, optimizer="adam", dtype="float64"), dataset)
         before = start(setup)
         indices = batches(setup, 1)[0]
         inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-        after, _ = step(setup, before, inputs, pose(setup, setup.target["train"][indices], 1, 1))
+        after, _ = step(setup, before, inputs, pose(setup, indices, 1, 1))
         moves.append([after.params.encoders[m]["0.weight"] - before.params.encoders[m]["0.weight"] for m in "ab"])
     assert torch.allclose(moves[1][0], moves[0][0] / 2, rtol=1e-9)
     assert moves[1][1].equal(moves[0][1])

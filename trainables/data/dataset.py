@@ -1,8 +1,9 @@
 """What a data set is to the rest of the product, and the error that a wrong one raises."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ class Split(NamedTuple):
 
     inputs: dict[str, np.ndarray]  # modality -> [N, ...] float32, standardised
     target: np.ndarray  # [N] int64 classes; [N, L] int64 dense labels; [N, 1] float32 regression
+    present: Mapping[str, np.ndarray] = MappingProxyType({})  # modality -> [N] bool, of those that samples lack
 
 
 class Dataset(NamedTuple):

@@ -39,7 +39,11 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     outputs = _outputs(archive, selection, found)
     inputs = {m: _inputs(archive, m, selection, found) for m in selection.modalities}
     train, validation, test = (
-        Split({m: splits[i] for m, splits in inputs.items()}, target)
+        Split(
+            {m: splits[i][0] for m, splits in inputs.items()},
+            target,
+            {m: splits[i][1] for m, splits in inputs.items() if not splits[i][1].all()},
+        )
         for i, target in enumerate(_targets(archive, selection, found))
     )
     return Dataset(archive.name, archive.task, outputs, train, validation, test)
@@ -59,8 +63,10 @@ def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[np.
     return tuple(target.astype(np.int64) for target in found.targets)
 
 
-def _inputs(archive: Archive, modality: str, selection: Selection, found: Layout) -> list[np.ndarray]:
-    """Return a modality of the three splits, each [N, ...] float32; its pool is indexed once a split."""
+def _inputs(
+    archive: Archive, modality: str, selection: Selection, found: Layout
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return a modality of the three splits, each [N, ...] float32 and who has it [N]; indexed once a split."""
     raw = archive.read(modality)
     size = found.sizes[modality]
     if raw.dtype.kind not in "biuf" or raw.shape[:1] != (size,):
@@ -77,7 +83,7 @@ def _inputs(archive: Archive, modality: str, selection: Selection, found: Layout
     if not present[rows[0]].any():
         raise DataError(f"data: {modality} of {archive.name} is missing in every training sample.")
     scale = fit(pool[rows[0]], present[rows[0]], kind)
-    return [apply(pool[r], present[r], scale) for r in rows]
+    return [(apply(pool[r], present[r], scale), present[r]) for r in rows]
 
 
 def _floats(raw: np.ndarray, modality: str, owner: str) -> tuple[np.ndarray, np.ndarray]:

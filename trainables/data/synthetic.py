@@ -75,13 +75,17 @@ def load(options: Mapping[str, Any]) -> Dataset:
     p = resolve(options)
     drawn = [draw(p, split) for split in range(3)]
     inputs: list[dict[str, np.ndarray]] = [{}, {}, {}]
+    heard: list[dict[str, np.ndarray]] = [{}, {}, {}]
     for m, name in enumerate(p.names):
         shown = [(inputs[m], present[m]) for inputs, present, _ in drawn]
         scale = fit(*shown[0], "channel_last")
         for split, (samples, present) in zip(inputs, shown, strict=True):
             split[name] = apply(samples, present, scale)
+        for split, (_, present) in zip(heard, shown, strict=True):
+            if not present.all():
+                split[name] = present
     targets = _targets(p, tuple(scores for _, _, scores in drawn))
-    train, validation, test = (Split(*pair) for pair in zip(inputs, targets, strict=True))
+    train, validation, test = (Split(*parts) for parts in zip(inputs, targets, heard, strict=True))
     return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth(p, p.after_drift()))
 
 

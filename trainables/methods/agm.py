@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, mix, steer_gradient
+from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, steer_gradient
 
 REFERENCES = ("cumulative", "ema", "window", "fixed", "balanced")
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
@@ -57,7 +57,7 @@ class AGM(NamedTuple):
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
         modalities = len(params.encoders)
-        some = next(iter(params.shared.values()))
+        some = leaves(params)[0]
         length = self.window if self.reference == "window" else 1
         zero = torch.zeros((), dtype=torch.float64, device=some.device)
         return AGMState(zero, zero.new_zeros(length, modalities), zero, zero.new_ones(modalities))
@@ -81,7 +81,8 @@ class AGM(NamedTuple):
         shares = mix(weights, signals.muted.detach())
         score = task.mean(task.loss(shares).clamp(max=FLOOR)).double()  # [M]
         scale = self.coefficients(score, self.past(state))
-        scale = torch.where(task.active, scale, state.scale if self.stale else torch.ones_like(scale))
+        over = state.scale if self.stale else torch.ones_like(scale)
+        scale = torch.where(task.strength > 0, task.faded(scale), over)
         path = scale.to(weights) @ weights  # [S] what reaches a coalition's prediction
         grads = pull(lambda s: task.objective(steer_gradient(s.logits, mix(path, s.muted))))
         return Step(grads, self.remember(state, score, scale), {"scale": scale, "score": score})

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from trainables.signals import Params, Pull, Signals, Step, Task
@@ -28,10 +27,10 @@ class JointUni(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the joint loss and the weighted unimodal losses."""
+        weight = (self.weight * task.strength).to(signals.logits)
 
         def loss(s: Signals) -> Tensor:
-            joint = task.objective(s.logits)
-            return torch.where(task.active, joint + self.weight * task.objective(s.heads).sum(0), joint)
+            return task.objective(s.logits) + weight * task.objectives(s.heads).sum(0)
 
         grads = pull(loss)
-        return Step(grads, state, {"score": task.mean(task.loss(signals.heads.detach()))})
+        return Step(grads, state, {"score": task.heard(task.loss(signals.heads.detach()))})

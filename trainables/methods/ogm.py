@@ -42,14 +42,13 @@ class OGM(NamedTuple):
 
 def coefficients(signals: Signals, task: Task, alpha: float | Tensor) -> dict[str, Tensor]:
     """Return `scale`, the coefficient k of each modality, and `ratio`, how far it leads; both [M]."""
-    score = task.mean(task.likelihood(signals.unimodal.detach()))
-    return {"scale": damping(score, task.active, alpha), "ratio": ratios(score)}
+    ratio = ratios(task.heard(task.likelihood(signals.unimodal.detach())))
+    return {"scale": task.faded(damping(ratio, alpha)), "ratio": ratio}
 
 
-def damping(score: Tensor, active: Tensor, alpha: float | Tensor) -> Tensor:
-    """Return each modality's coefficient k from its score, [M] -> [M]; outside the method's epochs, 1."""
-    ratio = ratios(score)
-    return torch.where(active & (ratio > 1), 1 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
+def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
+    """Return each modality's coefficient k from how far it leads, [M] -> [M]."""
+    return torch.where(ratio > 1, 1 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
 
 
 def ratios(score: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from trainables.methods.ogm import coefficients, modulate
@@ -38,7 +37,7 @@ class OGMGE(NamedTuple):
         def enhance(k: Tensor, gradient: Tensor, name: str) -> Tensor:
             if gradient.numel() == 1:  # a single element has no deviation
                 return k * gradient
-            noise = self.noise * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
-            return torch.where(task.active, k * gradient + noise, gradient)
+            deviation = (task.strength * self.noise).to(gradient) * (gradient.std() + 1e-8)
+            return k * gradient + deviation * task.noise(f"ge.{name}", gradient)
 
         return Step(modulate(grads, metrics["scale"], self.filter, enhance), state, metrics)
