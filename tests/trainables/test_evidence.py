@@ -1,0 +1,273 @@
+"""Evidence: limits by hand, the invariants of METHODS.md 14, and the estimators of variance."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainables.evidence import (
+    FALLBACKS,
+    FRAMES,
+    GAINS,
+    SCALES,
+    Moments,
+    aggregate,
+    combine,
+    evidence,
+    level,
+    running_variance,
+    sample_variance,
+    unseen,
+    update,
+)
+
+seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def variances(seed: int, *shape: int) -> Tensor:
+    return (2 * drawn(seed + 1, *shape)).exp()
+
+
+def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-11) -> bool:
+    return torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_an_aggregate_by_hand() -> None:
+    """Precisions 4 and 1 with kappa 1/2 are evidence 2 and 1; K = 2: w = 2/5, 1/5 and u = 2/5, half to each."""
+    means, variance = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.25], [1.0]])
+    assert evidence(variance, 0.5, "none").flatten().tolist() == pytest.approx([2, 1])
+    agreed = aggregate(means, variance, 0.5, 2.0, scale="none", gain="none")
+    assert agreed.item() == pytest.approx(2 / 5 * 1 + 1 / 5 * 3 + 2 / 5 * 2)
+    assert aggregate(means, variance, 0.5, 2.0, scale="none", fallback="zero").item() == pytest.approx(2 * (2 + 3) / 5)
+
+
+@given(seeds, sources, kappas, units, st.sampled_from(SCALES))
+def test_weights_and_uncertainty_sum_to_one(seed: int, count: int, kappa: float, k: float, scale: str) -> None:
+    e = evidence(variances(seed, count, 4, 3), kappa, scale)
+    for frame in FRAMES:
+        weights, uncertainty = combine(e, k, frame)
+        total = weights.sum(0) + uncertainty
+        assert close(total.mean() if frame == "dims" else total, torch.ones((), dtype=torch.float64))
+        assert uncertainty.shape == (4, 3)
+        assert weights.shape == e.shape
+
+
+@given(seeds, st.permutations(range(4)), kappas, units, st.sampled_from(FRAMES), st.sampled_from(GAINS), st.booleans())
+def test_the_order_of_the_sources_does_not_matter(
+    seed: int, order: list[int], kappa: float, k: float, frame: str, gain: str, snr: bool
+) -> None:
+    means, variance = drawn(seed, 4, 5), variances(seed, 4, 5)
+    options: dict[str, Any] = {"frame": frame, "gain": gain, "snr": snr}
+    straight = aggregate(means, variance, kappa, k, **options)
+    assert close(aggregate(means[order], variance[order], kappa, k, **options), straight)
+
+
+@given(seeds, sources, st.floats(1e-12, 1e12), kappas, units)
+def test_the_unit_of_the_gradient_does_not_matter(seed: int, count: int, c: float, kappa: float, k: float) -> None:
+    variance = variances(seed, count, 6)
+    for scale in ("tensor", "dim"):
+        assert close(evidence(c * variance, kappa, scale), evidence(variance, kappa, scale), 1e-9)
+    wide, narrow = (level(v) for v in (c * variance, variance))
+    assert close(evidence(c * variance, kappa, "ema", wide), evidence(variance, kappa, "ema", narrow), 1e-9)
+
+
+@given(seeds, sources, st.integers(0, 4), st.floats(0, 100), units)
+def test_a_source_with_more_evidence_weighs_more(seed: int, count: int, which: int, more: float, k: float) -> None:
+    e = variances(seed, count, 6)
+    raised = e.clone()
+    raised[which % count] += more
+    before, after = combine(e, k), combine(raised, k)
+    others = [s for s in range(count) if s != which % count]
+    assert bool((after.weights[which % count] >= before.weights[which % count] - 1e-15).all())
+    assert bool((after.weights[others] <= before.weights[others] + 1e-15).all())
+    assert bool((after.uncertainty <= before.uncertainty + 1e-15).all())
+
+
+@given(seeds, sources, units, st.sampled_from(FRAMES))
+def test_a_source_without_evidence_changes_nothing(seed: int, count: int, k: float, frame: str) -> None:
+    e = variances(seed, count, 6)
+    alone, joined = combine(e, k, frame), combine(torch.cat([e, torch.zeros_like(e[:1])]), k, frame)
+    assert close(joined.weights[:-1], alone.weights)
+    assert close(joined.uncertainty, alone.uncertainty)
+    assert not joined.weights[-1].any()
+
+
+@given(seeds, st.integers(1, 4), kappas, units, st.sampled_from(SCALES), st.sampled_from(FRAMES), st.booleans())
+def test_an_absent_source_counts_nowhere(
+    seed: int, count: int, kappa: float, k: float, scale: str, frame: str, snr: bool
+) -> None:
+    means, variance = drawn(seed, count, 5), variances(seed, count, 5)
+    silent = torch.full_like(means[:1], math.nan)
+    present = torch.arange(count + 1) < count
+    for fallback in FALLBACKS:
+        for gain in GAINS:
+            options: dict[str, Any] = {
+                "scale": scale, "frame": frame, "fallback": fallback, "gain": gain, "snr": snr, "fusion": 0.3,
+            }  # fmt: skip
+            among = aggregate(
+                torch.cat([means, silent]), torch.cat([variance, silent]), kappa, k, present=present, **options
+            )
+            assert close(among, aggregate(means, variance, kappa, k, **options))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(seeds, sources, st.floats(0, 100), st.sampled_from(SCALES[:3]))
+def test_kappa_zero_is_the_plain_sum_bit_for_bit(
+    dtype: torch.dtype, seed: int, count: int, k: float, scale: str
+) -> None:
+    means, variance = drawn(seed, count, 7, 3).to(dtype), variances(seed, count, 7, 3).to(dtype)
+    for gain in ("sum", "match_norm"):
+        assert torch.equal(aggregate(means, variance, 0.0, k, scale=scale, gain=gain), means.sum(0))
+    assert close(aggregate(means, variance, 0.0, k, gain="none"), means.mean(0), 1e-6)
+
+
+def test_one_source_that_is_certain_is_followed() -> None:
+    means, variance = drawn(0, 3, 5), variances(0, 3, 5)
+    variance[1] = 1e-13
+    agreed = aggregate(means, variance, 2.0, 3.0, scale="none", gain="none")
+    assert close(agreed, means[1], 1e-6)
+
+
+@pytest.mark.parametrize(("fallback", "left"), [("mean", 2.0), ("zero", 0.0), ("fusion", 7.0)])
+def test_without_evidence_only_the_fallback_is_left(fallback: str, left: float) -> None:
+    means, variance = torch.tensor([[1.0], [3.0]]), torch.full((2, 1), 1e20)
+    agreed = aggregate(
+        means, variance, 2.0, 2.0, scale="none", fallback=fallback, gain="none", fusion=torch.tensor(7.0)
+    )
+    assert agreed.item() == pytest.approx(left, abs=1e-9)
+
+
+@given(seeds, sources, st.floats(0, 1))
+def test_without_doubt_it_is_bayesagg(seed: int, count: int, power: float) -> None:
+    """GaussianAgg of BayesAggMTL.py:195-225 with variances to the power; power 1 is weighting by precision."""
+    means, variance = drawn(seed, count, 6), variances(seed, count, 6)
+    precision = 1 / variance**power
+    theirs = (precision * means).sum(0) / precision.sum(0)
+    for scale in SCALES:
+        assert close(aggregate(means, variance, power, 0.0, scale=scale, gain="none"), theirs, 1e-9)
+    assert close(aggregate(means, variance, power, 1e-12, gain="none"), theirs, 1e-8)
+
+
+@given(seeds, kappas, units)
+def test_reliability_is_a_gain_on_the_sum(seed: int, kappa: float, k: float) -> None:
+    means, variance = drawn(seed, 3, 6), variances(seed, 3, 6)
+    belief = 1 - (k / (k + evidence(variance, kappa))).prod(0)
+    for fallback in ("mean", "zero"):
+        agreed = aggregate(means, variance, kappa, k, frame="reliability", fallback=fallback)
+        assert close(agreed, belief * means.sum(0))
+
+
+def test_equal_dimensions_compete_for_nothing() -> None:
+    means, variance = drawn(0, 3, 6), torch.ones(3, 6, dtype=torch.float64)
+    assert close(aggregate(means, variance, 0.7, 2.0, frame="dims"), means.sum(0))
+
+
+@given(seeds, units)
+def test_the_norm_of_the_sum_is_matched(seed: int, k: float) -> None:
+    means, variance = drawn(seed, 3, 6), variances(seed, 3, 6)
+    matched = aggregate(means, variance, 0.8, k, fallback="zero", gain="match_norm")
+    assert float(matched.norm()) == pytest.approx(float(means.sum(0).norm()), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("values", [[0.0, 0.0], [1e-38, 1e38], [0.0, 1e38], [1.0, 1.0], [1e38, 1e38]])
+def test_any_finite_variance_gives_a_finite_gradient(
+    values: list[float], frame: str, scale: str, dtype: torch.dtype
+) -> None:
+    variance = torch.tensor([values, values[::-1], values], dtype=dtype)
+    means = torch.tensor([[1.0, 2.0], [-1.0, 0.0], [0.0, 0.0]], dtype=dtype)
+    for snr in (False, True):
+        for gain in GAINS:
+            agreed = aggregate(means, variance, 2.0, 3.0, scale=scale, frame=frame, gain=gain, snr=snr)
+            assert agreed.isfinite().all()
+            assert agreed.dtype == dtype
+
+
+def test_a_variance_is_at_least_a_millionth_of_the_median() -> None:
+    variance = torch.tensor([[1.0, 1.0, 1e-9], [1.0, 1.0, 1e-6]], dtype=torch.float64)
+    assert evidence(variance, 0.5, "none")[:, 2].tolist() == pytest.approx([1e3, 1e3], rel=1e-12)
+
+
+def test_the_signal_to_noise_ratio_counts_the_mean() -> None:
+    means, variance = torch.tensor([[2.0], [1.0]]), torch.tensor([[4.0], [0.5]])
+    assert evidence(variance, 1.0, "none", means=means).flatten().tolist() == pytest.approx([1.0, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("fallback", FALLBACKS)
+def test_eight_configurations_at_once_are_eight_alone(
+    fallback: str, frame: str, scale: str, dtype: torch.dtype
+) -> None:
+    means, variance = drawn(0, 8, 3, 4, 2).to(dtype), variances(0, 8, 3, 4, 2).to(dtype)
+    kappa, k, reference = (torch.linspace(low, 2, 8, dtype=torch.float64) for low in (0, 0.5, -1))
+    present = torch.arange(3) != torch.arange(8)[:, None]
+
+    def one(means: Tensor, variance: Tensor, kappa: Tensor, k: Tensor, reference: Tensor, present: Tensor) -> Tensor:
+        options: dict[str, Any] = {"scale": scale, "frame": frame, "fallback": fallback, "reference": reference}
+        plain = aggregate(means, variance, kappa, k, fusion=means[0], **options)
+        return plain + aggregate(means, variance, kappa, k, gain="match_norm", snr=True, present=present, **options)
+
+    inputs = (means, variance, kappa, k, reference, present)
+    together = torch.func.vmap(one)(*inputs)
+    assert together.dtype == dtype
+    alone = torch.stack([one(*each) for each in zip(*inputs, strict=True)])
+    assert close(together, alone, 1e-5 if dtype == torch.float32 else 1e-11)
+
+
+def followed(rows: Tensor, beta: float | Tensor) -> Moments:
+    moments = unseen(rows[0])
+    for row in rows:
+        moments = update(moments, row, beta)
+    return moments
+
+
+@given(seeds, st.integers(2, 12), st.floats(0.05, 0.999))
+def test_running_moments_are_the_debiased_averages(seed: int, steps: int, beta: float) -> None:
+    """m1 and m2 of METHODS.md 8.4, written out."""
+    rows = drawn(seed, steps, 2, 3)
+    first = second = torch.zeros_like(rows[0])
+    for row in rows:
+        first, second = beta * first + (1 - beta) * row, beta * second + (1 - beta) * row.square()
+    first, second = first / (1 - beta**steps), second / (1 - beta**steps)
+    moments = followed(rows, beta)
+    assert close(moments.mean, first, 1e-10)
+    assert close(running_variance(moments), second - first.square(), 1e-10)
+
+
+def test_one_gradient_says_nothing_about_its_variance() -> None:
+    for moments in (unseen(drawn(0, 2, 3)), followed(drawn(0, 1, 2, 3), 0.9)):
+        for scale in SCALES:
+            assert bool((evidence(running_variance(moments), 0.7, scale) == 1).all())
+
+
+def test_a_constant_gradient_has_no_variance() -> None:
+    moments = followed(torch.full((50, 2, 3), 0.1), 0.95)
+    assert not running_variance(moments).any()
+    assert aggregate(moments.mean, running_variance(moments), 0.5, 2.0).isfinite().all()
+
+
+def test_running_moments_of_eight_decays_at_once() -> None:
+    rows, beta = drawn(0, 6, 8, 2, 3).float(), torch.linspace(0.5, 0.99, 8, dtype=torch.float64)
+    together = torch.func.vmap(followed, in_dims=(1, 0))(rows, beta)
+    alone = [followed(rows[:, i], beta[i]) for i in range(8)]
+    assert together.variance.dtype == torch.float32
+    assert close(together.variance, torch.stack([moments.variance for moments in alone]), 1e-5)
+
+
+def test_the_variance_over_the_batch_by_hand() -> None:
+    rows = drawn(0, 9, 4)
+    by_hand = (rows - rows.mean(0)).square().sum(0) / 8 / 9
+    assert close(sample_variance(rows), by_hand)
+    assert bool((sample_variance(rows[:1]) == 1).all())
