@@ -1,0 +1,146 @@
+"""How uncertain a linear head is, and hence the gradient that it sends to its features (METHODS.md 8.3).
+
+The Laplace posterior of the last layer and the moments of the gradient are those of BayesAgg-MTL
+(https://github.com/ssi-research/BayesAgg_MTL, BayesAggMTL.py:255-720), which BOGC
+(https://arxiv.org/abs/2505.23071) builds on; `linearised_moments` is our alternative to drawing heads.
+BayesAgg's own aggregate is `evidence.combine` with K = 0 of the evidence that precision to its power gives.
+
+Letters in shapes: B samples, C classes, H features, O outputs of a regression, N drawn heads, D parameters of a head
+that are uncertain together: C (H + 1), row by row with the bias last in each row, or H in a regression.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LIMIT = 2048  # D; a posterior takes D^2 memory and D^3 time
+FLOOR = 1e-8  # of a variance (BayesAggMTL.py:255-430)
+
+
+class Gaussian(NamedTuple):
+    """A normal distribution of the parameters of a head."""
+
+    mean: Tensor  # [D], or [O, D] where outputs are independent and share the rest
+    precision: Tensor  # [D, D]
+    factor: Tensor  # [D, D] lower Cholesky factor of the covariance
+
+    @property
+    def covariance(self) -> Tensor:
+        """Return the covariance, [D, D]."""
+        return self.factor @ self.factor.mT
+
+
+class GradientMoments(NamedTuple):
+    """Mean and variance of each sample's gradient of its loss by its features."""
+
+    mean: Tensor  # [..., B, H]
+    variance: Tensor  # [..., B, H], at least 1e-8
+
+
+def prior(like: Tensor, gamma: float | Tensor) -> Gaussian:
+    """Return the prior with variance ``gamma`` around zero, for the mean of a posterior shaped like this, [..., D].
+
+    Raises:
+        ValueError: more than 2048 parameters are uncertain together.
+    """
+    size = like.shape[-1]
+    if size > LIMIT:
+        raise ValueError(
+            f"laplace: a head of {size} parameters needs a {size} x {size} posterior, more than {LIMIT} a side; "
+            "take the variance of its gradient from its past (evidence.update) or over the batch (sample_variance)"
+        )
+    eye = torch.eye(size, dtype=like.dtype, device=like.device)
+    return Gaussian(torch.zeros_like(like), eye / gamma, eye * gamma**0.5)
+
+
+def biased(features: Tensor) -> Tensor:
+    """Return features with the input of the bias, [B, H] -> [B, H + 1]."""
+    return F.pad(features, (0, 1), value=1.0)
+
+
+def residual(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the gradient of each sample's cross entropy by its logits, [..., B, C] and [B] -> [..., B, C]."""
+    return logits.softmax(-1) - (target[:, None] == torch.arange(logits.shape[-1], device=target.device)).to(logits)
+
+
+def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
+    """Return the Laplace posterior of a softmax head after these samples: one Newton step from where it stands.
+
+    BayesAgg takes two: from the `prior` over the training set, once an epoch with the features of the epoch before,
+    and from there over each batch. The precision is the generalised Gauss-Newton matrix of the summed loss.
+
+    Args:
+        head: weights with the bias last, [C, H + 1].
+        features: its input, [B, H].
+        target: classes, [B].
+        before: the distribution of the head before these samples, of size C (H + 1).
+    """
+    x = biased(features)
+    logits = x @ head.mT
+    gradient = (residual(logits, target).mT @ x).flatten() + before.precision @ (head.flatten() - before.mean)
+    precision = before.precision + curvature(logits.softmax(-1), x)
+    factor = covariance_factor(precision)
+    return Gaussian(head.flatten() - factor @ (factor.mT @ gradient), precision, factor)
+
+
+def curvature(p: Tensor, x: Tensor) -> Tensor:
+    """Return the sum over samples of (diag p - p p^T) kron x x^T, [B, C] and [B, H + 1] -> [D, D]."""
+    classes, width = p.shape[-1], x.shape[-1]
+    rows = p[:, :, None] * x[:, None]  # [B, C, H + 1]
+    own = (rows.flatten(1).mT @ x).view(classes, width, 1, width)
+    same = torch.eye(classes, dtype=p.dtype, device=p.device)[:, None, :, None]
+    return (own * same).reshape(classes * width, -1) - rows.flatten(1).mT @ rows.flatten(1)
+
+
+def covariance_factor(precision: Tensor) -> Tensor:
+    """Return the lower Cholesky factor of the inverse, [D, D], from one factorisation: the reversed one's inverse."""
+    reverse = torch.linalg.cholesky(precision.flip(-2, -1)).flip(-2, -1).mT
+    eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
+    factor: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=False)
+    return factor
+
+
+def sample(gaussian: Gaussian, draws: Tensor, classes: int) -> Tensor:
+    """Return heads made of standard normal draws, [N, D] -> [N, C, H + 1]."""
+    return (gaussian.mean + draws @ gaussian.factor.mT).view(len(draws), classes, -1)
+
+
+def sampled_moments(heads: Tensor, features: Tensor, target: Tensor) -> GradientMoments:
+    """Return the moments over drawn softmax heads, [N, C, H + 1], [B, H] and [B]; one's gradient is W^T (p - y)."""
+    logits = biased(features) @ heads.mT  # [N, B, C]
+    gradients = residual(logits, target) @ heads[..., :-1]  # [N, B, H]
+    variance, mean = torch.var_mean(gradients, 0, correction=0)
+    return GradientMoments(mean, variance.clamp(min=FLOOR))
+
+
+def linearised_moments(gaussian: Gaussian, features: Tensor, target: Tensor, classes: int) -> GradientMoments:
+    """Return the moments of a softmax head to first order in its deviations: exact for a small covariance; ours."""
+    x, head = biased(features), gaussian.mean.view(classes, -1)
+    logits, weight = x @ head.mT, head[:, :-1]
+    p, rest = logits.softmax(-1), residual(logits, target)
+    slope = p[:, None] * (weight.mT - (p @ weight)[..., None])  # [B, H, C] of the gradient, by the logits
+    own = torch.eye(weight.shape[-1], x.shape[-1], dtype=x.dtype, device=x.device)
+    jacobian = slope[..., None] * x[:, None, None] + rest[:, None, :, None] * own[:, None]  # [B, H, C, H + 1]
+    variance = (jacobian.flatten(2) @ gaussian.factor).square().sum(-1)
+    return GradientMoments(rest @ weight, variance.clamp(min=FLOOR))
+
+
+def regression_posterior(features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
+    """Return the exact posterior of independent linear outputs without bias and with unit noise, [B, H] and [B, O]."""
+    precision = before.precision + features.mT @ features
+    factor = covariance_factor(precision)
+    pull = before.mean @ before.precision + target.mT @ features  # [O, H]
+    return Gaussian(pull @ factor @ factor.mT, precision, factor)
+
+
+def regression_moments(gaussian: Gaussian, features: Tensor, target: Tensor) -> GradientMoments:
+    """Return the exact moments of 2 (w^T h - y) w, each output's gradient of its squared error, [O, B, H]."""
+    covariance, w = gaussian.covariance, gaussian.mean[:, None]  # [O, 1, H]
+    off = (gaussian.mean @ features.mT - target.mT)[..., None]  # [O, B, 1] of the prediction
+    q = features @ covariance  # [B, H]
+    a = (q * features).sum(-1, keepdim=True)  # [B, 1] variance of the prediction
+    own = covariance.diagonal()
+    variance = 4 * (own * (off.square() + a) + w.square() * a + 2 * off * w * q + q.square())
+    return GradientMoments(2 * (off * w + q), variance.clamp(min=FLOOR))
