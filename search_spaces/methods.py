@@ -5,6 +5,8 @@ from search_spaces.axes import Axis, choice, flag, integer, number
 INF = float("inf")
 
 FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
+APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, visible under Adam")
+RATIO = choice("mean", "bb", "bb3", source="OGM-GE main.py:121; bb, bb3: BalanceBenchmark OGM_trainer.py")
 
 METHODS: dict[str, dict[str, Axis]] = {
     "joint": {},
@@ -13,21 +15,31 @@ METHODS: dict[str, dict[str, Axis]] = {
     "ogm": {
         "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
         "filter": FILTER,
+        "apply": APPLY,
+        "ratio": RATIO,
     },
     "ogm-ge": {
         "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
         "noise": number(1.0, 0, 1e3, neutral=0.0, source="OGM-GE main.py:133"),
         "filter": FILTER,
+        "apply": APPLY,
+        "ratio": RATIO,
     },
     "agm": {
         "alpha": number(1.0, 0, 1e3, neutral=0.0, source="AGM argparse; 2.5 in its README for AV-MNIST"),
         "cap": number(10.0, 0, INF, source="AGM CREMAD_main.py:151; 7 for UR-Funny, none elsewhere"),
-        "reference": choice("cumulative", "ema", "window", "fixed", "balanced", source="AGM 3.2; the others are ours"),
+        "reference": choice("cumulative", "ema", "window", "fixed", "target", "balanced", source="AGM 3.2; ours beyond"),
         "beta": number(0.99, 0, 1, source="ours, reference: ema"),
         "window": integer(100, 1, 1e6, source="ours, reference: window"),
         "warm": number(100, 1, INF, source="ours, reference: fixed"),
+        "score_attr": choice("shapley", "single", "loo", "head", "bb", source="AGM 3.1; the others are ours, bb theirs"),
+        "route": choice("phi", "encoder", source="AGM CREMAD_net.py:39 (phi); BalanceBenchmark: encoder"),
+        "mute": choice("zero", "mean", "feature", source="AGM release: zero"),
         "samples": integer(0, 0, 1e4, source="ours; 0 is exact"),
         "stale": flag(default=False, source="AGM release, by oversight"),
+        "filter": choice("all", "conv4d", "ndim>1", "auto", source="ours, route: encoder; ndim>1: BalanceBenchmark"),
+        "apply": APPLY,
+        "bb_sign": flag(default=False, source="BalanceBenchmark AGM_trainer.py:571"),
     },
 }
 

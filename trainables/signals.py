@@ -215,11 +215,6 @@ def scaled(groups: dict[str, Group], scale: Tensor) -> dict[str, Group]:
     return {m: {name: k * g for name, g in group.items()} for k, (m, group) in pairs}
 
 
-def steer_gradient(value: Tensor, path: Tensor) -> Tensor:
-    """Return ``value`` whose gradient is that of ``path``."""
-    return value.detach() + (path - path.detach())
-
-
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """Return weighted sums over the first axis, [..., S] and [S, ...] -> [..., ...]."""
     mixed = weights @ values.flatten(1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
-from trainables.methods.agm import AGM, AGMState, lead, shapley_weights
+from trainables.methods.agm import AGM, AGMState, blend, lead, shapley_weights
 from trainables.optim import SGD
 from trainables.setup import Learner
 from trainables.signals import all_subsets, mix
@@ -53,7 +53,8 @@ def history(case: Case, order: list[int]) -> AGMState:
     mean = torch.tensor([hyper["init_scores"][i] for i in order], dtype=torch.float64)
     steps = sum(s["epoch"] == hyper["start_epoch"] for s in case["steps"]) * (hyper["start_epoch"] - 1)
     before = torch.tensor(float(steps), dtype=torch.float64)
-    return AGMState(before, (before * mean)[None], before, torch.ones_like(mean))
+    counts = before.expand(len(mean))
+    return AGMState(counts, (before * mean)[None], counts, torch.zeros(3).double(), torch.ones_like(mean))
 
 
 def coalition_outputs(number: int, family: str, modalities: list[str], muted: Tensor, theirs: Case) -> Pairs:
@@ -103,8 +104,32 @@ def reference(case: Case) -> Pairs:
         state = method.remember(state, score, torch.exp(tau - r))
 
 
+def balance_benchmark(case: Case) -> Pairs:
+    """BalanceBenchmark's variant, under the options that name it."""
+    hyper, net = case["hyper"], networks.read(case)
+    modalities = list(net.model.encoders)
+    method = AGM(
+        alpha=hyper["alpha"], cap=hyper["clamp"], score_attr="bb", bb_sign=True, route="encoder", filter="ndim>1"
+    )
+    rule = SGD(hyper["lr"], 0.0)
+    learner = Learner(net.params, net.buffers, rule.init(net.params), method.init(net.params))
+    for number, recorded in enumerate(case["steps"]):
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        task, spied = net.task(recorded, active=True), Spied()
+        learner, metrics = spied.clipped_step(net, method, rule, "balancebench", learner, recorded, task)
+        shares = blend(method.weights(len(modalities), task), spied.signals.muted, by_sample=False)
+        known = {"loss": metrics["loss"]}
+        for i, m in enumerate(modalities):
+            known |= {f"phi.{m}": shares[i], f"scores.{m}": metrics["method.score"][i]}
+            known[f"coeffs.{m}"] = metrics["method.scale"][i]
+            known[f"running_mean_after.{m}"] = method.past(learner.state)[i]
+        yield from against(number, known, recorded["official"], net, spied, skip=set())
+
+
 def replayer(case: Case) -> Callable[[Case], Pairs] | None:
     """Return what replays a case, if it is one of AGM's."""
     if case.get("hyper", {}).get("methods") == "AGM":
         return official
+    if "clamp" in case.get("hyper", {}) and "coeffs" in case["steps"][0]["official"]:
+        return balance_benchmark
     return {"shapley_by_permutations": shapley, "agm_reference": reference}.get(case.get("kind", ""))

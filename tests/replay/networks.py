@@ -126,6 +126,8 @@ def read(case: dict[str, Any]) -> Net:
 
 def modalities_of(case: dict[str, Any]) -> list[str]:
     """Return the modalities in the order in which the case concatenates their features."""
+    if "modalities" in case["hyper"]:
+        return list(case["hyper"]["modalities"])
     step = case["steps"][0]
     found = [name for name in step.get("inputs", step) if name not in NOT_INPUTS]
     written = re.search(r"\[[^\]]*;[^\]]*\]", case["arch"])

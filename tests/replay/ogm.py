@@ -58,6 +58,99 @@ def official(case: Case) -> Pairs:
     yield "losses of the epochs", means, case.get("returned_epoch_losses", means)
 
 
+def balance_benchmark(case: Case) -> Pairs:
+    """BalanceBenchmark's variants, under the options that name them; where its code stops, there is no step.
+
+    Its noise was not recorded: what the final gradients have beyond the scaled ones is handed to ours.
+    """
+    hyper, net = case["hyper"], networks.read(case)
+    modalities, rule = list(net.model.encoders), SGD(hyper["lr"], 0.0)
+    enhanced = any(call is not None for call in left_over(case["steps"][0]["official"]).values())
+    ratio = "bb3" if hyper["method"] == "OGM_GE3" else "bb"
+    method: Any = (OGMGE if enhanced else OGM)(hyper["alpha"], filter="ndim>1", ratio=ratio)
+    learner = Learner(net.params, net.buffers, rule.init(net.params), ())
+    for number, recorded in enumerate(case["steps"]):
+        theirs = recorded["official"]
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        remainders = left_over(theirs)
+
+        def noise(purpose: str, like: Tensor, remainders: dict[str, Tensor | None] = remainders) -> Tensor:
+            added = remainders[purpose.removeprefix("ge.")]
+            return torch.zeros_like(like) if added is None else added / (like.std() + 1e-8)
+
+        task, spied = net.task(recorded, active=True, noise=noise), Spied()
+        learner, metrics = spied.step(net.setup(method, rule), learner, net.inputs(recorded), task)
+        logits = spied.signals.unimodal
+        cosines = len(modalities) > 2 and hyper["method"] != "OGM_GE3"
+        likelihood = task.likelihood(torch.cos(logits)) * task.score(logits) if cosines else task.likelihood(logits)
+        known = {"loss": metrics["loss"]}
+        for i, m in enumerate(modalities):
+            known |= {f"scores.{m}": likelihood[i].sum(), f"ratios.{m}": metrics["method.ratio"][i]}
+            known[f"coeffs.{m}"] = metrics["method.scale"][i]
+        if theirs["error"] is not None:
+            known = {name: value for name, value in known.items() if name.startswith("scores")}
+            yield from against(number, known, {"scores": theirs["scores"]}, net, spied, skip=set())
+            return
+        yield from against(number, known, theirs, net, spied, skip={"error"})
+
+
+def left_over(theirs: Case) -> dict[str, Tensor | None]:
+    """Return what each final encoder gradient has beyond the scaled one, by this project's name; None: nothing."""
+    added: dict[str, Tensor | None] = {}
+    for name, raw in (theirs.get("grads_after_backward") or {}).items():
+        if name.startswith("modality_encoder."):
+            _, modality, kind = name.split(".")
+            before, after = (torch.tensor(g, dtype=torch.float64) for g in (raw, theirs["grads_at_step"][name]))
+            rest = after - theirs["coeffs"].get(modality, 1.0) * before
+            touched = kind == "weight" and float(rest.abs().max()) > 1e-12
+            added[f"{modality}.modality_encoder.{modality}.{kind}"] = rest if touched else None
+    return added
+
+
+def agm_repository(case: Case) -> Pairs:
+    """OGM-GE in the AGM repository: every tensor of a branch, or, where its names never match, joint training."""
+    hyper, net = case["hyper"], networks.read(case)
+    modalities, rule = list(net.model.encoders), SGD(hyper["lr"], 0.0)
+    inert = not any(recorded["official"].get("normal_calls") for recorded in case["steps"])
+    method: Any = Joint() if inert else OGMGE(hyper["alpha"], 1.0, "all")
+    learner = Learner(net.params, net.buffers, rule.init(net.params), ())
+    for number, recorded in enumerate(case["steps"]):
+        theirs = recorded["official"]
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        calls = list(theirs["normal_calls"])
+        task, spied, inputs = net.task(recorded, active=True, noise=handed(calls)), Spied(), net.inputs(recorded)
+        unimodal = net.model(learner.params, learner.buffers, inputs, frozenset({"unimodal"}))[0].unimodal
+        learner, metrics = spied.step(net.setup(method, rule), learner, inputs, task)
+        score = task.likelihood(unimodal).sum(-1)
+        known = {"loss": metrics["loss"]}
+        for i, m in enumerate(modalities):
+            known |= {f"out_{m[0]}": unimodal[i], f"OGM_score_{m[0]}": score[i]}
+            known[f"OGM_ratio_{m[0]}"] = ratios(score)[i]
+            known[f"OGM_coeff_{m[0]}"] = damping(ratios(score), hyper["alpha"])[i]
+        yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
+        yield f"{number}.noise left over", len(calls), 0
+    yield from net.compare_params("final", learner, case["final_params"])
+
+
+def handed(calls: list[Case]) -> Callable[[str, Tensor], Tensor]:
+    """Return noise that hands out the recorded draws, each to the gradient of its shape and deviation."""
+
+    def noise(purpose: str, like: Tensor) -> Tensor:
+        deviation = float(like.std() + 1e-8)
+        fits = [
+            c for c in calls if abs(c["std"] / deviation - 1) < 1e-9 and torch.tensor(c["values"]).shape == like.shape
+        ]
+        calls.remove(fits[0])
+        return torch.tensor(fits[0]["values"], dtype=torch.float64) / fits[0]["std"]
+
+    return noise
+
+
 def replayer(case: Case) -> Callable[[Case], Pairs] | None:
     """Return what replays a case, if it is one of OGM's."""
-    return official if "modulation" in case.get("hyper", {}) else None
+    if "modulation" in case.get("hyper", {}):
+        return official
+    step = case["steps"][0].get("official", {}) if case.get("steps") else {}
+    if "OGM_score_a" in step:
+        return agm_repository
+    return balance_benchmark if "ratios" in step else None

@@ -1,15 +1,16 @@
 """AGM: adaptive gradient modulation."""
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, steer_gradient
+from trainables.methods.ogm import modulate
+from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix
 
-REFERENCES = ("cumulative", "ema", "window", "fixed", "balanced")
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
 LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
 EXACT = 6  # from seven modalities on, coalitions are sampled
@@ -18,26 +19,45 @@ EXACT = 6  # from seven modalities on, coalitions are sampled
 class AGMState(NamedTuple):
     """The scores seen so far, in float64 so that long averages stay exact."""
 
-    steps: Tensor  # []
+    steps: Tensor  # [M] with a sample of modality m
     history: Tensor  # [1, M] weighted sum of past scores, or [W, M] the last W of them
-    weight: Tensor  # [] the weights in that sum
+    weight: Tensor  # [M] the weights in that sum
+    moments: Tensor  # [3] count, sum and sum of squares of all scores, where they have no natural unit
     scale: Tensor  # [M] last coefficients
 
 
 class AGM(NamedTuple):
     r"""Adaptive gradient modulation (Li et al., ICCV 2023, https://arxiv.org/abs/2308.07686, 3.1).
 
-    Shapley values split the joint logits into one share per modality; the gradient reaching share ``m`` is
-    multiplied by :math:`\kappa_m = \exp(\alpha \min(\tau_m - r_m, c))`, where :math:`r_m` compares the shares'
-    losses on this batch and :math:`\tau_m` their reference, by default the mean over all batches before.
-    ``alpha=0``: joint training. With one modality there is nothing to compare: joint training.
+    Shapley values split the joint logits into one share per modality, :math:`A^m = \sum_S w_{m,S} f(S)`. With
+    :math:`s_m` the cross-entropy of share m on this batch and :math:`\mu_m` its reference, by default the mean over
+    all batches before, the gradient reaching :math:`A^m` is multiplied by
 
-    ``cap`` (c) is the release's (10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none: ``inf``).
-    The empty coalition counts as zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
-    ``reference`` is our ablation: ``cumulative`` (paper and release), ``ema`` with decay ``beta``, ``window`` of the
-    last ``window`` steps, ``fixed`` after ``warm`` steps, ``balanced`` (no history: all modalities equally strong).
-    ``samples`` draws that many permutations a step (antithetic pairs) in place of all coalitions; 0: exact.
-    ``stale`` keeps the last coefficients after the method's last epoch, as the release does by oversight.
+    .. math:: \kappa_m = \exp(\alpha \min(\tau_m - r_m, c)), \qquad
+        r_m = \exp \frac{1}{M - 1} \sum_{j \neq m} (s_j - s_m), \quad \tau_m \text{ the same of } \mu
+
+    so that a modality ahead of its reference (:math:`r_m > \tau_m`) is damped. It acts on all parameters: the
+    prediction of coalition S receives :math:`\sum_m \kappa_m w_{m,S}` (METHODS.md 6.2). ``alpha=0``: joint training.
+    With one modality there is nothing to compare: joint training. Followed where paper and release differ:
+
+    - ``cap`` (c) is the release's: 10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none (``inf``).
+    - The empty coalition counts as zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
+    - Masked passes run in evaluation mode and with gradients (release); ``mute`` is what a masked modality hears:
+      ``zero`` (release), the ``mean`` of the training set or a ``feature`` of zeros (ours).
+    - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by oversight.
+
+    Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``, ``window`` of
+    the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (given, one number or one a modality) or
+    ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of encoder m (those that
+    ``filter`` selects, or with ``apply=lr`` their updates) and needs no gradients of masked passes; there the scored
+    prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all) - f(all but m), or ``head``, the modality's
+    part of the joint head, in place of ``shapley``. ``samples`` draws that many permutations a step (antithetic
+    pairs) in place of all coalitions; 0: exact. In regression a score is the loss over the standard deviation of
+    all losses so far. A sample without m has no share of m; a batch without m leaves m's history as it is.
+
+    BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
+    first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
+    ``filter=ndim>1`` and ``cap=7``.
     """
 
     alpha: float | Tensor = 1.0
@@ -46,28 +66,48 @@ class AGM(NamedTuple):
     beta: float | Tensor = 0.99
     window: int = 100
     warm: float | Tensor = 100
+    target: float | Tensor | Mapping[str, float] = 0.0
+    score_attr: str = "shapley"
+    route: str = "phi"
+    mute: str = "zero"
     samples: int = 0
     stale: bool = False
+    filter: str = "all"
+    apply: str = "grad"
+    bb_sign: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals it reads beside the logits."""
-        return frozenset({"muted"})
+        """Return the signals it reads beside the logits.
+
+        Raises:
+            ValueError: the gradient is routed through shares that do not sum to the joint prediction.
+        """
+        if self.route == "phi" and self.score_attr != "shapley":
+            raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
+        if self.score_attr == "head":
+            return frozenset({"unimodal"})
+        return frozenset({"muted" if self.route == "phi" else "glimpsed"})
 
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
-        modalities = len(params.encoders)
-        some = leaves(params)[0]
-        length = self.window if self.reference == "window" else 1
-        zero = torch.zeros((), dtype=torch.float64, device=some.device)
-        return AGMState(zero, zero.new_zeros(length, modalities), zero, zero.new_ones(modalities))
+        zero = torch.zeros(len(params.encoders), dtype=torch.float64, device=leaves(params)[0].device)
+        history = zero.new_zeros(self.window if self.reference == "window" else 1, len(zero))
+        if self.reference == "target":
+            history, zero = history + given(self.target, list(params.encoders)), zero + 1
+        return AGMState(zero, history, zero, zero.new_zeros(3), torch.ones_like(zero))
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
-        """Return the coalitions whose predictions the shares are made of, [S, M] bool.
+        """Return the coalitions whose predictions are compared, [S, M] bool.
 
         Raises:
             ValueError: more than six modalities without `samples`.
         """
+        alone = torch.eye(modalities, dtype=torch.bool)
+        if self.score_attr in {"single", "head"}:
+            return alone
+        if self.score_attr == "loo":
+            return ~alone
         if self.samples:
             return prefixes(permutations(modalities, self.samples, task))
         if modalities > EXACT:
@@ -75,30 +115,78 @@ class AGM(NamedTuple):
         return all_subsets(modalities)
 
     def step(self, state: AGMState, signals: Signals, task: Task, pull: Pull) -> Step:
-        """Scale the path of each share by its coefficient."""
-        modalities = state.scale.numel()
-        weights = self.weights(modalities, task).to(signals.muted)  # [M, S]
-        shares = mix(weights, signals.muted.detach())
-        score = task.mean(task.loss(shares).clamp(max=FLOOR)).double()  # [M]
-        scale = self.coefficients(score, self.past(state))
-        over = state.scale if self.stale else torch.ones_like(scale)
-        scale = torch.where(task.strength > 0, task.faded(scale), over)
-        path = scale.to(weights) @ weights  # [S] what reaches a coalition's prediction
-        grads = pull(lambda s: task.objective(steer_gradient(s.logits, mix(path, s.muted))))
-        return Step(grads, self.remember(state, score, scale), {"scale": scale, "score": score})
+        """Scale the path of each share, or the gradients of each encoder, by its coefficient."""
+        weights = self.weights(len(state.scale), task)
+        score = self.scores(signals, task, weights)
+        scale, state = self.compare(state, score, task.attending(), task)
+        metrics = {"scale": scale, "score": score}
+        if self.route == "encoder":
+            grads = pull(lambda s: task.objective(s.logits))
 
-    def coefficients(self, score: Tensor, past: Tensor) -> Tensor:
-        """Return kappa for the scores of a batch and their reference, both [M]; finite whatever alpha and cap are."""
-        if len(score) == 1:
-            return torch.ones_like(score)
-        excess = torch.minimum(lead(past) - lead(score), torch.as_tensor(self.cap, dtype=score.dtype))
-        return torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
+            def scaled(tree: Params) -> Params:
+                return modulate(tree, scale, self.filter, lambda k, g, name: k * g)
+
+            return Step(grads, state, metrics, scaled) if self.apply == "lr" else Step(scaled(grads), state, metrics)
+        excess = mix(scale - 1, weights).to(
+            signals.logits
+        )  # [S] or [S, B]: what a coalition hears beyond joint training
+        grads = pull(lambda s: task.objective(redirect(s.logits, blend(excess, s.muted, by_sample=weights.ndim == 3))))
+        return Step(grads, state, metrics)
+
+    def scores(self, signals: Signals, task: Task, weights: Tensor) -> Tensor:
+        """Return the loss of each modality's prediction on this batch, [M] float64."""
+        if self.score_attr == "head":
+            predictions = signals.unimodal.detach()
+        elif self.score_attr == "loo":
+            predictions = signals.logits.detach() - signals.muted.detach()
+        else:
+            predictions = blend(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
+        loss = task.loss(predictions)
+        return task.heard(loss.clamp(max=FLOOR) if task.nats else loss).double()
 
     def weights(self, modalities: int, task: Task) -> Tensor:
-        """Return what each coalition's prediction contributes to each share, [M, S] float64."""
+        """Return what each coalition contributes to each modality's prediction, [M, S] or, by sample, [M, S, B]."""
+        if self.score_attr not in {"shapley", "bb"}:
+            return torch.eye(modalities, dtype=torch.float64)
         if self.samples:
-            return sampled_weights(permutations(modalities, self.samples, task))
-        return shapley_weights(modalities)
+            ranks = permutations(modalities, self.samples, task)
+            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present)
+        weights = shapley_weights(modalities)
+        if task.present is not None:
+            weights = present_weights(modalities)[:, :, code(task.present)]
+        if self.score_attr == "bb":
+            first = torch.arange(modalities)
+            weights = weights.index_put((first, 2**first - 1), torch.tensor(0.0, dtype=torch.float64))
+        return weights
+
+    def compare(self, state: AGMState, score: Tensor, among: Tensor | None, task: Task) -> tuple[Tensor, AGMState]:
+        """Return the coefficients of a batch with these scores, [M], and the state after it."""
+        past, moments = self.past(state), state.moments
+        if task.nats:
+            scale = self.coefficients(score, past, among, state.weight > 0)
+        else:
+            moments = moments + pooled(score, among)
+            unit = deviation(moments)
+            scale = self.coefficients(score / unit, past / unit, among, state.weight > 0)
+        over = state.scale if self.stale else torch.ones_like(scale)
+        scale = torch.where(task.strength > 0, task.faded(scale), over)
+        return scale, self.remember(state, score, scale, among)._replace(moments=moments)
+
+    def coefficients(
+        self, score: Tensor, past: Tensor, among: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        """Return kappa for the scores of a batch and their reference, both [M]; finite whatever alpha and cap are.
+
+        ``among`` [M] are the modalities in this batch and ``known`` [M] those with a reference; None: all.
+        """
+        if len(score) == 1:
+            return torch.ones_like(score)
+        if self.bb_sign:
+            score, past = -score, -past
+        ahead, usual = lead(score, among), lead(past, among if known is None or among is None else among & known)
+        excess = torch.minimum(usual - ahead, torch.as_tensor(self.cap, dtype=score.dtype, device=score.device))
+        kappa = torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
+        return kappa if among is None else torch.where(among & (among.sum() > 1), kappa, 1.0)
 
     def past(self, state: AGMState) -> Tensor:
         """Return the reference score of each modality, [M]; equal for all where there is no history."""
@@ -106,27 +194,69 @@ class AGM(NamedTuple):
             return torch.zeros_like(state.scale)
         return state.history.sum(0) / state.weight.clamp(min=1e-300)
 
-    def remember(self, state: AGMState, score: Tensor, scale: Tensor) -> AGMState:
+    def remember(self, state: AGMState, score: Tensor, scale: Tensor, among: Tensor | None = None) -> AGMState:
         """Return the state after a step with these scores and coefficients, both [M]."""
         steps, history, weight = state.steps + 1, state.history, state.weight
         if self.reference == "window":
-            slot = torch.arange(self.window, device=score.device) == (state.steps % self.window)
-            history = torch.where(slot[:, None], score, history)
+            slot = torch.arange(self.window, device=score.device)[:, None] == (state.steps % self.window)
+            history = torch.where(slot, score, history)
             weight = steps.clamp(max=self.window)
-        else:
+        elif self.reference != "target":
             keep = add = torch.ones_like(weight)
             if self.reference == "ema":
                 keep, add = self.beta * keep, 1 - self.beta * add
             elif self.reference == "fixed":
                 add = (state.steps < self.warm).to(weight)
             history, weight = keep * history + add * score, keep * weight + add
-        return AGMState(steps, history, weight, scale)
+        if among is None:
+            return state._replace(steps=steps, history=history, weight=weight, scale=scale)
+        kept = (torch.where(among, new, old) for new, old in zip((steps, history, weight), state[:3], strict=True))
+        return AGMState(*kept, state.moments, scale)
 
 
-def lead(score: Tensor) -> Tensor:
-    """Return how far each modality's loss lies below the others', as exp of the mean difference, [M] -> [M]."""
-    modalities = score.shape[-1]
-    return torch.exp((modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(-20, 20))
+def lead(score: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return how far each modality's loss lies below the others', as exp of the mean difference, [M] -> [M].
+
+    ``among`` [M] are those compared; the others, and one alone, get 1.
+    """
+    if among is None:
+        modalities = score.shape[-1]
+        return torch.exp((modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(-20, 20))
+    count = among.sum()
+    mean = torch.where(among, score, 0.0).sum() / count.clamp(min=1)
+    difference = (count / (count - 1).clamp(min=1) * (mean - score)).clamp(-20, 20)
+    return torch.where(among & (count > 1), torch.exp(difference), 1.0)
+
+
+def redirect(value: Tensor, path: Tensor) -> Tensor:
+    """Return ``value``, whose gradient is its own and that of ``path``."""
+    return value + (path - path.detach())
+
+
+def blend(weights: Tensor, values: Tensor, *, by_sample: bool) -> Tensor:
+    """Return weighted sums of the coalitions' predictions, [..., S] or [..., S, B] by sample, and [S, B, C]."""
+    if by_sample:
+        return (weights.view(*weights.shape, *[1] * (values.ndim - 2)) * values).sum(-values.ndim)
+    return mix(weights, values)
+
+
+def given(target: float | Tensor | Mapping[str, float], modalities: list[str]) -> Tensor:
+    """Return the stated reference of each modality, [M] or []."""
+    values = [target[m] for m in modalities] if isinstance(target, Mapping) else target
+    return torch.as_tensor(values, dtype=torch.float64)
+
+
+def pooled(score: Tensor, among: Tensor | None) -> Tensor:
+    """Return count, sum and sum of squares of the scores of a batch, [3]."""
+    kept = torch.ones_like(score) if among is None else among.to(score)
+    return torch.stack([kept, kept * score, kept * score * score]).sum(-1)
+
+
+def deviation(moments: Tensor) -> Tensor:
+    """Return the standard deviation of all scores so far, []; 1 where they do not differ."""
+    mean, square = moments[1:] / moments[0].clamp(min=1)
+    spread = (square - mean * mean).clamp(min=0).sqrt()
+    return torch.where(spread > 1e-12 * mean.abs(), spread, 1.0)
 
 
 @cache
@@ -140,6 +270,28 @@ def shapley_weights(modalities: int) -> Tensor:
     heard = all_subsets(modalities)  # [S, M]
     size = heard.sum(-1, keepdim=True)
     return torch.where(heard, arrival[size - 1], -arrival[size]).T
+
+
+@cache
+def present_weights(modalities: int) -> Tensor:
+    """Return the weights of `shapley_weights` among those present, [M, S, 2**M] for every set of them by its bits.
+
+    The prediction of all present is that of the full coalition: the joint pass itself.
+    """
+    table = torch.zeros(modalities, 2**modalities - 1, 2**modalities, dtype=torch.float64)
+    for present in range(1, 2**modalities):
+        members = [m for m in range(modalities) if present >> m & 1]
+        weights = shapley_weights(len(members))
+        for s in range(2 ** len(members) - 1):
+            whole = s == 2 ** len(members) - 2
+            bits = 2**modalities - 1 if whole else sum(1 << m for i, m in enumerate(members) if s + 1 >> i & 1)
+            table[members, bits - 1, present] = weights[:, s]
+    return table
+
+
+def code(present: Tensor) -> Tensor:
+    """Return who is present in each sample as a number, [M, B] bool -> [B]."""
+    return (present * 2 ** torch.arange(len(present), device=present.device)[:, None]).sum(0)
 
 
 def permutations(modalities: int, count: int, task: Task) -> Tensor:
@@ -159,9 +311,24 @@ def prefixes(ranks: Tensor) -> Tensor:
 
 def sampled_weights(ranks: Tensor) -> Tensor:
     """Return the weight of each coalition of `prefixes` in each share, [M, S] float64: mean gain on arrival."""
+    return present_sampled_weights(ranks, torch.ones(ranks.shape[-1], 1, dtype=torch.bool))[..., 0]
+
+
+def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
+    """Return the weights of `sampled_weights` among those present, [M, S, B] float64.
+
+    The first to arrive gains on nothing; whoever completes a sample's modalities arrives at the joint pass.
+    """
     count, modalities = ranks.shape
-    arrives = torch.nn.functional.one_hot(ranks, modalities).double()  # [count, M, moment]
-    gain = arrives - arrives.roll(-1, -1) * (torch.arange(modalities) < modalities - 1)  # leaves one moment later
-    full = gain[..., -1].sum(0) / count  # [M]
-    partial = gain[..., :-1].permute(1, 0, 2).flatten(1) / count  # [M, count (M - 1)]
-    return torch.cat([full[:, None], partial], 1)
+    moments = torch.arange(modalities)
+    arrived = (present.T[None, :, None, :] & (ranks[:, None, None, :] <= moments[:, None])).sum(-1)  # [count, B, M]
+    one_hot = torch.nn.functional.one_hot(ranks, modalities).double()[:, None]  # [count, 1, M, moment]
+    complete = (arrived == present.sum(0)[:, None])[:, :, None, :]  # by a moment
+    after = torch.where(complete, 0.0, one_hot)
+    after[..., -1] = torch.where(complete, one_hot, 0.0).sum(-1)
+    begun = (arrived > 0)[:, :, None, :]
+    before = torch.where(begun, torch.nn.functional.pad(one_hot[..., 1:], (0, 1)), 0.0)
+    gain = (after - before) * present.T[:, :, None]  # [count, B, M, moment]
+    full = gain[..., -1].sum(0) / count  # [B, M]
+    partial = gain[..., :-1].permute(2, 0, 3, 1).flatten(1, 2) / count  # [M, count (M - 1), B]
+    return torch.cat([full.T[:, None], partial], 1)

@@ -8,21 +8,39 @@ from torch import Tensor
 
 from trainables.signals import Group, Params, Pull, Signals, Step, Task
 
+Change = Callable[[Tensor, Tensor, str], Tensor]  # (k_m, gradient, "m.name") -> gradient
+
 
 class OGM(NamedTuple):
     r"""On-the-fly gradient modulation (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.2).
 
-    The gradient of encoder ``m`` is multiplied by :math:`k_m = 1 - \tanh(\alpha \rho_m)` where modality ``m``
-    leads (:math:`\rho_m > 1`), by 1 elsewhere; :math:`\rho_m` is the mean probability that it gives the true class,
-    over that of the others (M > 2: our reading; the paper has two modalities). ``alpha=0``: joint training.
+    With :math:`s_m = \sum_n \mathrm{softmax}(u_m)_{n, y_n}` the probability that modality m alone gives to the true
+    class (main.py:118; its part of the joint head, or for other fusions f({m})), and
+    :math:`\rho_m = s_m / s_j` how far it leads the other, the gradient of encoder m is multiplied by
+
+    .. math:: k_m = 1 - \tanh(\alpha \rho_m) \text{ if } \rho_m > 1, \text{ else } 1.
+
+    ``alpha=0``: joint training. Paper and release agree (main.py:124-133). The release computes k with its graph and
+    never differentiates it; here it is detached. With sum fusion u_m has its own whole bias, as in the release's
+    training (main.py:85; its validation has half of it).
 
     ``filter`` says which tensors of an encoder are scaled. The release takes convolution weights alone
     (main.py:130, ``conv4d``), which leaves encoders without convolutions untouched; ``auto`` takes
-    convolution weights where an encoder has them and all weights (``ndim>1``) elsewhere.
+    convolution weights where an encoder has them and all weights (``ndim>1``) elsewhere; ``all`` takes every tensor
+    of encoder and readout, as the re-implementation in the AGM repository (CREMAD_main.py:178-200).
+    ``apply=lr`` scales the optimiser's update in place of the gradient (ours): under Adam a constant factor on the
+    gradient cancels.
+
+    Ours: for M > 2 :math:`\rho_m` is over the mean of the others (``ratio=mean``), it is at most 1e4, and the
+    likelihood of a regression is exp(-loss). BalanceBenchmark's variants (OGM_trainer.py:89-167) are ``ratio=bb``,
+    for M > 2 by the cosine of the logits over the weakest modality, and ``ratio=bb3``, the sum of the ratios, divided
+    by their number for the last modality alone.
     """
 
     alpha: float | Tensor = 0.8
     filter: str = "auto"
+    apply: str = "grad"
+    ratio: str = "mean"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -35,15 +53,23 @@ class OGM(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead."""
-        metrics = coefficients(signals, task, self.alpha)
+        metrics = coefficients(signals, task, self.alpha, self.ratio)
+
+        def damped(tree: Params) -> Params:
+            return modulate(tree, metrics["scale"], self.filter, lambda k, g, name: k * g)
+
         grads = pull(lambda s: task.objective(s.logits))
-        return Step(modulate(grads, metrics["scale"], self.filter, lambda k, g, name: k * g), state, metrics)
+        return Step(grads, state, metrics, damped) if self.apply == "lr" else Step(damped(grads), state, metrics)
 
 
-def coefficients(signals: Signals, task: Task, alpha: float | Tensor) -> dict[str, Tensor]:
+def coefficients(signals: Signals, task: Task, alpha: float | Tensor, ratio: str) -> dict[str, Tensor]:
     """Return `scale`, the coefficient k of each modality, and `ratio`, how far it leads; both [M]."""
-    ratio = ratios(task.heard(task.likelihood(signals.unimodal.detach())))
-    return {"scale": task.faded(damping(ratio, alpha)), "ratio": ratio}
+    logits = signals.unimodal.detach()
+    if ratio == "mean":
+        leads = ratios(task.heard(task.likelihood(logits)), task.attending())
+    else:
+        leads = benchmark_ratios(logits, task, ratio)
+    return {"scale": task.faded(damping(leads, alpha)), "ratio": leads}
 
 
 def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
@@ -51,23 +77,50 @@ def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
     return torch.where(ratio > 1, 1 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
 
 
-def ratios(score: Tensor) -> Tensor:
-    """Return each modality's score over the mean of the others', [M] -> [M]; 1 where there are no others."""
+def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
+    """Return each modality's score over the mean of the others', [M] -> [M]; 1 where there are no others.
+
+    ``among`` [M] are the modalities in the batch; None: all.
+    """
     if len(score) == 1:
         return torch.ones_like(score)
-    others = (score.sum() - score) / (len(score) - 1)
-    return (score / others.clamp(min=1e-8)).clamp(max=1e4)
+    count = len(score) if among is None else among.sum().clamp(min=2)
+    others = (score.sum() - score) / (count - 1)  # an absent modality scores 0
+    ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
+    return ratio if among is None else torch.where(among & (among.sum() > 1), ratio, 1.0)
 
 
-def modulate(grads: Params, scale: Tensor, which: str, change: Callable[[Tensor, Tensor, str], Tensor]) -> Params:
-    """Return gradients in which ``change(k_m, gradient, "m.name")`` stands for those that ``which`` selects."""
+def benchmark_ratios(logits: Tensor, task: Task, which: str) -> Tensor:
+    """Return the ratios of BalanceBenchmark's two versions from modality-only logits, [M, B, C] -> [M]."""
+    cosines = which == "bb" and len(logits) > 2
+    likelihood = task.likelihood(torch.cos(logits) if cosines else logits)
+    score = task.heard(likelihood * task.score(logits) if cosines else likelihood) * task.samples
+    if which == "bb":
+        if cosines:
+            return score / (score.min() + 1e-5)
+        return score / (score.flip(0) + 1e-5) if len(score) == 2 else torch.ones_like(score)
+    over = score[:, None] / (score + 1e-5)  # [M, M]
+    total = over.sum(-1) - over.diagonal()
+    last = torch.arange(len(score)) == len(score) - 1
+    return torch.where(last, total / max(len(score) - 1, 1), total)
 
-    def group(k: Tensor, modality: str, gradients: Group) -> Group:
-        names = chosen(gradients, which)
-        return {n: change(k, g, f"{modality}.{n}") if n in names else g for n, g in gradients.items()}
 
-    pairs = zip(scale.unbind(), grads.encoders.items(), strict=True)
-    return grads._replace(encoders={modality: group(k, modality, gradients) for k, (modality, gradients) in pairs})
+def modulate(tree: Params, scale: Tensor, which: str, change: Change) -> Params:
+    """Return gradients (or updates) in which ``change`` of them stands for those that ``which`` selects."""
+
+    def group(k: Tensor, modality: str, tensors: Group, names: frozenset[str]) -> Group:
+        return {n: change(k, g, f"{modality}.{n}") if n in names else g for n, g in tensors.items()}
+
+    pairs = list(zip(scale.unbind(), tree.encoders.items(), strict=True))
+    encoders = {m: group(k, m, tensors, chosen(tensors, which)) for k, (m, tensors) in pairs}
+    if which != "all":
+        return tree._replace(encoders=encoders)
+    return tree._replace(
+        encoders=encoders,
+        readouts={
+            m: group(k, f"{m}.readout", r, frozenset(r)) for k, (m, r) in zip(scale, tree.readouts.items(), strict=True)
+        },
+    )
 
 
 def chosen(group: Group, which: str) -> frozenset[str]:

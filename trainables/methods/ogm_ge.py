@@ -12,13 +12,17 @@ class OGMGE(NamedTuple):
     r"""OGM with generalisation enhancement (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.3).
 
     As `OGM`; every scaled tensor also receives Gaussian noise of the standard deviation of its own gradient before
-    scaling, :math:`g \leftarrow k_m g + \epsilon`, for the lagging modality too (main.py:133). ``noise`` multiplies
-    that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``: joint training.
+    scaling, :math:`g \leftarrow k_m g + \epsilon`, :math:`\epsilon \sim N(0, (\mathrm{std}(g) + 10^{-8})^2)`, for the
+    lagging modality too (main.py:133). ``noise`` multiplies that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``:
+    joint training. A tensor of one element has no deviation and receives none (ours). With ``apply=lr`` the noise
+    is in the gradient and k_m on the update.
     """
 
     alpha: float | Tensor = 0.8
     noise: float | Tensor = 1.0
     filter: str = "auto"
+    apply: str = "grad"
+    ratio: str = "mean"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -31,13 +35,20 @@ class OGMGE(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead, and perturb all."""
-        metrics = coefficients(signals, task, self.alpha)
+        metrics = coefficients(signals, task, self.alpha, self.ratio)
+        scale, size = metrics["scale"], task.strength * self.noise
+
+        def perturbed(gradient: Tensor, name: str) -> Tensor:
+            if gradient.numel() == 1:
+                return 0 * gradient
+            return size.to(gradient) * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
+
+        def damped(tree: Params) -> Params:
+            return modulate(tree, scale, self.filter, lambda k, g, name: k * g)
+
         grads = pull(lambda s: task.objective(s.logits))
-
-        def enhance(k: Tensor, gradient: Tensor, name: str) -> Tensor:
-            if gradient.numel() == 1:  # a single element has no deviation
-                return k * gradient
-            deviation = (task.strength * self.noise).to(gradient) * (gradient.std() + 1e-8)
-            return k * gradient + deviation * task.noise(f"ge.{name}", gradient)
-
-        return Step(modulate(grads, metrics["scale"], self.filter, enhance), state, metrics)
+        if self.apply == "lr":
+            noisy = modulate(grads, scale, self.filter, lambda k, g, name: g + perturbed(g, name))
+            return Step(noisy, state, metrics, damped)
+        enhanced = modulate(grads, scale, self.filter, lambda k, g, name: k * g + perturbed(g, name))
+        return Step(enhanced, state, metrics)
