@@ -54,12 +54,18 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs["train"]))
     settings = trial["train"]
     rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
-    if isinstance(method, Guided):
-        model, rule = model._replace(classifier=method.classifier), Apart(rule, method.trainer)
+    model, rule = equip(method, model, rule, inputs["train"])
     return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present)
+
+
+def equip(method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor]) -> tuple[Model, Optimizer]:
+    """Return model and optimiser with what a method adds: its way of muting, and classifiers with their own rule."""
+    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs))
+    if isinstance(method, Guided) and method.classifier is not None:
+        return model._replace(classifier=method.classifier), Apart(rule, method.trainer)
+    return model, rule
 
 
 def presence(data: Split, modalities: list[str]) -> Tensor | None:

@@ -13,44 +13,68 @@ from trainables.fusions import Concat, Early, Fusion, Sum
 from trainables.model import Model
 from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
-from trainables.setup import Learner, Setup
+from trainables.setup import Learner, Setup, equip
 from trainables.signals import Method, Params, Task, each, needs
-from trainables.tasks import classification
+from trainables.tasks import against
 from trainables.train import step
 
 FUSIONS: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(8)}
-CLASSES = 3
+TASKS = ("classification", "regression", "segmentation")
+CLASSES, POSITIONS = 3, 4
 
 
-def network(modalities: int, fusion: str = "concat", norm: str = "none") -> Model:
-    """A model whose modalities have 4, 5, 6... features."""
-    encoders = {f"m{i}": MLP((4 + i,), 6, norm) for i in range(modalities)}
-    return Model(dict(encoders), FUSIONS[fusion], CLASSES)
+def network(
+    modalities: int, fusion: str = "concat", norm: str = "none", *, task: str = "classification", dropout: float = 0.0
+) -> Model:
+    """A model whose modalities have 4, 5, 6... features, at each position if the task is dense."""
+    dense = task == "segmentation"
+    shapes = [(POSITIONS, 4 + i) if dense else (4 + i,) for i in range(modalities)]
+    encoders = {f"m{i}": MLP(shape, 6, norm, dense, dropout) for i, shape in enumerate(shapes)}
+    return Model(dict(encoders), FUSIONS[fusion], 1 if task == "regression" else CLASSES)
 
 
-def batch(model: Model, number: int, size: int = 12) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs that tell a little about the classes, and the classes, float64."""
-    target = torch.from_numpy(stream(number, "target").integers(0, CLASSES, size))
+def batch(
+    model: Model, number: int, size: int = 12, *, task: str = "classification"
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs that tell a little about the target, and the target, float64."""
+    shape = (size, POSITIONS) if task == "segmentation" else (size,)
+    classes = torch.from_numpy(stream(number, "target").integers(0, CLASSES, shape))
+    hint = (classes if task == "segmentation" else classes[:, None]).double()
 
-    def heard(modality: str, shape: tuple[int, ...]) -> Tensor:
-        return normal((size, *shape), number, modality).double() + (1 + int(modality[1:])) * target[:, None] / 2
+    def heard(modality: str, features: tuple[int, ...]) -> Tensor:
+        told = hint[..., None] if task == "segmentation" else hint
+        return normal((size, *features), number, modality).double() + (1 + int(modality[1:])) * told / 2
 
-    return {m: heard(m, encoder.shape) for m, encoder in model.encoders.items()}, target
+    inputs = {m: heard(m, encoder.shape) for m, encoder in model.encoders.items()}
+    return inputs, hint - 1 if task == "regression" else classes
 
 
-def pose(target: Tensor, number: int, *, active: bool = True, seed: int = 0) -> Task:
+def pose(
+    target: Tensor,
+    number: int,
+    *,
+    strength: float = 1.0,
+    seed: int = 0,
+    task: str = "classification",
+    loss: str = "mse",
+    present: Tensor | None = None,
+) -> Task:
     """The task of a batch, with noise from the trial's own stream."""
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    return Task(*classification(target), noise, torch.tensor(float(active), dtype=torch.float64), len(target))
+    held = against(task, target, loss)
+    return Task(*held, noise, torch.tensor(strength, dtype=torch.float64), len(target), present)
 
 
 def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
     """A trial's fixed part, without a data set."""
     trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None}}
-    return Setup(trial, "classification", model, method, needs(method), SGD(lr, 0.9), {}, {}, {})
+    task = "segmentation" if next(iter(model.encoders.values())).dense else "classification"
+    inputs = batch(model, 0, task=task)[0]
+    model, rule = equip(method, model, SGD(lr, 0.9), inputs)
+    return Setup(trial, task, model, method, needs(method), rule, {}, {}, {})
 
 
 def untrained(made: Setup, seed: int = 0) -> Learner:
@@ -65,13 +89,15 @@ def untrained(made: Setup, seed: int = 0) -> Learner:
     return Learner(params, buffers, made.optimizer.init(params), made.method.init(params))
 
 
-def train(method: Method, model: Model, steps: int, *, active: bool = True) -> Learner:
+def train(
+    method: Method, model: Model, steps: int, *, strength: float = 1.0, task: str = "classification", lr: float = 0.05
+) -> Learner:
     """Train with the product's own step."""
-    made = setup(method, model)
+    made = setup(method, model, lr)
     learner = untrained(made)
     for number in range(steps):
-        inputs, target = batch(model, number)
-        learner, _ = step(made, learner, inputs, pose(target, number, active=active))
+        inputs, target = batch(model, number, task=task)
+        learner, _ = step(made, learner, inputs, pose(target, number, strength=strength, task=task))
     return learner
 
 
@@ -84,7 +110,7 @@ def pure_step(made: Setup, learner: Learner, number: int) -> Learner:
 def apart(one: Any, other: Any) -> float:
     """The largest difference between two trees of tensors."""
     pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
-    return max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)
 
 
 def without_heads(params: Params) -> Params:
