@@ -16,6 +16,7 @@ from trainables.methods import METHODS
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Encoder = Literal["mlp", "cnn", "gru", "transformer"]
 RESERVED = "trials"  # where a store keeps finished trials
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
@@ -40,10 +41,10 @@ class Training(Section):
 class Network(Section):
     """What is trained."""
 
-    fusion: Literal["concat", "sum", "early"] = "concat"
-    encoder: Literal["mlp", "cnn", "gru"] | dict[str, Literal["mlp", "cnn", "gru"]] = "mlp"
+    fusion: Literal["concat", "sum", "early", "gated", "film", "attention"] = "concat"
+    encoder: Encoder | dict[str, Encoder] = "mlp"
     hidden: Annotated[int, Field(ge=1, le=65536)] = 64
-    norm: Literal["none", "batch"] = "none"
+    norm: Literal["none", "batch", "layer"] = "none"  # of mlp and cnn; a transformer has its own, a gru has none
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of hidden units left out in training
 
 

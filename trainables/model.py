@@ -3,7 +3,8 @@
 Muting a modality means a zero input through its encoder (METHODS.md 1), in evaluation mode, while the joint
 prediction is made in training mode (METHODS.md 6.2). What can be shared between the passes is computed once:
 the encoders run once where they do not depend on the mode, a silent encoder runs on one sample, and a fusion that
-adds up its modalities predicts every coalition from the same 2 M products (METHODS.md 12).
+adds up its modalities predicts every coalition from the same 2 M products (METHODS.md 12); one that sees them
+through a sum makes every coalition's sum from the same 2 M terms.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.classifiers import Classifier
-from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, linear
-from trainables.fusions import Additive, Concat, Early, Features, Fusion, Sum
+from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, Transformer, linear
+from trainables.fusions import Additive, Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, Summing
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
 MUTES = ("zero", "mean", "feature")
+READABLE = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,), "transformer": (2, 3)}  # dimensions of a sample
+POSITIONED = {"mlp": (2, 3, 4), "cnn": (), "gru": (2,), "transformer": (2,)}  # the same where the target is dense
 
 
 class Pass(NamedTuple):
@@ -144,16 +147,21 @@ class Model(NamedTuple):
         if isinstance(self.fusion, Additive):
             said, biases = self.fusion.parts(params, heard)
             unsaid, _ = self.fusion.parts(params, silent)
-            muted = blend(coalitions, said, unsaid) + torch.stack(biases).sum(0)
+            muted = blend(coalitions, torch.stack(said), torch.stack(unsaid)) + torch.stack(biases).sum(0)
         else:
-            mixed = {
-                m: torch.where(per_coalition(coalitions[:, i], heard[m]), heard[m], silent[m])
-                for i, m in enumerate(heard)
-            }
-            muted = F.linear(self.fusion.fuse(params, mixed), *self.fusion.head(params))
+            muted = F.linear(self.cross(params, heard, silent, coalitions), *self.fusion.head(params))
         if mode_matters:
             muted = torch.where(per_coalition(coalitions.all(-1), made.logits), made.logits, muted)
         return muted
+
+    def cross(self, params: Params, heard: Features, silent: Features, coalitions: Tensor) -> Tensor:
+        """Return the input of the head for each coalition, [S, B, P]."""
+        if isinstance(self.fusion, Summing):
+            said, unsaid = (self.fusion.terms(params, features) for features in (heard, silent))
+            return self.fusion.join(params, blend(coalitions, said, unsaid))
+        members = dict(zip(heard, coalitions.unbind(-1), strict=True))
+        mixed = {m: torch.where(per_coalition(members[m], h), h, silent[m]) for m, h in heard.items()}
+        return self.fusion.fuse(params, mixed)
 
     def hush(self, made: Pass) -> Features:
         """Return the feature of every modality when it is muted, [1, H_m]."""
@@ -175,10 +183,9 @@ def own(params: Params, features: Features) -> Tensor:
     )
 
 
-def blend(coalitions: Tensor, heard: list[Tensor], quiet: list[Tensor]) -> Tensor:
-    """Return, for each coalition, the sum of what its members say and what the others say in silence, [S, B, C]."""
-    unsaid = torch.stack(quiet)  # [M, 1, C]
-    return mix(coalitions.to(unsaid), torch.stack(heard) - unsaid) + unsaid.sum(0)
+def blend(coalitions: Tensor, heard: Tensor, quiet: Tensor) -> Tensor:
+    """Return each coalition's sum of what members say [M, B, C] and the others say in silence [M, 1, C], [S, B, C]."""
+    return mix(coalitions.to(quiet), heard - quiet) + quiet.sum(0)
 
 
 def per_coalition(flags: Tensor, like: Tensor) -> Tensor:
@@ -209,7 +216,11 @@ def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outpu
         ValueError: an encoder cannot read a modality of this shape.
     """
     encoders = {modality: encoder_of(settings, modality, shape, dense=dense) for modality, shape in shapes.items()}
-    fusions: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(settings["hidden"])}
+    hidden = settings["hidden"]
+    fusions: dict[str, Fusion] = {
+        "concat": Concat(), "sum": Sum(), "early": Early(hidden),
+        "gated": Gated(hidden), "film": FiLM(hidden), "attention": Attention(hidden),
+    }  # fmt: skip
     return Model(encoders, fusions[settings["fusion"]], outputs)
 
 
@@ -217,9 +228,13 @@ def encoder_of(settings: Mapping[str, Any], modality: str, shape: tuple[int, ...
     """Return the encoder that a study describes for one modality."""
     hidden, kinds, norm, dropout = (settings[key] for key in ("hidden", "encoder", "norm", "dropout"))
     kind = kinds if isinstance(kinds, str) else kinds.get(modality, "mlp")
-    dimensions = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,)}[kind]
-    if len(shape) not in dimensions or (dense and kind != "mlp"):
-        raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}")
-    if kind == "gru":
-        return GRU(shape, hidden, dropout)
-    return CNN(shape, hidden, norm, dropout) if kind == "cnn" else MLP(shape, hidden, norm, dense, dropout)
+    if len(shape) not in (POSITIONED if dense else READABLE)[kind]:
+        where = " and a target with positions" if dense else ""
+        raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}{where}")
+    encoders: dict[str, Encoder] = {
+        "mlp": MLP(shape, hidden, norm, dense, dropout),
+        "cnn": CNN(shape, hidden, norm, dropout),
+        "gru": GRU(shape, hidden, dense, dropout),
+        "transformer": Transformer(shape, hidden, dense, dropout),
+    }
+    return encoders[kind]

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from trainables.differentiation import pure
 from trainables.encoders import MLP
-from trainables.fusions import Concat, Early, Fusion, Sum
+from trainables.fusions import Attention, Concat, Early, FiLM, Fusion, Gated, Sum
 from trainables.model import Model
 from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
@@ -18,7 +18,9 @@ from trainables.signals import Method, Params, Task, each, needs
 from trainables.tasks import against
 from trainables.train import step
 
-FUSIONS: dict[str, Fusion] = {"concat": Concat(), "sum": Sum(), "early": Early(8)}
+FUSIONS: dict[str, Fusion] = {
+    "concat": Concat(), "sum": Sum(), "early": Early(8), "gated": Gated(8), "film": FiLM(8), "attention": Attention(8)
+}  # fmt: skip
 TASKS = ("classification", "regression", "segmentation")
 CLASSES, POSITIONS = 3, 4
 
@@ -111,6 +113,11 @@ def apart(one: Any, other: Any) -> float:
     """The largest difference between two trees of tensors."""
     pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
     return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)
+
+
+def stack(trees: list[Any]) -> Any:
+    """One tree, in which every tensor has a leading axis."""
+    return tree_map(lambda *tensors: torch.stack(tensors), *trees)
 
 
 def without_heads(params: Params) -> Params:

@@ -1,16 +1,21 @@
 """The model: what it reveals, and that its short cuts change nothing."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.helpers import FUSIONS, apart, batch, network
-from trainables.encoders import CNN, EVALUATION, GRU, MLP, Encoder, Mode
+from tests.trainables.helpers import FUSIONS, apart, batch, network, stack
+from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.model import Model, build
-from trainables.randomness import uniform
+from trainables.randomness import normal, uniform
 from trainables.signals import Params, all_subsets, each, leaves
 
-SHAPES: dict[str, tuple[int, ...]] = {"mlp": (5,), "cnn": (9, 7), "gru": (6, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {"mlp": (5,), "cnn": (9, 7), "gru": (6, 3), "transformer": (6, 3)}
+KINDS = [(kind, norm) for kind in ("mlp", "cnn") for norm in ("none", "batch", "layer")]
+KINDS += [("gru", "none"), ("transformer", "none")]
 EVERYTHING = frozenset({"fused", "features", "unimodal", "heads", "muted"})
 
 
@@ -21,48 +26,90 @@ def drawn(
     return each(lambda p: p.double(), params), {m: {n: b.double() for n, b in g.items()} for m, g in buffers.items()}
 
 
-def mixed_network(kind: str, fusion: str, norm: str = "none") -> tuple[Model, dict[str, Tensor]]:
-    encoders: dict[str, Encoder] = {}
-    for m in ("one", "two", "three"):
-        shape = SHAPES[kind]
-        encoders[m] = {"mlp": MLP(shape, 8, norm), "cnn": CNN(shape, 8, norm), "gru": GRU(shape, 8)}[kind]
+def mixed_network(
+    kind: str, fusion: str, norm: str = "none", dropout: float = 0.0, *, dense: bool = False
+) -> tuple[Model, dict[str, Tensor]]:
+    shape = (6, 3) if dense else SHAPES[kind]
+    encoder: Encoder = {
+        "mlp": MLP(shape, 8, norm, dense, dropout),
+        "cnn": CNN(shape, 8, norm, dropout),
+        "gru": GRU(shape, 8, dense, dropout),
+        "transformer": Transformer(shape, 8, dense, dropout, 1),
+    }[kind]
+    encoders = dict.fromkeys(("one", "two", "three"), encoder)
     draw = torch.Generator().manual_seed(1)
-    inputs = {m: torch.randn(10, *SHAPES[kind], generator=draw, dtype=torch.float64) for m in encoders}
+    inputs = {m: torch.randn(10, *shape, generator=draw, dtype=torch.float64) for m in encoders}
     return Model(encoders, FUSIONS[fusion], 4), inputs
+
+
+def noise(purpose: str, like: Tensor) -> Tensor:
+    return normal(tuple(like.shape), 0, purpose).to(like)
+
+
+def silenced(inputs: dict[str, Tensor], heard: list[bool]) -> dict[str, Tensor]:
+    return {m: x if h else torch.zeros_like(x) for (m, x), h in zip(inputs.items(), heard, strict=True)}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(
+    ("kind", "norm", "dense"),
+    [*((*both, False) for both in KINDS), ("mlp", "batch", True), ("gru", "none", True), ("transformer", "none", True)],
+)
+def test_muting_is_a_zero_input_through_the_whole_network(
+    kind: str, norm: str, dense: bool, fusion: str, dropout: float
+) -> None:
+    """The slow way of METHODS.md 6.2: the joint pass in training mode, every other coalition in evaluation mode.
+
+    Evaluation is by the running statistics as the joint pass left them.
+    """
+    model, inputs = mixed_network(kind, fusion, norm, dropout, dense=dense)
+    params, buffers = drawn(model)
+    signals, after = model(params, buffers, inputs, EVERYTHING, coalitions=all_subsets(3), noise=noise)
+    for s, heard in enumerate(all_subsets(3).tolist()[:-1]):
+        slow = model(params, after, silenced(inputs, heard), frozenset(), training=False)[0].logits
+        assert torch.allclose(signals.muted[s], slow, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(signals.muted[-1], signals.logits, rtol=1e-12, atol=1e-12)
+    evaluated = model(params, after, inputs, frozenset(), training=False)[0].logits
+    assert torch.allclose(evaluated, signals.logits) == (norm != "batch" and dropout == 0)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize(
-    ("kind", "norm"), [("mlp", "none"), ("cnn", "none"), ("gru", "none"), ("mlp", "batch"), ("cnn", "batch")]
+    ("kind", "norm"), [("mlp", "none"), ("mlp", "batch"), ("gru", "none"), ("transformer", "none")]
 )
-def test_muting_is_a_zero_input_through_the_whole_network(kind: str, norm: str, fusion: str) -> None:
-    """The slow way of METHODS.md 6.2: the joint pass in training mode, every other coalition in evaluation mode."""
-    model, inputs = mixed_network(kind, fusion, norm)
-    params, buffers = drawn(model)
-    coalitions = all_subsets(3)
-    signals, after = model(params, buffers, inputs, EVERYTHING, coalitions=coalitions)
-    for s, heard in enumerate(coalitions.tolist()[:-1]):
-        silenced = {m: x if h else torch.zeros_like(x) for (m, x), h in zip(inputs.items(), heard, strict=True)}
-        slow = model(params, after, silenced, frozenset(), training=False)[0].logits
-        assert torch.allclose(signals.muted[s], slow, rtol=1e-12, atol=1e-12)
-    assert torch.allclose(signals.muted[-1], signals.logits, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_gradients_of_the_short_cut_are_those_of_the_slow_way(norm: str) -> None:
-    model, inputs = mixed_network("mlp", "concat", norm)
+def test_gradients_of_the_short_cut_are_those_of_the_slow_way(kind: str, norm: str, fusion: str) -> None:
+    model, inputs = mixed_network(kind, fusion, norm, dropout=0.4)
     params, buffers = drawn(model)
     params = each(lambda p: p.requires_grad_(), params)
     weights = torch.linspace(-1, 1, 7, dtype=torch.float64)
-    signals, after = model(params, buffers, inputs, frozenset({"muted"}), coalitions=all_subsets(3))
+    signals, after = model(params, buffers, inputs, frozenset({"muted"}), coalitions=all_subsets(3), noise=noise)
     fast = torch.autograd.grad((weights @ signals.muted.square().sum((1, 2))), leaves(params), allow_unused=True)
-    slow = weights[-1] * model(params, buffers, inputs, frozenset())[0].logits.square().sum()
+    slow = weights[-1] * model(params, buffers, inputs, frozenset(), noise=noise)[0].logits.square().sum()
     for weight, heard in zip(weights[:-1], all_subsets(3).tolist(), strict=False):
-        silenced = {m: x if h else torch.zeros_like(x) for (m, x), h in zip(inputs.items(), heard, strict=True)}
-        slow = slow + weight * model(params, after, silenced, frozenset(), training=False)[0].logits.square().sum()
+        muted = model(params, after, silenced(inputs, heard), frozenset(), training=False)[0].logits
+        slow = slow + weight * muted.square().sum()
     for a, b in zip(fast, torch.autograd.grad(slow, leaves(params), allow_unused=True), strict=True):
         assert (a is None) == (b is None)
         assert a is None or torch.allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_eight_models_in_one_pack_are_eight_models(fusion: str, training: bool) -> None:
+    """All that a method may ask for, and its gradient, under `vmap`."""
+    model, inputs = mixed_network("mlp", fusion, "batch", 0.4)
+    many = [drawn(model, seed=seed) for seed in range(8)]
+
+    def revealed(params: Params, buffers: dict[str, dict[str, Tensor]]) -> tuple[Tensor, Any]:
+        mode = {"training": training, "noise": noise}
+        signals, after = model(params, buffers, inputs, EVERYTHING, coalitions=all_subsets(3), **mode)
+        return signals.muted.square().sum() + signals.unimodal.sum(), (signals, after)
+
+    both = torch.func.grad(revealed, has_aux=True)
+    stacked = stack(many)
+    for f in (both, revealed):
+        assert apart(torch.func.vmap(f)(*stacked), stack([f(*one) for one in many])) < 1e-9
 
 
 @pytest.mark.parametrize("fusion", ["concat", "sum"])
@@ -111,36 +158,15 @@ def test_initial_weights_have_the_spread_of_torch() -> None:
     assert float(weight.std()) == pytest.approx(float(reference.std()), rel=0.05)
 
 
-def test_the_gru_is_the_gru_of_torch() -> None:
-    model, inputs = mixed_network("gru", "concat")
-    params = drawn(model)[0].encoders["one"]
-    theirs = torch.nn.GRU(3, 8, batch_first=True, dtype=torch.float64)
-    theirs.load_state_dict(
-        dict(zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"), params.values(), strict=True))
-    )
-    ours, _ = GRU((6, 3), 8)(params, {}, inputs["one"], Mode(training=True))
-    assert torch.allclose(ours, theirs(inputs["one"])[0][:, -1], rtol=1e-12)
-
-
-@pytest.mark.parametrize(("kind", "layer"), [("mlp", torch.nn.BatchNorm1d), ("cnn", torch.nn.BatchNorm2d)])
-def test_batch_normalisation_is_that_of_torch(kind: str, layer: type[torch.nn.Module]) -> None:
-    model, inputs = mixed_network(kind, "concat", "batch")
-    params, buffers = drawn(model)
-    ours, updated = model.encoders["one"](params.encoders["one"], buffers["one"], inputs["one"], Mode(training=True))
-    p = params.encoders["one"]
-    first = layer(p["0.norm.weight"].numel(), dtype=torch.float64)
-    if kind == "mlp":
-        first(torch.nn.functional.linear(inputs["one"], p["0.weight"], p["0.bias"]))
-    else:
-        first(torch.nn.functional.conv2d(inputs["one"][:, None], p["0.weight"], p["0.bias"], 2, 2))
-    assert torch.allclose(updated["0.norm.mean"], first.running_mean, rtol=1e-12)
-    assert torch.allclose(updated["0.norm.var"], first.running_var, rtol=1e-12)
-    again, kept = model.encoders["one"](p, updated, inputs["one"], EVALUATION)
-    assert apart(kept, updated) == 0
-    assert not torch.allclose(ours, again)
-
-
-def test_an_encoder_refuses_what_it_cannot_read() -> None:
-    settings = {"fusion": "concat", "encoder": {"a": "cnn"}, "hidden": 8, "norm": "none", "dropout": 0.0}
-    with pytest.raises(ValueError, match=r"cnn cannot read modality 'a' with samples of shape \(12,\)"):
-        build(settings, {"a": (12,)}, 3, dense=False)
+@pytest.mark.parametrize(
+    ("kind", "shape", "dense"),
+    [
+        ("cnn", (12,), False), ("gru", (12,), False), ("gru", (3, 12, 12), False), ("transformer", (12,), False),
+        ("mlp", (12,), True), ("cnn", (12, 3), True), ("gru", (12,), True), ("transformer", (3, 12, 12), True),
+    ],
+)  # fmt: skip
+def test_an_encoder_refuses_what_it_cannot_read(kind: str, shape: tuple[int, ...], dense: bool) -> None:
+    settings = {"fusion": "concat", "encoder": {"a": kind}, "hidden": 8, "norm": "none", "dropout": 0.0}
+    said = f"{kind} cannot read modality 'a' with samples of shape {shape}"
+    with pytest.raises(ValueError, match=re.escape(said) + (" and a target with positions$" if dense else "$")):
+        build(settings, {"a": shape}, 3, dense=dense)

@@ -65,6 +65,16 @@ def test_the_same_trial_gives_the_same_bits() -> None:
     assert all(np.array_equal(a.outputs, b.outputs) for a, b in zip(one.predictions, other.predictions, strict=True))
 
 
+@pytest.mark.parametrize("fusion", ["gated", "film", "attention"])
+@pytest.mark.parametrize("encoder", ["mlp", "gru", "transformer"])
+def test_a_target_with_positions_is_learned_by_every_encoder_that_takes_one(encoder: str, fusion: str) -> None:
+    network = {"fusion": fusion, "encoder": encoder, "hidden": 16, "norm": "layer", "dropout": 0.1}
+    data = {"name": "synthetic", "task": "segmentation", "modalities": 2, "positions": 6, "samples": [256, 64, 64]}
+    told = fit(trial(AGM, model=network, optimizer="adam", lr=0.01, epochs=6), load({**data, "snr": 12.0}))
+    losses = [row.value for row in told.rows if row.metric == "loss" and row.split == "train"]
+    assert losses[-1] < 0.9 * losses[0]
+
+
 def test_global_random_state_changes_nothing() -> None:
     dataset = load(MFEAT)
     torch.manual_seed(1)

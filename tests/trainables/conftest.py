@@ -1,0 +1,5 @@
+"""Tests compute as a trial does: with one thread."""
+
+import torch
+
+torch.set_num_threads(1)
