@@ -52,6 +52,9 @@ def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis
 
 def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
     """Return a value of a setting as its method takes it; raise a UserError if it breaks the rule."""
+    if one.split and isinstance(value, dict) and value:
+        number = one._replace(split=False)
+        return {modality: checked(document, (*where, modality), number, each) for modality, each in value.items()}
     if one.kind == "number" and one.high == math.inf and value in ("inf", "none", None):
         value = math.inf
     try:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ablate.document import Document
+from ablate.document import Document, Where
 from ablate.errors import UserError, kind, meant
 from ablate.settings import axis, checked
 from ablate.validation import Section, validated
@@ -216,11 +216,11 @@ def check_together(study: Study) -> None:
         if not sampled:
             rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
             raise document.error(("methods", file.methods.index("agm")), rule)
-    varied_encoders = [
-        (("vary", one.key), value) for one in study.vary if one.key == "model.encoder" for value in one.values
-    ]
-    for where, encoder in [(("model", "encoder"), file.model.encoder), *varied_encoders]:
-        for modality in encoder if isinstance(encoder, dict) else ():
+    values: list[tuple[Where, Any]] = [(("model", "encoder"), file.model.encoder)]
+    values += [(("set", key), value) for key, value in study.set.items()]
+    values += [(("vary", one.key), value) for one in study.vary for value in one.values]
+    for where, value in values:
+        for modality in value if isinstance(value, dict) else ():
             if modality not in about.modalities:
                 rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
                 raise document.error(where, rule)

@@ -192,7 +192,7 @@ def show_methods(*, as_json: bool) -> None:
     for method in METHODS:
         settings = {name: axis for name, axis in axes_of(method).items() if name not in SPAN}
         for i, (name, axis) in enumerate(settings.items()):
-            off = "" if axis.neutral is None else f"{axis.neutral:g}"
+            off = "" if axis.neutral is None else plain(axis.neutral)
             allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")
             table.add_row(method if i == 0 else "", name, plain(axis.default), off, allowed, axis.source)
         if not settings:

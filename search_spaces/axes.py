@@ -13,6 +13,7 @@ class Axis(NamedTuple):
     choices: tuple[str, ...] = ()
     neutral: Any = None
     source: str = ""
+    split: bool = False  # a mapping modality -> number will do, too
 
     @property
     def rule(self) -> str:
@@ -22,10 +23,11 @@ class Axis(NamedTuple):
         if self.kind == "flag":
             return "must be true or false"
         noun = "an integer" if self.kind == "integer" else "a number"
-        return f"must be {noun} in [{self.low:g}, {self.high:g}]"
+        more = ", or a mapping of modalities to such numbers" if self.split else ""
+        return f"must be {noun} in [{self.low:g}, {self.high:g}]{more}"
 
     def check(self, value: Any) -> Any:
-        """Return the value as the method takes it.
+        """Return the value as the method takes it; of a mapping, one number at a time.
 
         Raises:
             ValueError: the value breaks the rule; the message is the rule.
@@ -43,9 +45,11 @@ class Axis(NamedTuple):
         return {"integer": int, "number": float}.get(self.kind, lambda kept: kept)(value)
 
 
-def number(default: float, low: float, high: float, *, neutral: float | None = None, source: str = "") -> Axis:
+def number(
+    default: float, low: float, high: float, *, neutral: float | None = None, source: str = "", split: bool = False
+) -> Axis:
     """Return a setting that is any number within limits; it may differ between trials that train together."""
-    return Axis(float(default), "number", low, high, neutral=neutral, source=source)
+    return Axis(float(default), "number", low, high, neutral=neutral, source=source, split=split)
 
 
 def integer(default: int, low: int, high: float, *, source: str = "") -> Axis:
@@ -58,6 +62,6 @@ def choice(default: str, *others: str, source: str = "") -> Axis:
     return Axis(default, "choice", choices=(default, *others), source=source)
 
 
-def flag(*, default: bool, source: str = "") -> Axis:
+def flag(*, default: bool, neutral: bool | None = None, source: str = "") -> Axis:
     """Return a setting that is on or off."""
-    return Axis(default, "flag", source=source)
+    return Axis(default, "flag", neutral=neutral, source=source)

@@ -41,6 +41,19 @@ METHODS: dict[str, dict[str, Axis]] = {
         "apply": APPLY,
         "bb_sign": flag(default=False, source="BalanceBenchmark AGM_trainer.py:571"),
     },
+    "mslr": {
+        "factor": number(1.0, 0, 1e3, neutral=1.0, split=True, source="AGM release: AV-MNIST 1.3 audio, 0.7 visual"),
+        "adapt": flag(default=True, neutral=False, source="ours, to leave the ratio out"),
+        "window": integer(5, 1, 1e6, source="AGM release, AVMNIST_main.py:539"),
+        "form": choice("lr", "grad_scale", source="lr: as the paper is named; grad_scale: AGM release"),
+    },
+    "mses": {
+        "patience": number(10, 0, INF, neutral=INF, source="AGM release: AV-MNIST; 30 for UR-Funny, 80 for CREMA-D"),
+        "mix": number(0.6, 0, 1, source="AGM release, AVMNIST_main.py:561"),
+        "stop": choice("freeze", "grad_zero", source="freeze: the paper's aim; grad_zero: AGM release"),
+        "rollback": choice("whole", "branch", "none", source="AGM release: whole; the others are ours"),
+        "first": choice("save", "none", source="ours: save; AGM release: none"),
+    },
 }
 
 SPAN: dict[str, Axis] = {  # of every method: the epochs, counted from 1, in which it acts

@@ -37,6 +37,10 @@ def perturbed(file: str, tmp_path: Path, *keys: object) -> Path:
         ("agm_official.json", ("steps", 0, "official", "phi", "m_v_o", 0, 0)),
         ("ogm_official.json", ("steps", 1, "official", "grads_at_step", "visual_net.conv.weight", 0, 0, 0, 0)),
         ("ogm_official.json", ("hyper", "lr")),
+        ("mslr_official.json", ("steps", 7, "official", "mslr_audio_coeff")),
+        ("mslr_official.json", ("scripted_validation", 6, "acc_visual")),
+        ("mses_official.json", ("steps", 5, "official", "main_before_epoch.audio_batch_loss")),
+        ("mses_official.json", ("final_params", "audio_cls.bias", 0)),
     ],
 )
 def test_a_deviation_of_one_in_ten_million_fails(

@@ -142,9 +142,13 @@ def step(
     rates: Tensor | None = None,
     differentiate: Differentiate = eager,
 ) -> tuple[Learner, dict[str, Tensor]]:
-    """Train on one batch; return the new learner and the method's metrics, with the joint `loss`."""
+    """Train on one batch; return the new learner and the method's metrics, with the joint `loss`.
+
+    ``rates`` [M] are the factors of an `EpochMethod` on each branch's update; outside its epochs they are 1.
+    """
     method, model = setup.method, setup.model
     coalitions = method.coalitions(len(inputs), task) if isinstance(method, Attributing) else None
+    rates = None if rates is None else task.faded(rates)
     training = True if rates is None else rates != 0  # a branch that was stopped is in evaluation mode
 
     def forward(params: Params) -> tuple[Signals, Buffers]:
@@ -197,10 +201,10 @@ def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learne
 def graft(now: Any, old: Any, modality: str) -> Any:
     """Return parameters, buffers or moments with one modality's branch as it was."""
     if isinstance(now, Params):
-        encoders = now.encoders | {modality: old.encoders[modality]}
-        return now._replace(encoders=encoders, readouts=now.readouts | {modality: old.readouts[modality]})
+        encoders, readouts = (graft(getattr(now, k), getattr(old, k), modality) for k in ("encoders", "readouts"))
+        return now._replace(encoders=encoders, readouts=readouts)
     if isinstance(now, dict):
-        return now | {modality: old[modality]}
+        return {m: old[m] if m == modality else group for m, group in now.items()}
     if isinstance(now, tuple):
         parts = [graft(a, b, modality) for a, b in zip(now, old, strict=True)]
         return type(now)(*parts) if hasattr(now, "_fields") else tuple(parts)

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from ablate.cli import app
 from ablate.errors import UserError
+from ablate.search import rounds
+from ablate.store import labelled
 from ablate.study import load
 from ablate.vary import spaced
 from search_spaces import STUDIES
@@ -96,6 +99,26 @@ BROKEN = {
         "name: x\ndata: av-digits\nmethods: [joint]\nvary: {model.encoder: [mlp, {imgae: cnn}]}\n",
         "av-digits has no modality `imgae`", "`image`",
     ),
+    "a factor of no modality": (
+        "name: x\ndata: av-digits\nmethods: [mslr]\nset: {mslr.factor: {audio: 1.3, imgae: 0.7}}\n",
+        ":4: set.mslr.factor: av-digits has no modality `imgae` (it has: ", "`image`",
+    ),
+    "a varied factor of no modality": (
+        "name: x\ndata: av-digits\nmethods: [mslr]\nvary: {mslr.factor: [1, {imgae: 0.7}]}\n",
+        ":4: vary.mslr.factor: av-digits has no modality `imgae`", "`image`",
+    ),
+    "a factor of a modality out of range": (
+        "name: x\ndata: av-digits\nmethods: [mslr]\nset:\n  mslr.factor:\n    audio: 1.3\n    image: -1\n",
+        ":7: set.mslr.factor.image: must be a number in [0, 1000], got -1", "",
+    ),
+    "a list of factors": (
+        "name: x\ndata: av-digits\nmethods: [mslr]\nset: {mslr.factor: [1.3, 0.7]}\n",
+        ":4: set.mslr.factor: must be a number in [0, 1000], or a mapping of modalities to such numbers, got a list", "",
+    ),
+    "a mapping where one number belongs": (
+        "name: x\ndata: av-digits\nmethods: [mses]\nset: {mses.mix: {audio: 0.5}}\n",
+        ":4: set.mses.mix: must be a number in [0, 1], got a mapping", "",
+    ),
     "a value listed twice": ("name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: [1, 1]}\n", "lists a value twice", ""),
 }  # fmt: skip
 
@@ -163,6 +186,19 @@ def test_axes_become_values(vary: dict[str, Any], values: list[Any], tmp_path: P
     (axis,) = load(str(write(tmp_path, vary=vary))).vary
     assert axis.values == values
     assert [type(v) for v in axis.values] == [type(v) for v in values]
+
+
+def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_path: Path) -> None:
+    vary = {"mslr.factor": [1, {"m0": 1.3, "m1": 0.7}], "mses.patience": ["inf", 3]}
+    study = load(str(write(tmp_path, methods=["mslr", "mses"], vary=vary, seeds=1, set={"mslr.adapt": False})))
+    (planned,) = rounds(study)
+    assert [t.config["settings"].get("factor") for t in planned] == [1.0, {"m0": 1.3, "m1": 0.7}, None, None]
+    assert len({t.id for t in planned}) == 4
+    rows = [labelled(t, pl.DataFrame({"trial": [t.id]})) for t in planned]
+    pl.concat(rows, how="diagonal_relaxed").write_parquet(tmp_path / "trials.parquet")
+    table = pl.read_parquet(tmp_path / "trials.parquet")
+    assert table["mslr.factor"].to_list() == ["1.0", '{"m0": 1.3, "m1": 0.7}', None, None]
+    assert table["mses.patience"].to_list() == [None, None, float("inf"), 3.0]
 
 
 def test_spacing_keeps_the_ends_exactly() -> None:

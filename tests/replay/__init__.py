@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.replay import agm, competition, ogm
+from tests.replay import agm, competition, epochs, ogm
 
 TOLERANCE = 1e-9
-ROOMS = (agm, ogm, competition)  # each with `replayer(case)`, which knows its cases by what they hold
+ROOMS = (agm, ogm, epochs, competition)  # each with `replayer(case)`, which knows its cases by what they hold
 
 
 def deviation(ours: Any, theirs: Any) -> float:

@@ -35,7 +35,9 @@ class Spied:
         self.clipped = any(not a.equal(b) for a, b in zip(leaves(self.raw), leaves(self.final), strict=True))
         return made
 
-    def step(self, setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Learner, Case]:
+    def step(
+        self, setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task, rates: Tensor | None = None
+    ) -> tuple[Learner, Case]:
         spy = self
 
         class Watched:
@@ -63,7 +65,7 @@ class Spied:
                 return setup.optimizer.update(grads, state, params)
 
         watched = Attributing() if hasattr(setup.method, "coalitions") else Watched()
-        after, metrics = step(setup._replace(method=watched, optimizer=Applied()), learner, inputs, task)
+        after, metrics = step(setup._replace(method=watched, optimizer=Applied()), learner, inputs, task, rates)
         self.buffers = after.buffers
         return after, metrics
 

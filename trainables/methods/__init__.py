@@ -7,4 +7,6 @@ METHODS = {
     "ogm": "trainables.methods.ogm:OGM",
     "ogm-ge": "trainables.methods.ogm_ge:OGMGE",
     "agm": "trainables.methods.agm:AGM",
+    "mslr": "trainables.methods.mslr:MSLR",
+    "mses": "trainables.methods.mses:MSES",
 }

@@ -1,0 +1,94 @@
+"""MSLR and MSES: their training loop in the AGM release, with validation numbers that a script gives."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.replay import networks
+from tests.replay.spy import Case, Pairs, Spied, against
+from trainables.methods.mses import MSES, START, MSESState
+from trainables.methods.mslr import MSLR, MSLRState
+from trainables.optim import SGD
+from trainables.setup import Learner
+from trainables.signals import Validation
+from trainables.train import obey
+
+ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # anything else is a crash
+
+
+def official(case: Case) -> Pairs:
+    """Both methods as the AGM release has them, to the last epoch, its exit or its crash."""
+    hyper, steps, ended = case["hyper"], case["steps"], case["ended"]
+    data = {"inputs": {name: case[name] for name in [*hyper["init_coeff"], "label"]}}  # one batch, in every step
+    net = networks.read({**case, "steps": [data]})
+    modalities = list(net.model.encoders)
+    method: Any = {
+        "MSLR": MSLR(factor=hyper["init_coeff"], form="grad_scale"),
+        "MSES": MSES(hyper["patience"], stop="grad_zero", first="none"),
+    }[hyper["method"]]
+    setup = net.setup(method, SGD(hyper["lr"], hyper.get("momentum", 0.0), hyper.get("weight_decay", 0.0)))
+    learner = Learner(net.params, net.buffers, setup.optimizer.init(net.params), method.init(net.params))
+    snapshots, smoothed = [learner] * len(modalities), torch.zeros(len(modalities))
+    for number, recorded in enumerate(steps):
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        task, spied, before = net.task(data, active=True), Spied(), learner.state
+        learner, metrics = spied.step(setup, learner, net.inputs(data), task, method.rates(before))
+        known: Case = {}
+        for i, m in enumerate(modalities):
+            known |= remembered(m, i, before, smoothed)
+            known[f"{hyper['method'].lower()}_{m}_coeff"] = metrics["method.scale"][i]
+        yield from against(number, known, recorded["official"], net, spied, skip=set())
+        last = number + 1 == len(steps)
+        if last or steps[number + 1]["epoch"] != recorded["epoch"]:
+            seen = validation(case, modalities, recorded["epoch"])
+            control = method.epoch(learner.state, seen)
+            learner = obey(learner._replace(state=control.state), control, snapshots)
+            yield f"{number}.exit", bool(control.stop), last and ended.startswith("exit()")
+            yield f"{number}.crash", lost(case, before, control.state), last and not ENDS.match(ended)
+            smoothed = method.smoothed(before, seen) if isinstance(method, MSES) else smoothed
+    yield from net.compare_params("final", learner, case.get("final_params", {}))
+    stated = re.search(r"ran all (\d+) epochs", ended)
+    yield "epochs", len({step["epoch"] for step in steps}), int(stated[1]) if stated else recorded["epoch"]
+
+
+def remembered(m: str, i: int, state: MSLRState | MSESState, smoothed: Tensor) -> Case:
+    """Return what the release remembers of modality m, the i-th, before an epoch; of the other method, its start."""
+    memory, best, best_epoch, previous = torch.zeros(0), torch.tensor(START), torch.tensor(0.0), torch.tensor(0.0)
+    if isinstance(state, MSLRState):
+        memory, ratio = state.memory[max(0, len(state.memory) - int(state.epochs)) :, i], state.ratio[i]
+    else:
+        previous, best, best_epoch, ratio = (values[i] for values in state)
+    return {
+        f"{m}_lr_ratio": ratio,
+        f"main_before_epoch.{m}_lr_memory": memory,
+        f"main_before_epoch.min_test_{m}_loss": best,
+        f"main_before_epoch.{m}_argmax_loss_epoch": best_epoch,
+        f"main_before_epoch.{m}_batch_loss": smoothed[i],
+        f"main_before_epoch.bre_{m}_batch_loss": previous,
+    }
+
+
+def validation(case: Case, modalities: list[str], epoch: int) -> Validation:
+    """Return the numbers that the script gives for an epoch."""
+    given = {
+        name: torch.tensor(value, dtype=torch.float64) for name, value in case["scripted_validation"][epoch - 1].items()
+    }
+    loss, score = (torch.stack([given[f"{kind}_{m}"] for m in modalities]) for kind in ("loss", "acc"))
+    one = torch.ones_like(given["acc"])
+    return Validation(loss, score, one, given["acc"], epoch * one, one)
+
+
+def lost(case: Case, before: Any, after: Any) -> bool:
+    """Say whether the release fails: a branch stops that was best in epoch 1, of which there is no file."""
+    if isinstance(after, MSLRState) or case["dataset_script"] == "URFunny":  # where it looks before it goes back
+        return False
+    return bool(((before.running != after.running) & (after.best_epoch == 1)).any())
+
+
+def replayer(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return what replays a case, if it is one of MSLR's or MSES's."""
+    acts = case.get("hyper", {}).get("method") in {"MSLR", "MSES"}
+    return official if acts and "scripted_validation" in case else None
