@@ -113,7 +113,7 @@ class GRU(NamedTuple):
     """One layer of gated recurrent units over [time, channels], as torch.nn.GRU.
 
     The feature is the last hidden state (every hidden state, if ``dense``). The recurrence is written out, because
-    torch's own has no rule for `vmap`; it costs 1.1 to 1.3 times as much.
+    torch's own has no rule for `vmap`; it costs 1.1 times as much.
     """
 
     shape: tuple[int, ...]
