@@ -9,8 +9,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.helpers import batch, network, pose, setup, untrained
-from trainables.methods.agm import AGM, lead, prefixes, sampled_weights, shapley_weights
+from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
+from trainables.methods.agm import (
+    AGM,
+    code,
+    deviation,
+    lead,
+    pooled,
+    prefixes,
+    present_sampled_weights,
+    present_weights,
+    sampled_weights,
+    shapley_weights,
+)
+from trainables.methods.joint import Joint
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
 from trainables.train import step
 
@@ -147,3 +159,141 @@ def test_a_silent_probability_counts_as_its_floor() -> None:
     made = method.step(state, signals, task, lambda f: f(signals))  # type: ignore[arg-type, return-value]
     assert made.metrics["score"][0].item() == pytest.approx(-math.log(1e-8))
     assert made.metrics["scale"].isfinite().all()
+
+
+@given(scores, st.randoms())
+def test_coefficients_follow_a_relabelling(values: list[float], random: object) -> None:
+    order = list(range(len(values)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    score, past = torch.tensor(values, dtype=torch.float64), torch.linspace(0.1, 3, len(values), dtype=torch.float64)
+    kappa = AGM().coefficients(score, past)
+    assert torch.allclose(AGM().coefficients(score[order], past[order]), kappa[order], rtol=1e-9)
+
+
+@given(scores)
+def test_a_first_batch_has_no_history(values: list[float]) -> None:
+    """tau = 1, whatever the reference, so that kappa = exp(alpha min(1 - r, c))."""
+    score = torch.tensor(values, dtype=torch.float64)
+    for reference in ("cumulative", "ema", "window", "fixed", "balanced"):
+        method = AGM(alpha=0.3, reference=reference, window=3)
+        params = Params({str(m): {"w": torch.zeros(1)} for m in range(len(values))}, {}, {}, {})
+        kappa = method.coefficients(score, method.past(method.init(params)))
+        assert torch.allclose(
+            kappa, torch.exp(0.3 * (1 - lead(score)).clamp(max=10)).clamp(min=math.exp(-80)), rtol=1e-9
+        )
+
+
+@given(st.integers(1, 5), st.data())
+def test_shares_of_the_present_sum_to_the_prediction(modalities: int, data: st.DataObject) -> None:
+    """For every set of present modalities; the absent have no share, and nobody present has no shares at all."""
+    values = data.draw(st.lists(st.floats(-50, 50), min_size=2**modalities - 1, max_size=2**modalities - 1))
+    shares = torch.einsum("msp,s->pm", present_weights(modalities), torch.tensor(values, dtype=torch.float64))
+    for present in range(2**modalities):
+        members = [m for m in range(modalities) if present >> m & 1]
+        assert float(shares[present].sum()) == pytest.approx(values[-1] if members else 0.0, abs=1e-9)
+        assert all(shares[present, m] == 0 for m in range(modalities) if m not in members)
+
+
+def test_all_present_is_the_plain_shapley_value_and_one_absent_is_a_smaller_game() -> None:
+    assert torch.equal(present_weights(3)[..., 7], shapley_weights(3))
+    without_first = present_weights(3)[..., 0b110]  # coalitions by bits: {1} is 2, {2} is 4, both is the joint pass, 7
+    assert torch.equal(without_first[1:][:, [1, 3, 6]], shapley_weights(2))
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_all_orders_give_the_exact_shares_of_the_present(modalities: int) -> None:
+    orders = torch.tensor(list(itertools.permutations(range(modalities))))
+    f = torch.randn(2**modalities, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    patterns = torch.arange(2**modalities)
+    present = (patterns >> torch.arange(modalities)[:, None]) & 1 == 1  # [M, B], one sample a pattern
+    assert torch.equal(code(present), patterns)
+
+    def heard(coalitions: torch.Tensor) -> torch.Tensor:
+        """What a sample predicts depends on the members of the coalition that it has, [S, B]."""
+        return f[((coalitions[:, :, None] & present) * 2 ** torch.arange(modalities)[:, None]).sum(1)]
+
+    sampled = (present_sampled_weights(orders, present) * heard(prefixes(orders))).sum(1)
+    exact = (present_weights(modalities)[:, :, patterns] * heard(all_subsets(modalities))).sum(1)
+    assert torch.allclose(sampled, exact, atol=1e-12)
+
+
+def test_a_regression_is_compared_in_deviations_of_its_losses() -> None:
+    """A loss in other units gives the same coefficients."""
+    history = [torch.tensor([0.3, 0.5], dtype=torch.float64), torch.tensor([0.2, 0.6], dtype=torch.float64)]
+    for unit in (1.0, 1000.0):
+        moments = sum(pooled(unit * score, None) for score in history)
+        assert float(deviation(moments)) == pytest.approx(unit * torch.stack(history).std(correction=0).item())
+    assert float(deviation(pooled(torch.ones(3, dtype=torch.float64), None))) == 1
+
+
+def test_scaling_encoders_is_what_it_says() -> None:
+    """With plain steps of length 1, encoder m moves kappa_m times as far as in joint training; the rest alike."""
+    model = network(3)
+    made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
+    inputs, target = batch(model, 0)
+    before = untrained(joint)
+    learner = before._replace(state=made.method.init(before.params))
+    after, metrics = step(made, learner, inputs, pose(target, 0))
+    plain, _ = step(joint, before, inputs, pose(target, 0))
+    for m, kappa in zip(model.encoders, metrics["method.scale"], strict=True):
+        for name, start in before.params.encoders[m].items():
+            moved, reference = after.params.encoders[m][name] - start, plain.params.encoders[m][name] - start
+            assert torch.allclose(moved, kappa * reference, rtol=1e-12)
+    assert apart(after.params.shared, plain.params.shared) == 0
+
+
+@pytest.mark.parametrize("fusion", ["concat", "early"])
+def test_what_is_scored_is_what_it_says(fusion: str) -> None:
+    model = network(3, fusion)
+    inputs, target = batch(model, 0)
+    task = pose(target, 0)
+    start = untrained(setup(Joint(), model))
+
+    def f(*heard: str) -> torch.Tensor:
+        chosen = {m: x if m in heard else torch.zeros_like(x) for m, x in inputs.items()}
+        return model(start.params, start.buffers, chosen, frozenset())[0].logits
+
+    others = [[n for n in model.encoders if n != m] for m in model.encoders]
+    unimodal = model(start.params, start.buffers, inputs, frozenset({"unimodal"}))[0].unimodal
+    expected = {
+        "single": torch.stack([f(m) for m in model.encoders]),
+        "loo": torch.stack([f(*model.encoders) - f(*rest) for rest in others]),
+        "head": unimodal,
+    }
+    for kind, predictions in expected.items():
+        made = setup(AGM(score_attr=kind, route="encoder"), model)
+        learner = start._replace(state=made.method.init(start.params))
+        _, metrics = step(made, learner, inputs, task)
+        by_hand = task.loss(predictions).clamp(max=-math.log(1e-8)).mean(-1)
+        assert torch.allclose(metrics["method.score"], by_hand, rtol=1e-10)
+
+
+def test_shares_that_do_not_sum_to_the_prediction_cannot_carry_its_gradient() -> None:
+    with pytest.raises(ValueError, match="score_attr single needs route: encoder"):
+        setup(AGM(score_attr="single"), network(2))
+
+
+def test_a_given_reference_stays() -> None:
+    model = network(2)
+    learner = train(AGM(reference="target", target={"m1": 0.5, "m0": 1.5}), model, 10)
+    assert AGM(reference="target").past(learner.state).tolist() == [1.5, 0.5]
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+def test_with_equal_coefficients_the_masked_passes_cancel(fusion: str) -> None:
+    """alpha -> the same kappa for all gives kappa times the joint gradient (METHODS.md 6.4)."""
+    model = network(2, fusion)
+    inputs, target = batch(model, 0)
+    made, joint = setup(Twice(), model), setup(Joint(), model)
+    before = untrained(joint)
+    after, _ = step(made, before._replace(state=made.method.init(before.params)), inputs, pose(target, 0))
+    plain, _ = step(joint, before, inputs, pose(target, 0))
+    for ours, theirs, start in zip(leaves(after.params), leaves(plain.params), leaves(before.params), strict=True):
+        assert torch.allclose(ours - start, 2 * (theirs - start), rtol=1e-9, atol=1e-14)
+
+
+class Twice(AGM):
+    """AGM whose coefficients are all 2."""
+
+    def coefficients(self, score: torch.Tensor, *rest: object) -> torch.Tensor:
+        return torch.full_like(score, 2.0)
