@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.replay import TOLERANCE, main, replay
+from tests.replay import main, replay
 
 ORACLES = sorted((Path(__file__).parent / "oracles").glob("*.json"))
 
@@ -13,7 +13,7 @@ ORACLES = sorted((Path(__file__).parent / "oracles").glob("*.json"))
 @pytest.mark.parametrize("file", ORACLES, ids=lambda file: file.stem)
 def test_every_case_agrees_with_the_authors_code(file: Path) -> None:
     for case in replay(file):
-        assert case.worst <= TOLERANCE, case
+        assert case.worst <= case.tolerance, case
         assert case.count > 1
         assert not case.unread
 

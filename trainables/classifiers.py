@@ -1,30 +1,125 @@
-"""The classifiers of CGGM: a small network on each modality's detached feature, discarded after training."""
+"""The classifiers of CGGM: small networks on the modalities' detached features, discarded after training.
 
+All modalities' classifiers are one stack of layers, because many small products cost more than few large ones.
+Letters in shapes: M modalities, B samples (or B, L positions), T tokens, H features of the widest modality, D hidden
+units, P inputs of the joint head, C outputs.
+"""
+
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import Draw, linear
+from trainables.encoders import Draw, attend, linear, normed, positions
 from trainables.fusions import Features
 from trainables.signals import Group
 
+WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:75)
+
 
 class Classifier(NamedTuple):
-    """``layers`` hidden layers of ``width``, then an output layer with the shape of the joint head."""
+    """``layers`` hidden layers of ``width`` D, a projection to P with ReLU, an output layer of the joint head's shape.
+
+    In the release (models/msamodel.py:63-90) the hidden layers are self-attention encoder layers, whose first position
+    is read; the projection is one P x P layer applied *twice* and ReLU after the second time, together an affine map.
+
+    - ``heads=0`` (ours, cheap): a hidden layer is linear with ReLU, on every position of a dense feature, for over the
+      one position of a vector attention is linear. The affine map is one layer.
+    - ``heads>0``: encoder layers as in the release, D rounded up to a multiple of ``heads``; every position of a dense
+      feature is read. A vector becomes ``heads`` tokens (ours), each a piece of it among zeros. Where D = P, the
+      projection is one layer applied twice.
+
+    ``layers=0`` leaves projection and output. ``width=0``: D = P. The release's dropout is left out, so that the
+    metric of a classifier has no noise of its own. Features narrower than the widest are filled up with zeros, and so
+    are the weights they meet, which therefore stay 0.
+    """
 
     layers: int = 2
-    width: int = 64
+    width: int = 32
     heads: int = 0
 
-    def init(self, width: int, fused: int, outputs: int, draw: Draw) -> Group:
-        """Return one modality's initial parameters, from its feature to the width of the joint head and the outputs."""
-        return linear(draw, "in", width, fused) | linear(draw, "out", fused, outputs)
+    def init(self, widths: dict[str, int], fused: int, outputs: int, draw: Draw) -> Group:
+        """Return the initial parameters; a modality's depend on its name, not on its company.
 
-    def __call__(self, params: dict[str, Group], features: Features) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        Weights are [M, size, width] and all others [M, 1, width], as the products and their gradients have them.
+        """
+        widest = max(widths.values())
+
+        def single(modality: str) -> Group:
+            group = self.single(widths[modality], fused, outputs, lambda name, *how: draw(f"{modality}.{name}", *how))
+            first = next(iter(group))
+            group[first] = F.pad(group[first], (0, widest - widths[modality]))
+            return {name: tensor.mT if tensor.ndim == 2 else tensor[None] for name, tensor in group.items()}
+
+        groups = [single(modality) for modality in widths]
+        return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
+
+    def single(self, width: int, fused: int, outputs: int, draw: Draw) -> Group:
+        """Return the initial parameters of one modality's classifier; the first meets the feature."""
+        heads, hidden = max(self.heads, 1), self.width or fused
+        hidden = -(-hidden // heads) * heads
+        params: Group = {}
+        if self.heads and self.layers:
+            params |= linear(draw, "in", width, hidden) | normed("layer", {"last": hidden})[0]
+        for layer in range(self.layers):
+            if self.heads:
+                params |= normed("layer", {f"{layer}.attend": hidden, f"{layer}.feed": hidden})[0]
+                params |= linear(draw, f"{layer}.qkv", hidden, 3 * hidden)
+                params |= linear(draw, f"{layer}.mix", hidden, hidden)
+                params |= linear(draw, f"{layer}.up", hidden, WIDER * hidden)
+                params |= linear(draw, f"{layer}.down", WIDER * hidden, hidden)
+            else:
+                params |= linear(draw, f"{layer}", hidden if layer else width, hidden)
+        last = hidden if self.layers else width
+        return params | linear(draw, "proj", last, fused) | linear(draw, "out", fused, outputs)
+
+    def __call__(self, params: Group, features: Features) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return predictions [M, B, C], and the inputs [M, B, P] and weights [M, C, P] of the output layers."""
-        seen = {m: torch.relu(F.linear(h, params[m]["in.weight"], params[m]["in.bias"])) for m, h in features.items()}
-        predicted = [F.linear(z, params[m]["out.weight"], params[m]["out.bias"]) for m, z in seen.items()]
-        weights = [params[m]["out.weight"] for m in seen]
-        return torch.stack(predicted), (torch.stack(list(seen.values())), torch.stack(weights))
+        widest = max(h.shape[-1] for h in features.values())
+        filled = [F.pad(h, (0, widest - h.shape[-1])) if h.shape[-1] < widest else h for h in features.values()]
+        h = torch.stack(filled)
+        if self.heads and self.layers:
+            h = self.attended(params, h)
+            rows, columns = params["proj.weight"].shape[-2:]
+            h = affine(params, "proj", h) if rows == columns else h
+        else:
+            for layer in range(self.layers):
+                h = torch.relu(affine(params, f"{layer}", h))
+        h = torch.relu(affine(params, "proj", h))
+        return affine(params, "out", h), (h, params["out.weight"].mT)
+
+    def attended(self, params: Group, h: Tensor) -> Tensor:
+        """Return what the encoder layers (modules/transformer.py:34-98) see, [M, B, H] -> [M, B, D]."""
+        vector = h.ndim == 3
+        x = affine(params, "in", pieces(h, self.heads) if vector else h)  # [M, B, T, D]
+        x = math.sqrt(x.shape[-1]) * x + positions(*x.shape[-2:]).to(x)
+        for layer in range(self.layers):
+            qkv = affine(params, f"{layer}.qkv", unit(params, f"{layer}.attend", x))
+            x = x + affine(params, f"{layer}.mix", attend(qkv, self.heads))
+            up = torch.relu(affine(params, f"{layer}.up", unit(params, f"{layer}.feed", x)))
+            x = x + affine(params, f"{layer}.down", up)
+        x = unit(params, "last", x)
+        return x[:, :, 0] if vector else x
+
+
+def affine(params: Group, layer: str, x: Tensor) -> Tensor:
+    """Apply each modality's linear layer, [M, ..., size] -> [M, ..., width]."""
+    weight, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
+    if x.ndim == 3:
+        return torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(bias, x.flatten(1, -2), weight).view(*x.shape[:-1], -1)
+
+
+def unit(params: Group, layer: str, x: Tensor) -> Tensor:
+    """Apply each modality's layer normalisation, [M, B, T, D] -> [M, B, T, D]."""
+    scale, shift = (params[f"{layer}.norm.{kind}"][:, None] for kind in ("weight", "bias"))
+    return scale * F.layer_norm(x, x.shape[-1:]) + shift
+
+
+def pieces(h: Tensor, count: int) -> Tensor:
+    """Return ``count`` copies of a vector, each a piece of it among zeros, [..., H] -> [..., count, H]."""
+    width = h.shape[-1]
+    piece = torch.arange(width, device=h.device) * count // width
+    return h[..., None, :] * (piece == torch.arange(count, device=h.device)[:, None]).to(h)

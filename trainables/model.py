@@ -54,8 +54,7 @@ class Model(NamedTuple):
         heads: dict[str, Group] = {}
         if self.classifier is not None:
             fused = self.fusion.head(params)[0].shape[-1]
-            classifier = self.classifier.init
-            heads = {m: classifier(w, fused, self.outputs, scoped(draw, f"{m}.classifier")) for m, w in widths.items()}
+            heads = {"classifiers": self.classifier.init(widths, fused, self.outputs, scoped(draw, "classifiers"))}
         elif "heads" in needs:
             heads = {m: linear(scoped(draw, f"{m}.own"), "head", width, self.outputs) for m, width in widths.items()}
         return params._replace(heads=heads), {m: encoder.buffers() for m, encoder in self.encoders.items()}
@@ -81,9 +80,9 @@ class Model(NamedTuple):
         made = Pass(params, buffers, inputs, features, F.linear(fused, weight, bias), training is not False)
         classified: Any = ()
         classifiers: Any = ()
-        if self.classifier is not None:
+        if self.classifier is not None and "classified" in needs:
             apart = {m: h.detach() for m, h in features.items()}
-            classified, classifiers = self.classifier(params.heads, apart)
+            classified, classifiers = self.classifier(params.heads["classifiers"], apart)
         return Signals(
             logits=made.logits,
             fused=fused if "fused" in needs else (),

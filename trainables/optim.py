@@ -65,16 +65,18 @@ class Adam(NamedTuple):
         if not self.decoupled:
             grads = each(lambda g, p: decayed(g, p, self.weight_decay), grads, params)
         steps = state.steps + 1
-        mean = each(lambda m, g: m + (1 - self.beta1) * (g - m), state.mean, grads)
-        square = each(lambda s, g: self.beta2 * s + (1 - self.beta2) * g * g, state.square, grads)
-        rate = self.lr / (1 - self.beta1**steps)
+        mean = each(lambda m, g: torch.lerp(m, g, 1 - self.beta1), state.mean, grads)
+        square = each(lambda s, g: (self.beta2 * s).addcmul(g, g, value=1 - self.beta2), state.square, grads)
         root = (1 - self.beta2**steps).sqrt()
-        decay = self.lr * self.weight_decay if self.decoupled else 0.0
+        rate, eps = -self.lr * root / (1 - self.beta1**steps), self.eps * root
 
-        def change(m: Tensor, s: Tensor, p: Tensor) -> Tensor:
-            return -(rate.to(p) * (m / (s.sqrt() / root.to(p) + self.eps))) - decay * p
+        def change(m: Tensor, s: Tensor) -> Tensor:
+            return rate.to(m) * (m / (s.sqrt() + eps.to(m)))
 
-        return each(change, mean, square, params), AdamState(steps, mean, square)
+        made = each(change, mean, square)
+        if self.decoupled:
+            made = each(lambda c, p: decayed(c, p, -self.lr * self.weight_decay), made, params)
+        return made, AdamState(steps, mean, square)
 
 
 class Apart(NamedTuple):
@@ -84,21 +86,28 @@ class Apart(NamedTuple):
     heads: Optimizer
 
     def init(self, params: Params) -> tuple[Any, Any]:
-        """Return the states of both rules."""
+        """Return the states of both rules; that of the heads is of all their elements in a row, which is cheaper."""
         model, heads = divided(params)
-        return self.model.init(model), self.heads.init(heads)
+        return self.model.init(model), self.heads.init(in_a_row(heads))
 
     def update(self, grads: Params, state: tuple[Any, Any], params: Params) -> tuple[Params, tuple[Any, Any]]:
         """Return both rules' changes as one."""
         (model, heads), (model_params, head_params) = divided(grads), divided(params)
         change, model_state = self.model.update(model, state[0], model_params)
-        head_change, head_state = self.heads.update(heads, state[1], head_params)
+        row, head_state = self.heads.update(in_a_row(heads), state[1], in_a_row(head_params))
+        parts = iter(torch.split(row.shared["row"], [p.numel() for p in leaves(heads)]))
+        head_change = each(lambda p: next(parts).view(p.shape), heads)
         return change._replace(heads=head_change.heads), (model_state, head_state)
 
 
 def divided(params: Params) -> tuple[Params, Params]:
     """Return the model without its heads, and the heads without the model."""
     return params._replace(heads={}), Params({}, {}, {}, params.heads)
+
+
+def in_a_row(params: Params) -> Params:
+    """Return all elements as one parameter."""
+    return Params({}, {}, {"row": torch.cat([p.flatten() for p in leaves(params)])}, {})
 
 
 def decayed(gradient: Tensor, parameter: Tensor, weight_decay: float | Tensor) -> Tensor:
@@ -108,7 +117,7 @@ def decayed(gradient: Tensor, parameter: Tensor, weight_decay: float | Tensor) -
     return gradient + weight_decay * parameter
 
 
-def optimizer(name: str, lr: float, momentum: float, weight_decay: float) -> Optimizer:
+def optimizer(name: str, lr: float | Tensor, momentum: float | Tensor, weight_decay: float | Tensor) -> Optimizer:
     """Return the optimiser that a study names: sgd, adam or adamw."""
     if name == "sgd":
         return SGD(lr, momentum, weight_decay)

@@ -20,7 +20,7 @@ class Params(NamedTuple):
     encoders: dict[str, Group]  # modality -> its private parameters
     readouts: dict[str, Group]  # modality -> its private part of the joint head; empty where the head is shared
     shared: Group  # fusion and joint head
-    heads: dict[str, Group]  # modality -> a network beside the model; empty unless the method needs one
+    heads: dict[str, Group]  # networks beside the model, by modality or all in one; empty unless the method needs one
 
 
 def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
@@ -181,7 +181,7 @@ class Guided(Protocol):
 
     @property
     def classifier(self) -> Any:
-        """Return their architecture, a `Classifier`."""
+        """Return their architecture, a `Classifier`; None: it has none as it is set."""
 
     @property
     def trainer(self) -> Any:

@@ -39,7 +39,8 @@ def classification(target: Tensor) -> Target:
 
     def slope(logits: Tensor) -> Tensor:
         hot = target[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-        return (torch.softmax(logits, -1) - hot.to(logits)) / math.prod(target.shape[1:])
+        slopes = torch.softmax(logits, -1) - hot.to(logits)
+        return slopes / math.prod(target.shape[1:]) if positions else slopes
 
     return Target(
         lambda logits: per_sample(-log_likelihood(logits)),

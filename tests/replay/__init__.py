@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.replay import agm, competition, epochs, ogm
+from tests.replay import agm, cggm, competition, epochs, ogm
 
 TOLERANCE = 1e-9
-ROOMS = (agm, ogm, epochs, competition)  # each with `replayer(case)`, which knows its cases by what they hold
+ROOMS = (agm, ogm, cggm, epochs, competition)  # each with `replayer(case)`, which knows its cases by what they hold
 
 
 def deviation(ours: Any, theirs: Any) -> float:
@@ -39,6 +39,7 @@ class Replayed(NamedTuple):
     where: str  # the number that deviates most, or what went wrong
     count: int  # comparisons
     unread: list[str]  # official numbers that nothing here answers to
+    tolerance: float = TOLERANCE
 
 
 def replay(file: Path) -> Iterator[Replayed]:
@@ -57,7 +58,7 @@ def replay(file: Path) -> Iterator[Replayed]:
             continue
         worst, where = max(offs, default=(float("inf"), "nothing was compared"))
         unread = [what for what, ours, theirs in pairs if ours is None and theirs is not None]
-        yield Replayed(name, worst, where, len(offs), unread)
+        yield Replayed(name, worst, where, len(offs), unread, cggm.tolerance(case) or TOLERANCE)
 
 
 def main(files: list[str]) -> int:
@@ -67,9 +68,9 @@ def main(files: list[str]) -> int:
         return 2
     failed = False
     for case in (case for file in files for case in replay(Path(file))):
-        failed |= not case.worst <= TOLERANCE
+        failed |= not case.worst <= case.tolerance
         unread = f"; not read: {', '.join(case.unread)}" if case.unread else ""
-        verdict = "ok  " if case.worst <= TOLERANCE else "FAIL"
+        verdict = "ok  " if case.worst <= case.tolerance else "FAIL"
         line = f"{verdict} {case.worst:8.1e}  {case.name}  ({case.count} comparisons; worst: {case.where}{unread})"
         sys.stdout.write(line + "\n")
     return int(failed)

@@ -14,12 +14,13 @@ from trainables.model import Buffers, Model
 from trainables.optim import Optimizer
 from trainables.setup import Learner, Setup
 from trainables.signals import Method, Params, Task, needs
-from trainables.tasks import classification
+from trainables.tasks import classification, regression
 
 Group = dict[str, Tensor]
 Pairs = Iterator[tuple[str, Any, Any]]  # (what, ours, theirs)
 STATISTICS = {"running_mean": "mean", "running_var": "var"}
-NOT_INPUTS = {"official", "params_before_step", "epoch", "step_in_epoch", "label", "inputs"}
+BEFORE = {"params_before_step", "classifier_params_before_step"}
+NOT_INPUTS = BEFORE | {"official", "epoch", "step_in_epoch", "label", "inputs"}
 
 
 class Chain(NamedTuple):
@@ -60,10 +61,12 @@ class Net(NamedTuple):
         active: bool,
         reduction: str = "mean",
         noise: Callable[[str, Tensor], Tensor] = lambda purpose, like: torch.zeros_like(like),
+        loss: str | None = None,
     ) -> Task:
         label = torch.tensor(recorded.get("inputs", recorded)["label"]).flatten()
         strength = torch.tensor(float(active), dtype=torch.float64)
-        return Task(*classification(label), noise, strength, len(label), reduction=reduction)
+        held = regression(label[:, None].double(), loss) if loss else classification(label)
+        return Task(*held, noise, strength, len(label), reduction=reduction)
 
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
@@ -130,6 +133,9 @@ def modalities_of(case: dict[str, Any]) -> list[str]:
         return list(case["hyper"]["modalities"])
     step = case["steps"][0]
     found = [name for name in step.get("inputs", step) if name not in NOT_INPUTS]
+    ordered = re.search(r"\border (\w+(?:, \w+)+)", case["arch"])
+    if ordered is not None:
+        return ordered.group(1).split(", ")
     written = re.search(r"\[[^\]]*;[^\]]*\]", case["arch"])
     if written is None:
         return sorted(found)  # the releases put audio first, then visual
@@ -141,8 +147,11 @@ def modalities_of(case: dict[str, Any]) -> list[str]:
 
 def owner(name: str, case: dict[str, Any]) -> str | None:
     """Return whose encoder a parameter belongs to; None for fusion and head."""
-    if re.search(r"_cls\b|fusion_module|\bhead\b|\bproj\b|\bmix\b|mm_encoder", name):
+    if re.search(r"_cls\b|fusion_module|\bfusion\b|\bhead\b|\bproj\b|\bmix\b|mm_encoder|out_layer", name):
         return None
+    numbered = re.search(r"\bencoders\.(\d+)\b", name)
+    if numbered is not None:
+        return modalities_of(case)[int(numbered.group(1))]
     letters = dict(re.findall(r"\b([xyz]) = (\w+)", case["arch"]))
     for modality in modalities_of(case):
         ends = [modality[0], *(letter for letter, meant in letters.items() if meant == modality)]
@@ -154,7 +163,7 @@ def owner(name: str, case: dict[str, Any]) -> str | None:
 def shared_name(name: str, order: list[str]) -> tuple[str | None, str]:
     """Return whose readout a parameter of the fusion or the head belongs to, if anyone's, and its name here."""
     kind = name.rpartition(".")[2]
-    if re.search(r"mm_encoder|\bmix\b", name):
+    if re.search(r"mm_encoder|\bmix\b|\bfusion\b", name):
         return None, f"mix.{kind}"
     named = {"fc_x": order[0], "fc_y": order[-1], **{f"{m}_cls": m for m in order}}
     modality = next((m for key, m in named.items() if key in name), None)

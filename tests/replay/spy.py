@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 from tests.replay import networks
 from trainables.optim import SGD
 from trainables.setup import Learner, Setup
-from trainables.signals import Task, leaves
+from trainables.signals import Guided, Task, leaves
 from trainables.train import step
 
 Case = dict[str, Any]
@@ -51,7 +51,9 @@ class Spied:
                     spy.raw = pull(f)
                     return spy.raw
 
-                return setup.method.step(state, signals, task, watched)
+                made = setup.method.step(state, signals, task, watched)
+                spy.made = made.grads
+                return made
 
         class Attributing(Watched):
             def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -64,7 +66,9 @@ class Spied:
                 spy.final = grads
                 return setup.optimizer.update(grads, state, params)
 
-        watched = Attributing() if hasattr(setup.method, "coalitions") else Watched()
+        watched: Any = Attributing() if hasattr(setup.method, "coalitions") else Watched()
+        if isinstance(setup.method, Guided):
+            watched.classifier, watched.trainer = setup.method.classifier, setup.method.trainer
         after, metrics = step(setup._replace(method=watched, optimizer=Applied()), learner, inputs, task, rates)
         self.buffers = after.buffers
         return after, metrics
@@ -76,7 +80,8 @@ def against(number: int, known: Case, theirs: Case, net: networks.Net, spied: Sp
         if key in skip:
             continue
         if key.startswith("grads_"):
-            grads = spied.raw if key == "grads_after_backward" else spied.final
+            known_grads = {"grads_after_backward": spied.raw, "grads_scaled_before_clip": spied.made}
+            grads = known_grads.get(key, spied.final)
             yield from net.compare_grads(number, key, grads, theirs)
         elif isinstance(value, dict) and any(name.rpartition(".")[2] in networks.STATISTICS for name in value):
             for name, recorded in value.items():

@@ -9,4 +9,5 @@ METHODS = {
     "agm": "trainables.methods.agm:AGM",
     "mslr": "trainables.methods.mslr:MSLR",
     "mses": "trainables.methods.mses:MSES",
+    "cggm": "trainables.methods.cggm:CGGM",
 }

@@ -1,0 +1,164 @@
+"""CGGM: its authors' training loops, and the direction loss as the paper has it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tests.replay import networks
+from tests.replay.spy import Case, Pairs, Spied, against
+from trainables.differentiation import eager
+from trainables.encoders import affine
+from trainables.fusions import Features
+from trainables.methods.cggm import CGGM, POLE, CGGMState, towards
+from trainables.optim import SGD, Apart
+from trainables.setup import Learner
+from trainables.signals import Group, Params, Signals, Task
+from trainables.tasks import classification
+
+LEAK = "classifier_grads_leaked_from_l_gm_then_zeroed"
+METRICS = {"mosi": "sign", "mosei": "sign"}
+LOSSES = {"L1Loss": "l1", "MSELoss": "mse", "SmoothL1Loss": "huber", "HuberLoss": "huber"}
+
+
+class Tiny(NamedTuple):
+    """The oracles' classifiers under their official names: out_layer(tanh(proj1 h))."""
+
+    def __call__(self, params: Group, features: Features) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        named = [f"classifers.{i}" for i in range(len(features))]
+        pairs = list(zip(named, features.values(), strict=True))
+        seen = {name: torch.tanh(affine(params, f"{name}.proj1", h.detach())) for name, h in pairs}
+        predicted = [affine(params, f"{name}.out_layer", h) for name, h in seen.items()]
+        weights = [params[f"{name}.out_layer.weight"] for name in named]
+        return torch.stack(predicted), (torch.stack(list(seen.values())), torch.stack(weights))
+
+
+class Scripted(CGGM):
+    """CGGM with accuracies that the case dictates."""
+
+    script: Iterator[list[float]]
+
+    def measure(self, signals: Signals, task: Task) -> Tensor:
+        return torch.tensor(next(self.script), dtype=torch.float64)
+
+
+class Watched(NamedTuple):
+    """What the numbers of a step are read from beside its signals."""
+
+    matrices: Tensor  # [1 + M, C, P] weights of the joint head and of the classifiers' output layers
+    grads: Params
+    weights: Tensor  # [M] b_m / M
+
+
+def official(case: Case) -> Pairs:
+    """CGGM as its authors train it, with the cosines of weights that their loss holds one step later."""
+    hyper, net = case["hyper"], networks.read(case)
+    heads = {name: torch.tensor(v, dtype=torch.float64) for name, v in case["init_classifier_params"].items()}
+    names = {name: lambda p, name=name: p.heads["classifiers"][name] for name in heads}
+    params, model = net.params._replace(heads={"classifiers": heads}), net.model._replace(classifier=Tiny())  # type: ignore[arg-type]
+    net = net._replace(params=params, model=model, names=net.names | names)
+    method, lam = configured(case), hyper["lamda"]
+    rule = Apart(SGD(hyper["lr"], 0.0), SGD(hyper["cls_lr"], 0.0))
+    learner = Learner(params, net.buffers, rule.init(params), method.init(params))
+    l_gm, past = 0.0, None
+    for number, recorded in enumerate(case["steps"]):
+        theirs = recorded["official"]
+        yield from net.compare_params(number, learner, recorded["params_before_step"])
+        yield from net.compare_params(number, learner, recorded["classifier_params_before_step"])
+        task = net.task(recorded, active=True, loss=loss_of(case))
+        before, spied, inputs = learner, Spied(), net.inputs(recorded)
+        learner, metrics = spied.step(net.setup(method, rule, clip=hyper["clip"]), learner, inputs, task)
+        balance, cosine = metrics["method.balance"], metrics["method.cosine"]
+        change = learner.state.eps - before.state.eps
+        known = {
+            "preds": spied.signals.logits,
+            "raw_loss_total": metrics["loss"] + lam * l_gm,
+            "l_gm_used": l_gm if number else None,
+            "acc_now": metrics["method.eps"],
+            "diff": change,
+            "diff_sum": change.sum() + POLE,
+            "coeff": balance,
+            "cosines_llist": cosine,
+            "l_gm_new": metrics["method.direction"],
+            "cls_loss": task.objectives(spied.signals.classified).sum(),
+            "cls_res": spied.signals.classified,
+        }
+        yield from against(number, known, theirs, net, spied, skip={LEAK, "classifier_grads"})
+        yield from net.compare_grads(number, "classifier_grads", spied.raw, theirs)
+        yield from leaked(number, past, lam, theirs[LEAK])
+        l_gm = float(metrics["method.direction"])
+        matrices = torch.cat([spied.signals.weight[None], spied.signals.classifiers[1]])
+        past = Watched(matrices, spied.raw, balance / len(balance))
+    yield from net.compare_params("final", learner, case["final_params"])
+    yield from net.compare_params("final", learner, case["final_classifier_params"])
+
+
+def configured(case: Case) -> CGGM:
+    """Return the method with the settings of a case."""
+    hyper = case["hyper"]
+    metric = METRICS.get(hyper.get("dataset_branch", ""), "accuracy")
+    kind = Scripted if "scripted_cal_coeff" in case else CGGM
+    method = kind(rho=hyper["rou"], lam=hyper["lamda"], direction="param_released", eps_metric=metric)
+    if isinstance(method, Scripted):
+        method.script = iter(case["scripted_cal_coeff"])
+    return method
+
+
+def loss_of(case: Case) -> str | None:
+    """Return the regression loss that a case names; None: cross-entropy."""
+    return next((loss for name, loss in LOSSES.items() if name in case["arch"]), None)
+
+
+def leaked(number: int, past: Watched | None, lam: float, theirs: Case) -> Pairs:
+    """Compare what the last step left in the classifiers' gradients and the loss of this one added, then zeroed."""
+    for name, recorded in theirs.items():
+        if past is None or recorded is None:
+            yield f"{number}.{LEAK}.{name}", float(recorded is not None), float(past is not None)
+            continue
+        ours = past.grads.heads["classifiers"][name]
+        if name.endswith("out_layer.weight"):
+            m = int(name.split(".")[1])
+            ours = ours + lam * towards(past.matrices[[m + 1, 0]], past.weights[m : m + 1])[1]
+        yield f"{number}.{LEAK}.{name}", ours, recorded
+
+
+def direction(case: Case) -> Pairs:
+    """The paper's loss with given b and q, as those of the step before; the given fused features are leaves."""
+    z, weight, bias, q, b = (
+        torch.tensor(case[key], dtype=torch.float64) for key in ("z", "W", "b", "classifier_head_gradients", "coeff")
+    )
+    leaves = Params({}, {}, {"z": z, "head.weight": weight, "head.bias": bias}, {})
+    made: list[Signals] = []
+
+    def forward(params: Params) -> tuple[Signals, Any]:
+        fused, *head = params.shared.values()
+        logits, none = torch.nn.functional.linear(fused, *head), z.new_zeros(len(b), *z.shape[:1], len(bias))
+        made.append(Signals(logits, fused, classified=none, classifiers=(fused.expand(len(b), *z.shape), q)))
+        return made[0], {}
+
+    signals, _, pull = eager(forward, leaves)
+    task = Task(*classification(torch.tensor(case["y"])), lambda _, like: like, torch.ones(()).double(), len(z))
+    method = CGGM(lam=case["lambda"], magnitude=False, direction="grad_prev")
+    state = CGGMState(torch.zeros_like(b), torch.zeros_like(b), (b / len(b), q))
+    step = method.step(state, signals, task, pull)
+    plain = pull(lambda s: task.objective(s.logits)).shared["head.weight"]
+    yield "L_task", task.objective(signals.logits).detach(), case["L_task"]
+    yield "g_Omega", plain, case["g_Omega"]
+    yield "cos", step.metrics["cosine"], case["cos"]
+    yield "L_gm", step.metrics["direction"], case["L_gm"]
+    for key, name in {"d_total_dz": "z", "d_total_dW": "head.weight", "d_total_db": "head.bias"}.items():
+        yield key, step.grads.shared[name], case[key]
+
+
+def tolerance(case: Case) -> float | None:
+    """Return how far a case may deviate, where not as any other: a zero sum over 1e-8 amplifies rounding."""
+    steps = [step["official"] for step in case.get("steps", []) if "coeff" in step.get("official", {})]
+    return 1e-6 if any(abs(b) > 1e5 for step in steps for b in step["coeff"]) else None
+
+
+def replayer(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return what replays a case, if it is one of CGGM's."""
+    if {"rou", "lamda"} <= case.get("hyper", {}).keys():
+        return official
+    return direction if {"classifier_head_gradients", "coeff"} <= case.keys() else None

@@ -1,0 +1,277 @@
+"""CGGM: classifier-guided gradient modulation."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainables.classifiers import Classifier
+from trainables.optim import Optimizer, optimizer
+from trainables.signals import Params, Pull, Signals, Step, Task, leaves, scale_encoders
+
+POLE = 1e-8  # added to the sum of all changes (msatrain.py:109)
+ETA = 1e-3  # what `delta=positive` grants every modality, ours (METHODS.md 7.5)
+TINY = 1e-30  # added to a squared norm
+
+
+class CGGMState(NamedTuple):
+    """What the next step compares with."""
+
+    eps: Tensor  # [M] float64 last metric of each modality
+    seen: Tensor  # [M] float64 1 where it has one
+    past: Any  # `grad_prev`: weights b_m / M [M] and q_m [M, C, P]; `param_released`: slope of L_gm by W [C, P]
+
+
+class CGGM(NamedTuple):
+    r"""Classifier-guided gradient modulation (Guo et al., NeurIPS 2024, https://arxiv.org/abs/2411.01409).
+
+    A classifier on each modality's detached feature tells how it improves: with :math:`\epsilon_m(t)` its accuracy on
+    this batch, :math:`\epsilon_m(0) = 0` and :math:`\Delta_m = \epsilon_m(t) - \epsilon_m(t - 1)`,
+
+    .. math:: B_m = \frac{S - \Delta_m}{S}, \quad S = \sum_j \Delta_j + 10^{-8}, \qquad
+        L_{gm} = \frac{1}{M} \sum_m |B_m| - B_m \cos(g_\Omega, q_m)
+
+    *Magnitude* (paper = msatrain.py:106-127): the gradients of encoder m are multiplied by :math:`\rho B_m`, which may
+    be negative, and about :math:`10^7` where the changes cancel. *Direction* (paper): the loss is
+    :math:`L + \lambda L_{gm}`, with :math:`g_\Omega` and :math:`q_m` the gradients of the joint loss by the weight W of
+    the joint head and of classifier m's loss by its last weight :math:`V_m`. :math:`q_m` and :math:`B_m` are
+    constants, :math:`g_\Omega = \sum_i \partial L_i / \partial f_i \otimes z_i` depends on logits f and fused z, so
+    that :math:`L_{gm}` needs no second backward pass. W is one linear layer (P = its input), and the
+    cosine is 0 where a norm is (TINY). The classifiers are trained on their own losses by their own optimiser.
+
+    ``magnitude=False, lam=0`` (or ``direction=off``): joint training, as with one modality, or one in a batch.
+
+    Followed where paper and release differ, paper by default:
+
+    - ``direction=grad`` is the paper's. ``param_released``: the release hands *weights* to the cosine
+      (msatrain.py:86-88, 101-104) and adds :math:`L_{gm}(t)` to the loss of step t + 1 (:71-72, none at t = 1), whose
+      only effect is its slope by W at step t; what reaches :math:`V_m` is zeroed (:76). ``grad_prev`` (ours): B and q
+      of step t - 1, none at t = 1.
+    - ``rho`` does not enter :math:`L_{gm}` (release; the paper is silent). ``rho`` 1.3 and ``lam`` 0.2 are those of
+      CMU-MOSI and IEMOCAP; Food-101 1.3 and 0.05, BraTS 1.0 and 0.1. Its names never match a BraTS encoder
+      (segtrain.py:127-131): ``magnitude=False`` there.
+    - ``eps_metric=accuracy`` is the hit rate; in dense tasks of positions, where BraTS takes the mean Dice. In
+      regression it is minus the absolute error, and the first change is 0 (ours); ``sign`` is CMU-MOSI's, the share of
+      outputs on the target's side of 0 (eval_metrics.py:48-56). ``p_y`` (ours): the target's probability.
+    - The release clips the model without the classifiers to norm 0.8 (:131): ``train.clip``.
+
+    Ours, for ablation and stability (METHODS.md 7.5): ``delta=positive`` counts gains alone,
+    :math:`B_m = (S^+ - \Delta^+_m + (M - 1) \eta) / (S^+ + M \eta)` with :math:`\eta = 10^{-3}`, in [0, 1];
+    ``smooth`` is the decay of a running mean of :math:`\epsilon` before differencing; ``clip_b`` bounds
+    :math:`|B_m|` (METHODS.md has two bounds; the pole is as far on either side, and ``positive`` bounds from below).
+    ``eps_source`` reads the metric off the joint head's part (``head``) or the prediction of m alone (``single``) in
+    place of a classifier (``aux``); with ``direction=off`` there are then no classifiers. ``apply=lr`` scales the
+    update in place of the gradient. ``cls_layers``, ``cls_width`` and ``cls_heads`` are those of `Classifier`;
+    ``cls_optimizer`` is Adam for CMU-MOSI, AdamW with ``cls_decay`` 3e-3 for Food-101, SGD (momentum 0.9, rate 6e-3)
+    for BraTS. A modality absent from a batch keeps its state and its gradient, and counts nowhere in S and M.
+    """
+
+    rho: float | Tensor = 1.3
+    lam: float | Tensor = 0.2
+    magnitude: bool = True
+    direction: str = "grad"
+    delta: str = "signed"
+    smooth: float | Tensor = 0.0
+    clip_b: float | Tensor = float("inf")
+    eps_source: str = "aux"
+    eps_metric: str = "accuracy"
+    apply: str = "grad"
+    cls_lr: float | Tensor = 5e-4
+    cls_optimizer: str = "adam"
+    cls_decay: float | Tensor = 0.0
+    cls_layers: int = 2
+    cls_width: int = 32
+    cls_heads: int = 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return the signals it reads beside the logits."""
+        source = {"aux": {"classified"}, "head": {"unimodal_values"}, "single": {"muted_values"}}[self.eps_source]
+        gradients = {"classified", "fused"}
+        beside = {"grad": gradients, "grad_prev": gradients, "param_released": {"classified", "weight"}, "off": set()}
+        return frozenset(source | beside[self.direction])
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """Return the architecture of the classifiers; None where nothing reads them."""
+        if "classified" not in self.needs:
+            return None
+        return Classifier(self.cls_layers, self.cls_width, self.cls_heads)
+
+    @property
+    def trainer(self) -> Optimizer:
+        """Return the optimiser of the classifiers."""
+        return optimizer(self.cls_optimizer, self.cls_lr, 0.9, self.cls_decay)
+
+    def init(self, params: Params) -> CGGMState:
+        """Return metrics of 0 and no direction."""
+        zero = torch.zeros(len(params.encoders), dtype=torch.float64, device=leaves(params)[0].device)
+        past: Any = ()
+        if self.direction in {"grad_prev", "param_released"}:
+            readouts = [readout["weight"] for readout in params.readouts.values() if readout]
+            slope = torch.zeros_like(torch.cat(readouts, -1) if readouts else params.shared["head.weight"])
+            past = (zero, slope.expand(len(zero), *slope.shape)) if self.direction == "grad_prev" else slope
+        return CGGMState(zero, zero, past)
+
+    def coalitions(self, modalities: int, task: Task) -> Tensor:
+        """Return each modality alone, [M, M] bool."""
+        return alone(modalities)
+
+    def step(self, state: CGGMState, signals: Signals, task: Task, pull: Pull) -> Step:
+        """Scale the gradients of each encoder by rho B, and turn the joint gradient towards the classifiers'."""
+        heard = task.attending()
+        eps, change, seen = self.follow(state, self.measure(signals, task), heard, task)
+        modulated = accompanied(len(eps), heard)
+        raw = among(modulated, self.balance(change, heard), 1.0)
+        balance = self.bounded(raw)
+        scale = torch.ones_like(balance)
+        if self.magnitude:
+            scale = among(modulated, task.faded(self.rho * balance), 1.0)
+        metrics = {
+            "scale": scale, "balance": balance, "eps": eps,
+            "negative": (raw < 0).to(raw), "clipped": (balance != raw).to(raw),
+        }  # fmt: skip
+        weights = among(modulated, balance, 0.0) / (len(eps) if heard is None else heard.sum().clamp(min=1))
+        slopes: Any = () if self.classifier is None else slopes_of(signals, task)
+        slope, past, directions = self.direct(state, signals, slopes, task, weights)
+        directed = self.direction != "off" and len(eps) > 1 and (isinstance(self.lam, Tensor) or self.lam != 0)
+
+        def loss(s: Signals) -> Tensor:
+            """Return a scalar with the gradient of the loss: where a slope is known, that times the prediction."""
+            total = (slopes[0] * s.logits).sum() if directed else task.objective(s.logits)
+            if directed and self.direction == "param_released":
+                total = total + (slope * s.weight).sum()
+            elif directed:
+                total = total + (task.slope(s.logits) * (s.fused @ slope)).sum()
+            return total if self.classifier is None else total + (slopes[1:] * s.classified).sum()
+
+        def scaled(tree: Params) -> Params:
+            return scale_encoders(tree, scale.to(signals.logits))
+
+        made = Step(pull(loss), CGGMState(eps, seen, past), metrics | directions)
+        if not self.magnitude:
+            return made
+        return made._replace(rescale=scaled) if self.apply == "lr" else made._replace(grads=scaled(made.grads))
+
+    def measure(self, signals: Signals, task: Task) -> Tensor:
+        """Return the metric of each modality on this batch, [M] float64."""
+        sources = {"aux": signals.classified, "head": signals.unimodal, "single": signals.muted}
+        metrics: dict[str, Callable[[Tensor], Tensor]] = {
+            "accuracy": task.score, "p_y": task.likelihood, "sign": partial(side, task)
+        }  # fmt: skip
+        return task.heard(metrics[self.eps_metric](sources[self.eps_source].detach()).double())
+
+    def follow(self, state: CGGMState, eps: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the metric to keep, its change and who has one, each [M]; those who were not heard keep theirs."""
+        before = state.eps
+        if self.eps_metric == "accuracy" and not task.nats:  # minus an error: 0 is not where an untrained one starts
+            before = torch.where(state.seen > 0, before, eps)
+        if isinstance(self.smooth, Tensor) or self.smooth:
+            eps = torch.lerp(eps, before, torch.as_tensor(self.smooth).to(eps))
+        if heard is None:
+            return eps, eps - before, torch.ones_like(eps)
+        eps = torch.where(heard, eps, state.eps)
+        return eps, torch.where(heard, eps - before, 0.0), torch.where(heard, 1.0, state.seen)
+
+    def balance(self, change: Tensor, heard: Tensor | None) -> Tensor:
+        """Return B of the changes of the metrics, [M] -> [M]; its sum is one less than the modalities heard."""
+        if self.delta == "signed":
+            total = change.sum() + POLE
+            total = torch.where(total == 0, POLE, total)
+            return (total - change) / total
+        count = len(change) if heard is None else heard.sum()
+        gain = change.clamp(min=0)
+        total = gain.sum()
+        return (total - gain + (count - 1) * ETA) / (total + count * ETA)
+
+    def bounded(self, balance: Tensor) -> Tensor:
+        """Return B no larger than `clip_b` in absolute value, [M] -> [M]."""
+        if not isinstance(self.clip_b, Tensor) and self.clip_b == float("inf"):
+            return balance
+        bound = torch.as_tensor(self.clip_b).to(balance)
+        return torch.minimum(torch.maximum(balance, -bound), bound)
+
+    def direct(
+        self, state: CGGMState, signals: Signals, slopes: Any, task: Task, weights: Tensor
+    ) -> tuple[Tensor, Any, dict[str, Tensor]]:
+        """Return the slope of lambda L_gm that acts in this step, what the next step needs, and metrics.
+
+        The slope is by W for `param_released`, [C, P], else by the sum that g_Omega is the mean of, [P, C].
+        ``weights`` [M] are b_m / M, 0 where m does not count.
+        """
+        if self.direction == "off":
+            return torch.zeros(()), (), {}
+        weights, past = weights.to(signals.logits), state.past
+        if self.direction == "param_released":
+            matrices = torch.cat([signals.weight[None], signals.classifiers[1]]).detach()
+        else:
+            inputs = torch.cat([signals.fused[None], signals.classifiers[0]]).detach()
+            matrices = task.total(slopes.flatten(1, -2).mT @ inputs.flatten(1, -2))
+        if self.direction == "grad_prev":
+            past, (weights, own) = (weights, matrices[1:]), past
+            matrices = torch.cat([matrices[:1], own])
+        cosine, slope = towards(matrices, weights)
+        lam = (self.lam * task.strength).to(slope)
+        metrics = {"cosine": cosine, "direction": (weights.abs() - weights * cosine).sum()}
+        if self.direction == "param_released":
+            return lam * past, slope, metrics
+        return (lam if task.reduction == "sum" else lam / task.samples) * slope.mT, past, metrics
+
+
+def side(task: Task, prediction: Tensor) -> Tensor:
+    """Return the share of outputs on the target's side of 0, [M, B, ..., C] -> [M, B].
+
+    A regression loss falls at 0 towards a positive target; as in the release, 0 itself counts as negative.
+    """
+    positive = task.slope(torch.zeros_like(prediction)) < 0
+    return ((prediction > 0) == positive).flatten(2).double().mean(-1)
+
+
+def accompanied(modalities: int, heard: Tensor | None) -> Tensor | None:
+    """Return which modalities are heard beside another, [M] bool; None: all. With nobody to compare, there is none."""
+    if modalities == 1:
+        return torch.zeros(1, dtype=torch.bool)
+    return None if heard is None else heard & (heard.sum() > 1)
+
+
+def among(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:
+    """Return the values where the mask is true; None: everywhere."""
+    return values if mask is None else torch.where(mask, values, otherwise)
+
+
+def slopes_of(signals: Signals, task: Task) -> Tensor:
+    """Return the slopes of the joint loss and of the classifiers' losses by the predictions, [1 + M, B, ..., C].
+
+    As `Task.objective` and `Task.objectives` have it: a classifier's loss is over the samples that have its modality.
+    """
+    slopes = task.slope(torch.cat([signals.logits[None], signals.classified]).detach())
+    if task.present is None:
+        return slopes if task.reduction == "sum" else slopes / task.samples
+    counted = torch.cat([torch.ones_like(task.present[:1]), task.present])
+    single = [1] * (slopes.ndim - 2)
+    slopes = torch.where(counted.view(*counted.shape, *single), slopes, 0.0)
+    count = task.total(counted.sum(-1)).clamp(min=1)
+    return slopes if task.reduction == "sum" else slopes / count.view(-1, 1, *single)
+
+
+def towards(matrices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the cosines of the first matrix with the others, [1 + M, C, P] -> [M], and a slope [C, P].
+
+    That of :math:`-\sum_m w_m \cos_m` by the first matrix, for ``weights`` w [M]. Where a matrix is 0, so are both.
+    """
+    rows = matrices.flatten(1)
+    products = rows @ rows.mT
+    squares = products.diagonal()
+    inverse = squares.sqrt() / (squares + TINY)  # of the norms
+    inverse = inverse * inverse[0]
+    cosine = (products[0] * inverse)[1:]
+    mixture = torch.cat([(weights @ cosine)[None], -weights]) * inverse
+    return cosine, (mixture @ rows).view(matrices.shape[1:])
+
+
+@cache
+def alone(modalities: int) -> Tensor:
+    """Return each modality alone, [M, M] bool."""
+    return torch.eye(modalities, dtype=torch.bool)
