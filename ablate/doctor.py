@@ -9,10 +9,10 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from ablate.errors import UserError
-from ablate.run import PACKAGES, available_cpus, check_models, open_agenda, preflight
-from ablate.settings import axes_of
+from ablate.methods import axes_of
+from ablate.run import PACKAGES, available_cpus, check_methods, check_models, open_agenda, preflight
 from ablate.study import Study
-from search_spaces.methods import SPAN
+from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet
 from trainables.methods import METHODS
 
@@ -48,24 +48,28 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     if study is not None:
         try:
             preflight(study, cpus or available_cpus())
-            check_models(study, open_agenda(study))
+            agenda = open_agenda(study)
+            check_models(study, agenda)
+            check_methods(study, agenda)
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
             yield Check("study: can run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
         except UserError as error:
             yield Check("study", False, str(error))
-    for method in study.file.methods if study else METHODS:
-        yield from at_work(method)
+    for method, path in (study.methods if study else METHODS).items():
+        yield from at_work(method, path)
 
 
-def at_work(method: str) -> Iterator[Check]:
-    """Train a method for some steps: its loss is finite, and with every part switched off it is joint training."""
+def at_work(method: str, path: str) -> Iterator[Check]:
+    """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
     from trainables.rehearsal import distance, rehearse
 
-    settings = {name: axis.default for name, axis in axes_of(method).items() if name not in SPAN}
-    off = {name: axis.neutral for name, axis in axes_of(method).items() if axis.neutral is not None}
-    _, loss = rehearse(METHODS[method], settings, STEPS)
+    settings = {name: axis.default for name, axis in axes_of(method, path).items() if name not in SPAN}
+    off = {name: axis.neutral for name, axis in axes_of(method, path).items() if axis.neutral is not None}
+    _, loss = rehearse(path, settings, STEPS)
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3f}")
     if off:
-        apart = distance(rehearse(METHODS[method], settings | off, STEPS)[0], rehearse(METHODS["joint"], {}, STEPS)[0])
+        base = BASES.get(method, "joint")
+        apart = distance(rehearse(path, settings | off, STEPS)[0], rehearse(METHODS[base], {}, STEPS)[0])
         values = ", ".join(f"{name}={value:g}" for name, value in off.items())
-        yield Check(f"{method}: {values} is joint training", apart <= 1e-9, f"parameters differ by {apart:.1e}")
+        name = "joint training" if base == "joint" else base
+        yield Check(f"{method}: {values} is {name}", apart <= 1e-9, f"parameters differ by {apart:.1e}")

@@ -14,7 +14,8 @@ TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs thro
 
 def trial_id(config: dict[str, Any]) -> str:
     """Return the id of a resolved configuration; resources and paths are not in it."""
-    code = fingerprint(config["method"].partition(":")[0])
+    observed = (f"trainables.measurements.{name}" for name in config["measure"])
+    code = fingerprint(config["method"].partition(":")[0], *observed)
     packages = ["torch", "numpy", *(["scikit-learn"] if config["measure"] else [])]
     content = {**config, "code": code, **{name: version(name) for name in packages}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -22,14 +23,14 @@ def trial_id(config: dict[str, Any]) -> str:
 
 
 @cache
-def fingerprint(method: str) -> str:
-    """Return a hash of the code that trains with a method's module, without its comments and docstrings.
+def fingerprint(method: str, *measurements: str) -> str:
+    """Return a hash of the code that trains with a method's module and measures, without comments and docstrings.
 
-    The code is the training loop, the method, and all that they import of `trainables` and of the method's own
-    package. Another method, or the list of methods, is not part of it: a formula changed in one method leaves the
-    trials of the others standing.
+    The code is the training loop, the method, the measurements, and all that they import of `trainables` and of the
+    method's own package. Another method or measurement, or the list of them, is not part of it: a formula changed in
+    one method leaves the trials of the others standing.
     """
-    files = closure(TRAINING | {method})
+    files = closure(TRAINING | {method, *measurements})
     parts = {name: formulas(file.read_text(encoding="utf-8")) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

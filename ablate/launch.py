@@ -28,6 +28,7 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Agenda, Listener  # noqa: E402
 from ablate.identity import trial_id  # noqa: E402
+from ablate.methods import reach  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.store import write_trial  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
@@ -58,6 +59,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial."""
         self.job = json.loads(new_config["job"])
+        reach(self.job["folders"])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Feed(Searcher):  # type: ignore[misc]
     """Hands the trials of an agenda to Tune, and their results back."""
 
     def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener) -> None:
-        """Feed from an agenda; ``job`` is what all trials share: store, data and metric."""
+        """Feed from an agenda; ``job`` is what all trials share: store, folders, data and metric."""
         super().__init__(metric="score", mode="max")
         self.agenda, self.job, self.listener = agenda, job, listener
         self.running: dict[str, Trial] = {}
@@ -185,7 +187,7 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
 
     Args:
         agenda: what to run.
-        job: what all trials share: `store`, `data` as `trainables.data` takes it, and `metric`.
+        job: what all trials share: `store`, `folders` of own code, `data` as `trainables.data` takes it, and `metric`.
         listener: is told of every result.
         cpus: of the local Ray.
         cpu: what a trial reserves.

@@ -7,11 +7,11 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ablate.identity import trial_id
-from ablate.settings import axes_of
+from ablate.methods import axes_of
 from ablate.study import LEARNING_RATES, Study
 from ablate.vary import Varied
 from search_spaces.methods import SPAN
-from trainables.methods import METHODS
+from trainables.measurements import MEASUREMENTS
 
 Point = dict[str, Any]  # varied setting -> value
 
@@ -51,7 +51,10 @@ def trials(study: Study, method: str, point: Point) -> list[Trial]:
 def trial(study: Study, method: str, point: Point, modality: str | None, seed: int) -> Trial:
     """Return one trial, fully resolved."""
     chosen = study.set | point
-    settings = {name: chosen.get(f"{method}.{name}", one.default) for name, one in axes_of(method).items()}
+    settings = {
+        name: chosen.get(f"{method}.{name}", one.default)
+        for name, one in axes_of(method, study.methods[method]).items()
+    }
     span = {name: settings.pop(name) for name in SPAN}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
@@ -61,12 +64,12 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
     config = {
         "data": content(study),
-        "method": METHODS[method],
+        "method": study.methods[method],
         "settings": settings,
         **span,
         "modality": modality,
         **sections,
-        "measure": sorted(set(study.file.measure)),
+        "measure": {n: k for n, k in study.measure.items() if modality is None or not MEASUREMENTS[n].several},
         "seed": seed,
     }
     labels = {"method": method, "modality": modality, "seed": seed, "data": study.sheet.name}
@@ -86,7 +89,7 @@ def content(study: Study) -> dict[str, Any]:
 def size(study: Study) -> int:
     """Return how many trials a study has in the end."""
     total = 0
-    for method in study.file.methods:
+    for method in study.methods:
         points = math.prod(len(axis.values) for axis in axes_for(study, method))
         if study.rounds and axes_for(study, method):
             points = study.file.trials

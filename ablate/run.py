@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ablate import store
 from ablate.agenda import Agenda, Listener
 from ablate.errors import UserError
+from ablate.methods import folders
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
@@ -60,12 +61,14 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
     agenda = open_agenda(study, study.folder / "search.log" if study.rounds else None)
     if not agenda.finished:
         check_models(study, agenda)
+        check_methods(study, agenda)
     tables = Tables(study, agenda)
     begin(agenda)
     if not agenda.finished:
         from ablate.launch import launch
 
-        job = {"store": str(study.store), "data": study.data, "metric": study.metric}
+        shared = {"store": str(study.store), "folders": folders(study.document.file)}
+        job = {**shared, "data": study.data, "metric": study.metric}
 
         def heard(trial: Trial, result: Result, error: str | None) -> None:
             tables.add(trial, result, error)
@@ -123,6 +126,7 @@ def described(study: Study) -> dict[str, Any]:
     vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
     direction = "max" if study.maximise else "min"
     resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
+    resolved["measure"] = study.measure
     return {
         "command": f"ablate run {shlex.quote(study.given)}",
         "study": resolved,
@@ -169,6 +173,23 @@ def check_models(study: Study, agenda: Agenda) -> None:
         raise about_data(study.document, error) from None
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
+
+
+def check_methods(study: Study, agenda: Agenda) -> None:
+    """Refuse settings of a method that contradict each other, before anything is created."""
+    from trainables.setup import load_method
+    from trainables.signals import needs
+
+    order = list(study.methods)
+    seen = set()
+    for trial in agenda.proposed.values():
+        fixed = {k: v for k, v in trial.config["settings"].items() if isinstance(v, str | bool)}
+        if (shape := json.dumps([trial.config["method"], fixed])) not in seen:
+            seen.add(shape)
+            try:
+                needs(load_method(trial.config["method"])(**trial.config["settings"]))
+            except ValueError as error:
+                raise study.document.error(("methods", order.index(trial.labels["method"])), str(error)) from None
 
 
 def available_cpus() -> int:

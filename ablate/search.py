@@ -21,20 +21,15 @@ Rounds = Generator[list[Trial], dict[str, Result], None]
 def rounds(study: Study, log: Path | None = None) -> Rounds:
     """Propose the trials of a study, round by round; ``log`` is where a finished search leaves Optuna's storage."""
     if study.rounds is None:
-        yield [
-            one
-            for method in study.file.methods
-            for point in grid(study, method)
-            for one in trials(study, method, point)
-        ]
+        yield [one for method in study.methods for point in grid(study, method) for one in trials(study, method, point)]
     else:
         yield from search(study, study.rounds, log)
 
 
 def search(study: Study, batch: int, log: Path | None) -> Rounds:
     """Search the axes of every method that has some, each with the same number of points; others run once."""
-    searched = {method: sampler(study, method) for method in study.file.methods if axes_for(study, method)}
-    fixed = [t for method in study.file.methods if method not in searched for t in trials(study, method, {})]
+    searched = {method: sampler(study, method) for method in study.methods if axes_for(study, method)}
+    fixed = [t for method in study.methods if method not in searched for t in trials(study, method, {})]
     for first in range(0, study.file.trials, batch):
         count = min(batch, study.file.trials - first)
         asked = {

@@ -5,31 +5,12 @@ from typing import Any
 
 from ablate.document import Document, Where
 from ablate.errors import meant, near, shown
+from ablate.methods import axes_of
 from search_spaces.axes import Axis
-from search_spaces.methods import METHODS as AXES
-from search_spaces.methods import SPAN
 from trainables.methods import METHODS
 
 
-def axes_of(method: str) -> dict[str, Axis]:
-    """Return the settings of a method: as declared in `search_spaces`, else read off its class."""
-    if method in AXES:
-        return AXES[method] | SPAN
-    from trainables.setup import load_method
-
-    defaults: dict[str, Any] = load_method(METHODS[method])._field_defaults
-    return {name: guess(value) for name, value in defaults.items()} | SPAN
-
-
-def guess(default: Any) -> Axis:
-    """Return an axis without limits for a hyperparameter with this default."""
-    if isinstance(default, bool):
-        return Axis(default, "flag")
-    kind = {int: "integer", float: "number"}.get(type(default), "choice")
-    return Axis(default, kind, choices=(default,) if kind == "choice" else ())
-
-
-def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis:
+def axis(document: Document, where: Where, key: str, methods: dict[str, str]) -> Axis:
     """Return the axis that a key such as `agm.alpha` names.
 
     Raises:
@@ -44,7 +25,7 @@ def axis(document: Document, where: Where, key: str, methods: list[str]) -> Axis
         raise document.error(where, f"is no setting: `{owner}` is no method {meant(owner, METHODS)}")
     if not name:
         raise document.error(where, f"a setting is spelled method.name, such as `{owner}.start`")
-    axes = axes_of(owner)
+    axes = axes_of(owner, methods[owner])
     if name not in axes:
         raise document.error(where, f"{owner} has no setting `{name}` {meant(name, axes)}")
     return axes[name]

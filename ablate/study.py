@@ -7,12 +7,13 @@ from pydantic import Field
 
 from ablate.document import Document, Where
 from ablate.errors import UserError, kind, meant
+from ablate.measuring import intervals
+from ablate.methods import named
 from ablate.settings import axis, checked
 from ablate.validation import Section, validated
 from ablate.vary import Scope, Varied, varied
 from search_spaces import STUDIES
 from trainables.data import DataError, Sheet, sheet
-from trainables.methods import METHODS
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -80,7 +81,7 @@ class StudyFile(Section):
     search: Literal["grid", "tpe"] | Search = "grid"
     trials: Annotated[int, Field(ge=1, le=100_000)] = 50
     metric: Literal["accuracy", "mae", "loss"] | None = None
-    measure: list[Literal["probe"]] = Field(default_factory=list)
+    measure: list[str] | dict[str, Any] = Field(default_factory=list)
     resources: Resources = Resources()
     store: str = "runs"
 
@@ -91,11 +92,13 @@ class Study(NamedTuple):
     given: str  # as on the command line: a path, or the name of a ready study
     document: Document
     file: StudyFile
+    methods: dict[str, str]  # name -> module:attribute
     data: dict[str, Any]  # as `trainables.data` takes it, with an absolute path
     sheet: Sheet
     set: dict[str, Any]  # "agm.cap" -> value
     vary: list[Varied]
     metric: str  # accuracy | mae | loss
+    measure: dict[str, int]  # name -> every how many steps or epochs, by name
     store: Path
 
     @property
@@ -142,6 +145,7 @@ def load(name: str, store: str | None = None) -> Study:
     """
     document = Document(find(name))
     file = parsed(document)
+    methods = named(document, file.methods)
     folder = file.store if store is None else store
     if not folder or "://" in folder or "\0" in folder:
         raise document.error(("store",), f"must be a folder of this machine, got {folder!r}")
@@ -151,10 +155,10 @@ def load(name: str, store: str | None = None) -> Study:
     except DataError as error:
         raise about_data(document, error) from None
     settings = {
-        key: checked(document, ("set", key), axis(document, ("set", key), key, file.methods), value)
+        key: checked(document, ("set", key), axis(document, ("set", key), key, methods), value)
         for key, value in file.set.items()
     }
-    scope = Scope(document, file.methods, {"train": file.train, "model": file.model}, file.search == "grid")
+    scope = Scope(document, methods, {"train": file.train, "model": file.model}, file.search == "grid")
     vary = [varied(scope, key, value) for key, value in file.vary.items()]
     for one in vary:
         if one.key in settings:
@@ -162,8 +166,8 @@ def load(name: str, store: str | None = None) -> Study:
     default_metric = "mae" if described.task == "regression" else "accuracy"
     study = Study(
         name,
-        document, file, data, described, settings, vary, file.metric or default_metric,
-        Path(folder).expanduser().absolute(),
+        document, file, methods, data, described, settings, vary, file.metric or default_metric,
+        intervals(document, file.measure, described), Path(folder).expanduser().absolute(),
     )  # fmt: skip
     check_together(study)
     return study
@@ -176,11 +180,6 @@ def parsed(document: Document) -> StudyFile:
     if not isinstance(document.value, dict):
         raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
     file = validated(document, StudyFile, document.value, ())
-    for i, method in enumerate(file.methods):
-        if method not in METHODS:
-            raise document.error(("methods", i), f"there is no method `{method}` {meant(method, METHODS)}")
-        if method in file.methods[:i]:
-            raise document.error(("methods", i), f"`{method}` is listed twice")
     if file.name == RESERVED:
         raise document.error(("name",), f"`{RESERVED}` is the store's own folder; take another name")
     return file
@@ -208,9 +207,6 @@ def check_together(study: Study) -> None:
     regression = about.task == "regression"
     if file.metric is not None and file.metric == ("accuracy" if regression else "mae"):
         raise document.error(("metric",), f"`{file.metric}` does not apply to {about.task} ({about.name})")
-    if regression and "agm" in file.methods:
-        at = ("methods", file.methods.index("agm"))
-        raise document.error(at, f"agm compares cross-entropies, and {about.name} is a regression")
     if "agm" in file.methods and len(about.modalities) > 6:
         sampled = study.set.get("agm.samples", 0) or any(one.key == "agm.samples" for one in study.vary)
         if not sampled:

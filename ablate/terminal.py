@@ -18,8 +18,8 @@ from ablate.agenda import Agenda
 from ablate.doctor import Check
 from ablate.forecast import Forecast, open_run
 from ablate.forecast import Progress as Seen
+from ablate.methods import axes_of
 from ablate.plan import Result, Trial, size
-from ablate.settings import axes_of
 from ablate.study import Study
 from search_spaces.methods import SPAN
 
@@ -185,12 +185,14 @@ def show_methods(*, as_json: bool) -> None:
     from trainables.methods import METHODS
 
     if as_json:
-        listing = {method: {name: axis._asdict() for name, axis in axes_of(method).items()} for method in METHODS}
+        listing = {
+            method[0]: {name: axis._asdict() for name, axis in axes_of(*method).items()} for method in METHODS.items()
+        }
         sys.stdout.write(json.dumps(listing) + "\n")
         return
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
-    for method in METHODS:
-        settings = {name: axis for name, axis in axes_of(method).items() if name not in SPAN}
+    for method, path in METHODS.items():
+        settings = {name: axis for name, axis in axes_of(method, path).items() if name not in SPAN}
         for i, (name, axis) in enumerate(settings.items()):
             off = "" if axis.neutral is None else plain(axis.neutral)
             allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")

@@ -49,7 +49,7 @@ class Scope(NamedTuple):
     """What a study lets vary."""
 
     document: Document
-    methods: list[str]
+    methods: dict[str, str]  # name -> module:attribute
     sections: dict[str, Section]  # train, model
     grid: bool  # and not a search
 

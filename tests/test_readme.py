@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,33 +25,28 @@ def block(language: str, containing: str) -> str:
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Path:
-    """A copy of the project in which the README was followed: one file, one line."""
-    for package in ("ablate", "analysis", "search_spaces", "trainables"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    methods = tmp_path / "trainables/methods"
-    (methods / "half.py").write_text(block("python", "class Half"))
-    listing = (methods / "__init__.py").read_text()
-    (methods / "__init__.py").write_text(listing.replace("METHODS = {\n", "METHODS = {\n" + block("python", '"half":')))
-    (tmp_path / "half.yaml").write_text(block("yaml", "half.factor"))
+    """A folder in which the README was followed: a method of one's own and its study."""
+    (tmp_path / "mine.py").write_text(block("python", "class Half"))
+    (tmp_path / "half.yaml").write_text(block("yaml", "Half.factor"))
     return tmp_path
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from ablate.cli import main; main()", *words]
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment, check=False
     )
 
 
-def test_a_method_is_one_file_and_one_line(newcomer: Path) -> None:
+def test_a_method_is_one_file(newcomer: Path) -> None:
     ended = run(newcomer, "run", "half.yaml")
     assert ended.returncode == 0, ended.stderr
     trials = pl.read_parquet(newcomer / "runs/is-half-enough/trials/*.parquet")
     assert trials["status"].to_list() == ["done"] * 12
     joint = trials.filter(method="joint").sort("seed")
-    whole = trials.filter(pl.col("half.factor") == 1).sort("seed")
-    half = trials.filter(pl.col("half.factor") == 0.5).sort("seed")
+    whole = trials.filter(pl.col("Half.factor") == 1).sort("seed")
+    half = trials.filter(pl.col("Half.factor") == 0.5).sort("seed")
     assert whole["test.loss"].to_list() == joint["test.loss"].to_list()  # factor 1 is joint training
     assert half["test.loss"].to_list() != joint["test.loss"].to_list()
     scale = pl.read_parquet(newcomer / "runs/is-half-enough/metrics/*.parquet").filter(metric="scale")
@@ -61,14 +55,51 @@ def test_a_method_is_one_file_and_one_line(newcomer: Path) -> None:
 
 def test_a_misspelt_setting_of_an_own_method_is_explained_too(newcomer: Path) -> None:
     study = newcomer / "half.yaml"
-    study.write_text(study.read_text().replace("half.factor", "half.fcator"))
+    study.write_text(study.read_text().replace("Half.factor", "Half.fcator"))
     ended = run(newcomer, "plan", "half.yaml")
     assert ended.returncode == 2
-    assert "half has no setting `fcator` (it has: factor, start, end). Did you mean `factor`?" in ended.stderr
+    assert "Half has no setting `fcator` (it has: factor, start, warmup, end). Did you mean `factor`?" in ended.stderr
+
+
+def test_the_conformance_suite_runs_on_it(newcomer: Path) -> None:
+    command = re.search(r"python -m (pytest \S+ --method \S+)", README)
+    assert command is not None
+    words = [
+        sys.executable,
+        "-m",
+        *command[1].split(),
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "finite or off or relabelling",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(newcomer)])}
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert ended.returncode == 0, ended.stdout
+    assert " passed" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("written", "complaint"),
+    [
+        ("mine:Hafl", "`mine` has no `Hafl`"),
+        ("nowhere:Half", "`nowhere` cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
+        ("mine:Params", "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"),
+        ("mine:Half, mine:Half", "`Half` is listed twice"),
+    ],
+)
+def test_an_own_method_that_is_none_is_explained(newcomer: Path, written: str, complaint: str) -> None:
+    study = newcomer / "half.yaml"
+    study.write_text(study.read_text().replace("mine:Half", written))
+    ended = run(newcomer, "plan", "half.yaml")
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
+    assert "half.yaml:3" in ended.stderr
 
 
 def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer: Path) -> None:
-    method = newcomer / "trainables/methods/half.py"
+    method = newcomer / "mine.py"
     sound = method.read_text()
     method.write_text(
         sound.replace(
@@ -80,7 +111,7 @@ def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer:
     assert ended.returncode == 1
     assert "3 of 12 trials failed" in ended.stderr
     trials = pl.read_parquet(newcomer / "runs/is-half-enough/trials/*.parquet")
-    assert trials.filter(pl.col("half.factor") == 0.5)["error"].to_list() == ["OSError: a < b"] * 3
+    assert trials.filter(pl.col("Half.factor") == 0.5)["error"].to_list() == ["OSError: a < b"] * 3
     assert trials["status"].to_list().count("done") == 9
     assert "a &lt; b" in (newcomer / "runs/is-half-enough/report.html").read_text()
     assert "3 trials to run" in run(newcomer, "run", "half.yaml").stderr

@@ -4,14 +4,21 @@ BOGC (https://arxiv.org/abs/2505.23071) has no public code. The path from precis
 opinion, and the reduced Dempster rule are the paper's; scales, floors, K, the other frames, what doubt falls back on
 and the gain are our reading.
 
-Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor they all have a gradient of.
+Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor they all have a gradient of, or
+D the places of T such tensors side by side, ``sizes`` of each: most of this is done for all of them at once.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from trainables.medians import medians
+
+Sizes = Sequence[int] | None  # of tensors that lie side by side on the last axis; None: there is one, of any shape
 
 SCALES = ("tensor", "dim", "none", "ema")
 FRAMES = ("modality", "reliability", "dims")
@@ -19,13 +26,20 @@ FALLBACKS = ("mean", "zero", "fusion")
 GAINS = ("sum", "none", "match_norm")
 FLOOR = 1e-6  # of a variance, in units of the tensor's median
 SMALLEST = 1e-30  # of a variance, so that its logarithm is finite in float32
-LARGEST = 30.0  # log of an evidence, up or down
+LARGEST = 30.0 / math.log(2)  # log2 of an evidence, up or down
 
 
 class Opinion(NamedTuple):
     """What the sources say together: their weights and the uncertainty that is left sum to 1."""
 
     weights: Tensor  # [S, ...]
+    uncertainty: Tensor  # [...]
+
+
+class Agreement(NamedTuple):
+    """The gradient that the sources agree on."""
+
+    gradient: Tensor  # [...]
     uncertainty: Tensor  # [...]
 
 
@@ -36,26 +50,48 @@ def only(present: Tensor | None, values: Tensor, otherwise: float = 0.0) -> Tens
     return torch.where(present.view(-1, *[1] * (values.ndim - 1)), values, otherwise)
 
 
-def floored(values: Tensor, present: Tensor | None = None) -> Tensor:
-    """Return positive values no less than a millionth of their median (the lower one), [S, ...]."""
-    floor = only(present, values, math.nan).nanmedian() * FLOOR
-    return torch.maximum(values, floor.clamp(min=SMALLEST))
+def spread(numbers: Tensor, sizes: Sizes) -> Tensor:
+    """Return each tensor's number at all its places, [T] -> [D]; a single tensor's number as it is."""
+    if sizes is None:
+        return numbers
+    return torch.cat([number.expand(size) for number, size in zip(numbers.unbind(), sizes, strict=True)])
 
 
-def average(values: Tensor, present: Tensor | None = None, dim: int | None = None) -> Tensor:
-    """Return the mean over the sources that are present, and over all dimensions unless ``dim`` is 0."""
-    return values.mean(dim) if present is None else only(present, values, math.nan).nanmean(dim)
+def floored(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
+    """Return positive values no less than a millionth of their tensor's median (the lower one), [S, ...]."""
+    if present is None:
+        median = medians(values.flatten(1), sizes or [values[0].numel()])
+        median = median if sizes else median[0]
+    else:
+        median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
+    return torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes))
 
 
-def log_variance(variance: Tensor, means: Tensor | None = None, present: Tensor | None = None) -> Tensor:
+def tensorwise(statistic: Callable[[Tensor], Tensor], values: Tensor, sizes: Sizes) -> Tensor:
+    """Return one number a tensor, [S, D] -> [T]; of a single tensor, [S, ...] -> []."""
+    if sizes is None:
+        return statistic(values)
+    return torch.stack([statistic(part) for part in torch.split(values, list(sizes), -1)])
+
+
+def average(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
+    """Return each tensor's mean over all dimensions of the sources that are present, [T] or []."""
+    if present is None:
+        return tensorwise(Tensor.mean, values, sizes)
+    return tensorwise(Tensor.nanmean, only(present, values, math.nan), sizes)
+
+
+def log_variance(
+    variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None
+) -> Tensor:
     """Return the logarithm of the floored variances, [S, ...]; with ``means``, of their ratio to the squared means."""
-    logs = floored(variance, present).log()
-    return logs if means is None else logs - floored(means.square(), present).log()
+    logs = floored(variance, present, sizes).log()
+    return logs if means is None else logs - floored(means.square(), present, sizes).log()
 
 
-def level(variance: Tensor, means: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-    """Return the mean log-precision of a tensor, []: what scale ``ema`` expects a running mean of."""
-    return -average(log_variance(variance, means, present), present)
+def level(variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
+    """Return each tensor's mean log-precision, [T] or []: what scale ``ema`` expects a running mean of."""
+    return -average(log_variance(variance, means, present, sizes), present, sizes)
 
 
 def evidence(
@@ -66,6 +102,7 @@ def evidence(
     *,
     means: Tensor | None = None,
     present: Tensor | None = None,
+    sizes: Sizes = None,
 ) -> Tensor:
     r"""Return how much evidence each source has, :math:`(\lambda / \lambda_0)^\kappa` of its precision, [S, ...].
 
@@ -74,14 +111,15 @@ def evidence(
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
     that is not ``present`` [S] has none and does not count in the unit. Variances must be finite.
     """
-    logs = log_variance(variance, means, present)
+    logs = log_variance(variance, means, present, sizes)
     if scale == "tensor":
-        logs = logs - average(logs, present)
+        logs = logs - spread(average(logs, present, sizes), sizes)
     elif scale == "dim":
-        logs = logs - average(logs, present, 0)
+        logs = logs - (logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0))
     elif scale == "ema":
-        logs = logs + reference
-    return only(present, (logs * -kappa).clamp(-LARGEST, LARGEST).exp())
+        logs = logs + spread(torch.as_tensor(reference), sizes)
+    bits = (logs * (-kappa / math.log(2))).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
+    return only(present, bits.exp2_())
 
 
 def combine(evidence: Tensor, k: float | Tensor, frame: str = "modality") -> Opinion:
@@ -97,7 +135,7 @@ def combine(evidence: Tensor, k: float | Tensor, frame: str = "modality") -> Opi
     weights and uncertainty sum to 1 on the average over the dimensions.
     """
     if frame == "modality":
-        total = k + evidence.sum(0)
+        total = (evidence.sum(0) + k).clamp(min=SMALLEST)
         return Opinion(evidence / total, k / total)
     heard = (evidence > 0).to(evidence.dtype)
     share = heard / heard.sum(0).clamp(min=1)
@@ -107,7 +145,7 @@ def combine(evidence: Tensor, k: float | Tensor, frame: str = "modality") -> Opi
 
 def reliability(evidence: Tensor, k: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return belief and uncertainty of frame ``reliability``, both [...]."""
-    uncertainty = (k / (k + evidence)).prod(0)
+    uncertainty = (k / (evidence + k).clamp(min=SMALLEST)).prod(0)
     return 1 - uncertainty, uncertainty
 
 
@@ -121,7 +159,12 @@ def dimensions(evidence: Tensor) -> tuple[Tensor, Tensor]:
     return size * belief / total, (doubt / total).expand_as(support)
 
 
-def aggregate(
+def aggregate(means: Tensor, variance: Tensor, kappa: float | Tensor, k: float | Tensor, **options: Any) -> Tensor:
+    """Return the gradient of `agree`, [S, ...] -> [...]."""
+    return agree(means, variance, kappa, k, **options).gradient
+
+
+def agree(
     means: Tensor,
     variance: Tensor,
     kappa: float | Tensor,
@@ -135,7 +178,8 @@ def aggregate(
     reference: float | Tensor = 0.0,
     present: Tensor | None = None,
     fusion: float | Tensor = 0.0,
-) -> Tensor:
+    sizes: Sizes = None,
+) -> Agreement:
     r"""Return :math:`\sum_s w_s \mu_s + u f`, the gradient that sources with these moments agree on, [S, ...] -> [...].
 
     ``fallback`` (f) is what doubt leaves: the ``mean`` of the sources, ``zero``, or the ``fusion`` loss's gradient.
@@ -144,27 +188,54 @@ def aggregate(
 
     In the frames ``reliability`` and ``dims`` the weights are a gain on the mean of the sources (see `combine`). In
     ``reliability`` doubt in that mean cannot fall back on it: ``mean`` counts as ``zero`` there, and no kappa is
-    neutral. A source that is not ``present`` [S] counts nowhere; at least one must be.
+    neutral. A source that is not ``present`` [S] counts nowhere. Without one the gradient is zero.
+
+    With ``sizes``, several tensors lie side by side, [S, D]; each has a floor, unit, competition and norm of its own.
     """
     means = only(present, means)
     count = len(means) if present is None else present.sum()
-    e = evidence(variance, kappa, scale, reference, means=means if snr else None, present=present)
+    e = evidence(variance, kappa, scale, reference, means=means if snr else None, present=present, sizes=sizes)
+    rest = torch.as_tensor(fusion, dtype=means.dtype, device=means.device).expand(means.shape[1:])
+
+    def settled(means: Tensor, e: Tensor, rest: Tensor) -> Agreement:
+        return settle(means, e, k, count, rest, frame, fallback, gain)
+
+    if sizes is None or (frame != "dims" and gain != "match_norm"):
+        return settled(means, e, rest)
+    parts = [settled(*part) for part in zip(*(torch.split(x, list(sizes), -1) for x in (means, e, rest)), strict=True)]
+    return Agreement(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def settle(
+    means: Tensor,
+    evidence: Tensor,
+    k: float | Tensor,
+    count: int | Tensor,
+    fusion: Tensor,
+    frame: str,
+    fallback: str,
+    gain: str,
+) -> Agreement:
+    """Return what sources with this evidence agree on, [S, ...] -> [...]; absent ones have zeros for both."""
     if frame == "modality" and fallback == "mean":
-        weights = (count * e + k) / (e.sum(0) + k)  # S (w + u / S), exactly 1 where all evidence is
-        return regain((weights * means).sum(0), means, count, gain)
-    weights, uncertainty = combine(e, k, frame)
+        belief, plain = added(evidence), added(means)
+        total = (belief + k) if isinstance(count, int) else (belief + k).clamp(min=SMALLEST)
+        excess = torch.addcmul(count * added(evidence * means), belief, plain, value=-1)  # 0 where all evidence is 1
+        agreed = torch.addcdiv(plain, excess, total)  # S sum_s (w_s + u / S) mu_s
+        return Agreement(regain(agreed, means, count, gain), k / total)
+    weights, uncertainty = combine(evidence, k, frame)
     agreed = (weights * means).sum(0)
     if fallback == "fusion":
         agreed = agreed + uncertainty * fusion
     elif fallback == "mean" and frame != "reliability":
-        agreed = agreed + uncertainty * (means.sum(0) / count)
-    return regain(count * agreed, means, count, gain)
+        agreed = agreed + uncertainty * (means.sum(0) / at_least_one(count))
+    return Agreement(regain(count * agreed, means, count, gain), uncertainty)
 
 
 def regain(total: Tensor, means: Tensor, count: int | Tensor, gain: str) -> Tensor:
     """Return a gradient that counts every source once, [...], with the gain that is asked for."""
     if gain == "none":
-        return total / count
+        return total / at_least_one(count)
     if gain == "match_norm":
         norm: Tensor = torch.linalg.vector_norm(total)
         wanted: Tensor = torch.linalg.vector_norm(means.sum(0))
@@ -172,10 +243,20 @@ def regain(total: Tensor, means: Tensor, count: int | Tensor, gain: str) -> Tens
     return total
 
 
+def added(values: Tensor) -> Tensor:
+    """Return the sum over the sources, [S, ...] -> [...]; in their order, and faster than `sum` for a few."""
+    return reduce(torch.add, values.unbind())
+
+
+def at_least_one(count: int | Tensor) -> int | Tensor:
+    """Return a number of sources to divide by."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else count
+
+
 class Moments(NamedTuple):
     """Running moments of a gradient in which the past fades (METHODS.md 8.4)."""
 
-    seen: Tensor  # [] gradients, each worth beta times the next, in float64
+    seen: Tensor  # [S, 1...] gradients, each worth beta times the next
     mean: Tensor  # [S, ...]
     variance: Tensor  # [S, ...]
 
@@ -183,28 +264,39 @@ class Moments(NamedTuple):
 def unseen(like: Tensor) -> Moments:
     """Return the moments before the first gradient, of tensors like this one, [S, ...]."""
     zero = torch.zeros_like(like)
-    return Moments(torch.zeros((), dtype=torch.float64, device=like.device), zero, zero)
+    return Moments(like.new_zeros(len(like), *[1] * (like.ndim - 1)), zero, zero)
 
 
-def update(moments: Moments, gradient: Tensor, beta: float | Tensor) -> Moments:
-    r"""Return the moments after one more gradient, [S, ...].
+def update(moments: Moments, gradient: Tensor, beta: float | Tensor, present: Tensor | None = None) -> Moments:
+    r"""Return the moments after one more gradient, [S, ...]; those of sources that are not ``present`` [S] are kept.
 
     Equal to the debiased running averages of :math:`g` and :math:`g^2`, the square of the first taken from the
     second, but never negative and without their cancellation.
     """
     seen = beta * moments.seen + 1
     off = gradient - moments.mean
-    step = off / seen
-    variance = torch.addcmul(moments.variance, off, step) * (1 - 1 / seen)
-    return Moments(seen, moments.mean + step, variance)
+    step = off * (1 / seen)
+    variance = torch.addcmul(moments.variance, off, step).mul_(1 - 1 / seen)
+    after = Moments(seen, moments.mean + step, variance)
+    if present is None:
+        return after
+    chosen = [(present.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(after, moments, strict=True)]
+    return Moments(*(torch.where(*each) for each in chosen))
 
 
-def running_variance(moments: Moments) -> Tensor:
-    """Return the variance of a gradient, [S, ...]; 1 for all, which says nothing, until two have been seen."""
-    return torch.where(moments.seen > 1, moments.variance, 1.0)
+def informed(moments: Moments, present: Tensor | None = None) -> Tensor:
+    """Return whether every source that is present has been seen twice, [] bool: one gradient has no variance."""
+    twice = moments.seen.flatten() > 1
+    return (twice if present is None else twice | ~present).all()
 
 
-def sample_variance(rows: Tensor) -> Tensor:
-    """Return the variance of the mean of the samples' gradients, [B, ...] -> [...] (METHODS.md 8.5); 1 where B is 1."""
-    samples = len(rows)
-    return rows.var(0) / samples if samples > 1 else torch.ones_like(rows[0])
+def sample_variance(rows: Tensor, present: Tensor | None = None) -> Tensor:
+    """Return the variance of the mean of the samples' gradients, [B, ...] -> [...] (METHODS.md 8.5).
+
+    Samples that are not ``present`` [B] count nowhere. Of fewer than two samples it is 1, which says nothing.
+    """
+    if present is None:
+        return rows.var(0) / len(rows) if len(rows) > 1 else torch.ones_like(rows[0])
+    count = present.sum()
+    off = only(present, rows - only(present, rows).sum(0) / count.clamp(min=1))
+    return torch.where(count > 1, off.square().sum(0) / ((count - 1).clamp(min=1) * count.clamp(min=1)), 1.0)

@@ -9,6 +9,7 @@ Letters in shapes: B samples, C classes, H features, O outputs of a regression, 
 that are uncertain together: C (H + 1), row by row with the bias last in each row, or H in a regression.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,13 @@ class Gaussian(NamedTuple):
     def covariance(self) -> Tensor:
         """Return the covariance, [D, D]."""
         return self.factor @ self.factor.mT
+
+
+class Normal(NamedTuple):
+    """A normal distribution of which nothing is drawn."""
+
+    mean: Tensor  # [D]
+    precision: Tensor  # [D, D]
 
 
 class GradientMoments(NamedTuple):
@@ -65,6 +73,12 @@ def residual(logits: Tensor, target: Tensor) -> Tensor:
     return logits.softmax(-1) - (target[:, None] == torch.arange(logits.shape[-1], device=target.device)).to(logits)
 
 
+def faded(normal: Normal, beta: float | Tensor, gamma: float | Tensor) -> Normal:
+    """Return what is left of a posterior after a batch: its precision fades to the `prior`'s by ``beta``; ours."""
+    eye = torch.eye(len(normal.mean), dtype=normal.mean.dtype, device=normal.mean.device)
+    return normal._replace(precision=beta * normal.precision + (1 - beta) / gamma * eye)
+
+
 def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
     """Return the Laplace posterior of a softmax head after these samples: one Newton step from where it stands.
 
@@ -79,8 +93,20 @@ def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) 
     """
     x = biased(features)
     logits = x @ head.mT
-    gradient = (residual(logits, target).mT @ x).flatten() + before.precision @ (head.flatten() - before.mean)
-    precision = before.precision + curvature(logits.softmax(-1), x)
+    return newton(head, residual(logits, target).mT @ x, curvature(logits.softmax(-1), x), before)
+
+
+def newton(head: Tensor, gradient: Tensor, curvature: Tensor, before: Gaussian | Normal) -> Gaussian:
+    """Return the posterior after data whose summed loss has this gradient and curvature at the head.
+
+    Args:
+        head: weights with the bias last, [C, H + 1].
+        gradient: of the loss, [C, H + 1].
+        curvature: of the loss, [D, D].
+        before: the distribution of the head before these data.
+    """
+    gradient = gradient.flatten() + before.precision @ (head.flatten() - before.mean)
+    precision = before.precision + curvature
     factor = covariance_factor(precision)
     return Gaussian(head.flatten() - factor @ (factor.mT @ gradient), precision, factor)
 
@@ -96,7 +122,7 @@ def curvature(p: Tensor, x: Tensor) -> Tensor:
 
 def covariance_factor(precision: Tensor) -> Tensor:
     """Return the lower Cholesky factor of the inverse, [D, D], from one factorisation: the reversed one's inverse."""
-    reverse = torch.linalg.cholesky(precision.flip(-2, -1)).flip(-2, -1).mT
+    reverse = torch.linalg.cholesky_ex(precision.flip(-2, -1)).L.flip(-2, -1).mT
     eye = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
     factor: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=False)
     return factor
@@ -109,8 +135,14 @@ def sample(gaussian: Gaussian, draws: Tensor, classes: int) -> Tensor:
 
 def sampled_moments(heads: Tensor, features: Tensor, target: Tensor) -> GradientMoments:
     """Return the moments over drawn softmax heads, [N, C, H + 1], [B, H] and [B]; one's gradient is W^T (p - y)."""
-    logits = biased(features) @ heads.mT  # [N, B, C]
-    gradients = residual(logits, target) @ heads[..., :-1]  # [N, B, H]
+    return drawn_moments(heads, features, lambda logits: residual(logits, target))
+
+
+def drawn_moments(heads: Tensor, features: Tensor, slope: Callable[[Tensor], Tensor]) -> GradientMoments:
+    """Return the moments over drawn heads, [N, C, H + 1] and [..., H], of a loss with this derivative by its logits."""
+    logits = biased(features.flatten(0, -2)) @ heads.mT
+    logits = logits.view(len(heads), *features.shape[:-1], -1)  # [N, ..., C]
+    gradients = (slope(logits).flatten(1, -2) @ heads[..., :-1]).view(len(heads), *features.shape)
     variance, mean = torch.var_mean(gradients, 0, correction=0)
     return GradientMoments(mean, variance.clamp(min=FLOOR))
 

@@ -1,13 +1,13 @@
-"""What is measured of a trial: rows of an epoch, and the final scores, probes and predictions."""
+"""What is measured of every trial: rows of an epoch, and the final scores and predictions."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from trainables.diagnostics import linear_probe
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
 from trainables.tasks import against, report
@@ -24,6 +24,14 @@ class Row(NamedTuple):
     modality: str | None  # None: the joint prediction
     metric: str
     value: float
+
+
+class Moment(NamedTuple):
+    """Where training stands."""
+
+    epoch: int
+    step: int
+    last: bool = False  # after the last epoch, when the test split may be read
 
 
 class Prediction(NamedTuple):
@@ -53,14 +61,14 @@ def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str]) 
 
 def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:
     """Return losses and scores on the validation split; by modality only where the method acts between epochs."""
-    by_modality = frozenset({"unimodal"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
+    by_modality = frozenset({"unimodal_values"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
     seen = outputs(setup, learner, "validation", by_modality)
     held = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
     parts = seen.unimodal if by_modality else seen.logits[None]
     present = setup.present["validation"] if by_modality else None
     by_loss, by_score = (over(present, measured(parts).double()) for measured in (held.loss, held.score))
     joint_loss, joint_score = (measured(seen.logits).double().mean() for measured in (held.loss, held.score))
-    moment = torch.tensor(epoch), strength(setup.trial, epoch)
+    moment = torch.tensor(epoch), torch.tensor(strength(setup.trial, epoch), dtype=torch.float64)
     return Validation(by_loss, by_score, joint_loss, joint_score, *moment)
 
 
@@ -83,27 +91,32 @@ def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, nu
 def summarise(setup: Setup, measured: list[dict[str, Tensor]], epoch: int, number: int) -> list[Row]:
     """Return the rows of an epoch's training: means over its steps, and the range of the coefficients."""
     series = {name: torch.stack([metrics[name] for metrics in measured]) for name in measured[0]}
-    rows = [Row(epoch, number, "train", None, "loss", series.pop("loss").mean().item())]
+    wanted = {"loss": series.pop("loss").mean()}
     for path, values in series.items():
         name = path.removeprefix("method.")
-        wanted = {name: values.mean(0)}
+        wanted[name] = values.mean(0)
         if name == "scale":
             wanted |= {"scale_min": values.amin(0), "scale_max": values.amax(0)}
-        for metric, value in wanted.items():
-            owners = list(setup.model.encoders) if value.ndim else [None]
-            for modality, each in zip(owners, value.reshape(-1).tolist(), strict=True):
-                rows.append(Row(epoch, number, "train", modality, metric, each))
+    return tabulate(setup, wanted, "train", Moment(epoch, number))
+
+
+def tabulate(setup: Setup, values: Mapping[str, Any], split: str, moment: Moment) -> list[Row]:
+    """Return metrics as rows: [] of the joint prediction, [M], or [M + 1] with the joint one last."""
+    rows = []
+    for metric, value in values.items():
+        numbers = torch.as_tensor(value, dtype=torch.float64)
+        owners = [*setup.model.encoders, None] if numbers.ndim else [None]
+        for modality, number in zip(owners, numbers.reshape(-1).tolist(), strict=False):
+            rows.append(Row(moment.epoch, moment.step, split, modality, metric, number))
     return rows
 
 
 def conclude(
     setup: Setup, learner: Learner, epoch: int, number: int
 ) -> tuple[list[Row], dict[str, float], list[Prediction]]:
-    """Measure the trained model: rows, final scores and predictions; the one place where the test split is read."""
+    """Score the trained model: rows, final scores and predictions; beside a probe, the one reader of the test split."""
     rows: list[Row] = []
-    probing = "probe" in setup.trial["measure"]
-    splits = SPLITS if probing else SPLITS[1:]
-    seen = {split: outputs(setup, learner, split, frozenset({"features"})) for split in splits}
+    seen = {split: outputs(setup, learner, split, frozenset()) for split in SPLITS[1:]}
     final: dict[str, float] = {}
     predictions: list[Prediction] = []
     for split in SPLITS[1:]:
@@ -114,18 +127,4 @@ def conclude(
         final |= {f"{split}.{row.metric}": row.value for row in measured}
         rows += measured if split == "test" else []  # the validation rows of the last epoch are there already
         predictions.append(Prediction(split, logits.float().numpy(), setup.target[split].numpy()))
-    if probing:
-        rows += probes(setup, seen, epoch, number)
     return rows, final, predictions
-
-
-def probes(setup: Setup, seen: dict[str, Signals], epoch: int, number: int) -> list[Row]:
-    """Return how well a linear model reads the target off each encoder's features."""
-    targets = {split: setup.target[split].numpy() for split in seen}
-    metric = f"probe_{report(setup.task, 0.0)[0]}"
-    rows = []
-    for modality in setup.model.encoders:
-        features = {split: signals.features[modality].numpy() for split, signals in seen.items()}
-        for split, value in sorted(linear_probe(features, targets, setup.task).items()):
-            rows.append(Row(epoch, number, split, modality, metric, value))
-    return rows

@@ -2,12 +2,12 @@
 
 Muting a modality means a zero input through its encoder (METHODS.md 1), in evaluation mode, while the joint
 prediction is made in training mode (METHODS.md 6.2). What can be shared between the passes is computed once:
-the encoders run once where they do not depend on the mode, a silent encoder runs on one sample, and a fusion that
-adds up its modalities predicts every coalition from the same 2 M products (METHODS.md 12); one that sees them
-through a sum makes every coalition's sum from the same 2 M terms.
+where encoders do not depend on the mode they run once, with silence as one more sample; a fusion that adds up its
+modalities predicts every coalition from the same 2 M products (METHODS.md 12); one that sees them through a sum
+makes every coalition's sum from the same 2 M terms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from trainables.classifiers import Classifier
 from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, Transformer, linear
-from trainables.fusions import Additive, Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, Summing
+from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
-MUTES = ("zero", "mean", "feature")
+LISTENING = frozenset({"muted", "muted_values"})  # what coalitions of the modalities predict
 READABLE = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,), "transformer": (2, 3)}  # dimensions of a sample
 POSITIONED = {"mlp": (2, 3, 4), "cnn": (), "gru": (2,), "transformer": (2,)}  # the same where the target is dense
 
@@ -32,7 +32,9 @@ class Pass(NamedTuple):
     buffers: Buffers  # as the pass left them
     inputs: dict[str, Tensor]
     features: Features
+    silent: Features | None  # of silence, [1, H_m], where the pass has made them
     logits: Tensor
+    parts: tuple[Tensor, ...]  # of the prediction, where the fusion adds up
     training: bool  # not in evaluation mode
 
 
@@ -46,7 +48,13 @@ class Model(NamedTuple):
     silence: Mapping[str, Tensor | None] = {}  # modality -> input [1, ...] that mutes it; None: a feature of zeros
 
     def init(self, draw: Draw, needs: frozenset[str]) -> tuple[Params, Buffers]:
-        """Return initial parameters and buffers; a modality's weights depend on its name, not on its company."""
+        """Return initial parameters and buffers; a modality's weights depend on its name, not on its company.
+
+        Raises:
+            ValueError: a method reads features through the joint head, and the fusion mixes them before that.
+        """
+        if "readers" in needs and not adds_up(self.fusion):
+            raise ValueError("the method needs a fusion that adds up its modalities: concat or sum")
         encoders = {m: encoder.init(scoped(draw, m)) for m, encoder in self.encoders.items()}
         widths = {m: encoder.width for m, encoder in self.encoders.items()}
         readouts, shared = self.fusion.init(widths, self.outputs, scoped(draw, "shared"))
@@ -75,9 +83,20 @@ class Model(NamedTuple):
         ``inputs`` maps each modality to [B, ...]; ``coalitions`` [S, M] bool are those that `muted` is about;
         ``training`` [M] bool says which encoders train, and ``noise`` is what dropout draws from.
         """
-        features, buffers = self.encode(params, buffers, inputs, training=training, noise=noise)
-        fused, (weight, bias) = self.fusion.fuse(params, features), self.fusion.head(params)
-        made = Pass(params, buffers, inputs, features, F.linear(fused, weight, bias), training is not False)
+        mode: dict[str, Any] = {"training": training, "noise": noise}
+        silent: Features | None = None
+        if (
+            needs & LISTENING
+            and not (training is not False and self.moody(buffers))
+            and None not in self.silence.values()
+        ):
+            rows = {m: torch.cat([x, self.hushed(m, x)]) for m, x in inputs.items()}
+            features, buffers = self.encode(params, buffers, rows, **mode)
+            features, silent = {m: h[:-1] for m, h in features.items()}, {m: h[-1:] for m, h in features.items()}
+        else:
+            features, buffers = self.encode(params, buffers, inputs, **mode)
+        logits, parts = self.predict(params, features, apart="muted" in needs)
+        made = Pass(params, buffers, inputs, features, silent, logits, parts, training is not False)
         classified: Any = ()
         classifiers: Any = ()
         if self.classifier is not None and "classified" in needs:
@@ -85,12 +104,13 @@ class Model(NamedTuple):
             classified, classifiers = self.classifier(params.heads["classifiers"], apart)
         return Signals(
             logits=made.logits,
-            fused=fused if "fused" in needs else (),
-            weight=weight if "weight" in needs else (),
+            fused=self.fusion.fuse(params, features) if "fused" in needs else (),
+            weight=self.fusion.head(params)[0] if "weight" in needs else (),
             features=features if "features" in needs else (),
-            unimodal=self.split(made) if "unimodal" in needs else (),
-            muted=self.coalesce(made, coalitions, needs),
+            unimodal=revealed("unimodal", needs, lambda: self.split(made)),
+            muted=revealed("muted", needs, lambda: self.mute(made, coalitions)) if coalitions is not None else (),
             heads=own(params, features) if "heads" in needs else (),
+            readers=readers(params) if "readers" in needs else (),
             classified=classified,
             classifiers=classifiers,
         ), buffers
@@ -114,39 +134,34 @@ class Model(NamedTuple):
             features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
         return features, updated
 
+    def predict(self, params: Params, features: Features, *, apart: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the joint prediction, [B, C]; with ``apart`` and a fusion that adds up, as the sum of parts returned."""
+        if apart and adds_up(self.fusion):
+            parts = self.fusion.parts(params, features)
+            return parts[0].sum(0) + parts[2], parts
+        return F.linear(self.fusion.fuse(params, features), *self.fusion.head(params)), ()
+
     def split(self, made: Pass) -> Tensor:
         """Return each modality's part of the joint prediction, [M, B, C].
 
         Of a fusion that adds up: its product with the head and its share of the bias (METHODS.md 2.1). Of any
         other: the prediction when all other modalities are silent (METHODS.md 5.5).
         """
-        if isinstance(self.fusion, Additive):
-            products, biases = self.fusion.parts(made.params, made.features)
-            return torch.stack([u + b for u, b in zip(products, biases, strict=True)])
+        if adds_up(self.fusion):
+            products, biases, _ = made.parts or self.fusion.parts(made.params, made.features)
+            return products + biases.view(len(biases), *[1] * (products.ndim - 2), -1)
         return self.mute(made, torch.eye(len(made.features), dtype=torch.bool, device=made.logits.device))
-
-    def coalesce(self, made: Pass, coalitions: Tensor | None, needs: frozenset[str]) -> Any:
-        """Return `mute`, with gradients if ``needs`` has `muted` and without if it has `glimpsed`; else nothing."""
-        if coalitions is None or not needs & {"muted", "glimpsed"}:
-            return ()
-        if "muted" in needs:
-            return self.mute(made, coalitions)
-        with torch.no_grad():
-            return self.mute(made, coalitions)
 
     def mute(self, made: Pass, coalitions: Tensor) -> Tensor:
         """Return the joint prediction of each coalition, [S, B, C]; that of all modalities is the pass itself."""
         params, heard, coalitions = made.params, made.features, coalitions.to(made.logits.device)
-        mode_matters = made.training and any(
-            made.buffers[m] or isinstance(e.dropout, Tensor) or e.dropout > 0 for m, e in self.encoders.items()
-        )
-        if mode_matters:  # batch normalisation, dropout
+        mode_matters = made.training and self.moody(made.buffers)
+        if mode_matters:
             heard, _ = self.encode(params, made.buffers, made.inputs, training=False)
-        silent = self.hush(made)
-        if isinstance(self.fusion, Additive):
-            said, biases = self.fusion.parts(params, heard)
-            unsaid, _ = self.fusion.parts(params, silent)
-            muted = blend(coalitions, torch.stack(said), torch.stack(unsaid)) + torch.stack(biases).sum(0)
+        silent = made.silent or self.hush(made)
+        if adds_up(self.fusion):
+            said, _, bias = self.fusion.parts(params, heard) if mode_matters or not made.parts else made.parts
+            muted = blend(coalitions, said, self.fusion.parts(params, silent)[0]) + bias
         else:
             muted = F.linear(self.cross(params, heard, silent, coalitions), *self.fusion.head(params))
         if mode_matters:
@@ -155,7 +170,7 @@ class Model(NamedTuple):
 
     def cross(self, params: Params, heard: Features, silent: Features, coalitions: Tensor) -> Tensor:
         """Return the input of the head for each coalition, [S, B, P]."""
-        if isinstance(self.fusion, Summing):
+        if sums(self.fusion):
             said, unsaid = (self.fusion.terms(params, features) for features in (heard, silent))
             return self.fusion.join(params, blend(coalitions, said, unsaid))
         members = dict(zip(heard, coalitions.unbind(-1), strict=True))
@@ -164,14 +179,36 @@ class Model(NamedTuple):
 
     def hush(self, made: Pass) -> Features:
         """Return the feature of every modality when it is muted, [1, H_m]."""
-        silence = {m: self.silence.get(m, torch.zeros_like(x[:1])) for m, x in made.inputs.items()}
         features: Features = {}
-        for m, nothing in silence.items():
-            if nothing is None:
+        for m, x in made.inputs.items():
+            if self.silence.get(m, x) is None:
                 features[m] = torch.zeros_like(made.features[m][:1])
             else:
-                features[m], _ = self.encoders[m](made.params.encoders[m], made.buffers[m], nothing, EVALUATION)
+                encoder, params = self.encoders[m], made.params.encoders[m]
+                features[m], _ = encoder(params, made.buffers[m], self.hushed(m, x), EVALUATION)
         return features
+
+    def hushed(self, modality: str, like: Tensor) -> Tensor:
+        """Return the input that mutes a modality, [1, ...]: zeros, if nothing else is stated."""
+        stated = self.silence.get(modality)
+        return torch.zeros_like(like[:1]) if stated is None else stated
+
+    def moody(self, buffers: Buffers) -> bool:
+        """Say whether training and evaluation differ: batch normalisation, dropout."""
+        return any(
+            buffers[m] or isinstance(encoder.dropout, Tensor) or encoder.dropout > 0
+            for m, encoder in self.encoders.items()
+        )
+
+
+def revealed(name: str, needs: frozenset[str], reveal: Callable[[], Tensor]) -> Any:
+    """Return a signal, with gradients if ``needs`` has its name and without if it has its values; else nothing."""
+    if name in needs:
+        return reveal()
+    if f"{name}_values" not in needs:
+        return ()
+    with torch.no_grad():
+        return reveal()
 
 
 def own(params: Params, features: Features) -> Tensor:
@@ -180,6 +217,11 @@ def own(params: Params, features: Features) -> Tensor:
     return torch.stack(
         [F.linear(h, p["head.weight"], p["head.bias"]) for h, p in zip(features.values(), heads, strict=True)]
     )
+
+
+def readers(params: Params) -> dict[str, Tensor]:
+    """Return weight and bias of the modalities' own heads, [C, H_m + 1]."""
+    return {m: torch.cat([p["head.weight"], p["head.bias"][:, None]], -1) for m, p in params.heads.items()}
 
 
 def blend(coalitions: Tensor, heard: Tensor, quiet: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Lear
     """Train a method (as ``module:attribute``) for at least ``steps`` steps; return the learner and its last loss."""
     trial = {
         "method": method, "settings": dict(settings), "start": 1, "end": float("inf"), "warmup": 0, "modality": None,
-        "model": MODEL, "train": {**TRAINING, "epochs": -(-steps * BATCH // SAMPLES)}, "measure": [], "seed": 0,
+        "model": MODEL, "train": {**TRAINING, "epochs": -(-steps * BATCH // SAMPLES)}, "measure": {}, "seed": 0,
     }  # fmt: skip
     setup = prepare(trial, load(DATA))
     *_, last = epochs(setup, start(setup))

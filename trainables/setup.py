@@ -30,6 +30,7 @@ class Setup(NamedTuple):
     inputs: dict[str, dict[str, Tensor]]  # split -> modality -> [N, ...]
     target: dict[str, Tensor]  # split -> [N, ...]
     present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
+    truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
 
 
 class Learner(NamedTuple):
@@ -57,7 +58,7 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     settings = trial["train"]
     rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
     model, rule = equip(method, model, rule, inputs["train"])
-    return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present)
+    return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present, dataset.truth)
 
 
 def equip(method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor]) -> tuple[Model, Optimizer]:
@@ -97,8 +98,8 @@ def start(setup: Setup) -> Learner:
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
 
 
-def strength(trial: Mapping[str, Any], epoch: int) -> Tensor:
-    """Return how much of the method acts in an epoch, [] float64: from `start` to `end`, rising over `warmup`."""
+def strength(trial: Mapping[str, Any], epoch: int) -> float:
+    """Return how much of the method acts in an epoch, in [0, 1]: from `start` to `end`, rising over `warmup`."""
     within = trial["start"] <= epoch <= trial["end"]
     risen = min(1.0, (epoch - trial["start"] + 1) / (trial["warmup"] + 1))
-    return torch.tensor(risen if within else 0.0, dtype=torch.float64)
+    return risen if within else 0.0

@@ -6,7 +6,7 @@ Where the target is dense, a sample has positions, and ``B`` stands for ``B, L``
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,15 +47,19 @@ def leaves(params: Params) -> list[Tensor]:
 
 
 class Signals(NamedTuple):
-    """What one forward pass reveals: the logits, and of the rest what the method names in `needs`; others stay `()`."""
+    """What one forward pass reveals: the logits, and of the rest what the method names in `needs`; others stay `()`.
+
+    A method that reads `unimodal` or `muted` and never differentiates them names `unimodal_values`, `muted_values`.
+    """
 
     logits: Any = ()  # [B, C] joint prediction
     fused: Any = ()  # [B, P] input of the joint head
     weight: Any = ()  # [C, P] of the joint head
     features: Any = ()  # modality -> [B, H_m] encoder outputs
     unimodal: Any = ()  # [M, B, C] each modality's part of the joint prediction
-    muted: Any = ()  # [S, B, C] joint prediction when only coalition s is heard; as `glimpsed`, without gradients
+    muted: Any = ()  # [S, B, C] joint prediction when only coalition s of the modalities is heard
     heads: Any = ()  # [M, B, C] predictions of a linear head on each modality's feature
+    readers: Any = ()  # modality -> [C, H_m + 1] weight and bias of that head, where the fusion adds up
     classified: Any = ()  # [M, B, C] predictions of a classifier on each modality's detached feature
     classifiers: Any = ()  # ([M, B, P], [M, C, P]) input and weight of the classifiers' last layers
 
@@ -73,6 +77,7 @@ class Task(NamedTuple):
     samples: int  # B, over all workers
     present: Tensor | None = None  # [M, B] bool: who is heard in which sample; None: all in all
     reduction: str = "mean"  # of the loss over the batch: mean or sum
+    full: bool = False  # the strength is known to be 1
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
 
     def mean(self, values: Tensor) -> Tensor:
@@ -109,7 +114,7 @@ class Task(NamedTuple):
 
     def faded(self, scale: Tensor) -> Tensor:
         """Return coefficients drawn towards 1 where the method is not at full strength yet, [...] -> [...]."""
-        return torch.lerp(torch.ones_like(scale), scale, self.strength.to(scale))
+        return scale if self.full else torch.lerp(torch.ones_like(scale), scale, self.strength.to(scale))
 
 
 class Step(NamedTuple):
@@ -167,12 +172,16 @@ def needs(method: Method) -> frozenset[str]:
     return getattr(method, "needs", frozenset())
 
 
-@runtime_checkable
 class Attributing(Protocol):
     """A method that asks for the prediction of coalitions of modalities."""
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
         """Return who is heard in each coalition, [S, M] bool."""
+
+
+def attributes(method: Method) -> TypeGuard[Attributing]:
+    """Say whether a method is `Attributing`; asked in every step, so not by the slow check of a protocol."""
+    return hasattr(method, "coalitions")
 
 
 @runtime_checkable

@@ -30,9 +30,11 @@ def classification(target: Tensor) -> Target:
     def per_sample(values: Tensor) -> Tensor:
         return values.flatten(values.ndim - positions).mean(-1) if positions else values
 
+    def labels(logits: Tensor) -> Tensor:
+        return target.expand(logits.shape[:-1])[..., None]
+
     def log_likelihood(logits: Tensor) -> Tensor:
-        labels = target.expand(logits.shape[:-1])[..., None]
-        return F.log_softmax(logits, -1).gather(-1, labels)[..., 0]
+        return F.log_softmax(logits, -1).gather(-1, labels(logits))[..., 0]
 
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
@@ -45,7 +47,7 @@ def classification(target: Tensor) -> Target:
     return Target(
         lambda logits: per_sample(-log_likelihood(logits)),
         score,
-        lambda logits: per_sample(log_likelihood(logits).exp()),
+        lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits))[..., 0]),
         slope,
         nats=True,
     )

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager
-from trainables.measure import Prediction, Row, conclude, scores, summarise, validate
+from trainables.measure import Moment, Prediction, Row, conclude, scores, summarise, validate
 from trainables.model import Buffers
+from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
 from trainables.randomness import normal, permutation
 from trainables.setup import Learner, Setup, prepare, start, strength
 from trainables.signals import (
-    Attributing,
     Control,
     EpochMethod,
     Guided,
@@ -28,6 +28,7 @@ from trainables.signals import (
     Pull,
     Signals,
     Task,
+    attributes,
     each,
     leaves,
     scale_branches,
@@ -55,6 +56,7 @@ class Epoch(NamedTuple):
     steps: int  # made so far
     learner: Learner
     rows: list[Row]  # what was measured in it
+    last: bool
 
 
 def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
@@ -62,7 +64,7 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 
     Args:
         trial: ``method`` (as ``module:attribute``), ``settings``, ``start``, ``end``, ``modality``, ``model``,
-            ``train``, ``measure`` and ``seed``, all resolved.
+            ``train``, ``measure`` (name -> every how many steps or epochs) and ``seed``, all resolved.
         dataset: standardised arrays; the test split is read once, at the end.
     """
     torch.set_num_threads(1)
@@ -76,12 +78,14 @@ def train(setup: Setup) -> Outcome:
     learner = start(setup)
     size = sum(p.numel() for p in leaves(learner.params))
     rows: list[Row] = []
+    known = begin(setup, Epochwise)
     for epoch in epochs(setup, learner):
         rows += epoch.rows
         broken = next((row for row in epoch.rows if row.metric == "loss" and not math.isfinite(row.value)), None)
         if broken:
             error = f"the {broken.split} loss was {broken.value} in epoch {epoch.number}"
             return Outcome("diverged", error, time.perf_counter() - began, epoch.steps, size, {}, rows, [])
+        rows += survey(setup, known, epoch.learner, Moment(epoch.number, epoch.steps, epoch.last))
     measured, final, predictions = conclude(setup, epoch.learner, epoch.number, epoch.steps)
     return Outcome("done", None, time.perf_counter() - began, epoch.steps, size, final, rows + measured, predictions)
 
@@ -90,23 +94,27 @@ def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
     """Train epoch by epoch, and yield after each."""
     method, steps = setup.method, 0
     snapshots = [learner] * len(setup.model.encoders)
-    for epoch in range(1, setup.trial["train"]["epochs"] + 1):
+    watching, total = begin(setup, Stepwise), setup.trial["train"]["epochs"]
+    for epoch in range(1, total + 1):
         rates = method.rates(learner.state) if isinstance(method, EpochMethod) else None
         measured: list[dict[str, Tensor]] = []
+        looks: list[Looks] = []
         for indices in batches(setup, epoch):
             steps += 1
             inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
             task = pose(setup, indices, epoch, steps)
+            watching, look = observe(setup, watching, learner, Batch(indices, inputs, task, steps))
+            looks.append(look)
             learner, metrics = step(setup, learner, inputs, task, rates)
             measured.append(metrics)
-        rows = summarise(setup, measured, epoch, steps)
+        rows = summarise(setup, measured, epoch, steps) + gather(setup, looks, Moment(epoch, steps))
         validation = validate(setup, learner, epoch)
         rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, epoch, steps)
         stop = False
         if isinstance(method, EpochMethod):
             control = method.epoch(learner.state, validation)
             learner, stop = obey(learner._replace(state=control.state), control, snapshots), bool(control.stop)
-        yield Epoch(epoch, steps, learner, rows)
+        yield Epoch(epoch, steps, learner, rows, stop or epoch == total)
         if stop:
             return
 
@@ -130,8 +138,11 @@ def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, number).to(like)
 
-    heard = None if present is None else present[:, indices]
-    return Task(*held, noise, strength(trial, epoch), len(indices), heard, trial["train"]["reduction"])
+    heard, share = None if present is None else present[:, indices], strength(trial, epoch)
+    return Task(
+        *held, noise, torch.tensor(share, dtype=torch.float64), len(indices), heard, trial["train"]["reduction"],
+        full=share == 1,
+    )  # fmt: skip
 
 
 def step(
@@ -147,7 +158,7 @@ def step(
     ``rates`` [M] are the factors of an `EpochMethod` on each branch's update; outside its epochs they are 1.
     """
     method, model = setup.method, setup.model
-    coalitions = method.coalitions(len(inputs), task) if isinstance(method, Attributing) else None
+    coalitions = method.coalitions(len(inputs), task) if attributes(method) else None
     rates = None if rates is None else task.faded(rates)
     training = True if rates is None else rates != 0  # a branch that was stopped is in evaluation mode
 

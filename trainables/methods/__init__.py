@@ -10,4 +10,5 @@ METHODS = {
     "mslr": "trainables.methods.mslr:MSLR",
     "mses": "trainables.methods.mses:MSES",
     "cggm": "trainables.methods.cggm:CGGM",
+    "bogc": "trainables.methods.bogc:BOGC",
 }

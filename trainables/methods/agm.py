@@ -86,8 +86,8 @@ class AGM(NamedTuple):
         if self.route == "phi" and self.score_attr != "shapley":
             raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
         if self.score_attr == "head":
-            return frozenset({"unimodal"})
-        return frozenset({"muted" if self.route == "phi" else "glimpsed"})
+            return frozenset({"unimodal_values"})
+        return frozenset({"muted" if self.route == "phi" else "muted_values"})
 
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
@@ -168,8 +168,9 @@ class AGM(NamedTuple):
             moments = moments + pooled(score, among)
             unit = deviation(moments)
             scale = self.coefficients(score / unit, past / unit, among, state.weight > 0)
-        over = state.scale if self.stale else torch.ones_like(scale)
-        scale = torch.where(task.strength > 0, task.faded(scale), over)
+        scale = task.faded(scale)
+        if self.stale:
+            scale = torch.where(task.strength > 0, scale, state.scale)
         return scale, self.remember(state, score, scale, among)._replace(moments=moments)
 
     def coefficients(
@@ -210,8 +211,8 @@ class AGM(NamedTuple):
             history, weight = keep * history + add * score, keep * weight + add
         if among is None:
             return state._replace(steps=steps, history=history, weight=weight, scale=scale)
-        kept = (torch.where(among, new, old) for new, old in zip((steps, history, weight), state[:3], strict=True))
-        return AGMState(*kept, state.moments, scale)
+        steps, weight = torch.where(among, steps, state.steps), torch.where(among, weight, state.weight)
+        return AGMState(steps, torch.where(among, history, state.history), weight, state.moments, scale)
 
 
 def lead(score: Tensor, among: Tensor | None = None) -> Tensor:

@@ -45,7 +45,7 @@ class OGM(NamedTuple):
     @property
     def needs(self) -> frozenset[str]:
         """Return the signals it reads beside the logits."""
-        return frozenset({"unimodal"})
+        return frozenset({"unimodal_values"})
 
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
@@ -74,7 +74,7 @@ def coefficients(signals: Signals, task: Task, alpha: float | Tensor, ratio: str
 
 def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
     """Return each modality's coefficient k from how far it leads, [M] -> [M]."""
-    return torch.where(ratio > 1, 1 - torch.tanh(alpha * ratio), torch.ones_like(ratio))
+    return 1 - torch.tanh(alpha * ratio) * (ratio > 1)
 
 
 def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
@@ -84,8 +84,11 @@ def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
     """
     if len(score) == 1:
         return torch.ones_like(score)
-    count = len(score) if among is None else among.sum().clamp(min=2)
-    others = (score.sum() - score) / (count - 1)  # an absent modality scores 0
+    if len(score) == 2:
+        others = score.flip(0)
+    else:
+        count = len(score) if among is None else among.sum().clamp(min=2)
+        others = (score.sum() - score) / (count - 1)  # an absent modality scores 0
     ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
     return ratio if among is None else torch.where(among & (among.sum() > 1), ratio, 1.0)
 
@@ -125,6 +128,9 @@ def modulate(tree: Params, scale: Tensor, which: str, change: Change) -> Params:
 
 def chosen(group: Group, which: str) -> frozenset[str]:
     """Return the names of the tensors of an encoder that ``which`` selects."""
+    if which == "all":
+        return frozenset(group)
     convolutions = frozenset(name for name, tensor in group.items() if tensor.ndim == 4)
-    weights = frozenset(name for name, tensor in group.items() if tensor.ndim > 1)
-    return {"conv4d": convolutions, "ndim>1": weights, "all": frozenset(group), "auto": convolutions or weights}[which]
+    if which == "conv4d" or (which == "auto" and convolutions):
+        return convolutions
+    return frozenset(name for name, tensor in group.items() if tensor.ndim > 1)

@@ -27,7 +27,7 @@ class OGMGE(NamedTuple):
     @property
     def needs(self) -> frozenset[str]:
         """Return the signals it reads beside the logits."""
-        return frozenset({"unimodal"})
+        return frozenset({"unimodal_values"})
 
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""

@@ -1,0 +1,93 @@
+"""The methods of a study: the published ones by name, and those of one's own as `module:attribute`."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ablate.document import Document, Where
+from ablate.errors import meant
+from search_spaces.axes import Axis
+from search_spaces.methods import METHODS as AXES
+from search_spaces.methods import SPAN
+from trainables.methods import METHODS
+
+
+def named(document: Document, methods: list[str]) -> dict[str, str]:
+    """Return the methods of a study file, name -> `module:attribute`; one of one's own is named as its attribute.
+
+    Its module is looked for beside the study file and in the working directory, too.
+
+    Raises:
+        UserError: there is no such method, or two of one name.
+    """
+    found: dict[str, str] = {}
+    for i, method in enumerate(methods):
+        where: Where = ("methods", i)
+        own = ":" in method
+        if not own and method not in METHODS:
+            raise document.error(where, f"there is no method `{method}` {meant(method, METHODS)}")
+        if own:
+            reach(folders(document.file))
+            check_own(document, where, method)
+        name = method.partition(":")[2] if own else method
+        if name in found:
+            raise document.error(where, f"`{name}` is listed twice")
+        found[name] = method if own else METHODS[method]
+    return found
+
+
+def folders(study: Path) -> list[str]:
+    """Return where modules of one's own may lie: beside the study file, and where the command was given."""
+    return [str(study.resolve().parent), str(Path.cwd())]
+
+
+def reach(places: list[str]) -> None:
+    """Let this process import from these folders, after all that is installed."""
+    sys.path.extend(place for place in places if place not in sys.path)
+
+
+def check_own(document: Document, where: Where, path: str) -> None:
+    """Raise a UserError unless `module:attribute` is a method."""
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except Exception as error:
+        raise document.error(where, f"`{module}` cannot be imported: {type(error).__name__}: {error}") from None
+    if found is None:
+        raise document.error(where, f"`{module}` has no `{attribute}` {meant(attribute, public(module))}")
+    parts = ("_field_defaults", "init", "step")
+    if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
+        rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
+        raise document.error(where, f"{rule}, got `{path}`")
+
+
+def public(module: str) -> list[str]:
+    """Return the classes that a module names."""
+    return [name for name, value in vars(sys.modules[module]).items() if isinstance(value, type)]
+
+
+def axes_of(name: str, path: str) -> dict[str, Axis]:
+    """Return the settings of a method: as declared in `search_spaces`, else read off its class."""
+    if name in AXES and path == METHODS[name]:
+        return AXES[name] | SPAN
+    module, _, attribute = path.partition(":")
+    method: Any = getattr(import_module(module), attribute)
+    types, neutral = get_type_hints(method), getattr(method, "neutral", {})
+    read = {key: guess(value, types[key])._replace(neutral=neutral.get(key)) for key, value in defaults(method)}
+    return read | SPAN
+
+
+def defaults(method: Any) -> list[tuple[str, Any]]:
+    """Return the hyperparameters of a method's class and their defaults."""
+    return list(method._field_defaults.items())
+
+
+def guess(default: Any, hint: Any) -> Axis:
+    """Return an axis without limits for a hyperparameter with this default and type."""
+    if get_origin(hint) is Literal:
+        return Axis(default, "choice", choices=get_args(hint))
+    if isinstance(default, bool):
+        return Axis(default, "flag")
+    kind = {int: "integer", float: "number"}.get(type(default), "choice")
+    return Axis(default, kind, choices=(default,) if kind == "choice" else ())

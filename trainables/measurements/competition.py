@@ -1,0 +1,82 @@
+"""Competition strength: what of a modality's own concept is lost in the joint feature (METHODS.md 10.4)."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+from torch import Tensor
+
+from trainables.diagnostics.competition import Competition, competition_strength, preferred
+from trainables.measure import Moment, Row, outputs, tabulate, validate
+from trainables.methods.joint import Joint
+from trainables.optim import Apart
+from trainables.setup import Learner, Setup, start
+from trainables.tasks import report
+from trainables.train import epochs
+
+
+class Concept(NamedTuple):
+    """What a network trained on one modality makes of the validation split."""
+
+    feature: Tensor  # [N, H]
+    score: float  # as recorded
+
+
+def begin(setup: Setup) -> dict[str, Concept]:
+    """Return each modality's concept: the unimodal trial of the same study and seed, trained to its end."""
+    return {m: learnt(setup, m) for m in setup.model.encoders}
+
+
+def learnt(setup: Setup, modality: str) -> Concept:
+    """Return the concept of one modality."""
+    alone = isolated(setup, modality)
+    *_, last = epochs(alone, start(alone))
+    feature = outputs(alone, last.learner, "validation", frozenset({"features"})).features[modality]
+    score = validate(alone, last.learner, last.number).joint_score
+    return Concept(feature, report(setup.task, score.item())[1])
+
+
+def isolated(setup: Setup, modality: str) -> Setup:
+    """Return the same training by no method, on one modality alone and unobserved."""
+    trial = {**setup.trial, "start": 1, "end": math.inf, "warmup": 0, "modality": modality, "measure": {}}
+    encoders = {modality: setup.model.encoders[modality]}
+    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
+    place = list(setup.model.encoders).index(modality)
+    return setup._replace(
+        trial=trial,
+        model=setup.model._replace(encoders=encoders, classifier=None, silence={}),
+        method=Joint(),
+        needs=frozenset(),
+        optimizer=rule,
+        inputs={split: {modality: x[modality]} for split, x in setup.inputs.items()},
+        present={split: None if p is None else p[place : place + 1] for split, p in setup.present.items()},
+    )
+
+
+def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Moment) -> list[Row]:
+    """Return each modality's competition strength, its concept's rank, and which modality is preferred.
+
+    Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
+    the concepts score themselves, the ceiling, comes with the last moment.
+    """
+    fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
+    found = {m: strength(fused, concept.feature) for m, concept in known.items()}
+    first = preferred({m: one.strength for m, one in found.items()})
+    values = {
+        "competition": [one.strength for one in found.values()],
+        "competition_rank": [one.rank for one in found.values()],
+        "competition_preferred": [m == first for m in found],
+    }
+    if moment.last:
+        values[f"concept_{report(setup.task, 0.0)[0]}"] = [concept.score for concept in known.values()]
+    return tabulate(setup, values, "validation", moment)
+
+
+def strength(fused: Tensor, concept: Tensor) -> Competition:
+    """Return the competition strength of a concept, [N, ..., H], in the joint feature; nan where one is not finite."""
+    if not (fused.isfinite().all() and concept.isfinite().all()):
+        return Competition(math.nan, 0)
+    seen, wanted = ((x[::2].flatten(0, -2), x[1::2].flatten(0, -2)) for x in (fused, concept))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of features so large that the penalty is lost in rounding
+        return competition_strength(seen, wanted)

@@ -1,0 +1,79 @@
+"""The validation split as a game of the modalities: what each coalition predicts, and what that is worth."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from trainables.diagnostics.checks import Floats
+from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley, subsets
+from trainables.measure import CHUNK, over
+from trainables.methods.agm import AGM, FLOOR, blend, permutations
+from trainables.randomness import normal
+from trainables.setup import Learner, Setup, strength
+from trainables.signals import Task, all_subsets
+from trainables.tasks import against
+
+EXACT = 8  # modalities, at most, whose coalitions are all asked; beyond, those along some orders of arrival
+ORDERS = 32  # in antithetic pairs, the same after every epoch
+TOGETHER = 64  # coalitions of a whole chunk of samples in one pass
+WORST = 1e100  # stands for an error that is not finite, so that a run about to diverge is measured to its end
+
+
+def predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[tuple[Task, Tensor]]:
+    """Yield the task of some samples of validation, and what each coalition [S, M] predicts of them, [S, B, C]."""
+    size = max(1, CHUNK // (1 + len(coalitions) // TOGETHER))
+    for chunk in torch.split(torch.arange(len(setup.target["validation"])), size):
+        inputs = {m: x[chunk] for m, x in setup.inputs["validation"].items()}
+        signals, _ = setup.model(
+            learner.params, learner.buffers, inputs, frozenset({"muted_values"}), coalitions=coalitions, training=False
+        )
+        yield pose(setup, chunk), signals.muted
+
+
+def pose(setup: Setup, indices: Tensor) -> Task:
+    """Return the task of some samples of validation, [B] indices; its noise is the same in all epochs."""
+    trial, present = setup.trial, setup.present["validation"]
+    held = against(setup.task, setup.target["validation"][indices], trial["train"]["loss"])
+
+    def noise(purpose: str, like: Tensor) -> Tensor:
+        return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
+
+    return Task(*held, noise, strength(trial, 1), len(indices), None if present is None else present[:, indices])
+
+
+@torch.no_grad()
+def worth(setup: Setup, learner: Learner, coalitions: Tensor) -> Tensor:
+    """Return the score on validation when each coalition alone is heard, [S, M] -> [S] float64."""
+    scores = [task.score(muted).double() for task, muted in predictions(setup, learner, coalitions)]
+    return torch.cat(scores, -1).nan_to_num(-WORST, WORST, -WORST).mean(-1)
+
+
+def all_worth(setup: Setup, learner: Learner) -> Tensor:
+    """Return the score of every coalition, the empty one included, [2**M]."""
+    return worth(setup, learner, torch.from_numpy(subsets(len(setup.model.encoders))))
+
+
+def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
+    """Return the Shapley value of each modality for the score, [M], and the score of silence (METHODS.md 10.2)."""
+    modalities = len(setup.model.encoders)
+    if modalities <= EXACT:
+        scores = all_worth(setup, learner)
+        return shapley(scores), scores[0].item()
+    ranks = permutations(modalities, ORDERS, pose(setup, torch.arange(0)))
+    scores = worth(setup, learner, torch.from_numpy(arrivals(ranks)))
+    return sampled_shapley(scores, ranks), scores[0].item()
+
+
+@torch.no_grad()
+def share_losses(setup: Setup, learner: Learner) -> Tensor:
+    """Return the loss of each modality's Shapley share of the prediction, [M] float64: the score of AGM."""
+    modalities = len(setup.model.encoders)
+    rule = AGM(samples=0 if modalities <= EXACT else ORDERS)
+    coalitions = rule.coalitions(modalities, pose(setup, torch.arange(0))) if rule.samples else all_subsets(modalities)
+    losses = []
+    for task, muted in predictions(setup, learner, coalitions):
+        weights = rule.weights(modalities, task)
+        loss = task.loss(blend(weights.to(muted), muted, by_sample=weights.ndim == 3))
+        losses.append(loss.clamp(max=FLOOR) if task.nats else loss)
+    return over(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST))
