@@ -1,8 +1,8 @@
 """The classifiers of CGGM: small networks on the modalities' detached features, discarded after training.
 
-All modalities' classifiers are one stack of layers, because many small products cost more than few large ones.
-Letters in shapes: M modalities, B samples (or B, L positions), T tokens, H features of the widest modality, D hidden
-units, P inputs of the joint head, C outputs.
+All modalities' classifiers are one stack of layers, because many small products cost more than few large
+ones. Letters in shapes: M modalities, B samples (or B, L positions), T tokens, H features of the widest
+modality, D hidden units, P inputs of the joint head, C outputs.
 """
 
 import math
@@ -16,24 +16,25 @@ from trainables.encoders import Draw, attend, linear, normed, positions
 from trainables.fusions import Features
 from trainables.signals import Group
 
-WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:75)
+WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:80)
 
 
 class Classifier(NamedTuple):
-    """``layers`` hidden layers of ``width`` D, a projection to P with ReLU, an output layer of the joint head's shape.
+    """``layers`` hidden layers of ``width`` D, a projection to P with ReLU, then the joint head's shape.
 
-    In the release (models/msamodel.py:63-90) the hidden layers are self-attention encoder layers, whose first position
-    is read; the projection is one P x P layer applied *twice* and ReLU after the second time, together an affine map.
+    In the release (models/msamodel.py:77-94) the hidden layers are self-attention encoder layers, whose first
+    position is read; the projection is one P x P layer applied *twice* with ReLU only after the second
+    time (:91-92), together an affine map.
 
-    - ``heads=0`` (ours, cheap): a hidden layer is linear with ReLU, on every position of a dense feature, for over the
-      one position of a vector attention is linear. The affine map is one layer.
-    - ``heads>0``: encoder layers as in the release, D rounded up to a multiple of ``heads``; every position of a dense
-      feature is read. A vector becomes ``heads`` tokens (ours), each a piece of it among zeros. Where D = P, the
-      projection is one layer applied twice.
+    - ``heads=0`` (ours, cheap): a hidden layer is linear with ReLU, on every position of a dense feature, for
+      over the one position of a vector attention is linear. The affine map is one layer.
+    - ``heads>0``: encoder layers as in the release, D rounded up to a multiple of ``heads``; every position
+      of a dense feature is read. A vector becomes ``heads`` tokens (ours), each a piece of it among zeros.
+      Where D = P, the projection is one layer applied twice.
 
-    ``layers=0`` leaves projection and output. ``width=0``: D = P. The release's dropout is left out, so that the
-    metric of a classifier has no noise of its own. Features narrower than the widest are filled up with zeros, and so
-    are the weights they meet, which therefore stay 0.
+    ``layers=0`` leaves projection and output. ``width=0``: D = P. The release's dropout is left out, so that
+    the metric of a classifier has no noise of its own. Features narrower than the widest are filled up with
+    zeros, and so are the weights they meet, which therefore stay 0.
     """
 
     layers: int = 2
@@ -43,7 +44,7 @@ class Classifier(NamedTuple):
     def init(self, widths: dict[str, int], fused: int, outputs: int, draw: Draw) -> Group:
         """Return the initial parameters; a modality's depend on its name, not on its company.
 
-        Weights are [M, size, width] and all others [M, 1, width], as the products and their gradients have them.
+        Weights are [M, size, width], all others [M, 1, width], as products and their gradients have them.
         """
         widest = max(widths.values())
 
@@ -91,7 +92,7 @@ class Classifier(NamedTuple):
         return affine(params, "out", h), (h, params["out.weight"].mT)
 
     def attended(self, params: Group, h: Tensor) -> Tensor:
-        """Return what the encoder layers (modules/transformer.py:34-98) see, [M, B, H] -> [M, B, D]."""
+        """Return what the encoder layers (modules/transformer.py:37-101) see, [M, B, H] -> [M, B, D]."""
         vector = h.ndim == 3
         x = affine(params, "in", pieces(h, self.heads) if vector else h)  # [M, B, T, D]
         x = math.sqrt(x.shape[-1]) * x + positions(*x.shape[-2:]).to(x)

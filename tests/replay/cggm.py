@@ -56,7 +56,8 @@ def official(case: Case) -> Pairs:
     hyper, net = case["hyper"], networks.read(case)
     heads = {name: torch.tensor(v, dtype=torch.float64) for name, v in case["init_classifier_params"].items()}
     names = {name: lambda p, name=name: p.heads["classifiers"][name] for name in heads}
-    params, model = net.params._replace(heads={"classifiers": heads}), net.model._replace(classifier=Tiny())  # type: ignore[arg-type]
+    params = net.params._replace(heads={"classifiers": heads})
+    model = net.model._replace(classifier=Tiny())  # type: ignore[arg-type]
     net = net._replace(params=params, model=model, names=net.names | names)
     method, lam = configured(case), hyper["lamda"]
     rule = Apart(SGD(hyper["lr"], 0.0), SGD(hyper["cls_lr"], 0.0))

@@ -26,6 +26,7 @@ from trainables.classifiers import Classifier
 from trainables.methods.cggm import CGGM, CGGMState, towards
 from trainables.methods.joint import Joint
 from trainables.model import Model
+from trainables.optim import SGD, Apart
 from trainables.randomness import normal, uniform
 from trainables.setup import Learner, Setup
 from trainables.signals import Guided, Params, Signals, Task, each, leaves
@@ -238,8 +239,7 @@ def test_a_rate_that_sgd_sees_is_the_gradient_that_it_sees() -> None:
     ways = {}
     for apply in ("grad", "lr"):
         made = setup(CGGM(apply=apply, delta="positive"), model)
-        made = made._replace(optimizer=made.optimizer._replace(model=made.optimizer.model._replace(momentum=0.0)))  # type: ignore[attr-defined]
-        ways[apply] = taught(made, 10)
+        ways[apply] = taught(made._replace(optimizer=Apart(SGD(0.05, 0.0), made.method.trainer)), 10)
     assert apart(ways["grad"].params, ways["lr"].params) < 1e-12
 
 

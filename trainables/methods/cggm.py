@@ -27,45 +27,48 @@ class CGGMState(NamedTuple):
 class CGGM(NamedTuple):
     r"""Classifier-guided gradient modulation (Guo et al., NeurIPS 2024, https://arxiv.org/abs/2411.01409).
 
-    A classifier on each modality's detached feature tells how it improves: with :math:`\epsilon_m(t)` its accuracy on
-    this batch, :math:`\epsilon_m(0) = 0` and :math:`\Delta_m = \epsilon_m(t) - \epsilon_m(t - 1)`,
+    A classifier on each modality's detached feature tells how it improves: with :math:`\epsilon_m(t)` its
+    accuracy on this batch, :math:`\epsilon_m(0) = 0`, :math:`\Delta_m = \epsilon_m(t) - \epsilon_m(t - 1)`,
 
     .. math:: B_m = \frac{S - \Delta_m}{S}, \quad S = \sum_j \Delta_j + 10^{-8}, \qquad
         L_{gm} = \frac{1}{M} \sum_m |B_m| - B_m \cos(g_\Omega, q_m)
 
-    *Magnitude* (paper = msatrain.py:106-127): the gradients of encoder m are multiplied by :math:`\rho B_m`, which may
-    be negative, and about :math:`10^7` where the changes cancel. *Direction* (paper): the loss is
-    :math:`L + \lambda L_{gm}`, with :math:`g_\Omega` and :math:`q_m` the gradients of the joint loss by the weight W of
-    the joint head and of classifier m's loss by its last weight :math:`V_m`. :math:`q_m` and :math:`B_m` are
-    constants, :math:`g_\Omega = \sum_i \partial L_i / \partial f_i \otimes z_i` depends on logits f and fused z, so
-    that :math:`L_{gm}` needs no second backward pass. W is one linear layer (P = its input), and the
-    cosine is 0 where a norm is (TINY). The classifiers are trained on their own losses by their own optimiser.
+    *Magnitude* (paper = msatrain.py:106-122): the gradients of encoder m are multiplied by :math:`\rho B_m`,
+    which may be negative, and about :math:`10^7` where the changes cancel. *Direction* (paper): the loss is
+    :math:`L + \lambda L_{gm}`, with :math:`g_\Omega` and :math:`q_m` the gradients of the joint loss by the
+    weight W of the joint head and of classifier m's loss by its last weight :math:`V_m`. :math:`q_m` and
+    :math:`B_m` are constants, :math:`g_\Omega = \sum_i \partial L_i / \partial f_i \otimes z_i` depends on
+    logits f and fused z, so that :math:`L_{gm}` needs no second backward pass. In dense tasks the sum is over
+    positions, too. The cosine is 0 where a norm is (TINY). The classifiers are trained on their own losses by
+    their own optimiser.
 
-    ``magnitude=False, lam=0`` (or ``direction=off``): joint training, as with one modality, or one in a batch.
+    ``magnitude=False, lam=0`` (or ``direction=off``): joint training, as with one modality in data or batch.
 
     Followed where paper and release differ, paper by default:
 
     - ``direction=grad`` is the paper's. ``param_released``: the release hands *weights* to the cosine
-      (msatrain.py:86-88, 101-104) and adds :math:`L_{gm}(t)` to the loss of step t + 1 (:71-72, none at t = 1), whose
-      only effect is its slope by W at step t; what reaches :math:`V_m` is zeroed (:76). ``grad_prev`` (ours): B and q
-      of step t - 1, none at t = 1.
-    - ``rho`` does not enter :math:`L_{gm}` (release; the paper is silent). ``rho`` 1.3 and ``lam`` 0.2 are those of
-      CMU-MOSI and IEMOCAP; Food-101 1.3 and 0.05, BraTS 1.0 and 0.1. Its names never match a BraTS encoder
-      (segtrain.py:127-131): ``magnitude=False`` there.
-    - ``eps_metric=accuracy`` is the hit rate; in dense tasks of positions, where BraTS takes the mean Dice. In
-      regression it is minus the absolute error, and the first change is 0 (ours); ``sign`` is CMU-MOSI's, the share of
-      outputs on the target's side of 0 (eval_metrics.py:48-56). ``p_y`` (ours): the target's probability.
-    - The release clips the model without the classifiers to norm 0.8 (:131): ``train.clip``.
+      (msatrain.py:85-87, 99-104) and adds :math:`L_{gm}(t)` to the loss of step t + 1 (:76-77, none in the
+      first), whose only effect is its slope by W at step t; what reaches :math:`V_m` is zeroed (:81).
+      ``grad_prev`` (ours): B and q of step t - 1, none in the first.
+    - ``rho`` does not enter :math:`L_{gm}` (release; the paper is silent). ``rho`` 1.3 and ``lam`` 0.2 are
+      those of CMU-MOSI and IEMOCAP; Food-101 1.3 and 0.05, BraTS 1.0 and 0.1. Its names never match a BraTS
+      encoder (segtrain.py:106-110): ``magnitude=False`` there.
+    - ``eps_metric=accuracy`` is the hit rate; in dense tasks of positions, where BraTS takes the mean Dice.
+      In regression it is minus the absolute error, and the first change is 0 (ours); ``sign`` is CMU-MOSI's,
+      the share of outputs on the target's side of 0 (eval_metrics.py:46-53). ``p_y`` (ours): the target's
+      probability.
+    - The release clips the model without the classifiers to norm 0.8 (:126): ``train.clip: 0.8``.
 
     Ours, for ablation and stability (METHODS.md 7.5): ``delta=positive`` counts gains alone,
-    :math:`B_m = (S^+ - \Delta^+_m + (M - 1) \eta) / (S^+ + M \eta)` with :math:`\eta = 10^{-3}`, in [0, 1];
-    ``smooth`` is the decay of a running mean of :math:`\epsilon` before differencing; ``clip_b`` bounds
-    :math:`|B_m|` (METHODS.md has two bounds; the pole is as far on either side, and ``positive`` bounds from below).
-    ``eps_source`` reads the metric off the joint head's part (``head``) or the prediction of m alone (``single``) in
-    place of a classifier (``aux``); with ``direction=off`` there are then no classifiers. ``apply=lr`` scales the
-    update in place of the gradient. ``cls_layers``, ``cls_width`` and ``cls_heads`` are those of `Classifier`;
-    ``cls_optimizer`` is Adam for CMU-MOSI, AdamW with ``cls_decay`` 3e-3 for Food-101, SGD (momentum 0.9, rate 6e-3)
-    for BraTS. A modality absent from a batch keeps its state and its gradient, and counts nowhere in S and M.
+    :math:`B_m = (S^+ - \Delta^+_m + (M - 1) \eta) / (S^+ + M \eta)` with :math:`\eta = 10^{-3}`, in [0, 1].
+    ``smooth`` is the decay of a running mean of :math:`\epsilon` before differencing. ``clip_b`` bounds
+    :math:`|B_m|` (METHODS.md has two bounds; the pole is as far on either side, and ``positive`` bounds from
+    below). ``eps_source`` reads the metric off the joint head's part (``head``) or the prediction of m alone
+    (``single``) in place of a classifier (``aux``); with ``direction=off`` there are then no classifiers.
+    ``apply=lr`` scales the update in place of the gradient. ``cls_layers``, ``cls_width`` and ``cls_heads``
+    are those of `Classifier`; ``cls_optimizer`` is Adam for CMU-MOSI, AdamW with ``cls_decay`` 3e-3 for
+    Food-101, SGD (momentum 0.9, rate 6e-3) for BraTS. A modality absent from a batch keeps its state and its
+    gradient, and counts nowhere in S and M.
     """
 
     rho: float | Tensor = 1.3
@@ -244,7 +247,8 @@ def among(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:
 def slopes_of(signals: Signals, task: Task) -> Tensor:
     """Return the slopes of the joint loss and of the classifiers' losses by the predictions, [1 + M, B, ..., C].
 
-    As `Task.objective` and `Task.objectives` have it: a classifier's loss is over the samples that have its modality.
+    As `Task.objective` and `Task.objectives` have it: a classifier's loss is over the samples that have its
+    modality.
     """
     slopes = task.slope(torch.cat([signals.logits[None], signals.classified]).detach())
     if task.present is None:
@@ -259,7 +263,8 @@ def slopes_of(signals: Signals, task: Task) -> Tensor:
 def towards(matrices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return the cosines of the first matrix with the others, [1 + M, C, P] -> [M], and a slope [C, P].
 
-    That of :math:`-\sum_m w_m \cos_m` by the first matrix, for ``weights`` w [M]. Where a matrix is 0, so are both.
+    That of :math:`-\sum_m w_m \cos_m` by the first matrix, for ``weights`` w [M]. Where a matrix is 0, so are
+    both.
     """
     rows = matrices.flatten(1)
     products = rows @ rows.mT
