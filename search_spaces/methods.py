@@ -10,7 +10,10 @@ RATIO = choice("mean", "bb", "bb3", source="OGM-GE main.py:121; bb, bb3: Balance
 
 METHODS: dict[str, dict[str, Axis]] = {
     "joint": {},
-    "joint-uni": {"weight": number(1.0, 0, 1e3, neutral=0.0, source="ours")},
+    "joint-uni": {
+        "weight": number(1.0, 0, 1e3, neutral=0.0, source="ours"),
+        "source": choice("head", "split", "single", source="ours: what a modality predicts by, alone"),
+    },
     "unimodal": {},
     "ogm": {
         "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
@@ -73,7 +76,24 @@ METHODS: dict[str, dict[str, Axis]] = {
         "cls_width": integer(32, 0, 1e6, source="ours; 0: that of the joint head's input, as in the release"),
         "cls_heads": integer(0, 0, 1e4, source="ours: no attention; 5 in the release"),
     },
+    "bogc": {
+        "kappa": number(0.5, 0, 10, neutral=0.0, source="ours; the paper has a power, BayesAgg 5e-4 to 0.3"),
+        "k": number(1.0, 0, 1e6, source="ours, in units of the number of sources; 0: no uncertainty, as BayesAgg"),
+        "scale": choice("tensor", "dim", "none", "ema", source="ours; none: BayesAgg"),
+        "estimator": choice("ema", "laplace", "sample", source="paper: laplace, of heads; the others are ours"),
+        "beta": number(0.95, 0, 0.999999, source="ours, estimator: ema and laplace, scale: ema"),
+        "draws": integer(64, 2, 1e5, source="ours, estimator: laplace; the paper draws, BayesAgg 1024"),
+        "prior": number(0.005, 1e-8, 1e6, source="BayesAgg: 0.005 and 0.0005, estimator: laplace"),
+        "where": choice("encoder+joint", "encoder", "joint", "repr", "phi", source="ours; repr: BayesAgg"),
+        "losses": choice("head", "split", "single", source="ours; the paper has unimodal losses"),
+        "fallback": choice("mean", "zero", "fusion", source="ours"),
+        "frame": choice("modality", "reliability", "dims", source="ours; the paper has evidence a modality"),
+        "gain": choice("sum", "none", "match_norm", source="ours; none: BayesAgg"),
+        "snr": flag(default=False, source="ours"),
+    },
 }
+
+BASES = {"bogc": "joint-uni"}  # what a method is with all that is neutral; others: joint training
 
 SPAN: dict[str, Axis] = {  # of every method: the epochs, counted from 1, in which it acts
     "start": integer(1, 1, INF, source="OGM-GE and AGM argparse: from the first"),

@@ -193,7 +193,7 @@ def agree(
     With ``sizes``, several tensors lie side by side, [S, D]; each has a floor, unit, competition and norm of its own.
     """
     means = only(present, means)
-    count = len(means) if present is None else present.sum()
+    count = len(means) if present is None else present.sum().to(means)
     e = evidence(variance, kappa, scale, reference, means=means if snr else None, present=present, sizes=sizes)
     rest = torch.as_tensor(fusion, dtype=means.dtype, device=means.device).expand(means.shape[1:])
 
@@ -218,11 +218,12 @@ def settle(
 ) -> Agreement:
     """Return what sources with this evidence agree on, [S, ...] -> [...]; absent ones have zeros for both."""
     if frame == "modality" and fallback == "mean":
-        belief, plain = added(evidence), added(means)
-        total = (belief + k) if isinstance(count, int) else (belief + k).clamp(min=SMALLEST)
-        excess = torch.addcmul(count * added(evidence * means), belief, plain, value=-1)  # 0 where all evidence is 1
+        among, plain = at_least_one(count), added(means)
+        mean, doubt = added(evidence) / among, k / among
+        total = mean + doubt if isinstance(count, int) else (mean + doubt).clamp(min=SMALLEST)
+        excess = torch.addcmul(added(evidence * means), mean, plain, value=-1)  # 0 where all evidence is 1
         agreed = torch.addcdiv(plain, excess, total)  # S sum_s (w_s + u / S) mu_s
-        return Agreement(regain(agreed, means, count, gain), k / total)
+        return Agreement(regain(agreed, means, count, gain), doubt / total)
     weights, uncertainty = combine(evidence, k, frame)
     agreed = (weights * means).sum(0)
     if fallback == "fusion":
@@ -238,7 +239,7 @@ def regain(total: Tensor, means: Tensor, count: int | Tensor, gain: str) -> Tens
         return total / at_least_one(count)
     if gain == "match_norm":
         norm: Tensor = torch.linalg.vector_norm(total)
-        wanted: Tensor = torch.linalg.vector_norm(means.sum(0))
+        wanted: Tensor = torch.linalg.vector_norm(added(means))
         return total * (wanted / norm.clamp(min=torch.finfo(total.dtype).tiny))
     return total
 

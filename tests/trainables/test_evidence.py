@@ -15,15 +15,18 @@ from trainables.evidence import (
     GAINS,
     SCALES,
     Moments,
+    added,
     aggregate,
+    agree,
     combine,
     evidence,
+    informed,
     level,
-    running_variance,
     sample_variance,
     unseen,
     update,
 )
+from trainables.medians import medians
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -125,7 +128,7 @@ def test_kappa_zero_is_the_plain_sum_bit_for_bit(
 ) -> None:
     means, variance = drawn(seed, count, 7, 3).to(dtype), variances(seed, count, 7, 3).to(dtype)
     for gain in ("sum", "match_norm"):
-        assert torch.equal(aggregate(means, variance, 0.0, k, scale=scale, gain=gain), means.sum(0))
+        assert torch.equal(aggregate(means, variance, 0.0, k, scale=scale, gain=gain), added(means))
     assert close(aggregate(means, variance, 0.0, k, gain="none"), means.mean(0), 1e-6)
 
 
@@ -243,19 +246,31 @@ def test_running_moments_are_the_debiased_averages(seed: int, steps: int, beta: 
     first, second = first / (1 - beta**steps), second / (1 - beta**steps)
     moments = followed(rows, beta)
     assert close(moments.mean, first, 1e-10)
-    assert close(running_variance(moments), second - first.square(), 1e-10)
+    assert close(moments.variance, second - first.square(), 1e-10)
 
 
 def test_one_gradient_says_nothing_about_its_variance() -> None:
-    for moments in (unseen(drawn(0, 2, 3)), followed(drawn(0, 1, 2, 3), 0.9)):
-        for scale in SCALES:
-            assert bool((evidence(running_variance(moments), 0.7, scale) == 1).all())
+    assert [bool(informed(followed(drawn(0, count, 2, 3), 0.9))) for count in (1, 2)] == [False, True]
+    assert not informed(unseen(drawn(0, 2, 3)))
+
+
+def test_a_source_that_is_absent_keeps_its_moments() -> None:
+    rows, present = drawn(0, 5, 2, 3), torch.tensor([True, False])
+    before = followed(rows[:3], 0.9)
+    after = update(before, rows[3], 0.9, present)
+    for kept, old, new in zip(after, before, update(before, rows[3], 0.9), strict=True):
+        assert torch.equal(kept[1], old[1])
+        assert torch.equal(kept[0], new[0])
+    fresh = update(unseen(rows[0]), rows[0], 0.9, present)
+    assert not informed(fresh, present)
+    assert informed(update(fresh, rows[1], 0.9, present), present)
+    assert not informed(update(fresh, rows[1], 0.9, present))
 
 
 def test_a_constant_gradient_has_no_variance() -> None:
     moments = followed(torch.full((50, 2, 3), 0.1), 0.95)
-    assert not running_variance(moments).any()
-    assert aggregate(moments.mean, running_variance(moments), 0.5, 2.0).isfinite().all()
+    assert not moments.variance.any()
+    assert aggregate(moments.mean, moments.variance, 0.5, 2.0).isfinite().all()
 
 
 def test_running_moments_of_eight_decays_at_once() -> None:
@@ -271,3 +286,47 @@ def test_the_variance_over_the_batch_by_hand() -> None:
     by_hand = (rows - rows.mean(0)).square().sum(0) / 8 / 9
     assert close(sample_variance(rows), by_hand)
     assert bool((sample_variance(rows[:1]) == 1).all())
+    present = torch.arange(9) < 4
+    assert close(sample_variance(rows, present), sample_variance(rows[:4]))
+    assert bool((sample_variance(rows, torch.arange(9) < 1) == 1).all())
+
+
+SIZES = [5, 1, 12]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("gain", GAINS)
+@pytest.mark.parametrize("snr", [False, True])
+@pytest.mark.parametrize("present", [None, torch.tensor([True, False, True])])
+def test_tensors_side_by_side_do_not_meet(frame: str, scale: str, gain: str, snr: bool, present: Tensor | None) -> None:
+    means, variance, fusion = drawn(0, 3, 18), variances(0, 3, 18), drawn(5, 18)
+    variance[:, :5] *= 100
+    reference = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
+    for fallback in FALLBACKS:
+        options: dict[str, Any] = {"scale": scale, "frame": frame, "gain": gain, "snr": snr, "fallback": fallback}
+        options["present"] = present
+        together = agree(means, variance, 0.6, 2.0, reference=reference, fusion=fusion, sizes=SIZES, **options)
+        parts = zip(*(x.split(SIZES, -1) for x in (means, variance, fusion)), reference, strict=True)
+        alone = [agree(mu, v, 0.6, 2.0, reference=r, fusion=f, **options) for mu, v, f, r in parts]
+        assert close(together.gradient, torch.cat([one.gradient for one in alone]))
+        assert close(together.uncertainty, torch.cat([one.uncertainty for one in alone]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(seeds, st.integers(1, 4), st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_medians_are_those_of_torch(dtype: torch.dtype, seed: int, count: int, sizes: list[int]) -> None:
+    values = drawn(seed, 3, count, sum(sizes)).to(dtype)
+    theirs = torch.stack([torch.stack([part.median() for part in one.split(sizes, -1)]) for one in values])
+    assert torch.equal(torch.stack([medians(one, sizes) for one in values]), theirs)
+    assert torch.equal(torch.func.vmap(lambda one: medians(one, sizes))(values), theirs)
+    assert torch.equal(torch.func.vmap(lambda one: medians(one, sizes), in_dims=2)(values.movedim(0, 2)), theirs)
+
+
+def test_without_any_source_there_is_no_gradient() -> None:
+    nobody = torch.zeros(3, dtype=torch.bool)
+    for frame in FRAMES:
+        for gain in GAINS:
+            for k in (0.0, 3.0):
+                agreed = aggregate(drawn(0, 3, 4), variances(0, 3, 4), 0.5, k, frame=frame, gain=gain, present=nobody)
+                assert not agreed.any()

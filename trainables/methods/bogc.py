@@ -282,7 +282,7 @@ class BOGC(NamedTuple):
         """Return what sources with these gradients agree on, [S, ...] -> [...]; all count alike unless ``known``."""
         agreed = agree(
             gradients, variance, known.double() * self.kappa,
-            self.k * (len(gradients) if present is None else present.sum()),
+            self.k * (len(gradients) if present is None else present.sum().double()),
             scale=self.scale, frame=self.frame, fallback=self.fallback, gain=self.gain, snr=self.snr,
             reference=reference, present=present, sizes=sizes,
             fusion=gradients.mean(0) if self.where == "phi" else gradients[0],

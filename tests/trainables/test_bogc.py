@@ -1,0 +1,425 @@
+"""BOGC: values by hand, BayesAgg's own aggregate, and what each setting turns off."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.trainables.helpers import (
+    TASKS,
+    apart,
+    batch,
+    network,
+    pose,
+    pure_step,
+    setup,
+    stack,
+    train,
+    untrained,
+    without_heads,
+)
+from trainables import laplace
+from trainables.differentiation import eager
+from trainables.evidence import aggregate, combine, unseen, update
+from trainables.methods.bogc import BOGC, JOINT, BOGCState, posterior
+from trainables.methods.joint import Joint
+from trainables.methods.joint_uni import JointUni
+from trainables.model import Model
+from trainables.setup import Learner, Setup
+from trainables.signals import Params, Pull, Signals, Task, leaves
+from trainables.train import step
+
+LOSSES = ("head", "split", "single")
+REPR: dict[str, Any] = {"where": "repr", "estimator": "laplace"}
+
+
+def grads(method: Any, model: Model, learner: Learner | None = None, **how: Any) -> tuple[Params, dict[str, Tensor]]:
+    """What a first step hands to the optimiser, from the change of the parameters at learning rate 1."""
+    made = setup(method, model, lr=1.0)
+    learner = learner or untrained(made)
+    inputs, target = batch(model, 0)
+    after, metrics = step(made, learner, inputs, pose(target, 0, **how))
+    return tree_map(torch.sub, learner.params, after.params), metrics
+
+
+@pytest.mark.parametrize("estimator", ["ema", "sample"])
+@pytest.mark.parametrize("losses", LOSSES)
+@pytest.mark.parametrize("where", ["encoder+joint", "encoder", "joint"])
+@pytest.mark.parametrize("fusion", ["concat", "sum", "early"])
+def test_without_variance_it_is_joint_training_with_unimodal_losses(
+    fusion: str, where: str, losses: str, estimator: str
+) -> None:
+    model = network(2, fusion)
+    steps = 50 if estimator == "ema" else 10
+    ours = train(BOGC(kappa=0.0, where=where, losses=losses, estimator=estimator), model, steps)
+    assert apart(ours.params, train(JointUni(source=losses), model, steps).params) < 1e-12
+
+
+@pytest.mark.parametrize("estimator", ["ema", "sample"])
+@pytest.mark.parametrize("modalities", [1, 2, 3])
+def test_without_variance_the_shares_are_joint_training(modalities: int, estimator: str) -> None:
+    model = network(modalities, "early")
+    ours = train(BOGC(kappa=0.0, where="phi", estimator=estimator), model, 50)
+    assert apart(ours.params, train(Joint(), model, 50).params) < 1e-12
+
+
+def test_one_modality_split_by_shares_is_joint_training_whatever_kappa() -> None:
+    assert apart(train(BOGC(where="phi"), network(1), 20).params, train(Joint(), network(1), 20).params) < 1e-12
+
+
+@pytest.mark.parametrize("losses", LOSSES)
+def test_a_first_step_knows_no_variance(losses: str) -> None:
+    model = network(3)
+    assert apart(grads(BOGC(losses=losses), model)[0], grads(JointUni(source=losses), model)[0]) < 1e-12
+
+
+def test_the_aggregate_of_an_encoder_by_hand() -> None:
+    """Two steps: the running variance of two gradients, the evidence of each tensor, and the weights, written out."""
+    model, kappa, beta = network(2), 0.7, 0.9
+    made = setup(BOGC(kappa=kappa, beta=beta), model, lr=1.0)
+    learners, sources = [untrained(made)], []
+    for number in range(2):
+        inputs, target = batch(model, number)
+        learner, task = learners[-1], pose(target, number)
+        params = tree_map(lambda p: p.detach().requires_grad_(), learner.params)
+        signals, _ = model(params, {m: {} for m in model.encoders}, inputs, frozenset({"heads"}))
+        inner = list(params.encoders["m0"].values())
+        losses = (task.objective(signals.logits), task.objective(signals.heads[0]))
+        sources.append([torch.autograd.grad(loss, inner, retain_graph=True) for loss in losses])
+        learners.append(step(made, learner, inputs, task)[0])
+    for i, name in enumerate(untrained(made).params.encoders["m0"]):
+        first, second = (torch.stack([source[i] for source in each]) for each in sources)
+        mean = (beta * first + second) / (1 + beta)
+        variance = (beta * first.square() + second.square()) / (1 + beta) - mean.square()
+        logs = -torch.maximum(variance, 1e-6 * variance.median()).log()
+        e = (kappa * (logs - logs.mean())).exp()
+        weights, uncertainty = e / (2 + e.sum(0)), 2 / (2 + e.sum(0))
+        by_hand = 2 * ((weights * second).sum(0) + uncertainty * second.mean(0))
+        start, middle, end = (learner.params.encoders["m0"][name] for learner in learners)
+        assert torch.allclose(0.9 * (middle - start) - (end - middle), by_hand, rtol=1e-9, atol=1e-12)  # momentum 0.9
+
+
+def planted(method: BOGC, steps: int, noise: tuple[float, float]) -> Tensor:
+    """What an encoder with two sources receives on the average along the gradient of each, where noise is planted."""
+    means = torch.eye(2, dtype=torch.float64).repeat_interleave(30, 1)  # [2, 60], disjoint
+    generator, size = torch.Generator().manual_seed(0), 12
+    empty: Params = Params({"m0": {"weight": means[0]}}, {"m0": {}}, {"head": means[0, :1]}, {"m0": {}})
+    state, received = method.init(empty), torch.zeros(60, dtype=torch.float64)
+    logits = torch.zeros(size, 3, dtype=torch.float64)
+    task = pose(torch.zeros(size, dtype=torch.int64), 0)
+    for _ in range(steps):
+        normal = torch.randn(2, size, 60, generator=generator, dtype=torch.float64)
+        rows = means[:, None] + normal * torch.tensor(noise, dtype=torch.float64)[:, None, None]
+        calls = iter([rows[0].mean(0), rows[1].mean(0), rows.flatten(0, 1)])
+
+        def pull(f: Callable[[Signals], Tensor], calls: Any = calls) -> Params:
+            gradient = next(calls)
+            return empty._replace(encoders={"m0": {"weight": gradient}}, shared={"head": gradient[..., :1]})
+
+        made = method.step(state, Signals(logits, heads=logits[None]), task, pull)
+        state, received = made.state, received + made.grads.encoders["m0"]["weight"] / steps
+    return means @ received / 30
+
+
+@pytest.mark.parametrize("estimator", ["ema", "sample"])
+@pytest.mark.parametrize("k", [0.0, 1.0])
+def test_a_noisy_source_is_trusted_less(estimator: str, k: float) -> None:
+    method = BOGC(kappa=0.5, k=k, estimator=estimator, where="encoder")
+    clean, shaken = planted(method, 60, (0.3, 6.0)).tolist()
+    assert clean > 1.2 > 0.8 > shaken
+    assert planted(method, 60, (6.0, 0.3)).tolist() == pytest.approx([shaken, clean], abs=0.2)
+    assert planted(method._replace(kappa=0.0), 60, (0.3, 6.0)).tolist() == pytest.approx([1, 1], abs=0.3)
+
+
+def heads_of(made: Setup, learner: Learner, inputs: dict[str, Tensor]) -> tuple[Signals, dict[str, Tensor]]:
+    """Signals with gradients, and the heads with the bias last."""
+    params = tree_map(lambda p: p.detach().requires_grad_(), learner.params)
+    signals, _ = made.model(params, learner.buffers, inputs, made.needs)
+    own = {m: torch.cat([p["head.weight"], p["head.bias"][:, None]], -1) for m, p in params.heads.items()}
+    joint = torch.cat([params.shared["head.weight"], params.shared["head.bias"][:, None]], -1)
+    return signals._replace(readers=params.encoders), {m: h.detach() for m, h in (own | {JOINT: joint}).items()}
+
+
+def test_at_the_features_it_is_bayesagg() -> None:
+    """Posterior from the prior over the batch, drawn heads, moments, and the aggregate with variances to the power."""
+    power, gamma, draws = 0.3, 0.05, 16
+    method = BOGC(kappa=power, k=0.0, scale="none", gain="none", prior=gamma, draws=draws, **REPR)
+    made = setup(method, network(2), lr=1.0)
+    learner = untrained(made)
+    inputs, target = batch(made.model, 0)
+    task = pose(target, 0)
+    signals, heads = heads_of(made, learner, inputs)
+    found = {}
+    for place, head in heads.items():
+        h = (signals.fused if place == JOINT else signals.features[place]).detach()
+        after = laplace.posterior(head, h, target, laplace.prior(head.flatten(), gamma))
+        normal = task.noise(f"bogc.{place}", head.new_zeros(draws, head.numel()))
+        found[place] = laplace.sampled_moments(laplace.sample(after, normal, len(head)), h, target)
+    sent = []
+    for i, m in enumerate(signals.features):
+        own, joint = found[m], found[JOINT]
+        means = torch.stack([joint.mean[:, 6 * i : 6 * i + 6], own.mean])
+        variances = torch.stack([joint.variance[:, 6 * i : 6 * i + 6], own.variance])
+        weights = combine(variances**-power, 0.0).weights
+        sent.append((weights * means).sum(0) / len(target))
+    inner = leaves(Params(signals.readers, {}, {}, {}))
+    theirs = torch.autograd.grad(list(signals.features.values()), inner, sent)
+    ours, _ = grads(method, made.model, learner)
+    for a, b in zip(leaves(Params(ours.encoders, {}, {}, {})), theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+    rest = grads(JointUni(), made.model)[0]
+    assert apart((ours.shared, ours.heads), (rest.shared, rest.heads)) < 1e-12
+
+
+def test_an_uncertain_head_is_trusted_less() -> None:
+    """The head whose posterior is sharp decides what the encoder receives."""
+    method = BOGC(kappa=1.0, k=0.0, gain="none", **REPR)
+    made = setup(method, network(1), lr=1.0)
+    learner = untrained(made)
+    inputs, target = batch(made.model, 0)
+    signals, heads = heads_of(made, learner, inputs)
+    inner = leaves(Params(signals.readers, {}, {}, {}))
+    task = pose(target, 0)
+    alone = {
+        JOINT: torch.autograd.grad(task.objective(signals.logits), inner, retain_graph=True),
+        "m0": torch.autograd.grad(task.objective(signals.heads[0]), inner),
+    }
+    for sure, other in ((JOINT, "m0"), ("m0", JOINT)):
+        known = {p: laplace.Normal(h.flatten(), torch.eye(h.numel()).double() * 1e9) for p, h in heads.items()}
+        known[other] = known[other]._replace(precision=known[other].precision / 1e9)
+        state = BOGCState({}, {}, known)
+        ours, _ = grads(method, made.model, learner._replace(state=state))
+        row = torch.cat([g.flatten() for g in leaves(Params(ours.encoders, {}, {}, {}))])
+        sure_row, other_row = (torch.cat([g.flatten() for g in alone[which]]) for which in (sure, other))
+        assert (row - sure_row).norm() < 0.2 * (row - other_row).norm()
+
+
+def test_a_posterior_fades_to_its_prior() -> None:
+    normal = laplace.Normal(torch.ones(3).double(), torch.full((3, 3), 5.0).double())
+    eye = torch.eye(3).double()
+    assert torch.allclose(laplace.faded(normal, 0.75, 0.5).precision, 0.75 * normal.precision + 0.25 * 2 * eye)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_samples_without_a_modality_do_not_teach_its_head(task: str) -> None:
+    model = network(1, task=task)
+    inputs, target = batch(model, 0, task=task)
+    head = torch.randn(model.outputs, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    h = next(iter(inputs.values()))[..., :1].expand(*next(iter(inputs.values())).shape[:-1], 6)
+    before = laplace.prior(head.flatten(), 0.1)
+    some = torch.arange(len(target)) < 5
+    masked = posterior(head, h, some, pose(target, 0, task=task), laplace.Normal(*before[:2]))
+    few = posterior(head, h[:5], None, pose(target[:5], 0, task=task), laplace.Normal(*before[:2]))
+    assert apart(masked, few) < 1e-10
+
+
+def test_the_posterior_of_a_regression_is_exact() -> None:
+    """Of the squared error, a mean over two outputs, as log-likelihood: ridge regression."""
+    model = network(1, task="regression")
+    _, target = batch(model, 0, task="regression")
+    target = torch.cat([target, -target.square()], -1)
+    generator = torch.Generator().manual_seed(0)
+    h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((12, 4), (2, 5)))
+    before = laplace.prior(head.flatten(), 0.5)
+    after = posterior(head, h, None, pose(target, 0, task="regression"), laplace.Normal(*before[:2]))
+    x = laplace.biased(h)
+    ridge = torch.linalg.solve(x.mT @ x + 2 * torch.eye(5).double(), x.mT @ target).mT
+    assert torch.allclose(after.mean.view(2, 5), ridge, rtol=1e-10)
+
+
+def test_the_shares_split_the_joint_gradient() -> None:
+    made = setup(BOGC(where="phi"), network(3, "early"))
+    inputs, target = batch(made.model, 0)
+    signals, task, pull = seen(made, untrained(made), inputs, pose(target, 0))
+    sources = BOGC(where="phi").gradients(signals, task, pull)
+    assert len(sources) == 3
+    assert apart(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
+
+
+MODES: list[dict[str, Any]] = [
+    {},
+    {"losses": "split"},
+    {"losses": "single", "where": "joint"},
+    {"where": "encoder", "estimator": "sample"},
+    {"losses": "split", "estimator": "sample"},
+    {"where": "phi"},
+    {"where": "phi", "estimator": "sample", "scale": "ema"},
+    REPR,
+    {**REPR, "scale": "ema", "snr": True},
+    {"scale": "ema", "snr": True, "fallback": "fusion"},
+    {"scale": "dim", "gain": "match_norm", "fallback": "zero"},
+    {"scale": "none", "gain": "none"},
+    {"frame": "reliability"},
+    {"frame": "dims"},
+]
+every_mode = pytest.mark.parametrize("mode", MODES, ids=str)
+
+
+@every_mode
+def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> None:
+    model, seeds = network(2), range(8)
+    values = [{"kappa": 0.1 * i, "k": 0.3 * i, "beta": 0.8 + 0.02 * i, "prior": 0.01 * (i + 1)} for i in seeds]
+    mades = [setup(BOGC(**mode, **each), model) for each in values]
+    start = [untrained(made, seed) for made, seed in zip(mades, seeds, strict=True)]
+    packed = stack(start)
+    hyper = {name: torch.tensor([each[name] for each in values], dtype=torch.float64) for name in values[0]}
+
+    def one(numbers: dict[str, Tensor], learner: Learner, number: int) -> Learner:
+        return pure_step(setup(BOGC(**mode, **numbers), model), learner, number)
+
+    for number in range(6):
+        packed = vmap(lambda h, k, n=number: one(h, k, n), randomness="same")(hyper, packed)
+    for i in (0, 3, 7):
+        learner = start[i]
+        for number in range(6):
+            inputs, target = batch(model, number)
+            learner, _ = step(mades[i], learner, inputs, pose(target, number))
+        assert apart(tree_map(lambda t, i=i: t[i], packed), learner) < 1e-9
+
+
+@every_mode
+@pytest.mark.parametrize("hardship", ["one sample", "constant", "silent", "huge"])
+@pytest.mark.parametrize("modalities", [1, 3])
+def test_hard_batches_give_finite_numbers(mode: dict[str, Any], hardship: str, modalities: int) -> None:
+    made = setup(BOGC(**mode), network(modalities))
+    learner = untrained(made)
+    for _ in range(4):
+        inputs, target = batch(made.model, 0, size=1 if hardship == "one sample" else 12)
+        if hardship == "silent":
+            inputs = {m: torch.zeros_like(x) for m, x in inputs.items()}
+        elif hardship == "huge":
+            inputs = {m: 1e3 * x for m, x in inputs.items()}
+        elif hardship == "constant":
+            learner = learner._replace(params=untrained(made).params)
+        learner, metrics = step(made, learner, inputs, pose(target, 0))
+        assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
+
+
+@every_mode
+def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
+    """Finite; its moments are kept; where all are present a mask changes nothing."""
+    made = setup(BOGC(**mode), network(3))
+    one = other = untrained(made)
+    for number in range(3):
+        inputs, target = batch(made.model, number)
+        everyone = torch.ones(3, len(target), dtype=torch.bool)
+        one, _ = step(made, one, inputs, pose(target, number))
+        other, _ = step(made, other, inputs, pose(target, number, present=everyone))
+    assert apart(one, other) < 1e-10
+    inputs, target = batch(made.model, 3)
+    present = torch.ones(3, len(target), dtype=torch.bool)
+    present[1], present[:, -1] = False, False
+    inputs["m1"] = torch.zeros_like(inputs["m1"])
+    after, metrics = step(made, one, inputs, pose(target, 3, present=present))
+    assert all(torch.isfinite(t).all() for t in [*tree_leaves(after), *metrics.values()])
+    if "m1" in one.state.moments:
+        for old, new in zip(one.state.moments["m1"], after.state.moments["m1"], strict=True):
+            assert torch.equal(old[1], new[1])
+            assert not torch.equal(old[0], new[0])
+
+
+@pytest.mark.parametrize("losses", LOSSES)
+@pytest.mark.parametrize("fusion", ["concat", "early"])
+def test_without_variance_missing_modalities_change_nothing(losses: str, fusion: str) -> None:
+    model = network(3, fusion)
+    present = torch.ones(3, 12, dtype=torch.bool)
+    present[1], present[0, :5] = False, False
+    for where in ("encoder+joint", "encoder", "joint"):
+        ours = grads(BOGC(kappa=0.0, losses=losses, where=where), model, present=present)[0]
+        assert apart(ours, grads(JointUni(source=losses), model, present=present)[0]) < 1e-12
+
+
+@every_mode
+def test_half_way_through_its_warm_up_it_does_half(mode: dict[str, Any]) -> None:
+    model = network(2)
+    learner = taught(mode, model)
+    none, half, full = (grads(BOGC(**mode), model, learner, strength=s)[0] for s in (0.0, 0.5, 1.0))
+    assert apart(half, tree_map(lambda a, b: (a + b) / 2, none, full)) < 1e-12
+    base = Joint() if mode.get("where") == "phi" else JointUni(source=mode.get("losses", "head"))
+    plain, _ = grads(base, model, learner._replace(state=()))
+    assert apart(without_heads(none), without_heads(plain)) < 1e-12
+
+
+def taught(mode: dict[str, Any], model: Model) -> Learner:
+    """A learner with a past, but no momentum."""
+    made = setup(BOGC(**mode), model)
+    learner = untrained(made)
+    fresh = learner.moments
+    for number in range(1, 4):
+        inputs, target = batch(model, number)
+        learner, _ = step(made, learner, inputs, pose(target, number))
+    return learner._replace(moments=fresh)
+
+
+@every_mode
+def test_relabelling_the_modalities_relabels_the_result(mode: dict[str, Any]) -> None:
+    if mode.get("where") == "repr":
+        pytest.skip("the joint heads that are drawn are others")
+    model = network(3, "sum")
+    turned = model._replace(encoders=dict(reversed(model.encoders.items())))
+    one, other = (train(BOGC(**mode), m, 5) for m in (model, turned))
+    for modality in model.encoders:
+        assert apart(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
+        assert apart(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
+
+
+def seen(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
+    """What a method is shown of a batch."""
+    coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
+    signals, _, pull = eager(
+        lambda params: made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions), learner.params
+    )
+    return signals, task, pull
+
+
+def separate_losses(task: Task) -> list[Callable[[Signals], Tensor]]:
+    return [lambda s: task.objective(s.logits), *(lambda s, i=i: task.objective(s.muted[i]) for i in range(2))]
+
+
+def row(group: dict[str, Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in group.values()])
+
+
+def test_the_joint_head_weighs_each_loss() -> None:
+    """Two steps of the shared head with masked predictions, by `aggregate` itself."""
+    model = network(2)
+    method = BOGC(where="joint", losses="single", kappa=0.8)
+    made = setup(method, model)
+    learner = untrained(made)
+    past, state = unseen(torch.zeros(3, 39, dtype=torch.float64)), learner.state
+    for number in range(2):
+        inputs, target = batch(model, number)
+        signals, task, pull = seen(made, learner, inputs, pose(target, number))
+        rows = torch.stack([row(pull(f).shared) for f in separate_losses(task)])
+        past = update(past, rows, method.beta)
+        found = method.step(state, signals, task, pull)
+        state, shared = found.state, found.grads.shared
+    pieces = zip(rows.split([36, 3], -1), past.variance.split([36, 3], -1), shared.values(), strict=True)
+    for means, variance, ours in pieces:
+        assert torch.allclose(aggregate(means, variance, 0.8, 3.0), ours.flatten(), rtol=1e-10)
+
+
+def test_what_does_not_go_together_is_refused_before_training() -> None:
+    for settings in ({"where": "repr"}, {"estimator": "laplace"}, {**REPR, "losses": "split"}):
+        with pytest.raises(ValueError, match="where: repr and estimator: laplace need each other, and losses: head"):
+            setup(BOGC(**settings), network(2))
+    with pytest.raises(ValueError, match="where: phi compares all 128 coalitions; it takes 6 modalities"):
+        train(BOGC(where="phi"), network(7), 1)
+    with pytest.raises(ValueError, match="a fusion that adds up its modalities: concat or sum"):
+        untrained(setup(BOGC(**REPR), network(2, "early")))
+    wide = network(2)._replace(outputs=200)
+    with pytest.raises(ValueError, match="laplace: a head of 2600 parameters needs a 2600 x 2600 posterior"):
+        untrained(setup(BOGC(**REPR), wide))
+
+
+def test_the_default_metrics_say_how_much_each_encoder_is_scaled() -> None:
+    learner = taught({}, network(2))
+    _, metrics = grads(BOGC(), network(2), learner)
+    assert metrics["method.scale"].shape == metrics["method.uncertainty"].shape == (2,)
+    _, plain = grads(BOGC(kappa=0.0), network(2), learner)
+    assert plain["method.scale"].tolist() == [1, 1]
+    assert plain["method.uncertainty"].tolist() == pytest.approx([0.5, 0.5])  # K = S, evidence 1
