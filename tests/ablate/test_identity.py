@@ -89,6 +89,11 @@ def test_the_code_of_a_trial_is_what_it_imports() -> None:
     assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
 
 
+def test_the_code_of_a_measurement_is_part_of_the_trials_that_take_it() -> None:
+    plain, seen = closure({"trainables.train"}), closure({"trainables.train", "trainables.measurements.shape"})
+    assert {"trainables.measurements.shape", "trainables.diagnostics.coalitions", AGM} <= seen.keys() - plain.keys()
+
+
 def test_an_own_package_brings_what_it_uses_of_trainables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_package").mkdir()
     (tmp_path / "own_package/mine.py").write_text(

@@ -158,3 +158,28 @@ def test_after_ctrl_c_the_same_command_continues(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert f"{36 - stored} trials to run on synthetic, {stored} of 36 in the store already." in again.stderr
     assert table(tmp_path / "s", "small", "trials")["status"].to_list() == ["done"] * 36
+
+
+def test_a_study_with_every_measurement_has_their_rows(tmp_path: Path) -> None:
+    names = ["competition", "contribution", "fidelity", "gradients", "probe", "shape", "shapley", "truth"]
+    file = write(tmp_path, measure=names, methods=["agm", "unimodal"], vary=None, seeds=1)
+    ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 2)
+    assert ended.returncode == 0, ended.stderr
+    rows, trials = (table(tmp_path / "store", "small", name) for name in ("metrics", "trials"))
+    rows = rows.join(trials.select("trial", "method"), on="trial")
+    wanted = {
+        "competition",
+        "share",
+        "fidelity_f1",
+        "gradient_cosine",
+        "probe_accuracy",
+        "shape_cooperation",
+        "shapley",
+        "truth_rank",
+    }
+    assert wanted <= set(rows.filter(method="agm")["metric"])
+    assert wanted & set(rows.filter(method="unimodal")["metric"]) == {
+        "fidelity_f1",
+        "gradient_cosine",
+        "probe_accuracy",
+    }

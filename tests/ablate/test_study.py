@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from ablate.cli import app
 from ablate.errors import UserError
+from ablate.plan import trial
 from ablate.search import rounds
 from ablate.store import labelled
 from ablate.study import load
@@ -18,6 +19,33 @@ from search_spaces import STUDIES
 from tests.ablate.helpers import SMALL, ablate, write
 
 BROKEN = {
+    "an unknown measurement": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [probe, fidelty]\n", ":4: measure[1]: there is no measurement `fidelty`", "`fidelity`"),
+    "an unknown measurement in a mapping": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmeasure:\n  shaply: 1\n", ":5: measure.shaply: there is no measurement `shaply`", "`shapley`"
+    ),
+    "a measurement listed twice": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [probe, probe]\n", ":4: measure[1]: `probe` is listed twice", ""),
+    "one measurement as text": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: probe\n", ":4: measure: must be a list or a mapping, got 'probe'", ""),
+    "an interval of no steps": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {fidelity: 0}\n",
+        ":4: measure.fidelity: is taken every so many steps: must be an integer from 1, got 0", "",
+    ),
+    "an interval that is no number": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {shapley: yes}\n",
+        "measure.shapley: is taken every so many epochs: must be an integer from 0 (0: after the last epoch alone), got 'yes'", "",
+    ),
+    "a negative interval": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {probe: -1}\n", "must be an integer from 0", ""),
+    "truth where none is planted": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [truth]\n",
+        ":4: measure[0]: `truth` compares with planted contributions, and mfeat has none", "",
+    ),
+    "competition without a competitor": (
+        "name: x\ndata: {name: av-digits, modalities: [image]}\nmethods: [joint]\nmeasure: [probe, competition]\n",
+        ":4: measure[1]: `competition` is about several modalities, and av-digits has one", "",
+    ),
+    "SHAPE of many modalities": (
+        "name: x\ndata: {name: synthetic, modalities: 11}\nmethods: [joint]\nmeasure: [shape]\n",
+        ":4: measure[0]: `shape` asks every coalition of at most 10 modalities, and synthetic has 11", "",
+    ),
     "an unknown key": ("name: x\ndata: mfeat\nmethods: [joint]\nepoch: 3\n", ":4: epoch: there is no such key", ""),
     "an unknown key inside": (
         "name: x\ndata: mfeat\nmethods: [joint]\ntrain:\n  epoch: 3\n", ":5: train.epoch: there is no such key", "`epochs`"
@@ -199,6 +227,23 @@ def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_pat
     table = pl.read_parquet(tmp_path / "trials.parquet")
     assert table["mslr.factor"].to_list() == ["1.0", '{"m0": 1.3, "m1": 0.7}', None, None]
     assert table["mses.patience"].to_list() == [None, None, float("inf"), 3.0]
+
+
+def test_a_list_of_measurements_is_the_mapping_with_default_intervals(tmp_path: Path) -> None:
+    def first(measure: Any, method: str = "joint", modality: str | None = None) -> Any:
+        return trial(
+            load(str(write(tmp_path, measure=measure, methods=["joint", "unimodal"], vary=None))),
+            method,
+            {},
+            modality,
+            0,
+        )
+
+    one, other = first(["truth", "contribution", "fidelity"]), first({"fidelity": 10, "truth": 0, "contribution": 1})
+    assert list(one.config["measure"].items()) == [("contribution", 1), ("fidelity", 10), ("truth", 0)]
+    assert one == other
+    assert first({"fidelity": 9, "truth": 0, "contribution": 1}).id != one.id
+    assert first(["fidelity", "truth"], "unimodal", "m0") == first(["fidelity"], "unimodal", "m0")  # one has no company
 
 
 def test_spacing_keeps_the_ends_exactly() -> None:

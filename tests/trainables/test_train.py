@@ -17,7 +17,7 @@ from trainables.train import batches, epochs, fit, obey, pose, step
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}
 BASE: dict[str, Any] = {
-    "start": 1, "end": float("inf"), "warmup": 0, "modality": None, "measure": [], "seed": 0,
+    "start": 1, "end": float("inf"), "warmup": 0, "modality": None, "measure": {}, "seed": 0,
     "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
@@ -59,7 +59,7 @@ def test_agm_with_alpha_zero_scores_as_joint_training_in_single_precision(data: 
 
 def test_the_same_trial_gives_the_same_bits() -> None:
     dataset = load(MFEAT)
-    one, other = (fit(trial(AGM, measure=["probe"]), dataset) for _ in range(2))
+    one, other = (fit(trial(AGM, measure={"probe": 0}), dataset) for _ in range(2))
     assert one.rows == other.rows
     assert one.final == other.final
     assert all(np.array_equal(a.outputs, b.outputs) for a, b in zip(one.predictions, other.predictions, strict=True))
@@ -106,13 +106,13 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_a_reason() -> None:
 
 def test_unimodal_training_hears_one_modality() -> None:
     dataset = load(MFEAT)
-    outcome = fit(trial(modality="fou", measure=["probe"]), dataset)
+    outcome = fit(trial(modality="fou", measure={"probe": 0}), dataset)
     assert {row.modality for row in outcome.rows} == {None, "fou"}
     assert outcome.params == 76 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10
 
 
 def test_regression_reports_the_absolute_error() -> None:
-    outcome = fit(trial(epochs=3, measure=["probe"]), load("diabetes"))
+    outcome = fit(trial(epochs=3, measure={"probe": 0}), load("diabetes"))
     assert {"validation.mae", "test.mae", "test.loss"} <= outcome.final.keys()
     assert {row.metric for row in outcome.rows} >= {"probe_mae", "mae"}
     assert 0 < outcome.final["test.mae"] < 1.5

@@ -10,7 +10,7 @@ from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley
 from trainables.measure import CHUNK, over
 from trainables.methods.agm import AGM, FLOOR, blend, permutations
 from trainables.randomness import normal
-from trainables.setup import Learner, Setup, strength
+from trainables.setup import Learner, Setup
 from trainables.signals import Task, all_subsets
 from trainables.tasks import against
 
@@ -39,7 +39,8 @@ def pose(setup: Setup, indices: Tensor) -> Task:
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
 
-    return Task(*held, noise, strength(trial, 1), len(indices), None if present is None else present[:, indices])
+    heard = None if present is None else present[:, indices]
+    return Task(*held, noise, torch.ones((), dtype=torch.float64), len(indices), heard)
 
 
 @torch.no_grad()

@@ -1,0 +1,329 @@
+"""Measurements: they leave a run's bits alone, and their numbers are those of a direct computation."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import truth as benchmark
+from tests.trainables.test_train import AGM, JOINT, trial
+from trainables.classifiers import Classifier
+from trainables.data import load
+from trainables.data.dataset import Dataset
+from trainables.diagnostics.competition import competition_strength
+from trainables.measure import Moment, Row, outputs
+from trainables.measurements import MEASUREMENTS, fidelity, gradients, shapley
+from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
+from trainables.measurements.slopes import afresh
+from trainables.observation import Batch, Epochwise, Stepwise, module
+from trainables.setup import Learner, Setup, prepare, start
+from trainables.signals import leaves
+from trainables.train import batches, epochs, fit, pose
+
+CGGM = "trainables.methods.cggm:CGGM"
+SMALL = {"name": "synthetic", "modalities": 3, "samples": [160, 60, 40], "snr": [9, 3, -3]}
+MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 12, "norm": "none", "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load(SMALL)
+
+
+def small(method: str = JOINT, settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    return trial(method, settings, **{"model": MODEL, "batch_size": 16, **changes})
+
+
+def value(rows: list[Row], metric: str, modality: str | None = None) -> float:
+    """The last value of a metric."""
+    return [row.value for row in rows if (row.metric, row.modality) == (metric, modality)][-1]
+
+
+def trained(config: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner]:
+    setup = prepare(config, dataset)
+    *_, last = epochs(setup, start(setup))
+    return setup, last.learner
+
+
+def first_batch(setup: Setup) -> Batch:
+    indices = batches(setup, 1)[0]
+    inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
+    return Batch(indices, inputs, pose(setup, indices, 1, 1), 1)
+
+
+@pytest.mark.parametrize("method", [JOINT, AGM, CGGM, "trainables.methods.mses:MSES"])
+@pytest.mark.parametrize("name", sorted(MEASUREMENTS))
+def test_an_observed_run_is_the_run_unobserved_bit_for_bit(name: str, method: str, dataset: Dataset) -> None:
+    model = MODEL | {"norm": "batch", "dropout": 0.2}
+    settings = {"delta": "positive"} if method == CGGM else {}
+    plain = fit(small(method, settings, model=model), dataset)
+    seen = fit(small(method, settings, model=model, measure={name: 1}), dataset)
+    assert [row for row in seen.rows if row in plain.rows] == plain.rows
+    assert len(seen.rows) > len(plain.rows)
+    assert seen.final == plain.final
+    assert all(np.array_equal(a.outputs, b.outputs) for a, b in zip(seen.predictions, plain.predictions, strict=True))
+    ends = [trained(small(method, settings, model=model, measure=m), dataset)[1] for m in ({}, {name: 1})]
+    assert all(a.equal(b) for a, b in zip(*(leaves(end.params) for end in ends), strict=True))
+
+
+def test_every_measurement_is_of_one_kind() -> None:
+    for name, kind in MEASUREMENTS.items():
+        assert isinstance(module(name), Stepwise) == (kind.counts == "steps")
+        assert isinstance(module(name), Epochwise) == (kind.counts == "epochs")
+
+
+@pytest.mark.parametrize(
+    ("measure", "metric", "expected"),
+    [
+        ({"contribution": 1}, "share", [1, 2, 3, 4, 5]),
+        ({"contribution": 2}, "share", [2, 4, 5]),
+        ({"contribution": 0}, "share", [5]),
+        ({"probe": 3}, "probe_accuracy", [3, 5]),
+        ({"gradients": 10}, "gradient_norm", [1, 2, 3, 4, 5]),
+        ({"gradients": 15}, "gradient_norm", [1, 2, 4, 5]),  # steps 1, 16, 31 and 46, of 10 an epoch
+    ],
+)
+def test_intervals_are_respected(measure: dict[str, int], metric: str, expected: list[int], dataset: Dataset) -> None:
+    rows = fit(small(epochs=5, measure=measure), dataset).rows
+    assert [
+        row.epoch for row in rows if row.metric == metric and row.modality == "m0" and row.split != "test"
+    ] == expected
+
+
+def test_the_test_split_is_probed_at_the_end_alone(dataset: Dataset) -> None:
+    rows = fit(small(epochs=3, measure={"probe": 1}), dataset).rows
+    assert {row.epoch for row in rows if row.split == "test"} == {3}
+
+
+def test_shapley_values_sum_to_the_joint_score_less_that_of_silence(dataset: Dataset) -> None:
+    outcome = fit(small(epochs=3, measure={"shapley": 0, "shape": 0}), dataset)
+    gains = [value(outcome.rows, "shapley", m) for m in dataset.train.inputs]
+    empty = value(outcome.rows, "shapley_empty")
+    assert sum(gains) == pytest.approx(outcome.final["validation.accuracy"] - empty, abs=1e-9)
+    assert [value(outcome.rows, "shape_contribution", m) for m in dataset.train.inputs] == gains
+
+
+def test_the_worth_of_a_coalition_is_the_score_with_the_others_zeroed(dataset: Dataset) -> None:
+    setup, learner = trained(small(epochs=3), dataset)
+    worth = all_worth(setup, learner)
+    for code, expected in enumerate(worth.tolist()):
+        heard = {
+            m: x if code >> i & 1 else torch.zeros_like(x)
+            for i, (m, x) in enumerate(setup.inputs["validation"].items())
+        }
+        muted = setup._replace(inputs={"validation": heard})
+        logits = outputs(muted, learner, "validation", frozenset()).logits
+        assert expected == pytest.approx(float((logits.argmax(-1) == setup.target["validation"]).double().mean()))
+
+
+def test_share_losses_are_those_of_the_shares_that_sum_to_the_logits() -> None:
+    data = load(SMALL | {"modalities": 2, "snr": 6})
+    setup, learner = trained(small(dtype="float64"), data)
+    x = setup.inputs["validation"]
+
+    def logits(*heard: str) -> Tensor:
+        zeroed = {m: v if m in heard else torch.zeros_like(v) for m, v in x.items()}
+        return outputs(setup._replace(inputs={"validation": zeroed}), learner, "validation", frozenset()).logits
+
+    share = (logits("m0", "m1") - logits("m1") + logits("m0")) / 2
+    assert float(share_losses(setup, learner)[0]) == pytest.approx(
+        float(F.cross_entropy(share, setup.target["validation"]))
+    )
+
+
+def test_beyond_eight_modalities_orders_are_drawn_and_the_gains_still_sum() -> None:
+    data = load({"name": "synthetic", "modalities": EXACT + 1, "samples": [64, 40, 20]})
+    setup, learner = trained(small(), data)
+    gains, empty = shapley_values(setup, learner)
+    accuracy = fit(small(), data).final["validation.accuracy"]
+    assert gains.sum() == pytest.approx(accuracy - empty, abs=1e-9)
+    assert shapley.rows(setup, (), learner, Moment(1, 1))[:-1] == shapley.rows(setup, (), learner, Moment(1, 1))[:-1]
+    assert share_losses(setup, learner).isfinite().all()
+
+
+def test_a_sample_without_a_modality_does_not_count_in_its_share() -> None:
+    data = load(SMALL | {"missing": [0.5, 0, 0]})
+    setup, learner = trained(small(), data)
+    losses = share_losses(setup, learner)
+    held = setup.present["validation"]
+    assert held is not None
+    kept = held[0]
+    fewer = setup._replace(
+        inputs={"validation": {m: x[kept] for m, x in setup.inputs["validation"].items()}},
+        target={"validation": setup.target["validation"][kept]},
+        present={"validation": held[:, kept]},
+    )
+    assert float(share_losses(fewer, learner)[0]) == pytest.approx(float(losses[0]), rel=1e-6)
+
+
+def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> None:
+    """A classifier without layers, which projects by the identity: relu(h) = h through the same W.
+
+    By the feature it is blind where h = 0, and so is the encoder's own ReLU, but the joint head is not.
+    """
+    data = load(SMALL | {"modalities": 1, "snr": 6})
+    setup, learner = trained(small(dtype="float64"), data)
+    classifier = Classifier(layers=0)
+    width = setup.model.encoders["m0"].width
+    own = setup._replace(model=setup.model._replace(classifier=classifier))
+    shared = learner.params.shared
+    eye = torch.eye(width, dtype=torch.float64)
+    layers = {"proj.weight": eye, "proj.bias": eye.new_zeros(width)}
+    layers |= {"out.weight": shared["head.weight"].mT, "out.bias": shared["head.bias"]}
+    heads = {"classifiers": {name: layer[None] for name, layer in layers.items()}}
+    learner = learner._replace(params=learner.params._replace(heads=heads))
+    _, values = fidelity.step(own, None, learner, first_batch(setup), due=True)
+    features = outputs(setup, learner, "validation", frozenset({"features"})).features["m0"]
+    assert (features >= 0).all()  # so that the projection's own ReLU changes nothing
+    for space in ("f1", "f3"):
+        assert float(values[space]) == pytest.approx(1, abs=1e-12)
+    assert float(values["f1_joint"]) == pytest.approx(1, abs=1e-12)
+    assert abs(float(values["f1_permuted"])) < 0.99
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum", "early"])
+def test_fidelity_is_the_cosine_of_gradients_by_hand(fusion: str, dataset: Dataset) -> None:
+    config = small(CGGM, {"magnitude": False, "lam": 0.0}, dtype="float64", model=MODEL | {"fusion": fusion})
+    setup, learner = trained(config, dataset)
+    batch = first_batch(setup)
+    _, values = fidelity.step(setup, None, learner, batch, due=True)
+    target = setup.target["train"][batch.indices]
+    silenced = {m: x if m == "m1" else torch.zeros_like(x) for m, x in batch.inputs.items()}
+    params = afresh(learner.params)
+    plain = setup.model._replace(classifier=None)
+    signals, _ = plain(params, learner.buffers, silenced, frozenset({"features"}), training=False)
+    assert setup.model.classifier is not None
+    classified, (inputs, _) = setup.model.classifier(params.heads["classifiers"], signals.features)
+    losses = F.cross_entropy(signals.logits, target), F.cross_entropy(classified[1], target)
+    by = (signals.features["m1"], *params.encoders["m1"].values())
+    true, proxy = (torch.autograd.grad(loss, by, retain_graph=True) for loss in losses)
+    assert cosine(true[:1], proxy[:1]) == pytest.approx(float(values["f2"][1]), abs=1e-9)
+    assert cosine(true[1:], proxy[1:]) == pytest.approx(float(values["f3"][1]), abs=1e-9)
+    head = [g["weight"] for g in params.readouts.values()] if fusion == "sum" else [params.shared["head.weight"]]
+    true_head = torch.cat(torch.autograd.grad(losses[0], head), -1)
+    slope = torch.softmax(classified[1], -1) - F.one_hot(target, 4)
+    assert cosine([true_head], [slope.T @ inputs[1]]) == pytest.approx(float(values["f1"][1]), abs=1e-9)
+
+
+def cosine(one: Any, other: Any) -> float:
+    a, b = (torch.cat([t.detach().flatten() for t in tensors]) for tensors in (one, other))
+    return float(a @ b / a.norm() / b.norm())
+
+
+def test_the_measurements_own_classifiers_learn_as_those_of_cggm_beside_joint_training(dataset: Dataset) -> None:
+    off = {"magnitude": False, "lam": 0.0}
+    one, other = (fit(small(m, s, measure={"fidelity": 3}), dataset).rows for m, s in ((JOINT, {}), (CGGM, off)))
+    measured = [
+        [(r.epoch, r.metric, r.modality, r.value) for r in rows if r.metric.startswith("fidelity")]
+        for rows in (one, other)
+    ]
+    assert len(measured[0]) == 2 * 3 * 8 * 5  # epochs, modalities, series, statistics
+    for ours, theirs in zip(*measured, strict=True):
+        assert ours[:3] == theirs[:3]
+        assert ours[3] == pytest.approx(theirs[3], abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum", "gated", "attention"])
+def test_gradient_norms_and_cosines_are_those_of_autograd(fusion: str, dataset: Dataset) -> None:
+    setup, learner = trained(small(dtype="float64", model=MODEL | {"fusion": fusion}), dataset)
+    batch = first_batch(setup)
+    _, values = gradients.step(setup, (), learner, batch, due=True)
+    target = setup.target["train"][batch.indices]
+
+    def grads(*heard: str) -> Any:
+        params = afresh(learner.params)
+        inputs = {m: x if m in heard else torch.zeros_like(x) for m, x in batch.inputs.items()}
+        signals, _ = setup.model(params, learner.buffers, inputs, frozenset(), training=False)
+        F.cross_entropy(signals.logits, target).backward()
+        return params
+
+    joint, alone = grads("m0", "m1", "m2"), grads("m2")
+
+    def by(group: dict[str, Tensor]) -> list[Tensor]:
+        return [p.grad for p in group.values()]
+
+    def heads(params: Any) -> list[Tensor]:
+        if fusion == "sum":
+            return [g["weight"].grad for g in params.readouts.values()]
+        return [params.shared["head.weight"].grad]
+
+    beyond = [p for group in (*joint.readouts.values(), joint.shared) for p in by(group)]
+    norms = [[*by(joint.encoders["m0"])], beyond]
+    expected = [float(torch.cat([g.flatten() for g in norm]).norm()) for norm in norms]
+    assert values["gradient_norm"][[0, 3]].tolist() == pytest.approx(expected, rel=1e-9)
+    assert float(values["gradient_cosine"][2]) == pytest.approx(cosine(heads(joint), heads(alone)), abs=1e-9)
+    ours = cosine(by(joint.encoders["m2"]), by(alone.encoders["m2"]))
+    assert float(values["encoder_cosine"][2]) == pytest.approx(ours, abs=1e-9)
+
+
+def test_a_concept_is_that_of_the_unimodal_trial(dataset: Dataset) -> None:
+    outcome = fit(small(AGM, {"alpha": 0.0}, measure={"competition": 0}, dtype="float64"), dataset)
+    joint = trained(small(dtype="float64"), dataset)
+    alone = trained(small(modality="m1", dtype="float64"), dataset)
+    fused = outputs(*joint, "validation", frozenset({"fused"})).fused
+    concept = outputs(*alone, "validation", frozenset({"features"})).features["m1"]
+    expected = competition_strength((fused[::2], fused[1::2]), (concept[::2], concept[1::2]))
+    assert value(outcome.rows, "competition", "m1") == pytest.approx(expected.strength, rel=1e-6)
+    assert value(outcome.rows, "competition_rank", "m1") == expected.rank
+    accuracy = fit(small(modality="m1", dtype="float64"), dataset).final["validation.accuracy"]
+    assert value(outcome.rows, "concept_accuracy", "m1") == accuracy
+    strengths = {m: value(outcome.rows, "competition", m) for m in dataset.train.inputs}
+    preferred = {m: value(outcome.rows, "competition_preferred", m) for m in dataset.train.inputs}
+    assert preferred == {m: float(m == min(strengths, key=strengths.__getitem__)) for m in strengths}
+
+
+def test_a_concept_that_diverged_has_no_strength(dataset: Dataset) -> None:
+    competition = module("competition")
+    setup, learner = trained(small(), dataset)
+    broken = {m: competition.Concept(torch.full((60, 12), math.nan), 0.0) for m in dataset.train.inputs}
+    rows = competition.rows(setup, broken, learner, Moment(1, 1))
+    assert math.isnan(value(rows, "competition", "m0"))
+    assert value(rows, "competition_preferred", "m0") == 0
+
+
+def test_truth_compares_with_what_is_planted(dataset: Dataset) -> None:
+    rows = fit(small(AGM, epochs=4, measure={"truth": 0, "contribution": 0}), dataset).rows
+    shares = np.array([value(rows, "share", m) for m in dataset.train.inputs])
+    assert dataset.truth is not None
+    planted = np.array(list(dataset.truth.values()))
+    assert value(rows, "truth_error") == pytest.approx(np.abs(shares - planted / planted.sum()).mean())
+    assert -1 <= value(rows, "truth_rank") <= 1
+    with pytest.raises(ValueError, match="no planted contributions"):
+        fit(small(measure={"truth": 0}), load("mfeat"))
+
+
+@pytest.mark.parametrize(
+    ("data", "modality"),
+    [
+        ({"task": "regression"}, None),
+        ({"task": "segmentation", "positions": 4}, None),
+        ({"missing": 0.4}, None),
+        ({}, "m1"),
+    ],
+)
+def test_all_are_measured_whatever_the_task(data: dict[str, Any], modality: str | None) -> None:
+    names = [n for n, kind in MEASUREMENTS.items() if modality is None or not kind.several]
+    outcome = fit(small(measure=dict.fromkeys(names, 1), modality=modality, epochs=1), load(SMALL | data))
+    assert outcome.status == "done"
+    assert all(math.isfinite(row.value) for row in outcome.rows)
+
+
+@pytest.mark.parametrize("fusion", ["early", "film", "attention"])
+@pytest.mark.parametrize("encoder", ["mlp", "gru", "transformer"])
+def test_batches_are_measured_whatever_the_model(fusion: str, encoder: str) -> None:
+    data = load({"name": "av-digits", "image": "pca25", "modalities": ["audio"]}) if encoder != "mlp" else load(SMALL)
+    model = MODEL | {"fusion": fusion, "encoder": encoder, "hidden": 4}
+    setup = prepare(small(model=model), data)
+    state = fidelity.begin(setup)
+    for one in (fidelity, gradients):
+        _, values = one.step(setup, state if one is fidelity else (), start(setup), first_batch(setup), due=True)
+        assert values
+
+
+def test_the_shares_of_agm_rank_the_modalities_as_planted() -> None:
+    """The first draws of `python -m benchmarks.truth`."""
+    assert np.mean([benchmark.measured(number).rank for number in range(5)]) >= 0.9
