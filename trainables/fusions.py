@@ -95,7 +95,7 @@ class Concat(NamedTuple):
         weight, bias = shared_head(params)
         widths = [h.shape[-1] for h in features.values()]
         if len(set(widths)) == 1:
-            products = multiplied(features, weight.unflatten(-1, (len(widths), -1)).permute(1, 2, 0))
+            products = multiplied(features, weight.view(len(bias), len(widths), -1).permute(1, 2, 0))
         else:
             products = one_by_one(features, torch.split(weight, widths, -1))
         return products, (bias / len(features)).expand(len(features), -1), bias

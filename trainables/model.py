@@ -95,7 +95,7 @@ class Model(NamedTuple):
             features, silent = {m: h[:-1] for m, h in features.items()}, {m: h[-1:] for m, h in features.items()}
         else:
             features, buffers = self.encode(params, buffers, inputs, **mode)
-        logits, parts = self.predict(params, features, apart="muted" in needs)
+        fused, logits, parts = self.predict(params, features, needs)
         made = Pass(params, buffers, inputs, features, silent, logits, parts, training is not False)
         classified: Any = ()
         classifiers: Any = ()
@@ -104,7 +104,7 @@ class Model(NamedTuple):
             classified, classifiers = self.classifier(params.heads["classifiers"], apart)
         return Signals(
             logits=made.logits,
-            fused=self.fusion.fuse(params, features) if "fused" in needs else (),
+            fused=fused if "fused" in needs else (),
             weight=self.fusion.head(params)[0] if "weight" in needs else (),
             features=features if "features" in needs else (),
             unimodal=revealed("unimodal", needs, lambda: self.split(made)),
@@ -134,12 +134,17 @@ class Model(NamedTuple):
             features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
         return features, updated
 
-    def predict(self, params: Params, features: Features, *, apart: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the joint prediction, [B, C]; with ``apart`` and a fusion that adds up, as the sum of parts returned."""
-        if apart and adds_up(self.fusion):
+    def predict(self, params: Params, features: Features, needs: frozenset[str]) -> tuple[Any, Tensor, Any]:
+        """Return the input of the head, [B, P], the joint prediction, [B, C], and its parts.
+
+        Where the fusion adds up and coalitions are asked for, the prediction is the sum of its parts, and the head
+        has no input of its own; elsewhere there are no parts.
+        """
+        if adds_up(self.fusion) and "muted" in needs and "fused" not in needs:
             parts = self.fusion.parts(params, features)
-            return parts[0].sum(0) + parts[2], parts
-        return F.linear(self.fusion.fuse(params, features), *self.fusion.head(params)), ()
+            return (), parts[0].sum(0) + parts[2], parts
+        fused = self.fusion.fuse(params, features)
+        return fused, F.linear(fused, *self.fusion.head(params)), ()
 
     def split(self, made: Pass) -> Tensor:
         """Return each modality's part of the joint prediction, [M, B, C].

@@ -84,7 +84,10 @@ BROKEN = {
     "zero on a log scale": (
         "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [0, 2], num: 3}}\n", "must start above 0 on a log scale", ""
     ),
-    "agm on a regression": ("name: x\ndata: diabetes\nmethods: [joint, agm]\n", ":3: methods[1]: agm compares cross-entropies", ""),
+    "settings that contradict each other": (
+        "name: x\ndata: diabetes\nmethods: [joint, agm]\nset: {agm.score_attr: single}\n",
+        ":3: methods[1]: agm: score_attr single needs route: encoder", "",
+    ),
     "a metric of another task": ("name: x\ndata: diabetes\nmethods: [joint]\nmetric: accuracy\n", ":4: metric: `accuracy` does not apply", ""),
     "an encoder of no modality": (
         "name: x\ndata: av-digits\nmethods: [joint]\nmodel: {encoder: {imgae: cnn}}\n",
