@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Tests that need no process but their own run side by side; those that start Ray and kill processes do not.
+ALONE := tests/trainables tests/analysis tests/test_replay.py tests/test_imports.py
+
 .PHONY: setup demo test check bench clean
 
 setup: .venv/installed
@@ -15,7 +18,8 @@ demo: setup
 	$(BIN)/ablate run first-look
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto $(ALONE)
+	$(BIN)/python -m pytest -q tests $(ALONE:%=--ignore=%)
 
 check: setup
 	$(BIN)/ruff check .

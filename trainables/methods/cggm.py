@@ -172,7 +172,7 @@ class CGGM(NamedTuple):
         if self.eps_metric == "accuracy" and not task.nats:  # minus an error: 0 is not where an untrained one starts
             before = torch.where(state.seen > 0, before, eps)
         if isinstance(self.smooth, Tensor) or self.smooth:
-            eps = torch.lerp(eps, before, torch.as_tensor(self.smooth).to(eps))
+            eps = torch.lerp(eps, before, torch.as_tensor(self.smooth, dtype=eps.dtype, device=eps.device))
         if heard is None:
             return eps, eps - before, torch.ones_like(eps)
         eps = torch.where(heard, eps, state.eps)
@@ -193,7 +193,7 @@ class CGGM(NamedTuple):
         """Return B no larger than `clip_b` in absolute value, [M] -> [M]."""
         if not isinstance(self.clip_b, Tensor) and self.clip_b == float("inf"):
             return balance
-        bound = torch.as_tensor(self.clip_b).to(balance)
+        bound = torch.as_tensor(self.clip_b, dtype=balance.dtype, device=balance.device)
         return torch.minimum(torch.maximum(balance, -bound), bound)
 
     def direct(
