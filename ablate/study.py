@@ -13,6 +13,7 @@ from ablate.settings import axis, checked
 from ablate.validation import Section, validated
 from ablate.vary import Scope, Varied, varied
 from search_spaces import STUDIES
+from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
 
 Positive = Annotated[float, Field(gt=0)]
@@ -118,6 +119,18 @@ class Study(NamedTuple):
     def folder(self) -> Path:
         """Return where the tables and figures of the study lie."""
         return self.store / self.file.name
+
+
+def lacking(study: Study) -> list[str]:
+    """Say which settings of training a method was published with and the study does not have."""
+    said = []
+    for method, companions in COMPANIONS.items():
+        for key, value in companions.items():
+            name = key.partition(".")[2]
+            given = name in study.file.train.model_fields_set or any(one.key == key for one in study.vary)
+            if method in study.methods and not given:
+                said.append(f"{method} was published with {key}: {value:g}; this study does not set it.")
+    return said
 
 
 def find(name: str) -> Path:

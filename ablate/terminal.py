@@ -20,7 +20,7 @@ from ablate.forecast import Forecast, open_run
 from ablate.forecast import Progress as Seen
 from ablate.methods import axes_of
 from ablate.plan import Result, Trial, size
-from ablate.study import Study
+from ablate.study import Study, lacking
 from search_spaces.methods import SPAN
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Progress:
         if agenda.finished:
             self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
             return
+        for sentence in lacking(self.study):
+            self.console.print(f"Note: {sentence}")
         known = f", {agenda.cached} of {self.total} in the store already" if agenda.cached else ""
         self.console.print(f"{name}: {missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}{known}.")
         self.task = self.bar.add_task("starting Ray", total=missing)

@@ -93,6 +93,10 @@ METHODS: dict[str, dict[str, Axis]] = {
     },
 }
 
+COMPANIONS: dict[str, dict[str, float]] = {  # settings of training that a method was published with
+    "cggm": {"train.clip": 0.8},  # without it a coefficient near its pole, 1e7, can end a trial (METHODS.md 7.5)
+}
+
 BASES = {"bogc": "joint-uni"}  # what a method is with all that is neutral; others: joint training
 
 SPAN: dict[str, Axis] = {  # of every method: the epochs, counted from 1, in which it acts

@@ -13,7 +13,7 @@ from ablate.errors import UserError
 from ablate.plan import trial
 from ablate.search import rounds
 from ablate.store import labelled
-from ablate.study import load
+from ablate.study import lacking, load
 from ablate.vary import spaced
 from search_spaces import STUDIES
 from tests.ablate.helpers import SMALL, ablate, write
@@ -271,3 +271,11 @@ def test_too_many_trials_are_refused_without_counting_them_one_by_one(tmp_path: 
 def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path / "mine.npz")):
         load(str(write(tmp_path, data={"path": "mine.npz"})))
+
+
+def test_a_method_without_its_companions_is_named(tmp_path: Path) -> None:
+    def said(**changes: Any) -> list[str]:
+        return lacking(load(str(write(tmp_path, methods=["joint", "cggm"], vary=changes.pop("vary", None), **changes))))
+
+    assert said() == ["cggm was published with train.clip: 0.8; this study does not set it."]
+    assert said(train={"clip": 0.8}) == said(train={"clip": None}) == said(vary={"train.clip": [0.5, 1]}) == []
