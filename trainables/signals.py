@@ -124,6 +124,7 @@ class Step(NamedTuple):
     state: Any  # what the next step receives
     metrics: dict[str, Tensor]  # what the results table records, each [M] or []
     rescale: Callable[[Params], Params] | None = None  # what becomes of the optimiser's update
+    rates: Tensor | None = None  # [M] factors on the update of each branch, its encoder and readout; None: all 1
 
 
 class Validation(NamedTuple):
@@ -201,11 +202,28 @@ class Guided(Protocol):
 class EpochMethod(Protocol):
     """A method that also acts between epochs (MSLR, MSES)."""
 
-    def rates(self, state: Any) -> Tensor:
-        """Return the factor on the optimiser's update of each branch in the epoch to come, [M]; 0 stops it."""
+    def rates(self, state: Any) -> Tensor | None:
+        """Return the factor on the optimiser's update of each branch in the epoch to come, [M]; 0 stops it.
+
+        None: 1 for all, whatever the state.
+        """
 
     def epoch(self, state: Any, validation: Validation) -> Control:
         """Decide on snapshots and stopping from the scores of the epoch that ended; saving comes before restoring."""
+
+
+def moved(params: Params, change: Params, rates: Tensor | None = None) -> Params:
+    """Return parameters after a change, that of branch m times ``rates[m]``, [M]; what is multiplied by 0 stays."""
+    if rates is None:
+        return each(torch.add, params, change)
+
+    def branches(groups: dict[str, Group], changes: dict[str, Group]) -> dict[str, Group]:
+        factors = zip(groups, rates.unbind(), strict=True)
+        return {m: {n: torch.addcmul(p, k, changes[m][n]) for n, p in groups[m].items()} for m, k in factors}
+
+    rest = each(torch.add, params._replace(encoders={}, readouts={}), change)
+    encoders, readouts = branches(params.encoders, change.encoders), branches(params.readouts, change.readouts)
+    return rest._replace(encoders=encoders, readouts=readouts)
 
 
 def scale_encoders(tree: Params, scale: Tensor) -> Params:

@@ -31,10 +31,10 @@ def classification(target: Tensor) -> Target:
         return values.flatten(values.ndim - positions).mean(-1) if positions else values
 
     def labels(logits: Tensor) -> Tensor:
-        return target.expand(logits.shape[:-1])[..., None]
+        return target.expand(logits.shape[:-1]).unsqueeze(-1)
 
     def log_likelihood(logits: Tensor) -> Tensor:
-        return F.log_softmax(logits, -1).gather(-1, labels(logits))[..., 0]
+        return F.log_softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)
 
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
@@ -47,7 +47,7 @@ def classification(target: Tensor) -> Target:
     return Target(
         lambda logits: per_sample(-log_likelihood(logits)),
         score,
-        lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits))[..., 0]),
+        lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)),
         slope,
         nats=True,
     )

@@ -29,9 +29,8 @@ from trainables.signals import (
     Signals,
     Task,
     attributes,
-    each,
     leaves,
-    scale_branches,
+    moved,
 )
 from trainables.tasks import against
 
@@ -155,12 +154,14 @@ def step(
 ) -> tuple[Learner, dict[str, Tensor]]:
     """Train on one batch; return the new learner and the method's metrics, with the joint `loss`.
 
-    ``rates`` [M] are the factors of an `EpochMethod` on each branch's update; outside its epochs they are 1.
+    ``rates`` [M] are the factors of an `EpochMethod` on each branch's update, None all 1; outside its epochs they
+    are 1.
     """
     method, model = setup.method, setup.model
     coalitions = method.coalitions(len(inputs), task) if attributes(method) else None
     rates = None if rates is None else task.faded(rates)
-    training = True if rates is None else rates != 0  # a branch that was stopped is in evaluation mode
+    alike = rates is None or not model.moody(learner.buffers)
+    training = True if alike else rates != 0  # a branch that was stopped is in evaluation mode
 
     def forward(params: Params) -> tuple[Signals, Buffers]:
         return model(
@@ -173,10 +174,18 @@ def step(
         grads = limit(setup, made.grads, "clip")
         change, moments = setup.optimizer.update(grads, learner.moments, learner.params)
         change = made.rescale(change) if made.rescale else change
-        change = change if rates is None else scale_branches(change, rates.to(signals.logits))
-        learner = Learner(each(torch.add, learner.params, change), buffers, moments, made.state)
+        factors = product(made.rates, rates)
+        factors = None if factors is None else factors.to(signals.logits)
+        learner = Learner(moved(learner.params, change, factors), buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
+
+
+def product(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Return the product of two factors, of which None is 1."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one * other
 
 
 def limited(setup: Setup, pull: Pull, key: str) -> Pull:

@@ -159,12 +159,12 @@ def test_outside_its_epochs_it_is_joint_training_and_between_it_is_faded(form: s
 
 
 def one_epoch(method: MSLR, learner: Learner, number: int, scores: Tensor) -> tuple[Learner, tuple[Any, ...]]:
-    """A step, the rates and the end of an epoch, as a value."""
+    """A step and the end of an epoch, as a value."""
     learner = pure_step(setup(method, network(2, "sum")), learner, number)
     one = torch.ones((), dtype=torch.float64)
     seen = Validation(scores, scores, one, one, torch.tensor(number + 1), one)
     control = method.epoch(learner.state, seen)
-    return learner._replace(state=control.state), (*(d.double() for d in control[1:4]), method.rates(control.state))
+    return learner._replace(state=control.state), tuple(d.double() for d in control[1:4])
 
 
 def test_eight_configurations_at_once_equal_each_by_itself() -> None:

@@ -66,10 +66,10 @@ class MSLR(NamedTuple):
         """Scale the updates of the branches, or with `grad_scale` their gradients."""
         grads = pull(lambda s: task.objective(s.logits))
         scale = task.faded(self.factors(list(grads.encoders)) * state.ratio)
-        metrics, used = {"scale": scale, "ratio": state.ratio}, scale.to(signals.logits)
+        metrics = {"scale": scale, "ratio": state.ratio}
         if self.form == "grad_scale":
-            return Step(scale_branches(grads, used), state, metrics)
-        return Step(grads, state, metrics, lambda update: scale_branches(update, used))
+            return Step(scale_branches(grads, scale.to(signals.logits)), state, metrics)
+        return Step(grads, state, metrics, rates=scale)
 
     def factors(self, modalities: list[str]) -> Any:
         """Return c, one number for all modalities or [M]."""
@@ -77,9 +77,9 @@ class MSLR(NamedTuple):
             return self.factor
         return torch.stack([torch.as_tensor(self.factor.get(m, 1.0), dtype=torch.float64) for m in modalities])
 
-    def rates(self, state: MSLRState) -> Tensor:
-        """Return 1 for every branch: the factors act in `step`, and no branch stops, [M]."""
-        return torch.ones_like(state.ratio)
+    def rates(self, state: MSLRState) -> None:
+        """Leave the updates as they are: the factors act in `step`, and no branch stops."""
+        return None
 
     def epoch(self, state: MSLRState, validation: Validation) -> Control:
         """Compare each modality's accuracy with its window, and move the window on."""
