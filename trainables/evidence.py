@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.medians import medians
+from trainables.medians import floor
 
 Sizes = Sequence[int] | None  # of tensors that lie side by side on the last axis; None: there is one, of any shape
 
@@ -60,11 +60,11 @@ def spread(numbers: Tensor, sizes: Sizes) -> Tensor:
 def floored(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
     """Return positive values no less than a millionth of their tensor's median (the lower one), [S, ...]."""
     if present is None:
-        median = medians(values.flatten(1), sizes or [values[0].numel()])
-        median = median if sizes else median[0]
+        lowest = floor(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST).view_as(values[0])
     else:
         median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
-    return torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes))
+        lowest = spread((median * FLOOR).clamp(min=SMALLEST), sizes)
+    return torch.maximum(values, lowest)
 
 
 def tensorwise(statistic: Callable[[Tensor], Tensor], values: Tensor, sizes: Sizes) -> Tensor:
@@ -85,8 +85,8 @@ def log_variance(
     variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None
 ) -> Tensor:
     """Return the logarithm of the floored variances, [S, ...]; with ``means``, of their ratio to the squared means."""
-    logs = floored(variance, present, sizes).log()
-    return logs if means is None else logs - floored(means.square(), present, sizes).log()
+    logs = floored(variance, present, sizes).log_()
+    return logs if means is None else logs - floored(means.square(), present, sizes).log_()
 
 
 def level(variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
@@ -113,7 +113,8 @@ def evidence(
     """
     logs = log_variance(variance, means, present, sizes)
     if scale == "tensor":
-        logs = logs - spread(average(logs, present, sizes), sizes)
+        for part in [logs] if sizes is None else torch.split(logs, list(sizes), -1):
+            part -= average(part, present)
     elif scale == "dim":
         logs = logs - (logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0))
     elif scale == "ema":
@@ -275,10 +276,10 @@ def update(moments: Moments, gradient: Tensor, beta: float | Tensor, present: Te
     second, but never negative and without their cancellation.
     """
     seen = beta * moments.seen + 1
+    share = 1 / seen
     off = gradient - moments.mean
-    step = off * (1 / seen)
-    variance = torch.addcmul(moments.variance, off, step).mul_(1 - 1 / seen)
-    after = Moments(seen, moments.mean + step, variance)
+    square = (off * (1 - share)).mul_(off)
+    after = Moments(seen, torch.addcmul(moments.mean, off, share), torch.lerp(moments.variance, square, share))
     if present is None:
         return after
     chosen = [(present.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(after, moments, strict=True)]

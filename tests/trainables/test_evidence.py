@@ -26,7 +26,7 @@ from trainables.evidence import (
     unseen,
     update,
 )
-from trainables.medians import medians
+from trainables.medians import floor
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -315,12 +315,19 @@ def test_tensors_side_by_side_do_not_meet(frame: str, scale: str, gain: str, snr
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @given(seeds, st.integers(1, 4), st.lists(st.integers(1, 9), min_size=1, max_size=4))
-def test_medians_are_those_of_torch(dtype: torch.dtype, seed: int, count: int, sizes: list[int]) -> None:
-    values = drawn(seed, 3, count, sum(sizes)).to(dtype)
-    theirs = torch.stack([torch.stack([part.median() for part in one.split(sizes, -1)]) for one in values])
-    assert torch.equal(torch.stack([medians(one, sizes) for one in values]), theirs)
-    assert torch.equal(torch.func.vmap(lambda one: medians(one, sizes))(values), theirs)
-    assert torch.equal(torch.func.vmap(lambda one: medians(one, sizes), in_dims=2)(values.movedim(0, 2)), theirs)
+def test_the_floor_is_a_share_of_the_median_of_torch(
+    dtype: torch.dtype, seed: int, count: int, sizes: list[int]
+) -> None:
+    values = drawn(seed, 3, count, sum(sizes)).relu().to(dtype)
+    medians = [torch.stack([part.median() for part in torch.split(one, sizes, -1)]) for one in values]
+    theirs = (torch.stack(medians) * 0.5).clamp(min=0.01).repeat_interleave(torch.tensor(sizes), -1)
+
+    def ours(one: Tensor) -> Tensor:
+        return floor(one, sizes, 0.5, 0.01)
+
+    assert torch.equal(torch.stack([ours(one) for one in values]), theirs)
+    assert torch.equal(torch.func.vmap(ours)(values), theirs)
+    assert torch.equal(torch.func.vmap(ours, in_dims=2)(values.movedim(0, 2)), theirs)
 
 
 def test_without_any_source_there_is_no_gradient() -> None:

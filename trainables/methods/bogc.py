@@ -212,7 +212,8 @@ class BOGC(NamedTuple):
             mixed[place] = self.mix(gradients, variance, known, present, reference, sizes)
         grads = summed([without(tree, mixed) for tree in trees])
         for place, made in mixed.items():
-            grads = joined(grads, parts[0][place], torch.lerp(made.plain, made.gradient, task.strength.to(made.plain)))
+            drawn = made.gradient if task.full else torch.lerp(made.plain, made.gradient, task.strength.to(made.plain))
+            grads = joined(grads, parts[0][place], drawn)
         return Step(grads, BOGCState(moments, levels, {}), self.metrics(mixed, names, task))
 
     def gradients(self, signals: Signals, task: Task, pull: Pull) -> list[Params]:
