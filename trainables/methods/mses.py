@@ -73,9 +73,9 @@ class MSES(NamedTuple):
         grads = pull(lambda s: task.objective(s.logits))
         return Step(scale_branches(grads, kept.to(signals.logits)), state, {"scale": scale})
 
-    def rates(self, state: MSESState) -> Tensor | None:
+    def rates(self, state: MSESState) -> Tensor:
         """Return 0 for the branches that have stopped, [M]; with `grad_zero` they only have no gradients."""
-        return state.running if self.stop == "freeze" else None
+        return state.running if self.stop == "freeze" else torch.ones_like(state.running)
 
     def epoch(self, state: MSESState, validation: Validation) -> Control:
         """Note the losses, stop the branches whose patience has ended, and go back to where they were best."""

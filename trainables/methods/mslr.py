@@ -78,8 +78,7 @@ class MSLR(NamedTuple):
         return torch.stack([torch.as_tensor(self.factor.get(m, 1.0), dtype=torch.float64) for m in modalities])
 
     def rates(self, state: MSLRState) -> None:
-        """Leave the updates as they are: the factors act in `step`, and no branch stops."""
-        return None
+        """Return nothing: the factors act in `step`, and no branch stops."""
 
     def epoch(self, state: MSLRState, validation: Validation) -> Control:
         """Compare each modality's accuracy with its window, and move the window on."""
