@@ -85,6 +85,12 @@ class Apart(NamedTuple):
     model: Optimizer
     heads: Optimizer
 
+    @property
+    def decays(self) -> bool:
+        """Say whether the rule of the heads reads their parameters."""
+        decay = getattr(self.heads, "weight_decay", 1.0)
+        return isinstance(decay, Tensor) or decay != 0
+
     def init(self, params: Params) -> tuple[Any, Any]:
         """Return the states of both rules; that of the heads is of all their elements in a row, which is cheaper."""
         model, heads = divided(params)
@@ -94,10 +100,11 @@ class Apart(NamedTuple):
         """Return both rules' changes as one."""
         (model, heads), (model_params, head_params) = divided(grads), divided(params)
         change, model_state = self.model.update(model, state[0], model_params)
-        row, head_state = self.heads.update(in_a_row(heads), state[1], in_a_row(head_params))
+        gradient = in_a_row(heads)
+        row, head_state = self.heads.update(gradient, state[1], in_a_row(head_params) if self.decays else gradient)
         parts = iter(torch.split(row.shared["row"], [p.numel() for p in leaves(heads)]))
-        head_change = each(lambda p: next(parts).view(p.shape), heads)
-        return change._replace(heads=head_change.heads), (model_state, head_state)
+        head_change = {m: {n: next(parts).view(g.shape) for n, g in group.items()} for m, group in heads.heads.items()}
+        return change._replace(heads=head_change), (model_state, head_state)
 
 
 def divided(params: Params) -> tuple[Params, Params]:

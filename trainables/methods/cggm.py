@@ -211,7 +211,7 @@ class CGGM(NamedTuple):
             matrices = torch.cat([signals.weight[None], signals.classifiers[1]]).detach()
         else:
             inputs = torch.cat([signals.fused[None], signals.classifiers[0]]).detach()
-            matrices = task.total(slopes.flatten(1, -2).mT @ inputs.flatten(1, -2))
+            matrices = task.total(torch.bmm(slopes.flatten(1, -2).mT, inputs.flatten(1, -2)))
         if self.direction == "grad_prev":
             past, (weights, own) = (weights, matrices[1:]), past
             matrices = torch.cat([matrices[:1], own])
