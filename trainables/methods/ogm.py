@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.signals import Group, Params, Pull, Signals, Step, Task
@@ -74,7 +75,7 @@ def coefficients(signals: Signals, task: Task, alpha: float | Tensor, ratio: str
 
 def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
     """Return each modality's coefficient k from how far it leads, [M] -> [M]."""
-    return 1 - torch.tanh(alpha * ratio) * (ratio > 1)
+    return 1 - torch.tanh(alpha * F.threshold(ratio, 1, 0))
 
 
 def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
@@ -114,14 +115,16 @@ def modulate(tree: Params, scale: Tensor, which: str, change: Change) -> Params:
     def group(k: Tensor, modality: str, tensors: Group, names: frozenset[str]) -> Group:
         return {n: change(k, g, f"{modality}.{n}") if n in names else g for n, g in tensors.items()}
 
-    pairs = list(zip(scale.unbind(), tree.encoders.items(), strict=True))
+    factors = scale.unbind()
+    pairs = zip(factors, tree.encoders.items(), strict=True)
     encoders = {m: group(k, m, tensors, chosen(tensors, which)) for k, (m, tensors) in pairs}
     if which != "all":
         return tree._replace(encoders=encoders)
     return tree._replace(
         encoders=encoders,
         readouts={
-            m: group(k, f"{m}.readout", r, frozenset(r)) for k, (m, r) in zip(scale, tree.readouts.items(), strict=True)
+            m: group(k, f"{m}.readout", r, frozenset(r))
+            for k, (m, r) in zip(factors, tree.readouts.items(), strict=True)
         },
     )
 
