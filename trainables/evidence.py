@@ -118,7 +118,7 @@ def evidence(
     elif scale == "dim":
         logs = logs - (logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0))
     elif scale == "ema":
-        logs = logs + spread(torch.as_tensor(reference), sizes)
+        logs = logs + spread(torch.as_tensor(reference, dtype=logs.dtype), sizes)
     bits = (logs * (-kappa / math.log(2))).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
     return only(present, bits.exp2_())
 

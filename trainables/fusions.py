@@ -36,9 +36,6 @@ class Additive(Fusion, Protocol):
     def parts(self, params: Params, features: Features) -> tuple[Tensor, Tensor, Tensor]:
         """Return each modality's product with the head, [M, B, C], its share of the bias, [M, C], and the bias, [C]."""
 
-    def alone(self, params: Params, features: Features, fused: Tensor) -> Tensor:
-        """Return each modality's part of the prediction, its share of the bias included, [M, B, C]."""
-
 
 class Summing(Fusion, Protocol):
     """A fusion that knows its modalities by a sum over them."""
@@ -73,16 +70,6 @@ def multiplied(features: Features, weights: Tensor) -> Tensor:
     return stacked @ weights.view(len(weights), *[1] * (stacked.ndim - 3), *weights.shape[1:])
 
 
-def with_bias(products: Tensor, biases: Tensor) -> Tensor:
-    """Return each modality's product, [M, B, C], with its share of the bias, [M, C]."""
-    return products + biases.view(len(biases), *[1] * (products.ndim - 2), -1)
-
-
-def cut(fused: Tensor, weight: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return views by modality of features and a weight, [B, M H] and [C, M H] -> [M, B, H] and [M, H, C]."""
-    return fused.view(len(fused), count, -1).transpose(0, 1), weight.view(len(weight), count, -1).permute(1, 2, 0)
-
-
 def one_by_one(features: Features, weights: Sequence[Tensor]) -> Tensor:
     """Return each modality's feature times its weight [C, H_m], [M, B, C]."""
     return torch.stack([F.linear(h, w) for h, w in zip(features.values(), weights, strict=True)])
@@ -113,14 +100,6 @@ class Concat(NamedTuple):
             products = one_by_one(features, torch.split(weight, widths, -1))
         return products, (bias / len(features)).expand(len(features), -1), bias
 
-    def alone(self, params: Params, features: Features, fused: Tensor) -> Tensor:
-        """Return each modality's product with its slice of the head, and b / M."""
-        weight, bias = shared_head(params)
-        count, widths = len(features), {h.shape[-1] for h in features.values()}
-        if fused.ndim == 2 and len(widths) == 1:
-            return torch.baddbmm(bias / count, *cut(fused, weight, count))
-        return with_bias(*self.parts(params, features)[:2])
-
 
 class Sum(NamedTuple):
     """One linear head a modality, its readout; their predictions are added."""
@@ -150,10 +129,6 @@ class Sum(NamedTuple):
         alike = len({w.shape[-1] for w in weights}) == 1
         products = multiplied(features, torch.stack(weights).mT) if alike else one_by_one(features, weights)
         return products, biases, biases.sum(0)
-
-    def alone(self, params: Params, features: Features, fused: Tensor) -> Tensor:
-        """Return each modality's product with its readout, and its own bias."""
-        return with_bias(*self.parts(params, features)[:2])
 
 
 class Early(NamedTuple):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.classifiers import Classifier
 from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, Transformer, linear
-from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums, with_bias
+from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
@@ -33,7 +33,6 @@ class Pass(NamedTuple):
     inputs: dict[str, Tensor]
     features: Features
     silent: Features | None  # of silence, [1, H_m], where the pass has made them
-    fused: Any  # input of the head, where there is one
     logits: Tensor
     parts: tuple[Tensor, ...]  # of the prediction, where the fusion adds up
     training: bool  # not in evaluation mode
@@ -97,7 +96,7 @@ class Model(NamedTuple):
         else:
             features, buffers = self.encode(params, buffers, inputs, **mode)
         fused, logits, parts = self.predict(params, features, needs)
-        made = Pass(params, buffers, inputs, features, silent, fused, logits, parts, training is not False)
+        made = Pass(params, buffers, inputs, features, silent, logits, parts, training is not False)
         classified: Any = ()
         classifiers: Any = ()
         if self.classifier is not None and "classified" in needs:
@@ -154,10 +153,8 @@ class Model(NamedTuple):
         other: the prediction when all other modalities are silent (METHODS.md 5.5).
         """
         if adds_up(self.fusion):
-            if not made.parts:
-                return self.fusion.alone(made.params, made.features, made.fused)
-            products, biases, _ = made.parts
-            return with_bias(products, biases)
+            products, biases, _ = made.parts or self.fusion.parts(made.params, made.features)
+            return products + biases.view(len(biases), *[1] * (products.ndim - 2), -1)
         return self.mute(made, torch.eye(len(made.features), dtype=torch.bool, device=made.logits.device))
 
     def mute(self, made: Pass, coalitions: Tensor) -> Tensor:
