@@ -185,7 +185,8 @@ class Model(NamedTuple):
     def hush(self, made: Pass) -> Features:
         """Return the feature of every modality when it is muted, [1, H_m]."""
         features: Features = {}
-        for m, x in made.inputs.items():
+        for m in self.encoders:
+            x = made.inputs[m]
             if self.silence.get(m, x) is None:
                 features[m] = torch.zeros_like(made.features[m][:1])
             else:

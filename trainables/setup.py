@@ -57,13 +57,15 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
     settings = trial["train"]
     rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
-    model, rule = equip(method, model, rule, inputs["train"])
+    model, rule = equip(method, model, rule, inputs["train"], present["train"])
     return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present, dataset.truth)
 
 
-def equip(method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor]) -> tuple[Model, Optimizer]:
+def equip(
+    method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor], present: Tensor | None = None
+) -> tuple[Model, Optimizer]:
     """Return model and optimiser with what a method adds: its way of muting, and classifiers with their own rule."""
-    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs))
+    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs, present))
     if isinstance(method, Guided) and method.classifier is not None:
         return model._replace(classifier=method.classifier), Apart(rule, method.trainer)
     return model, rule
@@ -77,11 +79,14 @@ def presence(data: Split, modalities: list[str]) -> Tensor | None:
     return torch.from_numpy(np.stack([data.present.get(m, everyone) for m in modalities]))
 
 
-def silence(mute: str, inputs: dict[str, Tensor]) -> dict[str, Tensor | None]:
-    """Return the input [1, ...] that mutes each modality: zero, the mean of the training set, or None (a feature)."""
+def silence(mute: str, inputs: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor | None]:
+    """Return the input [1, ...] that mutes each modality: zero, the mean of the samples that have it, or None."""
     if mute == "zero":
         return {}
-    return {m: x.mean(0, keepdim=True) if mute == "mean" else None for m, x in inputs.items()}
+    if mute == "feature":
+        return dict.fromkeys(inputs)
+    heard = [slice(None)] * len(inputs) if present is None else list(present)
+    return {m: x[who].mean(0, keepdim=True) for (m, x), who in zip(inputs.items(), heard, strict=True)}
 
 
 def load_method(path: str) -> Any:

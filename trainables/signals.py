@@ -67,7 +67,7 @@ class Signals(NamedTuple):
 class Task(NamedTuple):
     """The batch's target behind functions that broadcast over leading dimensions, and where training stands."""
 
-    loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
+    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; of classes, a second number bounds that of each position
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction

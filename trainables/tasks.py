@@ -16,7 +16,7 @@ from torch import Tensor
 class Target(NamedTuple):
     """Functions of a prediction, closed over the target."""
 
-    loss: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B]
+    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; a second number bounds that of each position
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
@@ -36,6 +36,10 @@ def classification(target: Tensor) -> Target:
     def log_likelihood(logits: Tensor) -> Tensor:
         return F.log_softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)
 
+    def loss(logits: Tensor, most: float = math.inf) -> Tensor:
+        losses = -log_likelihood(logits)
+        return per_sample(losses if most == math.inf else losses.clamp(max=most))
+
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
 
@@ -45,7 +49,7 @@ def classification(target: Tensor) -> Target:
         return slopes / math.prod(target.shape[1:]) if positions else slopes
 
     return Target(
-        lambda logits: per_sample(-log_likelihood(logits)),
+        loss,
         score,
         lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)),
         slope,

@@ -295,5 +295,5 @@ def test_with_equal_coefficients_the_masked_passes_cancel(fusion: str) -> None:
 class Twice(AGM):
     """AGM whose coefficients are all 2."""
 
-    def coefficients(self, score: torch.Tensor, *rest: object) -> torch.Tensor:
-        return torch.full_like(score, 2.0)
+    def damping(self, ahead: torch.Tensor, *rest: object) -> torch.Tensor:
+        return torch.full_like(ahead, 2.0)

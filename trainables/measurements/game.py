@@ -75,6 +75,6 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
     losses = []
     for task, muted in predictions(setup, learner, coalitions):
         weights = rule.weights(modalities, task)
-        loss = task.loss(blend(weights.to(muted), muted, by_sample=weights.ndim == 3))
-        losses.append(loss.clamp(max=FLOOR) if task.nats else loss)
+        shares = blend(weights.to(muted), muted, by_sample=weights.ndim == 3)
+        losses.append(task.loss(shares, FLOOR) if task.nats else task.loss(shares))
     return over(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST))

@@ -44,6 +44,9 @@ class AGM(NamedTuple):
     - The empty coalition counts as zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
     - Masked passes run in evaluation mode and with gradients (release); ``mute`` is what a masked modality hears:
       ``zero`` (release), the ``mean`` of the training set or a ``feature`` of zeros (ours).
+    - The late-fusion and early-fusion scripts clip the total norm to 1 if an element of the head's gradient exceeds 1
+      (CREMAD_main.py:168): ``train.clip: 1, train.clip_trigger: 1``; UR-Funny 5 and 5, AVE never. MOSEI's condition,
+      largest above 1 and smallest below, has no counterpart here.
     - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by oversight.
 
     Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``, ``window`` of
@@ -53,7 +56,7 @@ class AGM(NamedTuple):
     prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all) - f(all but m), or ``head``, the modality's
     part of the joint head, in place of ``shapley``. ``samples`` draws that many permutations a step (antithetic
     pairs) in place of all coalitions; 0: exact. In regression a score is the loss over the standard deviation of
-    all losses so far. A sample without m has no share of m; a batch without m leaves m's history as it is.
+    all losses before; the first batch has none, and kappa is 1. A sample without m has no share of m; a batch without m leaves m's history as it is.
 
     BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
     first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
@@ -81,10 +84,15 @@ class AGM(NamedTuple):
         """Return the signals it reads beside the logits.
 
         Raises:
-            ValueError: the gradient is routed through shares that do not sum to the joint prediction.
+            ValueError: the gradient is routed through shares that do not sum to the joint prediction, a setting of
+                the other route is given, or a reference is to be given and is not.
         """
         if self.route == "phi" and self.score_attr != "shapley":
             raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
+        if self.route == "phi" and (self.apply, self.filter) != ("grad", "all"):
+            raise ValueError("agm: apply and filter are about encoders; they need route: encoder")
+        if self.reference == "target" and isinstance(self.target, float | int) and self.target == 0:
+            raise ValueError("agm: reference target needs agm.target, a cross-entropy for all modalities or for each")
         if self.score_attr == "head":
             return frozenset({"unimodal_values"})
         return frozenset({"muted" if self.route == "phi" else "muted_values"})
@@ -116,10 +124,10 @@ class AGM(NamedTuple):
 
     def step(self, state: AGMState, signals: Signals, task: Task, pull: Pull) -> Step:
         """Scale the path of each share, or the gradients of each encoder, by its coefficient."""
-        weights = self.weights(len(state.scale), task)
+        weights = self.weights(len(state.scale), task).to(state.scale.device)
         score = self.scores(signals, task, weights)
-        scale, state = self.compare(state, score, task.attending(), task)
-        metrics = {"scale": scale, "score": score}
+        metrics, state = self.compare(state, score, task.attending(), task)
+        scale = metrics["scale"]
         if self.route == "encoder":
             grads = pull(lambda s: task.objective(s.logits))
 
@@ -127,9 +135,7 @@ class AGM(NamedTuple):
                 return modulate(tree, scale, self.filter, lambda k, g, name: k * g)
 
             return Step(grads, state, metrics, scaled) if self.apply == "lr" else Step(scaled(grads), state, metrics)
-        excess = mix(scale - 1, weights).to(
-            signals.logits
-        )  # [S] or [S, B]: what a coalition hears beyond joint training
+        excess = mix(scale - 1, weights).to(signals.logits)  # [S] or [S, B]: what coalitions hear beyond joint training
         grads = pull(lambda s: task.objective(redirect(s.logits, blend(excess, s.muted, by_sample=weights.ndim == 3))))
         return Step(grads, state, metrics)
 
@@ -141,8 +147,7 @@ class AGM(NamedTuple):
             predictions = signals.logits.detach() - signals.muted.detach()
         else:
             predictions = blend(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
-        loss = task.loss(predictions)
-        return task.heard(loss.clamp(max=FLOOR) if task.nats else loss).double()
+        return task.heard(task.loss(predictions, FLOOR) if task.nats else task.loss(predictions)).double()
 
     def weights(self, modalities: int, task: Task) -> Tensor:
         """Return what each coalition contributes to each modality's prediction, [M, S] or, by sample, [M, S, B]."""
@@ -150,44 +155,52 @@ class AGM(NamedTuple):
             return torch.eye(modalities, dtype=torch.float64)
         if self.samples:
             ranks = permutations(modalities, self.samples, task)
-            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present)
+            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present.cpu())
         weights = shapley_weights(modalities)
         if task.present is not None:
-            weights = present_weights(modalities)[:, :, code(task.present)]
+            weights = present_weights(modalities).to(task.present.device)[:, :, code(task.present)]
         if self.score_attr == "bb":
-            first = torch.arange(modalities)
-            weights = weights.index_put((first, 2**first - 1), torch.tensor(0.0, dtype=torch.float64))
+            first = torch.arange(modalities, device=weights.device)
+            weights = weights.index_put((first, 2**first - 1), weights.new_zeros(()))
         return weights
 
-    def compare(self, state: AGMState, score: Tensor, among: Tensor | None, task: Task) -> tuple[Tensor, AGMState]:
-        """Return the coefficients of a batch with these scores, [M], and the state after it."""
-        past, moments = self.past(state), state.moments
+    def compare(
+        self, state: AGMState, score: Tensor, among: Tensor | None, task: Task
+    ) -> tuple[dict[str, Tensor], AGMState]:
+        """Return `scale`, `score`, `ratio` r and `reference` tau of a batch, each [M], and the state after it."""
+        past, moments, known = self.past(state), state.moments, state.weight > 0
         if task.nats:
-            scale = self.coefficients(score, past, among, state.weight > 0)
+            ahead, usual = self.leads(score, past, among, known)
         else:
-            moments = moments + pooled(score, among)
             unit = deviation(moments)
-            scale = self.coefficients(score / unit, past / unit, among, state.weight > 0)
-        scale = task.faded(scale)
+            ahead, usual = self.leads(score / unit, past / unit, among, known)
+            ahead = torch.where(moments[0] > 0, ahead, usual)  # there is no unit yet
+            moments = moments + pooled(score, among)
+        scale = task.faded(self.damping(ahead, usual, among))
         if self.stale:
             scale = torch.where(task.strength > 0, scale, state.scale)
-        return scale, self.remember(state, score, scale, among)._replace(moments=moments)
+        metrics = {"scale": scale, "score": score, "ratio": ahead, "reference": usual}
+        return metrics, self.remember(state, score, scale, among)._replace(moments=moments)
 
-    def coefficients(
-        self, score: Tensor, past: Tensor, among: Tensor | None = None, known: Tensor | None = None
-    ) -> Tensor:
-        """Return kappa for the scores of a batch and their reference, both [M]; finite whatever alpha and cap are.
+    def leads(self, score: Tensor, past: Tensor, among: Tensor | None, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return r of the scores of a batch and tau of their reference, all [M].
 
-        ``among`` [M] are the modalities in this batch and ``known`` [M] those with a reference; None: all.
+        ``among`` [M] are the modalities in this batch, None all, and ``known`` [M] those with a reference.
         """
         if len(score) == 1:
-            return torch.ones_like(score)
-        if self.bb_sign:
-            score, past = -score, -past
-        ahead, usual = lead(score, among), lead(past, among if known is None or among is None else among & known)
-        excess = torch.minimum(usual - ahead, torch.as_tensor(self.cap, dtype=score.dtype, device=score.device))
+            return torch.ones_like(score), torch.ones_like(score)
+        sign = -1 if self.bb_sign else 1
+        return lead(sign * score, among), lead(sign * past, None if among is None else among & known)
+
+    def damping(self, ahead: Tensor, usual: Tensor, among: Tensor | None = None) -> Tensor:
+        """Return kappa of r and tau, all [M]; finite whatever alpha and cap are."""
+        excess = torch.minimum(usual - ahead, torch.as_tensor(self.cap, dtype=ahead.dtype, device=ahead.device))
         kappa = torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
         return kappa if among is None else torch.where(among & (among.sum() > 1), kappa, 1.0)
+
+    def coefficients(self, score: Tensor, past: Tensor) -> Tensor:
+        """Return kappa for the scores of a batch and their reference, both [M]."""
+        return self.damping(*self.leads(score, past, None, torch.ones_like(score, dtype=torch.bool)))
 
     def past(self, state: AGMState) -> Tensor:
         """Return the reference score of each modality, [M]; equal for all where there is no history."""

@@ -115,7 +115,7 @@ class CGGM(NamedTuple):
         if self.direction in {"grad_prev", "param_released"}:
             readouts = [readout["weight"] for readout in params.readouts.values() if readout]
             slope = torch.zeros_like(torch.cat(readouts, -1) if readouts else params.shared["head.weight"])
-            past = (zero, slope.expand(len(zero), *slope.shape)) if self.direction == "grad_prev" else slope
+            past = (slope.new_zeros(len(zero)), slope.expand(len(zero), *slope.shape)) if self.direction == "grad_prev" else slope
         return CGGMState(zero, zero, past)
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -145,7 +145,7 @@ class CGGM(NamedTuple):
             """Return a scalar with the gradient of the loss: where a slope is known, that times the prediction."""
             total = (slopes[0] * s.logits).sum() if directed else task.objective(s.logits)
             if directed and self.direction == "param_released":
-                total = total + (slope * s.weight).sum()
+                total = total + len(s.logits) / task.samples * (slope * s.weight).sum()  # each worker its part
             elif directed:
                 total = total + (task.slope(s.logits) * (s.fused @ slope)).sum()
             return total if self.classifier is None else total + (slopes[1:] * s.classified).sum()
@@ -235,7 +235,7 @@ def side(task: Task, prediction: Tensor) -> Tensor:
 def accompanied(modalities: int, heard: Tensor | None) -> Tensor | None:
     """Return which modalities are heard beside another, [M] bool; None: all. With nobody to compare, there is none."""
     if modalities == 1:
-        return torch.zeros(1, dtype=torch.bool)
+        return torch.zeros(1, dtype=torch.bool, device=heard.device if heard is not None else None)
     return None if heard is None else heard & (heard.sum() > 1)
 
 

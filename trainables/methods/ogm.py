@@ -105,7 +105,7 @@ def benchmark_ratios(logits: Tensor, task: Task, which: str) -> Tensor:
         return score / (score.flip(0) + 1e-5) if len(score) == 2 else torch.ones_like(score)
     over = score[:, None] / (score + 1e-5)  # [M, M]
     total = over.sum(-1) - over.diagonal()
-    last = torch.arange(len(score)) == len(score) - 1
+    last = torch.arange(len(score), device=score.device) == len(score) - 1
     return torch.where(last, total / max(len(score) - 1, 1), total)
 
 
