@@ -65,7 +65,11 @@ def at_work(method: str, path: str) -> Iterator[Check]:
 
     settings = {name: axis.default for name, axis in axes_of(method, path).items() if name not in SPAN}
     off = {name: axis.neutral for name, axis in axes_of(method, path).items() if axis.neutral is not None}
-    _, loss = rehearse(path, settings, STEPS)
+    try:
+        _, loss = rehearse(path, settings, STEPS)
+    except Exception as error:
+        yield Check(f"{method}: {STEPS} steps", False, f"{type(error).__name__}: {error}")
+        return
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3f}")
     if off:
         base = BASES.get(method, "joint")

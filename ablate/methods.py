@@ -52,7 +52,7 @@ def check_own(document: Document, where: Where, path: str) -> None:
     module, _, attribute = path.partition(":")
     try:
         found = getattr(import_module(module), attribute, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise document.error(where, f"`{module}` cannot be imported: {type(error).__name__}: {error}") from None
     if found is None:
         raise document.error(where, f"`{module}` has no `{attribute}` {meant(attribute, public(module))}")
@@ -73,14 +73,13 @@ def axes_of(name: str, path: str) -> dict[str, Axis]:
         return AXES[name] | SPAN
     module, _, attribute = path.partition(":")
     method: Any = getattr(import_module(module), attribute)
-    types, neutral = get_type_hints(method), getattr(method, "neutral", {})
-    read = {key: guess(value, types[key])._replace(neutral=neutral.get(key)) for key, value in defaults(method)}
-    return read | SPAN
-
-
-def defaults(method: Any) -> list[tuple[str, Any]]:
-    """Return the hyperparameters of a method's class and their defaults."""
-    return list(method._field_defaults.items())
+    neutral: dict[str, Any] = getattr(method, "neutral", {})
+    try:
+        types = get_type_hints(method)
+    except NameError:  # an annotation that means nothing here
+        types = {}
+    defaults: dict[str, Any] = method._field_defaults
+    return {k: guess(v, types.get(k))._replace(neutral=neutral.get(k)) for k, v in defaults.items()} | SPAN
 
 
 def guess(default: Any, hint: Any) -> Axis:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ablate import store
 from ablate.agenda import Agenda, Listener
-from ablate.errors import UserError
+from ablate.errors import UserError, meant
 from ablate.methods import folders
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
@@ -177,8 +177,9 @@ def check_models(study: Study, agenda: Agenda) -> None:
 
 def check_methods(study: Study, agenda: Agenda) -> None:
     """Refuse settings of a method that contradict each other, before anything is created."""
+    from trainables.rehearsal import silent
     from trainables.setup import load_method
-    from trainables.signals import needs
+    from trainables.signals import REVEALED, attributes, needs
 
     order = list(study.methods)
     seen = set()
@@ -186,10 +187,18 @@ def check_methods(study: Study, agenda: Agenda) -> None:
         fixed = {k: v for k, v in trial.config["settings"].items() if isinstance(v, str | bool)}
         if (shape := json.dumps([trial.config["method"], fixed])) not in seen:
             seen.add(shape)
+            where = ("methods", order.index(trial.labels["method"]))
             try:
-                needs(load_method(trial.config["method"])(**trial.config["settings"]))
+                method = load_method(trial.config["method"])(**trial.config["settings"])
+                asked = frozenset(needs(method))
+                if attributes(method) and not trial.config["settings"].get("samples"):
+                    method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
             except ValueError as error:
-                raise study.document.error(("methods", order.index(trial.labels["method"])), str(error)) from None
+                raise study.document.error(where, str(error)) from None
+            except Exception as error:
+                raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
+            for name in asked - REVEALED:
+                raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")
 
 
 def available_cpus() -> int:

@@ -1,5 +1,6 @@
 """The study file: one page of YAML, checked as a whole before anything starts."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -214,6 +215,28 @@ def located(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def check_training(study: Study, taken: dict[str, list[Any]]) -> None:
+    """Raise a UserError where settings of training, or when a method acts, contradict each other."""
+    document, file = study.document, study.file
+    clips = [
+        key for key in ("clip", "clip_before")
+        if getattr(file.train, key) is not None or any(taken.get(f"train.{key}", ()))
+    ]  # fmt: skip
+    if file.train.clip_trigger is not None and not clips:
+        raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
+    if "clip_before" in clips and "bogc" in study.methods:
+        rule = "clips the gradient before the method, and bogc has one of each source; use `clip`"
+        raise document.error(("train", "clip_before"), rule)
+    for name in study.methods:
+        start, end = study.set.get(f"{name}.start", 1), study.set.get(f"{name}.end", math.inf)
+        if start > end or start > max([file.train.epochs, *taken.get("train.epochs", [])]):
+            raise document.error(("set", f"{name}.start"), f"{name} would never act: it starts in epoch {start}")
+    for key in ("ogm.ratio", "ogm-ge.ratio"):
+        if study.sheet.task == "regression" and {study.set.get(key), *taken.get(key, [])} & {"bb", "bb3"}:
+            place = "set" if key in study.set else "vary"
+            raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
+
+
 def check_together(study: Study) -> None:
     """Raise a UserError where parts that are right by themselves do not fit."""
     document, file, about = study.document, study.file, study.sheet
@@ -221,8 +244,8 @@ def check_together(study: Study) -> None:
     if file.metric is not None and file.metric == ("accuracy" if regression else "mae"):
         raise document.error(("metric",), f"`{file.metric}` does not apply to {about.task} ({about.name})")
     if "agm" in file.methods and len(about.modalities) > 6:
-        sampled = study.set.get("agm.samples", 0) or any(one.key == "agm.samples" for one in study.vary)
-        if not sampled:
+        counts = next((one.values for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
+        if not all(counts):
             rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
             raise document.error(("methods", file.methods.index("agm")), rule)
     values: list[tuple[Where, Any]] = [(("model", "encoder"), file.model.encoder)]
@@ -233,7 +256,11 @@ def check_together(study: Study) -> None:
             if modality not in about.modalities:
                 rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
                 raise document.error(where, rule)
+        lacking = [m for m in about.modalities if m not in value] if isinstance(value, dict) else []
+        if where[-1] == "agm.target" and lacking:
+            raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(lacking)} has none")
     taken = {one.key: one.values for one in study.vary}
+    check_training(study, taken)
     if "batch" in taken.get("model.norm", [file.model.norm]) and 1 in taken.get(
         "train.batch_size", [file.train.batch_size]
     ):

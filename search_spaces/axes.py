@@ -19,7 +19,7 @@ class Axis(NamedTuple):
     def rule(self) -> str:
         """Return in words what a value must be."""
         if self.kind == "choice":
-            return f"must be one of {', '.join(self.choices)}"
+            return f"must be one of {', '.join(map(str, self.choices))}"
         if self.kind == "flag":
             return "must be true or false"
         noun = "an integer" if self.kind == "integer" else "a number"

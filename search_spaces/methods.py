@@ -35,7 +35,7 @@ METHODS: dict[str, dict[str, Axis]] = {
         "beta": number(0.99, 0, 1, source="ours, reference: ema"),
         "window": integer(100, 1, 1e6, source="ours, reference: window"),
         "warm": number(100, 1, INF, source="ours, reference: fixed"),
-        "target": number(0.0, 0, INF, source="ours, reference: target; a cross-entropy", split=True),
+        "target": number(0.0, 0, 1e3, source="ours, reference: target; cross-entropy of each modality", split=True),
         "score_attr": choice("shapley", "single", "loo", "head", "bb", source="AGM 3.1; ours; bb: BalanceBenchmark"),
         "route": choice("phi", "encoder", source="AGM CREMAD_net.py:39 (phi); BalanceBenchmark: encoder"),
         "mute": choice("zero", "mean", "feature", source="AGM release: zero"),

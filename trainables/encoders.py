@@ -7,7 +7,7 @@ normalisation; an encoder returns them updated in training mode and as they were
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ class Mode(NamedTuple):
 
     training: bool | Tensor = False  # a tensor [] where only the run knows
     noise: Noise | None = None  # what dropout draws from
+    present: Tensor | None = None  # [B] bool, the samples that have the modality; None: all
 
 
 EVALUATION = Mode()
@@ -73,7 +74,7 @@ class MLP(NamedTuple):
         """Encode [B, *shape] -> [B, H]."""
         h, updated = x.flatten(2 if self.dense else 1), dict(buffers)
         for layer in ("0", "1"):
-            h = torch.relu(normalise(affine(params, layer, h), -1, params, updated, layer, mode.training))
+            h = torch.relu(normalise(affine(params, layer, h), -1, params, updated, layer, mode))
             h = drop(h, self.dropout, layer, mode)
         return h, updated
 
@@ -103,7 +104,7 @@ class CNN(NamedTuple):
         h, updated = x if len(self.shape) == 3 else x[:, None], dict(buffers)
         for layer, padding in (("0", 2), ("1", 1)):
             h = F.conv2d(h, params[f"{layer}.weight"], params[f"{layer}.bias"], stride=2, padding=padding)
-            h = torch.relu(normalise(h, 1, params, updated, layer, mode.training))
+            h = torch.relu(normalise(h, 1, params, updated, layer, mode))
             h = drop(h, self.dropout, layer, mode)
         h = torch.relu(affine(params, "2", h.flatten(1)))
         return drop(h, self.dropout, "2", mode), updated
@@ -262,13 +263,13 @@ def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
     return params, buffers
 
 
-def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, training: bool | Tensor) -> Tensor:
+def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, mode: Mode) -> Tensor:
     """Apply the layer's normalisation, if it has one; batch normalisation is known by its running statistics."""
     if f"{layer}.norm.weight" not in params:
         return h
     if f"{layer}.norm.mean" not in buffers:
         return layer_norm(h, channel, params, layer)
-    return batch_norm(h, channel, params, buffers, layer, training)
+    return batch_norm(h, channel, params, buffers, layer, mode)
 
 
 def layer_norm(h: Tensor, channel: int, params: Group, layer: str) -> Tensor:
@@ -280,17 +281,18 @@ def layer_norm(h: Tensor, channel: int, params: Group, layer: str) -> Tensor:
     return F.layer_norm(h, scale.shape, scale, shift) if channel == -1 else F.group_norm(h, 1, scale, shift)
 
 
-def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, training: bool | Tensor) -> Tensor:
+def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, mode: Mode) -> Tensor:
     """Apply batch normalisation along axis ``channel``, and update ``buffers`` in training.
 
-    As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics.
+    As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics. Both
+    are of the samples that have the modality; where fewer than two numbers are left, the running statistics serve.
     """
     scale, shift = params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
-    if training is not False:
-        axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
-        count = h.numel() // h.shape[channel]
-        batch_var, batch_mean = torch.var_mean(h, axes, correction=0)
+    if mode.training is not False:
+        training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode.present)
+        if isinstance(count, Tensor):
+            training, count = torch.as_tensor(training, device=h.device) & (count > 1), count.clamp(min=2)
         unbiased = batch_var.detach() * (count / (count - 1))
         buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
         buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
@@ -299,6 +301,21 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     shape[channel] = -1
     unit = (h - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
     return unit * scale.view(shape) + shift.view(shape)
+
+
+def batch_statistics(h: Tensor, channel: int, present: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+    """Return variance, mean and count of each channel, over the samples that are present [B]."""
+    axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
+    positions = h.numel() // h.shape[channel]
+    if present is None:
+        return *torch.var_mean(h, axes, correction=0), positions
+    kept = present.view(-1, *[1] * (h.ndim - 1)).to(h)
+    count = kept.sum() * (positions // len(h))
+    shape = [1] * h.ndim
+    shape[channel] = -1
+    mean = (kept * h).sum(axes) / count.clamp(min=1)
+    var = (kept * (h - mean.view(shape)).square()).sum(axes) / count.clamp(min=1)
+    return var, mean, count
 
 
 def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:

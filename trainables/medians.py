@@ -44,7 +44,7 @@ def stacked(
 
 
 torch.library.define(NAME, "(Tensor values, SymInt[] sizes, float share, float least) -> Tensor")
-torch.library.impl(NAME, ("CPU", "CUDA"), each)
+torch.library.impl(NAME, ("CPU", "CUDA", "Meta"), each)
 torch.library.register_vmap(NAME, stacked)
 
 

@@ -77,13 +77,15 @@ class Model(NamedTuple):
         coalitions: Tensor | None = None,
         training: bool | Tensor = True,
         noise: Noise | None = None,
+        present: Tensor | None = None,
     ) -> tuple[Signals, Buffers]:
         """Predict a batch and return the signals in ``needs``, and the updated buffers.
 
         ``inputs`` maps each modality to [B, ...]; ``coalitions`` [S, M] bool are those that `muted` is about;
-        ``training`` [M] bool says which encoders train, and ``noise`` is what dropout draws from.
+        ``training`` [M] bool says which encoders train, ``noise`` is what dropout draws from, and ``present`` [M, B]
+        bool says who is heard in which sample (None: all in all).
         """
-        mode: dict[str, Any] = {"training": training, "noise": noise}
+        mode: dict[str, Any] = {"training": training, "noise": noise, "present": present}
         silent: Features | None = None
         if (
             needs & LISTENING
@@ -123,6 +125,7 @@ class Model(NamedTuple):
         *,
         training: bool | Tensor,
         noise: Noise | None = None,
+        present: Tensor | None = None,
     ) -> tuple[Features, Buffers]:
         """Return every modality's feature, [B, H_m], and the updated buffers."""
         features: Features = {}
@@ -130,7 +133,9 @@ class Model(NamedTuple):
         for i, (m, encoder) in enumerate(self.encoders.items()):
             mode = EVALUATION
             if training is not False:
-                mode = Mode(training[i] if isinstance(training, Tensor) else training, noise and heard_by(noise, m))
+                own = None if noise is None else heard_by(noise, m)
+                trains = training[i] if isinstance(training, Tensor) else training
+                mode = Mode(trains, own, None if present is None else present[i])
             features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
         return features, updated
 

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from trainables.data import load
 from trainables.setup import Learner, prepare, start
-from trainables.signals import leaves
+from trainables.signals import Task, leaves
+from trainables.tasks import classification
 from trainables.train import epochs
 
 SAMPLES, BATCH = 160, 16
@@ -26,6 +29,12 @@ def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Lear
     setup = prepare(trial, load(DATA))
     *_, last = epochs(setup, start(setup))
     return last.learner, next(row.value for row in last.rows if row.metric == "loss" and row.split == "train")
+
+
+def silent() -> Task:
+    """Return a task of one sample and no noise, for what a method says before it trains."""
+    held = classification(torch.zeros(1, dtype=torch.int64))
+    return Task(*held, lambda purpose, like: torch.zeros_like(like), torch.tensor(1.0), 1)
 
 
 def distance(one: Learner, other: Learner) -> float:

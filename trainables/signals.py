@@ -64,6 +64,9 @@ class Signals(NamedTuple):
     classifiers: Any = ()  # ([M, B, P], [M, C, P]) input and weight of the classifiers' last layers
 
 
+REVEALED = frozenset({*Signals._fields, "unimodal_values", "muted_values"})  # what `needs` may name
+
+
 class Task(NamedTuple):
     """The batch's target behind functions that broadcast over leading dimensions, and where training stands."""
 

@@ -107,12 +107,13 @@ def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
             learner, metrics = step(setup, learner, inputs, task, rates)
             measured.append(metrics)
         rows = summarise(setup, measured, epoch, steps) + gather(setup, looks, Moment(epoch, steps))
-        validation = validate(setup, learner, epoch)
-        rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, epoch, steps)
-        stop = False
+        validation, stop = validate(setup, learner, epoch), False
         if isinstance(method, EpochMethod):
             control = method.epoch(learner.state, validation)
             learner, stop = obey(learner._replace(state=control.state), control, snapshots), bool(control.stop)
+            if control.restore.any():  # the rows are about the model that goes on
+                validation = validate(setup, learner, epoch)
+        rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, epoch, steps)
         yield Epoch(epoch, steps, learner, rows, stop or epoch == total)
         if stop:
             return
@@ -165,8 +166,9 @@ def step(
 
     def forward(params: Params) -> tuple[Signals, Buffers]:
         return model(
-            params, learner.buffers, inputs, setup.needs, coalitions=coalitions, training=training, noise=task.noise
-        )
+            params, learner.buffers, inputs, setup.needs,
+            coalitions=coalitions, training=training, noise=task.noise, present=task.present,
+        )  # fmt: skip
 
     signals, buffers, pull = differentiate(forward, learner.params)
     made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))

@@ -84,6 +84,36 @@ BROKEN = {
     "zero on a log scale": (
         "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [0, 2], num: 3}}\n", "must start above 0 on a log scale", ""
     ),
+    "a trigger without a clip": (
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {clip_trigger: 1}\n", ":4: train.clip_trigger: says when to clip", "",
+    ),
+    "clipping before a method with several gradients": (
+        "name: x\ndata: mfeat\nmethods: [bogc]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
+    ),
+    "a method that would never act": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 5, agm.end: 2}\n", ":4: set.agm.start: agm would never act", "",
+    ),
+    "a reference for one modality of two": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: target, agm.target: {image: 1}}\n",
+        ":4: set.agm.target: needs a cross-entropy of every modality; audio has none", "",
+    ),
+    "a reference that is none": (
+        "name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: target, agm.target: 1}\n",
+        ":3: methods[0]: agm: reference target needs agm.target, a mapping", "",
+    ),
+    "hits of a regression": (
+        "name: x\ndata: diabetes\nmethods: [ogm]\nset: {ogm.ratio: bb}\n", ":4: set.ogm.ratio: BalanceBenchmark's ratios count hits", "",
+    ),
+    "settings of the other route": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.apply: lr}\n", ":3: methods[0]: agm: apply and filter are about encoders", "",
+    ),
+    "a place that nothing reaches": (
+        "name: x\ndata: mfeat\nmethods: [bogc]\nset: {bogc.where: joint}\n", ":3: methods[0]: bogc: where: joint needs losses", "",
+    ),
+    "shares of too many modalities": (
+        "name: x\ndata: {name: synthetic, modalities: 7}\nmethods: [bogc]\nset: {bogc.where: phi}\n",
+        ":3: methods[0]: bogc: where: phi compares all 128 coalitions", "",
+    ),
     "settings that contradict each other": (
         "name: x\ndata: diabetes\nmethods: [joint, agm]\nset: {agm.score_attr: single}\n",
         ":3: methods[1]: agm: score_attr single needs route: encoder", "",

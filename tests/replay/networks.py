@@ -36,7 +36,7 @@ class Chain(NamedTuple):
             h = F.linear(h, weight.flatten(1), bias)  # a 1x1 convolution of one position is a linear layer
             if norm is not None:
                 named = {f"{norm}.norm.weight": params[f"{norm}.weight"], f"{norm}.norm.bias": params[f"{norm}.bias"]}
-                h = normalise(h, 1, named, updated, norm, mode.training)
+                h = normalise(h, 1, named, updated, norm, mode)
             h = torch.tanh(h)
         return h, updated
 

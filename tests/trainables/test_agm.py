@@ -297,3 +297,25 @@ class Twice(AGM):
 
     def damping(self, ahead: torch.Tensor, *rest: object) -> torch.Tensor:
         return torch.full_like(ahead, 2.0)
+
+
+def test_the_floor_is_one_of_each_position() -> None:
+    """Ten positions, one hopeless: the mean of nine losses and the floor, not the floor of the mean."""
+    logits = torch.zeros(1, 10, 2, dtype=torch.float64)
+    logits[0, 3, 0] = -200.0
+    task = pose(torch.zeros(1, 10, dtype=torch.int64), 0, task="segmentation")
+    floored = task.loss(logits, -math.log(1e-8)).item()
+    assert floored == pytest.approx((9 * math.log(2) - math.log(1e-8)) / 10)
+
+
+def test_a_first_batch_of_a_regression_has_no_unit_to_compare_in() -> None:
+    model = network(2, task="regression")
+    made = setup(AGM(), model)
+    learner = untrained(made)
+    scales = []
+    for number in range(3):
+        inputs, target = batch(model, number, task="regression")
+        learner, metrics = step(made, learner, inputs, pose(target, number, task="regression"))
+        scales.append(metrics["method.scale"])
+    assert scales[0].tolist() == [1, 1]
+    assert not torch.allclose(scales[1], torch.ones(2, dtype=torch.float64))

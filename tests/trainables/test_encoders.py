@@ -214,3 +214,20 @@ def test_dropout_keeps_the_mean_and_rests_in_evaluation(name: str) -> None:
         drops = torch.stack([draw(number) for number in range(400)])
         assert float((drops == 0).double().mean()) == pytest.approx(0.3, abs=0.01)
         assert torch.allclose(drops.mean(0), plain, atol=0.1)
+
+
+@pytest.mark.parametrize("kind", [MLP((5,), 6, "batch"), CNN((8, 8), 6, "batch")])
+def test_batch_statistics_are_of_those_who_have_the_modality(kind: MLP | CNN) -> None:
+    """As in a batch without the others; where nobody has it, nothing is learnt of it."""
+    draw = torch.Generator().manual_seed(0)
+    params = {n: p.double() for n, p in kind.init(lambda n, s, b: torch.rand(s, generator=draw) - 0.5).items()}
+    buffers = {name: b.double() for name, b in kind.buffers().items()}
+    x = torch.randn(6, *kind.shape, generator=draw, dtype=torch.float64)
+    present = torch.tensor([True, True, False, True, True, False])
+    few, few_buffers = kind(params, buffers, x[present], Mode(training=True))
+    all_, all_buffers = kind(params, buffers, x * present.view(-1, *[1] * (x.ndim - 1)), Mode(True, None, present))
+    assert torch.allclose(all_[present], few, rtol=1e-12)
+    for name, expected in few_buffers.items():
+        assert torch.allclose(all_buffers[name], expected, rtol=1e-12)
+    _, kept = kind(params, buffers, x, Mode(True, None, torch.zeros(6, dtype=torch.bool)))
+    assert all(kept[name].equal(before) for name, before in buffers.items())

@@ -74,7 +74,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "ogm-ge": [{"filter": "all"}, {"apply": "lr"}],
     "agm": [
         *({"reference": kind, "window": 3, "warm": 4} for kind in ("ema", "window", "fixed", "balanced")),
-        {"reference": "target", "target": 0.7},
+        {"reference": "target", "target": {f"m{i}": 0.5 + i / 10 for i in range(6)}},
         {"samples": 4},
         {"cap": float("inf"), "stale": True},
         {"mute": "mean"},
@@ -388,8 +388,8 @@ def test_normalised_and_dropped_out_encoders(case: Case, norm: str, dropout: flo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_state_keeps_its_type(plain: Case, dtype: torch.dtype) -> None:
-    made = setup(plain.build(), network(2))
+def test_the_state_keeps_its_type(case: Case, dtype: torch.dtype) -> None:
+    made = setup(case.build(), network(2))
     learner = untrained(made)
     learner = learner._replace(params=tree_map(lambda t: t.to(dtype), learner.params))
     learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))

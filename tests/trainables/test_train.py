@@ -179,7 +179,9 @@ class Slowed(NamedTuple):
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
-        return Step(pull(lambda s: task.objective(s.logits)), state, {}, lambda t: scale_encoders(t, torch.tensor([0.5, 1.0])))
+        return Step(
+            pull(lambda s: task.objective(s.logits)), state, {}, lambda t: scale_encoders(t, torch.tensor([0.5, 1.0]))
+        )
 
 
 def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:

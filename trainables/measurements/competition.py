@@ -56,15 +56,20 @@ def isolated(setup: Setup, modality: str) -> Setup:
 def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Moment) -> list[Row]:
     """Return each modality's competition strength, its concept's rank, and which modality is preferred.
 
+    The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
+    a concept that is lost altogether has rank / Q. The share is that over the directions alone.
     Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
     the concepts score themselves, the ceiling, comes with the last moment.
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
     found = {m: strength(fused, concept.feature) for m, concept in known.items()}
-    first = preferred({m: one.strength for m, one in found.items()})
+    widths = [concept.feature.shape[-1] for concept in known.values()]
+    share = [one.strength * q / max(one.rank, 1) for one, q in zip(found.values(), widths, strict=True)]
+    first = preferred(dict(zip(found, share, strict=True)))
     values = {
         "competition": [one.strength for one in found.values()],
         "competition_rank": [one.rank for one in found.values()],
+        "competition_share": share,
         "competition_preferred": [m == first for m in found],
     }
     if moment.last:

@@ -49,14 +49,15 @@ class AGM(NamedTuple):
       largest above 1 and smallest below, has no counterpart here.
     - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by oversight.
 
-    Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``, ``window`` of
-    the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (given, one number or one a modality) or
-    ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of encoder m (those that
-    ``filter`` selects, or with ``apply=lr`` their updates) and needs no gradients of masked passes; there the scored
-    prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all) - f(all but m), or ``head``, the modality's
-    part of the joint head, in place of ``shapley``. ``samples`` draws that many permutations a step (antithetic
-    pairs) in place of all coalitions; 0: exact. In regression a score is the loss over the standard deviation of
-    all losses before; the first batch has none, and kappa is 1. A sample without m has no share of m; a batch without m leaves m's history as it is.
+    Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``,
+    ``window`` of the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (given, a number for
+    each modality) or ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of
+    encoder m (those that ``filter`` selects, or with ``apply=lr`` their updates) and needs no gradients of
+    masked passes; there the scored prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all) - f(all
+    but m), or ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` draws that
+    many permutations a step (antithetic pairs) in place of all coalitions; 0: exact. In regression a score is
+    the loss over the standard deviation of all losses before; the first batch has none, and kappa is 1. A
+    sample without m has no share of m; a batch without m leaves m's history as it is.
 
     BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
     first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
@@ -91,8 +92,8 @@ class AGM(NamedTuple):
             raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
         if self.route == "phi" and (self.apply, self.filter) != ("grad", "all"):
             raise ValueError("agm: apply and filter are about encoders; they need route: encoder")
-        if self.reference == "target" and isinstance(self.target, float | int) and self.target == 0:
-            raise ValueError("agm: reference target needs agm.target, a cross-entropy for all modalities or for each")
+        if self.reference == "target" and isinstance(self.target, float | int):  # equal for all: as `balanced`
+            raise ValueError("agm: reference target needs agm.target, a mapping modality -> cross-entropy")
         if self.score_attr == "head":
             return frozenset({"unimodal_values"})
         return frozenset({"muted" if self.route == "phi" else "muted_values"})
@@ -102,7 +103,7 @@ class AGM(NamedTuple):
         zero = torch.zeros(len(params.encoders), dtype=torch.float64, device=leaves(params)[0].device)
         history = zero.new_zeros(self.window if self.reference == "window" else 1, len(zero))
         if self.reference == "target":
-            history, zero = history + given(self.target, list(params.encoders)), zero + 1
+            history, zero = history + given(self.target, list(params.encoders)).to(zero.device), zero + 1
         return AGMState(zero, history, zero, zero.new_zeros(3), torch.ones_like(zero))
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -155,7 +156,9 @@ class AGM(NamedTuple):
             return torch.eye(modalities, dtype=torch.float64)
         if self.samples:
             ranks = permutations(modalities, self.samples, task)
-            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present.cpu())
+            return (
+                sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present.cpu())
+            )
         weights = shapley_weights(modalities)
         if task.present is not None:
             weights = present_weights(modalities).to(task.present.device)[:, :, code(task.present)]

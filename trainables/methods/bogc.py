@@ -55,11 +55,12 @@ class BOGC(NamedTuple):
     :math:`\lambda_0`, floors, the frame, K, that uncertainty falls back on the mean :math:`\bar\mu`, the factor S,
     where it acts, and every estimator of :math:`v_s` but ``laplace``.
 
-    ``where`` it acts. ``encoder``: encoder m has two sources, the fusion loss and the unimodal losses. ``joint``:
-    fusion and joint head have M + 1, the fusion loss and each modality's; with ``losses=head`` only the fusion loss
-    reaches them, so that their gradient is its own. ``phi``: every parameter has M, the split of the joint gradient
-    by AGM's shares, :math:`(\partial A^s / \partial\theta)^\top \partial L / \partial f`, without any further loss.
-    ``repr``: each sample's gradient by each feature has two, the fusion head's and the modality's own head's; the
+    ``where`` it acts. ``encoder``: encoder m has two sources, the fusion loss and the unimodal losses.
+    ``joint``: fusion and joint head have M + 1, the fusion loss and each modality's; with ``losses=head`` (the
+    default, so that ``encoder+joint`` is ``encoder`` there) only the fusion loss reaches them, and their
+    gradient is its own. ``phi``: every parameter has M, the split of the joint gradient by AGM's shares,
+    :math:`(\partial A^s / \partial\theta)^\top \partial L / \partial f`, without any further loss. ``repr``:
+    each sample's gradient by each feature has two, the fusion head's and the modality's own head's; the
     aggregate is pulled back to the encoder. Everything else receives the plain sum of the gradients.
 
     ``losses`` are those of `JointUni`; ``kappa=0`` is `JointUni` with ``source`` the same, for ``phi`` joint training.
@@ -72,12 +73,13 @@ class BOGC(NamedTuple):
     - ``ema``: fluctuation of the gradient around its running mean (``beta``), and :math:`\mu_s` this batch's
       (METHODS.md 8.4). Until a source was seen twice, all are trusted alike.
     - ``sample``: the variance over the batch (8.5). It holds B gradients of every parameter: for small models.
-      Of several workers each brings its own samples, added up in rows, a coarser estimate of the same.
+      For one process: rows of several workers would be added up.
     - ``laplace``: posterior and draws of 8.3, with ``repr`` alone and for fusions that add up: ``prior`` is the
       variance of the prior, ``draws`` the number of heads. BayesAgg first takes a posterior over the training set,
       once an epoch, as prior of each batch; ours is the posterior after the last batch, whose precision fades to
       the prior's by ``beta``, which needs no features of another epoch. With ``k=0``, ``scale=none`` and
-      ``gain=none`` a batch is aggregated as by BayesAgg. A regression counts as one with squared error.
+      ``gain=none`` a batch is aggregated as by BayesAgg. In regression the curvature is that of squared error,
+      whatever the loss.
 
     Each setting turns one component off: ``kappa=0`` the variance (``scale`` then does nothing); ``k=0`` the
     uncertainty, so that weights are :math:`e_s / \sum_j e_j` and ``fallback`` does nothing; ``scale=dim`` keeps the
@@ -110,7 +112,7 @@ class BOGC(NamedTuple):
         """Return the signals it reads beside the logits.
 
         Raises:
-            ValueError: the estimator does not go with where it acts.
+            ValueError: the estimator, or the losses, do not go with where it acts.
         """
         asked = (self.where == "repr") + (self.estimator == "laplace")
         if asked == 1 or (asked and self.losses != "head"):
@@ -118,6 +120,8 @@ class BOGC(NamedTuple):
                 f"bogc: where: {self.where}, estimator: {self.estimator} and losses: {self.losses} do not go together; "
                 "where: repr and estimator: laplace need each other, and losses: head"
             )
+        if self.where == "joint" and self.losses == "head":
+            raise ValueError("bogc: where: joint needs losses: split or single; own heads do not reach the joint head")
         if self.where == "phi":
             return frozenset({"muted"})
         more = {"features", "fused", "weight", "readers"} if self.where == "repr" else set()
@@ -343,7 +347,7 @@ def shares(s: Signals, slope: Tensor, task: Task) -> Tensor:
     modalities = len(s.muted).bit_length()
     weights = shapley_weights(modalities)
     if task.present is not None:
-        weights = present_weights(modalities)[:, :, code(task.present)]
+        weights = present_weights(modalities).to(task.present.device)[:, :, code(task.present)]
     parts = blend(weights.to(s.muted), s.muted, by_sample=weights.ndim == 3)
     return (slope * parts).flatten(2).sum(-1)
 

@@ -69,6 +69,8 @@ class CGGM(NamedTuple):
     are those of `Classifier`; ``cls_optimizer`` is Adam for CMU-MOSI, AdamW with ``cls_decay`` 3e-3 for
     Food-101, SGD (momentum 0.9, rate 6e-3) for BraTS. A modality absent from a batch keeps its state and its
     gradient, and counts nowhere in S and M.
+    The default classifier is cheaper than the release's attention layers (see `Classifier`), and all of encoder m is
+    scaled, where the release leaves its input projections ``proj.m`` out.
     """
 
     rho: float | Tensor = 1.3
@@ -115,7 +117,11 @@ class CGGM(NamedTuple):
         if self.direction in {"grad_prev", "param_released"}:
             readouts = [readout["weight"] for readout in params.readouts.values() if readout]
             slope = torch.zeros_like(torch.cat(readouts, -1) if readouts else params.shared["head.weight"])
-            past = (slope.new_zeros(len(zero)), slope.expand(len(zero), *slope.shape)) if self.direction == "grad_prev" else slope
+            past = (
+                (slope.new_zeros(len(zero)), slope.expand(len(zero), *slope.shape))
+                if self.direction == "grad_prev"
+                else slope
+            )
         return CGGMState(zero, zero, past)
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -126,7 +132,7 @@ class CGGM(NamedTuple):
         """Scale the gradients of each encoder by rho B, and turn the joint gradient towards the classifiers'."""
         heard = task.attending()
         eps, change, seen = self.follow(state, self.measure(signals, task), heard, task)
-        modulated = accompanied(len(eps), heard)
+        modulated = accompanied(eps, heard)
         raw = among(modulated, self.balance(change, heard), 1.0)
         balance = self.bounded(raw)
         scale = torch.ones_like(balance)
@@ -232,10 +238,10 @@ def side(task: Task, prediction: Tensor) -> Tensor:
     return ((prediction > 0) == positive).flatten(2).double().mean(-1)
 
 
-def accompanied(modalities: int, heard: Tensor | None) -> Tensor | None:
+def accompanied(eps: Tensor, heard: Tensor | None) -> Tensor | None:
     """Return which modalities are heard beside another, [M] bool; None: all. With nobody to compare, there is none."""
-    if modalities == 1:
-        return torch.zeros(1, dtype=torch.bool, device=heard.device if heard is not None else None)
+    if len(eps) == 1:
+        return torch.zeros_like(eps, dtype=torch.bool)
     return None if heard is None else heard & (heard.sum() > 1)
 
 

@@ -45,6 +45,7 @@ class MSES(NamedTuple):
       ``stop=grad_zero``. By default (``stop=freeze``) the branch stands still: no gradient, which clipping
       would count, and no update; its encoder is in evaluation mode, so that its running statistics stand
       still, too.
+    - Its networks add up one head a modality. A head that modalities share (all fusions but `sum`) trains on.
     - It saves nothing in epoch 1, and where that was the best, fails to go back (AV-MNIST, CREMA-D) or stays
       where it is (UR-Funny, ``if audio_argmax_loss_epoch != 1``): ``first=none`` stays. By default
       (``first=save``) epoch 1 is saved as any other.

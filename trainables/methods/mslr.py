@@ -46,9 +46,11 @@ class MSLR(NamedTuple):
 
     The paper's "keep" and "smooth" strategies are in neither.
 
-    Ours: the ratio is kept within [0.1, 10], and is 1 where both accuracies are 0; in regression, where a
-    score is minus the loss, it is mean(Q_m) / a_m, so that a modality that gets better has a ratio above 1
-    there, too. Outside the method's epochs the factor is 1, and the window fills on (as in the release).
+    Ours: the ratio is kept within [0.1, 10], and is 1 where both accuracies are 0; in regression, where a score
+    is minus the loss, it is mean(Q_m) / a_m, so that a modality that gets better has a ratio above 1 there,
+    too. A branch is encoder m and its readout, where the fusion gives it one (`sum`); the head that modalities
+    share elsewhere is left as it is. Outside the method's epochs the factor is 1, and the window fills on (as
+    in the release).
     """
 
     factor: float | Tensor | Mapping[str, float | Tensor] = 1.0
@@ -65,17 +67,17 @@ class MSLR(NamedTuple):
     def step(self, state: MSLRState, signals: Signals, task: Task, pull: Pull) -> Step:
         """Scale the updates of the branches, or with `grad_scale` their gradients."""
         grads = pull(lambda s: task.objective(s.logits))
-        scale = task.faded(self.factors(list(grads.encoders)) * state.ratio)
+        scale = task.faded(self.factors(list(grads.encoders), state.ratio))
         metrics = {"scale": scale, "ratio": state.ratio}
         if self.form == "grad_scale":
             return Step(scale_branches(grads, scale.to(signals.logits)), state, metrics)
         return Step(grads, state, metrics, rates=scale)
 
-    def factors(self, modalities: list[str]) -> Any:
-        """Return c, one number for all modalities or [M]."""
+    def factors(self, modalities: list[str], ratio: Tensor) -> Tensor:
+        """Return c times the ratio of each modality, [M]."""
         if not isinstance(self.factor, Mapping):
-            return self.factor
-        return torch.stack([torch.as_tensor(self.factor.get(m, 1.0), dtype=torch.float64) for m in modalities])
+            return self.factor * ratio
+        return torch.stack([self.factor.get(m, 1.0) * r for m, r in zip(modalities, ratio.unbind(), strict=True)])
 
     def rates(self, state: MSLRState) -> None:
         """Return nothing: the factors act in `step`, and no branch stops."""
