@@ -393,6 +393,8 @@ def test_the_state_keeps_its_type(case: Case, dtype: torch.dtype) -> None:
     learner = untrained(made)
     learner = learner._replace(params=tree_map(lambda t: t.to(dtype), learner.params))
     learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
+    silence = {m: None if x is None else x.to(dtype) for m, x in made.model.silence.items()}
+    made = made._replace(model=made.model._replace(silence=silence))
     inputs, target = batch(made.model, 0)
     after, _ = step(made, learner, {m: x.to(dtype) for m, x in inputs.items()}, pose(target, 0))
     assert [t.dtype for t in tree_leaves(after)] == [t.dtype for t in tree_leaves(learner)]
