@@ -50,6 +50,8 @@ def headline(summary: pl.DataFrame) -> str:
     finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
     if finished.is_empty():
         failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
+        if summary["test"].drop_nulls().len():
+            return "Each modality was trained alone; there is no joint prediction to compare."
         bad = f"No trial has a score: {failed} failed, {diverged} diverged."
         return bad if failed + diverged else "No trial has finished yet."
     best_is_high = finished["direction"][0] == "max"

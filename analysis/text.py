@@ -35,13 +35,18 @@ def pvalue(p: float | None) -> str:
 
 def setting(value: Any) -> str:
     """Return one setting, a number to three digits."""
+    if value is None:
+        return "none"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def settings(row: Mapping[str, Any], axes: Iterable[str]) -> str:
     """Return `alpha=0.316, train.lr=0.1`: the row's settings, its own method's without the method's name."""
+    own = {row["method"], "train", "model"}
     return ", ".join(
-        f"{axis.removeprefix(row['method'] + '.')}={setting(row[axis])}" for axis in axes if row[axis] is not None
+        f"{axis.removeprefix(row['method'] + '.')}={setting(row[axis])}"
+        for axis in axes
+        if axis.partition(".")[0] in own
     )
 
 

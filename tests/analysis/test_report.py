@@ -7,7 +7,7 @@ import pytest
 from analysis import load
 from analysis.report import headline, write
 from analysis.summary import SUMMARY, summary
-from analysis.text import pvalue, score
+from analysis.text import pvalue, score, settings
 from tests.analysis.conftest import Write, trial
 
 
@@ -111,3 +111,13 @@ def test_accuracy_is_in_percent_and_the_rest_has_three_digits(metric: str, shown
 def test_what_is_missing_is_a_dash_and_nothing_is_minus_zero() -> None:
     assert score("accuracy", None) == pvalue(None) == "\N{EN DASH}"
     assert score("accuracy", -0.0001, sign="+") == "+0.0"
+
+
+def test_a_setting_that_is_null_is_named_and_one_of_another_method_is_not() -> None:
+    row = {"method": "agm", "train.clip": None, "agm.alpha": 0.5, "ogm.alpha": None}
+    assert settings(row, ["train.clip", "agm.alpha", "ogm.alpha"]) == "train.clip=none, alpha=0.5"
+
+
+def test_modalities_alone_have_nothing_to_be_compared_with() -> None:
+    alone = pl.DataFrame({"method": ["unimodal"], "test": [0.9], "failed": [0], "diverged": [0]})
+    assert headline(alone) == "Each modality was trained alone; there is no joint prediction to compare."
