@@ -18,7 +18,14 @@ import torch
 from tests.replay import agm, cggm, competition, epochs, evidence, ogm
 
 TOLERANCE = 1e-9
-ROOMS = (agm, ogm, cggm, epochs, evidence, competition)  # with a `replayer(case)` that knows its cases by what they hold
+ROOMS = (
+    agm,
+    ogm,
+    cggm,
+    epochs,
+    evidence,
+    competition,
+)  # with a `replayer(case)` that knows its cases by what they hold
 
 
 def deviation(ours: Any, theirs: Any) -> float:

@@ -1,7 +1,7 @@
 """MSLR: modality-specific learning rates."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
