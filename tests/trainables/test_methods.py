@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
@@ -315,6 +317,29 @@ def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
         elif hardship == "huge":
             inputs = {m: 1e3 * x for m, x in inputs.items()}
         learner, metrics = step(made, learner, inputs, pose(target, number))
+        assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
+
+
+@settings(max_examples=20, derandomize=True)
+@given(
+    size=st.integers(1, 5),
+    scale=st.sampled_from([0.0, 1e-8, 1.0, 1e3]),
+    classes=st.integers(1, 3),
+    silent=st.lists(st.booleans(), min_size=3, max_size=3),
+    task=st.sampled_from(TASKS),
+)
+def test_any_batch_gives_finite_numbers(
+    plain: Case, size: int, scale: float, classes: int, silent: list[bool], task: str
+) -> None:
+    """However small, degenerate or badly scaled; some modalities may be missing altogether."""
+    made = setup(plain.build(**plain.tame), network(3, task=task))
+    learner = untrained(made)
+    present = torch.tensor(silent)[:, None].expand(3, size)
+    for number in range(2):
+        inputs, target = batch(made.model, number, size, task=task)
+        target = target.clamp(max=classes - 1)
+        inputs = {m: scale * x * present[i].view(-1, *[1] * (x.ndim - 1)) for i, (m, x) in enumerate(inputs.items())}
+        learner, metrics = step(made, learner, inputs, pose(target, number, task=task, present=present))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
