@@ -44,7 +44,7 @@ def test_the_doctor_finds_all_well() -> None:
 
 def test_the_doctor_sees_an_off_state_that_is_not_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AXES["agm"], "alpha", number(1.0, 0, 10, neutral=0.5))
-    checks = list(doctor.at_work("agm"))
+    checks = list(doctor.at_work("agm", METHODS["agm"]))
     assert [check.ok for check in checks] == [True, False]
 
 

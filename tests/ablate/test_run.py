@@ -35,7 +35,8 @@ def test_a_run_ends_in_tables_figures_and_a_report(store: Path) -> None:
     assert trials["status"].to_list() == ["done"] * 6
     assert trials["agm.alpha"].to_list() == [None, None, 0.0, 0.0, 1.0, 1.0]
     assert trials["seed"].to_list() == [0, 1] * 3
-    assert set(metrics["metric"]) == {"loss", "accuracy", "probe_accuracy", "scale", "scale_min", "scale_max", "score"}
+    of_agm = {"scale", "scale_min", "scale_max", "score", "ratio", "reference"}
+    assert set(metrics["metric"]) == {"loss", "accuracy", "probe_accuracy", *of_agm}
     predictions = table(store, "small", "predictions").join(trials.select("trial", "test.accuracy"), on="trial")
     hit = pl.col("output").arr.arg_max() == pl.col("target")
     again = (
