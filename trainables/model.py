@@ -25,6 +25,15 @@ READABLE = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,), "transformer": (2, 
 POSITIONED = {"mlp": (2, 3, 4), "cnn": (), "gru": (2,), "transformer": (2,)}  # the same where the target is dense
 
 
+class Parts(NamedTuple):
+    """What a prediction adds up from."""
+
+    said: Tensor  # [M, B, C] each modality's product with the head
+    unsaid: Tensor  # [M, 1, C] that of its silence
+    biases: Tensor  # [M, C] each modality's share of the bias
+    bias: Tensor  # [C]
+
+
 class Pass(NamedTuple):
     """A forward pass that was made, for those that build on it."""
 
@@ -34,7 +43,7 @@ class Pass(NamedTuple):
     features: Features
     silent: Features | None  # of silence, [1, H_m], where the pass has made them
     logits: Tensor
-    parts: tuple[Tensor, ...]  # of the prediction, where the fusion adds up
+    parts: Parts | None  # of the prediction, where the pass has made them
     training: bool  # not in evaluation mode
 
 
@@ -87,17 +96,21 @@ class Model(NamedTuple):
         """
         mode: dict[str, Any] = {"training": training, "noise": noise, "present": present}
         silent: Features | None = None
-        if (
-            needs & LISTENING
-            and not (training is not False and self.moody(buffers))
-            and None not in self.silence.values()
-        ):
+        parts: Parts | None = None
+        fused: Any = ()
+        moody = training is not False and self.moody(buffers)
+        if needs & LISTENING and not moody and None not in self.silence.values():
             rows = {m: torch.cat([x, self.hushed(m, x)]) for m, x in inputs.items()}
-            features, buffers = self.encode(params, buffers, rows, **mode)
-            features, silent = {m: h[:-1] for m, h in features.items()}, {m: h[-1:] for m, h in features.items()}
+            everything, buffers = self.encode(params, buffers, rows, **mode)
+            features, silent = {m: h[:-1] for m, h in everything.items()}, {m: h[-1:] for m, h in everything.items()}
         else:
             features, buffers = self.encode(params, buffers, inputs, **mode)
-        fused, logits, parts = self.predict(params, features, needs)
+        if silent and adds_up(self.fusion) and "muted" in needs and "fused" not in needs:
+            parts = self.part(params, everything)
+            logits = parts.said.sum(0) + parts.bias
+        else:
+            fused = self.fusion.fuse(params, features)
+            logits = F.linear(fused, *self.fusion.head(params))
         made = Pass(params, buffers, inputs, features, silent, logits, parts, training is not False)
         classified: Any = ()
         classifiers: Any = ()
@@ -139,17 +152,10 @@ class Model(NamedTuple):
             features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
         return features, updated
 
-    def predict(self, params: Params, features: Features, needs: frozenset[str]) -> tuple[Any, Tensor, Any]:
-        """Return the input of the head, [B, P], the joint prediction, [B, C], and its parts.
-
-        Where the fusion adds up and coalitions are asked for, the prediction is the sum of its parts, and the head
-        has no input of its own; elsewhere there are no parts.
-        """
-        if adds_up(self.fusion) and "muted" in needs and "fused" not in needs:
-            parts = self.fusion.parts(params, features)
-            return (), parts[0].sum(0) + parts[2], parts
-        fused = self.fusion.fuse(params, features)
-        return fused, F.linear(fused, *self.fusion.head(params)), ()
+    def part(self, params: Params, features: Features) -> Parts:
+        """Return the parts of the prediction from features of which the last is that of silence, [B + 1, H_m]."""
+        products, biases, bias = self.fusion.parts(params, features)  # type: ignore[attr-defined]
+        return Parts(products[:, :-1], products[:, -1:], biases, bias)
 
     def split(self, made: Pass) -> Tensor:
         """Return each modality's part of the joint prediction, [M, B, C].
@@ -158,7 +164,7 @@ class Model(NamedTuple):
         other: the prediction when all other modalities are silent (METHODS.md 5.5).
         """
         if adds_up(self.fusion):
-            products, biases, _ = made.parts or self.fusion.parts(made.params, made.features)
+            products, biases, _ = self.fusion.parts(made.params, made.features)
             return products + biases.view(len(biases), *[1] * (products.ndim - 2), -1)
         return self.mute(made, torch.eye(len(made.features), dtype=torch.bool, device=made.logits.device))
 
@@ -169,8 +175,10 @@ class Model(NamedTuple):
         if mode_matters:
             heard, _ = self.encode(params, made.buffers, made.inputs, training=False)
         silent = made.silent or self.hush(made)
-        if adds_up(self.fusion):
-            said, _, bias = self.fusion.parts(params, heard) if mode_matters or not made.parts else made.parts
+        if made.parts:
+            muted = blend(coalitions, made.parts.said, made.parts.unsaid) + made.parts.bias
+        elif adds_up(self.fusion):
+            said, _, bias = self.fusion.parts(params, heard)
             muted = blend(coalitions, said, self.fusion.parts(params, silent)[0]) + bias
         else:
             muted = F.linear(self.cross(params, heard, silent, coalitions), *self.fusion.head(params))

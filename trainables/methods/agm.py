@@ -171,7 +171,8 @@ class AGM(NamedTuple):
         self, state: AGMState, score: Tensor, among: Tensor | None, task: Task
     ) -> tuple[dict[str, Tensor], AGMState]:
         """Return `scale`, `score`, `ratio` r and `reference` tau of a batch, each [M], and the state after it."""
-        past, moments, known = self.past(state), state.moments, state.weight > 0
+        past, moments = self.past(state), state.moments
+        known = None if among is None else among & (state.weight > 0)
         if task.nats:
             ahead, usual = self.leads(score, past, among, known)
         else:
@@ -185,15 +186,17 @@ class AGM(NamedTuple):
         metrics = {"scale": scale, "score": score, "ratio": ahead, "reference": usual}
         return metrics, self.remember(state, score, scale, among)._replace(moments=moments)
 
-    def leads(self, score: Tensor, past: Tensor, among: Tensor | None, known: Tensor) -> tuple[Tensor, Tensor]:
+    def leads(
+        self, score: Tensor, past: Tensor, among: Tensor | None = None, known: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return r of the scores of a batch and tau of their reference, all [M].
 
-        ``among`` [M] are the modalities in this batch, None all, and ``known`` [M] those with a reference.
+        ``among`` [M] are the modalities in this batch, and ``known`` [M] those of them with a reference; None: all.
         """
         if len(score) == 1:
             return torch.ones_like(score), torch.ones_like(score)
         sign = -1 if self.bb_sign else 1
-        return lead(sign * score, among), lead(sign * past, None if among is None else among & known)
+        return lead(sign * score, among), lead(sign * past, known)
 
     def damping(self, ahead: Tensor, usual: Tensor, among: Tensor | None = None) -> Tensor:
         """Return kappa of r and tau, all [M]; finite whatever alpha and cap are."""
@@ -203,7 +206,7 @@ class AGM(NamedTuple):
 
     def coefficients(self, score: Tensor, past: Tensor) -> Tensor:
         """Return kappa for the scores of a batch and their reference, both [M]."""
-        return self.damping(*self.leads(score, past, None, torch.ones_like(score, dtype=torch.bool)))
+        return self.damping(*self.leads(score, past))
 
     def past(self, state: AGMState) -> Tensor:
         """Return the reference score of each modality, [M]; equal for all where there is no history."""
