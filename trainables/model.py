@@ -105,7 +105,7 @@ class Model(NamedTuple):
             features, silent = {m: h[:-1] for m, h in everything.items()}, {m: h[-1:] for m, h in everything.items()}
         else:
             features, buffers = self.encode(params, buffers, inputs, **mode)
-        if silent and adds_up(self.fusion) and "muted" in needs and "fused" not in needs:
+        if silent and adds_up(self.fusion) and "muted" in needs and not needs & {"fused", "features"}:
             parts = self.part(params, everything)
             logits = parts.said.sum(0) + parts.bias
         else:
