@@ -12,12 +12,12 @@ from analysis import files
 from analysis.choice import chosen
 from analysis.plots import plot_curve, save
 from analysis.sensitivity import axes, curve, probe_curve
+from analysis.statistics import LEVEL
 from analysis.summary import encoders, summary
 from analysis.tables import Run, load
 from analysis.text import is_percent, pvalue, score, setting, span
 
 BASELINES = ("joint", "joint-uni", "unimodal")
-LEVEL = 0.05
 SHOWN_FAILURES = 20
 
 
@@ -64,8 +64,7 @@ def headline(summary: pl.DataFrame) -> str:
     if row["difference"] is None:
         return f"{start}; joint training has no finished trial with the same seed to compare it with."
     rival = f"; the baseline joint-uni reaches {_with_unit(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
-    comparisons = summary["p"].drop_nulls().len()
-    return f"{start}, {_comparison(row)}: {_verdict(row, comparisons)}{rival if row != ranked[0] else ''}."
+    return f"{start}, {_comparison(row)}: {_verdict(row)}{rival if row != ranked[0] else ''}."
 
 
 def _named(row: dict[str, Any]) -> str:
@@ -86,16 +85,13 @@ def _comparison(row: dict[str, Any]) -> str:
     return f"{text} {span(row['metric'], row['difference_low'], row['difference_high'])}, p{equal}{p}"
 
 
-def _verdict(row: dict[str, Any], comparisons: int) -> str:
-    """Return what the corrected p-value allows to say; few seeds cannot separate anything, and it says so."""
+def _verdict(row: dict[str, Any]) -> str:
+    """Return what the corrected p-value allows to say."""
     if row["p"] is None:
         return "one seed, which tells nothing about chance"
     if row["p"] < LEVEL:
         return f"{'better' if (row['difference'] > 0) == (row['direction'] == 'max') else 'worse'} than joint training"
-    smallest = comparisons * 2.0 ** (1 - row["pairs"])
-    if smallest >= LEVEL:
-        return f"not separated from joint training ({row['pairs']} seeds are too few for p<{LEVEL})"
-    return "not separated from joint training"
+    return f"not separated from joint training by {row['pairs']} seeds"
 
 
 def _content(run: Run) -> dict[str, Any]:

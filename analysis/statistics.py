@@ -1,4 +1,8 @@
-"""Estimates over seeds: means with bootstrap intervals, paired differences, Holm's correction."""
+"""Estimates over seeds and tests of paired differences; Holm's correction.
+
+One scale for every p: a statement that a mean lies on one side of a value has p < 0.05 exactly where its 95 % interval
+lies wholly on that side. Whatever the truth, at most 5 % of such statements are then wrong, both sides together.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -8,8 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+LEVEL = 0.05
 RESAMPLES = 9999
+DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 NAN = float("nan")
+
+Sample = NDArray[np.float64]  # [N]
 
 
 class Estimate(NamedTuple):
@@ -33,10 +41,23 @@ class Difference(NamedTuple):
 
 
 def interval(values: ArrayLike) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of values [N]; nan for fewer than two.
+    """Return the 95 % interval of the mean of values [N], Student's t; nan for fewer than two.
 
-    The resampling is seeded and blind to the order, so that a report can be repeated. BCa where it is
-    defined, else percentile.
+    Not the bootstrap: with 5 or 10 seeds BCa covers the mean in 81 to 91 of 100 cases, t in 94 to 96, also where
+    the values are rounded, heavy-tailed or mildly skewed (docs/statistics.md).
+    """
+    sample = np.sort(np.asarray(values, dtype=float))
+    if sample.size < 2:
+        return NAN, NAN
+    reach = float(stats.t.ppf(1 - LEVEL / 2, sample.size - 1) * stats.sem(sample)) if np.ptp(sample) else 0.0
+    return float(sample.mean()) - reach, float(sample.mean()) + reach
+
+
+def bca(values: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of values [N], BCa; nan for fewer than two.
+
+    The resampling is seeded and blind to the order, so that a report can be repeated. Percentile where BCa is
+    not defined.
     """
     sample = np.sort(np.asarray(values, dtype=float))
     if sample.size < 2:
@@ -54,16 +75,65 @@ def estimate(values: ArrayLike) -> Estimate:
     return Estimate(mean, *interval(sample), sample.size)
 
 
-def paired(values: ArrayLike, baseline: ArrayLike) -> Difference:
-    """Return the mean of values - baseline, both [N] in the order of the seeds, with its sign-flip p-value.
+def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
+    """Return values - baseline, both [N] in the order of the seeds, without the pairs in which one is missing."""
+    one, other = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    both = np.isfinite(one) & np.isfinite(other)
+    largest = max(np.abs(one[both]).max(initial=0.0), np.abs(other[both]).max(initial=0.0))
+    scale = 10.0 ** np.floor(np.log10(largest)) if largest > 0 else 1.0
+    return np.asarray(np.sort(np.round((one[both] - other[both]) / scale, DIGITS) * scale), dtype=float)
 
-    The p-value is exact up to 13 seeds. It cannot be smaller than 2 / 2**N: five seeds never reach 0.05.
+
+def p_above(sample: Sample, value: float) -> float:
+    """Return the p of the statement that the mean lies above a value: twice that of the one-sided t-test.
+
+    Where all values are equal there is no variance to go by, and the sign test says what their number can: from six
+    seeds on, p < 0.05. Fewer than two say nothing: 1.
     """
-    difference = np.sort(np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float))
+    if sample.size < 2:
+        return 1.0
+    if np.ptp(sample) == 0:
+        return 2.0 ** (1 - sample.size) if sample[0] > value else 1.0
+    if sample.mean() <= value:
+        return 1.0
+    return float(2 * stats.t.sf((sample.mean() - value) / stats.sem(sample), sample.size - 1))
+
+
+def p_below(sample: Sample, value: float) -> float:
+    """Return the p of the statement that the mean lies below a value."""
+    return p_above(-sample, -value)
+
+
+def paired(values: ArrayLike, baseline: ArrayLike) -> Difference:
+    """Return the mean of values - baseline, both [N] in the order of the seeds, with the p of the paired t-test."""
+    difference = differences(values, baseline)
     mean, low, high, pairs = estimate(difference)
     if pairs < 2:
         return Difference(mean, NAN, low, high, NAN, pairs)
-    return Difference(mean, float(difference.std(ddof=1)), low, high, _sign_flip(difference), pairs)
+    p = min(p_above(difference, 0.0), p_below(difference, 0.0))
+    return Difference(mean, float(difference.std(ddof=1)), low, high, p, pairs)
+
+
+def tost(difference: ArrayLike, margin: float) -> float:
+    """Return the p of two one-sided t-tests that the mean of differences [N] lies within the margin; below 0.5."""
+    sample = np.sort(np.asarray(difference, dtype=float))
+    return max(p_above(sample, -margin), p_below(sample, margin)) / 2
+
+
+def permutation(difference: ArrayLike) -> float:
+    """Return the p of the sign-flip test that differences [N] have mean 0, exact up to 13.
+
+    It assumes no distribution, and cannot be smaller than 2 / 2**N: five seeds never reach 0.05.
+    """
+    result = stats.permutation_test(
+        (np.sort(np.asarray(difference, dtype=float)),),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -75,20 +145,8 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def _bootstrap(sample: NDArray[np.float64], method: str) -> tuple[float, float]:
+def _bootstrap(sample: Sample, method: str) -> tuple[float, float]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a degenerate sample gives nan, which `interval` handles
+        warnings.simplefilter("ignore")  # a degenerate sample gives nan, which `bca` handles
         result = stats.bootstrap((sample,), np.mean, n_resamples=RESAMPLES, method=method, rng=np.random.default_rng(0))
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def _sign_flip(difference: NDArray[np.float64]) -> float:
-    result = stats.permutation_test(
-        (difference,),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)

@@ -1,5 +1,6 @@
 """Numbers and settings as a reader sees them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,30 @@ def score(
 def span(metric: str, low: float, high: float) -> str:
     """Return `[96.5, 97.2]`."""
     return f"[{_number(metric, low)}, {_number(metric, high)}]"
+
+
+def amount(metric: str, value: float, *, change: bool = True) -> str:
+    """Return a size with its unit: `1 point`, `2.5 points`, `90 %` where it is no change, or `0.05`."""
+    if not is_percent(metric):
+        return f"{value:.3g}".replace("-", MINUS)
+    text = f"{100 * value:.3g}".replace("-", MINUS)
+    unit = ("point" if text == "1" else "points") if change else "%"
+    return f"{text} {unit}"
+
+
+def effect(
+    metric: str, value: float, low: float | None = None, high: float | None = None, *, change: bool = False
+) -> str:
+    """Return `+1.2 points [0.3, 2.1]`, or `96.9 % [96.5, 97.2]` where it is no change; nan for an end shows none."""
+    unit = ((" points" if change else " %") if is_percent(metric) else "") if math.isfinite(value) else ""
+    ends = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    text = score(metric, value, sign="+" if change else "") + unit
+    return f"{text} {span(metric, low, high)}" if ends and low is not None and high is not None else text
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 seed`, or `2 seeds`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def pvalue(p: float | None) -> str:

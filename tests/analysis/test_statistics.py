@@ -1,50 +1,70 @@
 import math
 
 import pytest
+from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.statistics import estimate, holm, interval, paired
+from analysis.statistics import bca, differences, estimate, holm, interval, paired, permutation, tost
 
 
-def test_an_interval_contains_the_mean_and_lies_within_the_values() -> None:
-    low, high = interval([0.1, 0.2, 0.4, 0.5])
+def test_an_interval_by_hand() -> None:
+    """Mean 2, sd 1, and t(2) has 2.5 % beyond 4.3027: 4.3027 / sqrt(3) = 2.4841."""
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+
+
+def test_a_bootstrap_interval_lies_within_the_values() -> None:
+    low, high = bca([0.1, 0.2, 0.4, 0.5])
     assert 0.1 <= low < 0.3 < high <= 0.5
 
 
 def test_an_interval_is_the_same_every_time() -> None:
-    assert interval([1.0, 2.0, 4.0]) == interval([1.0, 2.0, 4.0])
+    assert bca([1.0, 2.0, 4.0]) == bca([1.0, 2.0, 4.0])
 
 
 @pytest.mark.parametrize("values", [[], [0.5]])
 def test_fewer_than_two_values_have_no_interval(values: list[float]) -> None:
-    assert all(math.isnan(end) for end in interval(values))
+    assert all(math.isnan(end) for end in (*interval(values), *bca(values)))
 
 
 def test_equal_values_have_an_interval_without_width() -> None:
-    assert interval([0.9, 0.9, 0.9]) == (0.9, 0.9)
+    assert interval([0.75, 0.75, 0.75]) == bca([0.75, 0.75, 0.75]) == (0.75, 0.75)
 
 
 def test_an_outlier_among_equal_values_still_has_an_interval() -> None:
-    low, high = interval([0.9] * 9 + [0.1])
+    low, high = bca([0.9] * 9 + [0.1])
     assert low < 0.82 <= high
 
 
 def test_an_estimate_counts_its_seeds() -> None:
-    mean, low, high, seeds = estimate([1.0, 3.0])
-    assert (mean, low, high, seeds) == (2.0, 1.0, 3.0, 2)
+    """The standard error is 1, and t(1) has 2.5 % beyond 12.706."""
+    assert estimate([1.0, 3.0]) == pytest.approx((2.0, -10.7062, 14.7062, 2), abs=1e-4)
 
 
 def test_a_paired_difference_by_hand() -> None:
-    """Differences 1, 2, 3: mean 2, sd 1; of the 8 sign patterns, 2 reach |2|: p = 1/4."""
+    """Differences 1, 2, 3: mean 2, sd 1, t = 2 sqrt(3) on 2 degrees of freedom."""
     difference = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     assert difference.mean == pytest.approx(2.0)
     assert difference.sd == pytest.approx(1.0)
-    assert difference.p == pytest.approx(0.25)
+    assert difference.p == pytest.approx(0.0742, abs=1e-4)
     assert difference.pairs == 3
     assert difference.low < 2.0 < difference.high
 
 
-def test_five_seeds_never_reach_five_percent() -> None:
-    assert paired([5.0, 6.0, 7.0, 8.0, 9.0], [0.0] * 5).p == pytest.approx(2 / 2**5)
+def test_five_seeds_never_reach_five_percent_by_permutation() -> None:
+    assert permutation([5.0, 6.0, 7.0, 8.0, 9.0]) == pytest.approx(2 / 2**5)
+    assert paired([5.0, 6.0, 7.0, 8.0, 9.0], [0.0] * 5).p < 0.001
+
+
+def test_equivalence_is_tested_as_in_statsmodels() -> None:
+    sample = [0.1, -0.2, 0.05, 0.15, -0.05]
+    assert tost(sample, 0.2) == pytest.approx(DescrStatsW(sample).ttost_mean(-0.2, 0.2)[0])
+
+
+def test_differences_that_are_equal_but_for_rounding_are_equal() -> None:
+    assert len(set(differences([0.3, 0.4, 1.1], [0.2, 0.3, 1.0]))) == 1
+
+
+def test_a_pair_that_lacks_a_value_is_no_pair() -> None:
+    assert differences([1.0, math.nan, 3.0], [0.5, 1.0, math.inf]).tolist() == [0.5]
 
 
 def test_no_difference_has_p_one() -> None:
@@ -71,4 +91,5 @@ def test_holm_stops_at_one() -> None:
 def test_the_order_of_the_seeds_changes_no_bit() -> None:
     values, baseline = [0.3, 0.1, 0.35, 0.2, 0.25], [0.11, 0.12, 0.13, 0.14, 0.16]
     assert interval(values) == interval(values[::-1])
+    assert bca(values) == bca(values[::-1])
     assert paired(values, baseline) == paired(values[::-1], baseline[::-1])

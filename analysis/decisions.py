@@ -1,0 +1,306 @@
+"""Decision rules: from numbers, one per seed, to a verdict in a sentence.
+
+A rule is a list of statements about a mean, or a mean paired difference: some support a claim, some refute it. A
+statement is made where the whole 95 % interval lies within its region, and a claim about which none can be made is
+inconclusive. So at most 5 % of the verdicts are wrong, whatever the truth, and a lack of significance refutes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.power import seeds_needed
+from analysis.statistics import LEVEL, NAN, Estimate, Sample, differences, estimate, holm, p_above, p_below
+from analysis.text import amount, effect, plural, pvalue
+
+MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
+INF = float("inf")
+
+P = ParamSpec("P")
+
+
+class Decision(NamedTuple):
+    """A verdict and what it rests on. Without a result `effect` is nan, with fewer than two `low` and `high` are."""
+
+    verdict: str  # supported | refuted | inconclusive | reported
+    effect: float  # a mean, or a mean paired difference
+    low: float  # its 95 % interval
+    high: float
+    p: float | None  # of the verdict, else the least of all statements; corrected in a family; None: nothing was tested
+    seeds: int  # with a result
+    margin: float | None
+    sentence: str
+
+
+class Statement(NamedTuple):
+    """What may be found: that the mean lies between two values."""
+
+    verdict: str  # of the claim, if so
+    low: float
+    high: float
+    words: str
+
+
+class Case(NamedTuple):
+    """A claim beside what the seeds say of it."""
+
+    found: Estimate
+    sd: float
+    missing: int  # seeds without a result
+    statements: list[Statement]  # the first that can be made decides
+    p: list[float]  # of each
+    tested: bool  # else the interval was given
+    margin: float | None
+    metric: str
+    difference: bool
+
+
+RULES: dict[str, Callable[..., Decision]] = {}
+CASES: dict[str, Callable[..., Case]] = {}
+
+
+def _rule(case: Callable[P, Case]) -> Callable[P, Decision]:
+    """Register a claim under its name, and return the rule that decides it."""
+
+    @wraps(case)
+    def rule(*args: P.args, **options: P.kwargs) -> Decision:
+        return _decide(case(*args, **options))
+
+    CASES[case.__name__], RULES[case.__name__] = case, rule
+    return rule
+
+
+@_rule
+def greater(
+    values: ArrayLike, baseline: ArrayLike, *, by: float = 0.0, margin: float | None = None, metric: str = ""
+) -> Case:
+    """Claim that values exceed their baseline by more than `by`; both [N], in the order of the seeds.
+
+    With a `margin`, the smallest excess over `by` that matters, the claim is also refuted by a gain below it.
+    """
+    margin = margin and abs(margin)
+    statements = [
+        Statement("supported", by, INF, f"greater{_by(metric, by)}"),
+        Statement("refuted", -INF, by, f"not greater{_by(metric, by)}" if by else "less"),
+    ]
+    if margin:
+        size = amount(metric, margin)
+        small = f"greater{_by(metric, by)}, though not by the margin of {size}"
+        none = f"no effect (equivalent within {size})" if not by else f"within {size} of {amount(metric, by)}"
+        statements = [
+            Statement("supported", by, by + margin, small),
+            *statements,
+            Statement("refuted", by - margin, by + margin, none),
+            Statement("refuted", -INF, by + margin, f"no gain of {amount(metric, by + margin)}"),
+        ]
+    return _compare(values, baseline, statements, margin, metric)
+
+
+@_rule
+def less(
+    values: ArrayLike, baseline: ArrayLike, *, by: float = 0.0, margin: float | None = None, metric: str = ""
+) -> Case:
+    """Claim that values lie below their baseline by more than `by`: `greater`, mirrored."""
+    mirrored = CASES["greater"](values, baseline, by=by, margin=margin, metric=metric).statements
+    statements = [Statement(s.verdict, -s.high, -s.low, _mirrored(s.words)) for s in mirrored]
+    return _compare(values, baseline, statements, margin and abs(margin), metric)
+
+
+@_rule
+def non_inferior(
+    values: ArrayLike, baseline: ArrayLike, *, margin: float, highest_is_best: bool = True, metric: str = ""
+) -> Case:
+    """Claim that values are not worse than their baseline by the margin; both [N], in the order of the seeds."""
+    size = amount(metric, margin)
+    statements = [
+        Statement("supported", -margin, INF, f"not worse by {size}"),
+        Statement("refuted", -INF, -margin, f"worse by more than {size}"),
+    ]
+    if not highest_is_best:
+        statements = [Statement(s.verdict, -s.high, -s.low, s.words) for s in statements]
+    return _compare(values, baseline, statements, margin, metric)
+
+
+@_rule
+def equivalent(values: ArrayLike, baseline: ArrayLike, *, margin: float, metric: str = "") -> Case:
+    """Claim that values differ from their baseline by less than the margin; both [N], in the order of the seeds.
+
+    Two one-sided tests, each at 2.5 % so that they agree with the interval that is shown; `statistics.tost` has the
+    textbook's p, half of this one.
+    """
+    size = amount(metric, margin)
+    statements = [
+        Statement("supported", -margin, margin, f"no effect (equivalent within {size})"),
+        Statement("refuted", margin, INF, f"greater by more than {size}"),
+        Statement("refuted", -INF, -margin, f"less by more than {size}"),
+    ]
+    return _compare(values, baseline, statements, margin, metric)
+
+
+@_rule
+def above(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> Case:
+    """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is above a value."""
+    size = amount(metric, threshold, change=False)
+    statements = [
+        Statement("supported", threshold, INF, f"above {size}"),
+        Statement("refuted", -INF, threshold, f"below {size}"),
+    ]
+    return _locate(values, statements, metric)
+
+
+@_rule
+def below(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> Case:
+    """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is below a value."""
+    size = amount(metric, threshold, change=False)
+    statements = [
+        Statement("supported", -INF, threshold, f"below {size}"),
+        Statement("refuted", threshold, INF, f"above {size}"),
+    ]
+    return _locate(values, statements, metric)
+
+
+def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
+    """Claim that no error, of any shape, exceeds the tolerance in size: one counterexample refutes, no test is needed.
+
+    `effect` is the largest error.
+    """
+    sizes = np.abs(np.asarray(errors, dtype=float)).ravel()
+    known = sizes[~np.isnan(sizes)]
+    largest = float(known.max()) if known.size else NAN
+    if largest > tolerance:
+        verdict, words = "refuted", f"beyond the tolerance of {tolerance:g}"
+    elif known.size < sizes.size or not known.size:
+        verdict, words = "inconclusive", f"cannot tell ({sizes.size - known.size} of {sizes.size} have no number)"
+    else:
+        verdict, words = "supported", f"within the tolerance of {tolerance:g}"
+    shown = f"{effect(metric, largest)}, the largest of {plural(known.size, 'error')}" if known.size else "No error"
+    return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, f"{shown}: {words}.")
+
+
+def report(values: ArrayLike | Estimate, baseline: ArrayLike | None = None, *, metric: str = "") -> Decision:
+    """Claim nothing: a mean, or a mean paired difference, with its interval."""
+    case = _locate(values, [], metric) if baseline is None else _compare(values, baseline, [], None, metric)
+    return Decision("reported", *case.found[:3], None, case.found.seeds, None, f"{_figures(case, None)}.")
+
+
+def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
+    """Return the decision of each cell, by name, every statement Holm-corrected for the number of cells.
+
+    A cell holds the rule's positional arguments, `options` the others.
+    """
+    cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
+    return {name: _decide(case) for name, case in _corrected(cases).items()}
+
+
+def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **options: Any) -> Decision:
+    """Claim that a rule's claim holds in every cell.
+
+    Supported if it is in each cell, uncorrected: an intersection-union test, for which one cell without the effect must
+    be wrongly passed, whatever the others are, needs no correction. Refuted if it is in some cell after Holm's, since
+    with many cells one of them would be by chance. Effect, interval and seeds are those of the weakest cell.
+    """
+    cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
+    if not cases:
+        return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
+    decisions = {name: _decide(case) for name, case in cases.items()}
+    refuted = {n: d for n, d in family(cells, rule, **options).items() if d.verdict == "refuted"}
+    weakest = max(cases, key=lambda name: _least(cases[name], "supported"))
+    if refuted:
+        weakest = min(refuted, key=lambda name: refuted[name].p or 0.0)
+    chosen = refuted.get(weakest, decisions[weakest])
+    held = sum(decision.verdict == "supported" for decision in decisions.values())
+    verdict = "refuted" if refuted else "supported" if held == len(cases) else "inconclusive"
+    p = chosen.p if chosen.p is None or refuted else _least(cases[weakest], "supported")
+    sentence = f"Supported in {held} of {plural(len(cases), 'cell')}; the weakest is {weakest}: {chosen.sentence}"
+    return chosen._replace(verdict=verdict, p=p, sentence=sentence)
+
+
+RULES |= {"exact": exact, "report": report, "every": every}
+
+
+def _compare(
+    values: ArrayLike, baseline: ArrayLike, statements: list[Statement], margin: float | None, metric: str
+) -> Case:
+    sample = differences(values, baseline)
+    case = _case(sample, np.size(values) - sample.size, statements, metric)
+    return case._replace(margin=margin, difference=True)
+
+
+def _locate(values: ArrayLike | Estimate, statements: list[Statement], metric: str) -> Case:
+    if not isinstance(values, Estimate):
+        given = np.asarray(values, dtype=float)
+        sample = np.sort(given[np.isfinite(given)])
+        return _case(sample, given.size - sample.size, statements, metric)
+    p = [0.0 if s.low < values.low and values.high < s.high else 1.0 for s in statements]
+    return Case(values, NAN, 0, statements, p, tested=False, margin=None, metric=metric, difference=False)
+
+
+def _case(sample: Sample, missing: int, statements: list[Statement], metric: str) -> Case:
+    sd = float(sample.std(ddof=1)) if sample.size > 1 else NAN
+    p = [max(p_above(sample, s.low), p_below(sample, s.high)) for s in statements]
+    return Case(estimate(sample), sd, missing, statements, p, tested=True, margin=None, metric=metric, difference=False)
+
+
+def _corrected(cases: dict[str, Case]) -> dict[str, Case]:
+    """Return the cases with the p of each statement corrected for the number of cases."""
+    columns = zip(*(case.p for case in cases.values()), strict=True)
+    rows = zip(*map(holm, columns), strict=True)
+    return {name: case._replace(p=list(p)) for (name, case), p in zip(cases.items(), rows, strict=True)}
+
+
+def _least(case: Case, verdict: str) -> float:
+    return min((p for p, s in zip(case.p, case.statements, strict=True) if s.verdict == verdict), default=1.0)
+
+
+def _decide(case: Case) -> Decision:
+    made = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p < LEVEL]
+    total = case.found.seeds + case.missing
+    if case.missing > MISSING * total:
+        p, verdict = min(case.p), "inconclusive"
+        words = f"cannot tell ({case.missing} of {plural(total, 'seed')} have no result)"
+    elif made:
+        p, (verdict, _, _, words) = made[0]
+    else:
+        p, verdict, words = min(case.p), "inconclusive", f"cannot tell ({_wanted(case)})"
+    shown = p if case.tested and case.found.seeds > 1 else None
+    sentence = f"{_figures(case, shown)}: {words}."
+    return Decision(verdict, *case.found[:3], shown, case.found.seeds, case.margin, sentence)
+
+
+def _wanted(case: Case) -> str:
+    """Return how many seeds there are, and how many would probably do if the effect is what it seems to be."""
+    seeds = plural(case.found.seeds, "seed")
+    if not case.tested or case.found.seeds < 2:
+        return seeds
+    needed = seeds_needed(_room(case), case.sd)
+    if needed is None:
+        return f"{seeds}; more than any study would be needed, as the effect lies on the border"
+    return f"{seeds}; about {max(needed, case.found.seeds + 1)} would be needed"
+
+
+def _room(case: Case) -> float:
+    """Return how far the effect lies within the statement that it is nearest to allow."""
+    return max((min(case.found.mean - s.low, s.high - case.found.mean) for s in case.statements), default=0.0)
+
+
+def _figures(case: Case, p: float | None) -> str:
+    """Return `+1.2 points [0.3, 2.1], p=0.01, 10 seeds`."""
+    mean, low, high, seeds = case.found
+    if not seeds:
+        return "No result"
+    text = effect(case.metric, mean, low, high, change=case.difference)
+    tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"
+    gone = f" of {seeds + case.missing}" if case.missing else ""
+    return f"{text}{tail}, {seeds}{gone} seed{'s' if seeds + case.missing != 1 else ''}"
+
+
+def _by(metric: str, by: float) -> str:
+    return f" by more than {amount(metric, by)}" if by else ""
+
+
+def _mirrored(words: str) -> str:
+    swap = {"greater": "less", "less": "greater", "gain": "fall"}
+    return " ".join(swap.get(word.rstrip(","), word.rstrip(",")) + "," * word.endswith(",") for word in words.split())

@@ -1,0 +1,191 @@
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+from analysis.decisions import (
+    RULES,
+    above,
+    below,
+    equivalent,
+    every,
+    exact,
+    family,
+    greater,
+    less,
+    non_inferior,
+    report,
+)
+from analysis.statistics import Estimate
+
+NONE = [0.0] * 5
+AROUND = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])  # mean 0, sd 0.158, standard error 0.0707; t(4) reaches 2.776 of them
+
+
+def test_a_difference_is_decided_by_the_interval() -> None:
+    """The interval reaches 2.776 * 0.0707 = 0.196 to each side of the mean."""
+    high = greater(AROUND + 0.2, NONE)
+    assert (high.verdict, high.seeds) == ("supported", 5)
+    assert (high.effect, high.low, high.high) == pytest.approx((0.2, 0.0037, 0.3963), abs=1e-4)
+    assert high.p == pytest.approx(0.0474, abs=1e-4)  # twice the tail of t(4) beyond 2.828
+    assert greater(AROUND + 0.19, NONE).verdict == "inconclusive"
+    assert greater(AROUND - 0.2, NONE).verdict == "refuted"
+    assert greater(AROUND - 0.19, NONE).verdict == "inconclusive"
+
+
+def test_less_is_greater_of_the_opposite() -> None:
+    for shift in (-0.3, -0.1, 0.0, 0.1, 0.3):
+        for options in ({}, {"margin": 0.25}, {"by": 0.05, "margin": 0.25}):
+            one, other = less(AROUND + shift, NONE, **options), greater(-AROUND - shift, NONE, **options)
+            assert (one.verdict, one.seeds, one.p) == (other.verdict, other.seeds, pytest.approx(other.p))
+            assert (one.effect, one.low, one.high) == pytest.approx((-other.effect, -other.high, -other.low))
+    assert less(AROUND - 0.3, NONE).sentence.endswith("5 seeds: less.")
+
+
+def test_a_margin_tells_no_effect_from_cannot_tell() -> None:
+    assert greater(AROUND, NONE).sentence.endswith(
+        "cannot tell (5 seeds; more than any study would be needed, as the effect lies on the border)."
+    )
+    nothing = greater(AROUND, NONE, margin=0.2)
+    assert (nothing.verdict, nothing.margin) == ("refuted", 0.2)
+    assert "no effect (equivalent within 0.2)" in nothing.sentence
+    unknown = greater(AROUND, NONE, margin=0.19)
+    assert unknown.verdict == "inconclusive"
+    assert "cannot tell (5 seeds; about 8 would be needed)" in unknown.sentence
+
+
+def test_a_loss_beyond_the_margin_is_no_equivalence() -> None:
+    """Around -0.15 the interval is [-0.346, 0.046]: not less than 0, but less than a gain of 0.05."""
+    decision = greater(AROUND - 0.15, NONE, margin=0.05)
+    assert decision.verdict == "refuted"
+    assert "no gain of 0.05" in decision.sentence
+
+
+def test_a_gain_below_the_margin_says_so() -> None:
+    assert "greater, though not by the margin of 0.5" in greater(AROUND + 0.25, NONE, margin=0.5).sentence
+    assert greater(AROUND + 0.25, NONE, by=0.5).verdict == "refuted"
+    assert greater(AROUND + 0.7, NONE, by=0.5).sentence.endswith(": greater by more than 0.5.")
+
+
+def test_non_inferior_allows_a_loss_within_the_margin() -> None:
+    assert non_inferior(AROUND - 0.05, NONE, margin=0.25).verdict == "supported"
+    assert non_inferior(AROUND - 0.05, NONE, margin=0.24).verdict == "inconclusive"
+    assert non_inferior(AROUND - 0.5, NONE, margin=0.25).verdict == "refuted"
+    assert non_inferior(AROUND + 0.5, NONE, margin=0.25, highest_is_best=False).verdict == "refuted"
+    assert non_inferior(AROUND - 0.5, NONE, margin=0.25, highest_is_best=False).verdict == "supported"
+
+
+def test_equivalent_needs_both_sides() -> None:
+    assert equivalent(AROUND, NONE, margin=0.2).verdict == "supported"
+    assert equivalent(AROUND + 0.05, NONE, margin=0.2).verdict == "inconclusive"
+    for shift in (0.5, -0.5):
+        assert equivalent(AROUND + shift, NONE, margin=0.2).verdict == "refuted"
+
+
+def test_above_takes_values_or_an_estimate() -> None:
+    assert above(AROUND + 0.2, threshold=0.0).verdict == "supported"
+    assert below(AROUND + 0.2, threshold=0.0).verdict == "refuted"
+    correlation = Estimate(0.9, 0.82, 0.95, 20)
+    decision = above(correlation, threshold=0.8)
+    assert (decision.verdict, decision.p, decision.low) == ("supported", None, 0.82)
+    assert decision.sentence == "0.9 [0.82, 0.95], 20 seeds: above 0.8."
+    assert below(correlation, threshold=0.8).verdict == "refuted"
+    assert above(correlation, threshold=0.85).verdict == "inconclusive"
+
+
+def test_one_error_beyond_the_tolerance_refutes() -> None:
+    assert exact([[1e-7, -2e-6], [0, 0]], tolerance=1e-5).verdict == "supported"
+    refuted = exact([1e-7, -1.0, math.nan], tolerance=1e-5)
+    assert (refuted.verdict, refuted.effect) == ("refuted", 1.0)
+    assert exact([1e-7, math.nan], tolerance=1e-5).verdict == "inconclusive"
+    assert exact([], tolerance=1e-5).verdict == "inconclusive"
+
+
+def test_a_report_has_no_test() -> None:
+    decision = report(AROUND + 1, NONE)
+    assert (decision.verdict, decision.p) == ("reported", None)
+    assert decision.sentence == "+1 [0.804, 1.2], 5 seeds."
+
+
+def test_accuracy_is_told_in_points() -> None:
+    gain = greater((AROUND + 1) / 100, NONE, metric="accuracy", margin=0.01)
+    assert gain.sentence.startswith("+1.0 points [0.8, 1.2], p<0.001, 5 seeds: greater.")
+
+
+def test_few_equal_differences_have_no_variance_to_go_by() -> None:
+    """The sign test says 2 / 2**5 = 0.0625 and 2 / 2**6 = 0.03125; rounding makes no variance of 0.3 - 0.2."""
+    values, baseline = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    five, six = greater(values[:5], baseline[:5]), greater(values, baseline)
+    assert (five.verdict, five.p) == ("inconclusive", 0.0625)
+    assert (six.verdict, six.p) == ("supported", 0.03125)
+    assert greater(values, values).verdict == "inconclusive"
+    assert greater(values, values, margin=0.1).verdict == "refuted"
+    assert above([0.1] * 6, threshold=0.1).verdict == "inconclusive"
+
+
+def test_seeds_without_a_result_are_named_and_too_many_decide_nothing() -> None:
+    gain = np.append(AROUND + 1, [math.nan])
+    assert "5 of 6 seeds: greater" in greater(gain, [0.0] * 6).sentence
+    lost = greater(np.append(gain, math.nan), [0.0] * 7)
+    assert lost.verdict == "inconclusive"
+    assert "cannot tell (2 of 7 seeds have no result)" in lost.sentence
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [math.nan, math.nan]])
+def test_fewer_than_two_seeds_tell_nothing(values: list[float]) -> None:
+    zeros = [0.0] * len(values)
+    decisions = [
+        greater(values, zeros), less(values, zeros, margin=0.1), non_inferior(values, zeros, margin=0.1),
+        equivalent(values, zeros, margin=0.1), above(values, threshold=0.1), below(values, threshold=0.1),
+        every({"a": (values, zeros)}),
+    ]  # fmt: skip
+    for decision in decisions:
+        assert (decision.verdict, decision.p) == ("inconclusive", None)
+        assert "cannot tell" in decision.sentence
+    assert report(values, zeros).verdict == "reported"
+
+
+def test_a_family_is_corrected() -> None:
+    """The three p are 0.0474, so that Holm's first is 0.142."""
+    cells = dict.fromkeys("abc", (AROUND + 0.2, NONE))
+    for decision in family(cells).values():
+        assert (decision.verdict, decision.p) == ("inconclusive", pytest.approx(3 * 0.0474, abs=3e-4))
+
+
+def test_a_claim_of_every_cell_needs_no_correction_to_be_supported() -> None:
+    cells = {name: (AROUND + shift, NONE) for name, shift in (("a", 0.2), ("b", 0.3), ("c", 0.4))}
+    decision = every(cells)
+    assert (decision.verdict, decision.effect, decision.p) == (
+        "supported",
+        pytest.approx(0.2),
+        pytest.approx(0.0474, abs=1e-4),
+    )
+    assert decision.sentence.startswith("Supported in 3 of 3 cells; the weakest is a: +0.2 [0.00368, 0.396], p=0.047")
+
+
+def test_a_claim_of_every_cell_needs_it_to_be_refuted() -> None:
+    mixed = {"a": (AROUND + 1, NONE), "b": (AROUND - 0.2, NONE)}
+    assert every(mixed).verdict == "inconclusive"
+    refuted = every(mixed | {"b": (AROUND - 0.4, NONE)})
+    assert (refuted.verdict, refuted.effect) == ("refuted", pytest.approx(-0.4))
+    assert "Supported in 1 of 2 cells; the weakest is b" in refuted.sentence
+    assert (
+        every(
+            {
+                "a": (
+                    AROUND + 1,
+                    NONE,
+                ),
+                "b": (AROUND, NONE),
+            }
+        ).verdict
+        == "inconclusive"
+    )
+    assert every({}).verdict == "inconclusive"
+    assert every({"a": (AROUND - 0.4, NONE)}, rule="less").verdict == "supported"
+
+
+def test_rules_have_names_and_signatures() -> None:
+    assert set(RULES) == {"greater", "less", "non_inferior", "equivalent", "above", "below", "every", "exact", "report"}
+    assert list(inspect.signature(RULES["greater"]).parameters) == ["values", "baseline", "by", "margin", "metric"]
