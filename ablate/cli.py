@@ -53,7 +53,7 @@ def run(study: StudyName, store: Store = None, cpus: Cpus = None) -> int:
     checked = load(study, store)
     screen = terminal.Progress(checked)
     with screen:
-        outcome = run_study(checked, cpus or available_cpus(), screen.heard, screen.begin)
+        outcome = run_study(checked, cpus or available_cpus(), screen)
     if outcome.interrupted:
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130

@@ -49,9 +49,9 @@ def forecast(study: Study) -> Forecast:
     seconds = megabytes = None
     cpus = max(1, int(available_cpus() / study.file.resources.cpu))
     if known:
-        folders = [store.trial_folder(study.store, t.id) for t in known[:: max(1, len(known) // 50)]]
-        seconds = missing * median(map(_seconds, folders)) / cpus
-        megabytes = missing * median(sum(f.stat().st_size for f in folder.iterdir()) for folder in folders) / 1e6
+        where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
+        seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus
+        megabytes = missing * median(map(_bytes, where.values())) / 1e6
     return Forecast(
         study.file.name,
         study.sheet.name,
@@ -91,7 +91,10 @@ def open_run(folder: Path) -> "Run":
         raise UserError(str(error)) from None
 
 
-def _seconds(folder: Path) -> float:
-    import polars as pl
+def _seconds(folder: Path, trial: str) -> float:
+    rows = store.read_table(folder, "trials")
+    return float(rows.filter(rows["trial"] == trial)["seconds"][0])
 
-    return float(pl.read_parquet(folder / "trials.parquet", columns=["seconds"])["seconds"][0])
+
+def _bytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir()) / len(store.trials_of(folder))

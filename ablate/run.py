@@ -7,22 +7,40 @@ import shlex
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from ablate import store
-from ablate.agenda import Agenda, Listener
+from ablate import store, tables
+from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
 from ablate.methods import folders
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
 
-FLUSH = 10.0  # seconds between two looks of the tables at what has finished
+FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
+SHARE = 20  # and times as long as the last look took
 PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
+
+
+Note = Callable[[store.DamagedError], None]
+
+
+class Watcher(Protocol):
+    """Who is told of what happens in a run."""
+
+    def begin(self, agenda: Agenda) -> None:
+        """Hear what will run, before the first trial starts."""
+
+    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Hear a result."""
+
+    def note(self, sentence: str) -> None:
+        """Hear of something that is not as it should be, and does not stop the run."""
 
 
 class Outcome(NamedTuple):
@@ -35,35 +53,37 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def open_agenda(study: Study, log: Path | None = None) -> Agenda:
-    """Return what a study still has to run, given its store."""
+def open_agenda(study: Study, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
+    """Return what a study still has to run, given its store; ``note`` is told of what is damaged, and passed over."""
 
     def known(asked: list[Trial]) -> dict[str, Result]:
-        held = store.finished(study.store, (t.id for t in asked))
-        return {t.id: store.result(study.store, t.id, study.metric) for t in asked if t.id in held}
+        found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
+        for damage in damaged:
+            note(damage)
+        return found
 
     return Agenda(rounds(study, log), known)
 
 
-def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
+def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
     """Run what is missing and write the study's tables.
 
     Args:
         study: what to run.
         cpus: how many the local Ray gets.
-        listener: is told of every result.
-        begin: is called with the agenda before the first trial starts.
+        watcher: is told of what happens.
 
     Raises:
         UserError: the machine cannot run it; nothing was started.
     """
     preflight(study, cpus)
-    agenda = open_agenda(study, study.folder / "search.log" if study.rounds else None)
+    log = study.folder / "search.log" if study.rounds else None
+    agenda = open_agenda(study, log, lambda damage: pass_over(damage, watcher))
     if not agenda.finished:
         check_models(study, agenda)
         check_methods(study, agenda)
-    tables = Tables(study, agenda)
-    begin(agenda)
+    written = Tables(study, agenda, watcher)
+    watcher.begin(agenda)
     if not agenda.finished:
         from ablate.launch import launch
 
@@ -71,24 +91,30 @@ def run(study: Study, cpus: int, listener: Listener, begin: Any) -> Outcome:
         job = {**shared, "data": study.data, "metric": study.metric}
 
         def heard(trial: Trial, result: Result, error: str | None) -> None:
-            tables.add(trial, result, error)
-            listener(trial, result, error)
+            written.add(trial, result, error)
+            watcher.heard(trial, result, error)
 
         launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
-    tables.close()
+    written.close()
     count = Counter(result.status for result in agenda.results.values())
     return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
+
+
+def pass_over(damage: store.DamagedError, watcher: Watcher) -> None:
+    """Move what is damaged aside, and say so once."""
+    kept = store.set_aside(damage.folder)
+    watcher.note(f"{damage}; it is kept as {kept.name}, and what it held runs again.")
 
 
 class Tables:
     """The tables of a study while it runs: rewritten wave by wave, so that another shell can read them."""
 
-    def __init__(self, study: Study, agenda: Agenda) -> None:
+    def __init__(self, study: Study, agenda: Agenda, watcher: Watcher) -> None:
         """Write what is known at the start; nothing of an earlier form of the study stays under its name."""
-        self.study, self.agenda = study, agenda
+        self.study, self.agenda, self.watcher = study, agenda, watcher
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set(agenda.proposed)
-        store.write_study(study.folder, described(study))
+        tables.write_study(study.folder, described(study))
         self.write()
 
     def add(self, trial: Trial, result: Result, error: str | None) -> None:
@@ -96,22 +122,36 @@ class Tables:
         if result.status == "failed":
             self.failures[trial.id] = error or "no reason was given"
         self.changed.add(trial.id)
-        if time.monotonic() - self.written > FLUSH:
+        if time.monotonic() > self.due:
             self.write()
 
     def write(self) -> None:
         """Write the waves that have changed."""
+        began = time.monotonic()
         plan = list(self.agenda.proposed.values())
-        waves = {i // store.WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
+        waves = {i // tables.WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
         for wave in sorted(waves):
-            store.write_tables(self.study.store, self.study.folder, plan, self.failures, wave=wave)
+            self.write_wave(plan, wave)
         self.changed.clear()
-        self.written = time.monotonic()
+        now = time.monotonic()
+        self.due = now + max(FLUSH, SHARE * (now - began))
+
+    def write_wave(self, plan: list[Trial], wave: int) -> None:
+        """Write a wave; a folder of the store that was damaged since it was read fails its trials for this time."""
+        try:
+            tables.write_wave(self.study.store, self.study.folder, plan, self.failures, wave)
+        except store.DamagedError as damage:
+            lost = store.trials_of(damage.folder)
+            pass_over(damage, self.watcher)
+            for trial in self.agenda.results.keys() & set(lost):
+                self.agenda.results[trial] = Result("failed", None)
+                self.failures[trial] = "what the store held of it was damaged while the study ran"
+            self.write_wave(plan, wave)
 
     def close(self) -> None:
         """Write what is left, and remove waves of an earlier, larger form of the study."""
         self.write()
-        last = (len(self.agenda.proposed) - 1) // store.WAVE
+        last = (len(self.agenda.proposed) - 1) // tables.WAVE
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):
                 if int(file.stem) > last:

@@ -10,8 +10,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from ablate.files import aside
 from ablate.plan import Point, Result, Trial, axes_for, grid, trials
-from ablate.store import aside
 from ablate.study import Study
 from ablate.vary import Varied
 

@@ -1,20 +1,25 @@
-"""The store: finished trials by content, shared by all studies, and the tables of each study.
+"""The store: finished trials by content, shared by all studies.
 
-<store>/trials/<id>/{trials,metrics,predictions}.parquet    a finished trial; the folder appears whole or not at all
-<store>/<study>/study.yaml                                  the study as resolved, with versions and machine
-<store>/<study>/{trials,metrics,predictions}/*.parquet      its tables, in the order of its plan
+<store>/trials/<pack>/{trials,metrics,predictions}.parquet    the trials of a pack; the folder appears at once
+<store>/trials/<pack>/index.json                              which trials these are, and the files' checksums
+
+A pack of one is named by its trial, a larger one by a hash of its trials. A folder never changes once it is there. One
+that is damaged is moved aside, as `<pack>.damaged-1`, and its trials run again. Folders of one trial without an index
+are of the first version of the store, and as good.
 """
 
+import hashlib
+import io
 import json
 import os
-import shutil
-import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ablate.errors import UserError
+from ablate.files import aside
 from ablate.plan import Result, Trial
 
 if TYPE_CHECKING:
@@ -23,50 +28,67 @@ if TYPE_CHECKING:
     from trainables.train import Outcome
 
 TABLES = ("trials", "metrics", "predictions")
-WAVE = 500  # trials in one file of a study's tables
+INDEX = "index.json"
 
 
-@contextmanager
-def aside(target: Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; on success it becomes ``target`` at once, else nothing remains.
+class DamagedError(Exception):
+    """A folder of the store that cannot be read; the message says what is wrong with it."""
 
-    If ``target`` is a folder that another process has made meanwhile, that one stays.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        draft = holder / target.name
-        yield draft
-        for file in [draft] if draft.is_file() else sorted(draft.iterdir()):
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        try:
-            draft.replace(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-        parent = os.open(target.parent, os.O_RDONLY)
-        os.fsync(parent)  # the rename itself
-        os.close(parent)
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
+    def __init__(self, folder: Path, found: str) -> None:
+        """Name the folder and what was found."""
+        super().__init__(f"{folder} is damaged: {found}")
+        self.folder = folder
 
 
-def trial_folder(store: Path, trial: str) -> Path:
-    """Return where a finished trial lies."""
-    return store / "trials" / trial
+class Index(NamedTuple):
+    """What a folder says of itself."""
+
+    trials: tuple[str, ...]
+    files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
 
 
-def finished(store: Path, trials: Iterable[str]) -> set[str]:
-    """Return those of the trials that the store holds."""
-    return {trial for trial in trials if trial_folder(store, trial).is_dir()}
+def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]") -> None:
+    """Put trials that finished together into the store, all or none; one that is there already stays as it is."""
+    import polars as pl
+
+    folder = store / "trials" / pack_name([trial.id for trial, _ in members])
+    tables = {
+        "trials": pl.DataFrame(
+            [row(*member) for member in members], schema_overrides={"error": pl.String}, infer_schema_length=None
+        ),
+        "metrics": metrics(members),
+        "predictions": pl.concat([predictions(trial.id, outcome) for trial, outcome in members], how="diagonal"),
+    }
+    if folder.is_dir():
+        set_aside(folder)
+    with aside(folder) as draft:
+        draft.mkdir()
+        files = {}
+        for name, table in tables.items():
+            buffer = io.BytesIO()
+            table.write_parquet(buffer)
+            content = buffer.getbuffer()
+            (draft / f"{name}.parquet").write_bytes(content)
+            files[f"{name}.parquet"] = [len(content), zlib.crc32(content)]
+        index = {"trials": [trial.id for trial, _ in members], "files": files}
+        (draft / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
 def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
     """Put a finished trial into the store."""
-    import polars as pl
+    write_pack(store, [(trial, outcome)])
 
-    row = {
+
+def pack_name(trials: list[str]) -> str:
+    """Return the name of the folder that holds some trials."""
+    if len(trials) == 1:
+        return trials[0]
+    return f"{hashlib.sha256(' '.join(trials).encode()).hexdigest()[:20]}-{len(trials)}"
+
+
+def row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
+    """Return a trial's row."""
+    return {
         "trial": trial.id,
         "status": outcome.status,
         "error": outcome.error,
@@ -76,19 +98,20 @@ def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
         "config": json.dumps(trial.config, sort_keys=True),
         **outcome.final,
     }
-    metrics = pl.DataFrame(
-        [(trial.id, *row) for row in outcome.rows],
+
+
+def metrics(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
+    """Return what was measured in the trials, long."""
+    import polars as pl
+
+    return pl.DataFrame(
+        [(trial.id, *row) for trial, outcome in members for row in outcome.rows],
         schema={
             "trial": pl.String, "epoch": pl.Int32, "step": pl.Int64, "split": pl.String,
             "modality": pl.String, "metric": pl.String, "value": pl.Float64,
         },
         orient="row",
     )  # fmt: skip
-    with aside(trial_folder(store, trial.id)) as folder:
-        folder.mkdir()
-        pl.DataFrame([row], schema_overrides={"error": pl.String}).write_parquet(folder / "trials.parquet")
-        metrics.write_parquet(folder / "metrics.parquet")
-        predictions(trial.id, outcome).write_parquet(folder / "predictions.parquet")
 
 
 def predictions(trial: str, outcome: "Outcome") -> "pl.DataFrame":
@@ -112,67 +135,150 @@ def predictions(trial: str, outcome: "Outcome") -> "pl.DataFrame":
     return pl.concat(frames) if frames else pl.DataFrame(schema={"trial": pl.String})
 
 
-def result(store: Path, trial: str, metric: str) -> Result:
-    """Return what the engine needs to know of a finished trial."""
-    frame = read(store, trial, "trials")
-    status = frame["status"][0]
-    return Result(status, frame[f"validation.{metric}"][0] if status == "done" else None)
+def read_index(folder: Path) -> Index:
+    """Return what a folder says of itself.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    try:
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return Index(tuple(content["trials"]), content["files"])
+    except FileNotFoundError:
+        if several(folder):
+            raise DamagedError(folder, f"it has no {INDEX}") from None
+        return Index((folder.name,), {})  # of the first version of the store
+    except (OSError, ValueError, TypeError, KeyError):
+        raise DamagedError(folder, f"its {INDEX} cannot be read") from None
+
+
+def several(folder: Path) -> bool:
+    """Tell a pack of several trials from one that is named by its only trial."""
+    return "-" in folder.name
+
+
+def trials_of(folder: Path) -> tuple[str, ...]:
+    """Return which trials a folder holds; a DamagedError if it cannot tell."""
+    return indexed(folder) if several(folder) else (folder.name,)
+
+
+@cache
+def indexed(pack: Path) -> tuple[str, ...]:
+    """Return the trials of a pack of several; its name depends on nothing else, so that it need be read once."""
+    return read_index(pack).trials
+
+
+def packs(store: Path) -> list[Path]:
+    """Return the folders of finished trials, by name."""
+    folder = store / "trials"
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone: there may be 100,000)
+    return [folder / name for name in sorted(names) if "." not in name]
+
+
+def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
+    """Return the folder of each of the trials that the store holds; the first by name, where several hold it."""
+    wanted = set(trials)
+    found: dict[str, Path] = {}
+    for folder in packs(store):
+        try:
+            held = trials_of(folder)
+        except DamagedError:
+            continue
+        for trial in held:
+            if trial in wanted:
+                found.setdefault(trial, folder)
+    return found
+
+
+def finished(store: Path, trials: Iterable[str]) -> set[str]:
+    """Return those of the trials that the store holds."""
+    return set(locate(store, trials))
+
+
+def content(folder: Path, table: str) -> tuple[bytes, bool]:
+    """Return the file of a table, and whether it was checked to be what was written.
+
+    Raises:
+        DamagedError: it cannot be read, or is not what was written.
+    """
+    name = f"{table}.parquet"
+    written = read_index(folder).files.get(name)
+    try:
+        found = (folder / name).read_bytes()
+    except OSError as error:
+        raise DamagedError(folder, f"{name}: {error.strerror}") from None
+    if written and written != [len(found), zlib.crc32(found)]:
+        cut = f"has {len(found)} of {written[0]} bytes" if len(found) != written[0] else "is not what was written"
+        raise DamagedError(folder, f"{name} {cut}")
+    return found, written is not None
+
+
+def read_table(folder: Path, table: str) -> "pl.DataFrame":
+    """Return a table of all trials of a folder; a DamagedError if it cannot be read, or is not what was written."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet(io.BytesIO(content(folder, table)[0]))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        raise DamagedError(folder, f"{table}.parquet is no Parquet file") from None
+
+
+def damage(folder: Path) -> DamagedError | None:
+    """Return what is wrong with a folder of the store, if anything is."""
+    try:
+        for table in TABLES:
+            if not content(folder, table)[1]:
+                read_table(folder, table)
+    except DamagedError as error:
+        return error
+    return None
+
+
+def set_aside(folder: Path) -> Path:
+    """Move a damaged folder out of the way, and return where it is kept: beside, as `.damaged-1`, `.damaged-2`, ..."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
+        number += 1
+    if damage(folder):  # else another process has done it, and the trials ran again
+        with suppress(FileNotFoundError):
+            folder.rename(target)
+    return target
+
+
+def results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, Result], list[DamagedError]]:
+    """Return what the engine needs to know of those of the trials that the store holds, and what of it is damaged."""
+    held: dict[Path, set[str]] = {}
+    for trial, folder in locate(store, trials).items():
+        held.setdefault(folder, set()).add(trial)
+    found, bad = {}, list(illegible(store))
+    for folder, wanted in held.items():
+        if problem := damage(folder):
+            bad.append(problem)
+            continue
+        rows = read_table(folder, "trials")
+        scores = rows[f"validation.{metric}"] if f"validation.{metric}" in rows.columns else [None] * len(rows)
+        for trial, status, score in zip(rows["trial"], rows["status"], scores, strict=True):
+            if trial in wanted:
+                found[trial] = Result(status, score if status == "done" else None)
+    return found, bad
+
+
+def illegible(store: Path) -> Iterator[DamagedError]:
+    """Yield the packs that cannot even tell what they hold."""
+    for folder in packs(store):
+        try:
+            trials_of(folder)
+        except DamagedError as error:
+            yield error
 
 
 def read(store: Path, trial: str, table: str) -> "pl.DataFrame":
-    """Return a table of a finished trial.
+    """Return a trial's rows of a table.
 
     Raises:
-        UserError: it cannot be read.
+        KeyError: the store does not hold the trial.
+        DamagedError: it does, and it cannot be read.
     """
     import polars as pl
 
-    folder = trial_folder(store, trial)
-    try:
-        return pl.read_parquet(folder / f"{table}.parquet")
-    except (OSError, pl.exceptions.PolarsError):
-        raise UserError(f"{folder}: is damaged; remove this folder, and the trial runs again") from None
-
-
-def write_tables(store: Path, folder: Path, plan: list[Trial], failures: dict[str, str], *, wave: int) -> None:
-    """Write one file of each of a study's tables: the trials of a wave that have finished or failed, as planned.
-
-    ``failures`` maps a trial to its error; such a trial is a row without numbers.
-    """
-    import polars as pl
-
-    members = plan[wave * WAVE : (wave + 1) * WAVE]
-    held = finished(store, (t.id for t in members))
-    done = [t for t in members if t.id in held]
-    for table in TABLES:
-        frames = [read(store, t.id, table) for t in done]
-        if table == "trials":
-            frames = [labelled(t, frame.drop("config")) for t, frame in zip(done, frames, strict=True)]
-            frames += [
-                labelled(t, pl.DataFrame({"trial": [t.id], "status": ["failed"], "error": [failures[t.id]]}))
-                for t in members
-                if t.id in failures and t.id not in held
-            ]
-        file = folder / table / f"{wave:05}.parquet"
-        if not frames:
-            file.unlink(missing_ok=True)
-            continue
-        with aside(file) as draft:
-            pl.concat(frames, how="diagonal_relaxed").write_parquet(draft)
-
-
-def labelled(trial: Trial, row: "pl.DataFrame") -> "pl.DataFrame":
-    """Return a trial's row with the columns that tell it from others, after its id."""
-    import polars as pl
-
-    labels = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in trial.labels.items()}
-    columns = pl.DataFrame([labels], schema_overrides={"modality": pl.String})
-    return pl.concat([row.select("trial"), columns, row.drop("trial")], how="horizontal")
-
-
-def write_study(folder: Path, content: dict[str, Any]) -> None:
-    """Write study.yaml."""
-    import yaml
-
-    with aside(folder / "study.yaml") as draft:
-        draft.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return read_table(locate(store, [trial])[trial], table).filter(pl.col("trial") == trial)

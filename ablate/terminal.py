@@ -63,7 +63,7 @@ class Progress:
             self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
             return
         for sentence in lacking(self.study):
-            self.console.print(f"Note: {sentence}")
+            self.note(sentence)
         known = f", {agenda.cached} of {self.total} in the store already" if agenda.cached else ""
         self.console.print(f"{name}: {missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}{known}.")
         self.task = self.bar.add_task("starting Ray", total=missing)
@@ -85,6 +85,10 @@ class Progress:
             self.spoken = time.monotonic()
             left = (self.bar.tasks[0].total or 0) - self.done
             self.console.print(f"{self.done} done, {left:.0f} left, about {spell(left / self.rate)}; {self.line()}")
+
+    def note(self, sentence: str) -> None:
+        """Say something that does not stop the run."""
+        self.console.print(f"Note: {sentence}")
 
     @property
     def rate(self) -> float:

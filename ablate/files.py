@@ -1,0 +1,40 @@
+"""A file or a folder appears whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def aside(target: Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to; on success it becomes ``target`` at once, else nothing remains.
+
+    If ``target`` is a folder that another process has made meanwhile, that one stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        draft = holder / target.name
+        yield draft
+        for path in [draft] if draft.is_file() else [*sorted(draft.iterdir()), draft]:
+            flush(path)
+        try:
+            draft.replace(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        flush(target.parent)  # the rename itself
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the list of a folder's entries, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
