@@ -1,0 +1,176 @@
+"""Which settings matter among the trials that were run: PED-ANOVA and fANOVA (Optuna), beside one that does nothing.
+
+PED-ANOVA: how much the best tenth of the configurations differ from all in a setting. fANOVA: the share of the variance
+that a setting alone explains in a random forest. Both are given as Optuna has them before scaling to a sum of 1.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+from numpy.typing import NDArray
+
+from analysis.choice import configurations, validation_scores
+from analysis.ruler import ruler
+from analysis.statistics import NAN
+from analysis.tables import Run, numeric
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.importance import BaseImportanceEvaluator
+
+TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
+REACH = 1.96  # standard errors to each side
+DUMMY = "(dummy)"
+IMPORTANCE = {
+    "factor": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,  # 95 % interval over configurations and seeds
+    "high": pl.Float64,
+    "floor": pl.Float64,  # below which a setting that does nothing stays in 95 of 100 random halves
+    "above_floor": pl.Boolean,
+    "configurations": pl.Int64,  # with a result
+    "dropped": pl.Int64,  # without
+    "seeds": pl.Int64,
+}
+
+Values = list[Any]
+Scores = NDArray[np.float64]
+
+
+def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: int = RESAMPLES) -> pl.DataFrame:
+    """Return how much each setting of a method, or of training, matters for the validation metric, as IMPORTANCE says.
+
+    `evaluator` is ped-anova or fanova. Numbers enter as they stand on the axis of a figure: logarithmic where the study
+    varied them so, 0 and infinity one step outside.
+    """
+    table = configurations(run).filter(pl.col("method") == method)
+    axes = [axis for axis in run.vary if table[axis].n_unique() > 1]
+    scores = validation_scores(run, table).filter(pl.col("encoder").is_null())
+    points = list(scores.group_by(axes, maintain_order=True)) if axes else []
+    seeds = sorted(scores["seed"].unique())
+    found = np.full((len(points), len(seeds)), np.nan)
+    for place, (_, point) in enumerate(points):
+        found[place, [seeds.index(seed) for seed in point["seed"]]] = point["score"].cast(float).fill_null(NAN)
+    columns = zip(axes, zip(*(key for key, _ in points), strict=True), strict=False)
+    settings = {axis: _positions(list(values), run.vary[axis]["scale"]) for axis, values in columns}
+    return importances(settings, found, evaluator, highest_is_best=run.highest_is_best, resamples=resamples)
+
+
+def importances(
+    settings: Mapping[str, Values],
+    scores: Scores,
+    evaluator: str = "ped-anova",
+    *,
+    highest_is_best: bool = True,
+    resamples: int = RESAMPLES,
+) -> pl.DataFrame:
+    """Return the same for configurations given by the values of each setting, and their scores [N, S], nan if missing.
+
+    A configuration counts with the mean of the seeds that it has; without any it is dropped.
+    """
+    known = [bool(np.isfinite(row).any()) for row in scores]
+    kept = {name: [v for v, k in zip(values, known, strict=True) if k] for name, values in settings.items()}
+    y = np.where(np.isfinite(scores), scores, np.nan)[known]
+    count, seeds = y.shape
+    found: dict[str, tuple[float, float]] = {}
+    floor = NAN
+    if count > 1 and float(np.ptp(np.nanmean(y, axis=1))) > 0:
+        found, floor = _resampled(kept, y, evaluator, highest_is_best, resamples)
+    rows = []
+    for name in settings:
+        value, reach = found.get(name, (NAN, NAN))
+        above = bool(value - reach > floor) if np.isfinite(value - reach - floor) else None
+        ends = {"value": value, "low": max(value - reach, min(value, 0.0)), "high": value + reach, "floor": floor}
+        counts = {"configurations": count, "dropped": len(scores) - count, "seeds": seeds}
+        rows.append({"factor": name, **ends, "above_floor": above, **counts})
+    table = pl.DataFrame(rows, schema=IMPORTANCE).with_columns(cs.float().fill_nan(None))
+    return table.sort("value", descending=True, nulls_last=True, maintain_order=True)
+
+
+def _resampled(
+    settings: Mapping[str, Values], y: Scores, evaluator: str, highest_is_best: bool, resamples: int
+) -> tuple[dict[str, tuple[float, float]], float]:
+    """Return each setting's importance and the reach of its interval, and the floor.
+
+    Configurations are halved and not drawn with replacement: equal ones would look like a narrow peak of good ones.
+    An estimate from a random half varies about that from all as much as the latter does about the truth.
+    """
+    rng = np.random.default_rng(0)
+    axes = {name: _distribution(values) for name, values in settings.items()}
+    value = _evaluate(settings, axes, np.nanmean(y, axis=1), _evaluator(evaluator, TREES), highest_is_best)
+    again: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
+    axes[DUMMY] = _distribution([0.0, 1.0])
+    for _ in range(resamples):
+        half = rng.permutation(len(y))[: -(-len(y) // 2)]
+        of_seeds = y[half][:, rng.integers(0, y.shape[1], y.shape[1])]
+        has = np.isfinite(of_seeds).any(axis=1)
+        if has.sum() < 2:
+            continue
+        some = {name: [values[i] for i in half[has]] for name, values in settings.items()}
+        some[DUMMY] = list(rng.random(int(has.sum())))
+        means = np.nanmean(of_seeds[has], axis=1)
+        one = _evaluate(some, axes, means, _evaluator(evaluator, RESAMPLED_TREES), highest_is_best)
+        for name, number in one.items():
+            again[name].append(number)
+    spread = {name: np.std(again[name], ddof=1) if len(again[name]) > 1 else NAN for name in settings}
+    floor = float(np.quantile(again[DUMMY], 0.95)) if again[DUMMY] else NAN
+    return {name: (value[name], REACH * float(spread[name])) for name in settings}, floor
+
+
+def _evaluate(
+    settings: Mapping[str, Values],
+    axes: "Mapping[str, BaseDistribution]",
+    y: Scores,
+    evaluator: "BaseImportanceEvaluator",
+    highest_is_best: bool,
+) -> dict[str, float]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if highest_is_best else "minimize")
+    points = (dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True))
+    study.add_trials(
+        [
+            optuna.trial.create_trial(params=point, distributions=dict(axes), value=float(score))
+            for point, score in zip(points, y, strict=True)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `normalize`, since 2022
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+    return {name: float(found[name]) for name in settings}
+
+
+def _evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
+    """Return Optuna's evaluator of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    if name == "fanova":
+        return FanovaImportanceEvaluator(n_trees=trees, seed=0)
+    if name == "ped-anova":
+        return PedAnovaImportanceEvaluator()
+    raise ValueError(f"importance is measured by ped-anova or fanova, not by `{name}`.")
+
+
+def _distribution(values: Sequence[Any]) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if numeric(list(values)):
+        return FloatDistribution(min(values), max(values))
+    return CategoricalDistribution(sorted(set(values)))
+
+
+def _positions(values: Values, scale: str) -> Values:
+    """Return numbers as they stand on an axis, and choices as text."""
+    if not numeric(values):
+        return [str(value) for value in values]
+    at = ruler(values, scale).at
+    return [float(at[value]) for value in values]

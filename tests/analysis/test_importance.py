@@ -1,0 +1,91 @@
+import numpy as np
+import optuna
+import pytest
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    FanovaImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+    get_param_importances,
+)
+
+from analysis import load
+from analysis.importance import TREES, importance, importances
+from tests.analysis.conftest import Write, trial
+
+RNG = np.random.default_rng(0)
+POINTS = {"much": RNG.random(60), "little": RNG.random(60), "none": RNG.random(60)}
+SCORES = 2 * POINTS["much"] + 0.5 * POINTS["little"] ** 2
+SETTINGS = {name: [float(x) for x in values] for name, values in POINTS.items()}
+
+
+def directly(evaluator: BaseImportanceEvaluator) -> dict[str, float]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    axes = {name: optuna.distributions.FloatDistribution(min(v), max(v)) for name, v in SETTINGS.items()}
+    for i, score in enumerate(SCORES):
+        params = {name: values[i] for name, values in SETTINGS.items()}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=axes, value=float(score)))
+    return get_param_importances(study, evaluator=evaluator, normalize=False)
+
+
+@pytest.mark.filterwarnings("ignore:Argument ``normalize``")
+@pytest.mark.parametrize(
+    ("name", "evaluator"),
+    [("ped-anova", PedAnovaImportanceEvaluator()), ("fanova", FanovaImportanceEvaluator(n_trees=TREES, seed=0))],
+)
+def test_it_is_what_optuna_says(name: str, evaluator: BaseImportanceEvaluator) -> None:
+    table = importances(SETTINGS, SCORES[:, None], name, resamples=3)
+    assert dict(zip(table["factor"], table["value"], strict=True)) == pytest.approx(directly(evaluator))
+
+
+@pytest.mark.parametrize(("name", "size"), [("ped-anova", 200), ("fanova", 60)])
+def test_what_does_nothing_is_not_above_the_floor(name: str, size: int) -> None:
+    rng = np.random.default_rng(0)
+    much, none = rng.random((2, size))
+    table = importances(
+        {"none": list(map(float, none)), "much": list(map(float, much))},
+        much[:, None] + rng.normal(0, 0.1, (size, 3)),
+        name,
+    )
+    assert table.select("factor", "above_floor").rows() == [("much", True), ("none", False)]
+
+
+def test_a_configuration_without_a_result_is_counted() -> None:
+    scores = np.stack([SCORES, SCORES], axis=1)
+    scores[:5] = np.nan
+    scores[5:9, 0] = np.inf
+    table = importances(SETTINGS, scores, resamples=3)
+    assert table.select("configurations", "dropped", "seeds").unique().rows() == [(55, 5, 2)]
+
+
+@pytest.mark.parametrize("scores", [np.full((60, 2), 0.5), np.full((60, 2), np.nan), np.full((60, 0), 0.0)])
+def test_what_cannot_be_told_is_null(scores: np.ndarray) -> None:
+    table = importances(SETTINGS, scores)
+    assert table["value"].to_list() == table["above_floor"].to_list() == [None] * 3
+
+
+def test_an_unknown_measure_is_refused() -> None:
+    with pytest.raises(ValueError, match="by ped-anova or fanova, not by `shap`"):
+        importances(SETTINGS, SCORES[:, None], "shap")
+
+
+def test_a_run_with_zero_on_a_log_axis_and_a_choice(write_run: Write) -> None:
+    """Accuracy grows with alpha and does not know the route; one configuration has failed."""
+    alphas, routes = [0.0, 0.1, 1.0, 10.0], ["phi", "encoder"]
+    vary = {
+        "agm.alpha": {"values": alphas, "scale": "log"},
+        "agm.route": {"values": routes, "scale": "choice"},
+        "train.lr": {"values": [0.1], "scale": "log"},
+    }
+    rows = [
+        trial(f"{a}{r}{s}", "agm", s, 0.5 + 0.1 * i + 0.01 * s, 0.5, **{"agm.alpha": a, "agm.route": r})
+        for i, a in enumerate(alphas) for r in routes for s in range(2)
+    ]  # fmt: skip
+    rows[0] |= {"status": "failed", "validation.accuracy": None}
+    rows[1] |= {"status": "diverged", "validation.accuracy": float("nan")}
+    run = load(write_run(rows, vary=vary))
+    for evaluator in ("ped-anova", "fanova"):
+        table = importance(run, "agm", evaluator, resamples=5)
+        assert table["factor"].to_list() == ["agm.alpha", "agm.route"]
+        assert table.select("configurations", "dropped", "seeds").unique().rows() == [(7, 1, 2)]
+    assert importance(run, "ogm").is_empty()
