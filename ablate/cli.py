@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ablate.errors import UserError
+from ablate.errors import UserError, spoken
 
 app = typer.Typer(
     add_completion=False,
@@ -27,14 +27,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def explained(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turn a wrong input into one sentence and exit code 2."""
+    """Turn a wrong input, and what the system refuses, into one sentence and exit code 2."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             code = command(*args, **kwargs)
-        except UserError as error:
-            sys.stderr.write(f"{error}\n")
+        except (UserError, OSError) as error:
+            sys.stderr.write(f"{spoken(error)}\n")
             code = 2
         raise typer.Exit(code or 0)
 

@@ -30,3 +30,10 @@ def shown(value: object) -> str:
     """Return a value for a message: itself if it is short, else what it is."""
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
     return kind(value) if value is None or isinstance(value, list | dict) or len(text) > 60 else text
+
+
+def spoken(error: Exception) -> str:
+    """Return an error in one sentence; one of the system names the file, if there is one."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -12,21 +12,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate import store, tables
+from ablate import store
 from ablate.agenda import Agenda
-from ablate.errors import UserError, meant
+from ablate.errors import UserError, meant, spoken
+from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
+from ablate.tables import WAVE, write_study, write_wave
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
 PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
-
-
 Note = Callable[[store.DamagedError], None]
 
 
@@ -74,30 +74,45 @@ def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
         watcher: is told of what happens.
 
     Raises:
-        UserError: the machine cannot run it; nothing was started.
+        UserError: the machine cannot run it, or cannot go on; what finished is in the store.
     """
     preflight(study, cpus)
-    log = study.folder / "search.log" if study.rounds else None
-    agenda = open_agenda(study, log, lambda damage: pass_over(damage, watcher))
-    if not agenda.finished:
-        check_models(study, agenda)
-        check_methods(study, agenda)
-    written = Tables(study, agenda, watcher)
-    watcher.begin(agenda)
-    if not agenda.finished:
-        from ablate.launch import launch
-
-        shared = {"store": str(study.store), "folders": folders(study.document.file)}
-        job = {**shared, "data": study.data, "metric": study.metric}
-
-        def heard(trial: Trial, result: Result, error: str | None) -> None:
-            written.add(trial, result, error)
-            watcher.heard(trial, result, error)
-
-        launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
-    written.close()
+    with alone(study.folder, watcher.note):
+        log = study.folder / "search.log" if study.rounds else None
+        agenda = open_agenda(study, log, lambda damage: pass_over(damage, watcher))
+        if not agenda.finished:
+            check_models(study, agenda)
+            check_methods(study, agenda)
+        tables = Tables(study, agenda, watcher)
+        watcher.begin(agenda)
+        if not agenda.finished:
+            work(study, cpus, agenda, watcher, tables)
+        tables.close()
     count = Counter(result.status for result in agenda.results.values())
     return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
+
+
+def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tables") -> None:
+    """Run an agenda on Ray; stop where the results can no longer be written."""
+    from ablate.launch import launch
+
+    trouble: list[str] = []
+
+    def heard(trial: Trial, result: Result, error: str | None) -> None:
+        if trouble:
+            return
+        try:
+            tables.add(trial, result, error)
+            room(study.store)
+        except (OSError, UserError) as failure:  # raised once Ray has stopped, and not in its event loop
+            trouble.append(spoken(failure))
+            agenda.stopped = True
+        watcher.heard(trial, result, error)
+
+    job = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
+    launch(agenda, {**job, "metric": study.metric}, heard, cpus=cpus, cpu=study.file.resources.cpu)
+    if trouble:
+        raise UserError(f"{trouble[0]}; the same command continues with what is missing")
 
 
 def pass_over(damage: store.DamagedError, watcher: Watcher) -> None:
@@ -114,7 +129,7 @@ class Tables:
         self.study, self.agenda, self.watcher = study, agenda, watcher
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set(agenda.proposed)
-        tables.write_study(study.folder, described(study))
+        write_study(study.folder, described(study))
         self.write()
 
     def add(self, trial: Trial, result: Result, error: str | None) -> None:
@@ -129,7 +144,7 @@ class Tables:
         """Write the waves that have changed."""
         began = time.monotonic()
         plan = list(self.agenda.proposed.values())
-        waves = {i // tables.WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
+        waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
         for wave in sorted(waves):
             self.write_wave(plan, wave)
         self.changed.clear()
@@ -139,7 +154,7 @@ class Tables:
     def write_wave(self, plan: list[Trial], wave: int) -> None:
         """Write a wave; a folder of the store that was damaged since it was read fails its trials for this time."""
         try:
-            tables.write_wave(self.study.store, self.study.folder, plan, self.failures, wave)
+            write_wave(self.study.store, self.study.folder, plan, self.failures, wave)
         except store.DamagedError as damage:
             lost = store.trials_of(damage.folder)
             pass_over(damage, self.watcher)
@@ -151,7 +166,7 @@ class Tables:
     def close(self) -> None:
         """Write what is left, and remove waves of an earlier, larger form of the study."""
         self.write()
-        last = (len(self.agenda.proposed) - 1) // tables.WAVE
+        last = (len(self.agenda.proposed) - 1) // WAVE
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):
                 if int(file.stem) > last:
@@ -190,12 +205,18 @@ def preflight(study: Study, cpus: int) -> None:
     for folder in (study.folder, study.store / "trials"):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"store: {folder} is in the way; it must be a folder")
-    existing = next(p for p in [study.store, *study.store.parents] if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UserError(f"store: cannot write to {study.store}")
-    free = shutil.disk_usage(existing).free
+    for folder in (study.folder, study.store / "trials"):
+        existing = next(p for p in [folder, *folder.parents] if p.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(f"store: cannot write to {existing}")
+    room(study.store)
+
+
+def room(store: Path) -> None:
+    """Raise a UserError where too little of the disk is free."""
+    free = shutil.disk_usage(next(p for p in [store, *store.parents] if p.exists())).free
     if free < DISK:
-        raise UserError(f"store: {free // 2**20} MB are free on the disk of {study.store}; a run needs {DISK // 2**20}")
+        raise UserError(f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
 
 
 def check_models(study: Study, agenda: Agenda) -> None:

@@ -48,6 +48,15 @@ def test_tables_need_neither_torch_nor_ray() -> None:
         assert not imported(file) & {"torch", "ray"}, file
 
 
+def test_the_clock_may_jump() -> None:
+    """Durations are of the monotonic clock; the time of day is shown to people, and nothing depends on it."""
+    shown = {"ablate/lock.py"}
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            names = {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
+            assert not names & {"time", "now", "utcnow", "today"} or str(file.relative_to(ROOT)) in shown, file
+
+
 def test_help_imports_neither_torch_nor_ray_nor_polars() -> None:
     code = "import sys; sys.argv = ['ablate', '--help']\nfrom ablate.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"

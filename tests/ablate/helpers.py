@@ -29,15 +29,26 @@ def write(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def ablate(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line."""
+def start(*words: object, **environment: str) -> subprocess.Popen[str]:
+    """Start the command line."""
     command = [sys.executable, "-c", "from ablate.cli import main; main()", *map(str, words)]
     variables = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         **environment,
     }
-    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=300, check=False)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+def ablate(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    with start(*words, **environment) as process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def table(store: Path, study: str, name: str) -> pl.DataFrame:

@@ -1,0 +1,104 @@
+"""One driver a study: a lock on the run's folder, which the system takes back from a process that dies.
+
+It is `flock` on a file, which NFS passes on from Linux 2.6.12. A file system without locks (some FUSE mounts) gets a
+note, and one that has them on each machine alone (a mirror of s3://) keeps apart what runs on one machine.
+"""
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from ablate.errors import UserError
+from ablate.files import aside
+
+LOCK = "lock"
+DRIVER = "driver.json"
+
+
+class Driver(NamedTuple):
+    """The process that runs a study."""
+
+    host: str
+    pid: int
+    user: str
+    since: str  # for people; nothing depends on it
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"process {self.pid} of {self.user} on {self.host}, since {self.since}"
+
+
+@contextmanager
+def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
+    """Hold the folder of a run; if nothing was written to it meanwhile, it is gone afterwards.
+
+    Args:
+        folder: of the run.
+        note: is told if the file system has no locks.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: is being run by {driver(folder) or 'another process'}; wait for it") from None
+    except (OSError, NotImplementedError) as error:
+        note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
+    try:
+        sign(folder)
+        yield
+    finally:
+        (folder / DRIVER).unlink(missing_ok=True)
+        if os.listdir(folder) == [LOCK]:  # noqa: PTH208
+            (folder / LOCK).unlink()
+        lock.release()
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
+def sign(folder: Path) -> None:
+    """Write who runs the study."""
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    with aside(folder / DRIVER) as draft:
+        draft.write_text(json.dumps(Driver(socket.gethostname(), os.getpid(), user(), since)._asdict()))
+
+
+def user() -> str:
+    """Return the user's name, or number where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def driver(folder: Path) -> Driver | None:
+    """Return who runs a study; None if nobody does, as far as this machine can tell."""
+    try:
+        found = Driver(**json.loads((folder / DRIVER).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return None if found.host == socket.gethostname() and not alive(found.pid) else found
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
