@@ -43,17 +43,38 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
 
 @app.command()
 @explained
-def run(study: StudyName, store: Store = None, cpus: Cpus = None) -> int:
-    """Run what is missing of a study, then show its tables and write its report."""
-    from ablate import terminal
+def run(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY|CLAIM", help="A study file, or a name.")] = None,
+    store: Store = None,
+    cpus: Cpus = None,
+    claims: Annotated[str | None, typer.Option(metavar="all|NAME,...", help="Run claims of the catalogue.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")
+    ] = False,
+) -> int:
+    """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
+    from ablate.claims import asked, is_claim
     from ablate.run import available_cpus
+
+    if (study is None) == (claims is None):
+        raise UserError("run: give either a study or --claims")
+    if claims is not None or is_claim(str(study)):
+        return _prove(asked(claims or str(study)), store, cpus or available_cpus(), quick=quick)
+    if quick:
+        raise UserError("--quick: is about claims; a study has its own `seeds` and `epochs`")
+    return _run(str(study), store, cpus or available_cpus())
+
+
+def _run(name: str, store: str | None, cpus: int) -> int:
+    """Run a study; return the exit code."""
+    from ablate import terminal
     from ablate.run import run as run_study
     from ablate.study import load
 
-    checked = load(study, store)
+    checked = load(name, store)
     screen = terminal.Progress(checked)
     with screen:
-        outcome = run_study(checked, cpus or available_cpus(), screen)
+        outcome = run_study(checked, cpus, screen)
     if outcome.interrupted:
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
@@ -64,6 +85,22 @@ def run(study: StudyName, store: Store = None, cpus: Cpus = None) -> int:
         again = "the report says why; the same command tries them again"
         sys.stderr.write(f"{outcome.failed} of {outcome.trials} trials failed; {again}.\n")
     return 1 if outcome.failed else 0
+
+
+def _prove(names: list[str], store: str | None, cpus: int, *, quick: bool) -> int:
+    """Run claims and show their verdicts; return the exit code. All are checked before the first one starts."""
+    from ablate import terminal
+    from ablate.claims import load, prove
+
+    failed = 0
+    for claim in [load(name, store, quick=quick) for name in names]:
+        verdict, outcomes = prove(claim, cpus, terminal.Progress)
+        if verdict is None:
+            sys.stderr.write("Stopped; the same command continues.\n")
+            return 130
+        terminal.show_verdict(verdict, claim.folder)
+        failed += sum(outcome.failed for outcome in outcomes)
+    return 1 if failed else 0
 
 
 @app.command()
@@ -120,6 +157,30 @@ def data(as_json: Json = False) -> None:
     from ablate import terminal
 
     terminal.show_data(as_json=as_json)
+
+
+@app.command()
+@explained
+def claims(
+    store: Annotated[str, typer.Option(help="Folder of the results.")] = "runs",
+    as_json: Json = False,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Write the page of verdicts, with figures.")
+    ] = None,
+) -> None:
+    """List the claims with their sources and last verdicts."""
+    from ablate import terminal
+    from ablate.claims import listing
+
+    listed = listing(store)
+    if write is not None:
+        from analysis.page import page
+
+        page(listed, write, f"ablate claims --write {write}")
+    elif as_json:
+        sys.stdout.write(json.dumps([{k: v for k, v in one.items() if k != "folder"} for one in listed]) + "\n")
+    else:
+        terminal.show_claims(listed)
 
 
 @app.command()

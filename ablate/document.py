@@ -52,7 +52,7 @@ class Document:
         try:
             loader = Loader(file.read_text(encoding="utf-8"))
             node = loader.get_single_node()
-            self.value = None if node is None else self._plain(loader, node, ())
+            self.value: Any = None if node is None else self._plain(loader, node, ())
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror}") from None
         except yaml.MarkedYAMLError as error:

@@ -48,8 +48,8 @@ def check(document: Document, where: Where, name: str, about: Sheet) -> None:
     count = len(about.modalities)
     if MEASUREMENTS[name].several and count == 1:
         raise document.error(where, f"`{name}` is about several modalities, and {about.name} has one")
-    if name == "shape" and count > EXHAUSTIVE:
-        rule = f"`shape` asks every coalition of at most {EXHAUSTIVE} modalities, and {about.name} has {count}"
+    if name in {"attribution", "shape"} and count > EXHAUSTIVE:
+        rule = f"`{name}` asks every coalition of at most {EXHAUSTIVE} modalities, and {about.name} has {count}"
         raise document.error(where, f"{rule}; `shapley` samples them")
     if name == "truth" and about.path is not None:
         rule = f"`truth` compares with planted contributions, and {about.name} has none"

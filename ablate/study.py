@@ -157,7 +157,15 @@ def load(name: str, store: str | None = None) -> Study:
     Raises:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
-    document = Document(find(name))
+    return resolve(Document(find(name)), name, store)
+
+
+def resolve(document: Document, name: str, store: str | None = None) -> Study:
+    """Check a study that has been read; ``name`` is what it was asked for by.
+
+    Raises:
+        UserError: anything in it is wrong, as in `load`.
+    """
     file = parsed(document)
     methods = named(document, file.methods)
     folder = file.store if store is None else store

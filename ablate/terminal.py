@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -229,6 +229,28 @@ def show_data(*, as_json: bool) -> None:
     console = screen()
     console.print(table)
     console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
+
+
+def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
+    """Print what was decided of a claim, on what, and where its figure lies."""
+    console = screen()
+    trials = verdict["trials"]
+    lost = ", ".join(f"{trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
+    hurry = " (quick: few seeds and epochs)" if verdict["quick"] else ""
+    console.print(f"{verdict['name']}: {verdict['verdict'].upper()}{hurry}", style="bold")
+    console.print(f"  {verdict['question']}")
+    console.print(f"  {verdict['sentence']}")
+    console.print(f"  on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}")
+    console.print(f"  figure: {shorter(folder / 'figures' / 'verdict.png')}")
+
+
+def show_claims(listed: Iterable[Mapping[str, Any]]) -> None:
+    """Print the claims with their sources and last verdicts."""
+    table = Table("claim", "question", "source", "verdict", "date", box=SIMPLE)
+    for claim in listed:
+        verdict = f"{claim.get('verdict', '')}{' (quick)' if claim['quick'] else ''}"
+        table.add_row(claim["name"], claim["question"], claim["source"], verdict, claim.get("date", "")[:10])
+    screen().print(table)
 
 
 def show_checks(checks: Iterable[Check]) -> int:

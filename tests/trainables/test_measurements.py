@@ -327,3 +327,15 @@ def test_batches_are_measured_whatever_the_model(fusion: str, encoder: str) -> N
 def test_the_shares_of_agm_rank_the_modalities_as_planted() -> None:
     """The first draws of `python -m benchmarks.truth`."""
     assert np.mean([benchmark.measured(number).rank for number in range(5)]) >= 0.9
+
+
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+@pytest.mark.parametrize("mute", ["zero", "mean", "feature"])
+def test_attribution_follows_the_theory_of_additive_heads(fusion: str, mute: str, dataset: Dataset) -> None:
+    """Shares are branches where silence is nothing but equal parts of the bias (METHODS.md 6.4)."""
+    config = small(AGM, {"mute": mute}, model=MODEL | {"fusion": fusion}, measure={"attribution": 0})
+    rows = fit(config, dataset).rows
+    assert max(value(rows, "attribution_theory", m) for m in ("m0", "m1", "m2")) < 1e-6
+    gap = value(rows, "attribution_gap", "m0")
+    assert gap < 1e-6 if (fusion, mute) == ("concat", "feature") else gap > 1e-3
+    assert value(rows, "attribution_gap_mean", "m0") <= gap

@@ -16,6 +16,7 @@ class Kind(NamedTuple):
 
 
 MEASUREMENTS = {
+    "attribution": Kind("epochs", 0, several=True),
     "competition": Kind("epochs", 0, several=True),
     "contribution": Kind("epochs", 1, several=True),
     "fidelity": Kind("steps", 10),

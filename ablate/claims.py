@@ -1,0 +1,198 @@
+"""A claim is a study with a decision rule: its cells run as studies, and their tables are judged together.
+
+The file of a claim is a study file with a section `claim`. Where one study does not do, `cells` has changes of it by
+name, and each makes a study of its own, `CLAIM/CELL` of the store. `quick` has changes for a run in a hurry.
+"""
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from ablate.document import Document, Where
+from ablate.errors import UserError, meant
+from ablate.run import Outcome, run
+from ablate.study import Study, find, resolve
+from ablate.validation import Section, validated
+from analysis.ablations import ABLATIONS
+from analysis.decisions import RULES
+from analysis.verdicts import judge, read
+from search_spaces import CLAIMS
+
+OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
+HURRY = {"seeds": 3}
+Choice = Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]  # a name and its options
+
+
+class About(Section):
+    """The section `claim`: what was said, how it is measured, and what would count as support."""
+
+    source: str
+    question: str
+    says: str
+    support: str
+    analysis: Choice  # from tables to numbers, one per seed
+    rule: Choice  # from numbers to a verdict
+
+
+class Claim(NamedTuple):
+    """A claim that is known to be runnable."""
+
+    name: str
+    about: About
+    cells: dict[str, Study]
+    quick: bool
+
+    @property
+    def folder(self) -> Path:
+        """Return where the verdict lies."""
+        return next(iter(self.cells.values())).store / self.name
+
+
+def names() -> list[str]:
+    """Return the names of the catalogue."""
+    return sorted(file.stem for file in CLAIMS.glob("*.yaml"))
+
+
+def asked(given: str) -> list[str]:
+    """Return the claims that a person asks for: `all`, or names or files with commas between them."""
+    return names() if given == "all" else given.split(",")
+
+
+def listing(store: str) -> list[dict[str, Any]]:
+    """Return every claim of the catalogue with what it says and its last verdict, that of a full run if there is one.
+
+    `folder` is where the verdict lies; `verdict` and what belongs to it are missing where there is none.
+    """
+    listed = []
+    for name in names():
+        about = Document(CLAIMS / f"{name}.yaml").value["claim"]
+        folders = [Path(store) / name, Path(store) / f"{name}-quick"]
+        found = [(folder, verdict) for folder in folders if (verdict := read(folder))]
+        folder, verdict = found[0] if found else (None, {})
+        words = {key: about[key] for key in ("source", "question", "says", "support")}
+        listed.append({"quick": False, **verdict, "name": name, **words, "folder": folder})
+    return listed
+
+
+def is_claim(name: str) -> bool:
+    """Tell whether a name or a file is a claim's, and not that of a study."""
+    path = Path(name)
+    if not path.is_file():
+        return name in names()
+    value = Document(path).value
+    return isinstance(value, dict) and "claim" in value
+
+
+def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
+    """Read and check a claim, all of its cells included.
+
+    Raises:
+        UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
+    """
+    document = Document(CLAIMS / f"{name}.yaml" if name in names() else find(name))
+    given = document.value
+    about = validated(document, About, given["claim"], ("claim",))
+    known(document, ("claim", "analysis"), about.analysis, ABLATIONS)
+    known(document, ("claim", "rule"), about.rule, RULES)
+    cells = given.get("cells", {"": {}})
+    for key in ("cells", "quick"):
+        if not isinstance(given.get(key, {}), dict):
+            raise document.error((key,), "must be a mapping")
+    studies = {cell: one_cell(document, name, store, cell, quick=quick) for cell in cells}
+    if not studies:
+        raise document.error(("cells",), "must not be empty")
+    return Claim(f"{document.value['name']}{'-quick' * quick}", about, studies, quick)
+
+
+def one_cell(document: Document, name: str, store: str | None, cell: str, *, quick: bool) -> Study:
+    """Return the study of a cell; its folder lies in the claim's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
+        raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
+    study = resolve(changed(document, cell, quick=quick), name, store)
+    title = f"{study.file.name}{'-quick' * quick}{f'/{cell}' if cell else ''}"
+    return study._replace(file=study.file.model_copy(update={"name": title}))
+
+
+def changed(document: Document, cell: str, *, quick: bool) -> Document:
+    """Return the study file of a cell: the claim's with its changes laid over it; errors are in their lines."""
+    study = copy.copy(document)
+    study.value = {key: value for key, value in document.value.items() if key not in OWN}
+    study.lines = dict(document.lines)
+    if quick:
+        study.value = overlay(study.value, HURRY)
+    layers: list[Where] = [("cells", cell)] if cell else []
+    layers += [("quick",)] if quick and "quick" in document.value else []
+    for layer in layers:
+        change = reduce(lambda value, key: value[key], layer, document.value)
+        if not isinstance(change, dict):
+            raise document.error(layer, "must be a mapping of changes to the study")
+        study.value = overlay(study.value, change)
+        study.lines |= {at[len(layer) :]: line for at, line in document.lines.items() if at[: len(layer)] == layer}
+    return study
+
+
+def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with another laid over it; a mapping goes into a mapping, anything else takes its place."""
+    merged = dict(base)
+    for key, value in change.items():
+        inside = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlay(merged[key], value) if inside else value
+    return merged
+
+
+def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
+    """Raise a UserError unless a name is one of the choices and takes the options that it is given."""
+    ((name, options),) = chosen.items()
+    if name not in choices:
+        raise document.error(where, f"there is no `{name}` {meant(name, choices)}")
+    takes = parameters(choices[name])
+    if isinstance(inner := options.get("rule"), str) and inner in choices:  # a rule of rules: `every`
+        takes |= parameters(choices[inner])
+    for option in options:
+        if option not in takes:
+            raise document.error((*where, name, option), f"{name} has no option `{option}` {meant(option, takes)}")
+    for option, parameter in takes.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise document.error((*where, name), f"the option `{option}` is missing")
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return what a function takes by keyword alone."""
+    return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY}
+
+
+def prove(claim: Claim, cpus: int, screens: Callable[[Study], Any]) -> tuple[dict[str, Any] | None, list[Outcome]]:
+    """Run the cells of a claim and judge it; the verdict is None if the run was interrupted.
+
+    Args:
+        claim: what to run.
+        cpus: how many the local Ray gets.
+        screens: what a person sees while a study runs.
+
+    Raises:
+        UserError: a cell cannot run here, or the analysis asks for what the runs do not have.
+    """
+    outcomes = []
+    for study in claim.cells.values():
+        with screens(study) as screen:
+            outcomes.append(run(study, cpus, screen))
+        if outcomes[-1].interrupted:
+            return None, outcomes
+    return judged(claim), outcomes
+
+
+def judged(claim: Claim) -> dict[str, Any]:
+    """Return the verdict on what the store has of a claim, and write it; UserError where it cannot be judged."""
+    about = claim.about
+    facts = {"name": claim.name, "quick": claim.quick, **{k: getattr(about, k) for k in ("source", "question", "says")}}
+    folders = {cell: study.folder for cell, study in claim.cells.items()}
+    try:
+        return judge(facts, about.analysis, about.rule, folders, claim.folder)
+    except ValueError as error:
+        raise UserError(f"{claim.name}: cannot be judged: {error}") from None

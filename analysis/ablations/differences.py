@@ -1,0 +1,120 @@
+"""One thing against another, paired by seed; and one quantity by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from analysis.ablations.finding import Effect, Finding, drawn, point
+from analysis.ablations.scores import Cells, Side, groups, label, lower_is_better, pairs, sample, scores, select, unit
+
+
+def difference(
+    cells: Cells,
+    *,
+    of: Side,
+    minus: Side,
+    metric: str = "score",
+    split: str = "test",
+    epochs: Sequence[int] | None = None,
+    per: Sequence[str] = ("cell",),
+    along: str | None = None,
+) -> Finding:
+    """Return how much better one side is than the other, in every group; less of an error or a loss is better.
+
+    Rows of a side that belong together (a group may hold several levels of a corruption, say) are averaged before
+    they are compared: the mean over evenly spaced levels is the area under their curve.
+
+    Args:
+        cells: the runs.
+        of: which trials.
+        minus: which trials they are compared with; where these lack a column of ``per``, in every group.
+        metric: see `scores`.
+        split: whose metric.
+        epochs: first and last to average over.
+        per: columns, one effect for each combination of their values.
+        along: a column with numbers; both sides are drawn along it.
+    """
+    table = scores(cells, metric, split, epochs)
+    ours, theirs = (chosen(cells, table, side) for side in (of, minus))
+    effects, rows = [], []
+    for name, group in groups(ours, per):
+        mine, other = among(ours, group), among(theirs, group)
+        values, baseline = pairs(mine, other)
+        lower = lower_is_better({c: cells[c] for c in mine["cell"].unique()}, metric)
+        effects.append(Effect(name, -values if lower else values, -baseline if lower else baseline))
+        for words, side in ((said(of), mine), (said(minus), other)):
+            rows += [point(name, words, x, sample(among(side, {str(along): x}))) for x in places(mine, along)]
+    return Finding(effects, unit(cells, metric), drawn(rows), along or "")
+
+
+def quantity(
+    cells: Cells,
+    *,
+    metric: str,
+    of: Side | None = None,
+    beside: Side | None = None,
+    split: str = "test",
+    epochs: Sequence[int] | None = None,
+    per: Sequence[str] = ("cell",),
+    along: str | None = None,
+    scale: str = "linear",
+) -> Finding:
+    """Return a metric of some trials by itself, one effect for each combination of the values of ``per``.
+
+    Args:
+        cells: the runs.
+        metric: see `scores`.
+        of: which trials.
+        beside: trials that are shown with them, and not judged.
+        split: whose metric.
+        epochs: first and last to average over.
+        per: columns, one effect for each combination of their values.
+        along: a column with numbers that each group is drawn along.
+        scale: of that axis, linear or log.
+    """
+    table = scores(cells, metric, split, epochs)
+    judged, rows = chosen(cells, table, of or {}), []
+    for name, group in groups(judged, per):
+        mine = among(judged, group)
+        rows += [point(unit(cells, metric), name, x, sample(among(mine, {str(along): x}))) for x in places(mine, along)]
+
+    def effects(part: pl.DataFrame) -> list[Effect]:
+        return [Effect(name, sample(among(part, group))) for name, group in groups(part, per)]
+
+    others = tuple(effects(select(table, beside))) if beside else ()
+    return Finding(effects(judged), unit(cells, metric), drawn(rows), along or "", scale, others)
+
+
+def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of a side; of the values of its columns `choose`, in each cell those best on validation."""
+    rows = select(table, side)
+    columns = side.get("choose")
+    if not columns:
+        return rows
+    on_validation = select(scores(cells, split="validation"), side)
+    kept = []
+    for (cell,), part in on_validation.group_by("cell", maintain_order=True):
+        run = cells[str(cell)]
+        mean = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean())
+        ranked = part.group_by(columns, maintain_order=True).agg(value=mean).drop_nulls("value")
+        best = ranked.sort("value", descending=run.highest_is_best).head(1).drop("value")
+        kept.append(rows.filter(pl.col("cell") == cell).join(best, on=columns, nulls_equal=True))
+    return pl.concat(kept) if kept else rows.clear()
+
+
+def among(table: pl.DataFrame, group: dict[str, Any]) -> pl.DataFrame:
+    """Return the rows of a group; those that lack one of its columns belong to every group."""
+    for column, value in group.items():
+        table = table.filter((pl.col(column) == value) | pl.col(column).is_null())
+    return table
+
+
+def places(table: pl.DataFrame, along: str | None) -> list[float]:
+    """Return the values of a column in order; none if there is no column to draw along."""
+    return sorted(table[along].drop_nulls().unique()) if along else []
+
+
+def said(side: Side) -> str:
+    """Return a side in words, such as `agm, score_attr=shapley`."""
+    return label({column: value for column, value in side.items() if column != "choose"})

@@ -1,0 +1,59 @@
+"""Component factorials: what each of several switches does on the average over the others, and what they add up to."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import prod
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.ablations.finding import Effect, Finding, Sample
+from analysis.ablations.scores import Cells, Side, groups, lower_is_better, scores, select, unit
+
+
+def factorial(
+    cells: Cells,
+    *,
+    factors: Mapping[str, Sequence[Any]],
+    of: Side | None = None,
+    metric: str = "score",
+    split: str = "test",
+    per: Sequence[str] = ("cell",),
+) -> Finding:
+    """Return main effects and interactions of factors of two levels, in every group, one number a seed.
+
+    A main effect is the mean at the second level less that at the first; an interaction of two is half of what the
+    effect of one changes by when the other is switched. Of an error or a loss, less is better.
+
+    Args:
+        cells: the runs.
+        factors: column -> [level without, level with].
+        of: which trials.
+        metric: see `scores`.
+        split: whose metric.
+        per: columns, one set of effects for each combination of their values.
+    """
+    table = select(scores(cells, metric, split), {**(of or {}), **{c: list(levels) for c, levels in factors.items()}})
+    terms = [(c,) for c in factors] + list(combinations(factors, 2))
+    effects = []
+    for name, group in groups(table, per):
+        part = table.filter(*(pl.col(column) == value for column, value in group.items()))
+        sign = -1 if lower_is_better({str(c): cells[str(c)] for c in part["cell"].unique()}, metric) else 1
+        for term in terms:
+            words = " x ".join(column.rpartition(".")[2] for column in term)
+            gain = sign * contrast(part, factors, term)
+            effects.append(Effect(words if name == "all" else f"{name}: {words}", gain, np.zeros_like(gain)))
+    return Finding(effects, unit(cells, metric))
+
+
+def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Sequence[str]) -> Sample:
+    """Return the contrast of a term, [N] by seed: nan where a trial of the design has no result."""
+    corners = 2 ** len(factors)
+    found = []
+    for _, runs in table.sort("seed").group_by("seed", "cell", maintain_order=True):
+        signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
+        values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        complete = len(values) == corners
+        found.append(float(np.dot(signs, values)) / (corners / 2) if complete else float("nan"))
+    return np.array(found)

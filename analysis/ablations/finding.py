@@ -1,0 +1,60 @@
+"""What an ablation finds: numbers, one per seed, for a rule to judge, and lines to draw."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.statistics import estimate
+
+Sample = NDArray[np.float64]  # [N], one per seed, nan where a trial has no result
+LINES = {
+    "panel": pl.String,
+    "line": pl.String,
+    "x": pl.Float64,
+    "mean": pl.Float64,
+    "low": pl.Float64,  # of the 95 % interval
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+}
+
+
+class Effect(NamedTuple):
+    """One comparison, or one quantity where there is no baseline."""
+
+    name: str
+    values: Sample
+    baseline: Sample | None = None
+
+    @property
+    def sides(self) -> tuple[Sample, ...]:
+        """Return what a rule is given."""
+        return (self.values,) if self.baseline is None else (self.values, self.baseline)
+
+    @property
+    def numbers(self) -> Sample:
+        """Return the values, less their baseline."""
+        return self.values if self.baseline is None else self.values - self.baseline
+
+
+class Finding(NamedTuple):
+    """What tables of runs say, before it is judged."""
+
+    effects: list[Effect]  # the one to look at first is first
+    metric: str  # that the effects are in the unit of
+    lines: pl.DataFrame = pl.DataFrame(schema=LINES)
+    axis: str = ""  # of the lines
+    scale: str = "linear"  # or log, of the axis
+    beside: tuple[Effect, ...] = ()  # shown, and not judged
+
+
+def point(panel: str, line: str, x: float, values: ArrayLike) -> dict[str, object]:
+    """Return a row of LINES from values [N], one per seed."""
+    numbers = np.asarray(values, dtype=float)
+    return {"panel": panel, "line": line, "x": float(x), **estimate(numbers[np.isfinite(numbers)])._asdict()}
+
+
+def drawn(rows: list[dict[str, object]]) -> pl.DataFrame:
+    """Return rows of `point` as LINES."""
+    return pl.DataFrame(rows, schema=LINES)

@@ -1,0 +1,145 @@
+"""The numbers of several runs side by side: one row a trial, and a modality or a level where a metric has them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.ablations.finding import Sample
+from analysis.tables import Run
+
+Cells = Mapping[str, Run]
+Side = Mapping[str, Any]  # column -> value or list of values; `choose`: columns whose value is chosen on validation
+LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # of these less is better, as their names end
+
+
+def scores(
+    cells: Cells, metric: str = "score", split: str = "test", epochs: Sequence[int] | None = None
+) -> pl.DataFrame:
+    """Return `cell`, `data.*`, settings, `seed`, `owner` (a modality), `level` and `value`, null without a result.
+
+    Args:
+        cells: the runs, by name.
+        metric: `score` (each run's own), a column of its trials (`seconds`), or a name of its metrics; `name_*` are
+            all that begin so, and `level` is what follows.
+        split: whose metric.
+        epochs: first and last of those to average over; the last one alone by default.
+    """
+    tables = [_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
+    return pl.concat(tables, how="diagonal_relaxed")
+
+
+def unit(cells: Cells, metric: str) -> str:
+    """Return the name of the metric that values are in the unit of; of several, none."""
+    names = {run.metric if metric == "score" else metric.removesuffix("_*") for run in cells.values()}
+    return names.pop() if len(names) == 1 else ""
+
+
+def lower_is_better(cells: Cells, metric: str) -> bool:
+    """Tell whether less of a metric is better."""
+    run = next(iter(cells.values()))
+    return not run.highest_is_best if metric == "score" else metric.removesuffix("_*").endswith(LOWER)
+
+
+def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of one side of a comparison; of `choose`, those that are best on validation.
+
+    A trial without a result has no modality of its own, and belongs to all.
+    """
+    for column, wanted in side.items():
+        if column == "choose":
+            continue
+        if column not in table.columns:
+            raise ValueError(f"no trial has `{column}`")
+        match = pl.col(column).is_in(wanted) if isinstance(wanted, list) else pl.col(column).eq_missing(pl.lit(wanted))
+        if column in {"owner", "level"} and wanted is not None:
+            match = match | (pl.col(column).is_null() & pl.col("value").is_null())
+        table = table.filter(match)
+    return table
+
+
+def by_seed(table: pl.DataFrame) -> dict[tuple[str, int], float]:
+    """Return the mean of each cell and seed; nan where a trial that belongs in it has no result."""
+    value = pl.when(pl.col("value").is_null().any()).then(float("nan")).otherwise(pl.col("value").mean())
+    rows = table.group_by("cell", "seed").agg(value).sort("cell", "seed").iter_rows()
+    return {(cell, seed): value for cell, seed, value in rows}
+
+
+def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
+    """Return two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed."""
+    left, right = by_seed(ours), by_seed(theirs)
+    seeds = sorted({seed for _, seed in left.keys() & right.keys()})
+    both = left.keys() & right.keys()
+    sides = [
+        [np.mean([side[key] for key in sorted(both) if key[1] == seed]) for seed in seeds] for side in (left, right)
+    ]
+    return np.array(sides[0]), np.array(sides[1])
+
+
+def sample(table: pl.DataFrame) -> Sample:
+    """Return one number a seed, [N]; several cells are averaged."""
+    return pairs(table, table)[0]
+
+
+def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the combinations of values that some columns take in a table, each with its label."""
+    for column in per:
+        if column not in table.columns:
+            raise ValueError(f"no trial has `{column}`")
+    if not per:
+        yield "all", {}
+        return
+    found = table.drop_nulls("value").select(per).unique(maintain_order=True).drop_nulls()
+    for row in found.sort([column for column in per if column != "cell"]).iter_rows(named=True):
+        yield label(row), row
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """Return `mfeat, fusion=sum`."""
+    parts = [
+        str(value) if column in {"cell", "owner", "method"} else f"{column.rpartition('.')[2]}={shown(value)}"
+        for column, value in row.items()
+        if value != ""
+    ]
+    return ", ".join(parts) or "all"
+
+
+def shown(value: Any) -> str:
+    """Return a setting as a label has it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+    trials = run.trials.collect()
+    name = run.metric if metric == "score" else metric
+    data = run.study["study"]["data"]
+    options = {f"data.{k}": v for k, v in data.items()} if isinstance(data, dict) else {}
+    known = [pl.lit(json.dumps(v) if isinstance(v, list | dict) else v).alias(k) for k, v in options.items()]
+    trials = trials.with_columns(pl.lit(cell).alias("cell"), *known)
+    final = f"{split}.{name}"
+    if epochs is None and (final in trials.columns or name in {"seconds", "params", "steps"}):
+        value = pl.when(pl.col("status") == "done").then(pl.col(final if final in trials.columns else name))
+        nothing = pl.lit(None, pl.String).alias("owner"), pl.lit(None, pl.Float64).alias("level")
+        return trials.with_columns(value.cast(pl.Float64).alias("value"), *nothing)
+    done = trials.filter(pl.col("status") == "done").select("trial")
+    rows = _metric(run, name, split, epochs).join(done, on="trial")
+    return trials.join(rows, on="trial", how="left", maintain_order="left")
+
+
+def _metric(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+    """Return `trial`, `owner`, `level` and `value` of a metric."""
+    stem = name.removesuffix("*")
+    wanted = pl.col("metric").str.starts_with(stem) if name.endswith("*") else pl.col("metric") == name
+    suffix = pl.col("metric").str.strip_prefix(stem) if name.endswith("*") else pl.lit(None, pl.String)
+    rows = run.metrics.filter(wanted, pl.col("split") == split)
+    if epochs:
+        rows = rows.filter(pl.col("epoch").is_between(epochs[0], epochs[1]))
+    value = pl.col("value").mean() if epochs else pl.col("value").sort_by("epoch").last()
+    return (
+        rows.with_columns(owner="modality", level=suffix.cast(pl.Float64, strict=False))
+        .group_by("trial", "owner", "level", maintain_order=True)
+        .agg(value)
+        .collect()
+    )

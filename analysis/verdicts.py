@@ -1,0 +1,118 @@
+"""From the tables of a claim's runs to its verdict, with its figure and its numbers beside it."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis import files
+from analysis.ablations import ABLATIONS, Finding, figures
+from analysis.decisions import RULES, Decision, family
+from analysis.plots import save
+from analysis.tables import Run, load
+
+Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
+
+
+def judge(
+    claim: Mapping[str, Any], analysis: Chosen, rule: Chosen, folders: Mapping[str, Path], folder: Path
+) -> dict[str, Any]:
+    """Judge a claim and write verdict.json, its figure and the figure's numbers into a folder.
+
+    Args:
+        claim: what the verdict says of the claim itself: its `name`, `question` and so on.
+        analysis: a name of `ABLATIONS`, and its options.
+        rule: a name of `RULES`, and its options.
+        folders: of the runs, by cell.
+        folder: of the verdict.
+
+    Returns:
+        What verdict.json holds.
+
+    Raises:
+        ValueError: the analysis asks for what the runs do not have.
+    """
+    cells = {cell: load(path) for cell, path in folders.items()}
+    ((name, options),) = analysis.items()
+    finding = ABLATIONS[name](cells, **options)
+    decision, each = decided(finding, rule)
+    verdict = {
+        **claim,
+        **plain(decision),
+        "metric": finding.metric,
+        "effects": {effect: plain(one) for effect, one in each.items()},
+        "bed": bed(cells),
+        "trials": counts(cells),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    stem = folder / "figures" / "verdict"
+    save(figures.draw(finding, each, claim["name"]), stem)
+    files.write(stem.with_suffix(".csv"), figures.data(finding, each).write_csv().encode())
+    files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
+    return verdict
+
+
+def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decision]]:
+    """Return the decision on a finding, and on each of its effects.
+
+    Raises:
+        ValueError: there is nothing to judge, or several effects where the rule is about one.
+    """
+    ((name, options),) = rule.items()
+    cases = {effect.name: effect.sides for effect in finding.effects}
+    beside = {
+        effect.name: RULES["report"](*effect.sides, metric=finding.metric)
+        for effect in finding.beside
+        if effect.name not in cases
+    }
+    if not cases:
+        raise ValueError("the runs have no trial that this analysis asks for")
+    metric = finding.metric
+    if name == "every":
+        inner = {"rule": "greater", **options}
+        return RULES["every"](cases, metric=metric, **inner), family(cases, metric=metric, **inner) | beside
+    if name == "exact":
+        together = np.concatenate([effect.numbers for effect in finding.effects])
+        each = {e.name: RULES["exact"](e.numbers, metric=metric, **options) for e in finding.effects}
+        return RULES["exact"](together, metric=metric, **options), each | beside
+    each = {effect: RULES[name](*case, metric=metric, **options) for effect, case in cases.items()}
+    if name != "report" and len(each) > 1:
+        raise ValueError(f"the rule `{name}` is about one effect, and there are {len(each)}; `every` is about several")
+    first, decision = next(iter(each.items()))
+    named = decision if len(each) == 1 else decision._replace(sentence=f"{first}: {decision.sentence}")
+    return named, each | beside
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the last verdict of a claim, None if there is none."""
+    file = folder / "verdict.json"
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else None
+
+
+def plain(decision: Decision) -> dict[str, Any]:
+    """Return a decision without what JSON has no word for."""
+    return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in decision._asdict().items()}
+
+
+def bed(cells: Mapping[str, Run]) -> str:
+    """Return in words what the runs were made of: data, methods, model and training."""
+    studies = [run.study["study"] for run in cells.values()]
+
+    def listed(values: list[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
+
+    data = listed([s["data"] if isinstance(s["data"], str) else s["data"].get("name", "a file") for s in studies])
+    train = listed([f"{s['train']['optimizer']}, {s['train']['epochs']} epochs" for s in studies])
+    model = listed([f"{s['model']['fusion']} of {s['model']['encoder']}, {s['model']['hidden']} wide" for s in studies])
+    seeds = listed([str(s["seeds"]) for s in studies])
+    return f"{data}; {model}; {train}; {seeds} seeds"
+
+
+def counts(cells: Mapping[str, Run]) -> dict[str, int]:
+    """Return how many trials were asked for, and how many ended how."""
+    ended = [status for run in cells.values() for status in run.trials.select("status").collect()["status"]]
+    planned = sum(int(run.study["planned"]) for run in cells.values())
+    return {"planned": planned, **{s: ended.count(s) for s in ("done", "diverged", "failed")}}

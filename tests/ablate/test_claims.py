@@ -1,0 +1,138 @@
+"""The catalogue of claims: every file is right, three kinds run to a verdict, and a wrong one gets one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from ablate.claims import load, names
+from ablate.cli import app
+from ablate.errors import UserError
+from ablate.plan import size
+from ablate.run import check_methods, check_models, open_agenda
+from search_spaces import CLAIMS
+from tests.ablate.helpers import ablate
+
+MOST = 600  # trials of a claim
+CLAIM: dict[str, Any] = {
+    "name": "mine",
+    "claim": {
+        "source": "us", "question": "q?", "says": "yes", "support": "it is",
+        "analysis": {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}},
+        "rule": {"greater": {"margin": 0.01}},
+    },
+    "data": {"name": "synthetic", "modalities": 2, "samples": [96, 48, 48]},
+    "model": {"hidden": 8},
+    "train": {"epochs": 1},
+    "methods": ["joint", "agm"],
+    "cells": {"easy": {"data": {"snr": 9}}, "hard": {"data": {"snr": 0}}},
+}  # fmt: skip
+TINY = {
+    "agm-attribution-exact": {"data": {"samples": [64, 32, 32]}, "train": {"epochs": 1}},
+    "agm-informative": {"data": {"samples": [64, 32, 32]}, "train": {"epochs": 1}},
+    "cggm-components": {"train": {"epochs": 1}},
+}
+
+
+def write(folder: Path, content: dict[str, Any]) -> Path:
+    file = folder / f"{content['name']}.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: Path) -> None:
+    for quick in (False, True):
+        claim = load(name, str(tmp_path), quick=quick)
+        assert claim.name == name + "-quick" * quick
+        assert 0 < sum(size(study) for study in claim.cells.values()) <= (100 if quick else MOST)
+    for study in claim.cells.values():
+        agenda = open_agenda(study)
+        check_models(study, agenda)
+        check_methods(study, agenda)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> None:
+    content = yaml.safe_load((CLAIMS / f"{name}.yaml").read_text())
+    first, change = next(iter(content["cells"].items()))
+    file = write(tmp_path, content | {"seeds": 2, "cells": {first: change}, "quick": TINY[name]})
+    ended = ablate("run", file, "--quick", "--store", tmp_path / "runs", "--cpus", 2)
+    assert ended.returncode == 0, ended.stderr
+    verdict = json.loads((tmp_path / "runs" / f"{name}-quick" / "verdict.json").read_text())
+    assert verdict["verdict"] in {"supported", "refuted", "inconclusive", "reported"}
+    assert verdict["trials"]["done"] == verdict["trials"]["planned"]
+    assert f"{name}-quick: {verdict['verdict'].upper()} (quick" in ended.stdout
+    assert verdict["sentence"] in ended.stdout
+
+
+def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
+    claim = load(str(write(tmp_path, CLAIM)), "store", quick=True)
+    assert [study.file.name for study in claim.cells.values()] == ["mine-quick/easy", "mine-quick/hard"]
+    assert [study.data["snr"] for study in claim.cells.values()] == [9, 0]
+    assert all(study.data["samples"] == [96, 48, 48] and study.file.seeds == 3 for study in claim.cells.values())
+    assert claim.folder == Path("store").absolute() / "mine-quick"
+
+
+BROKEN = {
+    "a part is missing": ({"claim": {"source": "us"}}, "claim: the key `question` is missing"),
+    "an unknown analysis": (
+        {"claim": CLAIM["claim"] | {"analysis": {"diference": {}}}}, "claim.analysis: there is no `diference`"
+    ),
+    "an unknown option": (
+        {"claim": CLAIM["claim"] | {"rule": {"greater": {"margn": 1}}}},
+        "claim.rule.greater.margn: greater has no option `margn` (it has: by, margin, metric). Did you mean `margin`?",
+    ),
+    "a missing option": (
+        {"claim": CLAIM["claim"] | {"rule": {"above": {}}}}, "claim.rule.above: the option `threshold` is missing"
+    ),
+    "two rules": ({"claim": CLAIM["claim"] | {"rule": {"greater": {}, "less": {}}}}, "claim.rule: "),
+    "a wrong cell": ({"cells": {"x": {"data": {"snrr": 1}}}}, "data: synthetic has no parameter 'snrr'"),
+    "a cell that is none": ({"cells": {"x": 3}}, "cells.x: must be a mapping of changes to the study"),
+    "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell holds letters, digits and `._-`"),
+    "no cell": ({"cells": {}}, "cells: must not be empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_wrong_claim_gets_one_sentence(case: str, tmp_path: Path) -> None:
+    change, sentence = BROKEN[case]
+    file = write(tmp_path, CLAIM | change)
+    with pytest.raises(UserError) as refused:
+        load(str(file))
+    assert str(refused.value).startswith(f"{file}:")
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_wrong_cell_is_found_on_its_own_line(tmp_path: Path) -> None:
+    file = write(tmp_path, CLAIM | {"cells": {"x": {"train": {"epochs": 0}}}})
+    line = 1 + file.read_text().splitlines().index("      epochs: 0")
+    with pytest.raises(UserError, match=f":{line}: train.epochs"):
+        load(str(file))
+
+
+def test_claims_lists_the_catalogue(tmp_path: Path) -> None:
+    listed = json.loads(CliRunner().invoke(app, ["claims", "--json", "--store", str(tmp_path)]).stdout)
+    assert [claim["name"] for claim in listed] == names()
+    assert all(claim["source"] and "verdict" not in claim for claim in listed)
+
+
+def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:
+    for words in ([], ["first-look", "--claims", "all"], ["first-look", "--quick"]):
+        ended = CliRunner().invoke(app, ["run", *words, "--store", str(tmp_path)])
+        assert ended.exit_code == 2
+        assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
+    page = tmp_path / "claims.md"
+    ended = CliRunner().invoke(app, ["claims", "--write", str(page), "--store", str(tmp_path / "runs")])
+    assert ended.exit_code == 0
+    text = page.read_text()
+    assert f"Of {len(names())} claims: {len(names())} not run." in text
+    assert text.count("Not run yet.") == len(names())

@@ -1,0 +1,178 @@
+"""Ablations on planted tables: what was planted is found, and what is missing is said to be."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from analysis.ablations import ABLATIONS, Finding, figures
+from analysis.ablations.scores import scores
+from analysis.tables import Run, load
+from analysis.verdicts import decided, judge, read
+from tests.analysis.conftest import STUDY, trial
+
+SEEDS = 10
+
+
+def write(
+    folder: Path, trials: list[dict[str, Any]], metrics: list[dict[str, Any]] | None = None, **study: Any
+) -> Path:
+    """Write a run folder."""
+    for table, rows in (("trials", trials), ("metrics", metrics or [])):
+        (folder / table).mkdir(parents=True)
+        if rows:
+            pl.DataFrame(rows, infer_schema_length=None).write_parquet(folder / table / "00000.parquet")
+    model = {"fusion": "concat", "encoder": "mlp", "hidden": 8}
+    about = STUDY | {"model": model, "train": {"optimizer": "sgd", "epochs": 2}, "vary": {}} | study
+    (folder / "study.yaml").write_text(yaml.safe_dump({"study": about, "planned": len(trials)}))
+    return folder
+
+
+def metric(name: str, value: float, modality: str | None = None, metric: str = "share", **more: Any) -> dict[str, Any]:
+    row = {"trial": name, "epoch": 1, "step": 1, "split": "validation", "modality": modality, "metric": metric}
+    return row | {"value": value} | more
+
+
+def noise(seed: int, size: int = SEEDS) -> Any:
+    return np.random.default_rng(seed).normal(0, 0.01, size)
+
+
+def paired(folder: Path, gain: float, broken: int = 0, **study: Any) -> Run:
+    """Return joint training and agm, better by a gain on every seed; some of agm's trials diverged."""
+    common, own = 0.8 + noise(0), 0.2 * (noise(1) - noise(1).mean())
+    rows = [trial(f"joint-{s}", "joint", s, 0.8, common[s]) for s in range(SEEDS)]
+    for s in range(SEEDS):
+        ended = {"status": "diverged"} if s < broken else {}
+        score = None if s < broken else common[s] + gain + own[s]
+        rows.append(trial(f"agm-{s}", "agm", s, score, score, **ended))
+    return load(write(folder, rows, **study))
+
+
+def difference(cells: dict[str, Run], **options: Any) -> Finding:
+    return ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "joint"}, **options)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.05, "supported"), (-0.05, "refuted"), (0.0005, "refuted"), (0.01, "supported")]
+)
+def test_a_planted_gain_is_judged(tmp_path: Path, gain: float, verdict: str) -> None:
+    decision, _ = decided(difference({"": paired(tmp_path, gain)}), {"greater": {"margin": 0.005}})
+    assert decision.verdict == verdict
+    assert decision.effect == pytest.approx(gain, abs=0.003)
+    assert decision.seeds == SEEDS
+
+
+def test_a_gain_that_half_of_the_seeds_cannot_confirm_is_inconclusive(tmp_path: Path) -> None:
+    decision, _ = decided(difference({"": paired(tmp_path, 0.05, broken=5)}), {"greater": {}})
+    assert (decision.verdict, decision.seeds) == ("inconclusive", 5)
+
+
+def test_of_an_error_less_is_better(tmp_path: Path) -> None:
+    rows = [trial(f"{m}{s}", m, s, 1.0, None) for m in ("joint", "agm") for s in range(SEEDS)]
+    rows = [
+        {**{k: v for k, v in row.items() if "accuracy" not in k}, "test.mae": 0.5 - 0.1 * (row["method"] == "agm")}
+        for row in rows
+    ]
+    run = load(write(tmp_path, rows, metric="mae", direction="min"))
+    assert difference({"": run}).effects[0].numbers == pytest.approx(np.full(SEEDS, 0.1))
+
+
+def test_every_cell_must_support_and_the_weakest_is_named(tmp_path: Path) -> None:
+    cells = {"strong": paired(tmp_path / "a", 0.05), "weak": paired(tmp_path / "b", 0.0)}
+    decision, each = decided(difference(cells), {"every": {}})
+    assert decision.verdict == "inconclusive"
+    assert "weakest is weak" in decision.sentence
+    assert each["strong"].verdict == "supported"
+
+
+def test_levels_are_averaged_and_modalities_kept_apart(tmp_path: Path) -> None:
+    rows = [trial("a", "agm", 0, 0.5, 0.5), trial("j", "joint", 0, 0.5, 0.5)]
+    found = [metric(t, v + x, m, f"noise_{x}") for t, v in (("a", 3.0), ("j", 1.0)) for m in "uv" for x in (0, 1, 2)]
+    run = load(write(tmp_path, rows, found))
+    finding = difference({"": run}, metric="noise_*", split="validation", per=["owner"], along="level")
+    assert [(e.name, e.values.tolist(), e.baseline) for e in finding.effects] == [
+        ("u", [4.0], [2.0]),
+        ("v", [4.0], [2.0]),
+    ]
+    joint = finding.lines.filter(panel="u", line="joint")
+    assert dict(zip(joint["x"], joint["mean"], strict=True)) == {0: 1, 1: 2, 2: 3}
+
+
+def test_a_side_may_be_chosen_on_validation_even_against_test(tmp_path: Path) -> None:
+    rows = [trial(f"j{s}", "joint", s, 0.5, 0.5) for s in range(3)]
+    for alpha, validation, test in ((0.5, 0.9, 0.6), (1.0, 0.7, 0.95)):
+        rows += [trial(f"{alpha}{s}", "agm", s, validation, test, **{"agm.alpha": alpha}) for s in range(3)]
+    cells = {"": load(write(tmp_path, rows))}
+    finding = ABLATIONS["difference"](cells, of={"method": "agm", "choose": ["agm.alpha"]}, minus={"method": "joint"})
+    assert finding.effects[0].numbers == pytest.approx([0.1, 0.1, 0.1])
+
+
+def test_a_factorial_finds_main_effects_and_interaction(tmp_path: Path) -> None:
+    """y = 0.5 + 0.1 a + 0.04 b + 0.02 a b: on the average over the other, 0.11 and 0.05; the interaction is 0.01."""
+    rows = [
+        trial(f"{a}{b}{s}", "cggm", s, 0.5, 0.5 + 0.1 * a + 0.04 * b + 0.02 * a * b + noise(2)[s],
+              **{"cggm.magnitude": bool(a), "cggm.direction": "grad" if b else "off"})
+        for a in (0, 1) for b in (0, 1) for s in range(SEEDS)
+    ]  # fmt: skip
+    factors = {"cggm.magnitude": [False, True], "cggm.direction": ["off", "grad"]}
+    finding = ABLATIONS["factorial"]({"": load(write(tmp_path, rows))}, factors=factors)
+    assert {e.name: e.values.mean() for e in finding.effects} == {
+        "magnitude": pytest.approx(0.11), "direction": pytest.approx(0.05), "magnitude x direction": pytest.approx(0.01),
+    }  # fmt: skip
+
+
+def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{mute}{s}", "agm", s, 0.5, 0.5, **{"agm.mute": mute}) for mute in ("zero", "feature") for s in range(3)
+    ]
+    gaps = [metric(row["trial"], 1e-7 if row["agm.mute"] == "feature" else 0.3, m, "gap") for row in rows for m in "uv"]
+    options = {"of": {"agm.mute": "feature"}, "beside": {"agm.mute": ["zero", "feature"]}, "per": ["agm.mute"]}
+    finding = ABLATIONS["quantity"](
+        {"": load(write(tmp_path, rows, gaps))}, metric="gap", split="validation", **options
+    )
+    decision, each = decided(finding, {"exact": {"tolerance": 1e-5}})
+    assert (decision.verdict, decision.effect) == ("supported", pytest.approx(1e-7))
+    assert each["mute=zero"].effect == pytest.approx(0.3)
+    assert each["mute=zero"].verdict == "reported"
+    worse, _ = decided(finding, {"exact": {"tolerance": 1e-8}})
+    assert worse.verdict == "refuted"
+
+
+def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) -> None:
+    paired(tmp_path / "run", 0.05)
+    analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
+    verdict = judge({"name": "x"}, analysis, {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "claim")
+    assert verdict == read(tmp_path / "claim")
+    assert verdict["trials"] == {"planned": 20, "done": 20, "diverged": 0, "failed": 0}
+    assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
+    names = {file.name for file in (tmp_path / "claim" / "figures").iterdir()}
+    assert names == {"verdict.png", "verdict.svg", "verdict.csv"}
+    drawn = pl.read_csv(tmp_path / "claim" / "figures" / "verdict.csv")
+    assert drawn["effect"][0] == pytest.approx(verdict["effect"])
+
+
+def test_lines_are_drawn_in_their_unit(tmp_path: Path) -> None:
+    rows = [trial(f"{s}", "agm", s, 0.5, 0.4 + 0.1 * s) for s in range(3)]
+    found = [metric(str(s), 0.5, None, f"noise_accuracy_{x}") for s in range(3) for x in (0, 1)]
+    run = load(write(tmp_path, rows, found))
+    finding = ABLATIONS["quantity"]({"": run}, metric="noise_accuracy_*", split="validation", along="level")
+    _, each = decided(finding, {"report": {}})
+    figure = figures.draw(finding, each, "a title")
+    assert figure.axes[0].lines[0].get_xydata()[:, 0].tolist() == [0, 1]
+
+
+def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no trial that this analysis asks for"):
+        decided(
+            ABLATIONS["quantity"]({"": paired(tmp_path, 0.0)}, metric="share", of={"method": "ogm"}), {"report": {}}
+        )
+    with pytest.raises(ValueError, match=r"no trial has `agm\.alpha`"):
+        difference({"": load(tmp_path)}, per=["agm.alpha"])
+
+
+def test_a_failed_trial_is_a_row_without_a_value(tmp_path: Path) -> None:
+    table = scores({"": paired(tmp_path, 0.0, broken=2)})
+    assert table.filter(pl.col("value").is_null())["trial"].to_list() == ["agm-0", "agm-1"]
