@@ -67,7 +67,7 @@ def _rule(case: Callable[P, Case]) -> Callable[P, Decision]:
 
     @wraps(case)
     def rule(*args: P.args, **options: P.kwargs) -> Decision:
-        return _decide(case(*args, **options))
+        return decide(case(*args, **options))
 
     CASES[case.__name__], RULES[case.__name__] = case, rule
     return rule
@@ -192,7 +192,7 @@ def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **option
     A cell holds the rule's positional arguments, `options` the others.
     """
     cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
-    return {name: _decide(case) for name, case in _corrected(cases).items()}
+    return {name: decide(case) for name, case in corrected(cases).items()}
 
 
 def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **options: Any) -> Decision:
@@ -205,7 +205,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
     if not cases:
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
-    decisions = {name: _decide(case) for name, case in cases.items()}
+    decisions = {name: decide(case) for name, case in cases.items()}
     refuted = {n: d for n, d in family(cells, rule, **options).items() if d.verdict == "refuted"}
     weakest = max(cases, key=lambda name: _least(cases[name], "supported"))
     if refuted:
@@ -244,7 +244,7 @@ def _case(sample: Sample, missing: int, statements: list[Statement], metric: str
     return Case(estimate(sample), sd, missing, statements, p, tested=True, margin=None, metric=metric, difference=False)
 
 
-def _corrected(cases: dict[str, Case]) -> dict[str, Case]:
+def corrected(cases: dict[str, Case]) -> dict[str, Case]:
     """Return the cases with the p of each statement corrected for the number of cases."""
     columns = zip(*(case.p for case in cases.values()), strict=True)
     rows = zip(*map(holm, columns), strict=True)
@@ -255,7 +255,7 @@ def _least(case: Case, verdict: str) -> float:
     return min((p for p, s in zip(case.p, case.statements, strict=True) if s.verdict == verdict), default=1.0)
 
 
-def _decide(case: Case) -> Decision:
+def decide(case: Case) -> Decision:
     made = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p < LEVEL]
     total = case.found.seeds + case.missing
     if case.missing > MISSING * total:

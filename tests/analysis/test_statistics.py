@@ -3,7 +3,18 @@ import math
 import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.statistics import bca, differences, estimate, holm, interval, paired, permutation, tost
+from analysis.statistics import (
+    bca,
+    differences,
+    estimate,
+    holm,
+    interval,
+    paired,
+    permutation,
+    standardised,
+    tost,
+    wilcoxon,
+)
 
 
 def test_an_interval_by_hand() -> None:
@@ -93,3 +104,16 @@ def test_the_order_of_the_seeds_changes_no_bit() -> None:
     assert interval(values) == interval(values[::-1])
     assert bca(values) == bca(values[::-1])
     assert paired(values, baseline) == paired(values[::-1], baseline[::-1])
+
+
+def test_wilcoxon_by_hand() -> None:
+    """All five ranks are positive: 2 / 2**5."""
+    assert wilcoxon([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(0.0625)
+    assert wilcoxon([0.0, 0.0]) == wilcoxon([]) == 1.0
+
+
+def test_the_standardised_effect_by_hand() -> None:
+    """Mean 2, sd 1, corrected by 1 - 3 / (4 * 3 - 5)."""
+    assert standardised([1.0, 2.0, 3.0]) == pytest.approx(2 * 4 / 7)
+    assert math.isnan(standardised([0.5]))
+    assert math.isnan(standardised([0.5, 0.5]))

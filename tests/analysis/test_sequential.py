@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from analysis.decisions import RULES
+from analysis.sequential import looks, next_look, sequential, shares, undecided
+
+SEEDS = [5, 10, 20, 40]
+RNG = np.random.default_rng(0)
+
+
+def test_the_looks_double() -> None:
+    assert looks(5, 40) == SEEDS
+    assert looks(5, 30) == [5, 10, 20, 30]
+    assert looks(5, 5) == [5]
+
+
+@pytest.mark.parametrize("spending", ["pocock", "obrien-fleming"])
+def test_the_shares_are_the_whole_level(spending: str) -> None:
+    assert sum(shares(SEEDS, spending)) == pytest.approx(1)
+    assert shares([10], spending) == pytest.approx([1])
+
+
+def test_pocock_by_hand() -> None:
+    """Half of the seeds spend ln(1 + (e - 1) / 2) = 0.6201 of the level."""
+    assert shares([10, 20]) == pytest.approx([0.6201, 0.3799], abs=1e-4)
+
+
+def test_obrien_and_fleming_keep_the_level_for_the_last_look() -> None:
+    """Half of the seeds spend 2 (1 - Phi(1.96 sqrt 2)) = 0.00557 of 0.05."""
+    assert shares([10, 20], "obrien-fleming") == pytest.approx([0.1115, 0.8885], abs=1e-3)
+
+
+def test_one_look_is_the_rule_itself() -> None:
+    values, baseline = RNG.normal(0.5, 1, 10), np.zeros(10)
+    decision = sequential({"a": (values, baseline)}, seeds=[10], margin=0.1)["a"]
+    assert decision[:3] == pytest.approx(RULES["greater"](values, baseline, margin=0.1)[:3])
+
+
+def test_a_comparison_that_was_decided_stays_so() -> None:
+    """Five seeds decide; the others are noise around a loss, and one look at all of them would not support the claim."""
+    values = np.concatenate([[1.0, 1.1, 0.9, 1.05, 0.95], np.full(5, -1.0)])
+    assert RULES["greater"](values, np.zeros(10)).verdict == "inconclusive"
+    for run in (5, 7, 10):
+        cells = {"a": (values[:run], np.zeros(run))}
+        assert sequential(cells, seeds=[5, 10])["a"].verdict == "supported"
+
+
+def test_only_what_is_undecided_goes_on() -> None:
+    clear, unclear = np.array([1.0, 1.1, 0.9, 1.05, 0.95]), np.array([1.0, -1.1, 0.9, -1.05, 0.1])
+    decisions = sequential({"clear": (clear, np.zeros(5)), "unclear": (unclear, np.zeros(5))}, seeds=SEEDS)
+    assert undecided(decisions) == ["unclear"]
+    assert [next_look(run, SEEDS) for run in (0, 5, 7, 40)] == [5, 10, 10, None]
+
+
+def test_before_the_first_look_nothing_is_said() -> None:
+    decision = sequential({"a": ([9.0, 9.1, 9.2], [0.0, 0.1, 0.1])}, seeds=SEEDS)["a"]
+    assert decision.verdict == "inconclusive"
+
+
+def test_the_interval_is_wider_the_smaller_the_share() -> None:
+    values = RNG.normal(0, 1, 20)
+    one, another = (sequential({"a": (values, np.zeros(20))}, seeds=s)["a"] for s in ([20], [5, 10, 20]))
+    assert another.low < one.low < one.high < another.high
