@@ -256,6 +256,7 @@ def _least(case: Case, verdict: str) -> float:
 
 
 def decide(case: Case) -> Decision:
+    """Return what the p-values of a case allow to say."""
     made = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p < LEVEL]
     total = case.found.seeds + case.missing
     if case.missing > MISSING * total:

@@ -28,7 +28,7 @@ def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
 
 
 def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> Estimate:
-    """Return the probability that a run scores higher than a run of the baseline, a tie being half; mean over data sets.
+    """Return the probability that a run beats a run of the baseline, a tie being half; the mean over data sets.
 
     Seeds are resampled in pairs; a pair that lacks a score is no pair.
     """

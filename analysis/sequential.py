@@ -1,8 +1,8 @@
 """Seeds added only where they are needed: looks at a few numbers of seeds, whose error rates add up to that of one.
 
-The level is shared out over the looks by a spending function (Lan and DeMets 1983), each look being tested at its share:
-a union bound, so that it holds for t-tests of five seeds and for any dependence, which boundaries of normal theory do
-not. A comparison has, at any look, a p that may be read there and corrected by Holm like any other.
+The level is shared out over the looks by a spending function (Lan and DeMets 1983), and each look is tested at its
+share. This union bound holds for t-tests of five seeds and for any dependence; boundaries of normal theory, which are a
+little wider, do not. The p that a comparison has at a look may be read there and is corrected by Holm like any other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

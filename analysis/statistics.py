@@ -146,7 +146,7 @@ def wilcoxon(difference: ArrayLike) -> float:
 
 
 def standardised(difference: ArrayLike) -> float:
-    """Return Hedges' g of paired differences [N]: their mean in units of their spread over seeds, small samples corrected.
+    """Return Hedges' g of paired differences [N]: their mean in units of their spread, corrected for small samples.
 
     nan for fewer than two and where all are equal, which leaves no unit.
     """
