@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial, size
+from ablate.schema import migrate, version
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
 from ablate.tables import WAVE, write_study, write_wave
@@ -78,6 +79,7 @@ def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
     """
     preflight(study, cpus)
     with alone(study.folder, watcher.note):
+        migrate(study.store)
         log = study.folder / "search.log" if study.rounds else None
         agenda = open_agenda(study, log, lambda damage: pass_over(damage, watcher))
         if not agenda.finished:
@@ -189,7 +191,7 @@ def described(study: Study) -> dict[str, Any]:
         "task": study.sheet.task,
         "data_sha256": study.sheet.sha256,
         "planned": size(study),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": available_cpus()},
     }
 
@@ -209,6 +211,7 @@ def preflight(study: Study, cpus: int) -> None:
         existing = next(p for p in [folder, *folder.parents] if p.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UserError(f"store: cannot write to {existing}")
+    version(study.store)
     room(study.store)
 
 

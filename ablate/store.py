@@ -67,11 +67,28 @@ def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]") -> None:
         for name, table in tables.items():
             buffer = io.BytesIO()
             table.write_parquet(buffer)
-            content = buffer.getbuffer()
-            (draft / f"{name}.parquet").write_bytes(content)
-            files[f"{name}.parquet"] = [len(content), zlib.crc32(content)]
-        index = {"trials": [trial.id for trial, _ in members], "files": files}
-        (draft / INDEX).write_text(json.dumps(index), encoding="utf-8")
+            (draft / f"{name}.parquet").write_bytes(buffer.getbuffer())
+            files[f"{name}.parquet"] = checksum(buffer.getbuffer())
+        write_index(draft / INDEX, Index(tuple(trial.id for trial, _ in members), files))
+
+
+def checksum(content: bytes | memoryview) -> list[int]:
+    """Return size and CRC-32 of a file."""
+    return [len(content), zlib.crc32(content)]
+
+
+def write_index(file: Path, index: Index) -> None:
+    """Write what a folder says of itself."""
+    file.write_text(json.dumps(index._asdict()), encoding="utf-8")
+
+
+def add_indexes(store: Path) -> None:
+    """Give folders of the first version of the store, as far as they are whole, an index."""
+    for folder in packs(store):
+        if not several(folder) and not (folder / INDEX).exists() and damage(folder) is None:
+            files = {f"{table}.parquet": checksum((folder / f"{table}.parquet").read_bytes()) for table in TABLES}
+            with aside(folder / INDEX) as draft:
+                write_index(draft, Index((folder.name,), files))
 
 
 def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
@@ -207,7 +224,7 @@ def content(folder: Path, table: str) -> tuple[bytes, bool]:
         found = (folder / name).read_bytes()
     except OSError as error:
         raise DamagedError(folder, f"{name}: {error.strerror}") from None
-    if written and written != [len(found), zlib.crc32(found)]:
+    if written and written != checksum(found):
         cut = f"has {len(found)} of {written[0]} bytes" if len(found) != written[0] else "is not what was written"
         raise DamagedError(folder, f"{name} {cut}")
     return found, written is not None

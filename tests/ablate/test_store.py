@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ablate import store
+from ablate import schema, store
+from ablate.errors import UserError
 from ablate.plan import Trial
 from ablate.tables import write_wave
 from trainables.measure import Prediction, Row
@@ -50,6 +51,28 @@ def test_a_store_of_the_first_version_is_read_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "trials" / trial(0).id / "index.json").unlink()
     found, bad = store.results(tmp_path, [trial(0).id, trial(1).id], "accuracy")
     assert (found, bad) == ({trial(0).id: ("done", 0.0), trial(1).id: ("done", 1.0)}, [])
+
+
+def test_the_next_run_gives_a_store_of_the_first_version_its_checksums(tmp_path: Path) -> None:
+    """What is damaged in it gets none, and is found to be damaged as before."""
+    fill(tmp_path, [0], [1])
+    whole, broken = (tmp_path / "trials" / trial(n).id for n in (0, 1))
+    written = (whole / "index.json").read_text()
+    for folder in (whole, broken):
+        (folder / "index.json").unlink()
+    (broken / "metrics.parquet").write_bytes(b"PAR1")
+    assert schema.version(tmp_path) == 1
+    schema.migrate(tmp_path)
+    assert schema.version(tmp_path) == schema.SCHEMA
+    assert (whole / "index.json").read_text() == written
+    assert isinstance(store.damage(broken), store.DamagedError)
+
+
+@pytest.mark.parametrize("text", [str(schema.SCHEMA + 1), "x", ""])
+def test_a_store_of_a_later_version_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "schema").write_text(text)
+    with pytest.raises(UserError, match="this release reads up to 2; install the newer release"):
+        schema.migrate(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["trials.parquet", "metrics.parquet", "predictions.parquet", "index.json"])
