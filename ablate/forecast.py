@@ -9,7 +9,7 @@ from ablate import store
 from ablate.errors import UserError
 from ablate.plan import size
 from ablate.run import available_cpus, open_agenda, preflight
-from ablate.schema import version
+from ablate.schema import store_of, version
 from ablate.study import Study
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def open_run(folder: Path) -> "Run":
     """Return the tables of a run; raise a UserError if the folder holds none, or the store is of a later version."""
     from analysis import load
 
-    version(folder.absolute().parent)
+    version(store_of(folder))
     try:
         return load(folder)
     except FileNotFoundError as error:

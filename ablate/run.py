@@ -8,6 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial, size
-from ablate.schema import migrate, version
+from ablate.schema import mark, migrate, version
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
 from ablate.tables import WAVE, write_study, write_wave
@@ -85,6 +86,7 @@ def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
         if not agenda.finished:
             check_models(study, agenda)
             check_methods(study, agenda)
+        mark(study.store)
         tables = Tables(study, agenda, watcher)
         watcher.begin(agenda)
         if not agenda.finished:
@@ -101,8 +103,6 @@ def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tab
     trouble: list[str] = []
 
     def heard(trial: Trial, result: Result, error: str | None) -> None:
-        if trouble:
-            return
         try:
             tables.add(trial, result, error)
             room(study.store)
@@ -114,6 +114,8 @@ def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tab
     job = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
     launch(agenda, {**job, "metric": study.metric}, heard, cpus=cpus, cpu=study.file.resources.cpu)
     if trouble:
+        with suppress(OSError):
+            tables.close()
         raise UserError(f"{trouble[0]}; the same command continues with what is missing")
 
 

@@ -29,9 +29,19 @@ def version(store: Path) -> int:
 
 
 def migrate(store: Path) -> None:
-    """Bring a store up to date, and mark its version."""
+    """Bring an older store up to date."""
     for number in range(version(store), SCHEMA):
         MIGRATIONS[number](store)
-    if not (store / MARKER).is_file() or version(store) < SCHEMA:
-        with aside(store / MARKER) as draft:
-            draft.write_text(f"{SCHEMA}\n", encoding="utf-8")
+        mark(store, number + 1)
+
+
+def mark(store: Path, number: int = SCHEMA) -> None:
+    """Write the version of a store."""
+    with aside(store / MARKER) as draft:
+        draft.write_text(f"{number}\n", encoding="utf-8")
+
+
+def store_of(run: Path) -> Path:
+    """Return the store that a run's folder lies in, at whatever depth."""
+    above = run.absolute().parents
+    return next((folder for folder in above if (folder / MARKER).is_file()), above[0])

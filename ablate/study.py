@@ -20,7 +20,7 @@ from trainables.data import DataError, Sheet, sheet
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Encoder = Literal["mlp", "cnn", "gru", "transformer"]
-RESERVED = {"trials", "schema"}  # of the store itself
+RESERVED = "trials"  # where a store keeps finished trials
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -202,8 +202,8 @@ def parsed(document: Document) -> StudyFile:
     if not isinstance(document.value, dict):
         raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
     file = validated(document, StudyFile, document.value, ())
-    if file.name in RESERVED:
-        raise document.error(("name",), f"`{file.name}` is the store's own; take another name")
+    if file.name == RESERVED:
+        raise document.error(("name",), f"`{file.name}` is the store's own folder; take another name")
     return file
 
 

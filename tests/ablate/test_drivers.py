@@ -104,4 +104,6 @@ def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path)
     stored = ended.stdout.count("index.json")
     assert 1 <= stored < 60
     assert "store: cannot write to" in ended.stderr
-    assert f"small: {stored} of 60 trials done" in ended.stdout
+    seen = re.search(r"small: (\d+) of 60 trials done", ended.stdout)
+    assert seen is not None
+    assert stored - 2 <= int(seen[1]) <= stored  # two were in the air when Ray was stopped

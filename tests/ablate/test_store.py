@@ -159,6 +159,12 @@ def test_a_missing_trial_is_a_key_error(tmp_path: Path) -> None:
         store.read(tmp_path, trial(0).id, "trials")
 
 
+def test_a_run_is_found_in_its_store_at_any_depth(tmp_path: Path) -> None:
+    assert schema.store_of(tmp_path / "a/b") == tmp_path / "a"
+    schema.mark(tmp_path)
+    assert schema.store_of(tmp_path / "a/b") == tmp_path
+
+
 def test_folders_that_were_written_half_are_no_trials(tmp_path: Path) -> None:
     fill(tmp_path, [0])
     shutil.copytree(tmp_path / "trials" / trial(0).id, tmp_path / "trials" / f".{trial(1).id}.x" / trial(1).id)

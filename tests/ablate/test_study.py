@@ -12,8 +12,8 @@ from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import trial
 from ablate.search import rounds
-from ablate.store import labelled
 from ablate.study import lacking, load
+from ablate.tables import labels
 from ablate.vary import spaced
 from search_spaces import STUDIES
 from tests.ablate.helpers import SMALL, ablate, write
@@ -255,8 +255,7 @@ def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_pat
     (planned,) = rounds(study)
     assert [t.config["settings"].get("factor") for t in planned] == [1.0, {"m0": 1.3, "m1": 0.7}, None, None]
     assert len({t.id for t in planned}) == 4
-    rows = [labelled(t, pl.DataFrame({"trial": [t.id]})) for t in planned]
-    pl.concat(rows, how="diagonal_relaxed").write_parquet(tmp_path / "trials.parquet")
+    labels(planned).write_parquet(tmp_path / "trials.parquet")
     table = pl.read_parquet(tmp_path / "trials.parquet")
     assert table["mslr.factor"].to_list() == ["1.0", '{"m0": 1.3, "m1": 0.7}', None, None]
     assert table["mses.patience"].to_list() == [None, None, float("inf"), 3.0]
