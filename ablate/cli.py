@@ -143,6 +143,25 @@ def report(run: RunFolder) -> None:
 
 @app.command()
 @explained
+def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
+    """Show what two runs were asked differently, and the differences of their results, paired by seed."""
+    from ablate import terminal
+    from ablate.forecast import open_run
+    from analysis.comparison import changes, comparison
+
+    runs = open_run(run), open_run(other)
+    try:
+        differences, table = changes(*runs), comparison(*runs)
+    except ValueError as error:
+        raise UserError(f"compare: {error}") from None
+    if as_json:
+        sys.stdout.write(json.dumps({"changes": differences, "methods": table.to_dicts()}, default=str) + "\n")
+    else:
+        terminal.show_comparison(runs, differences, table)
+
+
+@app.command()
+@explained
 def methods(as_json: Json = False) -> None:
     """List the methods and their settings."""
     from ablate import terminal

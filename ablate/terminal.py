@@ -26,6 +26,8 @@ from search_spaces.methods import SPAN
 if TYPE_CHECKING:
     import polars as pl
 
+    from analysis.tables import Run
+
 WIDTH = 112  # columns of the widest table
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
@@ -158,6 +160,35 @@ def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
             score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"),
         )  # fmt: skip
     return table
+
+
+def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
+    """Print what two runs were asked differently, and one line a method that both have."""
+    from analysis.text import pvalue, score, setting
+
+    console = screen()
+    names, metric = [run.name for run in runs], runs[0].metric
+    if len(set(names)) == 1:
+        names = [str(shorter(run.folder.absolute())) for run in runs]
+    if changes:
+        asked = Table("differs", *names, box=SIMPLE)
+        for key, values in changes.items():
+            asked.add_row(key, *map(setting, values))
+        console.print(asked)
+    table = Table(
+        "method", *(f"test {metric}, {name}" for name in names), "difference", "p (Holm)", "pairs", box=SIMPLE
+    )
+    for row in rows.iter_rows(named=True):
+        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
+        same = f", {row['shared']} the same trial" if row["shared"] else ""
+        table.add_row(
+            name,
+            *(f"{score(metric, row[value])} {row[chosen]}".strip()
+              for value, chosen in (("test", "settings"), ("other", "other_settings"))),
+            score(metric, row["difference"], row["low"], row["high"], sign="+"),
+            pvalue(row["p"]), f"{row['pairs']}{same}",
+        )  # fmt: skip
+    console.print(table if len(rows) else "No method is in both.")
 
 
 def shorter(path: Path) -> Path:

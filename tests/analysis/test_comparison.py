@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from analysis import load
+from analysis.comparison import changes, comparison
+from tests.analysis.conftest import Write, trial
+
+
+@pytest.fixture
+def other(folder: Path, write_run: Write) -> Path:
+    """A second run: joint is the same three trials, agm at 0.5 alone is 1, 2 and 3 points better."""
+    folder.rename(folder.with_name("first"))
+    rows = [trial(f"joint-{s}", "joint", s, 0.80, [0.70, 0.72, 0.74][s]) for s in range(3)]
+    rows += [trial(f"better-{s}", "agm", s, 0.9, [0.74, 0.76, 0.78][s], **{"agm.alpha": 0.5}) for s in range(3)]
+    rows.append(trial("only-here", "ogm", 0, 0.5, 0.5))
+    return write_run(rows, name="better", seeds=4)
+
+
+def test_methods_of_both_runs_are_compared_by_seed(folder: Path, other: Path) -> None:
+    """1, 2 and 3 points are t = 2 sqrt(3) with 2 degrees of freedom, p = 0.0742; Holm doubles it."""
+    joint, agm = comparison(load(folder.with_name("first")), load(other)).iter_rows(named=True)
+    assert (joint["method"], joint["difference"], joint["pairs"], joint["shared"]) == ("joint", 0, 3, 3)
+    assert (agm["method"], agm["settings"], agm["other_settings"]) == ("agm", "alpha=0.5", "alpha=0.5")
+    assert (agm["test"], agm["other"]) == (pytest.approx(0.74), pytest.approx(0.76))
+    assert agm["difference"] == pytest.approx(0.02)
+    assert (agm["pairs"], agm["shared"], agm["p"]) == (3, 0, pytest.approx(0.1484, abs=1e-4))
+
+
+def test_only_what_differs_is_listed(folder: Path, other: Path) -> None:
+    assert changes(load(folder.with_name("first")), load(other)) == {"study.seeds": (3, 4)}
+
+
+def test_different_metrics_are_not_compared(folder: Path, write_run: Write) -> None:
+    first = folder.rename(folder.with_name("first"))
+    with pytest.raises(ValueError, match="alphas is scored by accuracy and alphas by mae"):
+        comparison(load(first), load(write_run([], metric="mae")))
