@@ -162,6 +162,26 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
 
 @app.command()
 @explained
+def gc(
+    store: Annotated[Path, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = Path("runs"),
+    delete: Annotated[bool, typer.Option("--delete", help="Remove what may go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a store holds and what of it may go: trials that no study names, what is damaged or half written."""
+    from ablate import cleaning, terminal
+
+    found = cleaning.inventory(store)
+    if delete:
+        cleaning.delete(found)
+    if as_json:
+        parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]
+        sys.stdout.write(json.dumps(found._asdict() | {"parts": parts, "deleted": delete}) + "\n")
+    else:
+        terminal.show_inventory(found, deleted=delete)
+
+
+@app.command()
+@explained
 def methods(as_json: Json = False) -> None:
     """List the methods and their settings."""
     from ablate import terminal

@@ -1,7 +1,9 @@
 """A file or a folder appears whole or not at all."""
 
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ def aside(target: Path) -> Iterator[Path]:
     If ``target`` is a folder that another process has made meanwhile, that one stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    owner = f"{os.getpid()}@{socket.gethostname()}"
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{owner}.", dir=target.parent))
     try:
         draft = holder / target.name
         yield draft
@@ -38,3 +41,20 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def abandoned(path: Path) -> bool:
+    """Tell whether a path is what `aside` of a process of this machine wrote to, which has died."""
+    found = re.search(r"^\..*\.(\d+)@(.+)\.[^.]+$", path.name)
+    return found is not None and found[2] == socket.gethostname() and not alive(int(found[1]))
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablate.errors import UserError
-from ablate.files import aside
+from ablate.files import alive, aside
 
 LOCK = "lock"
 DRIVER = "driver.json"
@@ -91,14 +91,3 @@ def driver(folder: Path) -> Driver | None:
     except (OSError, ValueError, TypeError):
         return None
     return None if found.host == socket.gethostname() and not alive(found.pid) else found
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ablate.agenda import Agenda
+from ablate.cleaning import Inventory
 from ablate.doctor import Check
 from ablate.forecast import Forecast, open_run
 from ablate.forecast import Progress as Seen
@@ -215,6 +216,22 @@ def show_progress(folder: Path, seen: Seen) -> None:
     bad = ", ".join(f"{n} {word}" for n, word in ((seen.failed, "failed"), (seen.diverged, "diverged")) if n)
     console = screen()
     console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{f', {bad}' if bad else ''}.")
+
+
+def show_inventory(found: Inventory, *, deleted: bool) -> None:
+    """Print what a store holds, and what may go or has gone."""
+    console = screen()
+    table = Table("holds", "folders", "MB", "", box=SIMPLE)
+    for part in found.parts:
+        fate = ("deleted" if deleted else "may go") if part.may_go else ""
+        table.add_row(part.what, str(len(part.folders)), f"{part.size / 1e6:.1f}", fate)
+    console.print(table)
+    for who in found.running:
+        console.print(f"Being run: {who}.")
+    if found.unfinished:
+        console.print(f"Unfinished: {', '.join(found.unfinished)}. Trials that no study names may be theirs, and stay.")
+    if not deleted and any(part.may_go for part in found.parts):
+        console.print("With --delete, what may go is removed.")
 
 
 def show_methods(*, as_json: bool) -> None:

@@ -1,0 +1,98 @@
+"""What a store holds, and what of it may go."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ablate.errors import UserError
+from ablate.files import abandoned
+from ablate.lock import driver
+from ablate.schema import version
+from ablate.store import DamagedError, packs, trials_of
+
+DAMAGED = re.compile(r"\.damaged-\d+$")
+
+
+class Part(NamedTuple):
+    """Folders of a store of one kind."""
+
+    what: str
+    folders: list[Path]
+    size: int  # bytes
+    may_go: bool
+
+
+class Inventory(NamedTuple):
+    """What a store holds."""
+
+    parts: list[Part]
+    unfinished: list[str]  # studies; what they have finished may not be in their tables yet
+    running: list[str]  # and by whom
+
+
+def runs(store: Path) -> Iterator[Path]:
+    """Yield the folders of runs: those of studies, and of the cells of claims."""
+    for depth in ("*", "*/*"):
+        yield from sorted(file.parent for file in store.glob(f"{depth}/study.yaml"))
+
+
+def inventory(store: Path) -> Inventory:
+    """Return what a store holds; trials that no study names may go only if all studies are finished.
+
+    Raises:
+        UserError: it is no store, or of a later version.
+    """
+    from analysis import load
+
+    if not (store / "trials").is_dir():
+        raise UserError(f"{store}: is no store; it has no folder `trials`")
+    version(store)
+    named: set[str] = set()
+    unfinished, running = [], []
+    for folder in runs(store):
+        run = load(folder)
+        ids = run.trials.select("trial").collect()["trial"].to_list()
+        named.update(ids)
+        name = str(folder.relative_to(store))
+        if len(ids) < run.study["planned"]:
+            unfinished.append(name)
+        if by := driver(folder):
+            running.append(f"{name}, by {by}")
+    used: list[Path] = []
+    unused: list[Path] = []
+    for folder in packs(store):
+        try:
+            (used if named.intersection(trials_of(folder)) else unused).append(folder)
+        except DamagedError:
+            used.append(folder)  # the next run sets it aside
+    every = list((store / "trials").iterdir())
+    parts = [
+        part("trials of its studies", used),
+        part("trials that no study names", unused, may_go=not unfinished),
+        part("damaged, kept aside", [folder for folder in every if DAMAGED.search(folder.name)], may_go=True),
+        part("written half by processes that died", [p for p in store.rglob(".*") if abandoned(p)], may_go=True),
+        part("tables and figures", list(runs(store))),
+    ]
+    return Inventory([one for one in parts if one.folders], unfinished, running)
+
+
+def part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:
+    """Return folders with their size."""
+    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    return Part(what, folders, sum(file.stat().st_size for file in files), may_go)
+
+
+def delete(found: Inventory) -> None:
+    """Remove what may go.
+
+    Raises:
+        UserError: a study of the store is being run.
+    """
+    if found.running:
+        raise UserError(f"gc: {found.running[0]}, is being run; wait for it")
+    for one in found.parts:
+        if one.may_go:
+            for folder in one.folders:
+                shutil.rmtree(folder)

@@ -1,0 +1,90 @@
+"""What of a store may go: never what a study may still want."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablate import store
+from ablate.cleaning import delete, inventory
+from ablate.errors import UserError
+from ablate.files import aside
+from ablate.lock import alone
+from ablate.tables import write_study, write_wave
+from tests.ablate.helpers import ROOT, ablate
+from tests.ablate.test_store import fill, trial
+
+KILLED = """
+import os, sys; from pathlib import Path; from ablate.files import aside
+with aside(Path(sys.argv[1])) as draft: draft.mkdir(); (draft / "half").write_text("x" * 1000); os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A store with a pack of which a study names one trial, a trial that none names, a damaged and a half one."""
+    fill(tmp_path, [0, 1], [2], [3])
+    written(tmp_path, 1)
+    (tmp_path / "trials" / trial(3).id / "metrics.parquet").write_bytes(b"")
+    store.set_aside(tmp_path / "trials" / trial(3).id)
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "trials" / trial(9).id], cwd=ROOT, check=False)
+    return tmp_path
+
+
+def written(folder: Path, planned: int) -> None:
+    about = {"name": "s", "metric": "accuracy", "direction": "max"}
+    write_study(folder / "s", {"study": about, "planned": planned})
+    write_wave(folder, folder / "s", [trial(0)], {}, 0)
+
+
+def folders(store: Path) -> set[str]:
+    return {path.name for path in (store / "trials").iterdir()}
+
+
+def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> None:
+    found = inventory(folder)
+    assert [(part.what.split()[0], len(part.folders), part.may_go) for part in found.parts] == [
+        ("trials", 1, False), ("trials", 1, True), ("damaged,", 1, True), ("written", 1, True), ("tables", 1, False),
+    ]  # fmt: skip
+    assert found.parts[3].size == 1000
+    delete(found)
+    assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id])}
+    assert store.finished(folder, [trial(0).id, trial(1).id]) == {trial(0).id, trial(1).id}
+
+
+def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:
+    written(folder, 2)
+    delete(inventory(folder))
+    assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id]), trial(2).id}
+
+
+def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
+    before = folders(folder)
+    with (
+        alone(folder / "s", pytest.fail),
+        pytest.raises(UserError, match=f"s, by process {os.getpid()} of .*being run"),
+    ):
+        delete(inventory(folder))
+    assert folders(folder) == before
+
+
+def test_what_a_living_process_writes_stays(folder: Path) -> None:
+    with aside(folder / "trials" / trial(8).id) as draft:
+        draft.mkdir()
+        delete(inventory(folder))
+        assert draft.is_dir()
+    assert trial(8).id in folders(folder)
+
+
+def test_the_command_shows_first_and_deletes_when_told(folder: Path) -> None:
+    seen = ablate("gc", folder)
+    assert seen.returncode == 0
+    assert "With --delete, what may go is removed." in seen.stdout
+    assert len(folders(folder)) == 4
+    told = json.loads(ablate("gc", folder, "--delete", "--json").stdout)
+    assert [part["folders"] for part in told["parts"] if part["may_go"]] == [1, 1, 1]
+    assert len(folders(folder)) == 1
+    assert ablate("gc", folder / "nowhere").returncode == 2
