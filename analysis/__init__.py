@@ -1,5 +1,5 @@
 """What a study means: tables in, tables, figures and one HTML page out."""
 
-from analysis.tables import load
+from analysis.tables import load, load_store, traces
 
-__all__ = ["load"]
+__all__ = ["load", "load_store", "traces"]

@@ -40,7 +40,7 @@ def write(folder: str | Path) -> Path:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     templates.globals |= {"score": score, "pvalue": pvalue, "setting": setting}
-    page = run.folder / "report.html"
+    page = Path(folder) / "report.html"
     files.write(page, templates.get_template("report.html").render(_content(run)).encode())
     return page
 
@@ -126,7 +126,7 @@ def _draw(run: Run) -> list[Drawing]:
         response = curve(run, axis)
         if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
             continue
-        stem = run.folder / "figures" / axis
+        stem = Path(run.folder) / "figures" / axis
         title, scale = f"{run.name}: {axis}", run.vary[axis]["scale"]
         probes = probe_curve(run, axis)
         save(plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale), stem)

@@ -1,13 +1,14 @@
 from pathlib import Path
 
+import fsspec
 import polars as pl
 import pytest
 
-from analysis import load
+from analysis import load, load_store, traces
 from analysis.choice import chosen
 from analysis.sensitivity import axes, curve, probe_curve
 from analysis.summary import ENCODERS, SUMMARY, encoders, summary
-from analysis.tables import METRICS, TRIALS
+from analysis.tables import METRICS, TRACE, TRIALS
 from tests.analysis.conftest import Write, trial
 
 
@@ -45,3 +46,60 @@ def test_varied_choices_keep_their_type(write_run: Write) -> None:
     assert run.trials.collect()["agm.route"].to_list() == ["phi"]
     assert summary(run)["settings"].to_list() == ["route=phi"]
     assert axes(run) == []
+
+
+def remote(folder: Path, address: str) -> None:
+    files = fsspec.filesystem(address.partition(":")[0])
+    files.put(str(folder), address, recursive=True)
+
+
+def test_a_run_is_read_from_a_remote_store(folder: Path) -> None:
+    """As from a folder: the same trials, the same summary."""
+    remote(folder, "memory://bucket/runs/alphas")
+    run = load("memory://bucket/runs/alphas")
+    assert run.folder == "memory:///bucket/runs/alphas"
+    assert run.trials.sort("trial").collect().equals(load(folder).trials.sort("trial").collect())
+    assert summary(run).equals(summary(load(folder)))
+    assert summary(load(f"file://{folder}")).equals(summary(load(folder)))
+
+
+def test_what_is_not_asked_for_is_not_read(folder: Path) -> None:
+    remote(folder, "memory://bucket/lazy")
+    for run in (load(folder), load("memory://bucket/lazy")):
+        plan = run.trials.filter(pl.col("seed") == 1).select("trial").explain()
+        assert "SELECTION" in plan
+        assert "PROJECT" in plan
+
+
+def test_runs_side_by_side(folder: Path) -> None:
+    for name in ("one", "two"):
+        remote(folder, f"memory://store/{name}")
+    both = load_store("memory://store")
+    assert set(both.runs) == {"memory:///store/one", "memory:///store/two"}  # their studies have one name
+    assert both.trials.select("run").collect()["run"].value_counts()["count"].to_list() == [21, 21]
+    assert len(load([folder]).runs["alphas"].trials.collect()) == 21
+    assert load([]).trials.collect().is_empty()
+    with pytest.raises(FileNotFoundError, match="is no store: no folder in it has a study"):
+        load_store("memory://empty")
+
+
+def test_traces_by_hand(folder: Path) -> None:
+    """The probe of images alone is 0.60, 0.61 and 0.62 on test at the last epoch."""
+    table = traces(load(folder), ["probe_accuracy"])
+    assert list(table.schema) == list(TRACE)
+    where = {"method": "unimodal", "split": "test", "modality": "image", "epoch": 2}
+    row = table.row(by_predicate=pl.all_horizontal(pl.col(k) == v for k, v in where.items()), named=True)
+    assert row["mean"] == pytest.approx(0.61)
+    assert row["sd"] == pytest.approx(0.01)
+    assert (row["least"], row["most"], row["values"]) == (pytest.approx(0.6), pytest.approx(0.62), 3)
+    assert traces(load(folder), ["loss"]).is_empty()
+
+
+def test_a_value_that_is_not_finite_is_in_no_trace(write_run: Write) -> None:
+    values = [0.5, float("nan"), float("inf"), None]
+    rows = [
+        {"trial": f"t{i}", "epoch": 1, "step": 5, "split": "test", "modality": None, "metric": "loss", "value": v}
+        for i, v in enumerate(values)
+    ]
+    run = load(write_run([trial(f"t{i}", "joint", i, 0.8, 0.8) for i in range(4)], rows))
+    assert traces(run).select("mean", "sd", "values").rows() == [(0.5, None, 1)]
