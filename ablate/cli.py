@@ -224,6 +224,17 @@ def claims(
 
 @app.command()
 @explained
+def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path()) -> None:
+    """Write a commented study, with data and a method of your own, to fill in; it runs as it is."""
+    from ablate.beginning import begin
+
+    for file in begin(folder):
+        sys.stdout.write(f"{file}\n")
+    sys.stdout.write(f"Next: python {folder / 'data.py'} && ablate run {folder / 'study.yaml'}\n")
+
+
+@app.command()
+@explained
 def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check against.")] = None,
            store: Store = None, cpus: Cpus = None) -> int:  # fmt: skip
     """Check the installation, the machine and the methods: does every part work, is every off-state joint training."""

@@ -1,0 +1,24 @@
+"""A study to fill in: a commented file, data and a method of one's own, which run as they are."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from ablate.errors import UserError
+
+FILES = ("study.yaml", "data.py", "method.py")
+
+
+def begin(folder: Path) -> list[Path]:
+    """Write the files into a folder, and return them.
+
+    Raises:
+        UserError: one of them is there already; nothing was written.
+    """
+    targets = [folder / name for name in FILES]
+    for target in targets:
+        if target.exists():
+            raise UserError(f"init: {target} is there already; name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        target.write_text((files("ablate") / "templates" / target.name).read_text(encoding="utf-8"), encoding="utf-8")
+    return targets

@@ -1,0 +1,29 @@
+"""`ablate init` writes a study that passes all checks as it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.ablate.helpers import ablate
+
+
+def test_what_init_writes_can_run_as_it_is(tmp_path: Path) -> None:
+    written = ablate("init", tmp_path / "new")
+    assert written.returncode == 0, written.stderr
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {"study.yaml", "data.py", "method.py"}
+    subprocess.run([sys.executable, tmp_path / "new/data.py"], check=True)
+    planned = ablate("plan", tmp_path / "new/study.yaml", "--store", tmp_path / "runs", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["trials"] == 3 * (1 + 1 + 5 + 2 + 2)
+    healthy = ablate("doctor", tmp_path / "new/study.yaml", "--store", tmp_path / "runs")
+    assert healthy.returncode == 0, healthy.stdout
+    assert "Half: factor=1 is joint training" in healthy.stdout
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "method.py").write_text("mine")
+    refused = ablate("init", tmp_path)
+    assert refused.returncode == 2
+    assert "method.py is there already" in refused.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["method.py"]
