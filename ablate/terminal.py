@@ -170,7 +170,7 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
     console = screen()
     names, metric = [run.name for run in runs], runs[0].metric
     if len(set(names)) == 1:
-        names = [str(shorter(run.folder.absolute())) for run in runs]
+        names = [str(shorter(Path(run.folder).absolute())) for run in runs]
     if changes:
         asked = Table("differs", *names, box=SIMPLE)
         for key, values in changes.items():
