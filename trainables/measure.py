@@ -61,18 +61,27 @@ def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str]) 
 
 def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:
     """Return losses and scores on the validation split; by modality only where the method acts between epochs."""
+    return dated(setup, judge(setup, learner), epoch)
+
+
+def judge(setup: Setup, learner: Learner) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return loss and score on the validation split, [M] by modality and [] joint, as in `Validation`."""
     by_modality = frozenset({"unimodal_values"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
     seen = outputs(setup, learner, "validation", by_modality)
     held = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
     parts = seen.unimodal if by_modality else seen.logits[None]
     present = setup.present["validation"] if by_modality else None
-    by_loss, by_score = (over(present, measured(parts).double()) for measured in (held.loss, held.score))
+    by_loss, by_score = (heard(present, measured(parts).double()) for measured in (held.loss, held.score))
     joint_loss, joint_score = (measured(seen.logits).double().mean() for measured in (held.loss, held.score))
-    moment = torch.tensor(epoch), torch.tensor(strength(setup.trial, epoch), dtype=torch.float64)
-    return Validation(by_loss, by_score, joint_loss, joint_score, *moment)
+    return by_loss, by_score, joint_loss, joint_score
 
 
-def over(present: Tensor | None, values: Tensor) -> Tensor:
+def dated(setup: Setup, judged: tuple[Tensor, Tensor, Tensor, Tensor], epoch: int) -> Validation:
+    """Return what was judged after an epoch as the method's `Validation`."""
+    return Validation(*judged, torch.tensor(epoch), torch.tensor(strength(setup.trial, epoch), dtype=torch.float64))
+
+
+def heard(present: Tensor | None, values: Tensor) -> Tensor:
     """Average a number of each modality over the samples that have it, [M, N] -> [M]."""
     if present is None:
         return values.mean(-1)
@@ -88,10 +97,9 @@ def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, nu
     ]
 
 
-def summarise(setup: Setup, measured: list[dict[str, Tensor]], epoch: int, number: int) -> list[Row]:
-    """Return the rows of an epoch's training: means over its steps, and the range of the coefficients."""
-    series = {name: torch.stack([metrics[name] for metrics in measured]) for name in measured[0]}
-    wanted = {"loss": series.pop("loss").mean()}
+def summarise(setup: Setup, series: dict[str, Tensor], epoch: int, number: int) -> list[Row]:
+    """Return the rows of an epoch's training: means over its T steps, [T, ...], and the range of the coefficients."""
+    wanted: dict[str, Tensor] = {}
     for path, values in series.items():
         name = path.removeprefix("method.")
         wanted[name] = values.mean(0)

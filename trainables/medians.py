@@ -40,7 +40,7 @@ def stacked(
     info: Any, axes: tuple[int | None, ...], values: Tensor, sizes: Sequence[int], share: float, least: float
 ) -> tuple[Tensor, int]:
     """Return `floor` of stacked values, and where the results are stacked."""
-    return each(values.movedim(axes[0] or 0, 0), sizes, share, least), 0
+    return floor(values.movedim(axes[0] or 0, 0), sizes, share, least), 0
 
 
 torch.library.define(NAME, "(Tensor values, SymInt[] sizes, float share, float least) -> Tensor")

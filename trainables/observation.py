@@ -74,7 +74,7 @@ def observe(setup: Setup, states: dict[str, Any], learner: Learner, batch: Batch
 def gather(setup: Setup, looks: list[Looks], moment: Moment) -> list[Row]:
     """Return the rows of what was measured in the steps of an epoch."""
     rows: list[Row] = []
-    for name in looks[0]:
+    for name in looks[0] if looks else ():
         taken = [look[name] for look in looks if look[name]]
         if taken:
             series = {key: torch.stack([values[key] for values in taken]) for key in taken[0]}

@@ -1,10 +1,17 @@
-"""Random numbers that depend on a trial's seed, a purpose and a moment, and on nothing else."""
+"""Random numbers that depend on a trial's seed, a purpose and a moment, and on nothing else.
+
+Trials that train together draw each from its own stream: `torch.func.vmap` is told how to stack what is drawn.
+"""
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+NAME = "ablate::normal"
 
 
 def stream(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -19,11 +26,43 @@ def uniform(seed: int, name: str, shape: tuple[int, ...], bound: float) -> Tenso
     return torch.from_numpy(bound * (2 * drawn - 1))
 
 
-def normal(shape: tuple[int, ...], seed: int, *purpose: str | int) -> Tensor:
+def normal(shape: Sequence[int], seed: int, *purpose: str | int) -> Tensor:
     """Return standard normal numbers, float32."""
-    return torch.from_numpy(stream(seed, *purpose).standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(stream(seed, *purpose).standard_normal(tuple(shape), dtype=np.float32))
 
 
 def permutation(count: int, seed: int, *purpose: str | int) -> Tensor:
     """Return the numbers below ``count`` in random order, int64."""
     return torch.from_numpy(stream(seed, *purpose).permutation(count))
+
+
+def noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
+    """Return what `normal` draws for each of the seeds [...] at step ``number`` [], [..., *shape]."""
+    drawn: Tensor = torch.ops.ablate.normal.default(seeds, number, purpose, shape)
+    return drawn
+
+
+def drawn(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
+    """Return `noise`, each seed's from its own stream."""
+    values = np.empty((seeds.numel(), *shape), dtype=np.float32)
+    for seed, row in zip(seeds.flatten().tolist(), values, strict=True):
+        stream(seed, purpose, int(number)).standard_normal(dtype=np.float32, out=row)
+    return torch.from_numpy(values).view(*seeds.shape, *shape).to(seeds.device)
+
+
+def promised(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
+    """Return `noise` without numbers in it."""
+    return seeds.new_empty([*seeds.shape, *shape], dtype=torch.float32)
+
+
+def stacked(
+    info: Any, axes: tuple[int | None, ...], seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]
+) -> tuple[Tensor, int]:
+    """Return `noise` of stacked seeds, and where it is stacked."""
+    return noise(seeds.movedim(axes[0] or 0, 0), number, purpose, shape), 0
+
+
+torch.library.define(NAME, "(Tensor seeds, Tensor number, str purpose, SymInt[] shape) -> Tensor")
+torch.library.impl(NAME, ("CPU", "CUDA"), drawn)
+torch.library.impl(NAME, "Meta", promised)
+torch.library.register_vmap(NAME, stacked)

@@ -32,6 +32,11 @@ class Setup(NamedTuple):
     present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
     truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the data lie, and all that is computed."""
+        return self.target["train"].device
+
 
 class Learner(NamedTuple):
     """What changes: all of it tensors, together the state of training."""
@@ -55,9 +60,7 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    settings = trial["train"]
-    rule = optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
-    model, rule = equip(method, model, rule, inputs["train"], present["train"])
+    model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present, dataset.truth)
 
 
@@ -65,10 +68,29 @@ def equip(
     method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor], present: Tensor | None = None
 ) -> tuple[Model, Optimizer]:
     """Return model and optimiser with what a method adds: its way of muting, and classifiers with their own rule."""
-    model = model._replace(silence=silence(getattr(method, "mute", "zero"), inputs, present))
+    return guided(method, model._replace(silence=silence(getattr(method, "mute", "zero"), inputs, present)), rule)
+
+
+def guided(method: Method, model: Model, rule: Optimizer) -> tuple[Model, Optimizer]:
+    """Return model and optimiser with the classifiers of a method that has some."""
     if isinstance(method, Guided) and method.classifier is not None:
         return model._replace(classifier=method.classifier), Apart(rule, method.trainer)
     return model, rule
+
+
+def alike(setup: Setup, trial: Mapping[str, Any]) -> Setup:
+    """Return what another trial of the same shape is made of: the same parts with its own numbers, which may be [K]."""
+    share = trial["model"]["dropout"]
+    encoders: Any = {m: one._replace(dropout=share) for m, one in setup.model.encoders.items()}  # type: ignore[attr-defined]
+    method = type(setup.method)(**trial["settings"])
+    model, rule = guided(method, setup.model._replace(encoders=encoders), rule_of(trial))
+    return setup._replace(trial=trial, model=model, method=method, optimizer=rule)
+
+
+def rule_of(trial: Mapping[str, Any]) -> Optimizer:
+    """Return the optimiser that a trial names."""
+    settings = trial["train"]
+    return optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
 
 
 def presence(data: Split, modalities: list[str]) -> Tensor | None:

@@ -1,11 +1,13 @@
-"""One trial: from its configuration and a data set to its numbers, which depend on nothing else.
+"""Trials of one shape, trained in one pass: from their configurations and a data set to their numbers.
 
-A trial computes with one thread, because the number of threads changes the last bits.
+A trial's numbers depend on its configuration and the data alone, but for rounding where its company changes how
+products are made. It computes with one thread, because the number of threads changes the last bits.
 """
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +16,13 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager
-from trainables.measure import Moment, Prediction, Row, conclude, scores, summarise, validate
+from trainables.measure import Moment, Prediction, Row, conclude, dated, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
-from trainables.randomness import normal, permutation
-from trainables.setup import Learner, Setup, prepare, start, strength
+from trainables.packs import Pack, over, pack, stack, unstack
+from trainables.randomness import noise, normal, permutation
+from trainables.setup import Learner, Setup, alike, prepare, start, strength
 from trainables.signals import (
     Control,
     EpochMethod,
@@ -34,13 +37,16 @@ from trainables.signals import (
 )
 from trainables.tasks import against
 
+# (epoch, trial -> metric -> value on validation) -> the trials that end here
+Prune = Callable[[int, dict[int, dict[str, float]]], set[int]]
+
 
 class Outcome(NamedTuple):
     """What a trial leaves behind."""
 
-    status: str  # done, or diverged: a loss was not finite
+    status: str  # done; pruned; or diverged: a loss was not finite
     error: str | None
-    seconds: float
+    seconds: float  # of its pack, divided among those that trained in it
     steps: int
     params: int  # number of parameters
     final: dict[str, float]  # "validation.accuracy", "test.loss", ...
@@ -49,13 +55,38 @@ class Outcome(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Where training stands after an epoch."""
+    """Where a trial stands after an epoch."""
 
     number: int  # from 1
     steps: int  # made so far
     learner: Learner
     rows: list[Row]  # what was measured in it
-    last: bool
+    last: bool  # of the trial, which has done all that it was to do
+    error: str | None = None  # why it cannot go on
+    pruned: bool = False  # it was told to end here
+
+    @property
+    def over(self) -> bool:
+        """Say whether the trial ends here."""
+        return self.last or self.pruned or self.error is not None
+
+
+class Member(NamedTuple):
+    """A trial while it trains in a pack."""
+
+    setup: Setup
+    learner: Learner  # at the end of the last epoch
+    snapshots: list[Learner]  # one a modality, for a method that goes back
+    watching: dict[str, Any]  # the state of each measurement of its steps
+
+
+class Lesson(NamedTuple):
+    """What the steps of an epoch leave of one trial."""
+
+    learner: Learner
+    series: dict[str, Tensor]  # metrics of each of T steps, [T, ...]
+    looks: list[Looks]  # measurements of each step, if there are any
+    watching: dict[str, Any]
 
 
 def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
@@ -66,57 +97,143 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
             ``train``, ``measure`` (name -> every how many steps or epochs) and ``seed``, all resolved.
         dataset: standardised arrays; the test split is read once, at the end.
     """
+    return fit_pack([trial], dataset)[0]
+
+
+def fit_pack(trials: Sequence[Mapping[str, Any]], dataset: Dataset, prune: Prune | None = None) -> list[Outcome]:
+    """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order."""
     torch.set_num_threads(1)
     with threadpool_limits(1):  # of numpy and scikit-learn
-        return train(prepare(trial, dataset))
+        first = prepare(trials[0], dataset)
+        return train([first, *(alike(first, trial) for trial in trials[1:])], prune)
 
 
-def train(setup: Setup) -> Outcome:
-    """Train and measure what was set up."""
+def train(setups: Sequence[Setup], prune: Prune | None = None) -> list[Outcome]:
+    """Train and measure what was set up, in one pass."""
     began = time.perf_counter()
-    learner = start(setup)
-    size = sum(p.numel() for p in leaves(learner.params))
-    rows: list[Row] = []
-    known = begin(setup, Epochwise)
-    for epoch in epochs(setup, learner):
-        rows += epoch.rows
-        broken = next((row for row in epoch.rows if row.metric == "loss" and not math.isfinite(row.value)), None)
-        if broken:
-            error = f"the {broken.split} loss was {broken.value} in epoch {epoch.number}"
-            return Outcome("diverged", error, time.perf_counter() - began, epoch.steps, size, {}, rows, [])
-        rows += survey(setup, known, epoch.learner, Moment(epoch.number, epoch.steps, epoch.last))
+    learners = [start(setup) for setup in setups]
+    size = sum(p.numel() for p in leaves(learners[0].params))
+    known = [begin(setup, Epochwise) for setup in setups]
+    rows: list[list[Row]] = [[] for _ in setups]
+    seconds = [0.0 for _ in setups]
+    outcomes: dict[int, Outcome] = {}
+    for epochs_ in together(setups, learners, prune):
+        for i, epoch in epochs_.items():
+            rows[i] += epoch.rows
+            if epoch.error is None:
+                rows[i] += survey(setups[i], known[i], epoch.learner, Moment(epoch.number, epoch.steps, epoch.last))
+            if epoch.over:
+                outcomes[i] = concluded(setups[i], epoch, rows[i], size)
+        now = time.perf_counter()
+        for i in epochs_:
+            seconds[i] += (now - began) / len(epochs_)
+        began = now
+    return [outcomes[i]._replace(seconds=spent) for i, spent in enumerate(seconds)]
+
+
+def concluded(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome:
+    """Return the outcome of a trial whose last epoch this was; only one that is done is scored on test."""
+    if not epoch.last or epoch.error is not None:
+        status = "pruned" if epoch.pruned else "diverged"
+        return Outcome(status, epoch.error, 0.0, epoch.steps, size, {}, rows, [])
     measured, final, predictions = conclude(setup, epoch.learner, epoch.number, epoch.steps)
-    return Outcome("done", None, time.perf_counter() - began, epoch.steps, size, final, rows + measured, predictions)
+    return Outcome("done", None, 0.0, epoch.steps, size, final, rows + measured, predictions)
 
 
 def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
-    """Train epoch by epoch, and yield after each."""
-    method, steps = setup.method, 0
-    snapshots = [learner] * len(setup.model.encoders)
-    watching, total = begin(setup, Stepwise), setup.trial["train"]["epochs"]
-    for epoch in range(1, total + 1):
-        rates = method.rates(learner.state) if isinstance(method, EpochMethod) else None
-        measured: list[dict[str, Tensor]] = []
-        looks: list[Looks] = []
-        for indices in batches(setup, epoch):
-            steps += 1
-            inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
-            task = pose(setup, indices, epoch, steps)
-            watching, look = observe(setup, watching, learner, Batch(indices, inputs, task, steps))
-            looks.append(look)
-            learner, metrics = step(setup, learner, inputs, task, rates)
-            measured.append(metrics)
-        rows = summarise(setup, measured, epoch, steps) + gather(setup, looks, Moment(epoch, steps))
-        validation, stop = validate(setup, learner, epoch), False
-        if isinstance(method, EpochMethod):
-            control = method.epoch(learner.state, validation)
-            learner, stop = obey(learner._replace(state=control.state), control, snapshots), bool(control.stop)
-            if control.restore.any():  # the rows are about the model that goes on
-                validation = validate(setup, learner, epoch)
-        rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, epoch, steps)
-        yield Epoch(epoch, steps, learner, rows, stop or epoch == total)
-        if stop:
-            return
+    """Train one trial epoch by epoch, and yield after each."""
+    for ended in together([setup], [learner]):
+        yield ended[0]
+
+
+def together(
+    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None = None
+) -> Iterator[dict[int, Epoch]]:
+    """Train trials of one shape epoch by epoch in one pass.
+
+    Yield after each epoch where every trial stands that was still training, by its place; those that end leave the
+    pack, which becomes smaller.
+    """
+    members = {
+        i: Member(setup, learner, [learner] * len(setup.model.encoders), begin(setup, Stepwise))
+        for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
+    }
+    packed, learner, number, steps = pack(setups), stack(learners), 0, 0
+    while members:
+        number += 1
+        learner, steps, lessons = drill(packed, learner, [m.watching for m in members.values()], number, steps)
+        judged = unstack(over(packed, judge, learner), len(members))
+        closing = zip(members.items(), lessons, judged, strict=True)
+        closed = {i: close(member, lesson, seen, number, steps) for (i, member), lesson, seen in closing}
+        ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
+        yield ended
+        left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
+        if left and (len(left) < len(members) or isinstance(packed.members[0].method, EpochMethod)):
+            packed, learner = pack([m.setup for m in left.values()]), stack([m.learner for m in left.values()])
+        members = left
+
+
+def drill(
+    packed: Pack, learner: Learner, watching: list[dict[str, Any]], epoch: int, steps: int
+) -> tuple[Learner, int, list[Lesson]]:
+    """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
+    setups, count = packed.members, len(packed.members)
+    share = [strength(setup.trial, epoch) for setup in setups]
+    factors = [
+        setup.method.rates(one.state)
+        for setup, one in zip(setups, unstack(learner, count), strict=True)
+        if isinstance(setup.method, EpochMethod)
+    ]
+    rates = stack(factors) if factors and factors[0] is not None else None
+    strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
+    measured: list[dict[str, Tensor]] = []
+    looks: list[list[Looks]] = [[] for _ in setups]
+    for chosen in zip(*(batches(setup, epoch) for setup in setups), strict=True):
+        steps += 1
+        if any(watching):
+            for i, one in enumerate(unstack(learner, count)):
+                batch = Batch(chosen[i], drawn(setups[i], chosen[i]), pose(setups[i], chosen[i], epoch, steps), steps)
+                watching[i], look = observe(setups[i], watching[i], one, batch)
+                looks[i].append(look)
+        lesson = partial(taught, number=steps, full=min(share) == 1, differentiate=packed.differentiate)
+        learner, metrics = over(packed, lesson, learner, stack(chosen), strengths, rates)
+        measured.append(metrics)
+    along = 0 if count == 1 else 1
+    series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
+    parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
+    return learner, steps, [Lesson(*part) for part in parts]
+
+
+def close(
+    member: Member, lesson: Lesson, judged: tuple[Tensor, Tensor, Tensor, Tensor], number: int, steps: int
+) -> tuple[Member, Epoch]:
+    """End an epoch of one trial: what its method decides, and what was measured."""
+    setup, learner, stop = member.setup, lesson.learner, False
+    rows = summarise(setup, lesson.series, number, steps) + gather(setup, lesson.looks, Moment(number, steps))
+    validation = dated(setup, judged, number)
+    if isinstance(setup.method, EpochMethod):
+        control = setup.method.epoch(learner.state, validation)
+        learner, stop = obey(learner._replace(state=control.state), control, member.snapshots), bool(control.stop)
+        if control.restore.any():  # the rows are about the model that goes on
+            validation = validate(setup, learner, number)
+    rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, number, steps)
+    broken = next((row for row in rows if row.metric == "loss" and not math.isfinite(row.value)), None)
+    error = broken and f"the {broken.split} loss was {broken.value} in epoch {number}"
+    last = stop or number == setup.trial["train"]["epochs"]
+    return member._replace(learner=learner, watching=lesson.watching), Epoch(number, steps, learner, rows, last, error)
+
+
+def pruned(ended: dict[int, Epoch], prune: Prune | None) -> dict[int, Epoch]:
+    """Return epochs in which those are marked that the trials are to end with, by their scores on validation."""
+    running = {i: epoch for i, epoch in ended.items() if not epoch.over}
+    if prune is None or not running:
+        return ended
+    told = {
+        i: {row.metric: row.value for row in epoch.rows if row.split == "validation" and row.modality is None}
+        for i, epoch in running.items()
+    }
+    stops = prune(next(iter(running.values())).number, told)
+    return {i: epoch._replace(pruned=i in stops) for i, epoch in ended.items()}
 
 
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
@@ -130,19 +247,39 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     return chosen[:-1] if normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
 
+def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
+    """Return the inputs of one batch of the training split, [B] indices."""
+    return {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
+
+
 def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
     """Return the task of one batch of the training split, [B] indices, at one moment of training."""
-    trial, present = setup.trial, setup.present["train"]
+    share = strength(setup.trial, epoch)
+    return posed(setup, indices, torch.tensor(share, dtype=torch.float64), number, full=share == 1)
+
+
+def posed(setup: Setup, indices: Tensor, share: Tensor, number: int, *, full: bool) -> Task:
+    """Return the task of one batch at step ``number``, where the method has the strength ``share`` []."""
+    trial, present, seed = setup.trial, setup.present["train"], setup.trial["seed"]
     held = against(setup.task, setup.target["train"][indices], trial["train"]["loss"])
 
-    def noise(purpose: str, like: Tensor) -> Tensor:
-        return normal(tuple(like.shape), trial["seed"], purpose, number).to(like)
+    def random(purpose: str, like: Tensor) -> Tensor:
+        shape = tuple(like.shape)
+        if isinstance(seed, Tensor):
+            return noise(seed, torch.tensor(number), purpose, shape).to(like)
+        return normal(shape, seed, purpose, number).to(like)
 
-    heard, share = None if present is None else present[:, indices], strength(trial, epoch)
-    return Task(
-        *held, noise, torch.tensor(share, dtype=torch.float64), len(indices), heard, trial["train"]["reduction"],
-        full=share == 1,
-    )  # fmt: skip
+    heard = None if present is None else present[:, indices]
+    return Task(*held, random, share, len(indices), heard, trial["train"]["reduction"], full=full)
+
+
+def taught(
+    setup: Setup, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None, *,
+    number: int, full: bool, differentiate: Differentiate,
+) -> tuple[Learner, dict[str, Tensor]]:  # fmt: skip
+    """Train on the samples at ``indices`` [B] of the training split, as `step`."""
+    task = posed(setup, indices, share, number, full=full)
+    return step(setup, learner, drawn(setup, indices), task, rates, differentiate)
 
 
 def step(

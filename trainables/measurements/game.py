@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainables.diagnostics.checks import Floats
 from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley, subsets
-from trainables.measure import CHUNK, over
+from trainables.measure import CHUNK, heard
 from trainables.methods.agm import AGM, FLOOR, blend, permutations
 from trainables.randomness import normal
 from trainables.setup import Learner, Setup
@@ -77,4 +77,4 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
         weights = rule.weights(modalities, task)
         shares = blend(weights.to(muted), muted, by_sample=weights.ndim == 3)
         losses.append(task.loss(shares, FLOOR) if task.nats else task.loss(shares))
-    return over(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST))
+    return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST))

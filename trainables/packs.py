@@ -1,0 +1,63 @@
+"""Trials of one shape as one: stacked along a leading axis K, and trained by one pass of `torch.func.vmap`.
+
+A pack of one is the same code without that axis: its learner and its tensors are as they are.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_map
+
+from trainables.differentiation import Differentiate, eager, pure
+from trainables.setup import Setup, alike
+from trainables.shape import Path, numbers, replaced
+
+
+class Pack(NamedTuple):
+    """Trials that train together, and what tells them apart."""
+
+    members: tuple[Setup, ...]
+    numbers: dict[Path, Tensor]  # [K] each, with their seeds; empty for a pack of one
+
+    @property
+    def differentiate(self) -> Differentiate:
+        """Return how a step of this pack differentiates."""
+        return eager if len(self.members) == 1 else pure
+
+
+def pack(members: Sequence[Setup]) -> Pack:
+    """Return trials of one shape as a pack."""
+    if len(members) == 1:
+        return Pack(tuple(members), {})
+    first = members[0]
+    found = [numbers(setup.trial) for setup in members]
+    dtype, device = getattr(torch, first.trial["train"]["dtype"]), first.device
+    stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
+    stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
+    return Pack(tuple(members), stacked)
+
+
+def over(pack: Pack, f: Callable[..., Any], *args: Any) -> Any:
+    """Return ``f(setup, *args)`` of every member, stacked; ``args`` are stacked trees of tensors, or None for all."""
+    first = pack.members[0]
+    if len(pack.members) == 1:
+        return f(first, *args)
+
+    def one(differing: dict[Path, Tensor], *own: Any) -> Any:
+        return f(alike(first, replaced(first.trial, differing)), *own)
+
+    axes = [None if arg is None else 0 for arg in args]
+    return vmap(one, in_dims=(0, *axes))(pack.numbers, *args)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Return trees of tensors as one, with a leading axis; one tree stays as it is."""
+    return trees[0] if len(trees) == 1 else tree_map(lambda *tensors: torch.stack(tensors), *trees)
+
+
+def unstack(tree: Any, count: int) -> list[Any]:
+    """Return the trees that `stack` has made one, as views."""
+    return [tree] if count == 1 else [tree_map(lambda tensor, i=i: tensor[i], tree) for i in range(count)]
