@@ -1,27 +1,40 @@
 """Keeps account of a study while it runs: what is proposed, queued, running and known."""
 
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 
+from ablate.packs import Packing, split
 from ablate.plan import Result, Trial
 from ablate.search import Rounds
 
 Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
 Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
 
+ATTEMPTS = 3  # that a trial gets whose process dies when it is alone
+
+
+def apart(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Return every trial as a pack of its own."""
+    return [[trial] for trial in trials]
+
 
 class Agenda:
-    """The trials of a study: rounds open one after another, and what the store knows is not run again."""
+    """The trials of a study: rounds open one after another, and what the store knows is not run again.
 
-    def __init__(self, rounds: Rounds, known: Known) -> None:
+    Packs are made of a whole round before those are left out that the store knows, so that a study that was
+    interrupted goes on with the packs that it had.
+    """
+
+    def __init__(self, rounds: Rounds, known: Known, packing: Packing = apart) -> None:
         """Open the first round, and all that follow from results in the store."""
         self.proposed: dict[str, Trial] = {}  # in the order of the plan
         self.results: dict[str, Result] = {}
         self.cached = 0
         self.finished = False
         self.stopped = False
-        self._rounds, self._known = rounds, known
-        self._queue: deque[Trial] = deque()
+        self._rounds, self._known, self._packing = rounds, known, packing
+        self._queue: deque[list[Trial]] = deque()
+        self._deaths: Counter[str] = Counter()
         self._open(next(rounds))
 
     @property
@@ -29,8 +42,13 @@ class Agenda:
         """Return how many proposed trials have no result yet."""
         return len(self.proposed) - len(self.results)
 
-    def next(self) -> Trial | None:
-        """Return a trial to run; None while the round waits for those that run."""
+    @property
+    def queued(self) -> list[list[Trial]]:
+        """Return the packs of this round that wait for a worker."""
+        return list(self._queue)
+
+    def next(self) -> list[Trial] | None:
+        """Return a pack to run; None while the round waits for those that run."""
         return self._queue.popleft() if self._queue and not self.stopped else None
 
     def complete(self, trial: Trial, result: Result) -> None:
@@ -38,6 +56,17 @@ class Agenda:
         self.results[trial.id] = result
         if not self.waiting:
             self._open(self._answer())
+
+    def died(self, pack: list[Trial]) -> bool:
+        """Say whether a pack whose process died is to run again: in halves, and a trial alone a few times."""
+        if len(pack) > 1:
+            self._queue.extendleft(reversed(split(pack, 2)))
+            return True
+        self._deaths[pack[0].id] += 1
+        again = self._deaths[pack[0].id] < ATTEMPTS
+        if again:
+            self._queue.appendleft(pack)
+        return again
 
     def _open(self, proposals: list[Trial] | None) -> None:
         while proposals is not None:
@@ -47,7 +76,9 @@ class Agenda:
             known = self._known(list(fresh.values()))
             self.results |= known
             self.cached += len(known)
-            self._queue.extend(t for t in fresh.values() if t.id not in known)
+            packs = self._packing(list(fresh.values()))
+            missing = ([t for t in pack if t.id not in known] for pack in packs)
+            self._queue.extend(pack for pack in missing if pack)
             if self._queue:
                 return
             proposals = self._answer()

@@ -48,7 +48,7 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     if study is not None:
         try:
             preflight(study, cpus or available_cpus())
-            agenda = open_agenda(study)
+            agenda = open_agenda(study, available_cpus())
             check_models(study, agenda)
             check_methods(study, agenda)
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free

@@ -43,7 +43,7 @@ class Progress(NamedTuple):
 def forecast(study: Study) -> Forecast:
     """Return what running a study would mean; raise a UserError where it cannot run here."""
     preflight(study, available_cpus())
-    agenda = open_agenda(study)
+    agenda = open_agenda(study, available_cpus())
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = size(study) - agenda.cached
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)

@@ -29,11 +29,13 @@ from ray.tune.search import Searcher  # noqa: E402
 from ablate.agenda import Agenda, Listener  # noqa: E402
 from ablate.identity import trial_id  # noqa: E402
 from ablate.methods import reach  # noqa: E402
+from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
-from ablate.store import write_trial  # noqa: E402
+from ablate.store import write_pack  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
-from trainables.train import fit  # noqa: E402
+from trainables.train import fit_pack  # noqa: E402
 
+Told = tuple[str, float | None, str | None]  # status, score and error of a trial
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,70 +45,84 @@ def dataset(spec: str) -> Dataset:
     return load(json.loads(spec))
 
 
-def confirm(trial: Trial, data: dict[str, Any]) -> None:
-    """Raise a RuntimeError if data or code are no longer those that the trial's id was made of."""
-    if sheet(data).sha256 != trial.config["data"]["sha256"] or trial_id(trial.config) != trial.id:
+def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
+    """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
+    sha256 = sheet(data).sha256
+    if any(trial.config["data"]["sha256"] != sha256 or trial_id(trial.config) != trial.id for trial in pack):
         raise RuntimeError("the data or the code changed after the study was planned; run it again")
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
-    """A process that trains one trial after another and puts them into the store."""
+    """A process that trains one pack after another and puts them into the store."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the first trial."""
+        """Take the first pack."""
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
+        """Take the next pack."""
         self.job = json.loads(new_config["job"])
         reach(self.job["folders"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train the trial; an error in it is a result, not the end of the process."""
-        trial = Trial(**self.job["trial"])
+        """Train the pack."""
+        return {"done": True, "told": self.trained([Trial(*trial) for trial in self.job["pack"]])}
+
+    def trained(self, pack: list[Trial]) -> dict[str, Told]:
+        """Train trials together and put them into the store.
+
+        An error is the result of a trial, not the end of the process: where several trained together, halves of
+        them do so again, until it is known whose error it is, and the others' numbers are what they would have been.
+        """
         try:
-            confirm(trial, self.job["data"])
-            outcome = fit(trial.config, dataset(json.dumps(self.job["data"])))
-            write_trial(Path(self.job["store"]), trial, outcome)
+            confirm(pack, self.job["data"])
+            outcomes = fit_pack([trial.config for trial in pack], dataset(json.dumps(self.job["data"])))
+            write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)))
         except Exception as error:
-            return {"done": True, "status": "failed", "score": None, "error": f"{type(error).__name__}: {error}"}
-        score = outcome.final.get(f"validation.{self.job['metric']}")
-        return {"done": True, "status": outcome.status, "score": score, "error": outcome.error}
+            if len(pack) > 1:
+                return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
+            return {pack[0].id: ("failed", None, f"{type(error).__name__}: {error}")}
+        metric = f"validation.{self.job['metric']}"
+        ended = zip(pack, outcomes, strict=True)
+        return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save nothing: a trial is in the store or starts again."""
+        """Save nothing: a pack is in the store or starts again."""
 
 
 class Feed(Searcher):  # type: ignore[misc]
-    """Hands the trials of an agenda to Tune, and their results back."""
+    """Hands the packs of an agenda to Tune, and their results back."""
 
     def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener) -> None:
-        """Feed from an agenda; ``job`` is what all trials share: store, folders, data and metric."""
-        super().__init__(metric="score", mode="max")
+        """Feed from an agenda; ``job`` is what all packs share: store, folders, data and metric."""
+        super().__init__(metric="done", mode="max")
         self.agenda, self.job, self.listener = agenda, job, listener
-        self.running: dict[str, Trial] = {}
+        self.running: dict[str, list[Trial]] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial, None while a round waits for its last results, or that all is done."""
+        """Return the next pack, None while a round waits for its last results, or that all is done."""
         if self.agenda.finished or self.agenda.stopped:
             return Searcher.FINISHED
-        trial = self.agenda.next()
-        if trial is None:
+        pack = self.agenda.next()
+        if pack is None:
             return None
-        self.running[trial_id] = trial
-        return {"job": json.dumps({**self.job, "trial": trial._asdict()})}
+        self.running[trial_id] = pack
+        return {"job": json.dumps({**self.job, "pack": pack})}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take a result; a process that died has failed its trial, unless it was asked to stop."""
-        trial = self.running.pop(trial_id)
-        if error or not result or "status" not in result:
-            if self.agenda.stopped:
+        """Take the results of a pack, unless its process died: then it runs again, or its last trial has failed."""
+        pack = self.running.pop(trial_id)
+        told: dict[str, Told] = {} if error or not result else result.get("told", {})
+        if not told:
+            if self.agenda.stopped or self.agenda.died(pack):
                 return
-            result = {"status": "failed", "score": None, "error": "the process that trained it died"}
-        kept = Result(result["status"], result["score"])
-        self.agenda.complete(trial, kept)
-        self.listener(trial, kept, result["error"])
+            told = {pack[0].id: ("failed", None, "the process that trained it died")}
+        for trial in pack:
+            status, score, reason = told[trial.id]
+            kept = Result(status, score)
+            self.agenda.complete(trial, kept)
+            self.listener(trial, kept, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing to Tune's own snapshots: a run starts again from the store."""
@@ -183,14 +199,14 @@ def local_ray(cpus: int) -> Iterator[Path]:
 
 
 def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int, cpu: float) -> None:
-    """Run an agenda to its end on a local Ray with this many CPUs, each trial on ``cpu`` of them.
+    """Run an agenda to its end on a local Ray with this many CPUs, each pack on ``cpu`` of them.
 
     Args:
         agenda: what to run.
-        job: what all trials share: `store`, `folders` of own code, `data` as `trainables.data` takes it, and `metric`.
+        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, and `metric`.
         listener: is told of every result.
         cpus: of the local Ray.
-        cpu: what a trial reserves.
+        cpu: what a pack reserves.
     """
     with local_ray(cpus) as scratch:
         interrupt = Interrupt(agenda)
@@ -202,7 +218,7 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
             ),
             run_config=tune.RunConfig(
                 name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,
-                failure_config=tune.FailureConfig(max_failures=2),
+                failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )  # fmt: skip

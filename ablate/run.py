@@ -18,6 +18,7 @@ from ablate.agenda import Agenda
 from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
 from ablate.methods import folders
+from ablate.packs import packing
 from ablate.plan import Result, Trial, size
 from ablate.schema import mark, migrate, version
 from ablate.search import rounds
@@ -27,6 +28,7 @@ from ablate.tables import WAVE, write_study, write_wave
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
 PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+PACK = 64  # trials, at most, that train together if the study says nothing
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
 Note = Callable[[store.DamagedError], None]
@@ -55,8 +57,13 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def open_agenda(study: Study, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
-    """Return what a study still has to run, given its store; ``note`` is told of what is damaged, and passed over."""
+def open_agenda(study: Study, cpus: int, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
+    """Return what a study still has to run on some CPUs, given its store.
+
+    ``note`` is told of what is damaged, and passed over.
+    """
+    asked = study.file.resources
+    most = PACK if asked.pack == "auto" else asked.pack
 
     def known(asked: list[Trial]) -> dict[str, Result]:
         found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
@@ -64,7 +71,7 @@ def open_agenda(study: Study, log: Path | None = None, note: Note = lambda damag
             note(damage)
         return found
 
-    return Agenda(rounds(study, log), known)
+    return Agenda(rounds(study, log), known, packing(most, max(1, int(cpus / asked.cpu))))
 
 
 def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
@@ -82,7 +89,7 @@ def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
     with alone(study.folder, watcher.note):
         migrate(study.store)
         log = study.folder / "search.log" if study.rounds else None
-        agenda = open_agenda(study, log, lambda damage: pass_over(damage, watcher))
+        agenda = open_agenda(study, cpus, log, lambda damage: pass_over(damage, watcher))
         if not agenda.finished:
             check_models(study, agenda)
             check_methods(study, agenda)

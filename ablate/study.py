@@ -64,9 +64,10 @@ class Search(Section):
 
 
 class Resources(Section):
-    """What one trial reserves."""
+    """What a pack of trials reserves, and how large it may be."""
 
     cpu: Positive = 1
+    pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
 
 
 class StudyFile(Section):

@@ -43,5 +43,5 @@ def replaced(trial: Mapping[str, Any], values: Mapping[Path, Any]) -> dict[str, 
 
 def shape(trial: Mapping[str, Any]) -> str:
     """Return a name of all that trials must share to train in one pass."""
-    free: dict[Path, Any] = {**numbers(trial), **{(name,): None for name in SCHEDULE}, ("train", "epochs"): None}
-    return json.dumps(replaced(trial, dict.fromkeys(free)), sort_keys=True, separators=(",", ":"))
+    free: list[Path] = [*numbers(trial), ("train", "epochs"), *((name,) for name in SCHEDULE)]
+    return json.dumps(replaced(trial, dict.fromkeys(free, "any")), sort_keys=True, separators=(",", ":"))

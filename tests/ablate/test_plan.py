@@ -57,8 +57,8 @@ def searched(made: Study, shuffle: int) -> list[str]:
     agenda, order = Agenda(rounds(made), lambda trials: {}), random.Random(shuffle)
     running: list[Trial] = []
     while not agenda.finished:
-        while (trial := agenda.next()) is not None:
-            running.append(trial)
+        while (pack := agenda.next()) is not None:
+            running += pack
         done = running.pop(order.randrange(len(running)))
         agenda.complete(done, score(done))
     return list(agenda.proposed)
@@ -74,8 +74,8 @@ def test_a_search_does_not_depend_on_which_trial_finishes_first(tmp_path: Path) 
 def test_a_search_approaches_the_best_value(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH | {"trials": 60})
     agenda = Agenda(rounds(made), lambda trials: {})
-    while (trial := agenda.next()) is not None:
-        agenda.complete(trial, score(trial))
+    while (pack := agenda.next()) is not None:
+        agenda.complete(pack[0], score(pack[0]))
     found = [t.labels["agm.alpha"] for t in agenda.proposed.values() if t.labels["method"] == "agm"]
     assert min(abs(alpha - 2) for alpha in found[40:]) < 0.1
     assert sum(abs(alpha - 2) < 1 for alpha in found[30:]) > sum(abs(alpha - 2) < 1 for alpha in found[:30])
@@ -86,9 +86,9 @@ def test_a_search_continues_from_what_is_stored(tmp_path: Path) -> None:
     whole = searched(made, 1)
     stored = set(whole[:13])
     agenda = Agenda(rounds(made), lambda trials: {t.id: score(t) for t in trials if t.id in stored})
-    while (trial := agenda.next()) is not None:
-        assert trial.id not in stored
-        agenda.complete(trial, score(trial))
+    while (pack := agenda.next()) is not None:
+        assert pack[0].id not in stored
+        agenda.complete(pack[0], score(pack[0]))
     assert agenda.cached == 13
     assert list(agenda.proposed) == whole
 

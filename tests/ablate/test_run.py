@@ -79,7 +79,7 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     file = write(tmp_path, name="edited", measure=["probe"])
     assert ablate("run", file, "--store", store).returncode == 0
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
-    Tables(study, open_agenda(study), Progress(study))  # as a run does before its first trial
+    Tables(study, open_agenda(study, 2), Progress(study))  # as a run does before its first trial
     seen = json.loads(ablate("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
 

@@ -1,0 +1,87 @@
+"""Which trials train together, and what becomes of those whose process dies."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablate.agenda import ATTEMPTS, Agenda
+from ablate.packs import packed, packing
+from ablate.plan import Result, Trial
+from ablate.search import rounds
+from ablate.study import load
+from tests.ablate.helpers import write
+from trainables.shape import shape
+
+DONE = Result("done", 1.0)
+
+
+def proposed(folder: Path, **over: Any) -> list[Trial]:
+    """The trials of the small study with changes."""
+    return next(rounds(load(str(write(folder, **{"vary": None} | over)))))
+
+
+def test_a_pack_is_of_one_shape_and_loses_nobody(tmp_path: Path) -> None:
+    trials = proposed(tmp_path, vary={"agm.alpha": [0.5, 1], "agm.score_attr": ["shapley", "loo"]}, seeds=3)
+    packs = packed(trials, 64, 1)
+    assert [{shape(t.config) for t in pack} for pack in packs] == [{shape(pack[0].config)} for pack in packs]
+    assert sorted(t.id for pack in packs for t in pack) == sorted(t.id for t in trials)
+    assert [len(pack) for pack in packs] == [3, 6, 6]  # joint, and each way to attribute with both strengths
+
+
+def test_what_changes_the_computation_is_another_shape(tmp_path: Path) -> None:
+    def shapes(**over: Any) -> int:
+        return len({shape(t.config) for t in proposed(tmp_path, seeds=1, **{"methods": ["agm"]} | over)})
+
+    assert shapes(vary={"train.lr": [0.1, 0.2], "agm.warm": [1, 5], "agm.start": [1, 2], "train.epochs": [1, 2]}) == 1
+    assert shapes(vary={"agm.cap": [1.0, "inf"]}) == 2
+    assert shapes(vary={"train.weight_decay": [0, 0.1]}) == 2
+    assert shapes(vary={"train.batch_size": [32, 64]}) == 2
+    assert shapes(vary={"agm.window": [10, 100]}) == 2
+    assert shapes(vary={"model.dropout": [0.1, 0.2]}) == 1
+
+
+@given(count=st.integers(1, 60), most=st.integers(1, 20), workers=st.integers(1, 9))
+def test_packs_are_of_like_size_and_keep_every_worker_busy(count: int, most: int, workers: int) -> None:
+    trials = [Trial(str(i), CONFIG, {}) for i in range(count)]
+    packs = packed(trials, most, workers)
+    sizes = [len(pack) for pack in packs]
+    assert [t.id for pack in packs for t in pack] == [t.id for t in trials]
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+    assert len(packs) >= min(count, workers)
+
+
+CONFIG = {"settings": {}, "train": dict.fromkeys(("lr", "momentum", "weight_decay", "clip", "clip_before"), 0.0),
+          "model": {"dropout": 0.0}}  # fmt: skip
+
+
+def test_a_study_that_was_interrupted_goes_on_with_the_packs_that_it_had(tmp_path: Path) -> None:
+    trials = proposed(tmp_path, methods=["joint"], seeds=12)
+    whole = packed(trials, 4, 1)
+    stored = {t.id for t in whole[1]}
+    agenda = Agenda(rounds_of(trials), lambda asked: {t.id: DONE for t in asked if t.id in stored}, packing(4, 1))
+    assert agenda.queued == [whole[0], whole[2]]
+
+
+def rounds_of(trials: list[Trial]) -> Generator[list[Trial], dict[str, Result], None]:
+    yield trials
+
+
+def test_a_pack_whose_process_dies_runs_again_in_halves_and_its_culprit_fails_alone(tmp_path: Path) -> None:
+    trials = proposed(tmp_path, methods=["joint"], seeds=8)
+    culprit, runs = trials[5].id, 0
+    agenda = Agenda(rounds_of(trials), lambda asked: {}, packing(8, 1))
+    while not agenda.finished:
+        pack = agenda.next()
+        assert pack is not None
+        runs += 1
+        if culprit not in {t.id for t in pack}:
+            for trial in pack:
+                agenda.complete(trial, DONE)
+        elif not agenda.died(pack):
+            agenda.complete(pack[0], Result("failed", None))
+    assert [t for t, result in agenda.results.items() if result.status == "failed"] == [culprit]
+    assert runs == 3 + 3 + ATTEMPTS  # 8, 4, 2 with it; their other halves; and it alone

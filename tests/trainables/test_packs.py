@@ -1,0 +1,153 @@
+"""Trials that train together: each gets the numbers that it gets alone."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search_spaces.methods import METHODS as AXES
+from tests.trainables.test_train import BASE, JOINT, trial
+from trainables.data.dataset import Dataset, Split
+from trainables.methods import METHODS
+from trainables.shape import numbers, replaced, shape
+from trainables.train import Outcome, fit, fit_pack
+
+MODEL: dict[str, Any] = {**BASE["model"], "hidden": 6}
+
+
+def tiny(kind: str = "classification", samples: tuple[int, ...] = (5,), *, missing: bool = False) -> Dataset:
+    """52 samples of two modalities, which make a short last batch."""
+    draw = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        target = draw.integers(0, 3, n)
+        hint = target.reshape(n, *[1] * len(samples))
+        inputs = {m: (draw.normal(size=(n, *samples)) + hint).astype(np.float32) for m in "ab"}
+        present = {"b": draw.random(n) < 0.7} if missing else {}
+        wanted = target[:, None].astype(np.float32) if kind == "regression" else target
+        return Split(inputs, wanted, present=present)
+
+    return Dataset("tiny", kind, 1 if kind == "regression" else 3, split(52), split(30), split(30))
+
+
+def configurations(method: str, count: int = 4, **changes: Any) -> list[dict[str, Any]]:
+    """Trials of one shape whose every number differs, with seeds, lengths and schedules of their own."""
+    settings = {name: axis.default for name, axis in AXES[method].items()} | changes.pop("settings", {})
+    one = trial(METHODS[method], settings, **{"batch_size": 16, "dtype": "float64", "model": MODEL} | changes)
+    found = []
+    for i in range(count):
+        other = replaced(one, {path: value * (0.7 + 0.1 * i) for path, value in numbers(one).items()})
+        other["train"] = {**other["train"], "epochs": 13 - i % 2}
+        found.append({**other, "seed": i, "start": 1 + i % 3, "warmup": i % 2, "end": 9.0})
+    return found
+
+
+def differences(one: Outcome, other: Outcome) -> list[float]:
+    assert (one.status, one.error, one.steps, one.params) == (other.status, other.error, other.steps, other.params)
+    assert [row[:5] for row in one.rows] == [row[:5] for row in other.rows]
+    pairs = [(a.value, b.value) for a, b in zip(one.rows, other.rows, strict=True)]
+    pairs += [(one.final[name], other.final[name]) for name in other.final]
+    return [abs(a - b) / max(1, abs(b)) for a, b in pairs if not (math.isnan(a) and math.isnan(b))]
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_trains_in_a_pack_as_it_does_alone(method: str) -> None:
+    """More than fifty steps, in which members leave and methods start, warm up and end at different times."""
+    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    chosen, dataset = configurations(method, settings=tame), tiny()
+    assert len({shape(each) for each in chosen}) == 1
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "dropout": ((5,), {"dropout": 0.3}),
+    "batch": ((5,), {"norm": "batch"}),
+    "layer": ((5,), {"norm": "layer"}),
+    "cnn": ((8, 8), {"encoder": "cnn", "norm": "batch"}),
+    "gru": ((3, 4), {"encoder": "gru"}),
+    "transformer": ((3, 4), {"encoder": "transformer", "dropout": 0.2}),
+    **{fusion: ((5,), {"fusion": fusion}) for fusion in ("sum", "early", "gated", "film", "attention")},
+}
+
+
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_every_network_trains_in_a_pack_as_it_does_alone(network: str) -> None:
+    samples, changes = NETWORKS[network]
+    chosen, dataset = configurations("agm", 3, model=MODEL | changes), tiny(samples=samples)
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+@pytest.mark.parametrize("method", ["agm", "bogc"])
+@pytest.mark.parametrize("kind", ["missing", "regression"])
+def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, method: str) -> None:
+    dataset = tiny("regression") if kind == "regression" else tiny(missing=True)
+    chosen = configurations(method, 3, optimizer="adam", weight_decay=0.01, clip=0.5)
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+def test_measurements_are_those_of_each_member() -> None:
+    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0}
+    chosen = [each | {"measure": measure} for each in configurations("agm", 2)]
+    for one, other in zip(fit_pack(chosen, tiny()), [fit(each, tiny()) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+def test_single_precision_agrees_to_rounding() -> None:
+    chosen, dataset = configurations("agm", dtype="float32", epochs=2), tiny()
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-5
+
+
+def test_companions_change_nothing_at_equal_size() -> None:
+    chosen, dataset = configurations("joint", 6, dtype="float32"), tiny()
+    here = fit_pack(chosen[:4], dataset)[3]
+    there = fit_pack([chosen[5], chosen[3], chosen[4], chosen[0]], dataset)[1]
+    assert here.rows == there.rows
+    assert here.final == there.final
+
+
+def test_a_member_that_diverges_leaves_and_the_others_do_not_notice() -> None:
+    chosen, dataset = configurations("joint", 3), tiny()
+    wild = replaced(chosen[1], {("train", "lr"): 1e30})
+    first, second, third = fit_pack([chosen[0], wild, chosen[2]], dataset)
+    assert second.status == "diverged"
+    assert second.rows
+    for one, other in ((first, chosen[0]), (third, chosen[2])):
+        assert max(differences(one, fit(other, dataset))) < 1e-9
+
+
+def test_a_member_that_is_pruned_leaves_and_the_others_do_not_notice() -> None:
+    chosen, dataset = configurations("joint", 3), tiny()
+    asked: list[tuple[int, set[int]]] = []
+
+    def prune(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        asked.append((epoch, set(scores)))
+        assert all(set(told) == {"loss", "accuracy"} for told in scores.values())
+        return {1} if epoch == 5 else set()
+
+    first, second, third = fit_pack(chosen, dataset, prune)
+    assert (second.status, second.steps, second.final) == ("pruned", 20, {})
+    assert max(row.epoch for row in second.rows) == 5
+    for one, other in ((first, chosen[0]), (third, chosen[2])):
+        assert max(differences(one, fit(other, dataset))) < 1e-9
+    assert asked[:6] == [*((epoch, {0, 1, 2}) for epoch in range(1, 6)), (6, {0, 2})]
+
+
+def test_what_decides_the_computation_is_part_of_the_shape() -> None:
+    plain = trial(JOINT)
+    for changed in (
+        {"batch_size": 8},
+        {"optimizer": "adam"},
+        {"dtype": "float64"},
+        {"clip": 1.0},
+        {"weight_decay": 1.0},
+    ):
+        assert shape(trial(JOINT, **changed)) != shape(plain)
+    assert shape(trial(JOINT, clip=1.0)) == shape(trial(JOINT, clip=2.0))
+    assert shape(trial(settings={"cap": math.inf})) != shape(trial(settings={"cap": 1.0}))
+    assert shape(trial(settings={"factor": {"a": 1.0}})) == shape(trial(settings={"factor": {"a": 2.0}}))
+    assert shape(trial(lr=0.1, epochs=9, seed=4, start=2, end=3, warmup=1)) == shape(plain)
