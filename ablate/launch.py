@@ -67,7 +67,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train the pack."""
-        return {"done": True, "told": self.trained([Trial(*trial) for trial in self.job["pack"]])}
+        told = self.trained([Trial(*trial) for trial in self.job["pack"]])
+        return {"done": True, "told": json.dumps(told)}  # as text, which Tune leaves as it is
 
     def trained(self, pack: list[Trial]) -> dict[str, Told]:
         """Train trials together and put them into the store.
@@ -113,7 +114,7 @@ class Feed(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the results of a pack, unless its process died: then it runs again, or its last trial has failed."""
         pack = self.running.pop(trial_id)
-        told: dict[str, Told] = {} if error or not result else result.get("told", {})
+        told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
         if not told:
             if self.agenda.stopped or self.agenda.died(pack):
                 return
