@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def open_agenda(study: Study, cpus: int, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
+def open_agenda(study: Study, cpus: float = 1, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
     """Return what a study still has to run on some CPUs, given its store.
 
     ``note`` is told of what is damaged, and passed over.
