@@ -210,21 +210,26 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
         cpu: what a pack reserves.
     """
     with local_ray(cpus) as scratch:
-        interrupt = Interrupt(agenda)
-        tuner = tune.Tuner(
-            tune.with_resources(Worker, {"cpu": cpu}),
-            tune_config=tune.TuneConfig(
-                search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,
-                failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )  # fmt: skip
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                tuner.fit()
-        finally:
-            interrupt.restore()
+        drive(agenda, job, listener, scratch, cpu)
+
+
+def drive(agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path, cpu: float) -> None:
+    """Run an agenda to its end on the Ray that was started; ``scratch`` is a folder for Tune's own files."""
+    interrupt = Interrupt(agenda)
+    tuner = tune.Tuner(
+        tune.with_resources(Worker, {"cpu": cpu}),
+        tune_config=tune.TuneConfig(
+            search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,
+            failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )  # fmt: skip
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner.fit()
+    finally:
+        interrupt.restore()

@@ -195,8 +195,8 @@ def drill(
                 batch = Batch(chosen[i], drawn(setups[i], chosen[i]), pose(setups[i], chosen[i], epoch, steps), steps)
                 watching[i], look = observe(setups[i], watching[i], one, batch)
                 looks[i].append(look)
-        lesson = partial(taught, number=steps, full=min(share) == 1, differentiate=packed.differentiate)
-        learner, metrics = over(packed, lesson, learner, stack(chosen), strengths, rates)
+        lesson = partial(taught, full=min(share) == 1, differentiate=packed.differentiate)
+        learner, metrics = over(packed, lesson, learner, stack(chosen), strengths, rates, shared=(packed.told(steps),))
         measured.append(metrics)
     along = 0 if count == 1 else 1
     series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
@@ -258,15 +258,15 @@ def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
     return posed(setup, indices, torch.tensor(share, dtype=torch.float64), number, full=share == 1)
 
 
-def posed(setup: Setup, indices: Tensor, share: Tensor, number: int, *, full: bool) -> Task:
+def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *, full: bool) -> Task:
     """Return the task of one batch at step ``number``, where the method has the strength ``share`` []."""
     trial, present, seed = setup.trial, setup.present["train"], setup.trial["seed"]
     held = against(setup.task, setup.target["train"][indices], trial["train"]["loss"])
 
     def random(purpose: str, like: Tensor) -> Tensor:
         shape = tuple(like.shape)
-        if isinstance(seed, Tensor):
-            return noise(seed, torch.tensor(number), purpose, shape).to(like)
+        if isinstance(number, Tensor):
+            return noise(seed, number, purpose, shape).to(like)
         return normal(shape, seed, purpose, number).to(like)
 
     heard = None if present is None else present[:, indices]
@@ -274,8 +274,8 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int, *, full: bo
 
 
 def taught(
-    setup: Setup, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None, *,
-    number: int, full: bool, differentiate: Differentiate,
+    setup: Setup, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None,
+    number: int | Tensor, *, full: bool, differentiate: Differentiate,
 ) -> tuple[Learner, dict[str, Tensor]]:  # fmt: skip
     """Train on the samples at ``indices`` [B] of the training split, as `step`."""
     task = posed(setup, indices, share, number, full=full)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from ablate.run import Tables, open_agenda
+from ablate.store import packs, trials_of
 from ablate.study import load
 from ablate.terminal import Progress
 from tests.ablate.helpers import ROOT, ablate, table, write
@@ -133,7 +134,7 @@ def test_more_cpus_a_trial_than_there_are_is_refused(tmp_path: Path) -> None:
 
 
 def test_after_ctrl_c_the_same_command_continues(tmp_path: Path) -> None:
-    file = write(tmp_path, seeds=12, train={"epochs": 40})
+    file = write(tmp_path, seeds=12, train={"epochs": 40}, resources={"pack": 2})
     command = [
         sys.executable,
         "-c",
@@ -154,7 +155,7 @@ def test_after_ctrl_c_the_same_command_continues(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "the same command continues" in errors
-    stored = len(list((tmp_path / "s/trials").glob("[!.]*")))
+    stored = sum(len(trials_of(folder)) for folder in packs(tmp_path / "s"))
     assert 1 <= stored < 36
     again = ablate("run", file, "--store", tmp_path / "s")
     assert again.returncode == 0, again.stderr
