@@ -36,8 +36,14 @@ class About(Section):
     question: str
     says: str
     support: str
-    analysis: Choice  # from tables to numbers, one per seed
+    analysis: Choice | Annotated[list[Choice], Field(min_length=1)]  # from tables to numbers, one per seed
+    beside: list[Choice] = Field(default_factory=list)  # more of them, shown and not judged
     rule: Choice  # from numbers to a verdict
+
+    @property
+    def analyses(self) -> list[dict[str, dict[str, Any]]]:
+        """Return the analyses that are judged."""
+        return self.analysis if isinstance(self.analysis, list) else [self.analysis]
 
 
 class Claim(NamedTuple):
@@ -98,7 +104,10 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     document = Document(CLAIMS / f"{name}.yaml" if name in names() else find(name))
     given = document.value
     about = validated(document, About, given["claim"], ("claim",))
-    known(document, ("claim", "analysis"), about.analysis, ABLATIONS)
+    for analysis in about.analyses:
+        known(document, ("claim", "analysis"), analysis, ABLATIONS)
+    for analysis in about.beside:
+        known(document, ("claim", "beside"), analysis, ABLATIONS)
     known(document, ("claim", "rule"), about.rule, RULES)
     cells = given.get("cells", {"": {}})
     for key in ("cells", "quick"):
@@ -138,12 +147,12 @@ def changed(document: Document, cell: str, *, quick: bool) -> Document:
 
 
 def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with another laid over it; a mapping goes into a mapping, anything else takes its place."""
+    """Return a mapping with another laid over it: a mapping goes into a mapping, null takes a key away."""
     merged = dict(base)
     for key, value in change.items():
         inside = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = overlay(merged[key], value) if inside else value
-    return merged
+    return {key: value for key, value in merged.items() if value is not None or change.get(key, 0) is not None}
 
 
 def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
@@ -193,6 +202,6 @@ def judged(claim: Claim) -> dict[str, Any]:
     facts = {"name": claim.name, "quick": claim.quick, **{k: getattr(about, k) for k in ("source", "question", "says")}}
     folders = {cell: study.folder for cell, study in claim.cells.items()}
     try:
-        return judge(facts, about.analysis, about.rule, folders, claim.folder)
+        return judge(facts, about.analyses, about.beside, about.rule, folders, claim.folder)
     except ValueError as error:
         raise UserError(f"{claim.name}: cannot be judged: {error}") from None

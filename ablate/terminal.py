@@ -288,6 +288,10 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
     console.print(f"{verdict['name']}: {verdict['verdict'].upper()}{hurry}", style="bold")
     console.print(f"  {verdict['question']}")
     console.print(f"  {verdict['sentence']}")
+    for name, one in verdict["beside"].items():
+        console.print(f"  beside: {name}: {one['sentence']}")
+    for remark in verdict["remarks"]:
+        console.print(f"  {remark}")
     console.print(f"  on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}")
     console.print(f"  figure: {shorter(folder / 'figures' / 'verdict.png')}")
 

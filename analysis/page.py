@@ -57,6 +57,8 @@ def section(claim: Mapping[str, Any], file: Path) -> str:
     trials = claim["trials"]
     lost = "".join(f", {trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
     lines += [f"**{outcome(claim)}.** {claim['sentence']}\n"]
+    more = [f"{name}: {one['sentence']}" for name, one in claim["beside"].items()] + claim["remarks"]
+    lines += [f"- {each}" for each in more] + [""] * bool(more)
     lines += [f"On {claim['bed']}. {trials['planned']} trials{lost}; judged {claim['date'][:10]}.\n"]
     picture = file.with_suffix("") / f"{claim['name']}.png"
     files.write(picture, (Path(claim["folder"]) / "figures" / "verdict.png").read_bytes())

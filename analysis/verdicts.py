@@ -1,7 +1,7 @@
 """From the tables of a claim's runs to its verdict, with its figure and its numbers beside it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,19 @@ Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
 
 
 def judge(
-    claim: Mapping[str, Any], analysis: Chosen, rule: Chosen, folders: Mapping[str, Path], folder: Path
+    claim: Mapping[str, Any],
+    analyses: Sequence[Chosen],
+    beside: Sequence[Chosen],
+    rule: Chosen,
+    folders: Mapping[str, Path],
+    folder: Path,
 ) -> dict[str, Any]:
     """Judge a claim and write verdict.json, its figure and the figure's numbers into a folder.
 
     Args:
         claim: what the verdict says of the claim itself: its `name`, `question` and so on.
-        analysis: a name of `ABLATIONS`, and its options.
+        analyses: names of `ABLATIONS`, each with its options; what they find is judged.
+        beside: more of them, that are shown with it.
         rule: a name of `RULES`, and its options.
         folders: of the runs, by cell.
         folder: of the verdict.
@@ -36,14 +42,16 @@ def judge(
         ValueError: the analysis asks for what the runs do not have.
     """
     cells = {cell: load(path) for cell, path in folders.items()}
-    ((name, options),) = analysis.items()
-    finding = ABLATIONS[name](cells, **options)
+    finding = examined(cells, analyses)
+    others = [examined(cells, [analysis]) for analysis in beside]
     decision, each = decided(finding, rule)
     verdict = {
         **claim,
         **plain(decision),
         "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
+        "beside": {name: plain(one) for other in others for name, one in reported(other).items()},
+        "remarks": [remark for one in (finding, *others) for remark in one.remarks],
         "bed": bed(cells),
         "trials": counts(cells),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -53,6 +61,25 @@ def judge(
     files.write(stem.with_suffix(".csv"), figures.data(finding, each).write_csv().encode())
     files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
     return verdict
+
+
+def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
+    """Return what analyses find in runs; of several, all effects under names that tell them apart, and the lines."""
+    found = [ABLATIONS[name](cells, **options) for analysis in analyses for name, options in analysis.items()]
+    if len(found) == 1:
+        return found[0]
+    names = [f"{i}. {one.metric}" for i, one in enumerate(found, start=1)]
+    effects = [e._replace(name=f"{name}: {e.name}") for name, f in zip(names, found, strict=True) for e in f.effects]
+    metrics = {one.metric for one in found}
+    beside = tuple(effect for one in found for effect in one.beside)
+    remarks = tuple(remark for one in found for remark in one.remarks)
+    return Finding(effects, metrics.pop() if len(metrics) == 1 else "", beside=beside, remarks=remarks)
+
+
+def reported(finding: Finding) -> dict[str, Decision]:
+    """Return what a finding shows, without a judgement."""
+    shown = [*finding.effects, *finding.beside]
+    return {f"{e.name} ({finding.metric})": RULES["report"](*e.sides, metric=finding.metric) for e in shown}
 
 
 def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decision]]:

@@ -15,6 +15,7 @@ METHODS: dict[str, dict[str, Axis]] = {
         "source": choice("head", "split", "single", source="ours: what a modality predicts by, alone"),
     },
     "unimodal": {},
+    "moddrop": {"rate": number(0.3, 0, 1, neutral=0.0, source="ours; ModDrop, TPAMI 2016")},
     "ogm": {
         "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
         "filter": FILTER,

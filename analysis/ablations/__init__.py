@@ -5,11 +5,26 @@ from collections.abc import Callable
 from analysis.ablations.differences import difference, quantity
 from analysis.ablations.factorial import factorial
 from analysis.ablations.finding import Effect, Finding
+from analysis.ablations.ranking import ceiling, ranking
+from analysis.ablations.relations import companion, correlation, growth, trend
+from analysis.ablations.response import response
+from analysis.ablations.traces import apart
+from analysis.ablations.variance import agreement, variance_shares
 
 ABLATIONS: dict[str, Callable[..., Finding]] = {
+    "agreement": agreement,
+    "apart": apart,
+    "ceiling": ceiling,
+    "companion": companion,
+    "correlation": correlation,
     "difference": difference,
     "factorial": factorial,
+    "growth": growth,
     "quantity": quantity,
+    "ranking": ranking,
+    "response": response,
+    "trend": trend,
+    "variance_shares": variance_shares,
 }
 
 __all__ = ["ABLATIONS", "Effect", "Finding"]

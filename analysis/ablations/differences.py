@@ -15,6 +15,7 @@ def difference(
     of: Side,
     minus: Side,
     metric: str = "score",
+    against: str | None = None,
     split: str = "test",
     epochs: Sequence[int] | None = None,
     per: Sequence[str] = ("cell",),
@@ -30,20 +31,22 @@ def difference(
         of: which trials.
         minus: which trials they are compared with; where these lack a column of ``per``, in every group.
         metric: see `scores`.
+        against: metric of the other side, if that is another one.
         split: whose metric.
         epochs: first and last to average over.
-        per: columns, one effect for each combination of their values.
+        per: columns, one effect for each combination of their values; the other side's own columns are left to it.
         along: a column with numbers; both sides are drawn along it.
     """
-    table = scores(cells, metric, split, epochs)
-    ours, theirs = (chosen(cells, table, side) for side in (of, minus))
+    ours = chosen(cells, scores(cells, metric, split, epochs), of)
+    theirs = chosen(cells, scores(cells, against or metric, split, epochs), minus)
+    own = {*minus, *minus.get("choose", ())}
     effects, rows = [], []
     for name, group in groups(ours, per):
-        mine, other = among(ours, group), among(theirs, group)
+        mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
         values, baseline = pairs(mine, other)
         lower = lower_is_better({c: cells[c] for c in mine["cell"].unique()}, metric)
         effects.append(Effect(name, -values if lower else values, -baseline if lower else baseline))
-        for words, side in ((said(of), mine), (said(minus), other)):
+        for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x}))) for x in places(mine, along)]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "")
 
@@ -53,7 +56,6 @@ def quantity(
     *,
     metric: str,
     of: Side | None = None,
-    beside: Side | None = None,
     split: str = "test",
     epochs: Sequence[int] | None = None,
     per: Sequence[str] = ("cell",),
@@ -66,7 +68,6 @@ def quantity(
         cells: the runs.
         metric: see `scores`.
         of: which trials.
-        beside: trials that are shown with them, and not judged.
         split: whose metric.
         epochs: first and last to average over.
         per: columns, one effect for each combination of their values.
@@ -74,16 +75,14 @@ def quantity(
         scale: of that axis, linear or log.
     """
     table = scores(cells, metric, split, epochs)
-    judged, rows = chosen(cells, table, of or {}), []
-    for name, group in groups(judged, per):
-        mine = among(judged, group)
-        rows += [point(unit(cells, metric), name, x, sample(among(mine, {str(along): x}))) for x in places(mine, along)]
-
-    def effects(part: pl.DataFrame) -> list[Effect]:
-        return [Effect(name, sample(among(part, group))) for name, group in groups(part, per)]
-
-    others = tuple(effects(select(table, beside))) if beside else ()
-    return Finding(effects(judged), unit(cells, metric), drawn(rows), along or "", scale, others)
+    mine, effects, rows = chosen(cells, table, of or {}), [], []
+    for name, group in groups(mine, per):
+        members = among(mine, group)
+        effects.append(Effect(name, sample(members)))
+        rows += [
+            point(unit(cells, metric), name, x, sample(among(members, {str(along): x}))) for x in places(members, along)
+        ]
+    return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale)
 
 
 def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:

@@ -20,6 +20,7 @@ def factorial(
     metric: str = "score",
     split: str = "test",
     per: Sequence[str] = ("cell",),
+    interactions: bool = True,
 ) -> Finding:
     """Return main effects and interactions of factors of two levels, in every group, one number a seed.
 
@@ -32,10 +33,11 @@ def factorial(
         of: which trials.
         metric: see `scores`.
         split: whose metric.
+        interactions: of two factors, too.
         per: columns, one set of effects for each combination of their values.
     """
     table = select(scores(cells, metric, split), {**(of or {}), **{c: list(levels) for c, levels in factors.items()}})
-    terms = [(c,) for c in factors] + list(combinations(factors, 2))
+    terms = [(c,) for c in factors] + (list(combinations(factors, 2)) if interactions else [])
     effects = []
     for name, group in groups(table, per):
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.statistics import estimate
+from analysis.statistics import Estimate, estimate
 
 Sample = NDArray[np.float64]  # [N], one per seed, nan where a trial has no result
 LINES = {
@@ -24,18 +24,19 @@ class Effect(NamedTuple):
     """One comparison, or one quantity where there is no baseline."""
 
     name: str
-    values: Sample
+    values: Sample | Estimate  # an estimate has an interval of its own
     baseline: Sample | None = None
 
     @property
-    def sides(self) -> tuple[Sample, ...]:
+    def sides(self) -> tuple[Sample | Estimate, ...]:
         """Return what a rule is given."""
         return (self.values,) if self.baseline is None else (self.values, self.baseline)
 
     @property
     def numbers(self) -> Sample:
-        """Return the values, less their baseline."""
-        return self.values if self.baseline is None else self.values - self.baseline
+        """Return the values, less their baseline, one per seed."""
+        values = np.array([self.values.mean]) if isinstance(self.values, Estimate) else self.values
+        return values if self.baseline is None else values - self.baseline
 
 
 class Finding(NamedTuple):
@@ -47,6 +48,7 @@ class Finding(NamedTuple):
     axis: str = ""  # of the lines
     scale: str = "linear"  # or log, of the axis
     beside: tuple[Effect, ...] = ()  # shown, and not judged
+    remarks: tuple[str, ...] = ()
 
 
 def point(panel: str, line: str, x: float, values: ArrayLike) -> dict[str, object]:

@@ -18,12 +18,12 @@ LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # of these less i
 def scores(
     cells: Cells, metric: str = "score", split: str = "test", epochs: Sequence[int] | None = None
 ) -> pl.DataFrame:
-    """Return `cell`, `data.*`, settings, `seed`, `owner` (a modality), `level` and `value`, null without a result.
+    """Return `cell`, `data.*`, settings, `seed`, `owner` (a modality), `variant` and `value`, null without a result.
 
     Args:
         cells: the runs, by name.
         metric: `score` (each run's own), a column of its trials (`seconds`), or a name of its metrics; `name_*` are
-            all that begin so, and `level` is what follows.
+            all that begin so, `variant` is what follows, and `level` the same as a number.
         split: whose metric.
         epochs: first and last of those to average over; the last one alone by default.
     """
@@ -53,8 +53,9 @@ def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
             continue
         if column not in table.columns:
             raise ValueError(f"no trial has `{column}`")
-        match = pl.col(column).is_in(wanted) if isinstance(wanted, list) else pl.col(column).eq_missing(pl.lit(wanted))
-        if column in {"owner", "level"} and wanted is not None:
+        listed = wanted if isinstance(wanted, list) else [wanted]
+        match = pl.any_horizontal([pl.col(column).eq_missing(pl.lit(value)) for value in listed])
+        if column in {"owner", "variant", "level"} and wanted is not None:
             match = match | (pl.col(column).is_null() & pl.col("value").is_null())
         table = table.filter(match)
     return table
@@ -121,7 +122,10 @@ def _scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] 
     final = f"{split}.{name}"
     if epochs is None and (final in trials.columns or name in {"seconds", "params", "steps"}):
         value = pl.when(pl.col("status") == "done").then(pl.col(final if final in trials.columns else name))
-        nothing = pl.lit(None, pl.String).alias("owner"), pl.lit(None, pl.Float64).alias("level")
+        nothing = [
+            pl.lit(None, kind).alias(n)
+            for n, kind in (("owner", pl.String), ("variant", pl.String), ("level", pl.Float64))
+        ]
         return trials.with_columns(value.cast(pl.Float64).alias("value"), *nothing)
     done = trials.filter(pl.col("status") == "done").select("trial")
     rows = _metric(run, name, split, epochs).join(done, on="trial")
@@ -138,8 +142,8 @@ def _metric(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl
         rows = rows.filter(pl.col("epoch").is_between(epochs[0], epochs[1]))
     value = pl.col("value").mean() if epochs else pl.col("value").sort_by("epoch").last()
     return (
-        rows.with_columns(owner="modality", level=suffix.cast(pl.Float64, strict=False))
-        .group_by("trial", "owner", "level", maintain_order=True)
+        rows.with_columns(owner="modality", variant=suffix, level=suffix.cast(pl.Float64, strict=False))
+        .group_by("trial", "owner", "variant", "level", maintain_order=True)
         .agg(value)
         .collect()
     )

@@ -129,22 +129,26 @@ def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> Non
         trial(f"{mute}{s}", "agm", s, 0.5, 0.5, **{"agm.mute": mute}) for mute in ("zero", "feature") for s in range(3)
     ]
     gaps = [metric(row["trial"], 1e-7 if row["agm.mute"] == "feature" else 0.3, m, "gap") for row in rows for m in "uv"]
-    options = {"of": {"agm.mute": "feature"}, "beside": {"agm.mute": ["zero", "feature"]}, "per": ["agm.mute"]}
-    finding = ABLATIONS["quantity"](
-        {"": load(write(tmp_path, rows, gaps))}, metric="gap", split="validation", **options
-    )
-    decision, each = decided(finding, {"exact": {"tolerance": 1e-5}})
-    assert (decision.verdict, decision.effect) == ("supported", pytest.approx(1e-7))
-    assert each["mute=zero"].effect == pytest.approx(0.3)
-    assert each["mute=zero"].verdict == "reported"
-    worse, _ = decided(finding, {"exact": {"tolerance": 1e-8}})
-    assert worse.verdict == "refuted"
+    write(tmp_path / "run", rows, gaps)
+    options = {"metric": "gap", "split": "validation", "per": ["agm.mute"]}
+    chosen = {mute: {"quantity": {**options, "of": {"agm.mute": mute}}} for mute in ("zero", "feature")}
+
+    def judged(tolerance: float) -> dict[str, Any]:
+        rule = {"exact": {"tolerance": tolerance}}
+        runs = {"": tmp_path / "run"}
+        return judge({"name": "x"}, [chosen["feature"]], [chosen["zero"]], rule, runs, tmp_path / "claim")
+
+    verdict = judged(1e-5)
+    assert (verdict["verdict"], verdict["effect"]) == ("supported", pytest.approx(1e-7))
+    assert verdict["beside"]["mute=zero (gap)"]["effect"] == pytest.approx(0.3)
+    assert verdict["beside"]["mute=zero (gap)"]["verdict"] == "reported"
+    assert judged(1e-8)["verdict"] == "refuted"
 
 
 def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) -> None:
     paired(tmp_path / "run", 0.05)
     analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
-    verdict = judge({"name": "x"}, analysis, {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "claim")
+    verdict = judge({"name": "x"}, [analysis], [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "claim")
     assert verdict == read(tmp_path / "claim")
     assert verdict["trials"] == {"planned": 20, "done": 20, "diverged": 0, "failed": 0}
     assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"

@@ -15,10 +15,24 @@ from trainables.classifiers import Classifier
 from trainables.data import load
 from trainables.data.dataset import Dataset
 from trainables.diagnostics.competition import competition_strength
+from trainables.diagnostics.dempster import dempster
 from trainables.measure import Moment, Row, outputs
-from trainables.measurements import MEASUREMENTS, fidelity, gradients, shapley
+from trainables.measurements import (
+    MEASUREMENTS,
+    combination,
+    concepts,
+    corruption,
+    fidelity,
+    gradients,
+    laws,
+    precision,
+    quality,
+    shapley,
+    variance,
+)
 from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
 from trainables.measurements.slopes import afresh
+from trainables.methods import bogc
 from trainables.observation import Batch, Epochwise, Stepwise, module
 from trainables.setup import Learner, Setup, prepare, start
 from trainables.signals import leaves
@@ -339,3 +353,105 @@ def test_attribution_follows_the_theory_of_additive_heads(fusion: str, mute: str
     gap = value(rows, "attribution_gap", "m0")
     assert gap < 1e-6 if (fusion, mute) == ("concat", "feature") else gap > 1e-3
     assert value(rows, "attribution_gap_mean", "m0") <= gap
+
+
+BOGC = "trainables.methods.bogc:BOGC"
+
+
+def test_evidence_is_combined_as_dempster_defines_it(dataset: Dataset) -> None:
+    for frame in ("modality", "reliability", "dims"):
+        rows = fit(small(BOGC, {"frame": frame}, measure={"combination": 0}), dataset).rows
+        assert value(rows, "combination_error") < 1e-12
+        assert value(rows, "combination_conflict_0.9") == pytest.approx(0.81)  # b^2 goes to the empty set
+        assert value(rows, "combination_certain_1") > value(rows, "combination_certain_10000")
+
+
+def test_the_definition_sees_a_rule_that_is_wrong() -> None:
+    """Two sources of evidence 1 and 3 with K = 2: b = 1/3 and 3/5, of which 1/5 is conflict; 2/15, 6/15, 4/15 over 12/15."""
+    masses, conflict = dempster(combination.modality(torch.tensor([1.0, 3.0]), 2.0))
+    assert conflict == pytest.approx(1 / 5)
+    known = {frozenset({0}): 2 / 12, frozenset({1}): 6 / 12, frozenset({0, 1}): 4 / 12}
+    assert masses == {subset: pytest.approx(mass) for subset, mass in known.items()}
+
+
+def test_an_estimator_of_precision_is_as_good_as_its_samples_are_many() -> None:
+    """The variance of N normal numbers has the relative deviation sqrt(2 / (N - 1)); half of the errors are below 0.67 of it."""
+    for seen, count in ((precision.batch(0, 64), 64), (precision.running(0, 0.95), 39)):
+        error = (seen.estimate / seen.variance - 1).abs().median().item()
+        assert error == pytest.approx(0.6745 * math.sqrt(2 / (count - 1)), rel=0.35)
+        assert (seen.fresh.abs() <= 1.96 * seen.variance.sqrt()).double().mean() > 0.9
+    few, many = (precision.posterior(0, draws) for draws in (64, 16384))
+    assert (many.estimate / many.variance - 1).abs().median() < 0.03
+    assert (few.estimate / few.variance - 1).abs().median() > 0.1
+
+
+def test_weights_by_the_true_variances_are_the_unit_of_the_error() -> None:
+    """Inverse-variance weights of two sources are the method at kappa 1, k 0 and no unit, once its moments are known."""
+    best = bogc.BOGC(kappa=1.0, k=0.0, scale="none", beta=0.999)
+    plain = bogc.BOGC(kappa=0.0)
+    assert laws.errors(best, laws.LAWS["normal"], 0)[0] == pytest.approx(1, abs=0.1)
+    ours, mean = laws.errors(plain, laws.LAWS["normal"], 0)
+    assert ours == pytest.approx(mean)
+    assert mean > 2
+
+
+@pytest.mark.parametrize("law", laws.LAWS)
+def test_planted_laws_have_mean_zero_and_variance_one(law: str) -> None:
+    drawn = laws.LAWS[law](np.random.default_rng(0), (400_000,))
+    assert drawn.mean() == pytest.approx(0, abs=0.01)
+    assert drawn.var() == pytest.approx(1, rel=0.15)
+
+
+def test_a_step_of_joint_training_costs_one_step_of_joint_training(dataset: Dataset) -> None:
+    rows = fit(small(JOINT, measure={"cost": 0}), dataset).rows
+    assert value(rows, "kept_ratio") == 1
+    assert value(rows, "step_ratio") == pytest.approx(1, abs=0.5)
+    assert value(rows, "state_bytes") == 0
+    more = fit(small(AGM, measure={"cost": 0}), dataset).rows
+    assert value(more, "kept_ratio") > 1
+    assert value(more, "seconds_per_step") > 0
+
+
+def test_corruption_grows_and_spares_what_is_not_there(dataset: Dataset) -> None:
+    rows = fit(small(JOINT, epochs=6, measure={"corruption": 0}), dataset).rows
+    assert value(rows, "missing_accuracy_1", "m0") == value(rows, "blank_accuracy_1", "m0")
+    one = corruption.spoil(torch.ones(50, 4), "blank", 0.5, 0, "m0")
+    more = corruption.spoil(torch.ones(50, 4), "blank", 0.75, 0, "m0")
+    assert bool((more <= one).all())
+    assert 0.3 < one.mean() < 0.7
+    assert {row.split for row in rows if "noise" in row.metric} == {"test"}
+
+
+def test_macro_scores_by_hand() -> None:
+    """Class 0: 1 hit, 1 in the prediction alone; class 1: 1 hit, 1 missed; class 2 is neither predicted nor there."""
+    found = quality.classes(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    assert found == {"dice": pytest.approx(2 / 3), "iou": pytest.approx(1 / 2)}
+    assert quality.regression(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])) == {"correlation": pytest.approx(1)}
+    assert math.isnan(quality.regression(np.ones((3, 1)), np.ones((3, 1)))["correlation"])
+
+
+def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: Dataset) -> None:
+    """Targets and outputs are classes, so that only the loss of a batch is a unit: the rows are about one sample."""
+    setup, learner = trained(small(JOINT), dataset)
+    parts = variance.begin(setup)
+    found = variance.rows(setup, parts, learner, Moment(1, 1, last=True))
+    assert value(found, "variance_spread", "m0") == pytest.approx(
+        value(found, "variance_high", "m0") - value(found, "variance_low", "m0")
+    )
+    gradients_ = torch.stack(
+        [variance.encoders(setup, learner, part, Moment(1, 1)) for part in parts if len(part) == 16]
+    )
+    width = sum(p.numel() for p in learner.params.encoders["m0"].values())
+    each = 16 * gradients_[:, :width].var(0)
+    assert value(found, "variance_median", "m0") == pytest.approx(each[each > 0].log10().median().item(), abs=0.02)
+
+
+def test_concepts_of_other_seeds_differ_and_are_the_same_for_all_trials(dataset: Dataset) -> None:
+    config = small(JOINT, epochs=1, measure={"concepts": 0})
+    setup, learner = trained(config | {"measure": {}}, dataset)
+    one, two, again = (concepts.learnt(setup, "m0", seed) for seed in (1, 2, 1))
+    assert one.equal(again)
+    assert not one.equal(two)
+    rows = concepts.rows(setup, {"m0": [one, two]}, learner, Moment(1, 1, last=True))
+    assert [row.metric for row in rows] == ["competition_concept_0", "competition_concept_1"]
+    assert rows[0].value != rows[1].value

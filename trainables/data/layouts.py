@@ -36,10 +36,20 @@ def layout(archive: Archive, selection: Selection) -> Layout:
             f"data: {archive.path} is in neither layout: it holds no `split` array with one value a sample "
             "(rows) and no `pairs_<protocol>_<split>` tables (pairs)."
         )
+    if selection.shots is not None:
+        found = few(found, selection.shots)
     for name, target in zip(SPLITS, found.targets, strict=True):
         if len(target) == 0:
             raise DataError(f"data: {archive.name} has no sample in its {name} split.")
     return found
+
+
+def few(found: Layout, shots: int) -> Layout:
+    """Return a layout with the first training samples of each class alone, all of a class that has fewer."""
+    target = found.targets[0]
+    kept = np.sort(np.concatenate([np.flatnonzero(target == one)[:shots] for one in np.unique(target)]))
+    training = {modality: rows[kept] for modality, rows in found.members[0].items()}
+    return found._replace(members=(training, *found.members[1:]), targets=(target[kept], *found.targets[1:]))
 
 
 def _rows(archive: Archive, selection: Selection) -> Layout:

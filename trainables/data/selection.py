@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, choose
 
-KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise")
+KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise", "shots", "missing")
 PCA = ("pca_mean", "pca_basis", "pca_k25")  # what the file must hold for `image: pca25`
 
 
@@ -21,6 +21,8 @@ class Selection(NamedTuple):
     retargeted: bool  # the study names another target than the datasheet, so the classes are others too
     transform: str  # none or log1p, of a regression target before it is standardised
     standardise: bool
+    shots: int | None  # training samples of each class; None: all
+    missing: dict[str, float]  # modality -> probability that a sample lacks it, where it is above 0
 
 
 def select(options: Mapping[str, Any], archive: Archive) -> Selection:
@@ -44,6 +46,8 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
         retargeted=wanted != target,
         transform=choose(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
         standardise=_boolean(options.get("standardise", True), "data.standardise"),
+        shots=_shots(options.get("shots"), archive),
+        missing=_missing(options.get("missing", {}), modalities, archive),
     )
 
 
@@ -100,6 +104,27 @@ def _protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
     if wanted is None:
         return known[0] if known else None
     return choose(wanted, known, "data.protocol", archive.name, "protocol")
+
+
+def _shots(value: Any, archive: Archive) -> int | None:
+    """Return how many training samples of each class there are to be."""
+    if value is None:
+        return None
+    if archive.task != "classification":
+        raise DataError(f"data.shots: counts samples of a class, and {archive.name} is {archive.task}.")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DataError(f"data.shots: must be a whole number from 1, got {value!r}.")
+    return value
+
+
+def _missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
+    """Return how often samples are to lack each modality, of one number for all or a mapping."""
+    given = value if isinstance(value, Mapping) else dict.fromkeys(modalities, value)
+    for modality, share in given.items():
+        choose(modality, modalities, "data.missing", archive.name, "modality")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise DataError(f"data.missing: must be a probability in [0, 1), got {share!r}.")
+    return {modality: float(share) for modality, share in given.items() if share}
 
 
 def _boolean(value: Any, where: str) -> bool:

@@ -17,13 +17,21 @@ class Kind(NamedTuple):
 
 MEASUREMENTS = {
     "attribution": Kind("epochs", 0, several=True),
+    "combination": Kind("epochs", 0),
     "competition": Kind("epochs", 0, several=True),
+    "concepts": Kind("epochs", 0, several=True),
     "contribution": Kind("epochs", 1, several=True),
+    "corruption": Kind("epochs", 0),
+    "cost": Kind("epochs", 0),
     "fidelity": Kind("steps", 10),
     "gradients": Kind("steps", 10),
+    "laws": Kind("epochs", 0),
+    "precision": Kind("epochs", 0),
     "probe": Kind("epochs", 0),
+    "quality": Kind("epochs", 0),
     "shape": Kind("epochs", 0, several=True),
     "shapley": Kind("epochs", 0, several=True),
     "truth": Kind("epochs", 0, several=True),
+    "variance": Kind("epochs", 0),
 }
 EXHAUSTIVE = 10  # modalities, at most, whose coalitions `shape` lists one by one

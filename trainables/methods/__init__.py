@@ -4,6 +4,7 @@ METHODS = {
     "joint": "trainables.methods.joint:Joint",
     "joint-uni": "trainables.methods.joint_uni:JointUni",
     "unimodal": "trainables.methods.joint:Joint",  # one trial of `joint` a modality, on that modality alone
+    "moddrop": "trainables.methods.moddrop:ModDrop",
     "ogm": "trainables.methods.ogm:OGM",
     "ogm-ge": "trainables.methods.ogm_ge:OGMGE",
     "agm": "trainables.methods.agm:AGM",

@@ -1,6 +1,7 @@
 """The product's own format: rows and pairs, missing modalities, and files that break a rule."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -204,3 +205,36 @@ def test_a_datasheet_is_needed_and_must_be_json(write: Write, rows: Arrays) -> N
     assert "toy.json is not valid JSON" in refused(path)
     path.with_suffix(".json").unlink()
     assert "needs a datasheet beside it, toy.json" in refused(path)
+
+
+def test_few_shots_are_the_first_of_each_class_and_leave_the_other_splits() -> None:
+    whole, few = data.load("mfeat"), data.load({"name": "mfeat", "shots": 3})
+    assert np.bincount(few.train.target).tolist() == [3] * 10
+    for digit in range(10):
+        first = np.flatnonzero(whole.train.target == digit)[:3]
+        assert len(first) == 3
+    assert np.array_equal(few.test.target, whole.test.target)
+
+
+def test_samples_lack_a_modality_as_often_as_asked() -> None:
+    whole, part = data.load("mfeat"), data.load({"name": "mfeat", "missing": {"fou": 0.5}})
+    heard = part.train.present["fou"]
+    assert 0.45 < heard.mean() < 0.55
+    assert not part.train.inputs["fou"][~heard].any()
+    assert np.array_equal(part.train.inputs["fou"][heard], whole.train.inputs["fou"][heard])
+    assert set(part.train.present) == {"fou"}
+    assert 0.4 < part.test.present["fou"].mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"name": "mfeat", "shots": 0}, "data.shots: must be a whole number from 1, got 0."),
+        ({"name": "diabetes", "shots": 3}, "data.shots: counts samples of a class, and diabetes is regression."),
+        ({"name": "mfeat", "missing": 1}, "data.missing: must be a probability in [0, 1), got 1."),
+        ({"name": "mfeat", "missing": {"fuo": 0.1}}, "data.missing: mfeat has no modality 'fuo'"),
+    ],
+)
+def test_what_cannot_be_taken_away_is_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(data.DataError, match=re.escape(sentence)):
+        data.sheet(options)

@@ -1,0 +1,99 @@
+"""Which method is best over several data sets, and how far one is from what single modalities could do together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from analysis.ablations.differences import chosen
+from analysis.ablations.finding import Effect, Finding
+from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
+from analysis.tables import Run
+
+
+def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (), baseline: str = "joint") -> Finding:
+    """Return each method's gain over a baseline on test, averaged over the cells, and their mean ranks.
+
+    ``choose`` are columns whose values each method has chosen on validation, in each cell, from the same grid.
+    Friedman's test is over blocks of a cell and a seed, in which all methods have a result.
+    """
+    table = scores(cells)
+    sides = {m: chosen(cells, table, {"method": m, "choose": list(choose)}) for m in methods}
+    signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
+    oriented = {m: {key: signs[key[0]] * v for key, v in by_seed(side).items()} for m, side in sides.items()}
+    blocks = sorted(set.intersection(*(set(found) for found in oriented.values())))
+    values = np.array([[oriented[m][block] for m in methods] for block in blocks])  # [blocks, methods]
+    values = values[np.isfinite(values).all(1)] if blocks else values
+    effects = []
+    for method in methods:
+        if method != baseline:
+            ours, theirs = pairs(*(flipped(sides[m], signs) for m in (method, baseline)))
+            effects.append(Effect(method, ours, theirs))
+    effects.sort(key=lambda effect: -float(np.nanmean(effect.numbers)))
+    return Finding(effects, unit(cells, "score"), remarks=(ranks(values, methods),))
+
+
+def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:
+    """Return a table in which more is better in every cell."""
+    return table.with_columns(value=pl.col("value") * pl.col("cell").replace_strict(signs, return_dtype=pl.Int64))
+
+
+def ranks(values: np.ndarray, methods: Sequence[str]) -> str:
+    """Return mean ranks (1 is best) and Friedman's p in words, of values [blocks, methods]."""
+    if len(values) < 2 or len(methods) < 3:
+        return "Too few results to rank."
+    mean = stats.rankdata(-values, axis=1).mean(0)
+    p = float(stats.friedmanchisquare(*values.T).pvalue)
+    order = ", ".join(f"{methods[i]} {mean[i]:.2f}" for i in np.argsort(mean))
+    return f"Mean ranks over {len(values)} blocks: {order}; Friedman p={p:.2g}."
+
+
+def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
+    """Return the share of the gap between a baseline and the late ensemble of single modalities that a method closes.
+
+    The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed; the share is nan where it is
+    no better than the baseline, so that there is no gap. Beside it, in the score's unit: the ensemble, the best
+    modality and the method less the baseline.
+    """
+    effects, beside = [], []
+    for cell, run in cells.items():
+        name = cell or run.name
+        table = scores({cell: run})
+        late = ensemble(run)
+        ours, theirs = (by_seed(select(table, {"method": m})) for m in (of, baseline))
+        alone = {m: by_seed(part) for (m,), part in select(table, {"method": "unimodal"}).group_by("modality")}
+        seeds = [s for s in sorted(late) if (cell, s) in ours and (cell, s) in theirs]
+        joint, method, top = (
+            np.array([side[cell, s] for s in seeds]) for side in (theirs, ours, {(cell, s): v for s, v in late.items()})
+        )
+        best = np.array([max(one.get((cell, s), -np.inf) for one in alone.values()) for s in seeds])
+        gap = np.where(top > joint, top - joint, np.nan)
+        effects.append(Effect(name, (method - joint) / gap))
+        beside += [
+            Effect(f"{name}: late ensemble - {baseline}", top, joint),
+            Effect(f"{name}: best modality - {baseline}", best, joint),
+            Effect(f"{name}: {of} - {baseline}", method, joint),
+        ]
+    return Finding(effects, "share of the gap closed", beside=tuple(beside))
+
+
+def ensemble(run: Run) -> dict[int, float]:
+    """Return the test accuracy of adding up what single modalities predict, by seed."""
+    trials = (
+        run.trials.filter(pl.col("method") == "unimodal", pl.col("status") == "done").select("trial", "seed").collect()
+    )
+    files = sorted((Path(run.folder) / "predictions").glob("[!.]*.parquet"))
+    frame = pl.concat([pl.scan_parquet(file) for file in files]).filter(split="test").collect().join(trials, on="trial")
+    found = {}
+    for (seed,), part in frame.group_by("seed", maintain_order=True):
+        members = part.partition_by("trial")
+        logits = [m.sort("sample")["output"].to_numpy().astype(float) for m in members]
+        total = sum(
+            x - np.log(np.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True)) - x.max(1, keepdims=True)
+            for x in logits
+        )
+        target = members[0].sort("sample")["target"].to_numpy()
+        found[int(str(seed))] = float((np.argmax(total, 1) == target).mean())
+    return found

@@ -1,0 +1,131 @@
+"""How one number goes with another: laws of growth, trends of a gain, rank correlations."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from analysis.ablations.differences import among, chosen
+from analysis.ablations.finding import Effect, Finding, Sample, drawn, point
+from analysis.ablations.scores import Cells, Side, by_seed, groups, label, lower_is_better, scores, select, unit
+
+NAN = float("nan")
+
+
+def growth(
+    cells: Cells, *, along: str, metric: str, of: Side | None = None, split: str = "train", per: Sequence[str] = ()
+) -> Finding:
+    """Return the exponent b of the law y = a x^b of a metric along a column, one fit a seed, in every group."""
+    table = chosen(cells, scores(cells, metric, split), of or {})
+    effects, rows = [], []
+    for name, group in groups(table, per):
+        curves = by_x(among(table, group), along)
+        effects.append(Effect(name, slopes(curves, law=True)))
+        rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c]) for x in places(curves)]
+    return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log")
+
+
+def trend(
+    cells: Cells,
+    *,
+    along: str,
+    of: Side,
+    minus: Side,
+    metric: str = "score",
+    split: str = "test",
+    per: Sequence[str] = (),
+) -> Finding:
+    """Return how much a gain rises with each doubling of a column, one fit a seed, in every group."""
+    table = scores(cells, metric, split)
+    ours, theirs = (chosen(cells, table, side) for side in (of, minus))
+    effects, rows = [], []
+    for name, group in groups(ours, per):
+        sign = -1 if lower_is_better(cells, metric) else 1
+        left, right = (by_x(among(side, group), along) for side in (ours, theirs))
+        gains = [{x: sign * (a[x] - b[x]) for x in a.keys() & b.keys()} for a, b in zip(left, right, strict=True)]
+        found = slopes(gains, law=False)
+        effects.append(Effect(name, found, np.zeros_like(found)))
+        words = f"{label({k: v for k, v in of.items() if k != 'choose'})} - {label(minus)}"
+        rows += [point("gain", words, x, [c[x] for c in gains if x in c]) for x in places(gains)]
+    return Finding(effects, unit(cells, metric), drawn(rows), along, "log")
+
+
+def correlation(
+    cells: Cells,
+    *,
+    metric: str,
+    other: str,
+    of: Side | None = None,
+    split: str = "validation",
+    others_split: str | None = None,
+    per: Sequence[str] = ("cell",),
+    sign: int = 1,
+) -> Finding:
+    """Return Spearman's rank correlation of two metrics over modalities and configurations, one a seed, in every group.
+
+    ``sign`` -1 turns one of them round, where less of it means the same as more of the other.
+    """
+    one, two = (scores(cells, name, s) for name, s in ((metric, split), (other, others_split or split)))
+    effects = []
+    keys = ["cell", "trial", "owner"]
+    both = chosen(cells, one, of or {}).join(two.select(*keys, twin="value"), on=keys, nulls_equal=True)
+    for name, group in groups(both, per):
+        part = among(both, group).sort("seed")
+        found = [rank(seed["value"], seed["twin"]) * sign for seed in part.partition_by("seed", maintain_order=True)]
+        effects.append(Effect(name, np.array(found)))
+    return Finding(effects, "rank correlation")
+
+
+def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side, split: str = "train") -> Finding:
+    """Return Spearman's rank correlation, over the cells, of a metric with the gain of one side over another.
+
+    One a seed; ``within`` says in which trials the metric is read. Beside it, the metric and the gain of every cell.
+    """
+    seen = by_seed(select(scores(cells, metric, split), within))
+    table = scores(cells)
+    signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
+    ours, theirs = (by_seed(chosen(cells, table, side)) for side in (of, minus))
+    gains = {key: signs[key[0]] * (ours[key] - theirs[key]) for key in ours.keys() & theirs.keys()}
+    seeds = sorted({seed for _, seed in gains})
+    found = [[[side.get((cell, s), NAN) for cell in cells] for side in (seen, gains)] for s in seeds]
+    effect = Effect("over cells", np.array([rank(pl.Series(one), pl.Series(other)) for one, other in found]))
+    beside = [Effect(f"{cell}: {metric}", np.array([seen.get((cell, s), NAN) for s in seeds])) for cell in cells]
+    beside += [Effect(f"{cell}: gain", np.array([gains.get((cell, s), NAN) for s in seeds])) for cell in cells]
+    return Finding([effect], "rank correlation", beside=tuple(beside))
+
+
+def rank(one: pl.Series, other: pl.Series) -> float:
+    """Return Spearman's correlation; nan where either is constant or has gaps."""
+    x, y = (s.cast(pl.Float64).fill_null(NAN).to_numpy() for s in (one, other))
+    if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return NAN
+    return float(stats.spearmanr(x, y).statistic)
+
+
+def by_x(table: pl.DataFrame, along: str) -> list[dict[float, float]]:
+    """Return for each seed its mean values along a column."""
+    found: dict[int, dict[float, float]] = {}
+    for (x,), part in table.drop_nulls(along).group_by(along, maintain_order=True):
+        by_cell: dict[int, list[float]] = {}
+        for (_, seed), value in by_seed(part).items():
+            by_cell.setdefault(seed, []).append(value)
+        for seed, values in by_cell.items():
+            found.setdefault(seed, {})[float(str(x))] = float(np.mean(values))
+    return [found[seed] for seed in sorted(found)]
+
+
+def places(curves: list[dict[float, float]]) -> list[float]:
+    """Return all values of the column, in order."""
+    return sorted({x for curve in curves for x in curve})
+
+
+def slopes(curves: list[dict[float, float]], *, law: bool) -> Sample:
+    """Return the least-squares slope of each curve, [N]: of log y over log x for a power law, else of y over log2 x."""
+    found = []
+    for curve in curves:
+        x, y = np.array(sorted(curve)), np.array([curve[x] for x in sorted(curve)])
+        whole = len(x) > 1 and np.isfinite(y).all()
+        across, up = (np.log(x), np.log(y)) if law else (np.log2(x), y)
+        found.append(float(np.polyfit(across, up, 1)[0]) if whole else NAN)
+    return np.array(found)

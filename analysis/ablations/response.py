@@ -1,0 +1,78 @@
+"""Sensitivity: how the score answers to one setting or two, where it is safe to be, and what tuning gains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.ablations.finding import Effect, Finding, drawn, point
+from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores, select, shown, unit
+from analysis.ablations.variance import decomposed
+
+
+def response(
+    cells: Cells,
+    *,
+    of: Side,
+    default: Mapping[str, Any],
+    margin: float,
+    scale: str = "linear",
+) -> Finding:
+    """Return what the best values of some settings gain over their published ones, on test, in every cell.
+
+    The lines are the validation score along the first setting, one for each value of the second. Remarks say which
+    values are safe, within the margin of the best on validation, and of several settings, how the variance of the
+    score over their grid divides among them.
+
+    Args:
+        cells: the runs.
+        of: which trials.
+        default: setting -> published value; a cell has those that its study varies.
+        margin: in the score's unit.
+        scale: of the first setting, linear or log.
+    """
+    effects, rows, remarks = [], [], []
+    for cell, run in cells.items():
+        name, axes = cell or run.name, [axis for axis in default if axis in run.vary]
+        seen, final = (select(scores({cell: run}, split=split), of) for split in ("validation", "test"))
+        means = grid(seen, axes)
+        if means.is_empty():
+            continue
+        sign = 1 if run.highest_is_best else -1
+        best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
+        chosen, published = (select(final, {axis: where[axis] for axis in axes}) for where in (best, default))
+        gained, held = pairs(chosen, published)
+        effects.append(Effect(f"{name}: best ({label({a: best[a] for a in axes})})", sign * gained, sign * held))
+        remarks.append(f"{name}: {safe(means, axes, best['value'], margin)}")
+        if len(axes) > 1:
+            remarks.append(f"{name}: variance over the grid, {shares(means, axes)}")
+        for values in means.select(axes).iter_rows(named=True):
+            line = label({axis: values[axis] for axis in axes[1:]}) if axes[1:] else "score"
+            numbers = list(by_seed(select(seen, values)).values())
+            rows.append(point_of(name, line, values[axes[0]], numbers))
+    return Finding(effects, unit(cells, "score"), drawn(rows), ", ".join(default), scale, remarks=tuple(remarks))
+
+
+def point_of(panel: str, line: str, x: Any, numbers: Sequence[float]) -> dict[str, object]:
+    """Return a point of a line; infinity is drawn nowhere."""
+    return point(panel, line, x if np.isfinite(x) else float("nan"), numbers)
+
+
+def grid(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
+    """Return the mean score of each combination of settings that no trial failed at."""
+    value = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean())
+    return table.group_by(axes, maintain_order=True).agg(value=value).drop_nulls().sort(axes)
+
+
+def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float) -> str:
+    """Return in words where the mean score lies within the margin of the best."""
+    inside = means.filter((pl.col("value") - best).abs() <= margin)
+    ranges = [f"{a.rpartition('.')[2]} from {shown(inside[a].min())} to {shown(inside[a].max())}" for a in axes]
+    return f"within the margin of the best at {len(inside)} of {len(means)} points, {', '.join(ranges)}"
+
+
+def shares(means: pl.DataFrame, axes: list[str]) -> str:
+    """Return how the variance over a full grid divides among the settings and their interaction."""
+    found = decomposed(means, axes)
+    return ", ".join(f"{axis.rpartition('.')[2]} {share:.0%}" for axis, share in found.items())

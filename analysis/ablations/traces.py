@@ -1,0 +1,40 @@
+"""Training curves: how far the modalities are apart on the way."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from analysis.ablations.differences import said
+from analysis.ablations.finding import Effect, Finding, drawn, point
+from analysis.ablations.scores import Cells, Side, pairs, scores, select, unit
+
+
+def apart(cells: Cells, *, metric: str, of: Side, minus: Side, epochs: Sequence[int], split: str = "train") -> Finding:
+    """Return how much further the curves of the modalities lie apart on one side than on the other, in every cell.
+
+    The distance at an epoch is the largest value less the smallest; its mean over the epochs, from the first to the
+    last given, is the area between the outer curves. The lines are the distance over the epochs.
+    """
+    sides = {said(side): side for side in (of, minus)}
+    tables = {e: spread(scores(cells, metric, split, [e, e])) for e in range(epochs[0], epochs[1] + 1)}
+    whole = pl.concat([table.with_columns(epoch=pl.lit(e)) for e, table in tables.items()], how="diagonal_relaxed")
+    effects, rows = [], []
+    for cell in cells:
+        part = whole.filter(pl.col("cell") == cell)
+        effects.append(Effect(cell or cells[cell].name, *pairs(select(part, of), select(part, minus))))
+        for words, side in sides.items():
+            for epoch, table in tables.items():
+                numbers = select(table.filter(pl.col("cell") == cell), side)["value"].drop_nulls()
+                rows.append(point(cell or cells[cell].name, words, epoch, numbers))
+    return Finding(effects, f"distance in {unit(cells, metric)}", drawn(rows), "epoch")
+
+
+def spread(table: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a trial, its value the largest of its modalities less the smallest."""
+    value = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").max() - pl.col("value").min())
+    others = pl.exclude("value", "owner", "level", "trial").first()
+    return (
+        table.filter(pl.col("owner").is_not_null() | pl.col("value").is_null())
+        .group_by("trial")
+        .agg(others, value=value)
+    )

@@ -1,0 +1,91 @@
+"""Variance and where it comes from: shares of factors on a grid, and agreement of repeated measurements."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from analysis.ablations.finding import Effect, Finding
+from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
+from analysis.statistics import LEVEL, NAN, Estimate
+
+RESAMPLES = 1000
+REST = "interactions"
+Unit = TypeVar("Unit")
+
+
+def variance_shares(
+    cells: Cells, *, factors: Sequence[str], of: Side | None = None, metric: str = "score", split: str = "test"
+) -> Finding:
+    """Return the share of the variance of a metric that each factor explains alone, in every cell.
+
+    The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone is
+    `interactions` (with the seed: the rest). Intervals are percentiles of a bootstrap over seeds.
+    """
+    effects = []
+    for cell, run in cells.items():
+        table = select(scores({cell: run}, metric, split), of or {}).drop_nulls("value")
+        found = resampled(table.partition_by("seed"), lambda drawn: list(redrawn(drawn, factors).values()))
+        names = [*factors, REST]
+        effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
+    return Finding(effects, "share of the variance")
+
+
+def redrawn(parts: Sequence[pl.DataFrame], factors: Sequence[str]) -> dict[str, float]:
+    """Return `decomposed` of the tables of some seeds, of which one may be drawn twice."""
+    renamed = [part.with_columns(seed=pl.lit(i)) for i, part in enumerate(parts)]
+    return decomposed(pl.concat(renamed), factors)
+
+
+def decomposed(table: pl.DataFrame, factors: Sequence[str]) -> dict[str, float]:
+    """Return the share of the variance of `value` that the mean at each level of a factor explains, and the rest.
+
+    On a full grid these are the first-order Sobol indices of the grid.
+    """
+    total = table["value"].var(ddof=0)
+    if not isinstance(total, float) or total == 0:
+        return dict.fromkeys([*factors, REST], NAN)
+    means = {f: table.select(pl.col("value").mean().over(f)).to_series().var(ddof=0) for f in factors}
+    found = {f: float(v) / total for f, v in means.items() if isinstance(v, float)}
+    return found | {REST: max(0.0, 1 - sum(found.values()))}
+
+
+def agreement(
+    cells: Cells, *, metric: str, of: Side | None = None, split: str = "validation", per: Sequence[str] = ("cell",)
+) -> Finding:
+    """Return the intraclass correlation ICC(1) of repeated measurements, by level, of what differs by seed and owner.
+
+    The share of the variance that lies between the objects, and not between repetitions on the same one. Intervals are
+    percentiles of a bootstrap over the objects.
+    """
+    table = select(scores(cells, metric, split), of or {}).drop_nulls("value")
+    effects = []
+    for name, group in groups(table, per):
+        part = table.filter(*(pl.col(column) == value for column, value in group.items()))
+        objects = [one["value"].to_numpy() for one in part.partition_by("cell", "trial", "owner")]
+        effects.append(Effect(name, resampled(objects, lambda drawn: [icc(drawn)])[0]))
+    return Finding(effects, unit(cells, "intraclass correlation"))
+
+
+def icc(objects: Sequence[np.ndarray]) -> float:
+    """Return ICC(1) of N objects, each measured K times: (B - W) / (B + (K - 1) W) of the mean squares."""
+    values = np.array([one for one in objects if len(one) == max(map(len, objects))], dtype=float)  # [N, K]
+    count, times = values.shape
+    if count < 2 or times < 2:
+        return NAN
+    between = times * values.mean(1).var(ddof=1)
+    within = values.var(1, ddof=1).mean()
+    whole = between + (times - 1) * within
+    return float((between - within) / whole) if whole else NAN
+
+
+def resampled(units: Sequence[Unit], statistics: Callable[[Sequence[Unit]], list[float]]) -> list[Estimate]:
+    """Return statistics of some units, each with its 95 % percentile interval over a bootstrap of the units."""
+    found = statistics(units)
+    if len(units) < 2:
+        return [Estimate(value, NAN, NAN, len(units)) for value in found]
+    random = np.random.default_rng(0)
+    drawn = [statistics([units[i] for i in random.integers(0, len(units), len(units))]) for _ in range(RESAMPLES)]
+    ends = np.nanquantile(np.array(drawn), [LEVEL / 2, 1 - LEVEL / 2], axis=0)
+    return [Estimate(v, float(a), float(b), len(units)) for v, (a, b) in zip(found, ends.T, strict=True)]

@@ -1,0 +1,38 @@
+"""Competition strength by concepts of many seeds: how much is the model's, and how much the concept's? (10.4)."""
+
+from torch import Tensor
+
+from trainables.fusions import Features
+from trainables.measure import Moment, Row, outputs
+from trainables.measurements.competition import isolated, strength
+from trainables.setup import Learner, Setup, start
+from trainables.train import epochs
+
+SEEDS = 20  # of networks on one modality, the same for all trials
+FIRST = 1_000_000  # far from the seeds of trials
+
+
+def begin(setup: Setup) -> dict[str, list[Tensor]]:
+    """Return the concepts of each modality, features [N, H] of validation by networks of other seeds."""
+    return {m: [learnt(setup, m, FIRST + i) for i in range(SEEDS)] for m in setup.model.encoders}
+
+
+def learnt(setup: Setup, modality: str, seed: int) -> Tensor:
+    """Return the concept of one modality and seed."""
+    alone = isolated(setup, modality)
+    alone = alone._replace(trial={**alone.trial, "seed": seed})
+    *_, last = epochs(alone, start(alone))
+    features: Features = outputs(alone, last.learner, "validation", frozenset({"features"})).features
+    return features[modality]
+
+
+def rows(setup: Setup, known: dict[str, list[Tensor]], learner: Learner, moment: Moment) -> list[Row]:
+    """Return the share of each concept's directions that is lost, ``competition_concept_I`` of the I-th seed."""
+    fused, found = outputs(setup, learner, "validation", frozenset({"fused"})).fused, []
+    for modality, concepts in known.items():
+        for i, concept in enumerate(concepts):
+            one = strength(fused, concept)
+            value = one.strength * concept.shape[-1] / max(one.rank, 1)
+            metric = f"competition_concept_{i}"
+            found.append(Row(moment.epoch, moment.step, "validation", modality, metric, value))
+    return found

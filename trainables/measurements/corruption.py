@@ -1,0 +1,56 @@
+"""How the trained model does on test where one modality is noisy, partly blank, or missing in some samples."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainables.measure import Moment, Row, outputs
+from trainables.randomness import stream
+from trainables.setup import Learner, Setup
+from trainables.tasks import against, report
+
+Draw = Callable[..., Tensor]
+LEVELS = {"noise": (0.5, 1.0, 2.0, 4.0), "blank": (0.25, 0.5, 0.75, 1.0), "missing": (0.25, 0.5, 0.75, 1.0)}
+
+
+def begin(setup: Setup) -> tuple[()]:
+    """Return nothing: epochs share nothing."""
+    return ()
+
+
+def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+    """Return the score on test at each level of each corruption of each modality; after the last epoch alone.
+
+    ``noise_accuracy_2`` is that with normal noise of deviation 2 added, in units of the standardised input;
+    ``blank_accuracy_0.5`` with half of the features of every sample set to 0, the mean of training;
+    ``missing_accuracy_0.5`` with half of the samples without the modality. What is drawn depends on the trial's seed,
+    and a higher level spoils what a lower one does and more.
+    """
+    if not moment.last:
+        return []
+    name, found = report(setup.task, 0.0)[0], []
+    for modality, clean in setup.inputs["test"].items():
+        for kind, levels in LEVELS.items():
+            for level in levels:
+                spoilt = spoil(clean, kind, level, setup.trial["seed"], modality)
+                value = score(setup, learner, setup.inputs["test"] | {modality: spoilt})
+                metric = f"{kind}_{name}_{level:g}"
+                found.append(Row(moment.epoch, moment.step, "test", modality, metric, value))
+    return found
+
+
+def spoil(clean: Tensor, kind: str, level: float, seed: int, modality: str) -> Tensor:
+    """Return a corrupted modality, [N, ...]."""
+    random = stream(seed, "corruption", kind, modality)
+    if kind == "noise":
+        return clean + level * torch.from_numpy(random.standard_normal(clean.shape)).to(clean)
+    shape = clean.shape if kind == "blank" else (len(clean), *[1] * (clean.ndim - 1))
+    return torch.where(torch.from_numpy(random.random(shape)) < level, 0.0, clean)
+
+
+def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:
+    """Return the score of the joint prediction of other inputs of the test split."""
+    seen = outputs(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
+    held = against(setup.task, setup.target["test"], setup.trial["train"]["loss"])
+    return report(setup.task, held.score(seen.logits).double().mean().item())[1]

@@ -1,0 +1,46 @@
+"""How the variance of the gradient is spread over the dimensions of each encoder (METHODS.md 8.5)."""
+
+import torch
+from torch import Tensor
+
+from trainables.measure import Moment, Row, tabulate
+from trainables.measurements.slopes import afresh, flat, gradients
+from trainables.randomness import permutation
+from trainables.setup import Learner, Setup
+from trainables.train import pose
+
+PARTS, SIZE = 24, 16  # batches of the training split, and samples in each
+QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+
+
+def begin(setup: Setup) -> tuple[Tensor, ...]:
+    """Return the samples of each part, the same in all epochs."""
+    order = permutation(len(setup.target["train"]), setup.trial["seed"], "variance")
+    return torch.split(order[: PARTS * SIZE], SIZE)
+
+
+def rows(setup: Setup, known: tuple[Tensor, ...], learner: Learner, moment: Moment) -> list[Row]:
+    """Return quantiles over the dimensions, in decades, of the variance of one sample's gradient of the joint loss.
+
+    Estimated from the gradients of some small batches, in evaluation mode. ``variance_spread`` is the 90 % quantile
+    less the 10 %. Dimensions that never move (dead units) count in none.
+    """
+    made = torch.stack([encoders(setup, learner, part, moment) for part in known if len(part) == SIZE])  # [parts, D]
+    sizes = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
+    found: dict[str, list[float]] = {f"variance_{name}": [] for name in (*QUANTILES, "spread")}
+    for block in torch.split(made, sizes, 1):
+        variance = SIZE * block.var(0)
+        decades = variance[variance > 0].log10()
+        ends = {n: decades.quantile(q).item() if len(decades) else float("nan") for n, q in QUANTILES.items()}
+        for name, value in (ends | {"spread": ends["high"] - ends["low"]}).items():
+            found[f"variance_{name}"].append(value)
+    return tabulate(setup, found, "train", moment)
+
+
+def encoders(setup: Setup, learner: Learner, indices: Tensor, moment: Moment) -> Tensor:
+    """Return the gradient of the joint loss on some samples by all encoders, one after another, [D]."""
+    params = afresh(learner.params)
+    inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
+    signals, _ = setup.model(params, learner.buffers, inputs, frozenset(), training=False)
+    task = pose(setup, indices, moment.epoch, moment.step)
+    return flat(gradients(task.loss(signals.logits).mean(), params.encoders))
