@@ -35,6 +35,7 @@ from ablate.store import write_pack  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
 from trainables.train import fit_pack  # noqa: E402
 
+COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
 Told = tuple[str, float | None, str | None]  # status, score and error of a trial
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -63,6 +64,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Take the next pack."""
         self.job = json.loads(new_config["job"])
         reach(self.job["folders"])
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(self.job["store"]) / COMPILED))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -78,7 +80,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """
         try:
             confirm(pack, self.job["data"])
-            outcomes = fit_pack([trial.config for trial in pack], dataset(json.dumps(self.job["data"])))
+            data = dataset(json.dumps(self.job["data"]))
+            outcomes = fit_pack([trial.config for trial in pack], data, compiling=self.job["compile"])
             write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)))
         except Exception as error:
             if len(pack) > 1:
@@ -204,7 +207,8 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
 
     Args:
         agenda: what to run.
-        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, and `metric`.
+        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, and
+            whether packs `compile`.
         listener: is told of every result.
         cpus: of the local Ray.
         cpu: what a pack reserves.

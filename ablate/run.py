@@ -119,7 +119,8 @@ def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tab
         watcher.heard(trial, result, error)
 
     job = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
-    launch(agenda, {**job, "metric": study.metric}, heard, cpus=cpus, cpu=study.file.resources.cpu)
+    job |= {"metric": study.metric, "compile": study.file.resources.compile}
+    launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
     if trouble:
         with suppress(OSError):
             tables.close()

@@ -68,6 +68,7 @@ class Resources(Section):
 
     cpu: Positive = 1
     pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
+    compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
 
 
 class StudyFile(Section):

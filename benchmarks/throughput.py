@@ -56,6 +56,7 @@ def ours(made: Study, scratch: Path) -> Scores:
     """Run a study as `ablate run` does, but for its tables."""
     scores: Scores = {}
     job = {"store": str(made.store), "folders": [], "data": made.data, "metric": made.metric}
+    job |= {"compile": "off"}
 
     def heard(trial: Trial, result: Any, error: str | None) -> None:
         scores[trial.id] = result.score

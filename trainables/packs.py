@@ -3,7 +3,9 @@
 A pack of one is the same code without that axis: its learner and its tensors are as they are.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from shutil import which
 from typing import Any, NamedTuple
 
 import torch
@@ -16,12 +18,15 @@ from trainables.differentiation import Differentiate, eager, pure
 from trainables.setup import Setup, alike
 from trainables.shape import Path, numbers, replaced
 
+WORTH = 1e13  # operations of a pack, from which compiling costs less than it saves
+
 
 class Pack(NamedTuple):
     """Trials that train together, and what tells them apart."""
 
     members: tuple[Setup, ...]
     numbers: dict[Path, Tensor]  # [K] each, with their seeds; empty for a pack of one
+    fast: dict[bool, Callable[..., Any]] | None = None  # compiled steps; None: it does not compile
 
     @property
     def differentiate(self) -> Differentiate:
@@ -33,8 +38,8 @@ class Pack(NamedTuple):
         return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
 
 
-def pack(members: Sequence[Setup]) -> Pack:
-    """Return trials of one shape as a pack."""
+def pack(members: Sequence[Setup], *, compiles: bool = False) -> Pack:
+    """Return trials of one shape as a pack; one of several may compile its steps."""
     if len(members) == 1:
         return Pack(tuple(members), {})
     first = members[0]
@@ -42,7 +47,22 @@ def pack(members: Sequence[Setup]) -> Pack:
     dtype, device = getattr(torch, first.trial["train"]["dtype"]), first.device
     stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
     stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
-    return Pack(tuple(members), stacked)
+    return Pack(tuple(members), stacked, {} if compiles else None)
+
+
+def worthwhile(compiling: str, operations: float) -> bool:
+    """Say whether to compile the steps of a pack: as a study says (on, off), or by the work that lies before it (auto).
+
+    That depends on no clock, so that the same study compiles the same packs. Without a C++ compiler none is compiled.
+    """
+    if compiling == "off" or (compiling == "auto" and operations < WORTH):
+        return False
+    return compiler() is not None
+
+
+def compiler() -> str | None:
+    """Return the C++ compiler that torch would use, if there is one."""
+    return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
 
 
 def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:

@@ -20,7 +20,7 @@ from trainables.measure import Moment, Prediction, Row, conclude, dated, judge, 
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
-from trainables.packs import Pack, over, pack, stack, unstack
+from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
 from trainables.randomness import noise, normal, permutation
 from trainables.setup import Learner, Setup, alike, prepare, start, strength
 from trainables.signals import (
@@ -100,15 +100,20 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
     return fit_pack([trial], dataset)[0]
 
 
-def fit_pack(trials: Sequence[Mapping[str, Any]], dataset: Dataset, prune: Prune | None = None) -> list[Outcome]:
-    """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order."""
+def fit_pack(
+    trials: Sequence[Mapping[str, Any]], dataset: Dataset, prune: Prune | None = None, compiling: str = "off"
+) -> list[Outcome]:
+    """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order.
+
+    ``compiling`` says which packs compile their steps: on, off, or auto, those that are long enough.
+    """
     torch.set_num_threads(1)
     with threadpool_limits(1):  # of numpy and scikit-learn
         first = prepare(trials[0], dataset)
-        return train([first, *(alike(first, trial) for trial in trials[1:])], prune)
+        return train([first, *(alike(first, trial) for trial in trials[1:])], prune, compiling)
 
 
-def train(setups: Sequence[Setup], prune: Prune | None = None) -> list[Outcome]:
+def train(setups: Sequence[Setup], prune: Prune | None = None, compiling: str = "off") -> list[Outcome]:
     """Train and measure what was set up, in one pass."""
     began = time.perf_counter()
     learners = [start(setup) for setup in setups]
@@ -117,7 +122,7 @@ def train(setups: Sequence[Setup], prune: Prune | None = None) -> list[Outcome]:
     rows: list[list[Row]] = [[] for _ in setups]
     seconds = [0.0 for _ in setups]
     outcomes: dict[int, Outcome] = {}
-    for epochs_ in together(setups, learners, prune):
+    for epochs_ in together(setups, learners, prune, compiling):
         for i, epoch in epochs_.items():
             rows[i] += epoch.rows
             if epoch.error is None:
@@ -147,7 +152,7 @@ def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
 
 
 def together(
-    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None = None
+    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None = None, compiling: str = "off"
 ) -> Iterator[dict[int, Epoch]]:
     """Train trials of one shape epoch by epoch in one pass.
 
@@ -158,7 +163,8 @@ def together(
         i: Member(setup, learner, [learner] * len(setup.model.encoders), begin(setup, Stepwise))
         for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
     }
-    packed, learner, number, steps = pack(setups), stack(learners), 0, 0
+    compiles = worthwhile(compiling, sum(operations(setup, learners[0]) for setup in setups))
+    packed, learner, number, steps = pack(setups, compiles=compiles), stack(learners), 0, 0
     while members:
         number += 1
         learner, steps, lessons = drill(packed, learner, [m.watching for m in members.values()], number, steps)
@@ -168,9 +174,19 @@ def together(
         ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
         yield ended
         left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
+        if left and len(left) < len(members):
+            ahead = sum(operations(m.setup, m.learner, number) for m in left.values())
+            packed = pack([m.setup for m in left.values()], compiles=worthwhile(compiling, ahead))
         if left and (len(left) < len(members) or isinstance(packed.members[0].method, EpochMethod)):
-            packed, learner = pack([m.setup for m in left.values()]), stack([m.learner for m in left.values()])
+            learner = stack([m.learner for m in left.values()])
         members = left
+
+
+def operations(setup: Setup, learner: Learner, after: int = 0) -> float:
+    """Return the floating-point operations of a trial's products after an epoch: six a parameter and sample."""
+    size = sum(p.numel() for p in leaves(learner.params))
+    epochs: int = setup.trial["train"]["epochs"] - after
+    return 6.0 * size * len(setup.target["train"]) * epochs
 
 
 def drill(
@@ -195,13 +211,25 @@ def drill(
                 batch = Batch(chosen[i], drawn(setups[i], chosen[i]), pose(setups[i], chosen[i], epoch, steps), steps)
                 watching[i], look = observe(setups[i], watching[i], one, batch)
                 looks[i].append(look)
-        lesson = partial(taught, full=min(share) == 1, differentiate=packed.differentiate)
-        learner, metrics = over(packed, lesson, learner, stack(chosen), strengths, rates, shared=(packed.told(steps),))
+        learner, metrics = advance(packed, learner, stack(chosen), strengths, rates, steps, full=min(share) == 1)
         measured.append(metrics)
     along = 0 if count == 1 else 1
     series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
     parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
     return learner, steps, [Lesson(*part) for part in parts]
+
+
+def advance(
+    packed: Pack, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None, number: int, *, full: bool
+) -> Any:
+    """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles."""
+    lesson = partial(taught, full=full, differentiate=packed.differentiate)
+    shared = (packed.told(number),)
+    if packed.fast is None or indices.shape[-1] < packed.members[0].trial["train"]["batch_size"]:
+        return over(packed, lesson, learner, indices, share, rates, shared=shared)
+    if full not in packed.fast:
+        packed.fast[full] = compiled(packed, lesson, learner, indices, share, rates, shared=shared)
+    return packed.fast[full](learner, indices, share, rates, *shared)
 
 
 def close(

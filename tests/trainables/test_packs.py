@@ -10,6 +10,7 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_train import BASE, JOINT, trial
 from trainables.data.dataset import Dataset, Split
 from trainables.methods import METHODS
+from trainables.packs import compiler, worthwhile
 from trainables.shape import numbers, replaced, shape
 from trainables.train import Outcome, fit, fit_pack
 
@@ -151,3 +152,18 @@ def test_what_decides_the_computation_is_part_of_the_shape() -> None:
     assert shape(trial(settings={"cap": math.inf})) != shape(trial(settings={"cap": 1.0}))
     assert shape(trial(settings={"factor": {"a": 1.0}})) == shape(trial(settings={"factor": {"a": 2.0}}))
     assert shape(trial(lr=0.1, epochs=9, seed=4, start=2, end=3, warmup=1)) == shape(plain)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+def test_a_compiled_pack_is_the_same_but_for_rounding() -> None:
+    """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it."""
+    chosen, dataset = configurations("ogm-ge", 3), tiny()
+    plain, fast = fit_pack(chosen, dataset), fit_pack(chosen, dataset, compiling="on")
+    for one, other in zip(fast, plain, strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+def test_only_long_packs_are_compiled_unless_the_study_says_so() -> None:
+    assert [worthwhile(how, 1e12) for how in ("auto", "off", "on")] == [False, False, compiler() is not None]
+    assert worthwhile("auto", 1e14) == (compiler() is not None)
