@@ -158,7 +158,7 @@ def test_what_decides_the_computation_is_part_of_the_shape() -> None:
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_is_the_same_but_for_rounding() -> None:
     """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it."""
-    chosen, dataset = configurations("ogm-ge", 3), tiny()
+    chosen, dataset = [one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("ogm-ge", 3)[::2]], tiny()
     plain, fast = fit_pack(chosen, dataset), fit_pack(chosen, dataset, compiling="on")
     for one, other in zip(fast, plain, strict=True):
         assert max(differences(one, other)) < 1e-9
