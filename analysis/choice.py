@@ -1,7 +1,12 @@
 """Configurations of a method: compared on validation, scored on test once chosen."""
 
-import polars as pl
+from typing import NamedTuple
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis.ruler import ruler
 from analysis.tables import Run
 
 FIRST, LAST = ("joint", "joint-uni"), ("unimodal",)
@@ -53,6 +58,44 @@ def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
 def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
     """Return the scores on validation."""
     return _scores(run, configurations, "validation")
+
+
+class Design(NamedTuple):
+    """The joint validation scores of a method's configurations, best first."""
+
+    points: pl.DataFrame  # a column for each axis that the method has several values of
+    scores: NDArray[np.float64]  # [N, S], nan without a result
+    seeds: list[int]
+
+    def places(self, axis: str, scale: str) -> NDArray[np.float64]:
+        """Return where the points stand on an axis, [N]: as in a figure, 0 and infinity one step outside a log axis."""
+        at = ruler(self.points[axis], scale).at
+        return np.array([at[value] for value in self.points[axis]])
+
+
+def design(run: Run, method: str) -> Design:
+    """Return what a method's configurations score on validation, seed by seed."""
+    table = configurations(run).filter(pl.col("method") == method)
+    axes = [axis for axis in run.vary if table[axis].n_unique() > 1]
+    joint = validation_scores(run, table).filter(pl.col("encoder").is_null())
+    groups = list(joint.group_by(axes or "method", maintain_order=True))
+    seeds = sorted(joint["seed"].unique())
+    scores = np.full((len(groups), len(seeds)), np.nan)
+    for place, (_, group) in enumerate(groups):
+        scores[place, [seeds.index(seed) for seed in group["seed"]]] = group["score"].cast(float).fill_null(np.nan)
+    points = pl.concat([table.select(axes).clear(), *(group.select(axes).head(1) for _, group in groups)])
+    return Design(points, np.where(np.isfinite(scores), scores, np.nan), seeds)
+
+
+def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
+    """Return the configurations along some axes, the other varied settings as in the chosen configuration.
+
+    Where the design has several values of the axes only elsewhere, as in one-at-a-time designs: as in the best of those
+    that have most. `group` is one method's, best first.
+    """
+    others = [other for other in run.vary if other not in axes]
+    lines = group.partition_by(others, maintain_order=True) if others else [group]
+    return max(lines, key=lambda line: line.select(axes).n_unique())
 
 
 def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:

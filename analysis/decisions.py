@@ -5,6 +5,7 @@ statement is made where the whole 95 % interval lies within its region, and a cl
 inconclusive. So at most 5 % of the verdicts are wrong, whatever the truth, and a lack of significance refutes nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
@@ -276,15 +277,19 @@ def _wanted(case: Case) -> str:
     seeds = plural(case.found.seeds, "seed")
     if not case.tested or case.found.seeds < 2:
         return seeds
-    needed = seeds_needed(_room(case), case.sd)
+    needed = min((n for s in case.statements if (n := _needed(case, s)) is not None), default=None)
     if needed is None:
         return f"{seeds}; more than any study would be needed, as the effect lies on the border"
     return f"{seeds}; about {max(needed, case.found.seeds + 1)} would be needed"
 
 
-def _room(case: Case) -> float:
-    """Return how far the effect lies within the statement that it is nearest to allow."""
-    return max((min(case.found.mean - s.low, s.high - case.found.mean) for s in case.statements), default=0.0)
+def _needed(case: Case, statement: Statement) -> int | None:
+    """Return how many seeds would allow the statement, if the effect is what it seems to be."""
+    mean = case.found.mean
+    if not statement.low < mean < statement.high:
+        return None
+    ends = (mean - statement.low, statement.high - mean)
+    return seeds_needed([distance for distance in ends if math.isfinite(distance)], case.sd)
 
 
 def _figures(case: Case, p: float | None) -> str:

@@ -13,8 +13,7 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from analysis.choice import configurations, validation_scores
-from analysis.ruler import ruler
+from analysis.choice import Design, design
 from analysis.statistics import NAN
 from analysis.tables import Run, numeric
 
@@ -47,17 +46,9 @@ def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: i
     `evaluator` is ped-anova or fanova. Numbers enter as they stand on the axis of a figure: logarithmic where the study
     varied them so, 0 and infinity one step outside.
     """
-    table = configurations(run).filter(pl.col("method") == method)
-    axes = [axis for axis in run.vary if table[axis].n_unique() > 1]
-    scores = validation_scores(run, table).filter(pl.col("encoder").is_null())
-    points = list(scores.group_by(axes, maintain_order=True)) if axes else []
-    seeds = sorted(scores["seed"].unique())
-    found = np.full((len(points), len(seeds)), np.nan)
-    for place, (_, point) in enumerate(points):
-        found[place, [seeds.index(seed) for seed in point["seed"]]] = point["score"].cast(float).fill_null(NAN)
-    columns = zip(axes, zip(*(key for key, _ in points), strict=True), strict=False)
-    settings = {axis: _positions(list(values), run.vary[axis]["scale"]) for axis, values in columns}
-    return importances(settings, found, evaluator, highest_is_best=run.highest_is_best, resamples=resamples)
+    found = design(run, method)
+    settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.points.columns}
+    return importances(settings, found.scores, evaluator, highest_is_best=run.highest_is_best, resamples=resamples)
 
 
 def importances(
@@ -168,9 +159,9 @@ def _distribution(values: Sequence[Any]) -> "BaseDistribution":
     return CategoricalDistribution(sorted(set(values)))
 
 
-def _positions(values: Values, scale: str) -> Values:
+def _positions(found: Design, axis: str, spec: Mapping[str, Any]) -> Values:
     """Return numbers as they stand on an axis, and choices as text."""
+    values = found.points[axis].to_list()
     if not numeric(values):
         return [str(value) for value in values]
-    at = ruler(values, scale).at
-    return [float(at[value]) for value in values]
+    return [float(place) for place in found.places(axis, spec["scale"])]

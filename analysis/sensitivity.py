@@ -3,7 +3,7 @@
 import polars as pl
 import polars.selectors as cs
 
-from analysis.choice import configurations, validation_scores
+from analysis.choice import configurations, held, validation_scores
 from analysis.statistics import estimate
 from analysis.tables import Run, numeric
 from analysis.text import settings
@@ -47,7 +47,7 @@ def _response(run: Run, axis: str) -> pl.DataFrame:
     table = configurations(run)
     groups = table.partition_by("method", "modality", maintain_order=True)
     others = [other for other in run.vary if other != axis]
-    points = pl.concat([table.clear(), *(_line(group, axis, others) for group in groups)])
+    points = pl.concat([table.clear(), *(_line(run, group, axis) for group in groups)])
     rows = []
     keys = ["method", "modality", axis, "encoder"]
     for (method, _, value, encoder), group in validation_scores(run, points).group_by(keys, maintain_order=True):
@@ -66,9 +66,6 @@ def _response(run: Run, axis: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CURVE).with_columns(cs.float().fill_nan(None))
 
 
-def _line(group: pl.DataFrame, axis: str, others: list[str]) -> pl.DataFrame:
+def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
     """Return one method's configurations along the axis, by value; only its best if it has no such setting."""
-    if group[axis].is_null().all():
-        return group.head(1)
-    lines = group.partition_by(others, maintain_order=True) if others else [group]
-    return max(lines, key=lambda line: line[axis].n_unique()).sort(axis)
+    return group.head(1) if group[axis].is_null().all() else held(run, group, [axis]).sort(axis)

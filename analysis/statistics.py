@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 LEVEL = 0.05
 RESAMPLES = 9999
@@ -52,7 +52,7 @@ def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
         return NAN, NAN
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    reach = float(stats.t.ppf(1 - level / 2, sample.size - 1) * stats.sem(sample))
+    reach = float(special.stdtrit(sample.size - 1, 1 - level / 2)) * _standard_error(sample)
     return float(sample.mean()) - reach, float(sample.mean()) + reach
 
 
@@ -99,7 +99,7 @@ def p_above(sample: Sample, value: float) -> float:
         return 2.0 ** (1 - sample.size) if sample[0] > value else 1.0
     if sample.mean() <= value:
         return 1.0
-    return float(2 * stats.t.sf((sample.mean() - value) / stats.sem(sample), sample.size - 1))
+    return float(2 * special.stdtr(sample.size - 1, (value - sample.mean()) / _standard_error(sample)))
 
 
 def p_below(sample: Sample, value: float) -> float:
@@ -163,6 +163,10 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return [float(value) for value in corrected]
+
+
+def _standard_error(sample: Sample) -> float:
+    return float(sample.std(ddof=1) / np.sqrt(sample.size))
 
 
 def _bootstrap(sample: Sample, method: str) -> tuple[float, float]:

@@ -1,0 +1,104 @@
+"""What each of several factors does, and what they do together: the effects of a factorial design.
+
+Every seed has run the whole design, so that each effect is a number per seed and is tested over seeds like any other
+paired difference. The shares of the variance, and the test of a term with more than two levels, are from an analysis of
+variance with the seeds as blocks (statsmodels).
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+from numpy.typing import NDArray
+
+from analysis.statistics import NAN, estimate, holm, paired
+
+TERMS = {
+    "term": pl.String,  # `a`, or `a x b`
+    "effect": pl.Float64,  # second level less first; of two factors, what the one's effect grows by with the other
+    "low": pl.Float64,  # 95 % interval
+    "high": pl.Float64,
+    "p": pl.Float64,  # corrected for all terms (Holm)
+    "share": pl.Float64,  # of the variance within seeds
+    "seeds": pl.Int64,  # that have the whole design
+    "dropped": pl.Int64,  # that lack a score somewhere
+}
+
+
+def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score") -> pl.DataFrame:
+    """Return main effects and interactions of two factors, as TERMS says, from a row a seed and combination of levels.
+
+    Levels are ordered as they sort. A term of more than two levels has no single effect: null, with its p and share.
+    """
+    levels = {factor: sorted(table[factor].drop_nulls().unique()) for factor in factors}
+    design = [(factor,) for factor in factors] + list(combinations(factors, 2))
+    whole, dropped = _whole(table, levels, score)
+    shares, tests = _variance(whole, factors, score)
+    rows, p = [], []
+    for term in design:
+        row: dict[str, Any] = {"term": " x ".join(term), "share": shares.get(term, NAN)}
+        if all(len(levels[factor]) == 2 for factor in term):
+            contrast = _contrast(whole, {factor: levels[factor] for factor in term}, score)
+            found = estimate(contrast)
+            row |= {"effect": found.mean, "low": found.low, "high": found.high}
+            p.append(paired(contrast, np.zeros_like(contrast)).p)
+        else:
+            p.append(tests.get(term, NAN))
+        rows.append(row | {"seeds": whole["seed"].n_unique(), "dropped": dropped})
+    known = iter(holm([one for one in p if np.isfinite(one)]))
+    rows = [row | {"p": next(known) if np.isfinite(one) else NAN} for row, one in zip(rows, p, strict=True)]
+    return pl.DataFrame(rows, schema=TERMS).with_columns(cs.float().fill_nan(None))
+
+
+def _whole(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:
+    """Return the seeds that have every combination once, as means over what else varies, and how many have not."""
+    size = int(np.prod([len(values) for values in levels.values()]))
+    cells = (
+        table.filter(pl.col(score).is_finite())
+        .group_by("seed", *levels, maintain_order=True)
+        .agg(pl.col(score).mean())
+        .filter(pl.len().over("seed") == size, size > 0)
+        .sort("seed", *levels)
+    )
+    return cells, table["seed"].n_unique() - cells["seed"].n_unique()
+
+
+def _contrast(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> NDArray[np.float64]:
+    """Return a contrast of two-level factors, one number a seed; the other factors are averaged over."""
+    signs = [pl.when(pl.col(factor) == second).then(1.0).otherwise(-1.0) for factor, (_, second) in levels.items()]
+    signed = pl.col(score)
+    for sign in signs:
+        signed = signed * sign
+    weight = 2 ** len(levels)
+    found = cells.group_by("seed", maintain_order=True).agg((weight * signed.mean()).alias(score))
+    return found[score].to_numpy().astype(float)
+
+
+def _variance(
+    cells: pl.DataFrame, factors: Sequence[str], score: str
+) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
+    """Return each term's share of the sum of squares within seeds, and the p of its F-test."""
+    values = cells[score]
+    if cells["seed"].n_unique() < 2 or float(values.max()) == float(values.min()):  # type: ignore[arg-type]
+        return {}, {}
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    names = {factor: f"f{place}" for place, factor in enumerate(factors)}
+    frame = {name: [str(value) for value in cells[factor]] for factor, name in names.items()}
+    varied = [name for name in names.values() if len(set(frame[name])) > 1]
+    if not varied:
+        return {}, {}
+    frame |= {"y": values.to_list(), "seed": [str(seed) for seed in cells["seed"]]}
+    terms = " + ".join([*varied, *(f"{one}:{other}" for one, other in combinations(varied, 2))])
+    fitted = anova_lm(ols(f"y ~ seed + {terms}", pl.DataFrame(frame).to_pandas()).fit(), typ=2)
+    within = fitted["sum_sq"].drop("seed").sum()
+    keys: dict[tuple[str, ...], str] = {
+        term: ":".join(names[factor] for factor in term) for size in (1, 2) for term in combinations(factors, size)
+    }
+    found = {term: fitted.loc[key] for term, key in keys.items() if key in fitted.index}
+    shares = {term: float(row["sum_sq"] / within) for term, row in found.items()}
+    return shares, {term: float(row["PR(>F)"]) for term, row in found.items()}

@@ -1,0 +1,188 @@
+"""Are the verdicts right as often as they say? Simulated tables, sent through the code that judges real ones.
+
+    python -m benchmarks.calibration [replications]
+
+Tables of trials as the engine writes them, with a known difference between two methods; the accuracy of a trial is that
+of its seed, which both methods share, and its own luck: normal, or heavy-tailed, or rounded to what 50 test samples can
+show. For each rule the truth lies on the border of its claim, where either verdict would be wrong.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from analysis.ablations import ABLATIONS, Finding
+from analysis.decisions import Decision
+from analysis.power import power, power_within
+from analysis.sequential import looks, sequential, undecided
+from analysis.summary import summary
+from analysis.tables import METRICS, TRIALS, Run
+from analysis.verdicts import decided
+
+REPLICATIONS = 1000
+MEAN, SEED_SD, LUCK_SD, MARGIN = 0.8, 0.02, 0.01, 0.01
+SD = LUCK_SD * 2**0.5  # of a paired difference
+SAMPLES = 50  # of the rounded kind: a step of 2 points, beside luck of 1
+KINDS = ("normal", "heavy", "rounded")
+Rule = Mapping[str, Mapping[str, Any]]
+
+
+class Border(NamedTuple):
+    """A rule, and true differences at which both of its verdicts, or the named one, would be wrong."""
+
+    rule: Rule
+    effects: tuple[float, ...] = (0.0,)  # one a group
+    wrong: tuple[str, ...] = ("supported", "refuted")
+    single: bool = False  # about one method's scores
+
+
+BORDERS = {
+    "greater": Border({"greater": {}}),
+    "greater by a margin": Border({"greater": {"by": MARGIN}}, (MARGIN,)),
+    "greater, no effect": Border({"greater": {"margin": MARGIN}}, (0.0,), ("supported",)),
+    "greater, an effect of the margin": Border({"greater": {"margin": MARGIN}}, (MARGIN,), ("refuted",)),
+    "less": Border({"less": {}}),
+    "non_inferior": Border({"non_inferior": {"margin": MARGIN}}, (-MARGIN,)),
+    "equivalent": Border({"equivalent": {"margin": MARGIN}}, (MARGIN,)),
+    "above": Border({"above": {"threshold": MEAN}}, single=True),
+    "below": Border({"below": {"threshold": MEAN}}, single=True),
+    "every, no effect in four": Border({"every": {}}, (0.0,) * 4),
+    "every, an effect in three of four": Border({"every": {}}, (0.05, 0.05, 0.05, 0.0)),
+}
+
+
+def simulate(
+    effects: Sequence[float], seeds: int, replications: int, kind: str = "normal", number: int = 0
+) -> pl.DataFrame:
+    """Return the trials of `joint` and of `agm`, which is better by an effect in each group."""
+    rng = np.random.default_rng(number)
+    shape = (replications, len(effects), seeds)
+    shared = rng.normal(0, SEED_SD, shape)
+    rows = []
+    for method, gain in (("joint", np.zeros(len(effects))), ("agm", np.asarray(effects))):
+        luck = rng.standard_t(4, shape) / 2**0.5 if kind == "heavy" else rng.normal(size=shape)
+        score = MEAN + shared + gain[:, None] + LUCK_SD * luck
+        if kind == "rounded":
+            score = np.round(score * SAMPLES + rng.uniform(-0.5, 0.5, shape)) / SAMPLES
+        replication, group, seed = (axis.ravel() for axis in np.indices(shape))
+        rows.append(
+            pl.DataFrame({"replication": replication, "group": group, "seed": seed, "test.accuracy": score.ravel()})
+            .with_columns(method=pl.lit(method), status=pl.lit("done"))
+            .with_columns(pl.col("test.accuracy").alias("validation.accuracy"))
+        )
+    return pl.concat(rows).with_row_index("number").with_columns(trial=pl.col("number").cast(pl.String)).drop("number")
+
+
+def as_run(trials: pl.DataFrame) -> Run:
+    """Return a run with these trials."""
+    study = {"name": "simulated", "metric": "accuracy", "direction": "max", "methods": ["joint", "agm"], "data": "none"}
+    table = pl.concat([pl.DataFrame(schema=TRIALS), trials], how="diagonal_relaxed")
+    return Run("", {"study": study, "planned": len(trials)}, table.lazy(), pl.LazyFrame(schema=METRICS))
+
+
+@cache
+def findings(
+    effects: tuple[float, ...], seeds: int, replications: int, kind: str = "normal", single: bool = False
+) -> list[Finding]:
+    """Return what the ablation code finds in each replication."""
+    cells = {"simulated": as_run(simulate(effects, seeds, replications, kind))}
+    per = ["replication", "group"]
+    if single:
+        found = ABLATIONS["quantity"](cells, metric="accuracy", of={"method": "agm"}, per=per)
+    else:
+        found = ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "joint"}, per=per)
+    steps = range(0, len(found.effects), len(effects))
+    return [found._replace(effects=found.effects[first : first + len(effects)]) for first in steps]
+
+
+def decisions(border: Border, seeds: int, replications: int, kind: str = "normal") -> list[Decision]:
+    """Return the verdicts of all replications."""
+    found = findings(border.effects, seeds, replications, kind, border.single)
+    return [decided(finding, border.rule)[0] for finding in found]
+
+
+def wrong(border: Border, seeds: int, replications: int, kind: str = "normal") -> float:
+    """Return the share of wrong verdicts."""
+    return float(np.mean([one.verdict in border.wrong for one in decisions(border, seeds, replications, kind)]))
+
+
+def covered(seeds: int, replications: int, kind: str = "normal") -> tuple[float, float]:
+    """Return how often the summary's interval holds the true mean of a method, and the true difference."""
+    effect, trials = 0.004, simulate((0.004,), seeds, replications, kind)
+    held = []
+    for (_,), part in trials.group_by("replication", maintain_order=True):
+        row = summary(as_run(part)).row(by_predicate=pl.col("method") == "agm", named=True)
+        difference = row["difference_low"] <= effect <= row["difference_high"]
+        held.append((row["low"] <= MEAN + effect <= row["high"], difference))
+    mean, difference = np.mean(held, axis=0)
+    return float(mean), float(difference)
+
+
+def found(rule: Rule, effect: float, seeds: int, replications: int) -> float:
+    """Return how often a true effect leads to `supported`."""
+    verdicts = decisions(Border(rule, (effect,)), seeds, replications)
+    return float(np.mean([one.verdict == "supported" for one in verdicts]))
+
+
+def one_by_one(effects: tuple[float, ...], replications: int, spending: str) -> tuple[float, float]:
+    """Add seeds to what is undecided, at 5, 10, 20 and 40; return the share of families with an error, and mean seeds.
+
+    An error is a verdict on a comparison without effect, or `refuted` on another.
+    """
+    at, errors, spent = looks(5, 40), 0, []
+    for finding in findings(effects, at[-1], replications):
+        cells = {effect.name: [side[: at[0]] for side in effect.sides] for effect in finding.effects}
+        for look in at[1:]:
+            going = undecided(sequential({n: tuple(c) for n, c in cells.items()}, seeds=at, spending=spending))
+            sides = {effect.name: effect.sides for effect in finding.effects}
+            cells |= {name: [side[:look] for side in sides[name]] for name in going}
+        last = sequential({n: tuple(c) for n, c in cells.items()}, seeds=at, spending=spending).values()
+        judged = zip(last, effects, strict=True)
+        errors += any(d.verdict == "refuted" or (d.verdict == "supported" and not effect) for d, effect in judged)
+        spent += [len(sides[0]) for sides in cells.values()]
+    return errors / replications, float(np.mean(spent))
+
+
+def main(replications: int) -> None:
+    """Print all of it."""
+
+    def show(text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    error = 1.96 * (0.05 * 0.95 / replications) ** 0.5
+    show(f"{replications} replications: 5 % is measured to within {100 * error:.1f} points\n")
+    show("wrong verdicts, %, at most 5".ljust(40) + "seeds" + "".join(f"{kind:>10s}" for kind in KINDS))
+    for name, border in BORDERS.items():
+        for seeds in (5, 10, 20):
+            shares = (wrong(border, seeds, replications, kind) for kind in KINDS)
+            show(f"{name:40s}{seeds:5d}" + "".join(f"{100 * share:10.1f}" for share in shares))
+    show("\n" + "95 % intervals hold the truth, %".ljust(40) + "seeds" + "".join(f"{kind:>10s}" for kind in KINDS))
+    for seeds in (5, 10, 20):
+        shares = [covered(seeds, replications, kind) for kind in KINDS]
+        for place, name in enumerate(("mean", "paired difference")):
+            show(f"{name:40s}{seeds:5d}" + "".join(f"{100 * share[place]:10.1f}" for share in shares))
+    show("\n" + "effects found, %".ljust(40) + "seeds     found predicted")
+    for seeds in (5, 10, 20):
+        for effect in (0.005, 0.01, 0.02):
+            share = found({"greater": {}}, effect, seeds, replications)
+            show(
+                f"{f'greater, effect {effect}':40s}{seeds:5d}{100 * share:10.1f}{100 * power(effect, SD, seeds):10.1f}"
+            )
+        for margin in (0.01, 0.02):
+            share = found({"equivalent": {"margin": margin}}, 0.0, seeds, replications)
+            predicted = power_within(margin, margin, SD, seeds)
+            show(f"{f'equivalent within {margin}':40s}{seeds:5d}{100 * share:10.1f}{100 * predicted:10.1f}")
+    show("\n" + "seeds added to the undecided of three".ljust(40) + "families with an error, %   mean seeds")
+    for spending in ("pocock", "obrien-fleming"):
+        for effects in ((0.0, 0.0, 0.0), (0.0, 0.01, 0.02)):
+            share, spent = one_by_one(effects, replications, spending)
+            show(f"{f'{spending}, effects {effects}':48s}{100 * share:10.1f}{spent:15.1f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else REPLICATIONS)
