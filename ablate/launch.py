@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,9 +32,10 @@ from ablate.identity import trial_id  # noqa: E402
 from ablate.methods import reach  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
+from ablate.pruning import Judge  # noqa: E402
 from ablate.store import write_pack  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
-from trainables.train import fit_pack  # noqa: E402
+from trainables.train import Prune, fit_pack  # noqa: E402
 
 COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
 Told = tuple[str, float | None, str | None]  # status, score and error of a trial
@@ -81,7 +83,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         try:
             confirm(pack, self.job["data"])
             data = dataset(json.dumps(self.job["data"]))
-            outcomes = fit_pack([trial.config for trial in pack], data, compiling=self.job["compile"])
+            outcomes = fit_pack([t.config for t in pack], data, prune=self.judged(pack), compiling=self.job["compile"])
             write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)))
         except Exception as error:
             if len(pack) > 1:
@@ -90,6 +92,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         metric = f"validation.{self.job['metric']}"
         ended = zip(pack, outcomes, strict=True)
         return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
+
+    def judged(self, pack: list[Trial]) -> Prune | None:
+        """Return how to ask the judge about a pack; None where the study has none."""
+        if self.job["judge"] is None:
+            return None
+        judge, group = ray.get_actor(self.job["judge"]), pack[0].labels["method"]
+        return lambda epoch, scores: ray.get(judge.ends.remote(group, epoch, scores))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a pack is in the store or starts again."""
@@ -207,8 +216,8 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
 
     Args:
         agenda: what to run.
-        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, and
-            whether packs `compile`.
+        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`,
+            whether they `compile`, and how to `prune`, or None.
         listener: is told of every result.
         cpus: of the local Ray.
         cpu: what a pack reserves.
@@ -219,7 +228,9 @@ def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int
 
 def drive(agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path, cpu: float) -> None:
     """Run an agenda to its end on the Ray that was started; ``scratch`` is a folder for Tune's own files."""
-    interrupt = Interrupt(agenda)
+    name = f"judge-{uuid4().hex}" if job["prune"] else None
+    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
+    job, interrupt = {**job, "judge": name}, Interrupt(agenda)
     tuner = tune.Tuner(
         tune.with_resources(Worker, {"cpu": cpu}),
         tune_config=tune.TuneConfig(
@@ -237,3 +248,5 @@ def drive(agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path
             tuner.fit()
     finally:
         interrupt.restore()
+        if judge is not None:
+            ray.kill(judge)

@@ -72,6 +72,8 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
         "measure": {n: k for n, k in study.measure.items() if modality is None or not MEASUREMENTS[n].several},
         "seed": seed,
     }
+    if study.pruning:
+        config["prune"] = study.pruning
     labels = {"method": method, "modality": modality, "seed": seed, "data": study.sheet.name}
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}

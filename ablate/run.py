@@ -118,8 +118,9 @@ def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tab
             agenda.stopped = True
         watcher.heard(trial, result, error)
 
-    job = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
-    job |= {"metric": study.metric, "compile": study.file.resources.compile}
+    job: dict[str, Any] = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
+    judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
+    job |= {"metric": study.metric, "compile": study.file.resources.compile, "prune": judged}
     launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
     if trouble:
         with suppress(OSError):

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ablate.document import Document, Where
 from ablate.errors import UserError, kind, meant
@@ -63,6 +63,34 @@ class Search(Section):
     tpe: TPE = TPE()
 
 
+class Halving(Section):
+    """Successive halving: after `first` epochs, and each `reduction` times as many, the best of the trials go on."""
+
+    reduction: Annotated[int, Field(ge=2, le=100)] = 3
+    first: Count = 1
+
+
+class Median(Section):
+    """The median rule: from epoch `first` on, what is worse than half of the trials ends, once `enough` came so far."""
+
+    first: Count = 3
+    enough: Annotated[int, Field(ge=2, le=10**6)] = 5
+
+
+class Pruning(Section):
+    """How lagging trials are ended early; one of both."""
+
+    asha: Halving | None = None
+    median: Median | None = None
+
+    @model_validator(mode="after")
+    def one(self) -> "Pruning":
+        """Raise a ValueError unless there is one rule."""
+        if (self.asha is None) == (self.median is None):
+            raise ValueError("must name one rule: asha or median")
+        return self
+
+
 class Resources(Section):
     """What a pack of trials reserves, and how large it may be."""
 
@@ -86,6 +114,7 @@ class StudyFile(Section):
     trials: Annotated[int, Field(ge=1, le=100_000)] = 50
     metric: Literal["accuracy", "mae", "loss"] | None = None
     measure: list[str] | dict[str, Any] = Field(default_factory=list)
+    prune: Literal["asha", "median"] | Pruning | None = None
     resources: Resources = Resources()
     store: str = "runs"
 
@@ -117,6 +146,17 @@ class Study(NamedTuple):
         if isinstance(search, Search):
             return search.tpe.batch
         return TPE().batch if search == "tpe" else None
+
+    @property
+    def pruning(self) -> dict[str, Any]:
+        """Return the rule by which trials are ended early, with its options, as `ablate.pruning.Judge` takes them."""
+        asked = self.file.prune
+        if asked is None:
+            return {}
+        if isinstance(asked, str):
+            asked = Pruning.model_validate({asked: {}})
+        ((rule, options),) = asked.model_dump(exclude_none=True).items()
+        return {"rule": rule, "options": options}
 
     @property
     def folder(self) -> Path:

@@ -56,7 +56,7 @@ def ours(made: Study, scratch: Path) -> Scores:
     """Run a study as `ablate run` does, but for its tables."""
     scores: Scores = {}
     job = {"store": str(made.store), "folders": [], "data": made.data, "metric": made.metric}
-    job |= {"compile": "off"}
+    job |= {"compile": "off", "prune": None}
 
     def heard(trial: Trial, result: Any, error: str | None) -> None:
         scores[trial.id] = result.score

@@ -1,0 +1,71 @@
+"""Early stopping: trials that lag behind others of their method end at the end of an epoch.
+
+A judge sits beside the workers and hears of every pack at once, so that the trials of a pack are compared with each
+other, too. Which trials it ends depends on those that were there before; a study that prunes therefore keeps its
+results apart from those that do not (`ablate.plan`).
+"""
+
+import math
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+
+class Halving(NamedTuple):
+    """Asynchronous successive halving (Li et al., MLSys 2020, https://arxiv.org/abs/1810.05934), by stopping.
+
+    After ``first`` epochs, and whenever ``reduction`` times as many have passed, a trial goes on only if it is among
+    the best ``1 / reduction`` of those that came so far.
+    """
+
+    reduction: int = 3
+    first: int = 1
+
+    def rung(self, epoch: int) -> bool:
+        """Say whether trials are judged after an epoch."""
+        passed = epoch / self.first
+        return passed >= 1 and math.isclose(passed, self.reduction ** round(math.log(passed, self.reduction)))
+
+    def kept(self, known: list[float]) -> float:
+        """Return the score that a trial needs, given all scores of the rung; more is better."""
+        return sorted(known, reverse=True)[max(1, len(known) // self.reduction) - 1]
+
+
+class Median(NamedTuple):
+    """The median rule (Golovin et al., KDD 2017, 3.2.2): end what is worse than half of those that came so far.
+
+    It judges after every epoch from ``first`` on, once there are ``enough`` trials to judge by.
+    """
+
+    first: int = 3
+    enough: int = 5
+
+    def rung(self, epoch: int) -> bool:
+        """Say whether trials are judged after an epoch."""
+        return epoch >= self.first
+
+    def kept(self, known: list[float]) -> float:
+        """Return the score that a trial needs, given all scores of the epoch; more is better."""
+        return -math.inf if len(known) < self.enough else sorted(known)[len(known) // 2 - (len(known) % 2 == 0)]
+
+
+RULES: dict[str, type[Halving] | type[Median]] = {"asha": Halving, "median": Median}
+
+
+class Judge:
+    """Hears the scores of packs, and says whose training ends."""
+
+    def __init__(self, rule: str, options: dict[str, Any], metric: str, *, maximise: bool) -> None:
+        """Judge by a rule with its options, on a metric of the validation split."""
+        self.rule = RULES[rule](**options)
+        self.metric, self.sign = metric, 1 if maximise else -1
+        self.known: dict[tuple[str, int], list[float]] = defaultdict(list)
+
+    def ends(self, group: str, epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        """Return which trials of a pack end after an epoch; they are compared within a group, such as a method."""
+        if not self.rule.rung(epoch):
+            return set()
+        own = {i: self.sign * told[self.metric] for i, told in scores.items()}
+        known = self.known[group, epoch]
+        known += own.values()
+        needed = self.rule.kept(known)
+        return {i for i, score in own.items() if not score >= needed}
