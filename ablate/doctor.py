@@ -30,6 +30,8 @@ class Check(NamedTuple):
 
 def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     """Yield the checks one by one: the installation, the data, the study's demands, and each method at work."""
+    from trainables.packs import compiler
+
     python = sys.version_info[:3]
     yield Check("Python", python >= LEAST, ".".join(map(str, python)))
     for package in PACKAGES:
@@ -38,6 +40,7 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     yield Check(
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
     )
+    yield Check("C++ compiler", True, compiler() or "none: packs are not compiled")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in names():
         try:

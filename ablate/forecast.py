@@ -25,6 +25,7 @@ class Forecast(NamedTuple):
     stored: int  # known already
     missing: int
     methods: dict[str, int]  # trials of the first round that are missing, by method
+    packs: list[int]  # how many trials train together in each pack of the first round
     cpus: int
     seconds: float | None  # estimated, from trials of the same methods in the store; None if there are none
     megabytes: float | None  # estimated, on disk
@@ -60,6 +61,7 @@ def forecast(study: Study) -> Forecast:
         agenda.cached,
         missing,
         dict(by_method),
+        [len(pack) for pack in agenda.queued],
         cpus,
         seconds,
         megabytes,

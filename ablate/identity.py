@@ -5,10 +5,11 @@ import hashlib
 import importlib.util
 import json
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+version = cache(metadata.version)  # reading it takes longer than the rest of an id
 TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs through
 
 

@@ -205,6 +205,11 @@ def show_forecast(seen: Forecast) -> None:
     )
     for method, count in seen.methods.items():
         console.print(f"  {method}: {count}")
+    if seen.packs:
+        s = "s" * (len(seen.packs) != 1)
+        console.print(
+            f"{len(seen.packs)} pack{s} of {min(seen.packs)} to {max(seen.packs)} trials that train together."
+        )
     if seen.missing and seen.seconds is not None and seen.megabytes is not None:
         console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time, {seen.megabytes:.1f} MB on disk.")
     elif seen.missing:
