@@ -38,6 +38,8 @@ class Training(Section):
     clip: Positive | None = None  # total norm of the gradients, after the method
     clip_before: Positive | None = None  # the same, before the method
     clip_trigger: Positive | None = None  # clip only if the head's gradient has an element beyond this
+    order: Literal["shuffled", "stream"] = "shuffled"  # stream: one pass over the samples in their order, in all epochs
+    schedule: Literal["constant", "cosine", "step"] = "constant"  # of the learning rate, over the epochs
     dtype: Literal["float32", "float64"] = "float32"
 
 

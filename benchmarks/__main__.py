@@ -40,7 +40,8 @@ def trial(method: str) -> dict[str, Any]:
         "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
         "train": {
             "epochs": 1, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
-            "loss": "mse", "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None,
+            "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
+    "clip": None, "clip_before": None, "clip_trigger": None,
             "dtype": "float32",
         },
     }  # fmt: skip

@@ -16,7 +16,8 @@ DATA = {"name": "synthetic", "modalities": 3, "samples": [SAMPLES, 40, 40]}
 MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": "none", "dropout": 0.0}
 TRAINING = {
     "batch_size": BATCH, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "loss": "mse",
-    "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float64",
+    "reduction": "mean", "order": "shuffled", "schedule": "constant",
+    "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float64",
 }  # fmt: skip
 
 

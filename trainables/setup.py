@@ -1,5 +1,6 @@
 """What a trial is made of before it starts: model, method, optimiser, data, and the untrained state."""
 
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -123,6 +124,16 @@ def start(setup: Setup) -> Learner:
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
     params, buffers = tree_map(lambda tensor: tensor.to(dtype), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
+
+
+def pace(trial: Mapping[str, Any], epoch: int) -> float:
+    """Return the share of the learning rate that holds in an epoch.
+
+    All of it; falling to 0 along a cosine after the first epoch; or a tenth in the last third (step).
+    """
+    passed = (epoch - 1) / trial["train"]["epochs"]
+    shares = {"constant": 1.0, "cosine": (1 + math.cos(math.pi * passed)) / 2, "step": 1.0 if 3 * passed < 2 else 0.1}
+    return shares[trial["train"]["schedule"]]
 
 
 def strength(trial: Mapping[str, Any], epoch: int) -> float:

@@ -43,5 +43,6 @@ def replaced(trial: Mapping[str, Any], values: Mapping[Path, Any]) -> dict[str, 
 
 def shape(trial: Mapping[str, Any]) -> str:
     """Return a name of all that trials must share to train in one pass."""
-    free: list[Path] = [*numbers(trial), ("train", "epochs"), *((name,) for name in SCHEDULE)]
+    free: list[Path] = [*numbers(trial), *((name,) for name in SCHEDULE)]
+    free += [("train", "epochs")] if trial["train"]["order"] == "shuffled" else []  # which share a stream
     return json.dumps(replaced(trial, dict.fromkeys(free, "any")), sort_keys=True, separators=(",", ":"))

@@ -22,7 +22,7 @@ from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gat
 from trainables.optim import clip_norm, divided
 from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
 from trainables.randomness import noise, normal, permutation
-from trainables.setup import Learner, Setup, alike, prepare, start, strength
+from trainables.setup import Learner, Setup, alike, pace, prepare, start, strength
 from trainables.signals import (
     Control,
     EpochMethod,
@@ -32,6 +32,7 @@ from trainables.signals import (
     Signals,
     Task,
     attributes,
+    each,
     leaves,
     moved,
 )
@@ -201,6 +202,8 @@ def drill(
         if isinstance(setup.method, EpochMethod)
     ]
     rates = stack(factors) if factors and factors[0] is not None else None
+    paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
+    paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
     strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
     measured: list[dict[str, Tensor]] = []
     looks: list[list[Looks]] = [[] for _ in setups]
@@ -211,7 +214,8 @@ def drill(
                 batch = Batch(chosen[i], drawn(setups[i], chosen[i]), pose(setups[i], chosen[i], epoch, steps), steps)
                 watching[i], look = observe(setups[i], watching[i], one, batch)
                 looks[i].append(look)
-        learner, metrics = advance(packed, learner, stack(chosen), strengths, rates, steps, full=min(share) == 1)
+        given = stack(chosen), strengths, rates, paced
+        learner, metrics = advance(packed, learner, given, steps, full=min(share) == 1)
         measured.append(metrics)
     along = 0 if count == 1 else 1
     series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
@@ -219,17 +223,19 @@ def drill(
     return learner, steps, [Lesson(*part) for part in parts]
 
 
-def advance(
-    packed: Pack, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None, number: int, *, full: bool
-) -> Any:
-    """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles."""
+def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
+    """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles.
+
+    ``given`` are the stacked arguments of `taught`, the samples' indices first.
+    """
     lesson = partial(taught, full=full, differentiate=packed.differentiate)
     shared = (packed.told(number),)
-    if packed.fast is None or indices.shape[-1] < packed.members[0].trial["train"]["batch_size"]:
-        return over(packed, lesson, learner, indices, share, rates, shared=shared)
+    short = given[0] is None or given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
+    if packed.fast is None or short:
+        return over(packed, lesson, learner, *given, shared=shared)
     if full not in packed.fast:
-        packed.fast[full] = compiled(packed, lesson, learner, indices, share, rates, shared=shared)
-    return packed.fast[full](learner, indices, share, rates, *shared)
+        packed.fast[full] = compiled(packed, lesson, learner, *given, shared=shared)
+    return packed.fast[full](learner, *given, *shared)
 
 
 def close(
@@ -267,10 +273,16 @@ def pruned(ended: dict[int, Epoch], prune: Prune | None) -> dict[int, Epoch]:
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     """Return the indices of each batch of an epoch, in the order of the trial's seed; the last may be short.
 
-    A last batch of one sample has no variance: with batch normalisation it is left out.
+    Of a stream, the epochs share the samples out among them, in their order. A last batch of one sample has no
+    variance: with batch normalisation it is left out.
     """
-    order = permutation(len(setup.target["train"]), setup.trial["seed"], "order", epoch)
-    chosen = torch.split(order, setup.trial["train"]["batch_size"])
+    settings, count = setup.trial["train"], len(setup.target["train"])
+    if settings["order"] == "stream":
+        low, high = (round(part * count / settings["epochs"]) for part in (epoch - 1, epoch))
+        order = torch.arange(low, high)
+    else:
+        order = permutation(count, setup.trial["seed"], "order", epoch)
+    chosen = torch.split(order, settings["batch_size"])
     normalised = any(encoder.buffers() for encoder in setup.model.encoders.values())
     return chosen[:-1] if normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
@@ -302,12 +314,12 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
 
 
 def taught(
-    setup: Setup, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None,
+    setup: Setup, learner: Learner, indices: Tensor, share: Tensor, rates: Tensor | None, paced: Tensor | None,
     number: int | Tensor, *, full: bool, differentiate: Differentiate,
 ) -> tuple[Learner, dict[str, Tensor]]:  # fmt: skip
     """Train on the samples at ``indices`` [B] of the training split, as `step`."""
     task = posed(setup, indices, share, number, full=full)
-    return step(setup, learner, drawn(setup, indices), task, rates, differentiate)
+    return step(setup, learner, drawn(setup, indices), task, rates, paced, differentiate)
 
 
 def step(
@@ -316,12 +328,13 @@ def step(
     inputs: dict[str, Tensor],
     task: Task,
     rates: Tensor | None = None,
+    paced: Tensor | None = None,
     differentiate: Differentiate = eager,
 ) -> tuple[Learner, dict[str, Tensor]]:
     """Train on one batch; return the new learner and the method's metrics, with the joint `loss`.
 
     ``rates`` [M] are the factors of an `EpochMethod` on each branch's update, None all 1; outside its epochs they
-    are 1.
+    are 1. ``paced`` [] is the share of the learning rate by its schedule, None all of it.
     """
     method, model = setup.method, setup.model
     coalitions = method.coalitions(len(inputs), task) if attributes(method) else None
@@ -341,6 +354,7 @@ def step(
         grads = limit(setup, made.grads, "clip")
         change, moments = setup.optimizer.update(grads, learner.moments, learner.params)
         change = made.rescale(change) if made.rescale else change
+        change = change if paced is None else each(lambda tensor: tensor * paced.to(tensor), change)
         factors = product(made.rates, rates)
         factors = None if factors is None else factors.to(signals.logits)
         learner = Learner(moved(learner.params, change, factors), buffers, moments, made.state)

@@ -180,3 +180,165 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
 def test_a_failed_trial_is_a_row_without_a_value(tmp_path: Path) -> None:
     table = scores({"": paired(tmp_path, 0.0, broken=2)})
     assert table.filter(pl.col("value").is_null())["trial"].to_list() == ["agm-0", "agm-1"]
+
+
+def along(folder: Path, values: dict[float, float], setting: str = "agm.alpha", method: str = "agm") -> Run:
+    """Return trials of one method along a setting, with the same noise at every value."""
+    rows = [
+        trial(f"{v}-{s}", method, s, score + noise(3)[s], score + noise(3)[s], **{setting: v})
+        for v, score in values.items()
+        for s in range(SEEDS)
+    ]
+    return load(write(folder, rows, vary={setting: {"values": list(values), "scale": "log"}}))
+
+
+def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_path: Path) -> None:
+    run = along(tmp_path, {0.1: 0.70, 0.5: 0.795, 1.0: 0.75, 2.0: 0.80})
+    finding = ABLATIONS["response"]({"": run}, of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01)
+    (effect,) = finding.effects
+    assert effect.name == "alphas: best (alpha=2)"
+    assert effect.numbers == pytest.approx(np.full(SEEDS, 0.05))
+    assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha from 0.5 to 2",)
+    assert finding.lines["x"].to_list() == [0.1, 0.5, 1.0, 2.0]
+
+
+def grid(folder: Path, effect: Any) -> Run:
+    rows = [
+        trial(f"{a}{b}{s}", "cggm", s, effect(a, b, s), effect(a, b, s), **{"cggm.rho": a, "cggm.lam": b})
+        for a in (0.0, 1.0) for b in (0.0, 1.0) for s in range(SEEDS)
+    ]  # fmt: skip
+    axes = {axis: {"values": [0, 1], "scale": "choice"} for axis in ("cggm.rho", "cggm.lam")}
+    return load(write(folder, rows, vary=axes))
+
+
+def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
+    """y = 3 a + 4 b: shares 9 / 25 and 16 / 25, no interaction."""
+    run = grid(tmp_path, lambda a, b, s: 3 * a + 4 * b)
+    default = {"cggm.rho": 1.0, "cggm.lam": 1.0}
+    finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.5)
+    assert "alphas: variance over the grid, rho 36%, lam 64%, interactions 0%" in finding.remarks
+    shares = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho", "cggm.lam"])
+    found = {e.name.partition(": ")[2]: e.values.mean for e in shares.effects}
+    assert found == {
+        "seed": pytest.approx(0),
+        "cggm.rho": pytest.approx(0.36),
+        "cggm.lam": pytest.approx(0.64),
+        "interactions": pytest.approx(0),
+    }
+
+
+def test_the_share_of_the_seed_is_an_estimate_with_an_interval(tmp_path: Path) -> None:
+    run = grid(tmp_path, lambda a, b, s: a + [0, 1][s % 2])
+    found = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho"]).effects
+    assert [e.values.mean for e in found] == [pytest.approx(0.5), pytest.approx(0.5), pytest.approx(0)]
+    assert found[0].values.low < 0.5 <= found[0].values.high
+
+
+def repeated(folder: Path, between: float, within: float) -> Run:
+    """Return ten trials of two modalities, each measured on 15 concepts."""
+    random = np.random.default_rng(0)
+    rows = [trial(str(s), "joint", s, 0.5, 0.5) for s in range(SEEDS)]
+    found = [
+        metric(str(s), level + within * random.normal(), m, f"d_{i}")
+        for s in range(SEEDS) for m in "uv" for level in [between * random.normal()] for i in range(15)
+    ]  # fmt: skip
+    return load(write(folder, rows, found))
+
+
+@pytest.mark.parametrize(("between", "verdict"), [(5.0, "supported"), (0.3, "refuted")])
+def test_agreement_is_the_intraclass_correlation(tmp_path: Path, between: float, verdict: str) -> None:
+    """Objects of variance b^2 measured with variance 1 have the correlation b^2 / (b^2 + 1): 0.96 and 0.08."""
+    finding = ABLATIONS["agreement"]({"": repeated(tmp_path, between, 1.0)}, metric="d_*")
+    assert finding.effects[0].values.mean == pytest.approx(between**2 / (between**2 + 1), abs=0.12)
+    assert decided(finding, {"above": {"threshold": 0.75}})[0].verdict == verdict
+
+
+def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
+    run = along(tmp_path, dict.fromkeys((2.0, 4.0, 8.0), 0.5), "model.hidden", "agm")
+    names = run.trials.select("trial", "model.hidden").collect().iter_rows()
+    rows = [metric(name, 3 * x**1.5, None, "step_ratio", split="train") for name, x in names]
+    (Path(run.folder) / "metrics").mkdir(exist_ok=True)
+    pl.DataFrame(rows).write_parquet(Path(run.folder) / "metrics" / "00000.parquet")
+    finding = ABLATIONS["growth"]({"": load(run.folder)}, along="model.hidden", metric="step_ratio")
+    assert finding.effects[0].values == pytest.approx(np.full(SEEDS, 1.5))
+
+
+def test_the_trend_of_a_gain_is_per_doubling(tmp_path: Path) -> None:
+    cells = {}
+    for m in (2, 4, 16):
+        data = {"name": "synthetic", "modalities": m}
+        cells[f"m{m}"] = paired(tmp_path / str(m), 0.02 * np.log2(m), data=data)
+    finding = ABLATIONS["trend"](cells, along="data.modalities", of={"method": "agm"}, minus={"method": "joint"})
+    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.02))
+    assert decided(finding, {"greater": {}})[0].verdict == "supported"
+
+
+def test_rank_correlations_are_taken_seed_by_seed(tmp_path: Path) -> None:
+    rows = [trial(str(s), "joint", s, 0.5, 0.5) for s in range(3)]
+    found = [metric(str(s), 10.0 * i, f"m{i}", "one") for s in range(3) for i in range(4)]
+    found += [metric(str(s), -(float(i) ** 3), f"m{i}", "two") for s in range(3) for i in range(4)]
+    cells = {"": load(write(tmp_path, rows, found))}
+    for sign in (1, -1):
+        finding = ABLATIONS["correlation"](cells, metric="one", other="two", sign=sign)
+        assert finding.effects[0].values == pytest.approx([-sign] * 3)
+
+
+def test_a_companion_of_the_gain_is_found_over_cells(tmp_path: Path) -> None:
+    cells = {}
+    for i in range(4):
+        run = paired(tmp_path / str(i), 0.1 * i)
+        rows = [metric(f"joint-{s}", float(i), "m0", "spread", split="train") for s in range(SEEDS)]
+        pl.DataFrame(rows).write_parquet(Path(run.folder) / "metrics" / "00000.parquet")
+        cells[str(i)] = load(run.folder)
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}, "within": {"method": "joint"}}
+    finding = ABLATIONS["companion"](cells, metric="spread", **sides)
+    assert finding.effects[0].values == pytest.approx(np.ones(SEEDS))
+    assert len(finding.beside) == 8
+
+
+def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{m}{s}", m, s, 0.5, score + noise(4)[s] + 1e-4 * noise(5)[s])
+        for m, score in (("joint", 0.6), ("ogm", 0.7), ("agm", 0.8))
+        for s in range(SEEDS)
+    ]
+    finding = ABLATIONS["ranking"]({"": load(write(tmp_path, rows))}, methods=["joint", "ogm", "agm"])
+    assert [e.name for e in finding.effects] == ["agm", "ogm"]
+    assert finding.effects[0].numbers.mean() == pytest.approx(0.2)
+    assert finding.remarks[0].startswith("Mean ranks over 10 blocks: agm 1.00, ogm 2.00, joint 3.00; Friedman p=")
+
+
+def test_the_ceiling_is_the_late_ensemble_of_single_modalities(tmp_path: Path) -> None:
+    """Each modality is right, and surer, on its own half of the samples: together always."""
+    rows = [trial(m, m, 0, score, score) for m, score in (("joint", 0.5), ("cggm", 0.75))]
+    rows += [trial(f"u-{m}", "unimodal", 0, 0.5, 0.5, modality=m) for m in ("image", "audio")]
+    folder = write(tmp_path, rows)
+    sure = {"image": [[9.0, 0.0], [0.0, 0.1]], "audio": [[0.0, 0.1], [0.0, 9.0]]}
+    tables = [
+        pl.DataFrame({"trial": f"u-{m}", "split": "test", "sample": [0, 1], "target": [0.0, 1.0], "output": logits},
+                     schema_overrides={"output": pl.Array(pl.Float32, 2)})
+        for m, logits in sure.items()
+    ]  # fmt: skip
+    (folder / "predictions").mkdir()
+    pl.concat(tables).write_parquet(folder / "predictions" / "00000.parquet")
+    finding = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm")
+    assert finding.effects[0].values == pytest.approx([0.5])
+    assert {e.name: e.numbers.tolist() for e in finding.beside} == {
+        "alphas: late ensemble - joint": [0.5], "alphas: best modality - joint": [0.0], "alphas: cggm - joint": [0.25],
+    }  # fmt: skip
+
+
+def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
+    rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("agm", "joint") for s in range(3)]
+    found = [
+        metric(row["trial"], gap * (i == 0), f"m{i}", "eps", epoch=epoch, split="train")
+        for row in rows
+        for epoch, gap in ((1, 0.1), (2, 0.3 if row["method"] == "joint" else 0.1))
+        for i in (0, 1)
+    ]
+    cells = {"": load(write(tmp_path, rows, found))}
+    finding = ABLATIONS["apart"](cells, metric="eps", of={"method": "agm"}, minus={"method": "joint"}, epochs=[1, 2])
+    assert finding.effects[0].numbers == pytest.approx([-0.1] * 3)
+    assert decided(finding, {"every": {"rule": "less"}})[0].verdict in {"supported", "inconclusive"}
+    joint = finding.lines.filter(line="joint")
+    assert joint["mean"].to_list() == [pytest.approx(0.1), pytest.approx(0.3)]

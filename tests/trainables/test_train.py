@@ -10,9 +10,10 @@ from torch import Tensor
 from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.rehearsal import distance
-from trainables.setup import load_method, prepare, start
-from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, scale_encoders
-from trainables.train import batches, epochs, fit, obey, pose, step
+from trainables.setup import load_method, pace, prepare, start
+from trainables.shape import shape
+from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
+from trainables.train import batches, epochs, fit, fit_pack, obey, pose, step
 
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}
@@ -22,7 +23,8 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "epochs": 2, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
-    "loss": "mse", "reduction": "mean", "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float32",
+    "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
+    "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float32",
 }  # fmt: skip
 JOINT, AGM = "trainables.methods.joint:Joint", "trainables.methods.agm:AGM"
 
@@ -214,3 +216,40 @@ def tiny() -> Dataset:
         return Split(inputs, target)
 
     return Dataset("tiny", "classification", 3, split(64), split(32), split(32))
+
+
+TINY = {"name": "synthetic", "modalities": 2, "samples": [50, 20, 20]}
+
+
+def test_a_stream_is_passed_once_in_order_and_each_epoch_takes_its_part() -> None:
+    setup = prepare(trial(order="stream", epochs=3, batch_size=7), load(TINY))
+    seen = [batches(setup, epoch) for epoch in (1, 2, 3)]
+    assert torch.cat([index for epoch in seen for index in epoch]).equal(torch.arange(50))
+    assert [sum(map(len, epoch)) for epoch in seen] == [17, 16, 17]
+
+
+def test_streams_of_other_lengths_do_not_share_a_pack() -> None:
+    shapes = {order: {shape(trial(order=order, epochs=n)) for n in (2, 3)} for order in ("shuffled", "stream")}
+    assert {order: len(found) for order, found in shapes.items()} == {"shuffled": 1, "stream": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"),
+    [("constant", [1, 1, 1, 1]), ("cosine", [1, 0.8536, 0.5, 0.1464]), ("step", [1, 1, 1, 0.1])],
+)
+def test_the_learning_rate_follows_its_schedule(kind: str, shares: list[float]) -> None:
+    config = trial(schedule=kind, epochs=4, momentum=0.0, dtype="float64")
+    assert [pace(config, epoch) for epoch in (1, 2, 3, 4)] == [pytest.approx(s, abs=1e-4) for s in shares]
+    setup = prepare(config, load(TINY))
+    before, indices = start(setup), batches(setup, 1)[0]
+    inputs, task = {m: x[indices] for m, x in setup.inputs["train"].items()}, pose(setup, indices, 1, 1)
+    whole, part = (step(setup, before, inputs, task, paced=p)[0].params for p in (None, torch.tensor(shares[-1])))
+    for a, b, old in zip(leaves(part), leaves(whole), leaves(before.params), strict=True):
+        assert torch.allclose(a - old, shares[-1] * (b - old), atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine", "step"])
+def test_a_schedule_is_the_same_in_a_pack(kind: str) -> None:
+    dataset, trials = load(TINY), [trial(seed=s, schedule=kind, epochs=2 + s, dtype="float64") for s in (0, 1)]
+    for one, packed in zip(trials, fit_pack(trials, dataset), strict=True):
+        assert packed.final["test.loss"] == pytest.approx(fit(one, dataset).final["test.loss"], rel=1e-9)
