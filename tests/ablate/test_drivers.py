@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ablate.lock import alone, driver
+from ablate.store import finished
 from tests.ablate.helpers import ROOT, ablate, start, table, write
 
 HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
@@ -74,7 +75,7 @@ def test_two_studies_of_one_store_run_at_once_and_share_their_trials(tmp_path: P
     for name in "ab":
         metrics = table(tmp_path / "s", name, "metrics")
         assert metrics.select("trial", "epoch", "split", "modality", "metric").is_duplicated().sum() == 0
-    assert len(list((tmp_path / "s/trials").iterdir())) == 10
+    assert len(finished(tmp_path / "s", {*a["trial"], *b["trial"]})) == 10
 
 
 DISK = """
@@ -94,7 +95,7 @@ APART = shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"
 
 @pytest.mark.skipif(not APART, reason="mounts a disk of its own, which needs user namespaces")
 def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path) -> None:
-    write(tmp_path, seeds=20, train={"epochs": 30})
+    write(tmp_path, seeds=20, train={"epochs": 30}, resources={"pack": 1})
     words = ["sh", "-c", DISK, "sh", sys.executable, "-c", "from ablate.cli import main; main()"]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([*UNSHARE, *words], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
