@@ -129,7 +129,8 @@ def _draw(run: Run) -> list[Drawing]:
         stem = Path(run.folder) / "figures" / axis
         title, scale = f"{run.name}: {axis}", run.vary[axis]["scale"]
         probes = probe_curve(run, axis)
-        save(plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale), stem)
+        figure = plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale)
+        save(figure, stem, pl.concat([response, probes], how="diagonal"))
         image = b64encode(stem.with_name(f"{axis}.svg").read_bytes()).decode()
         drawings.append(Drawing(axis, _caption(run, axis, response), f"data:image/svg+xml;base64,{image}"))
     return drawings

@@ -57,8 +57,7 @@ def judge(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     stem = folder / "figures" / "verdict"
-    save(figures.draw(finding, each, claim["name"]), stem)
-    files.write(stem.with_suffix(".csv"), figures.data(finding, each).write_csv().encode())
+    save(figures.draw(finding, each, claim["name"]), stem, figures.data(finding, each))
     files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
     return verdict
 

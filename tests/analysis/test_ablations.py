@@ -153,7 +153,7 @@ def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) ->
     assert verdict["trials"] == {"planned": 20, "done": 20, "diverged": 0, "failed": 0}
     assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
     names = {file.name for file in (tmp_path / "claim" / "figures").iterdir()}
-    assert names == {"verdict.png", "verdict.svg", "verdict.csv"}
+    assert names == {"verdict.png", "verdict.svg", "verdict.pdf", "verdict.csv"}
     drawn = pl.read_csv(tmp_path / "claim" / "figures" / "verdict.csv")
     assert drawn["effect"][0] == pytest.approx(verdict["effect"])
 

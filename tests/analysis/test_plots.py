@@ -1,10 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
-from analysis import load
+from analysis import load, plots
+from analysis.indices import DUMMY, INDICES
 from analysis.plots import plot_curve, save
+from analysis.plots.style import LOOKS, intervals, looks, unit
+from analysis.rankings import ranking
 from analysis.ruler import ruler, window
 from analysis.sensitivity import curve, probe_curve
 
@@ -45,7 +51,7 @@ def test_a_panel_for_the_joint_prediction_and_one_for_each_encoder(folder: Path)
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == ["joint prediction", "image encoder, probed", "audio encoder, probed"]
     texts = [text.get_text() for text in figure.texts]
-    assert "mean and 95 % interval over 1–3 seeds, validation split" in texts  # noqa: RUF001
+    assert "mean and 95 % interval over 1 to 3 seeds, validation split" in texts
     assert "2 failed" in [text.get_text() for text in figure.axes[0].texts]
     bare = plot_curve(
         table, pl.DataFrame(schema={"modality": pl.String, "method": pl.String}), axis="a", metric="mae", title="t"
@@ -59,14 +65,11 @@ def test_a_figure_is_written_the_same_twice(folder: Path, tmp_path: Path) -> Non
         figure = plot_curve(
             curve(run, "agm.alpha"), probe_curve(run, "agm.alpha"), axis="x", metric="accuracy", title="t", scale="log"
         )
-        save(figure, tmp_path / "figures" / name)
-    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == [
-        "a.b.png",
-        "a.b.svg",
-        "a.c.png",
-        "a.c.svg",
-    ]
-    for kind in ("png", "svg"):
+        save(figure, tmp_path / "figures" / name, curve(run, "agm.alpha"))
+    kinds = ("csv", "pdf", "png", "svg")
+    names = sorted(file.name for file in (tmp_path / "figures").iterdir())
+    assert names == [f"a.{name}.{kind}" for name in "bc" for kind in kinds]
+    for kind in kinds:
         one, other = (tmp_path / "figures" / f"{name}.{kind}" for name in ("a.b", "a.c"))
         assert one.read_bytes() == other.read_bytes()
 
@@ -85,3 +88,117 @@ def test_a_point_far_off_does_not_flatten_the_others() -> None:
 def test_few_values_are_their_own_ticks() -> None:
     assert list(ruler([16, 32, 64, 128], "log").ticks.values()) == ["16", "32", "64", "128"]
     assert list(ruler([0.01, 0.011, 1.0], "log").ticks.values()) == ["0.01", "0.03", "0.1", "0.3", "1"]
+
+
+def words(panel: Axes) -> list[str]:
+    return [text.get_text() for text in panel.texts]
+
+
+def test_no_two_methods_look_alike_and_a_method_looks_the_same_in_every_figure() -> None:
+    own = looks(["mine:Half", "agm", "mine:Third"])
+    assert len(set(own.values())) == len(own)
+    assert own["agm"] == looks(["cggm", "agm"])["agm"]
+    assert len({(look.colour, look.dash) for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_a_caption_says_over_how_many_seeds_and_that_one_has_no_interval() -> None:
+    assert intervals(pl.DataFrame({"seeds": [3, 5, 0]})) == "mean and 95 % interval over 3 to 5 seeds"
+    assert intervals(pl.DataFrame({"seeds": [1, 1]})) == "1 seed, no interval"
+    assert intervals(pl.DataFrame({"seeds": [0]})) == "no finished seed, no interval"
+
+
+def test_an_axis_names_its_unit() -> None:
+    assert [unit("accuracy"), unit("accuracy", change=True)] == ["accuracy, %", "accuracy, points"]
+    assert [unit("mae", change=True), unit("seconds")] == ["difference in mae", "time, s"]
+
+
+HEAT = pl.DataFrame(
+    {
+        "x": [1.0, 2.0, 1.0, 2.0], "y": [0.0, 0.0, 0.5, 0.5], "mean": [0.8, 0.9, None, 0.7],
+        "low": [0.79, 0.88, None, None], "high": [0.81, 0.92, None, None], "seeds": [3, 3, 0, 1], "failed": [0, 0, 3, 2],
+    }
+)  # fmt: skip
+
+
+def test_a_heat_map_frames_the_best_cell_and_tells_of_intervals_and_failures() -> None:
+    panel = plots.plot_map(HEAT, x="cggm.rho", y="cggm.lam", metric="accuracy", title="t").axes[0]
+    assert words(panel) == ["80.0\n±1.0", "90.0\n±2.0", "failed", "70.0"]
+    frame = panel.patches[-1]
+    assert (frame.get_x(), frame.get_y()) == (1, 0)  # type: ignore[attr-defined]
+
+
+def test_a_heat_map_of_one_value_has_a_colour() -> None:
+    panel = plots.plot_map(HEAT.head(1), x="a", y="b", metric="mae", title="t", highest_is_best=False).axes[0]
+    assert words(panel) == ["0.8\n±0.01"]
+
+
+def test_what_is_not_above_the_floor_is_grey() -> None:
+    table = pl.DataFrame(
+        {
+            "factor": ["agm.alpha", "train.lr", "agm.cap"], "value": [0.9, 0.2, None], "low": [0.7, 0.0, None],
+            "high": [1.1, 0.4, None], "floor": 0.3, "above_floor": [True, False, None],
+            "configurations": 9, "dropped": 1, "seeds": 3,
+        }
+    )  # fmt: skip
+    figure = plots.plot_importance({"fanova": table}, title="t")
+    (panel,) = figure.axes
+    assert [to_hex(bar.get_facecolor()) for bar in panel.patches] == ["#0072b2", "#bbbbbb"]
+    assert words(panel) == ["  cannot tell"]
+    assert "9 configurations, 1 without a result, 3 seeds" in figure.texts[-1].get_text()
+
+
+def test_an_index_below_the_floor_is_open_and_one_that_is_unknown_is_not_drawn() -> None:
+    rows = [
+        ("agm.alpha", None, "first", 0.6, 0.5, 0.7, 0.1, True),
+        ("agm.cap", None, "first", 0.05, -0.1, 0.2, 0.1, False),
+        ("agm.alpha", None, "total", None, None, None, None, None),
+        (DUMMY, None, "first", 0.0, -0.1, 0.1, None, None),
+    ]
+    table = pl.DataFrame([(*row, 8, 0, 3) for row in rows], schema=INDICES, orient="row")
+    (panel,) = plots.plot_indices(table, title="t", metric="accuracy").axes
+    faces = [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o"]
+    assert faces == ["#0072B2", "white"]
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["agm.alpha", "agm.cap"]
+
+
+def test_a_forest_writes_each_difference_beside_its_point() -> None:
+    rows = pl.DataFrame(
+        {"name": ["agm", "cggm"], "mean": [0.01, None], "low": [-0.01, None], "high": [0.03, None], "p": [0.2, None]}
+    )
+    (panel,) = plots.plot_forest(rows, metric="accuracy", title="t", subtitle="s").axes
+    assert words(panel) == ["+1.0 [−1.0, 3.0]   p 0.2", "cannot tell: no pair of finished trials"]  # noqa: RUF001
+    assert panel.get_xlabel() == "accuracy, points"
+
+
+def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
+    """Over 20 blocks c is last without exception, and a and b take turns."""
+    scores = [(i, m, s) for i in range(20) for m, s in (("a", 2 + i % 2), ("b", 3 - i % 2), ("c", 0))]
+    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(found, title="t").axes
+    assert {"a  1.50 ", "b  1.50 ", " 3.00  c"} <= set(words(panel))
+    assert f"critical difference {found.critical:.2f}" in words(panel)
+    assert plots.ranks_data(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
+
+
+def test_a_coefficient_that_explodes_does_not_hide_the_others() -> None:
+    rows = [(m, e, v, v, v, 1) for m in ("image", "audio") for e, v in ((1, 1.0), (2, 4e5 if m == "image" else 0.5))]
+    table = pl.DataFrame(rows, schema=["modality", "epoch", "mean", "low", "high", "seeds"], orient="row")
+    (panel,) = plots.plot_coefficients(table.with_columns(method=pl.lit("cggm")), title="t").axes
+    assert panel.get_yscale() == "symlog"
+    assert "$" not in "".join(tick.get_text() for tick in panel.get_yticklabels())
+
+
+def test_the_front_is_filled_and_says_which_way_is_better() -> None:
+    table = pl.DataFrame({"method": ["agm", "joint"], "accuracy": [0.9, 0.8], "seconds": [2.0, 3.0], "seeds": 3})
+    directions = {"accuracy": "max", "seconds": "min"}
+    table = table.with_columns(front=pl.Series([True, False]))
+    (panel,) = plots.plot_front(table, ["accuracy", "seconds"], directions=directions, title="t").axes
+    assert [line.get_markerfacecolor() for line in panel.lines[1:]] == ["#0072B2", "white"]
+    assert panel.get_ylabel() == "time, s (less is better)"
+
+
+@pytest.mark.parametrize("name", ["$\\frac{", "<script>", "a" * 200, "名前", "a\nb"])
+def test_a_name_is_drawn_as_it_is(name: str, tmp_path: Path) -> None:
+    table = pl.DataFrame({"method": name, "n": [1, 2], "mean": [0.5, np.nan], "low": 0.4, "high": 0.6, "seeds": 3})
+    save(plots.plot_best_of(table, metric=name, title=name), tmp_path / "figure", table)
+    assert "<script>" not in (tmp_path / "figure.svg").read_text()

@@ -23,7 +23,8 @@ def test_the_page_tells_the_finding_the_failures_and_what_was_run(folder: Path) 
         "unequal tuning budgets",
     ):
         assert text in page
-    assert {file.name for file in (folder / "figures").iterdir()} == {"agm.alpha.png", "agm.alpha.svg"}
+    kinds = ("csv", "pdf", "png", "svg")
+    assert {file.name for file in (folder / "figures").iterdir()} == {f"agm.alpha.{kind}" for kind in kinds}
 
 
 def test_what_a_trial_said_cannot_become_markup(folder: Path) -> None:

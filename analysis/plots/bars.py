@@ -1,0 +1,103 @@
+"""What matters: importances and sensitivity indices with their intervals, beside a dummy that does nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, head, legend, sheet, styled
+from analysis.text import plural
+
+FAINT = "#bbbbbb"  # of what is not above the floor
+SHARES = {"first": "first-order", "total": "total", "second": "second-order"}
+EFFECTS = {"mu_star": "μ*, mean size of an effect", "sigma": "\N{GREEK SMALL LETTER SIGMA}, its spread over the space"}
+
+
+def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure:
+    """Return the importance of settings by each evaluator, a panel each; what is not above the dummy's floor is grey.
+
+    Args:
+        tables: evaluator -> as `importance.importance` returns it.
+        title: of the figure.
+    """
+    factors = next(iter(tables.values()))["factor"].to_list()
+    with styled():
+        figure = sheet(WIDE, 1.5 + 0.3 * max(len(factors), 2))
+        for place, (name, table) in enumerate(tables.items(), start=1):
+            panel = figure.add_subplot(1, len(tables), place)
+            panel.set_title(name)
+            for row, factor in enumerate(factors):
+                _bar(panel, row, table.row(by_predicate=pl.col("factor") == factor, named=True))
+            _floor(panel, table["floor"])
+            panel.set_yticks(range(len(factors)), factors if place == 1 else [""] * len(factors))
+            panel.set_ylim(len(factors) - 0.4, -0.6)
+            panel.set_xlim(left=0)
+            panel.set_xlabel("importance")
+            panel.grid(axis="x")
+        one = next(iter(tables.values())).row(0, named=True)
+        dropped = f", {one['dropped']} without a result" if one["dropped"] else ""
+        counts = f"{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
+        head(figure, title, f"95 % intervals over {counts}; grey: not above the floor")
+        legend(figure)
+    return figure
+
+
+def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
+    """Return sensitivity indices as `indices.sobol` or `indices.morris` return them; the dummy's upper end is a line.
+
+    Args:
+        indices: the table.
+        title: of the figure.
+        metric: that Morris' effects are in the unit of.
+    """
+    shares = bool(indices["index"].is_in(list(SHARES)).any())
+    shown = {i: words for i, words in (SHARES if shares else EFFECTS).items() if i in indices["index"]}
+    pair = pl.concat_str(["factor", "other"], separator=" x ", ignore_nulls=True)
+    table = indices.with_columns(name=pair).filter(pl.col("factor") != "(dummy)")
+    names = table["name"].unique(maintain_order=True).to_list()
+    with styled():
+        figure = sheet(WIDE, 1.6 + 0.34 * max(len(names), 2))
+        panel = figure.add_subplot()
+        for at, (index, words) in enumerate(shown.items()):
+            rows = table.filter(index=index)
+            shift = 0.22 * (at - (len(shown) - 1) / 2)
+            for row in rows.drop_nulls("value").iter_rows(named=True):
+                _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at], words)
+            _floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
+        panel.set_yticks(range(len(names)), names)
+        panel.set_ylim(len(names) - 0.4, -0.6)
+        panel.set_xlabel("share of the variance" if shares else f"change of {metric} over the whole range")
+        panel.grid(axis="x")
+        counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "seeds": 0}
+        words = f"{plural(counts['groups'], 'group')} of points, {plural(counts['seeds'], 'seed')}"
+        head(figure, title, f"95 % intervals over {words}; open: not above the floor of a setting that does nothing")
+        legend(figure, columns=4)
+    return figure
+
+
+def _bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
+    """Draw one importance."""
+    value, low, high = (row[key] for key in ("value", "low", "high"))
+    if value is None:
+        panel.text(0, place, "  cannot tell", va="center", fontsize=8, color=SOFT)
+        return
+    panel.barh(place, value, height=0.6, color=PALETTE[0] if row["above_floor"] else FAINT)
+    if low is not None:
+        panel.hlines(place, low, high, color=DARK, lw=1.2)
+
+
+def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str, words: str) -> None:
+    """Draw one index; a setting that is not above the floor is left open."""
+    filled = colour if row["above_floor"] is not False else "white"
+    if row["low"] is not None:
+        panel.hlines(place, row["low"], row["high"], color=colour, lw=1.4)
+    panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled, label=words if filled == colour else None)
+
+
+def _floor(
+    panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "floor: a setting that does nothing"
+) -> None:
+    for floor in floors.drop_nulls().head(1):
+        panel.axvline(floor, color=colour, lw=1.1, ls="--", label=words)

@@ -1,0 +1,58 @@
+"""Differences, or any quantities, each a point with its interval."""
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, styled, unit
+from analysis.text import pvalue, score
+
+MOST = 30  # rows of a figure
+COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
+
+
+def plot_forest(
+    rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, change: bool = True, margin: float | None = None
+) -> Figure:
+    """Return a forest plot; at most MOST rows, the first ones.
+
+    Args:
+        rows: `name`, `mean`, `low`, `high`; `p` and `verdict` where there are some.
+        metric: in whose unit they are.
+        title: of the figure.
+        subtitle: what the intervals are over.
+        change: whether the numbers are differences, and 0 means none.
+        margin: within which a difference does not matter.
+    """
+    shown = rows.head(MOST).to_dicts()
+    times = factor(metric)
+    with styled():
+        figure = sheet(WIDE, 1.3 + 0.27 * max(len(shown), 2))
+        panel = figure.add_subplot()
+        if change:
+            panel.axvline(0, color="#555555", lw=1, zorder=1)
+        if margin is not None:
+            panel.axvspan(-margin * times, margin * times, color="#f0f0f0", zorder=0)
+        for place, row in enumerate(shown):
+            colour = COLOURS[row.get("verdict") or "reported"]
+            words = score(metric, row["mean"], row["low"], row["high"], sign="+" if change else "")
+            p = row.get("p")
+            if row["mean"] is None:
+                words = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
+            else:
+                panel.plot(row["mean"] * times, place, "o", ms=5.5, color=colour, zorder=3)
+            if row["mean"] is not None and row["low"] is not None:
+                panel.hlines(place, row["low"] * times, row["high"] * times, color=colour, lw=2, alpha=0.7, zorder=2)
+            tail = f"   p {pvalue(p)}" if p is not None else ""
+            panel.annotate(
+                words + tail, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
+                color=DARK if row["mean"] is not None else SOFT, annotation_clip=False,
+            )  # fmt: skip
+        panel.set_yticks(range(len(shown)), [row["name"] for row in shown])
+        panel.set_ylim(len(shown) - 0.4, -0.6)
+        panel.tick_params(axis="y", length=0)
+        panel.spines["left"].set_visible(False)
+        panel.set_xlabel(unit(metric, change=change))
+        panel.grid(axis="x")
+        more = f"; {len(rows) - MOST} more are in the table" if len(rows) > MOST else ""
+        head(figure, title, subtitle + more)
+    return figure

@@ -1,0 +1,78 @@
+"""A heat map over two axes, with every cell's interval."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from analysis.plots.style import DARK, FAILED, head, intervals, sheet, styled, unit
+from analysis.text import DASH, score, setting
+
+CROWDED = 12  # cells in a row, from which on their numbers would not fit
+
+
+def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, highest_is_best: bool = True) -> Figure:
+    """Return the metric at each pair of values of two axes; the best cell is framed, one without a result is hatched.
+
+    Args:
+        heat: of one method, as `sensitivity.heat` returns it.
+        x: the axis to the right.
+        y: the axis up.
+        metric: its name.
+        title: of the figure.
+        highest_is_best: whether more of it is better.
+    """
+    across, up = (sorted(heat[column].unique()) for column in ("x", "y"))
+    means = np.full((len(up), len(across)), np.nan)
+    for row in heat.drop_nulls("mean").iter_rows(named=True):
+        means[up.index(row["y"]), across.index(row["x"])] = row["mean"]
+    with styled():
+        figure = sheet(min(7.0, 2.0 + 0.72 * max(len(across), 3)), 1.5 + 0.42 * max(len(up), 3))
+        panel = figure.add_subplot()
+        shades = Normalize(*_range(means))
+        image = panel.pcolormesh(means, cmap="cividis", norm=shades, edgecolors="white", linewidth=1)
+        for row in heat.iter_rows(named=True):
+            _cell(panel, row, (across.index(row["x"]), up.index(row["y"])), metric, shades, len(across) < CROWDED)
+        if np.isfinite(means).any():
+            best = np.unravel_index(np.nanargmax(means if highest_is_best else -means), means.shape)
+            frame = Rectangle((float(best[1]), float(best[0])), 1, 1, fill=False, ec="#D55E00", lw=2.2, clip_on=False)
+            panel.add_patch(frame)
+            bar = figure.colorbar(image, ax=panel, label=unit(metric), aspect=30, pad=0.02)
+            bar.ax.yaxis.set_major_formatter(lambda value, _: score(metric, value))
+            bar.outline.set_visible(False)
+        panel.set_xticks(np.arange(len(across)) + 0.5, [setting(value) for value in across])
+        panel.set_yticks(np.arange(len(up)) + 0.5, [setting(value) for value in up])
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
+        panel.set_xlabel(x)
+        panel.set_ylabel(y)
+        head(figure, title, f"{intervals(heat)}, validation split")
+    return figure
+
+
+def _cell(
+    panel: Axes, row: Mapping[str, Any], place: tuple[int, int], metric: str, shades: Normalize, roomy: bool
+) -> None:
+    """Write a cell's mean and half its interval, or what became of its trials."""
+    mean, low, high = (row[key] for key in ("mean", "low", "high"))
+    centre = place[0] + 0.5, place[1] + 0.5
+    if mean is None:
+        panel.add_patch(Rectangle(place, 1, 1, fc="#eeeeee", ec="white", hatch="////", lw=1))
+        panel.text(*centre, "failed" if row["failed"] else DASH, ha="center", va="center", fontsize=7, color=FAILED)
+    elif roomy:
+        reach = f"\n±{score(metric, (high - low) / 2)}" if low is not None else ""
+        colour = "white" if shades(mean) < 0.55 else DARK
+        panel.text(*centre, score(metric, mean) + reach, ha="center", va="center", fontsize=7.5, color=colour)
+
+
+def _range(means: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the colours; a single value stands in the middle."""
+    if not np.isfinite(means).any():
+        return 0.0, 1.0
+    low, high = float(np.nanmin(means)), float(np.nanmax(means))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)

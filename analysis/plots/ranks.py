@@ -1,0 +1,66 @@
+"""The critical-difference diagram: mean ranks, with a bar over methods that cannot be told apart (Demsar 2006)."""
+
+import warnings
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from analysis.plots.style import DARK, SOFT, WIDE, head, looks, sheet, styled
+from analysis.rankings import Ranking
+from analysis.text import plural, pvalue
+
+
+def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure:
+    """Return the diagram of a ranking that could be tested, which has three methods and two blocks at least.
+
+    Args:
+        ranking: as `rankings.ranking` returns it.
+        title: of the figure.
+        blocks: what one of the rankings' blocks is called.
+    """
+    import pandas as pd
+
+    methods = list(ranking.ranks)
+    shades = {method: look.colour for method, look in looks(methods).items() if method in ranking.ranks}
+    matrix = pd.DataFrame(1.0, index=methods, columns=methods)
+    for one, other, _, p in ranking.pairs.iter_rows():
+        matrix.loc[one, other] = matrix.loc[other, one] = p
+    with styled(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
+        import scikit_posthocs
+
+        figure = sheet(WIDE, 1.9 + 0.22 * len(methods))
+        panel = figure.add_subplot()
+        scikit_posthocs.critical_difference_diagram(
+            ranking.ranks, matrix, ax=panel, color_palette=shades,
+            label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
+            label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
+        )  # fmt: skip
+        for text in panel.texts:
+            text.set_color(DARK)
+        low, _ = panel.get_ylim()
+        left = ranking.ranks[methods[0]]
+        panel.plot([left, left + ranking.critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
+        panel.text(
+            left + ranking.critical / 2,
+            low - 1,
+            f"critical difference {ranking.critical:.2f}",
+            color=SOFT,
+            ha="center",
+            va="top",
+            fontsize=8,
+        )
+        panel.set_ylim(low - 2.2, 0.6)
+        panel.set_xlabel("mean rank, 1 is best", labelpad=6)
+        panel.xaxis.set_label_position("top")
+        dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
+        counts = f"Friedman p {pvalue(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
+        head(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
+    return figure
+
+
+def ranks_data(ranking: Ranking) -> pl.DataFrame:
+    """Return the numbers of the diagram."""
+    return pl.DataFrame({"method": list(ranking.ranks), "mean_rank": list(ranking.ranks.values())}).with_columns(
+        critical_difference=pl.lit(ranking.critical), p=pl.lit(ranking.p), blocks=pl.lit(ranking.blocks)
+    )

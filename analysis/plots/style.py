@@ -1,0 +1,150 @@
+"""What all figures have in common: their style file, colours, heads, and the files that they are written to."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from analysis.files import write
+from analysis.text import MINUS, is_percent, plural
+
+STYLE = Path(__file__).parents[1] / "ablate.mplstyle"
+PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
+
+
+class Look(NamedTuple):
+    """What a method is drawn like: colour is never all that tells two apart."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+# in every figure of every study; kin share a colour
+LOOKS = {
+    "joint": Look("#555555", "o", "-"), "unimodal": Look("#009E73", "o", "--"),
+    "joint-uni": Look("#D55E00", "s", "--"), "moddrop": Look("#D55E00", "X", ":"),
+    "agm": Look("#0072B2", "o", "-"), "cggm": Look("#CC79A7", "D", "-"), "bogc": Look("#000000", "v", "-"),
+    "ogm": Look("#E69F00", "^", "-"), "ogm-ge": Look("#E69F00", ">", "--"),
+    "mslr": Look("#56B4E9", "P", "-"), "mses": Look("#56B4E9", "*", "--"),
+}  # fmt: skip
+OTHERS = tuple(Look(c, m, d) for d in ("-", "--", "-.") for c, m in zip(PALETTE, "hpd<8X", strict=True))
+LABELS = {"unimodal": "trained alone"}
+GREY, DARK, SOFT, FAILED = "#777777", "#222222", "#555555", "#B00020"
+NARROW, WIDE = 4.7, 7.0  # inches: a column and a half, and a page of text
+FILES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw as the style file says, whatever a user's own settings are."""
+    with style.context([STYLE], after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name in a script that the font lacks
+        yield
+
+
+def sheet(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def grid(panels: int) -> tuple[int, int]:
+    """Return rows and columns for some panels."""
+    columns = 3 if panels == 3 else min(panels, 2)
+    return -(-panels // max(columns, 1)), columns
+
+
+def head(figure: Figure, title: str, subtitle: str) -> None:
+    """Write a bold title; its empty second line keeps the room of the subtitle, which is plain. Both fit the width."""
+    size = _fitting(title, 10.5, 0.70, figure)
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=size, fontweight="bold")
+    below = 0.99 - 0.21 / figure.get_figheight()
+    figure.text(0.01, below, subtitle, va="top", fontsize=_fitting(subtitle, 8.5, 0.58, figure), color=SOFT)
+
+
+def parts(table: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield the values of a column in order, each with its rows."""
+    for (name,), part in table.group_by(column, maintain_order=True):
+        yield str(name), part
+
+
+def legend(figure: Figure, columns: int = 5) -> None:
+    """Name each line once, below the panels, where no data can be covered; a single line needs no name."""
+    handles: dict[str, Artist] = {}
+    for panel in figure.axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) > 1:
+        figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each method; those that are not known take what is left, in order."""
+    others = [method for method in dict.fromkeys(methods) if method not in LOOKS]
+    return LOOKS | {method: OTHERS[i % len(OTHERS)] for i, method in enumerate(others)}
+
+
+def unit(metric: str, *, change: bool = False) -> str:
+    """Return a metric with its unit, as an axis has it."""
+    if is_percent(metric):
+        return f"{metric}, {'points' if change else '%'}"
+    name = {"seconds": "time, s", "bytes": "memory, bytes"}.get(metric, metric)
+    return f"difference in {name}" if change and metric else name
+
+
+def factor(metric: str) -> float:
+    """Return what a value is multiplied by to be in the unit that is shown."""
+    return 100.0 if is_percent(metric) else 1.0
+
+
+def _fitting(text: str, size: float, wide: float, figure: Figure) -> float:
+    """Return the size of type at which a line fits the figure, letters being `wide` times as wide as their size."""
+    return min(size, 72 * figure.get_figwidth() * 0.98 / (wide * max(len(text), 1)))
+
+
+def plain(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as numbers."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", MINUS))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def over_seeds(table: pl.DataFrame) -> str:
+    """Return `5 seeds`, or `3 to 5 seeds`, as a caption has it."""
+    counts = sorted({int(count) for count in table["seeds"].drop_nulls() if count})
+    if not counts:
+        return "no finished seed"
+    return plural(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+
+
+def intervals(table: pl.DataFrame) -> str:
+    """Return what a caption says of the intervals: over how many seeds, or that one seed has none."""
+    seeds = over_seeds(table)
+    return (
+        f"mean and 95 % interval over {seeds}"
+        if seeds not in ("1 seed", "no finished seed")
+        else f"{seeds}, no interval"
+    )
+
+
+def save(figure: Figure, stem: Path, data: pl.DataFrame) -> None:
+    """Write a figure as STEM.svg, .pdf and .png and its numbers as STEM.csv; the same figure gives the same bytes."""
+    with styled():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found; each format would look for it again
+        for kind, metadata in FILES.items():
+            buffer = BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            write(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue())
+    write(stem.with_name(f"{stem.name}.csv"), data.write_csv().encode())

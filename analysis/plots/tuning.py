@@ -1,0 +1,108 @@
+"""What searching finds: the best of n configurations, all of them along each axis, and the front of several metrics."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.plots.style import (
+    NARROW,
+    WIDE,
+    factor,
+    grid,
+    head,
+    intervals,
+    legend,
+    looks,
+    over_seeds,
+    parts,
+    sheet,
+    styled,
+    unit,
+)  # fmt: skip
+from analysis.ruler import ruler
+
+
+def plot_best_of(best: pl.DataFrame, *, metric: str, title: str) -> Figure:
+    """Return the expected best of n configurations as `tuning.best_of` returns it: compare methods at equal n."""
+    times, shades = factor(metric), looks(best["method"])
+    with styled():
+        figure = sheet(NARROW, 3.3)
+        panel = figure.add_subplot()
+        for method, line in parts(best.drop_nulls("mean"), "method"):
+            line = line.with_columns(pl.col("mean", "low", "high") * times)
+            look, every = shades[method], max(1, len(line) // 8)
+            panel.plot(
+                line["n"], line["mean"], look.dash, marker=look.marker, color=look.colour, label=method, markevery=every
+            )
+            if len(line) > 1:
+                panel.fill_between(line["n"], line["low"], line["high"], color=look.colour, alpha=0.18, lw=0)
+            else:
+                panel.vlines(line["n"], line["low"], line["high"], color=look.colour, lw=1.6, alpha=0.5)
+        panel.set_xlabel("configurations tried, n")
+        panel.set_ylabel(f"best of n, {unit(metric)}")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.grid(axis="y")
+        head(figure, title, f"{intervals(best)}, validation split")
+        legend(figure)
+    return figure
+
+
+def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, title: str) -> Figure:
+    """Return every configuration along each axis, where a search has no grid to draw lines along.
+
+    Args:
+        points: `method`, the axes, `mean`, `low`, `high`, `seeds`.
+        axes: axis -> its scale, log or linear.
+        metric: its name.
+        title: of the figure.
+    """
+    times, shades = factor(metric), looks(points["method"])
+    rows, columns = grid(len(axes))
+    with styled():
+        figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
+        for place, (axis, scale) in enumerate(axes.items(), start=1):
+            panel = figure.add_subplot(rows, columns, place)
+            places = ruler(points[axis].drop_nulls(), scale)
+            for method, part in parts(points.drop_nulls([axis, "mean"]), "method"):
+                look, x = shades[method], part[axis].replace_strict(places.at, return_dtype=pl.Float64)
+                panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
+                panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
+            panel.set_xticks(list(places.ticks), list(places.ticks.values()))
+            panel.set_xlabel(axis)
+            panel.set_ylabel(unit(metric))
+            panel.grid(axis="y")
+        head(figure, title, f"a point a configuration, {intervals(points)}, validation split")
+        legend(figure)
+    return figure
+
+
+def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mapping[str, str], title: str) -> Figure:
+    """Return the configurations by their first two metrics; those on the Pareto front are filled, and joined.
+
+    Args:
+        front: as `pareto.front` returns it.
+        metrics: the two names.
+        directions: metric -> max or min.
+        title: of the figure.
+    """
+    one, other = metrics[:2]
+    shades = looks(front["method"])
+    with styled():
+        figure = sheet(NARROW + 0.6, 3.8)
+        panel = figure.add_subplot()
+        line = front.filter("front").sort(one)
+        panel.plot(line[one] * factor(one), line[other] * factor(other), color="#999999", lw=1, zorder=1)
+        for row in front.iter_rows(named=True):
+            look, times = shades[row["method"]], (factor(one), factor(other))
+            at = row[one] * times[0], row[other] * times[1]
+            filled = look.colour if row["front"] else "white"
+            panel.plot(*at, look.marker, ms=5.5, color=look.colour, mfc=filled, label=row["method"], zorder=3)
+        better = {"max": "more is better", "min": "less is better"}
+        panel.set_xlabel(f"{unit(one)} ({better[directions[one]]})")
+        panel.set_ylabel(f"{unit(other)} ({better[directions[other]]})")
+        panel.grid()
+        head(figure, title, f"means over {over_seeds(front)}, validation split; filled: on the Pareto front")
+        legend(figure)
+    return figure

@@ -1,0 +1,55 @@
+"""How training went: the curves of each method's chosen configuration over the epochs."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import polars.selectors as cs
+
+from analysis.choice import chosen
+from analysis.statistics import estimate
+from analysis.tables import Run
+
+TRAINING = {
+    "method": pl.String,
+    "split": pl.String,
+    "modality": pl.String,  # null: the joint prediction
+    "metric": pl.String,
+    "epoch": pl.Int32,
+    "mean": pl.Float64,
+    "low": pl.Float64,  # 95 % interval over seeds
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+}
+COEFFICIENT = "scale"  # what a method multiplies the gradients of a modality by
+
+
+def learning(run: Run) -> pl.DataFrame:
+    """Return loss of training and loss and metric of validation at every epoch, as TRAINING says."""
+    joint = pl.col("modality").is_null() & pl.col("split").is_in(["train", "validation"])
+    table = _curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
+    order = [pl.col("metric") == "loss", pl.col("split") != "validation"]
+    return table.sort(order, maintain_order=True)
+
+
+def coefficients(run: Run) -> pl.DataFrame:
+    """Return the coefficient of each modality at every epoch, of methods that have one, as TRAINING says."""
+    return _curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
+
+
+def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
+    """Return means and intervals over the trials of chosen configurations; what is not finite is in none of them."""
+    members = chosen(run).select("method", trial="trials").explode("trial")
+    rows = (
+        run.metrics.filter(pl.col("metric").is_in(metrics), which, pl.col("value").is_finite())
+        .join(members.lazy(), on="trial")
+        .select("method", "split", "modality", "metric", "epoch", "value")
+        .collect()
+    )
+    keys = ["method", "split", "modality", "metric", "epoch"]
+    methods = pl.Enum(members["method"].unique(maintain_order=True))
+    sorted_rows = rows.sort(pl.col("method").cast(methods), *keys[1:], maintain_order=True)
+    found = [
+        dict(zip(keys, key, strict=True)) | estimate(group["value"])._asdict()
+        for key, group in sorted_rows.group_by(keys, maintain_order=True)
+    ]
+    return pl.DataFrame(found, schema=TRAINING).with_columns(cs.float().fill_nan(None))
