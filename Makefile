@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tests that need no process but their own run side by side; those that start Ray and kill processes do not.
 ALONE := tests/trainables tests/analysis tests/test_replay.py tests/test_imports.py
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test nightly check bench clean
 
 setup: .venv/installed
 
@@ -20,6 +20,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -q -n auto $(ALONE)
 	$(BIN)/python -m pytest -q tests $(ALONE:%=--ignore=%)
+
+nightly: setup
+	$(BIN)/python -m pytest -q -m nightly tests
 
 check: setup
 	$(BIN)/ruff check .

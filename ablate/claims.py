@@ -176,13 +176,16 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY}
 
 
-def prove(claim: Claim, cpus: int, screens: Callable[[Study], Any]) -> tuple[dict[str, Any] | None, list[Outcome]]:
+def prove(
+    claim: Claim, cpus: int | None, screens: Callable[[Study], Any], address: str | None = None
+) -> tuple[dict[str, Any] | None, list[Outcome]]:
     """Run the cells of a claim and judge it; the verdict is None if the run was interrupted.
 
     Args:
         claim: what to run.
-        cpus: how many the local Ray gets.
+        cpus: how many to use; None: all that there are.
         screens: what a person sees while a study runs.
+        address: of a Ray cluster; None starts a Ray of this machine alone.
 
     Raises:
         UserError: a cell cannot run here, or the analysis asks for what the runs do not have.
@@ -190,7 +193,7 @@ def prove(claim: Claim, cpus: int, screens: Callable[[Study], Any]) -> tuple[dic
     outcomes = []
     for study in claim.cells.values():
         with screens(study) as screen:
-            outcomes.append(run(study, cpus, screen))
+            outcomes.append(run(study, cpus, screen, address))
         if outcomes[-1].interrupted:
             return None, outcomes
     return judged(claim), outcomes

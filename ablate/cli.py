@@ -23,6 +23,10 @@ StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, o
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/first-look.")]
 Store = Annotated[str | None, typer.Option(help="Folder of the results, instead of the study's `store`.")]
 Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this machine by default.")]
+Address = Annotated[
+    str | None, typer.Option(help="A Ray cluster, such as HOST:6379, or auto on a machine of it; else this machine.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -48,24 +52,22 @@ def run(
     store: Store = None,
     cpus: Cpus = None,
     claims: Annotated[str | None, typer.Option(metavar="all|NAME,...", help="Run claims of the catalogue.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")
-    ] = False,
+    quick: Quick = False,
+    address: Address = None,
 ) -> int:
     """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
     from ablate.claims import asked, is_claim
-    from ablate.run import available_cpus
 
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
-        return _prove(asked(claims or str(study)), store, cpus or available_cpus(), quick=quick)
+        return _prove(asked(claims or str(study)), store, cpus, address, quick=quick)
     if quick:
         raise UserError("--quick: is about claims; a study has its own `seeds` and `epochs`")
-    return _run(str(study), store, cpus or available_cpus())
+    return _run(str(study), store, cpus, address)
 
 
-def _run(name: str, store: str | None, cpus: int) -> int:
+def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
     """Run a study; return the exit code."""
     from ablate import terminal
     from ablate.run import run as run_study
@@ -74,7 +76,7 @@ def _run(name: str, store: str | None, cpus: int) -> int:
     checked = load(name, store)
     screen = terminal.Progress(checked)
     with screen:
-        outcome = run_study(checked, cpus, screen)
+        outcome = run_study(checked, cpus, screen, address)
     if outcome.interrupted:
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
@@ -87,20 +89,49 @@ def _run(name: str, store: str | None, cpus: int) -> int:
     return 1 if outcome.failed else 0
 
 
-def _prove(names: list[str], store: str | None, cpus: int, *, quick: bool) -> int:
+def _prove(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
     """Run claims and show their verdicts; return the exit code. All are checked before the first one starts."""
     from ablate import terminal
     from ablate.claims import load, prove
 
     failed = 0
     for claim in [load(name, store, quick=quick) for name in names]:
-        verdict, outcomes = prove(claim, cpus, terminal.Progress)
+        verdict, outcomes = prove(claim, cpus, terminal.Progress, address)
         if verdict is None:
             sys.stderr.write("Stopped; the same command continues.\n")
             return 130
         terminal.show_verdict(verdict, claim.folder)
         failed += sum(outcome.failed for outcome in outcomes)
     return 1 if failed else 0
+
+
+@app.command()
+@explained
+def submit(
+    study: StudyName,
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
+    ] = "http://127.0.0.1:8265",
+    store: Store = None,
+    cpus: Cpus = None,
+    quick: Quick = False,
+) -> int:
+    """Run a study or a claim as a job of a Ray cluster, and follow it; the job goes on if this command is stopped."""
+    from ablate.claims import is_claim
+    from ablate.claims import load as load_claim
+    from ablate.study import load
+    from ablate.submit import submit as send
+
+    claim = is_claim(study)
+    studies = list(load_claim(study, store, quick=quick).cells.values()) if claim else [load(study, store)]
+    options = [*(["--cpus", str(cpus)] if cpus else []), *(["--quick"] if quick else [])]
+    job = send(studies, store or studies[0].file.store, address, options)
+    sys.stderr.write(f"Submitted as {job.name}; `ray job stop {job.name}` stops it.\n")
+    try:
+        return job.follow(sys.stdout.write)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"The job goes on; `ray job logs --follow {job.name}` follows it again.\n")
+        return 130
 
 
 @app.command()

@@ -5,12 +5,11 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import NamedTuple
 
 from ablate.errors import UserError
 from ablate.methods import axes_of
-from ablate.run import PACKAGES, available_cpus, check_methods, check_models, open_agenda, preflight
+from ablate.run import available_cpus, check_methods, check_models, open_agenda, preflight, versions
 from ablate.study import Study
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet
@@ -33,9 +32,8 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
     from trainables.packs import compiler
 
     python = sys.version_info[:3]
-    yield Check("Python", python >= LEAST, ".".join(map(str, python)))
-    for package in PACKAGES:
-        yield Check(package, True, version(package))
+    for package, number in versions().items():
+        yield Check(package, package != "python" or python >= LEAST, number)
     dashboard = importlib.util.find_spec("aiohttp") is not None
     yield Check(
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"

@@ -1,4 +1,4 @@
-"""Trials on Ray: the only file that knows it. A local Ray is started for a run and stopped after it, quietly."""
+"""Trials on Ray. A local one is started for a run and stopped after it, quietly; `ablate.clusters` joins another."""
 
 import contextlib
 import io
@@ -37,6 +37,7 @@ from ablate.store import write_pack  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
 from trainables.train import Prune, fit_pack  # noqa: E402
 
+HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
 COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
 Told = tuple[str, float | None, str | None]  # status, score and error of a trial
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -65,7 +66,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next pack."""
         self.job = json.loads(new_config["job"])
-        reach(self.job["folders"])
+        reach([str(HOME / folder) for folder in self.job["folders"]])
+        if "path" in self.job["data"]:
+            self.job["data"]["path"] = str(HOME / self.job["data"]["path"])
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(self.job["store"]) / COMPILED))
         return True
 
@@ -107,17 +110,17 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 class Feed(Searcher):  # type: ignore[misc]
     """Hands the packs of an agenda to Tune, and their results back."""
 
-    def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener) -> None:
-        """Feed from an agenda; ``job`` is what all packs share: store, folders, data and metric."""
+    def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener, most: int | None) -> None:
+        """Feed from an agenda, as `drive`."""
         super().__init__(metric="done", mode="max")
-        self.agenda, self.job, self.listener = agenda, job, listener
+        self.agenda, self.job, self.listener, self.most = agenda, job, listener, most
         self.running: dict[str, list[Trial]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack, None while a round waits for its last results, or that all is done."""
         if self.agenda.finished or self.agenda.stopped:
             return Searcher.FINISHED
-        pack = self.agenda.next()
+        pack = None if len(self.running) == self.most else self.agenda.next()
         if pack is None:
             return None
         self.running[trial_id] = pack
@@ -211,30 +214,27 @@ def local_ray(cpus: int) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def launch(agenda: Agenda, job: dict[str, Any], listener: Listener, *, cpus: int, cpu: float) -> None:
-    """Run an agenda to its end on a local Ray with this many CPUs, each pack on ``cpu`` of them.
+def drive(
+    agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path, cpu: float, most: int | None = None
+) -> None:
+    """Run an agenda to its end on the Ray that was started.
 
     Args:
         agenda: what to run.
         job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`,
             whether they `compile`, and how to `prune`, or None.
         listener: is told of every result.
-        cpus: of the local Ray.
+        scratch: a folder for Tune's own files.
         cpu: what a pack reserves.
+        most: packs at once; None: as many as there is room for.
     """
-    with local_ray(cpus) as scratch:
-        drive(agenda, job, listener, scratch, cpu)
-
-
-def drive(agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path, cpu: float) -> None:
-    """Run an agenda to its end on the Ray that was started; ``scratch`` is a folder for Tune's own files."""
     name = f"judge-{uuid4().hex}" if job["prune"] else None
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
     job, interrupt = {**job, "judge": name}, Interrupt(agenda)
     tuner = tune.Tuner(
         tune.with_resources(Worker, {"cpu": cpu}),
         tune_config=tune.TuneConfig(
-            search_alg=Feed(agenda, job, listener), num_samples=10**9, reuse_actors=True,
+            search_alg=Feed(agenda, job, listener, most), num_samples=10**9, reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(

@@ -7,13 +7,13 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate import store
+from ablate import __version__, store
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
@@ -27,7 +27,7 @@ from ablate.tables import WAVE, write_study, write_wave
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
-PACKAGES = ("ablate", "torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 PACK = 64  # trials, at most, that train together if the study says nothing
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
@@ -57,6 +57,15 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
+class Place(NamedTuple):
+    """Where packs are trained."""
+
+    cpus: int  # that they are made for
+    scratch: Path  # a temporary folder for Tune's own files
+    job: dict[str, Any]  # `folders` of modules of one's own and `data`, as workers reach them
+    most: int | None = None  # packs at once; None: as many as there is room for
+
+
 def open_agenda(study: Study, cpus: float = 1, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
     """Return what a study still has to run on some CPUs, given its store.
 
@@ -74,17 +83,38 @@ def open_agenda(study: Study, cpus: float = 1, log: Path | None = None, note: No
     return Agenda(rounds(study, log), known, packing(most, max(1, int(cpus / asked.cpu))))
 
 
-def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
+def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = None) -> Outcome:
     """Run what is missing and write the study's tables.
 
     Args:
         study: what to run.
-        cpus: how many the local Ray gets.
+        cpus: how many to use; None: all that there are.
         watcher: is told of what happens.
+        address: of a Ray cluster; None starts a Ray of this machine alone.
 
     Raises:
-        UserError: the machine cannot run it, or cannot go on; what finished is in the store.
+        UserError: the machine or the cluster cannot run it, or cannot go on; what finished is in the store.
     """
+    if address is None:
+        count = cpus or available_cpus()
+        return conduct(study, count, watcher, here(study, count))
+    from ablate.clusters import joined
+
+    with joined(study, address, cpus, watcher.note) as place:
+        return conduct(study, place.cpus, watcher, nullcontext(place))
+
+
+@contextmanager
+def here(study: Study, cpus: int) -> Iterator[Place]:
+    """Start a Ray of this machine alone, with so many CPUs."""
+    from ablate.launch import local_ray
+
+    with local_ray(cpus) as scratch:
+        yield Place(cpus, scratch, {"folders": folders(study.document.file), "data": study.data})
+
+
+def conduct(study: Study, cpus: int, watcher: Watcher, place: AbstractContextManager[Place]) -> Outcome:
+    """Run what is missing on so many CPUs; the place is entered only if something is."""
     preflight(study, cpus)
     with alone(study.folder, watcher.note):
         migrate(study.store)
@@ -97,15 +127,16 @@ def run(study: Study, cpus: int, watcher: Watcher) -> Outcome:
         tables = Tables(study, agenda, watcher)
         watcher.begin(agenda)
         if not agenda.finished:
-            work(study, cpus, agenda, watcher, tables)
+            with place as entered:
+                work(study, agenda, watcher, tables, entered)
         tables.close()
     count = Counter(result.status for result in agenda.results.values())
     return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
 
 
-def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tables") -> None:
+def work(study: Study, agenda: Agenda, watcher: Watcher, tables: "Tables", place: Place) -> None:
     """Run an agenda on Ray; stop where the results can no longer be written."""
-    from ablate.launch import launch
+    from ablate.launch import drive
 
     trouble: list[str] = []
 
@@ -118,10 +149,10 @@ def work(study: Study, cpus: int, agenda: Agenda, watcher: Watcher, tables: "Tab
             agenda.stopped = True
         watcher.heard(trial, result, error)
 
-    job: dict[str, Any] = {"store": str(study.store), "folders": folders(study.document.file), "data": study.data}
+    job: dict[str, Any] = {"store": str(study.store), **place.job}
     judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
     job |= {"metric": study.metric, "compile": study.file.resources.compile, "prune": judged}
-    launch(agenda, job, heard, cpus=cpus, cpu=study.file.resources.cpu)
+    drive(agenda, job, heard, place.scratch, study.file.resources.cpu, place.most)
     if trouble:
         with suppress(OSError):
             tables.close()
@@ -202,9 +233,15 @@ def described(study: Study) -> dict[str, Any]:
         "task": study.sheet.task,
         "data_sha256": study.sheet.sha256,
         "planned": size(study),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": versions(),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": available_cpus()},
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "ablate": __version__, **packages}
 
 
 def preflight(study: Study, cpus: int) -> None:

@@ -13,8 +13,19 @@ def test_ray_accepts_the_cluster() -> None:
     util.validate_config(util.prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
 
 
-def test_the_nodes_install_the_versions_of_the_constraints() -> None:
+def test_the_nodes_get_the_project_with_the_versions_of_the_constraints() -> None:
+    cluster = yaml.safe_load((ROOT / "cluster.yaml").read_text())
+    ((there, here),) = cluster["file_mounts"].items()
+    assert (ROOT / here / "pyproject.toml").is_file()
+    assert f"pip install -c {there}/constraints.txt {there}" in cluster["setup_commands"]
+
+
+def test_kuberay_runs_the_version_of_the_constraints() -> None:
+    manifest = yaml.safe_load((ROOT / "docs/kuberay.yaml").read_text())
     pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    commands = " ".join(yaml.safe_load((ROOT / "cluster.yaml").read_text())["setup_commands"])
-    assert f"ray[default,tune,train]=={pinned['ray']}" in commands
-    assert f"torch=={pinned['torch']}" in commands
+    assert manifest["kind"] == "RayCluster"
+    assert manifest["spec"]["rayVersion"] == pinned["ray"]
+    (worker,) = manifest["spec"]["workerGroupSpecs"]
+    for pod in (manifest["spec"]["headGroupSpec"], worker):
+        (container,) = pod["template"]["spec"]["containers"]
+        assert container["volumeMounts"][0]["name"] == pod["template"]["spec"]["volumes"][0]["name"]

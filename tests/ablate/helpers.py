@@ -1,6 +1,7 @@
 """What the tests of the engine share: small studies, the command line as a process, and equal tables."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,19 @@ def table(store: Path, study: str, name: str) -> pl.DataFrame:
     """Return a study's table without what may differ between equal runs."""
     frame = pl.read_parquet(store / study / name / "*.parquet")
     return frame.drop([c for c in ("seconds",) if c in frame.columns])
+
+
+OURS = (
+    r"\S+: \d+ trials? to run on \S+?(, \d+ of \d+ in the store already)?\.",
+    r"\d+ done, \d+ left, about [\d.]+ (s|min|h); [\d.]+ trials/s.*",
+    r"\d+ of \d+ trials (failed|diverged); .*",
+    r"(figure|report): \S+",
+    r"Note: .*",
+    r".* on test, .*",  # the sentence that sums a report up
+)
+
+
+def foreign(text: str) -> list[str]:
+    """Return the lines of a run's output, but for its tables, that are not what `ablate` says while it runs."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
+    return [line for line in lines if not any(re.fullmatch(form, line) for form in OURS)]

@@ -1,0 +1,170 @@
+"""A Ray cluster that runs already: joined for a run, looked at before it, and left after it."""
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ablate.errors import UserError, spoken
+from ablate.methods import folders
+from ablate.run import Place, versions
+from ablate.staging import brought, stage
+from ablate.study import Study
+
+SECONDS = 60  # within which every node must answer
+IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job, which has its files already
+ALIKE = ("python", "ray", "torch", "numpy", "polars")  # versions that nodes must share
+SHARED = "it must lie on a folder that all nodes share"
+SEEN = ".seen-"  # by which nodes tell that they see the same store
+
+
+class Node(NamedTuple):
+    """What a node of a cluster says of itself."""
+
+    name: str
+    cpus: float
+    gpus: float
+    versions: dict[str, str]
+    missing: list[str]  # paths that it does not see
+
+
+@contextlib.contextmanager
+def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], None]) -> Iterator[Place]:
+    """Join a cluster.
+
+    Args:
+        study: what is to run there.
+        address: of the cluster, HOST:PORT or `auto`.
+        cpus: how many to use; None: all that it has now, and more if nodes join.
+        note: is told what the cluster has to wait for.
+
+    Raises:
+        UserError: there is no cluster at the address, or a node of it cannot run the study.
+    """
+    from ablate.launch import HOME, scratch_folder  # sets Ray's environment, so it comes before Ray
+
+    reachable(address)
+    import ray
+
+    scratch = scratch_folder()
+    job: dict[str, Any] = {"folders": folders(study.document.file), "data": study.data}
+    environment: dict[str, Any] = {}
+    try:
+        if IN_JOB not in os.environ:
+            environment["working_dir"] = str(scratch / "files")
+            stage([study], scratch / "files")
+        if environment or study.document.file.resolve().parent == HOME:
+            job = {"folders": [], "data": brought(study)}
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
+        with token(study.store) as seen:
+            found = nodes([seen, *([job["data"]["path"]] if "path" in study.data else [])])
+        check(found)
+        afford(study, found, cpus, note)
+        yield Place(cpus or int(sum(node.cpus for node in found)), scratch, job, most(study, cpus))
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def most(study: Study, cpus: int | None) -> int | None:
+    """Return how many packs may run at once, so that they take no more than some CPUs."""
+    return None if cpus is None else max(1, int(cpus / study.file.resources.cpu))
+
+
+def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
+    """Raise a UserError where no node has room for a pack, unless the cluster is known to grow."""
+    asked, largest = study.file.resources.cpu, max((node.cpus for node in found), default=0)
+    if asked <= largest:
+        return
+    has = f"a trial asks for {asked:g} CPU{'s' * (asked != 1)}, and no node of the cluster has more than {largest:g}"
+    if cpus is None:
+        raise UserError(f"resources.cpu: {has}; for one that grows, --cpus says how many it will have")
+    note(f"{has}; waiting for it to grow.")
+
+
+def reachable(address: str) -> None:
+    """Raise a UserError if nothing listens at HOST:PORT, for which Ray would wait minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise UserError(f"--address {address}: there is no cluster: {spoken(error)}") from None
+
+
+@contextlib.contextmanager
+def token(store: Path) -> Iterator[str]:
+    """Yield a file in the store, by which a node can tell that it sees the same store; leave the store as it was."""
+    made = [path for path in (store, *store.parents) if not path.exists()]
+    store.mkdir(parents=True, exist_ok=True)
+    handle, file = tempfile.mkstemp(prefix=SEEN, dir=store)
+    os.close(handle)
+    try:
+        yield file
+    finally:
+        Path(file).unlink()
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+
+
+def nodes(paths: Sequence[str]) -> list[Node]:
+    """Return what every living node of the cluster that was joined says of itself.
+
+    Raises:
+        UserError: one does not answer.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(described)
+    found = []
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        found.append((node, ask.options(scheduling_strategy=there).remote(list(paths))))
+    said = []
+    for node, answer in found:
+        name, has = node["NodeManagerHostname"], node["Resources"]
+        try:
+            versions, missing = ray.get(answer, timeout=SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            raise UserError(f"the node {name} of the cluster has not answered for {SECONDS} s") from None
+        except ray.exceptions.RayError as error:
+            raise UserError(f"the node {name} of the cluster cannot start work: {cause(error)}") from None
+        said.append(Node(name, has.get("CPU", 0), has.get("GPU", 0), versions, missing))
+    return said
+
+
+def described(paths: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions of this process, and which of the paths it does not see."""
+    from ablate.launch import HOME
+
+    return versions(), [path for path in paths if not (HOME / path).exists()]
+
+
+def cause(error: Exception) -> str:
+    """Return the last line of an error that came from another process: what went wrong there."""
+    return str(error).strip().splitlines()[-1]
+
+
+def check(found: Sequence[Node]) -> None:
+    """Raise a UserError where a node cannot do what this process, which drives it, will ask of it."""
+    ours = versions()
+    for node in found:
+        for package in ALIKE:
+            if node.versions[package] != ours[package]:
+                has = f"{package} {node.versions[package]}, and this process has {ours[package]}"
+                raise UserError(f"the node {node.name} of the cluster has {has}; they must be the same")
+        if node.missing:
+            path = Path(node.missing[0])
+            what = f"store: {path.parent}" if path.name.startswith(SEEN) else f"data: {path}"
+            raise UserError(f"{what} is not what the node {node.name} of the cluster sees there; {SHARED}")

@@ -1,0 +1,85 @@
+"""What a study needs on another machine: this code, modules of one's own, and small data, in one folder."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.identity import imports, source
+from ablate.methods import folders
+from ablate.study import Study
+from trainables.data.archive import locate
+
+PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")
+LARGEST = 100 * 2**20  # bytes of data that travel with a job
+
+
+def stage(studies: Sequence[Study], folder: Path) -> str:
+    """Copy what studies of one file need into a folder; return the name of the file in it.
+
+    Data that the study names by a relative path comes along; an absolute path stays, and must exist on the cluster.
+
+    Raises:
+        UserError: the data is too large to come along.
+    """
+    root = Path(__file__).parent.parent
+    for package in PACKAGES:
+        shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for study in studies:
+        bring_modules(study, folder)
+        bring_data(study, folder)
+    file = studies[0].document.file
+    shutil.copy(file, folder / file.name)
+    return file.name
+
+
+def bring_modules(study: Study, folder: Path) -> None:
+    """Copy the modules of methods of one's own, and what they import that lies beside the study or where it is run."""
+    places = [Path(place) for place in folders(study.document.file)]
+    own = {path.stem for place in places for path in place.iterdir() if path.suffix == ".py" or path.is_dir()}
+    waiting = {name for path in study.methods.values() if (name := path.partition(":")[0]).partition(".")[0] in own}
+    known: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        known.add(name)
+        file = source(name)
+        if file is None or not any(file.is_relative_to(place) for place in places):
+            continue
+        parts = name.split(".")
+        target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+        above = {name.rpartition(".")[0]} - {""}
+        waiting |= (imports(file, name, own - {*PACKAGES}) | above) - known
+
+
+def bring_data(study: Study, folder: Path) -> None:
+    """Copy data that the study names by a relative path to where its file, beside it, looks for it."""
+    if not travels(study):
+        return
+    found = locate(study.data["path"])
+    beside = study.document.file.parent.resolve()
+    advice = "put it on a folder that all nodes share, and name it by its absolute path"
+    if not found.is_relative_to(beside):
+        raise study.document.error(("data", "path"), f"leads out of the folder of the study; {advice}")
+    if found.stat().st_size > LARGEST:
+        size = f"{found.stat().st_size // 2**20} MB, and {LARGEST // 2**20} MB are the most that travel with a job"
+        raise study.document.error(("data", "path"), f"has {size}; {advice}")
+    target = folder / found.relative_to(beside)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".npz", ".json"):
+        shutil.copy(found.with_suffix(suffix), target.with_suffix(suffix))
+
+
+def brought(study: Study) -> dict[str, Any]:
+    """Return the data of a study as it is named where its files were brought to."""
+    if not travels(study):
+        return study.data
+    path = Path(study.data["path"]).relative_to(study.document.file.parent.resolve())
+    return {**study.data, "path": str(path)}
+
+
+def travels(study: Study) -> bool:
+    """Tell whether the data of a study comes along with it: a file that it names by a relative path."""
+    given = study.file.data
+    return isinstance(given, dict) and "path" in given and not Path(given["path"]).expanduser().is_absolute()

@@ -1,0 +1,129 @@
+"""Studies on a real cluster of this machine: a head node, a job on it, and a node that joins while it runs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ablate import __version__, clusters
+from ablate.clusters import Node, afford, check, reachable, token
+from ablate.errors import UserError
+from ablate.run import versions
+from ablate.staging import stage
+from ablate.study import load
+from ablate.submit import submit
+from tests.ablate.helpers import ablate, foreign, start, table, write
+from tests.ablate.nodes import APART, Cluster, eventually, free_port, head, node, trainers
+
+alone = pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with head(tmp_path_factory.mktemp("head") / "log") as started:
+        yield started
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a study on data and with a method of one's own, both beside it."""
+    assert ablate("init", tmp_path / "home").returncode == 0
+    subprocess.run([sys.executable, tmp_path / "home/data.py"], check=True)
+    return tmp_path / "home"
+
+
+@alone
+def test_a_study_runs_as_a_job_and_a_node_that_joins_takes_work(cluster: Cluster, home: Path, tmp_path: Path) -> None:
+    """The node sees the store, and of the study's folder only what travelled with the job."""
+    study = yaml.safe_load((home / "study.yaml").read_text())
+    shorter = {"methods": ["joint", "method:Half"], "set": {}, "vary": {"Half.factor": [0.25, 0.5]}, "seeds": 12}
+    file = home / "study.yaml"
+    file.write_text(yaml.safe_dump(study | shorter | {"measure": [], "resources": {"pack": 1}}))
+    store = tmp_path / "store"
+    job = start("submit", file, "--address", cluster.dashboard, "--store", store, **cluster.environment)
+    assert eventually(lambda: any(store.glob("trials/*/index.json")), 180)
+    with node(cluster, tmp_path / "log", home) as joined:
+        assert eventually(lambda: bool(trainers(joined)), 120)
+        output, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, output + errors
+    assert errors.startswith("Submitted as raysubmit_")
+    assert errors.count("\n") == 1
+    assert output.startswith("my-study: 36 trials to run on mine.\n")
+    assert foreign(output) == []
+    assert table(store, "my-study", "trials")["status"].to_list() == ["done"] * 36
+
+
+@pytest.mark.nightly
+def test_a_run_joins_a_cluster_from_a_shell(cluster: Cluster, home: Path, tmp_path: Path) -> None:
+    words = ["--address", cluster.address, "--store", tmp_path / "s"]
+    ended = ablate("run", home / "study.yaml", *words, **cluster.environment)
+    assert ended.returncode == 0, ended.stderr
+    assert foreign(ended.stderr) == []
+    assert set(table(tmp_path / "s", "my-study", "trials")["status"]) == {"done"}
+
+
+def test_where_no_cluster_is_a_run_ends_at_once(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UserError, match=f"--address {address}: there is no cluster"):
+        reachable(address)
+    refused = ablate("submit", write(tmp_path), "--store", tmp_path / "s", "--address", f"http://{address}")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"--address http://{address}: " in refused.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_store_that_a_job_would_lose_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a folder that all nodes share, by its absolute path"):
+        submit([load(str(write(tmp_path)))], "runs", "http://127.0.0.1:1")
+
+
+def test_nodes_that_cannot_run_the_study_are_named(tmp_path: Path) -> None:
+    node = Node("far", 1, 0, versions(), [])
+    check([node])
+    with pytest.raises(UserError, match=r"node far of the cluster has torch 1\.0, and this process has"):
+        check([node, node._replace(versions=versions() | {"torch": "1.0"})])
+    with token(tmp_path / "deep/store") as seen:
+        assert clusters.described([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
+        with pytest.raises(
+            UserError, match=f"store: {tmp_path}/deep/store is not what the node far .* folder that all"
+        ):
+            check([node._replace(missing=[seen])])
+    with pytest.raises(UserError, match=r"data: /nowhere/mine\.npz is not what the node far of the cluster sees"):
+        check([node._replace(missing=["/nowhere/mine.npz"])])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tmp_path: Path) -> None:
+    """Two nodes of two CPUs have four, and never three at once."""
+    study, said = load(str(write(tmp_path, resources={"cpu": 3}))), list[str]()
+    found = [Node(name, 2, 0, versions(), []) for name in "ab"]
+    with pytest.raises(UserError, match="a trial asks for 3 CPUs, and no node of the cluster has more than 2; for one"):
+        afford(study, found, None, said.append)
+    with pytest.raises(UserError, match="no node of the cluster has more than 0"):
+        afford(study, [], None, said.append)
+    afford(study, found, 64, said.append)
+    assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
+    afford(study, [*found, Node("c", 4, 0, versions(), [])], None, pytest.fail)
+
+
+def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: Path, tmp_path: Path) -> None:
+    (home / "method.py").write_text("import helper\n" + (home / "method.py").read_text())
+    (home / "helper.py").write_text("")
+    study = load(str(home / "study.yaml"))
+    assert stage([study], tmp_path / "there") == "study.yaml"
+    brought = {file.name for file in (tmp_path / "there").iterdir()}
+    own = {"study.yaml", "method.py", "helper.py", "mine.npz", "mine.json"}
+    wanted = {"ablate", "search_spaces", "trainables", "analysis"} | own
+    assert brought == wanted
+    home.rename(tmp_path / "gone")
+    command = [sys.executable, "-m", "ablate", "plan", "study.yaml", "--json"]
+    ended = subprocess.run(command, cwd=tmp_path / "there", capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert '"trials": 33' in ended.stdout
+
+
+def test_the_version_is_known_where_the_package_is_not_installed() -> None:
+    assert versions()["ablate"] == __version__
