@@ -18,7 +18,7 @@ def configurations(run: Run) -> pl.DataFrame:
     Best is the one with the most finished seeds, and of those the one with the best mean validation metric: a
     configuration that fails for some seeds is not ahead of one that never does. Nothing here looks at test.
     """
-    done = pl.col("status") == "done"
+    done = (pl.col("status") == "done") & pl.col(f"validation.{run.metric}").is_finite()
     keys = ["method", "modality", *run.vary]
     table = (
         run.trials.group_by(keys)
@@ -63,7 +63,8 @@ def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
 class Design(NamedTuple):
     """The joint validation scores of a method's configurations, best first."""
 
-    points: pl.DataFrame  # a column for each axis that the method has several values of
+    points: pl.DataFrame  # `method` and the axes
+    axes: list[str]  # that the method has several values of
     scores: NDArray[np.float64]  # [N, S], nan without a result
     seeds: list[int]
 
@@ -83,8 +84,9 @@ def design(run: Run, method: str) -> Design:
     scores = np.full((len(groups), len(seeds)), np.nan)
     for place, (_, group) in enumerate(groups):
         scores[place, [seeds.index(seed) for seed in group["seed"]]] = group["score"].cast(float).fill_null(np.nan)
-    points = pl.concat([table.select(axes).clear(), *(group.select(axes).head(1) for _, group in groups)])
-    return Design(points, np.where(np.isfinite(scores), scores, np.nan), seeds)
+    columns = ["method", *axes]
+    points = pl.concat([table.select(columns).clear(), *(group.select(columns).head(1) for _, group in groups)])
+    return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds)
 
 
 def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
@@ -101,9 +103,10 @@ def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
 def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:
     """Return the configurations, one row a trial and score: the joint one (`encoder` null) and each encoder's probe.
 
-    A trial that is not done has a joint row without `score`.
+    A trial that is not done, or whose score is not finite, has a joint row without `score`.
     """
-    score = pl.when(pl.col("status") == "done").then(pl.col(f"{split}.{run.metric}"))
+    found = pl.col(f"{split}.{run.metric}")
+    score = pl.when(pl.col("status") == "done", found.is_finite()).then(found)
     joint = run.trials.select("trial", "seed", encoder=pl.lit(None, pl.String), score=score)
     probes = (
         run.metrics.filter(pl.col("split") == split, pl.col("metric") == f"probe_{run.metric}")

@@ -4,6 +4,8 @@ Components come from the mean squares of an analysis of variance (statsmodels), 
 chi-square laws: a thousandfold draw of what the variances may be, given what was seen (Tsui and Weerahandi 1989).
 """
 
+import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +45,7 @@ def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score")
     rows = []
     for source in [*blocks, RESIDUAL]:
         row = {"source": source, "levels": levels.get(source), "variance": NAN, "low": NAN, "high": NAN}
-        if source in found:
+        if source in found and RESIDUAL in found:
             per_level = 1.0 if source == RESIDUAL else len(kept) / levels[source]
             less = 0.0 if source == RESIDUAL else 1.0
             draws = np.maximum(drawn[source] - less * drawn[RESIDUAL], 0) / per_level
@@ -86,7 +88,8 @@ def _icc(squares: NDArray[np.float64], targets: int, raters: int) -> NDArray[np.
 def _mean_squares(table: pl.DataFrame, blocks: list[str], score: str) -> dict[str, tuple[float, float]]:
     """Return mean square and degrees of freedom of each block and of the rest.
 
-    Where a single block varies and no level of it was repeated, all the spread is its own.
+    Where a single block varies and no level of it was repeated, all the spread is its own. Nothing is returned where
+    the blocks cannot be told apart.
     """
     values = table[score].to_numpy().astype(float)
     if len(blocks) == 1 and table[blocks[0]].n_unique() == len(table):
@@ -96,12 +99,13 @@ def _mean_squares(table: pl.DataFrame, blocks: list[str], score: str) -> dict[st
 
     names = {block: f"b{place}" for place, block in enumerate(blocks)}
     frame = {name: [str(value) for value in table[block]] for block, name in names.items()} | {"y": list(values)}
-    fit = ols("y ~ " + " + ".join(names.values()), pl.DataFrame(frame).to_pandas()).fit()
-    if fit.df_resid < 1 or np.ptp(values) == 0:
-        return {}
-    rows = anova_lm(fit, typ=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of results that differ by rounding alone, and of what is told here
+        fit = ols("y ~ " + " + ".join(names.values()), pl.DataFrame(frame).to_pandas()).fit()
+        confounded = fit.model.rank < fit.model.exog.shape[1]
+        if fit.df_resid < 1 or confounded or np.ptp(values) == 0:
+            return {}
+        rows = anova_lm(fit, typ=2)
     sources = {**names, RESIDUAL: "Residual"}
-    return {
-        source: (float(rows.loc[key, "sum_sq"] / rows.loc[key, "df"]), float(rows.loc[key, "df"]))
-        for source, key in sources.items()
-    }
+    found = {source: (float(rows.loc[key, "sum_sq"]), float(rows.loc[key, "df"])) for source, key in sources.items()}
+    return {source: (squares / df, df) for source, (squares, df) in found.items() if math.isfinite(squares)}

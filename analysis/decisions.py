@@ -5,7 +5,6 @@ statement is made where the whole 95 % interval lies within its region, and a cl
 inconclusive. So at most 5 % of the verdicts are wrong, whatever the truth, and a lack of significance refutes nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
@@ -288,8 +287,7 @@ def _needed(case: Case, statement: Statement) -> int | None:
     mean = case.found.mean
     if not statement.low < mean < statement.high:
         return None
-    ends = (mean - statement.low, statement.high - mean)
-    return seeds_needed([distance for distance in ends if math.isfinite(distance)], case.sd)
+    return seeds_needed(mean - statement.low, statement.high - mean, case.sd)
 
 
 def _figures(case: Case, p: float | None) -> str:

@@ -47,7 +47,7 @@ def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: i
     varied them so, 0 and infinity one step outside.
     """
     found = design(run, method)
-    settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.points.columns}
+    settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.axes}
     return importances(settings, found.scores, evaluator, highest_is_best=run.highest_is_best, resamples=resamples)
 
 

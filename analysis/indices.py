@@ -6,6 +6,7 @@ matter. It is made from the spread of the seeds at each point, less what a seed 
 costs no run and needs two seeds.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
+
+from analysis.statistics import NAN
 
 RESAMPLES = 200
 DUMMY = "(dummy)"
@@ -54,9 +57,9 @@ def responses(table: pl.DataFrame, score: str = "score") -> Array:
     """
     wide = table.select("point", "seed", score).pivot("seed", index="point", values=score)
     places = wide["point"].to_numpy()
-    found = np.full((places.max(initial=-1) + 1, wide.width - 1), np.nan)
-    found[places] = wide.drop("point").cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return np.where(np.isfinite(found), found, np.nan)
+    found = np.full((places.max(initial=-1) + 1, wide.width - 1), NAN)
+    found[places] = wide.drop("point").cast(pl.Float64).fill_null(NAN).to_numpy()
+    return np.where(np.isfinite(found), found, NAN)
 
 
 def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -> pl.DataFrame:
@@ -69,9 +72,11 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
     def analyze(y: Array, factors: list[str]) -> Found:
         from SALib.analyze import sobol as salib
 
+        rows: Found = {}
+        if np.ptp(y[:, [0, -1]]) == 0:
+            return rows  # without variance there are no shares of it; SALib gives 0
         problem = {"num_vars": len(factors), "names": factors}
         found = salib.analyze(problem, y.ravel(), calc_second_order=second_order, num_resamples=RESAMPLES, seed=1)
-        rows: Found = {}
         for i, one in enumerate(factors):
             rows[one, None, "first"] = found["S1"][i], found["S1_conf"][i]
             rows[one, None, "total"] = found["ST"][i], found["ST_conf"][i]
@@ -111,7 +116,7 @@ def morris(results: Array, points: Array, names: Sequence[str], *, levels: int =
         rows: Found = {}
         for i, one in enumerate(factors):
             rows[one, None, "mu_star"] = found["mu_star"][i], found["mu_star_conf"][i]
-            rows[one, None, "sigma"] = found["sigma"][i], np.nan
+            rows[one, None, "sigma"] = found["sigma"][i], NAN
         return rows
 
     def dummy(y: Array, noise: Array) -> Found:
@@ -152,13 +157,16 @@ def _table(
     every = [*keys, *((DUMMY, None, index) for index in dict.fromkeys(key[2] for key in keys if key[1] is None))]
     found: Found = {}
     if groups > 1 and not blocks.constant:
-        found = _with_seeds(blocks.y, analyze)
-        if seeds > 1:
-            found |= {key: ends for key, ends in dummy(blocks.y.mean(-1), _redrawn(blocks.y)).items() if DUMMY in key}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of resamples that happen to be constant
+            found = _with_seeds(blocks.y, analyze)
+            if seeds > 1:
+                noise = dummy(blocks.y.mean(-1), _redrawn(blocks.y))
+                found |= {key: ends for key, ends in noise.items() if DUMMY in key}
     rows = []
     for factor, other, index in every:
-        value, reach = found.get((factor, other, index), (np.nan, np.nan))
-        floor = sum(found.get((DUMMY, None, index), (np.nan, np.nan)))
+        value, reach = found.get((factor, other, index), (NAN, NAN))
+        floor = sum(found.get((DUMMY, None, index), (NAN, NAN)))
         above = bool(value - reach > floor) if np.isfinite(value + reach + floor) and factor != DUMMY else None
         ends = {"value": value, "low": value - reach, "high": value + reach, "floor": floor, "above_floor": above}
         rows.append({"factor": factor, "other": other, "index": index, **ends, **common})
@@ -172,8 +180,11 @@ def _with_seeds(y: Array, analyze: Callable[[Array], Found]) -> Found:
     if seeds < 3:
         return found
     left = [analyze(np.delete(y, seed, axis=-1).mean(-1)) for seed in range(seeds)]
-    spread = {key: np.var([one[key][0] for one in left]) * (seeds - 1) for key in found}
-    return {key: (value, float(np.hypot(reach, 1.96 * spread[key] ** 0.5))) for key, (value, reach) in found.items()}
+    widened = {}
+    for key, (value, reach) in found.items():
+        spread = np.var([one.get(key, (NAN, NAN))[0] for one in left]) * (seeds - 1)
+        widened[key] = value, float(np.hypot(reach, 1.96 * np.sqrt(spread)))
+    return widened
 
 
 def _redrawn(y: Array) -> Array:

@@ -20,6 +20,17 @@ CURVE = {
     "seeds": pl.Int64,
     "failed": pl.Int64,  # trials that failed or diverged, which are in no mean
 }
+HEAT = {
+    "method": pl.String,
+    "settings": pl.String,  # where the other varied settings are held
+    "x": pl.Float64,
+    "y": pl.Float64,
+    "mean": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+    "failed": pl.Int64,
+}
 
 
 def axes(run: Run) -> list[str]:
@@ -41,6 +52,25 @@ def curve(run: Run, axis: str) -> pl.DataFrame:
 def probe_curve(run: Run, axis: str) -> pl.DataFrame:
     """Return the same for each encoder's probe; `unimodal` is the encoder trained alone."""
     return _response(run, axis).drop_nulls("encoder").rename({"encoder": "modality"})
+
+
+def heat(run: Run, x: str, y: str) -> pl.DataFrame:
+    """Return the joint validation metric of methods that have two axes, at each pair of values, as HEAT says.
+
+    Other varied settings are held as `curve` holds them.
+    """
+    others = [other for other in run.vary if other not in (x, y)]
+    groups = configurations(run).drop_nulls([x, y]).partition_by("method", "modality", maintain_order=True)
+    points = pl.concat([configurations(run).clear(), *(held(run, group, [x, y]) for group in groups)])
+    joint = validation_scores(run, points).filter(pl.col("encoder").is_null(), pl.col("method") != "unimodal")
+    rows = []
+    for (method, at_x, at_y), group in joint.group_by("method", x, y, maintain_order=True):
+        point = group.row(0, named=True)
+        place = {"method": method, "settings": settings(point, others), "x": at_x, "y": at_y}
+        failed = {"failed": point["failed"] + point["diverged"]}
+        rows.append(place | failed | estimate(group["score"].drop_nulls())._asdict())
+    table = pl.DataFrame(rows, schema=HEAT).with_columns(cs.float().fill_nan(None))
+    return table.sort("x", "y").sort("method", maintain_order=True)
 
 
 def _response(run: Run, axis: str) -> pl.DataFrame:

@@ -83,7 +83,7 @@ def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
     one, other = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
     both = np.isfinite(one) & np.isfinite(other)
     largest = max(np.abs(one[both]).max(initial=0.0), np.abs(other[both]).max(initial=0.0))
-    scale = 10.0 ** np.floor(np.log10(largest)) if largest > 0 else 1.0
+    scale = 10.0 ** max(np.floor(np.log10(largest)), -300.0) if largest > 0 else 1.0
     return np.asarray(np.sort(np.round((one[both] - other[both]) / scale, DIGITS) * scale), dtype=float)
 
 
@@ -95,11 +95,12 @@ def p_above(sample: Sample, value: float) -> float:
     """
     if sample.size < 2:
         return 1.0
-    if np.ptp(sample) == 0:
-        return 2.0 ** (1 - sample.size) if sample[0] > value else 1.0
+    error = _standard_error(sample)
+    if np.ptp(sample) == 0 or error == 0:
+        return 2.0 ** (1 - sample.size) if sample.min() > value else 1.0
     if sample.mean() <= value:
         return 1.0
-    return float(2 * special.stdtr(sample.size - 1, (value - sample.mean()) / _standard_error(sample)))
+    return float(2 * special.stdtr(sample.size - 1, (value - sample.mean()) / error))
 
 
 def p_below(sample: Sample, value: float) -> float:
@@ -151,17 +152,17 @@ def standardised(difference: ArrayLike) -> float:
     nan for fewer than two and where all are equal, which leaves no unit.
     """
     sample = np.asarray(difference, dtype=float)
-    if sample.size < 2 or np.ptp(sample) == 0:
+    if sample.size < 2 or (spread := sample.std(ddof=1)) == 0 or np.ptp(sample) == 0:
         return NAN
-    return float(sample.mean() / sample.std(ddof=1) * (1 - 3 / (4 * sample.size - 5)))
+    return float(sample.mean() / spread * (1 - 3 / (4 * sample.size - 5)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p-values [N] corrected for N comparisons (Holm 1979), in the order given."""
-    order = np.argsort(p)
-    scaled = np.asarray(p, dtype=float)[order] * np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    """Return the p-values [N] corrected for N comparisons (Holm 1979), in the order given; nan is no comparison."""
+    given = np.asarray(p, dtype=float)
+    order = np.argsort(given)[: np.isfinite(given).sum()]  # nan comes last
+    corrected = np.full(len(given), NAN)
+    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
     return [float(value) for value in corrected]
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
-from analysis.statistics import estimate, holm, paired
+from analysis.statistics import NAN, estimate, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
 
@@ -101,9 +101,8 @@ def _gap(pairs: pl.DataFrame) -> dict[str, Any]:
 
 def _corrected(table: pl.DataFrame) -> pl.DataFrame:
     """Return the table with `p` corrected by Holm for all its comparisons."""
-    corrected = iter(holm(table["p"].drop_nulls().to_list()))
-    p = [None if p is None else next(corrected) for p in table["p"]]
-    return table.with_columns(p=pl.Series(p, dtype=pl.Float64))
+    p = holm(table["p"].fill_null(NAN).to_list())
+    return table.with_columns(p=pl.Series(p, dtype=pl.Float64).fill_nan(None))
 
 
 def _table(rows: list[dict[str, Any]], schema: dict[str, Any]) -> pl.DataFrame:

@@ -46,6 +46,7 @@ def test_what_does_nothing_is_not_above_the_floor(name: str, size: int) -> None:
         {"none": list(map(float, none)), "much": list(map(float, much))},
         much[:, None] + rng.normal(0, 0.1, (size, 3)),
         name,
+        resamples=15,
     )
     assert table.select("factor", "above_floor").rows() == [("much", True), ("none", False)]
 

@@ -94,6 +94,10 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_what_was_not_tested_is_no_comparison() -> None:
+    assert holm([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)
+
+
 def test_holm_stops_at_one() -> None:
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
