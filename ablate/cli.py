@@ -193,6 +193,33 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
 
 @app.command()
 @explained
+def replay(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    store: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs"),
+    study: Annotated[
+        str | None, typer.Option(help="A study file beside which data and methods of your own lie now.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Train a stored trial again; compare its numbers and its weights, and say what has changed if they differ."""
+    from ablate import terminal
+    from ablate.replay import replay as train_again
+    from ablate.replay import stored
+    from ablate.study import load
+
+    found = stored(store, trial)
+    company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
+    sys.stderr.write(f"{found.trial}: trains again{company}.\n")
+    seen = train_again(found, load(study) if study else None)
+    if as_json:
+        sys.stdout.write(json.dumps({"trial": found.trial, "same": seen.same, **seen._asdict()}) + "\n")
+    else:
+        terminal.show_replay(seen)
+    return 0 if seen.same else 1
+
+
+@app.command()
+@explained
 def gc(
     store: Annotated[Path, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = Path("runs"),
     delete: Annotated[bool, typer.Option("--delete", help="Remove what may go.")] = False,

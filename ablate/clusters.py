@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from ablate.errors import UserError, spoken
 from ablate.methods import folders
-from ablate.run import Place, versions
+from ablate.provenance import versions
+from ablate.run import Place
 from ablate.staging import brought, stage
 from ablate.study import Study
 

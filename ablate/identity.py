@@ -15,12 +15,16 @@ TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs thro
 
 def trial_id(config: dict[str, Any]) -> str:
     """Return the id of a resolved configuration; resources and paths are not in it."""
-    observed = (f"trainables.measurements.{name}" for name in config["measure"])
-    code = fingerprint(config["method"].partition(":")[0], *observed)
     packages = ["torch", "numpy", *(["scikit-learn"] if config["measure"] else [])]
-    content = {**config, "code": code, **{name: version(name) for name in packages}}
+    content = {**config, "code": code(config), **{name: version(name) for name in packages}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def code(config: dict[str, Any]) -> str:
+    """Return a hash of the code that trains and measures a configuration."""
+    observed = (f"trainables.measurements.{name}" for name in config["measure"])
+    return fingerprint(config["method"].partition(":")[0], *observed)
 
 
 @cache

@@ -28,10 +28,11 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Agenda, Listener  # noqa: E402
-from ablate.identity import trial_id  # noqa: E402
+from ablate.identity import code, trial_id  # noqa: E402
 from ablate.methods import reach  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
+from ablate.provenance import circumstances  # noqa: E402
 from ablate.pruning import Judge  # noqa: E402
 from ablate.store import write_pack  # noqa: E402
 from trainables.data import Dataset, load, sheet  # noqa: E402
@@ -66,7 +67,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next pack."""
         self.job = json.loads(new_config["job"])
-        reach([str(HOME / folder) for folder in self.job["folders"]])
+        self.job["folders"] = [str(HOME / folder) for folder in self.job["folders"]]
+        reach(self.job["folders"])
         if "path" in self.job["data"]:
             self.job["data"]["path"] = str(HOME / self.job["data"]["path"])
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(self.job["store"]) / COMPILED))
@@ -87,7 +89,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             confirm(pack, self.job["data"])
             data = dataset(json.dumps(self.job["data"]))
             outcomes = fit_pack([t.config for t in pack], data, prune=self.judged(pack), compiling=self.job["compile"])
-            write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)))
+            origin = circumstances() | {key: self.job[key] for key in ("data", "folders", "compile")}
+            origin["code"] = code(pack[0].config)
+            write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)), origin)
         except Exception as error:
             if len(pack) > 1:
                 return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}

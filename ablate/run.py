@@ -9,17 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate import __version__, store
+from ablate import store
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.packs import packing
 from ablate.plan import Result, Trial, size
+from ablate.provenance import processor, versions
 from ablate.schema import mark, migrate, version
 from ablate.search import rounds
 from ablate.study import LEARNING_RATES, Study, about_data
@@ -27,7 +27,6 @@ from ablate.tables import WAVE, write_study, write_wave
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
-PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 PACK = 64  # trials, at most, that train together if the study says nothing
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
@@ -234,14 +233,8 @@ def described(study: Study) -> dict[str, Any]:
         "data_sha256": study.sheet.sha256,
         "planned": size(study),
         "versions": versions(),
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": available_cpus()},
+        "machine": {"system": platform.platform(), "processor": processor(), "cpus": available_cpus()},
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what results depend on."""
-    packages = {name: metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "ablate": __version__, **packages}
 
 
 def preflight(study: Study, cpus: int) -> None:

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from trainables.train import Outcome
 
+UNSHOWN = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
 TABLES = ("trials", "metrics", "predictions")
 INDEX = "index.json"
 
@@ -47,14 +48,19 @@ class Index(NamedTuple):
     files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
 
 
-def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]") -> None:
-    """Put trials that finished together into the store, all or none; one that is there already stays as it is."""
+def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> None:
+    """Put trials that finished together into the store, all or none; one that is there already stays as it is.
+
+    ``origin`` is what `ablate.replay` needs to train them again.
+    """
     import polars as pl
 
     folder = store / "trials" / pack_name([trial.id for trial, _ in members])
     tables = {
         "trials": pl.DataFrame(
-            [row(*member) for member in members], schema_overrides={"error": pl.String}, infer_schema_length=None
+            [row(*member) | {"origin": json.dumps(origin)} for member in members],
+            schema_overrides={"error": pl.String, "weights": pl.String},
+            infer_schema_length=None,
         ),
         "metrics": metrics(members),
         "predictions": pl.concat([predictions(trial.id, outcome) for trial, outcome in members], how="diagonal"),
@@ -112,6 +118,7 @@ def row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
         "seconds": outcome.seconds,
         "steps": outcome.steps,
         "params": outcome.params,
+        "weights": outcome.weights,
         "config": json.dumps(trial.config, sort_keys=True),
         **outcome.final,
     }

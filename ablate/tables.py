@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.files import aside
 from ablate.plan import Trial
-from ablate.store import TABLES, locate, read_table
+from ablate.store import TABLES, UNSHOWN, locate, read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +41,7 @@ def write_wave(store: Path, folder: Path, plan: Sequence[Trial], failures: Mappi
     for table in TABLES:
         frames = copied(where, table)
         if table == "trials":
-            frames = [frame.drop("config") for frame in frames]
+            frames = [frame.drop(UNSHOWN, strict=False) for frame in frames]
             frames += [pl.DataFrame({"trial": [t], "status": ["failed"], "error": [e]}) for t, e in failed.items()]
         file = folder / table / f"{wave:05}.parquet"
         if not frames:

@@ -21,6 +21,7 @@ from ablate.forecast import Forecast, open_run
 from ablate.forecast import Progress as Seen
 from ablate.methods import axes_of
 from ablate.plan import Result, Trial, size
+from ablate.replay import Compared
 from ablate.study import Study, lacking
 from search_spaces.methods import SPAN
 
@@ -190,6 +191,34 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
             pvalue(row["p"]), f"{row['pairs']}{same}",
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
+
+
+def show_replay(seen: Compared) -> None:
+    """Print what training a trial again gave, and what has changed since where it is not the same."""
+    console = screen()
+    table = Table("", "stored", "now", "difference", box=SIMPLE)
+    for name, (one, other) in seen.scores.items():
+        apart = "" if one is None or other is None or one == other else f"{other - one:+.2g}"
+        table.add_row(name, digits(one), digits(other), apart)
+    if seen.scores:
+        console.print(table)
+    if seen.same:
+        console.print(f"The same bit for bit: the weights, the scores, and {seen.measured} numbers along the way.")
+        return
+    if seen.status[0] != seen.status[1]:
+        console.print(f"It was {seen.status[0]}, and now is {seen.status[1]}.")
+    equal = "are the same" if seen.weights[0] == seen.weights[1] else "differ"
+    largest = f", by {seen.largest:.2g} at most" if seen.apart else ""
+    console.print(f"The weights {equal}; {seen.apart} of {seen.measured} numbers along the way differ{largest}.")
+    for name, (one, other) in seen.changed.items():
+        console.print(f"  {name}: was {one}, and now is {other}")
+    if not seen.changed:
+        console.print("Versions, code, data, processor, threads and device are the same; so it is none of these.")
+
+
+def digits(value: float | None) -> str:
+    """Return a score with all that tells it from another."""
+    return "" if value is None else f"{value:.9g}"
 
 
 def shorter(path: Path) -> Path:

@@ -1,12 +1,13 @@
-"""What is measured of every trial: rows of an epoch, and the final scores and predictions."""
+"""What is measured of every trial: rows of an epoch, the final scores and predictions, and a hash of the weights."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
@@ -136,3 +137,11 @@ def conclude(
         rows += measured if split == "test" else []  # the validation rows of the last epoch are there already
         predictions.append(Prediction(split, logits.float().numpy(), setup.target[split].numpy()))
     return rows, final, predictions
+
+
+def digest(learner: Learner) -> str:
+    """Return a hash of the bits of all parameters and buffers."""
+    found = hashlib.sha256()
+    for tensor in tree_leaves((learner.params, learner.buffers)):
+        found.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return found.hexdigest()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager
-from trainables.measure import Moment, Prediction, Row, conclude, dated, judge, scores, summarise, validate
+from trainables.measure import Moment, Prediction, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
@@ -53,6 +53,7 @@ class Outcome(NamedTuple):
     final: dict[str, float]  # "validation.accuracy", "test.loss", ...
     rows: list[Row]
     predictions: list[Prediction]
+    weights: str | None = None  # a hash of them; None unless it is done
 
 
 class Epoch(NamedTuple):
@@ -143,7 +144,8 @@ def concluded(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome
         status = "pruned" if epoch.pruned else "diverged"
         return Outcome(status, epoch.error, 0.0, epoch.steps, size, {}, rows, [])
     measured, final, predictions = conclude(setup, epoch.learner, epoch.number, epoch.steps)
-    return Outcome("done", None, 0.0, epoch.steps, size, final, rows + measured, predictions)
+    weights = digest(epoch.learner)
+    return Outcome("done", None, 0.0, epoch.steps, size, final, rows + measured, predictions, weights)
 
 
 def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:

@@ -11,7 +11,7 @@ import yaml
 from ablate import __version__, clusters
 from ablate.clusters import Node, afford, check, reachable, token
 from ablate.errors import UserError
-from ablate.run import versions
+from ablate.provenance import versions
 from ablate.staging import stage
 from ablate.study import load
 from ablate.submit import submit

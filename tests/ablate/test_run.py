@@ -64,6 +64,14 @@ def test_a_finished_study_runs_nothing_and_says_so(store: Path, tmp_path: Path) 
     assert {file: file.stat().st_mtime_ns for file in (store / "trials").rglob("*.parquet")} == before
 
 
+def test_a_trial_of_a_run_is_the_same_when_it_trains_again(store: Path) -> None:
+    trial = table(store, "small", "trials")["trial"][4]
+    ended = ablate("replay", trial, "--store", store)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert ended.stderr == f"{trial}: trains again, with the 3 that trained with it.\n"
+    assert "The same bit for bit: the weights, the scores, and " in ended.stdout
+
+
 def test_a_larger_grid_runs_only_what_is_new(store: Path, tmp_path: Path) -> None:
     larger = write(tmp_path, name="larger", measure=["probe"], vary={"agm.alpha": [0, 1, 3]})
     planned = json.loads(ablate("plan", larger, "--store", store, "--json").stdout)

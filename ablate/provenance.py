@@ -1,0 +1,41 @@
+"""Where a result comes from: what may change its last bits, beside the trial itself."""
+
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ablate import __version__
+
+PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of what results depend on."""
+    packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "ablate": __version__, **packages}
+
+
+def processor() -> str:
+    """Return the name of the processor, or of its kind where the system tells no more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def circumstances() -> dict[str, Any]:
+    """Return what this process trains with: the same makes the same bits."""
+    import torch
+
+    return {
+        **versions(),
+        "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }

@@ -1,0 +1,168 @@
+"""A stored trial, trained again: are the numbers and the weights the same, and if not, what has changed?
+
+A trial trained in a pack is trained again in that pack, because products of another size are rounded otherwise.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ablate import store
+from ablate.errors import UserError, meant
+from ablate.identity import code
+from ablate.methods import folders, reach
+from ablate.provenance import circumstances
+from ablate.study import Study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trainables.train import Outcome, Prune
+
+ASKED = ("data", "folders", "compile")  # of an origin; the rest are circumstances
+TIMED = ("seconds_per_step", "step_ratio")
+KEYS = ["epoch", "step", "split", "modality", "metric"]
+
+
+class Stored(NamedTuple):
+    """A trial of the store, with those that trained with it."""
+
+    trial: str
+    place: int  # in its pack
+    row: dict[str, Any]
+    metrics: "pl.DataFrame"
+    configs: list[dict[str, Any]]  # of the pack, in its order
+    origin: dict[str, Any]
+    ends: dict[int, int]  # place in the pack -> the epoch after which the trial there was pruned
+
+
+class Compared(NamedTuple):
+    """What training a trial again gave."""
+
+    scores: dict[str, tuple[float | None, float | None]]  # final score -> as stored, as now
+    measured: int  # numbers along the way
+    apart: int  # of these, how many differ
+    largest: float  # difference among them; infinite where one is missing
+    weights: tuple[str | None, str | None]  # hashes
+    status: tuple[str, str]
+    changed: dict[str, tuple[Any, Any]]  # circumstance -> as stored, as now
+
+    @property
+    def same(self) -> bool:
+        """Say whether all is as stored, bit for bit."""
+        equal = all(one == other for one, other in (*self.scores.values(), self.weights, self.status))
+        return equal and not self.apart
+
+
+def stored(folder: Path, prefix: str) -> Stored:
+    """Return a trial of a store by its id, or how that begins.
+
+    Raises:
+        UserError: there is none, there are several, or it cannot be read or trained again.
+    """
+    import polars as pl
+
+    trial, pack = find(folder, prefix)
+    try:
+        rows, metrics = store.read_table(pack, "trials"), store.read_table(pack, "metrics")
+    except store.DamagedError as error:
+        raise UserError(str(error)) from None
+    if "origin" not in rows.columns:
+        raise UserError(f"{trial}: was stored by an earlier release, which did not keep what it was trained from")
+    last = dict(metrics.group_by("trial").agg(pl.col("epoch").max()).iter_rows())
+    ended = zip(rows["trial"], rows["status"], strict=True)
+    ends = {i: last[name] for i, (name, status) in enumerate(ended) if status == "pruned"}
+    place = rows["trial"].to_list().index(trial)
+    row, configs = rows.row(place, named=True), [json.loads(config) for config in rows["config"]]
+    return Stored(trial, place, row, metrics.filter(trial=trial), configs, json.loads(row["origin"]), ends)
+
+
+def find(folder: Path, prefix: str) -> tuple[str, Path]:
+    """Return the trial of a store whose id begins so, and the folder that holds it."""
+    held = {trial: pack for pack in store.packs(folder) for trial in members(pack)}
+    found = [trial for trial in held if trial.startswith(prefix)]
+    if not found:
+        raise UserError(f"{folder}: holds no trial {prefix} {meant(prefix, held)}")
+    if len(found) > 1:
+        raise UserError(f"{folder}: holds {len(found)} trials that begin with {prefix}")
+    return found[0], held[found[0]]
+
+
+def members(pack: Path) -> tuple[str, ...]:
+    """Return the trials of a folder of the store; none if it cannot tell."""
+    try:
+        return store.trials_of(pack)
+    except store.DamagedError:
+        return ()
+
+
+def replay(found: Stored, study: Study | None = None) -> Compared:
+    """Train a trial again, with its pack, and compare.
+
+    Args:
+        found: the trial.
+        study: where its data and modules of one's own are now; None: where they were.
+
+    Raises:
+        UserError: data or code are gone.
+    """
+    from trainables.data import DataError, load, sheet
+    from trainables.train import fit_pack
+
+    origin = found.origin
+    data = study.data if study else origin["data"]
+    reach(folders(study.document.file) if study else origin["folders"])
+    try:
+        about, dataset = sheet(data), load(data)
+        outcomes = fit_pack(found.configs, dataset, prune=ended(found.ends), compiling=origin["compile"])
+    except (DataError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"{found.trial}: {str(error).rstrip('.')}; --study says where data and modules are now"
+        ) from None
+    except Exception as error:
+        raise UserError(f"{found.trial}: cannot be trained again: {type(error).__name__}: {error}") from None
+    config = found.configs[found.place]
+    now = {**circumstances(), "code": code(config), "data": about.sha256}
+    before = {key: value for key, value in origin.items() if key not in ASKED} | {"data": config["data"]["sha256"]}
+    changed = {key: (value, now[key]) for key, value in before.items() if value != now[key]}
+    return compared(found, outcomes[found.place], changed)
+
+
+def ended(ends: Mapping[int, int]) -> "Prune | None":
+    """Return what ends trials of a pack where they ended before."""
+    return (lambda epoch, scores: {i for i in scores if ends.get(i) == epoch}) if ends else None
+
+
+def compared(found: Stored, outcome: "Outcome", changed: dict[str, tuple[Any, Any]]) -> Compared:
+    """Compare an outcome with what is stored."""
+    names = [name for name in found.row if name.partition(".")[0] in {"validation", "test"}]
+    scores = {name: (found.row[name], outcome.final.get(name)) for name in names}
+    differences = list(apart(found, outcome))
+    return Compared(
+        scores,
+        len(differences),
+        sum(difference != 0 for difference in differences),
+        max(differences, default=0.0),
+        (found.row["weights"], outcome.weights),
+        (str(found.row["status"]), outcome.status),
+        changed,
+    )
+
+
+def apart(found: Stored, outcome: "Outcome") -> Iterator[float]:
+    """Yield the difference of every number that was measured along the way, but for seconds."""
+    import polars as pl
+
+    columns = dict(zip(KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
+        "value": pl.Float64
+    }
+    now = pl.DataFrame(outcome.rows, schema=columns, orient="row")
+    both = found.metrics.join(now, on=KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
+    both = both.filter(~pl.col("metric").is_in(TIMED))
+    for one, other in both.select("value", "value_now").iter_rows():
+        if one is None or other is None:
+            yield math.inf
+        else:
+            yield 0.0 if one == other or (math.isnan(one) and math.isnan(other)) else abs(one - other)
