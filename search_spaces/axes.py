@@ -1,10 +1,18 @@
-"""A setting of a method as data: its kind, default, limits and where they come from."""
+"""A setting of a method as data: its kind, default, limits, where they come from, and where it acts."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+Condition = Mapping[str, tuple[Any, ...]]  # setting -> values
+ALWAYS: Condition = {}
 
 
 class Axis(NamedTuple):
-    """One setting. ``neutral`` is the value at which its part of the method is off (None: there is none)."""
+    """One setting. ``neutral`` is the value at which its part of the method is off (None: there is none).
+
+    ``when`` names other settings, and values of each: this one acts where any of them has one of its values, and
+    changes nothing elsewhere.
+    """
 
     default: Any
     kind: str  # number | integer | choice | flag
@@ -14,6 +22,7 @@ class Axis(NamedTuple):
     neutral: Any = None
     source: str = ""
     split: bool = False  # a mapping modality -> number will do, too
+    when: Condition = ALWAYS
 
     @property
     def rule(self) -> str:
@@ -45,21 +54,43 @@ class Axis(NamedTuple):
         return {"integer": int, "number": float}.get(self.kind, lambda kept: kept)(value)
 
 
+def acts(when: Condition, settings: Mapping[str, Any]) -> bool:
+    """Say whether a setting with this condition changes anything beside these settings."""
+    return not when or any(settings[name] in values for name, values in when.items())
+
+
+def spelled(when: Condition) -> str:
+    """Return a condition in words."""
+    return ", or ".join(f"{name} is {' or '.join(map(plain, values))}" for name, values in when.items())
+
+
+def plain(value: Any) -> str:
+    """Return a value as a study file would have it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def number(
-    default: float, low: float, high: float, *, neutral: float | None = None, source: str = "", split: bool = False
+    default: float,
+    low: float,
+    high: float,
+    *,
+    neutral: float | None = None,
+    source: str = "",
+    split: bool = False,
+    when: Condition = ALWAYS,
 ) -> Axis:
     """Return a setting that is any number within limits; it may differ between trials that train together."""
-    return Axis(float(default), "number", low, high, neutral=neutral, source=source, split=split)
+    return Axis(float(default), "number", low, high, neutral=neutral, source=source, split=split, when=when)
 
 
-def integer(default: int, low: int, high: float, *, source: str = "") -> Axis:
+def integer(default: int, low: int, high: float, *, source: str = "", when: Condition = ALWAYS) -> Axis:
     """Return a setting that counts something."""
-    return Axis(default, "integer", low, high, source=source)
+    return Axis(default, "integer", low, high, source=source, when=when)
 
 
-def choice(default: str, *others: str, source: str = "") -> Axis:
+def choice(default: str, *others: str, source: str = "", when: Condition = ALWAYS) -> Axis:
     """Return a setting that names one of several ways to compute."""
-    return Axis(default, "choice", choices=(default, *others), source=source)
+    return Axis(default, "choice", choices=(default, *others), source=source, when=when)
 
 
 def flag(*, default: bool, neutral: bool | None = None, source: str = "") -> Axis:

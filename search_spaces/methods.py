@@ -1,8 +1,13 @@
 """The settings of each method, with the published defaults and their sources (METHODS.md, sections 5, 6 and 11)."""
 
-from search_spaces.axes import Axis, choice, flag, integer, number
+from search_spaces.axes import Axis, Condition, choice, flag, integer, number
 
 INF = float("inf")
+ENCODERS = {"route": ("encoder",)}  # conditions under which a setting of a method acts
+MAGNITUDE = {"magnitude": (True,)}
+DIRECTED = ("grad", "grad_prev", "param_released")
+CLASSIFIERS = {"eps_source": ("aux",), "direction": DIRECTED}
+LAPLACE = {"estimator": ("laplace",)}
 
 FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
 APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, visible under Adam")
@@ -33,23 +38,27 @@ METHODS: dict[str, dict[str, Axis]] = {
         "alpha": number(1.0, 0, 1e3, neutral=0.0, source="AGM argparse; 2.5 in its README for AV-MNIST"),
         "cap": number(10.0, 0, INF, source="AGM CREMAD_main.py:151; 7 for UR-Funny, none elsewhere"),
         "reference": choice("cumulative", "ema", "window", "fixed", "target", "balanced", source="AGM 3.2; ours"),
-        "beta": number(0.99, 0, 1, source="ours, reference: ema"),
-        "window": integer(100, 1, 1e6, source="ours, reference: window"),
-        "warm": number(100, 1, INF, source="ours, reference: fixed"),
-        "target": number(0.0, 0, 1e3, source="ours, reference: target; cross-entropy of each modality", split=True),
-        "score_attr": choice("shapley", "single", "loo", "head", "bb", source="AGM 3.1; ours; bb: BalanceBenchmark"),
+        "beta": number(0.99, 0, 1, source="ours", when={"reference": ("ema",)}),
+        "window": integer(100, 1, 1e6, source="ours", when={"reference": ("window",)}),
+        "warm": number(100, 1, INF, source="ours", when={"reference": ("fixed",)}),
+        "target": number(
+            0.0, 0, 1e3, source="ours; cross-entropy of each modality", split=True, when={"reference": ("target",)}
+        ),
         "route": choice("phi", "encoder", source="AGM CREMAD_net.py:39 (phi); BalanceBenchmark: encoder"),
+        "score_attr": choice(
+            "shapley", "single", "loo", "head", "bb", source="AGM 3.1; ours; bb: BalanceBenchmark", when=ENCODERS
+        ),
         "mute": choice("zero", "mean", "feature", source="AGM release: zero"),
-        "samples": integer(0, 0, 1e4, source="ours; 0 is exact"),
+        "samples": integer(0, 0, 1e4, source="ours; 0 is exact", when={"score_attr": ("shapley", "bb")}),
         "stale": flag(default=False, source="AGM release, by oversight"),
-        "filter": choice("all", "conv4d", "ndim>1", "auto", source="ours, route: encoder; ndim>1: BalanceBenchmark"),
-        "apply": APPLY,
+        "filter": choice("all", "conv4d", "ndim>1", "auto", source="ours; ndim>1: BalanceBenchmark", when=ENCODERS),
+        "apply": APPLY._replace(when=ENCODERS),
         "bb_sign": flag(default=False, source="BalanceBenchmark AGM_trainer.py:571"),
     },
     "mslr": {
         "factor": number(1.0, 0, 1e3, neutral=1.0, split=True, source="AGM release: AV-MNIST 1.3 audio, 0.7 visual"),
         "adapt": flag(default=True, neutral=False, source="ours, to leave the ratio out"),
-        "window": integer(5, 1, 1e6, source="AGM release, AVMNIST_main.py:539"),
+        "window": integer(5, 1, 1e6, source="AGM release, AVMNIST_main.py:539", when={"adapt": (True,)}),
         "form": choice("lr", "grad_scale", source="lr: as the paper is named; grad_scale: AGM release"),
     },
     "mses": {
@@ -57,36 +66,53 @@ METHODS: dict[str, dict[str, Axis]] = {
         "mix": number(0.6, 0, 1, source="AGM release, AVMNIST_main.py:561"),
         "stop": choice("freeze", "grad_zero", source="freeze: the paper's aim; grad_zero: AGM release"),
         "rollback": choice("whole", "branch", "none", source="AGM release: whole; the others are ours"),
-        "first": choice("save", "none", source="ours: save; AGM release: none"),
+        "first": choice("save", "none", source="ours: save; AGM release: none", when={"rollback": ("whole", "branch")}),
     },
     "cggm": {
-        "rho": number(1.3, 0, 1e3, source="CGGM release: CMU-MOSI, IEMOCAP, Food-101; 1.0 for BraTS"),
-        "lam": number(0.2, 0, 1e3, neutral=0.0, source="CGGM release: CMU-MOSI, IEMOCAP; 0.05 Food-101, 0.1 BraTS"),
         "magnitude": flag(default=True, neutral=False, source="CGGM paper; the release has none for BraTS"),
-        "direction": choice("grad", "grad_prev", "param_released", "off", source="grad: paper; param_released: code"),
+        "direction": choice(*DIRECTED, "off", source="grad: paper; param_released: code"),
+        "rho": number(1.3, 0, 1e3, source="CGGM release: CMU-MOSI, IEMOCAP, Food-101; 1.0 for BraTS", when=MAGNITUDE),
+        "lam": number(
+            0.2,
+            0,
+            1e3,
+            neutral=0.0,
+            source="CGGM release: CMU-MOSI, IEMOCAP; 0.05 Food-101, 0.1 BraTS",
+            when={"direction": DIRECTED},
+        ),
         "delta": choice("signed", "positive", source="CGGM paper and release; positive is ours"),
         "smooth": number(0.0, 0, 0.999, source="ours; 0 is the paper's"),
         "clip_b": number(INF, 0, INF, source="ours; the paper and the release have none"),
         "eps_source": choice("aux", "head", "single", source="CGGM: aux; the others need no classifiers, ours"),
         "eps_metric": choice("accuracy", "p_y", "sign", source="CGGM release: accuracy, sign (CMU-MOSI); p_y is ours"),
-        "apply": APPLY,
-        "cls_lr": number(5e-4, 0, 1e3, source="CGGM release; 6e-3 for BraTS"),
-        "cls_optimizer": choice("adam", "sgd", "adamw", source="CGGM release: CMU-MOSI; adamw Food-101, sgd BraTS"),
-        "cls_decay": number(0.0, 0, 1e3, source="CGGM release: CMU-MOSI; 3e-3 for Food-101"),
-        "cls_layers": integer(2, 0, 100, source="CGGM release"),
-        "cls_width": integer(32, 0, 1e6, source="ours; 0: that of the joint head's input, as in the release"),
-        "cls_heads": integer(0, 0, 1e4, source="ours: no attention; 5 in the release"),
+        "apply": APPLY._replace(when=MAGNITUDE),
+        "cls_lr": number(5e-4, 0, 1e3, source="CGGM release; 6e-3 for BraTS", when=CLASSIFIERS),
+        "cls_optimizer": choice(
+            "adam", "sgd", "adamw", source="CGGM release: CMU-MOSI; adamw Food-101, sgd BraTS", when=CLASSIFIERS
+        ),
+        "cls_decay": number(0.0, 0, 1e3, source="CGGM release: CMU-MOSI; 3e-3 for Food-101", when=CLASSIFIERS),
+        "cls_layers": integer(2, 0, 100, source="CGGM release", when=CLASSIFIERS),
+        "cls_width": integer(
+            32, 0, 1e6, source="ours; 0: that of the joint head's input, as in the release", when=CLASSIFIERS
+        ),
+        "cls_heads": integer(0, 0, 1e4, source="ours: no attention; 5 in the release", when=CLASSIFIERS),
     },
     "bogc": {
         "kappa": number(0.5, 0, 10, neutral=0.0, source="ours; the paper has a power, BayesAgg 5e-4 to 0.3"),
         "k": number(1.0, 0, 1e6, source="ours, in units of the number of sources; 0: no uncertainty, as BayesAgg"),
         "scale": choice("tensor", "dim", "none", "ema", source="ours; none: BayesAgg"),
         "estimator": choice("ema", "laplace", "sample", source="paper: laplace, of heads; the others are ours"),
-        "beta": number(0.95, 0, 0.999999, source="ours, estimator: ema and laplace, scale: ema"),
-        "draws": integer(64, 2, 1e5, source="ours, estimator: laplace; the paper draws, BayesAgg 1024"),
-        "prior": number(0.005, 1e-8, 1e6, source="BayesAgg: 0.005 and 0.0005, estimator: laplace"),
+        "beta": number(0.95, 0, 0.999999, source="ours", when={"estimator": ("ema", "laplace"), "scale": ("ema",)}),
+        "draws": integer(64, 2, 1e5, source="ours; the paper draws, BayesAgg 1024", when=LAPLACE),
+        "prior": number(0.005, 1e-8, 1e6, source="BayesAgg: 0.005 and 0.0005", when=LAPLACE),
         "where": choice("encoder+joint", "encoder", "joint", "repr", "phi", source="ours; repr: BayesAgg"),
-        "losses": choice("head", "split", "single", source="ours; the paper has unimodal losses"),
+        "losses": choice(
+            "head",
+            "split",
+            "single",
+            source="ours; the paper has unimodal losses",
+            when={"where": ("encoder+joint", "encoder", "joint")},
+        ),
         "fallback": choice("mean", "zero", "fusion", source="ours"),
         "frame": choice("modality", "reliability", "dims", source="ours; the paper has evidence a modality"),
         "gain": choice("sum", "none", "match_norm", source="ours; none: BayesAgg"),
@@ -96,6 +122,10 @@ METHODS: dict[str, dict[str, Axis]] = {
 
 COMPANIONS: dict[str, dict[str, float]] = {  # settings of training that a method was published with
     "cggm": {"train.clip": 0.8},  # without it a coefficient near its pole, 1e7, can end a trial (METHODS.md 7.5)
+}
+
+TRAINING: dict[str, Condition] = {  # where a setting of training acts, by other ones
+    "momentum": {"optimizer": ("sgd",)},
 }
 
 BASES = {"bogc": "joint-uni"}  # what a method is with all that is neutral; others: joint training
