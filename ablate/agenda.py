@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
+from ablate.budget import Budget
 from ablate.packs import Packing, split
 from ablate.plan import Result, Trial
 from ablate.search import Rounds
@@ -25,14 +26,14 @@ class Agenda:
     interrupted goes on with the packs that it had.
     """
 
-    def __init__(self, rounds: Rounds, known: Known, packing: Packing = apart) -> None:
+    def __init__(self, rounds: Rounds, known: Known, packing: Packing = apart, budget: Budget | None = None) -> None:
         """Open the first round, and all that follow from results in the store."""
         self.proposed: dict[str, Trial] = {}  # in the order of the plan
         self.results: dict[str, Result] = {}
         self.cached = 0
         self.finished = False
         self.stopped = False
-        self._rounds, self._known, self._packing = rounds, known, packing
+        self._rounds, self._known, self._packing, self._budget = rounds, known, packing, budget
         self._queue: deque[list[Trial]] = deque()
         self._deaths: Counter[str] = Counter()
         self._open(next(rounds))
@@ -43,19 +44,34 @@ class Agenda:
         return len(self.proposed) - len(self.results)
 
     @property
+    def spent(self) -> str | None:
+        """Return why the budget lets nothing more start; None while it does, or where there is none."""
+        return self._budget.spent() if self._budget else None
+
+    @property
+    def over(self) -> bool:
+        """Say whether nothing more is to start."""
+        return self.finished or self.stopped or self.spent is not None
+
+    @property
     def queued(self) -> list[list[Trial]]:
         """Return the packs of this round that wait for a worker."""
         return list(self._queue)
 
     def next(self) -> list[Trial] | None:
-        """Return a pack to run; None while the round waits for those that run."""
-        return self._queue.popleft() if self._queue and not self.stopped else None
+        """Return a pack to run; None while the round waits for those that run, or where it is over."""
+        return self._queue.popleft() if self._queue and not self.over else None
 
     def complete(self, trial: Trial, result: Result) -> None:
         """Take the result of a trial."""
-        self.results[trial.id] = result
+        self._take({trial.id: result})
         if not self.waiting:
             self._open(self._answer())
+
+    def close(self) -> None:
+        """Let the last round end with what is known of it; none follows."""
+        if not self.finished:
+            self._answer()
 
     def died(self, pack: list[Trial]) -> bool:
         """Say whether a pack whose process died is to run again: in halves, and a trial alone a few times."""
@@ -74,7 +90,7 @@ class Agenda:
             fresh = {t.id: t for t in proposals if t.id not in self.proposed}
             self.proposed |= fresh
             known = self._known(list(fresh.values()))
-            self.results |= known
+            self._take(known)
             self.cached += len(known)
             packs = self._packing(list(fresh.values()))
             missing = ([t for t in pack if t.id not in known] for pack in packs)
@@ -83,9 +99,15 @@ class Agenda:
                 return
             proposals = self._answer()
 
+    def _take(self, results: dict[str, Result]) -> None:
+        self.results |= results
+        if self._budget:
+            for trial, result in results.items():
+                self._budget.add(self.proposed[trial], result)
+
     def _answer(self) -> list[Trial] | None:
         try:
-            return self._rounds.send({t.id: self.results[t.id] for t in self._round})
+            return self._rounds.send({t.id: self.results[t.id] for t in self._round if t.id in self.results})
         except StopIteration:
             self.finished = True
             return None

@@ -81,6 +81,9 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
     terminal.show_report(checked.folder)
+    if outcome.spent:
+        more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
+        sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
     if outcome.diverged:
         sys.stderr.write(f"{outcome.diverged} of {outcome.trials} trials diverged; the report lists them.\n")
     if outcome.failed:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
 from ablate.errors import UserError
-from ablate.plan import size
-from ablate.run import available_cpus, open_agenda, preflight
+from ablate.plan import Trial, size
+from ablate.run import available_cpus, open_agenda, preflight, unasked
 from ablate.schema import store_of, version
 from ablate.study import Study
 
@@ -29,6 +29,7 @@ class Forecast(NamedTuple):
     cpus: int
     seconds: float | None  # estimated, from trials of the same methods in the store; None if there are none
     megabytes: float | None  # estimated, on disk
+    spent: str | None  # why the budget lets nothing run
 
 
 class Progress(NamedTuple):
@@ -44,9 +45,10 @@ class Progress(NamedTuple):
 def forecast(study: Study) -> Forecast:
     """Return what running a study would mean; raise a UserError where it cannot run here."""
     preflight(study, available_cpus())
-    agenda = open_agenda(study, available_cpus())
+    plan: list[Trial] = []
+    agenda = open_agenda(study, available_cpus(), plan=plan)
     known = [agenda.proposed[trial] for trial in agenda.results]
-    missing = size(study) - agenda.cached
+    missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
     seconds = megabytes = None
     cpus = max(1, int(available_cpus() / study.file.resources.cpu))
@@ -61,10 +63,11 @@ def forecast(study: Study) -> Forecast:
         agenda.cached,
         missing,
         dict(by_method),
-        [len(pack) for pack in agenda.queued],
+        [] if agenda.spent else [len(pack) for pack in agenda.queued],
         cpus,
         seconds,
         megabytes,
+        agenda.spent,
     )
 
 

@@ -122,7 +122,7 @@ class Feed(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack, None while a round waits for its last results, or that all is done."""
-        if self.agenda.finished or self.agenda.stopped:
+        if self.agenda.over:
             return Searcher.FINISHED
         pack = None if len(self.running) == self.most else self.agenda.next()
         if pack is None:

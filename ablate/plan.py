@@ -1,60 +1,44 @@
-"""A study becomes trials, pure and in a fixed order: the designs; searches are in `ablate.search`."""
+"""Points become trials, pure and in a fixed order: those of `ablate.designs` and of `ablate.search`."""
 
 import hashlib
 import json
-import math
-from itertools import product
 from typing import Any, NamedTuple
 
+from ablate.designs import Point, Row, count, space, width
 from ablate.identity import trial_id
 from ablate.methods import axes_of
 from ablate.study import LEARNING_RATES, Study
-from ablate.vary import Varied
-from search_spaces.methods import SPAN
+from ablate.vary import DUMMY
+from search_spaces.axes import acts
+from search_spaces.methods import SPAN, TRAINING
 from trainables.measurements import MEASUREMENTS
-
-Point = dict[str, Any]  # varied setting -> value
 
 
 class Trial(NamedTuple):
-    """One training run."""
+    """One training run, as it was asked for: two points may ask for the same."""
 
     id: str
     config: dict[str, Any]  # all that can change the result
-    labels: dict[str, Any]  # the columns that tell it from others: method, modality, seed and every setting
+    labels: dict[str, Any]  # the columns that tell it from others: method, modality, seed, every setting that acts, ...
 
 
 class Result(NamedTuple):
     """What the engine keeps of a finished trial."""
 
-    status: str  # done | diverged | failed
+    status: str  # done | pruned | diverged | failed
     score: float | None  # the study's metric on validation; None unless done
 
 
-def axes_for(study: Study, method: str) -> list[Varied]:
-    """Return the axes of a study that apply to a method: its own, and those of training and the model."""
-    return [one for one in study.vary if one.owner in {method, "train", "model"}]
-
-
-def grid(study: Study, method: str) -> list[Point]:
-    """Return the points of a method's grid."""
-    axes = axes_for(study, method)
-    return [dict(zip((a.key for a in axes), values, strict=True)) for values in product(*(a.values for a in axes))]
-
-
-def trials(study: Study, method: str, point: Point) -> list[Trial]:
+def trials(study: Study, method: str, row: Row) -> list[Trial]:
     """Return the trials of one point: one a seed, and for `unimodal` one a modality and seed."""
     alone = list(study.sheet.modalities) if method == "unimodal" else [None]
-    return [trial(study, method, point, modality, seed) for modality in alone for seed in range(study.file.seeds)]
+    made = [trial(study, method, row.point, modality, seed) for modality in alone for seed in range(study.file.seeds)]
+    return [one._replace(labels=one.labels | row.labels) for one in made]
 
 
 def trial(study: Study, method: str, point: Point, modality: str | None, seed: int) -> Trial:
-    """Return one trial, fully resolved."""
-    chosen = study.set | point
-    settings = {
-        name: chosen.get(f"{method}.{name}", one.default)
-        for name, one in axes_of(method, study.methods[method]).items()
-    }
+    """Return one trial, fully resolved; what does not act is at its default, and an empty cell of the table."""
+    settings, idle = resolved(study, method, point)
     span = {name: settings.pop(name) for name in SPAN}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
@@ -62,6 +46,10 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
         sections[owner] = section.model_dump() | over
     if sections["train"]["lr"] is None:
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
+    for name, when in TRAINING.items():
+        if not acts(when, sections["train"]):
+            sections["train"][name] = type(study.file.train).model_fields[name].default
+            idle.add(f"train.{name}")
     config = {
         "data": content(study),
         "method": study.methods[method],
@@ -77,7 +65,22 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
     labels = {"method": method, "modality": modality, "seed": seed, "data": study.sheet.name}
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
+    labels |= dict.fromkeys(idle) | {key: value for key, value in point.items() if key == DUMMY}
     return Trial(trial_id(config), config, labels)
+
+
+def resolved(study: Study, method: str, point: Point) -> tuple[dict[str, Any], set[str]]:
+    """Return every setting of a method, and the keys of those that do not act beside the others."""
+    chosen = study.set | point
+    settings: dict[str, Any] = {}
+    idle: set[str] = set()
+    for name, one in axes_of(method, study.methods[method]).items():  # what decides stands before what depends
+        if acts(one.when, settings):
+            settings[name] = chosen.get(f"{method}.{name}", one.default)
+        else:
+            settings[name] = one.default
+            idle.add(f"{method}.{name}")
+    return settings, idle
 
 
 def content(study: Study) -> dict[str, Any]:
@@ -88,13 +91,20 @@ def content(study: Study) -> dict[str, Any]:
     return {**chosen, "sha256": study.sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
+def points(study: Study) -> int:
+    """Return how many points a search has for each method with axes, as many as the budget of trials allows."""
+    limit = study.file.budget.trials
+    if limit is None:
+        return study.file.trials
+    searched = [method for method in study.methods if space(study, method).axes]
+    fixed = sum(width(study, method) for method in study.methods if method not in searched)
+    return min(study.file.trials, (limit - fixed) // sum(width(study, method) for method in searched))
+
+
 def size(study: Study) -> int:
-    """Return how many trials a study has in the end."""
-    total = 0
-    for method in study.methods:
-        points = math.prod(len(axis.values) for axis in axes_for(study, method))
-        if study.rounds and axes_for(study, method):
-            points = study.file.trials
-        alone = len(study.sheet.modalities) if method == "unimodal" else 1
-        total += points * alone * study.file.seeds
-    return total
+    """Return how many trials a study asks for in the end; two points may ask for the same."""
+    if study.search.batch is not None:
+        searched = {method: bool(space(study, method).axes) for method in study.methods}
+        return sum(width(study, method) * (points(study) if some else 1) for method, some in searched.items())
+    total = sum(count(study, method) * width(study, method) for method in study.methods)
+    return min(total, study.file.budget.trials or total)

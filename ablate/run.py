@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate import store
+from ablate import designs, store
 from ablate.agenda import Agenda
+from ablate.budget import Budget
 from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
 from ablate.methods import folders
@@ -21,9 +22,9 @@ from ablate.packs import packing
 from ablate.plan import Result, Trial, size
 from ablate.provenance import processor, versions
 from ablate.schema import mark, migrate, version
-from ablate.search import rounds
-from ablate.study import LEARNING_RATES, Study, about_data
-from ablate.tables import WAVE, write_study, write_wave
+from ablate.search import Rounds, rounds
+from ablate.study import DIRECTIONS, LEARNING_RATES, Study, about_data
+from ablate.tables import WAVE, Part, wave_name, write_study, write_wave
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
@@ -54,6 +55,7 @@ class Outcome(NamedTuple):
     diverged: int  # a result: a loss was not finite, and would not be if it ran again
     failed: int  # no result: runs again with the same command
     interrupted: bool
+    spent: str | None  # why the budget ended it; None: it did not
 
 
 class Place(NamedTuple):
@@ -65,10 +67,21 @@ class Place(NamedTuple):
     most: int | None = None  # packs at once; None: as many as there is room for
 
 
-def open_agenda(study: Study, cpus: float = 1, log: Path | None = None, note: Note = lambda damage: None) -> Agenda:
-    """Return what a study still has to run on some CPUs, given its store.
+def open_agenda(
+    study: Study,
+    cpus: float = 1,
+    log: Path | None = None,
+    note: Note = lambda damage: None,
+    plan: list[Trial] | None = None,
+) -> Agenda:
+    """Return what a study still has to run, given its store.
 
-    ``note`` is told of what is damaged, and passed over.
+    Args:
+        study: what to run.
+        cpus: that it runs on.
+        log: where a search keeps Optuna's storage.
+        note: is told of what is damaged, and passed over.
+        plan: grows by all that is proposed; the agenda has a trial once, however many points ask for it.
     """
     asked = study.file.resources
     most = PACK if asked.pack == "auto" else asked.pack
@@ -79,7 +92,21 @@ def open_agenda(study: Study, cpus: float = 1, log: Path | None = None, note: No
             note(damage)
         return found
 
-    return Agenda(rounds(study, log), known, packing(most, max(1, int(cpus / asked.cpu))))
+    budget = Budget(study)
+    proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
+    return Agenda(proposals, known, packing(most, max(1, int(cpus / asked.cpu))), budget)
+
+
+def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
+    """Pass rounds on, and append to a plan what they propose."""
+    proposed = next(proposals, None)
+    while proposed is not None:
+        plan += proposed
+        results = yield proposed
+        try:
+            proposed = proposals.send(results)
+        except StopIteration:
+            return
 
 
 def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = None) -> Outcome:
@@ -117,20 +144,33 @@ def conduct(study: Study, cpus: int, watcher: Watcher, place: AbstractContextMan
     preflight(study, cpus)
     with alone(study.folder, watcher.note):
         migrate(study.store)
-        log = study.folder / "search.log" if study.rounds else None
-        agenda = open_agenda(study, cpus, log, lambda damage: pass_over(damage, watcher))
-        if not agenda.finished:
-            check_models(study, agenda)
-            check_methods(study, agenda)
+        log, plan = study.folder / "search.log", list[Trial]()
+        agenda = open_agenda(study, cpus, log, lambda damage: pass_over(damage, watcher), plan)
+        if not agenda.over:
+            try:
+                check_models(study, agenda)
+                check_methods(study, agenda)
+            except UserError:
+                log.unlink(missing_ok=True)
+                raise
         mark(study.store)
-        tables = Tables(study, agenda, watcher)
+        tables = Tables(study, agenda, watcher, plan)
         watcher.begin(agenda)
-        if not agenda.finished:
-            with place as entered:
-                work(study, agenda, watcher, tables, entered)
+        try:
+            if not agenda.over:
+                with place as entered:
+                    work(study, agenda, watcher, tables, entered)
+        finally:
+            agenda.close()
         tables.close()
     count = Counter(result.status for result in agenda.results.values())
-    return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
+    spent = agenda.spent if unasked(study, agenda, plan) else None
+    return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped, spent)
+
+
+def unasked(study: Study, agenda: Agenda, plan: list[Trial]) -> int:
+    """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
+    return size(study) - len(plan) + agenda.waiting
 
 
 def work(study: Study, agenda: Agenda, watcher: Watcher, tables: "Tables", place: Place) -> None:
@@ -167,9 +207,9 @@ def pass_over(damage: store.DamagedError, watcher: Watcher) -> None:
 class Tables:
     """The tables of a study while it runs: rewritten wave by wave, so that another shell can read them."""
 
-    def __init__(self, study: Study, agenda: Agenda, watcher: Watcher) -> None:
+    def __init__(self, study: Study, agenda: Agenda, watcher: Watcher, plan: list[Trial]) -> None:
         """Write what is known at the start; nothing of an earlier form of the study stays under its name."""
-        self.study, self.agenda, self.watcher = study, agenda, watcher
+        self.study, self.agenda, self.watcher, self.plan = study, agenda, watcher, plan
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set(agenda.proposed)
         write_study(study.folder, described(study))
@@ -186,33 +226,38 @@ class Tables:
     def write(self) -> None:
         """Write the waves that have changed."""
         began = time.monotonic()
-        plan = list(self.agenda.proposed.values())
-        waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
-        for wave in sorted(waves):
-            self.write_wave(plan, wave)
+        for part, plan in self.parts().items():
+            waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
+            for wave in sorted(waves):
+                self.write_wave(plan, wave, part)
         self.changed.clear()
         now = time.monotonic()
         self.due = now + max(FLUSH, SHARE * (now - began))
 
-    def write_wave(self, plan: list[Trial], wave: int) -> None:
+    def parts(self) -> dict[Part, list[Trial]]:
+        """Return the trials of the study, and those that another point had asked for before."""
+        proposed = self.agenda.proposed
+        return {"": list(proposed.values()), "again": [t for t in self.plan if t is not proposed[t.id]]}
+
+    def write_wave(self, plan: list[Trial], wave: int, part: Part) -> None:
         """Write a wave; a folder of the store that was damaged since it was read fails its trials for this time."""
         try:
-            write_wave(self.study.store, self.study.folder, plan, self.failures, wave)
+            write_wave(self.study.store, self.study.folder, plan, self.failures, wave, part)
         except store.DamagedError as damage:
             lost = store.trials_of(damage.folder)
             pass_over(damage, self.watcher)
             for trial in self.agenda.results.keys() & set(lost):
                 self.agenda.results[trial] = Result("failed", None)
                 self.failures[trial] = "what the store held of it was damaged while the study ran"
-            self.write_wave(plan, wave)
+            self.write_wave(plan, wave, part)
 
     def close(self) -> None:
         """Write what is left, and remove waves of an earlier, larger form of the study."""
         self.write()
-        last = (len(self.agenda.proposed) - 1) // WAVE
+        kept = {wave_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // WAVE))}
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):
-                if int(file.stem) > last:
+                if file.stem not in kept:
                     file.unlink()
 
 
@@ -222,9 +267,11 @@ def described(study: Study) -> dict[str, Any]:
     if file["train"]["lr"] is None and not any(one.key == "train.optimizer" for one in study.vary):
         file["train"]["lr"] = LEARNING_RATES[file["train"]["optimizer"]]
     vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
-    direction = "max" if study.maximise else "min"
-    resolved = {**file, "vary": vary, "set": study.set, "metric": study.metric, "direction": direction}
-    resolved["measure"] = study.measure
+    resolved = {**file, "vary": vary | designs.switched(study), "set": study.set, "measure": study.measure}
+    resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
+    resolved["objectives"] = {metric: DIRECTIONS[metric] for metric in study.objectives}
+    resolved["search"] = {study.search.name: study.search.options.model_dump()}
+    resolved["design"] = designs.described(study)
     return {
         "command": f"ablate run {shlex.quote(study.given)}",
         "study": resolved,

@@ -3,98 +3,136 @@
 A design is one round. A search asks Optuna for a batch of points in each round and tells it all of their results,
 in the order of asking, before it asks again; so its proposals depend on the study alone, and not on how many trials
 run at once or which finishes first. Run again, it makes the same proposals and finds their results in the store.
+Where results of a round are missing from the answer, nothing more will run, and the conversation ends.
 """
 
-import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ablate.files import aside
-from ablate.plan import Point, Result, Trial, axes_for, grid, trials
-from ablate.study import Study
+from ablate.designs import Point, Row, Space, rows, space, walk
+from ablate.objectives import measured
+from ablate.plan import Result, Trial, points, trials
+from ablate.study import DIRECTIONS, Study
 from ablate.vary import Varied
 
 Rounds = Generator[list[Trial], dict[str, Result], None]
 
 
-def rounds(study: Study, log: Path | None = None) -> Rounds:
-    """Propose the trials of a study, round by round; ``log`` is where a finished search leaves Optuna's storage."""
-    if study.rounds is None:
-        yield [one for method in study.methods for point in grid(study, method) for one in trials(study, method, point)]
+class Asked(NamedTuple):
+    """A proposal of Optuna, and the trials that answer it."""
+
+    study: Any  # optuna.Study
+    proposal: Any  # optuna.Trial
+    trials: list[Trial]
+
+
+def rounds(study: Study, log: Path | None = None, spent: Callable[[], str | None] = lambda: None) -> Rounds:
+    """Propose the trials of a study, round by round; one may be proposed again, under other labels.
+
+    Args:
+        study: what to run.
+        log: where a search keeps Optuna's storage, for its dashboard; what is there is replaced.
+        spent: says between two rounds of a search why no other should follow; None: it should.
+    """
+    if study.search.batch is None:
+        yield shortened(study, [trial for method in study.methods for trial in design(study, method)])
     else:
-        yield from search(study, study.rounds, log)
+        yield from search(study, study.search.batch, log, spent)
 
 
-def search(study: Study, batch: int, log: Path | None) -> Rounds:
+def design(study: Study, method: str) -> list[Trial]:
+    """Return the trials of a method that are known up front."""
+    return [trial for row in rows(study, method) for trial in trials(study, method, row)]
+
+
+def shortened(study: Study, plan: list[Trial]) -> list[Trial]:
+    """Return as much of a plan as the budget of trials allows, the first points of every method."""
+    places = sorted(range(len(plan)), key=lambda place: plan[place].labels["point"])[: study.file.budget.trials]
+    return [plan[place] for place in sorted(places)]
+
+
+def search(study: Study, batch: int, log: Path | None, spent: Callable[[], str | None]) -> Rounds:
     """Search the axes of every method that has some, each with the same number of points; others run once."""
-    searched = {method: sampler(study, method) for method in study.methods if axes_for(study, method)}
-    fixed = [t for method in study.methods if method not in searched for t in trials(study, method, {})]
-    for first in range(0, study.file.trials, batch):
-        count = min(batch, study.file.trials - first)
-        asked = {
-            method: [(proposal, trials(study, method, propose(proposal, axes_for(study, method)))) for proposal in asks]
-            for method, asks in (
-                (m, [optuna_study.ask() for _ in range(count)]) for m, optuna_study in searched.items()
-            )
-        }
-        proposed = [t for pairs in asked.values() for _, seeds in pairs for t in seeds]
-        results = yield (fixed if first == 0 else []) + list({t.id: t for t in proposed}.values())
-        for method, pairs in asked.items():
-            for proposal, seeds in pairs:
-                tell(searched[method], proposal, [results[t.id] for t in seeds])
-    if log:
-        record(searched, log)
+    spaces = {method: space(study, method) for method in study.methods}
+    storage = opened(log)
+    searched = {method: sampler(study, method, storage) for method, among in spaces.items() if among.axes}
+    waiting = [trial for method in study.methods if method not in searched for trial in design(study, method)]
+    for first in range(0, points(study), batch):
+        if spent():
+            break
+        numbers = range(first, min(first + batch, points(study)))
+        asked = [ask(study, m, spaces[m], optuna, n) for m, optuna in searched.items() for n in numbers]
+        proposed = waiting + [trial for one in asked for trial in one.trials]
+        answers = yield proposed
+        tell(study, asked, answers)
+        if any(trial.id not in answers for trial in proposed):
+            break
+        waiting = []
 
 
-def record(searched: dict[str, Any], log: Path) -> None:
-    """Write Optuna's storage of finished searches, for its dashboard; the file appears whole or not at all."""
-    import optuna
-    from optuna.storages import JournalStorage
+def opened(log: Path | None) -> Any:
+    """Return Optuna's storage: a new file that its dashboard can read meanwhile, or memory."""
+    from optuna.storages import InMemoryStorage, JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    with aside(log) as draft:
-        storage = JournalStorage(JournalFileBackend(str(draft)))
-        for optuna_study in searched.values():
-            optuna.copy_study(
-                from_study_name=optuna_study.study_name, from_storage=optuna_study._storage, to_storage=storage
-            )
+    if log is None:
+        return InMemoryStorage()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for stale in (log, log.with_name(f"{log.name}.lock")):  # this process is the only one that writes it
+        stale.unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(log)))
 
 
-def sampler(study: Study, method: str) -> Any:
-    """Return the Optuna study that searches a method's axes, seeded by name so that a search is reproducible."""
+def sampler(study: Study, method: str, storage: Any) -> Any:
+    """Return the Optuna study that searches a method's axes.
+
+    TPE draws the points of a round independently: with the constant liar they would keep apart from each other, and the
+    search ends up worse (`python -m benchmarks.search`).
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seed = study.search.options.seed
     return optuna.create_study(
         study_name=f"{study.file.name}/{method}",
-        storage=optuna.storages.InMemoryStorage(),
-        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
-        direction="maximize" if study.maximise else "minimize",
+        storage=storage,
+        sampler=(
+            optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            if study.search.name == "cma"
+            else optuna.samplers.TPESampler(seed=seed, constant_liar=False)
+        ),
+        directions=["maximize" if DIRECTIONS[metric] == "max" else "minimize" for metric in study.objectives],
     )
 
 
-def propose(proposal: Any, axes: list[Varied]) -> Point:
-    """Return the point that Optuna proposes."""
-    point: Point = {}
-    for axis in axes:
-        if axis.scale == "choice":
-            labels = [repr(value) for value in axis.values]  # Optuna's categories must be plain; ours may be lists
-            point[axis.key] = axis.values[labels.index(proposal.suggest_categorical(axis.key, labels))]
-        elif axis.integer and axis.low is not None and axis.high is not None:
-            low, high = math.ceil(axis.low), math.floor(axis.high)
-            point[axis.key] = proposal.suggest_int(axis.key, low, high, log=axis.scale == "log")
-        else:
-            point[axis.key] = proposal.suggest_float(axis.key, axis.low, axis.high, log=axis.scale == "log")
-    return point
+def ask(study: Study, method: str, among: Space, optuna_study: Any, number: int) -> Asked:
+    """Return the next point that Optuna proposes, with its trials."""
+    proposal = optuna_study.ask()
+    point: Point = walk(among, lambda axis: suggested(proposal, axis))
+    asked = trials(study, method, Row(point, {"point": number}))
+    proposal.set_user_attr("trials", [trial.id for trial in asked])
+    return Asked(optuna_study, proposal, asked)
 
 
-def tell(optuna_study: Any, proposal: Any, results: list[Result]) -> None:
-    """Tell Optuna the mean over a point's seeds; a point with a failed seed has failed, and gets no number."""
+def suggested(proposal: Any, axis: Varied) -> Any:
+    """Return the value of an axis that Optuna proposes."""
+    if axis.low is None or axis.high is None:
+        labels = [repr(value) for value in axis.values]  # Optuna's categories must be plain; ours may be lists
+        return axis.values[labels.index(proposal.suggest_categorical(axis.key, labels))]
+    low, high = axis.ends
+    suggest = proposal.suggest_int if axis.integer else proposal.suggest_float
+    return suggest(axis.key, low, high, log=axis.scale == "log")
+
+
+def tell(study: Study, asked: list[Asked], results: dict[str, Result]) -> None:
+    """Tell Optuna the means over the trials of each point; a point with a failed trial has failed, without a number."""
     from optuna.trial import TrialState
 
-    values = [result.score for result in results if result.score is not None]
-    if len(values) < len(results):
-        optuna_study.tell(proposal, state=TrialState.FAIL)
-    else:
-        optuna_study.tell(proposal, math.fsum(values) / len(values))
+    for one, values in zip(asked, measured(study, [one.trials for one in asked], results), strict=True):
+        ended = {results[trial.id].status if trial.id in results else "failed" for trial in one.trials}
+        if values is not None:
+            one.study.tell(one.proposal, values)
+        else:
+            pruned = "pruned" in ended and ended <= {"pruned", "done"}
+            one.study.tell(one.proposal, state=TrialState.PRUNED if pruned else TrialState.FAIL)

@@ -6,10 +6,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from ablate.contradictions import check_search
 from ablate.document import Document, Where
 from ablate.errors import UserError, kind, meant
 from ablate.measuring import intervals
 from ablate.methods import named
+from ablate.searching import Count, Search, searched
 from ablate.settings import axis, checked
 from ablate.validation import Section, validated
 from ablate.vary import Scope, Varied, varied
@@ -18,9 +20,10 @@ from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
 Encoder = Literal["mlp", "cnn", "gru", "transformer"]
 RESERVED = "trials"  # where a store keeps finished trials
+Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
+DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -53,16 +56,12 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of hidden units left out in training
 
 
-class TPE(Section):
-    """Tree-structured Parzen estimator, asked in rounds."""
+class Limits(Section):
+    """When a study ends before all of it has run."""
 
-    batch: Count = 8  # proposals a round; a search gives the same trials whatever runs at once
-
-
-class Search(Section):
-    """How values are chosen, where it takes more than a name."""
-
-    tpe: TPE = TPE()
+    hours: Positive | None = None  # of a run, by the clock
+    trials: Count | None = None  # of the study, those known before included
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None  # of a configuration's mean on validation
 
 
 class Halving(Section):
@@ -112,9 +111,10 @@ class StudyFile(Section):
     set: dict[str, Any] = Field(default_factory=dict)
     vary: dict[str, Any] = Field(default_factory=dict)
     seeds: Annotated[int, Field(ge=1, le=10_000)] = 5
-    search: Literal["grid", "tpe"] | Search = "grid"
+    search: str | dict[str, Any] = "grid"
     trials: Annotated[int, Field(ge=1, le=100_000)] = 50
-    metric: Literal["accuracy", "mae", "loss"] | None = None
+    metric: Metric | Annotated[list[Metric], Field(min_length=1)] | None = None
+    budget: Limits = Limits()
     measure: list[str] | dict[str, Any] = Field(default_factory=list)
     prune: Literal["asha", "median"] | Pruning | None = None
     resources: Resources = Resources()
@@ -132,22 +132,20 @@ class Study(NamedTuple):
     sheet: Sheet
     set: dict[str, Any]  # "agm.cap" -> value
     vary: list[Varied]
-    metric: str  # accuracy | mae | loss
+    search: Search
+    objectives: list[str]  # the metric that is chosen by, and those to be weighed against it
     measure: dict[str, int]  # name -> every how many steps or epochs, by name
     store: Path
 
     @property
-    def maximise(self) -> bool:
-        """Say whether more of the metric is better."""
-        return self.metric == "accuracy"
+    def metric(self) -> str:
+        """Return the metric that is chosen by and reported: accuracy, mae or loss."""
+        return self.objectives[0]
 
     @property
-    def rounds(self) -> int | None:
-        """Return how many proposals a search makes at once; None for a grid."""
-        search = self.file.search
-        if isinstance(search, Search):
-            return search.tpe.batch
-        return TPE().batch if search == "tpe" else None
+    def maximise(self) -> bool:
+        """Say whether more of the metric is better."""
+        return DIRECTIONS[self.metric] == "max"
 
     @property
     def pruning(self) -> dict[str, Any]:
@@ -224,19 +222,28 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
         key: checked(document, ("set", key), axis(document, ("set", key), key, methods), value)
         for key, value in file.set.items()
     }
-    scope = Scope(document, methods, {"train": file.train, "model": file.model}, file.search == "grid")
+    search = searched(document, file.search)
+    scope = Scope(document, methods, {"train": file.train, "model": file.model}, search.lists)
     vary = [varied(scope, key, value) for key, value in file.vary.items()]
     for one in vary:
         if one.key in settings:
             raise document.error(("vary", one.key), "is both set and varied; keep one of the two")
-    default_metric = "mae" if described.task == "regression" else "accuracy"
     study = Study(
         name,
-        document, file, methods, data, described, settings, vary, file.metric or default_metric,
+        document, file, methods, data, described, settings, vary, search, objectives(file, described),
         intervals(document, file.measure, described), Path(folder).expanduser().absolute(),
     )  # fmt: skip
+    check_metrics(study)
     check_together(study)
+    check_search(study)
     return study
+
+
+def objectives(file: StudyFile, about: Sheet) -> list[str]:
+    """Return the metrics of a study: those that it names, or the one of its task."""
+    if file.metric is None:
+        return ["mae" if about.task == "regression" else "accuracy"]
+    return list(file.metric) if isinstance(file.metric, list) else [file.metric]
 
 
 def parsed(document: Document) -> StudyFile:
@@ -289,12 +296,29 @@ def check_training(study: Study, taken: dict[str, list[Any]]) -> None:
             raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
 
 
+def check_metrics(study: Study) -> None:
+    """Raise a UserError if the metrics do not apply to the data, or cannot be measured or weighed."""
+    document, about = study.document, study.sheet
+    wrong = "accuracy" if about.task == "regression" else "mae"
+    if wrong in study.objectives:
+        raise document.error(("metric",), f"`{wrong}` does not apply to {about.task} ({about.name})")
+    if study.metric in {"seconds", "balance"}:
+        raise document.error(
+            ("metric",), f"`{study.metric}` cannot be chosen by alone; begin with accuracy, mae or loss"
+        )
+    if len(set(study.objectives)) < len(study.objectives):
+        raise document.error(("metric",), "lists a metric twice")
+    if "balance" in study.objectives and not {"probe", "shapley"} & study.measure.keys():
+        raise document.error(
+            ("metric",), "`balance` compares modalities by `probe` or `shapley`; `measure` one of them"
+        )
+    if "balance" in study.objectives and len(about.modalities) < 2:
+        raise document.error(("metric",), f"`balance` is about several modalities, and {about.name} has one")
+
+
 def check_together(study: Study) -> None:
     """Raise a UserError where parts that are right by themselves do not fit."""
     document, file, about = study.document, study.file, study.sheet
-    regression = about.task == "regression"
-    if file.metric is not None and file.metric == ("accuracy" if regression else "mae"):
-        raise document.error(("metric",), f"`{file.metric}` does not apply to {about.task} ({about.name})")
     if "agm" in file.methods and len(about.modalities) > 6:
         counts = next((one.values for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
         if not all(counts):
@@ -320,5 +344,3 @@ def check_together(study: Study) -> None:
     scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
     if study.metric == "loss" and scales:
         raise document.error(("vary", scales[0]), "changes the scale of the loss, which is the metric of this study")
-    if study.rounds and not study.vary:
-        raise document.error(("search",), "a search needs something to `vary`")

@@ -2,12 +2,13 @@
 
 <store>/<study>/study.yaml                                  the study as resolved, with versions and machine
 <store>/<study>/{trials,metrics,predictions}/*.parquet      one file a wave of trials
+<store>/<study>/trials/again-*.parquet                      the trials that several points of a design came to, again
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.files import aside
 from ablate.plan import Trial
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 WAVE = 500  # trials in one file
+Part = Literal["", "again"]
 
 
-def write_wave(store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int) -> None:
+def write_wave(
+    store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int, part: Part = ""
+) -> None:
     """Write one file of each table: the trials of a wave that have finished or failed.
 
     Args:
@@ -27,7 +31,8 @@ def write_wave(store: Path, folder: Path, plan: Sequence[Trial], failures: Mappi
         folder: of the study.
         plan: all trials of the study.
         failures: trial -> its error; such a trial is a row without numbers.
-        wave: which part of the plan.
+        wave: which of the plan.
+        part: `again` if other points have asked for these trials before; they have a row more, and nothing else.
 
     Raises:
         DamagedError: the store holds one of the trials, and it cannot be read.
@@ -38,12 +43,12 @@ def write_wave(store: Path, folder: Path, plan: Sequence[Trial], failures: Mappi
     where = locate(store, (trial.id for trial in chosen))
     failed = {t.id: failures[t.id] for t in chosen if t.id in failures and t.id not in where}
     listed = [trial for trial in chosen if trial.id in where or trial.id in failed]
-    for table in TABLES:
+    for table in ("trials",) if part else TABLES:
         frames = copied(where, table)
         if table == "trials":
             frames = [frame.drop(UNSHOWN, strict=False) for frame in frames]
             frames += [pl.DataFrame({"trial": [t], "status": ["failed"], "error": [e]}) for t, e in failed.items()]
-        file = folder / table / f"{wave:05}.parquet"
+        file = folder / table / f"{wave_name(wave, part)}.parquet"
         if not frames:
             file.unlink(missing_ok=True)
             continue
@@ -51,6 +56,11 @@ def write_wave(store: Path, folder: Path, plan: Sequence[Trial], failures: Mappi
         order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
         with aside(file) as draft:
             order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(draft)
+
+
+def wave_name(wave: int, part: Part = "") -> str:
+    """Return the name of a wave's files."""
+    return f"{part}-{wave:05}" if part else f"{wave:05}"
 
 
 def copied(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":

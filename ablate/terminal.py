@@ -62,9 +62,12 @@ class Progress:
 
     def begin(self, agenda: Agenda) -> None:
         """Say what is known and what will run."""
-        name, missing = self.study.file.name, self.total - agenda.cached
+        name = self.study.file.name
+        missing = self.total - agenda.cached if self.study.search.batch else agenda.waiting
         if agenda.finished:
             self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
+            return
+        if agenda.spent:
             return
         for sentence in lacking(self.study):
             self.note(sentence)
@@ -117,6 +120,7 @@ def show_report(folder: Path) -> None:
     Raises:
         UserError: the folder holds no run.
     """
+    from analysis.pareto import front
     from analysis.report import headline, write
     from analysis.summary import encoders, summary
 
@@ -126,6 +130,8 @@ def show_report(folder: Path) -> None:
     console.print(summary_table(table, run.metric))
     if len(beside):
         console.print(encoders_table(beside, run.metric))
+    if len(run.objectives) > 1:
+        console.print(front_table(front(run), run.objectives))
     console.print(headline(table))
     page = write(folder)
     for figure in sorted((folder / "figures").glob("*.png")):
@@ -140,6 +146,7 @@ def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
     table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
     for row in rows.iter_rows(named=True):
         name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
+        name += " *" if row["front"] else ""
         choice = f"{row['settings'] or ''} of {row['configurations']}" if row["configurations"] > 1 else ""
         table.add_row(
             name, choice, str(row["seeds"]),
@@ -221,6 +228,18 @@ def digits(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
 
 
+def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
+    """Return the configurations of the Pareto front, one a line, with their metrics on validation."""
+    from analysis.text import score
+
+    names = [f"{name} ({direction})" for name, direction in objectives.items()]
+    table = Table("Pareto front (*)", "", "seeds", *names, box=SIMPLE)
+    for row in rows.filter("front").iter_rows(named=True):
+        values = [score(name, row[name]) for name in objectives]
+        table.add_row(row["method"], row["settings"], str(row["seeds"]), *values)
+    return table
+
+
 def shorter(path: Path) -> Path:
     """Return a path relative to the working directory if it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -232,6 +251,9 @@ def show_forecast(seen: Forecast) -> None:
     console.print(
         f"{seen.study} on {seen.data}: {seen.trials} trials, {seen.stored} in the store, {seen.missing} to run."
     )
+    if seen.spent:
+        console.print(f"Nothing will run: {seen.spent}.")
+        return
     for method, count in seen.methods.items():
         console.print(f"  {method}: {count}")
     if seen.packs:

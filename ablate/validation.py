@@ -66,6 +66,8 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
             return f"must have at least {error['ctx']['min_length']} entries" if error["input"] else "must not be empty"
         case "too_long" | "string_too_long":
             return f"must have at most {error['ctx']['max_length']} entries or characters"
+        case "value_error":
+            return str(error["ctx"]["error"])
     return error["msg"].replace("Input should be", "must be").replace("valid ", "").replace("a integer", "an integer")
 
 

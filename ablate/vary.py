@@ -1,6 +1,7 @@
 """One entry of `vary`: from a list or a range in the study file to an axis with checked values."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -9,7 +10,10 @@ from ablate.document import Document, Where
 from ablate.errors import meant, shown
 from ablate.settings import axis, checked
 from ablate.validation import Section, rule, validated
+from search_spaces.axes import ALWAYS, Condition, acts
+from search_spaces.methods import TRAINING
 
+DUMMY = "dummy"  # an axis that changes nothing: what it seems to do is noise
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Ends = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
@@ -33,6 +37,7 @@ class Varied(NamedTuple):
     low: float | None = None
     high: float | None = None
     integer: bool = False
+    when: Condition = ALWAYS  # "agm.reference" -> the values of it beside which this setting acts
 
     @property
     def owner(self) -> str:
@@ -44,6 +49,26 @@ class Varied(NamedTuple):
         """Return the setting's name within its owner."""
         return self.key.partition(".")[2]
 
+    def acts(self, settings: Mapping[str, Any]) -> bool:
+        """Say whether it changes anything beside these settings."""
+        return acts(self.when, settings)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Return the least and the largest value of a range."""
+        if self.low is None or self.high is None:
+            raise ValueError(f"{self.key} has a list of values, and no range")
+        return (math.ceil(self.low), math.floor(self.high)) if self.integer else (self.low, self.high)
+
+    def at(self, share: float) -> Any:
+        """Return the value below which a share of the axis lies, from 0 to 1; choices lie side by side."""
+        if self.low is None:
+            return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+        low, high = self.ends
+        first, last = (low - 0.5, high + 0.5) if self.integer else (low, high)
+        value = first * (last / first) ** share if self.scale == "log" else first + (last - first) * share
+        return min(max(round(value) if self.integer else value, low), high)
+
 
 class Scope(NamedTuple):
     """What a study lets vary."""
@@ -51,7 +76,7 @@ class Scope(NamedTuple):
     document: Document
     methods: dict[str, str]  # name -> module:attribute
     sections: dict[str, Section]  # train, model
-    grid: bool  # and not a search
+    lists: bool  # the values of an axis, in place of a range
 
 
 def varied(scope: Scope, key: str, given: Any) -> Varied:
@@ -72,14 +97,24 @@ def varied(scope: Scope, key: str, given: Any) -> Varied:
     low, high = limits(scope, (*where, scales[0]), getattr(entry, scales[0]), scales[0])
     if integer and math.ceil(low) > math.floor(high):
         raise scope.document.error((*where, scales[0]), f"must hold an integer, got {[low, high]}")
-    if scope.grid and entry.num is None:
+    if scope.lists and entry.num is None:
         raise scope.document.error(where, "a grid needs `num`, the number of points")
-    if entry.also and not scope.grid:
+    if entry.also and not scope.lists:
         raise scope.document.error((*where, "also"), "belongs to a grid; a search chooses its own values")
     points = spaced(low, high, scales[0], entry.num) if entry.num else [low, high]
     ordered = sorted({*entry.also, *(round(point) if integer else point for point in points)})
     values = [one_value(scope, where, key, int(v) if integer and v == int(v) else v) for v in ordered]
-    return Varied(key, scales[0], values if entry.num else [], low, high, integer)
+    return Varied(key, scales[0], values if entry.num else [], low, high, integer, condition(scope, where, key))
+
+
+def condition(scope: Scope, where: Where, key: str) -> Condition:
+    """Return beside which other settings one acts, by the names of a study file."""
+    owner, _, name = key.partition(".")
+    if owner in scope.methods:
+        when = axis(scope.document, where, key, scope.methods).when
+    else:
+        when = TRAINING.get(name, ALWAYS) if owner == "train" else ALWAYS
+    return {f"{owner}.{other}": values for other, values in when.items()}
 
 
 def chosen(scope: Scope, where: Where, key: str, entry: Entry) -> Varied:
@@ -89,7 +124,7 @@ def chosen(scope: Scope, where: Where, key: str, entry: Entry) -> Varied:
     values = [one_value(scope, where, key, value) for value in entry.choice or []]
     if len(set(map(repr, values))) < len(values):
         raise scope.document.error(where, "lists a value twice")
-    return Varied(key, "choice", values)
+    return Varied(key, "choice", values, when=condition(scope, where, key))
 
 
 def limits(scope: Scope, where: Where, ends: list[float], scale: str) -> tuple[float, float]:
@@ -113,6 +148,8 @@ def spaced(low: float, high: float, scale: str, num: int) -> list[float]:
 def whole(scope: Scope, where: Where, key: str) -> bool:
     """Say whether a setting counts something; raise a UserError if there is no such setting."""
     owner, _, name = key.partition(".")
+    if key == DUMMY:
+        return False
     if owner not in scope.sections:
         return axis(scope.document, where, key, scope.methods).kind == "integer"
     fields = type(scope.sections[owner]).model_fields
@@ -124,6 +161,8 @@ def whole(scope: Scope, where: Where, key: str) -> bool:
 def one_value(scope: Scope, where: Where, key: str, value: Any) -> Any:
     """Return one value of a varied setting, checked as if it were set."""
     owner, _, name = key.partition(".")
+    if key == DUMMY:
+        return value
     if owner not in scope.sections:
         return checked(scope.document, where, axis(scope.document, where, key, scope.methods), value)
     section = scope.sections[owner]

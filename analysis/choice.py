@@ -16,12 +16,14 @@ def configurations(run: Run) -> pl.DataFrame:
     """Return one row per method, modality and set of varied settings: methods in study order, best configuration first.
 
     Best is the one with the most finished seeds, and of those the one with the best mean validation metric: a
-    configuration that fails for some seeds is not ahead of one that never does. Nothing here looks at test.
+    configuration that fails for some seeds is not ahead of one that never does. Nothing here looks at test. A trial
+    counts once, however many points of a design asked for it.
     """
     done = (pl.col("status") == "done") & pl.col(f"validation.{run.metric}").is_finite()
     keys = ["method", "modality", *run.vary]
     table = (
-        run.trials.group_by(keys)
+        run.trials.unique(["trial", *run.vary], maintain_order=True)
+        .group_by(keys)
         .agg(
             trials=pl.col("trial").sort(),
             seeds=done.sum().cast(pl.Int64),
@@ -107,7 +109,8 @@ def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:
     """
     found = pl.col(f"{split}.{run.metric}")
     score = pl.when(pl.col("status") == "done", found.is_finite()).then(found)
-    joint = run.trials.select("trial", "seed", encoder=pl.lit(None, pl.String), score=score)
+    trials = run.trials.unique("trial", maintain_order=True)
+    joint = trials.select("trial", "seed", encoder=pl.lit(None, pl.String), score=score)
     probes = (
         run.metrics.filter(pl.col("split") == split, pl.col("metric") == f"probe_{run.metric}")
         .group_by("trial", encoder="modality")

@@ -7,6 +7,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
+from analysis.pareto import front
 from analysis.statistics import NAN, estimate, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
@@ -31,6 +32,7 @@ SUMMARY = {
     "failed": pl.Int64,
     "diverged": pl.Int64,
     "seconds": pl.Float64,  # median of a trial
+    "front": pl.Boolean,  # no configuration betters the chosen one in all metrics of the study; null: it has one alone
 }
 ENCODERS = {
     "method": pl.String,
@@ -52,10 +54,12 @@ def summary(run: Run) -> pl.DataFrame:
     choices = chosen(run)
     scores = test_scores(run, choices).filter(pl.col("encoder").is_null()).drop_nulls("score")
     joint = scores.filter(pl.col("method") == "joint").select("seed", baseline="score")
+    marks = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
     rows = []
     for choice in choices.iter_rows(named=True):
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        rows.append(_choice(run, choice) | _test(of_choice) | _against(choice["method"], of_choice, joint))
+        row = _choice(run, choice) | _test(of_choice) | _against(choice["method"], of_choice, joint)
+        rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
     return _corrected(_table(rows, SUMMARY))
 
 

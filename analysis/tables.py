@@ -13,7 +13,7 @@ TRIALS = {
     "method": pl.String,
     "modality": pl.String,  # null but for `unimodal`
     "seed": pl.Int64,
-    "status": pl.String,  # done | diverged | failed
+    "status": pl.String,  # done | pruned | diverged | failed
     "error": pl.String,
     "seconds": pl.Float64,
     "steps": pl.Int64,
@@ -67,6 +67,12 @@ class Run(NamedTuple):
     def highest_is_best(self) -> bool:
         """Whether the metric is to be maximised."""
         return bool(self.study["study"]["direction"] == "max")
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """The metrics that are weighed against each other, that by which is chosen first: name -> max or min."""
+        chosen_by = {self.metric: str(self.study["study"]["direction"])}
+        return self.study["study"].get("objectives") or chosen_by
 
     @property
     def vary(self) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,8 @@ def proposed(folder: Path, **over: Any) -> list[Trial]:
 
 
 def test_a_pack_is_of_one_shape_and_loses_nobody(tmp_path: Path) -> None:
-    trials = proposed(tmp_path, vary={"agm.alpha": [0.5, 1], "agm.score_attr": ["shapley", "loo"]}, seeds=3)
+    vary = {"agm.alpha": [0.5, 1], "agm.score_attr": ["shapley", "loo"]}
+    trials = proposed(tmp_path, vary=vary, set={"agm.route": "encoder"}, seeds=3)
     packs = packed(trials, 64, 1)
     assert [{shape(t.config) for t in pack} for pack in packs] == [{shape(pack[0].config)} for pack in packs]
     assert sorted(t.id for pack in packs for t in pack) == sorted(t.id for t in trials)
@@ -35,11 +36,13 @@ def test_what_changes_the_computation_is_another_shape(tmp_path: Path) -> None:
     def shapes(**over: Any) -> int:
         return len({shape(t.config) for t in proposed(tmp_path, seeds=1, **{"methods": ["agm"]} | over)})
 
-    assert shapes(vary={"train.lr": [0.1, 0.2], "agm.warm": [1, 5], "agm.start": [1, 2], "train.epochs": [1, 2]}) == 1
+    fixed, window = ({"agm.reference": name} for name in ("fixed", "window"))
+    numbers = {"train.lr": [0.1, 0.2], "agm.warm": [1, 5], "agm.start": [1, 2], "train.epochs": [1, 2]}
+    assert shapes(vary=numbers, set=fixed) == 1
     assert shapes(vary={"agm.cap": [1.0, "inf"]}) == 2
     assert shapes(vary={"train.weight_decay": [0, 0.1]}) == 2
     assert shapes(vary={"train.batch_size": [32, 64]}) == 2
-    assert shapes(vary={"agm.window": [10, 100]}) == 2
+    assert shapes(vary={"agm.window": [10, 100]}, set=window) == 2
     assert shapes(vary={"model.dropout": [0.1, 0.2]}) == 1
 
 
@@ -54,7 +57,8 @@ def test_packs_are_of_like_size_and_keep_every_worker_busy(count: int, most: int
     assert len(packs) >= min(count, workers)
 
 
-CONFIG = {"settings": {}, "train": dict.fromkeys(("lr", "momentum", "weight_decay", "clip", "clip_before"), 0.0),
+NUMBERS = ("lr", "momentum", "weight_decay", "clip", "clip_before")
+CONFIG = {"settings": {}, "train": {"order": "shuffled"} | dict.fromkeys(NUMBERS, 0.0),
           "model": {"dropout": 0.0}}  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ablate.plan import Trial
 from ablate.run import Tables, open_agenda
 from ablate.store import packs, trials_of
 from ablate.study import load
@@ -88,7 +89,8 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     file = write(tmp_path, name="edited", measure=["probe"])
     assert ablate("run", file, "--store", store).returncode == 0
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
-    Tables(study, open_agenda(study, 2), Progress(study))  # as a run does before its first trial
+    plan: list[Trial] = []
+    Tables(study, open_agenda(study, 2, plan=plan), Progress(study), plan)  # as a run does before its first trial
     seen = json.loads(ablate("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
 

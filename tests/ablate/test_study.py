@@ -105,7 +105,7 @@ BROKEN = {
         "name: x\ndata: diabetes\nmethods: [ogm]\nset: {ogm.ratio: bb}\n", ":4: set.ogm.ratio: BalanceBenchmark's ratios count hits", "",
     ),
     "settings of the other route": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.apply: lr}\n", ":3: methods[0]: agm: apply and filter are about encoders", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.apply: lr}\n", ":4: set.agm.apply: never acts here: it acts where agm.route is encoder", "",
     ),
     "a place that nothing reaches": (
         "name: x\ndata: mfeat\nmethods: [bogc]\nset: {bogc.where: joint}\n", ":3: methods[0]: bogc: where: joint needs losses", "",
@@ -115,8 +115,8 @@ BROKEN = {
         ":3: methods[0]: bogc: where: phi compares all 128 coalitions", "",
     ),
     "settings that contradict each other": (
-        "name: x\ndata: diabetes\nmethods: [joint, agm]\nset: {agm.score_attr: single}\n",
-        ":3: methods[1]: agm: score_attr single needs route: encoder", "",
+        "name: x\ndata: diabetes\nmethods: [joint, bogc]\nset: {bogc.estimator: laplace}\n",
+        ":3: methods[1]: bogc: where: encoder+joint, estimator: laplace and losses: head do not go together", "",
     ),
     "a metric of another task": ("name: x\ndata: diabetes\nmethods: [joint]\nmetric: accuracy\n", ":4: metric: `accuracy` does not apply", ""),
     "an encoder of no modality": (
@@ -124,6 +124,44 @@ BROKEN = {
         ":4: model.encoder: av-digits has no modality `imgae`", "`image`",
     ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter or digit", ""),
+    "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
+    "two searches": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: {tpe: {}, cma: {}}\n", ":4: search: must be a name, or a mapping of one name", ""),
+    "a Sobol design of another size": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: {sobol: {samples: 100}}\n", ":4: search.sobol.samples: must be a power of two, got 100", "",
+    ),
+    "a number of points for a grid": ("name: x\ndata: mfeat\nmethods: [agm]\ntrials: 9\n", ":4: trials: belongs to the searches random, tpe, cma", ""),
+    "nothing to search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: morris\n", ":4: search: a search needs something to `vary`", ""),
+    "nothing to leave out": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: ablate\n", ":4: search: ablate leaves out parts of methods", ""),
+    "a part that is varied and left out": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: ablate\nvary: {agm.alpha: [1, 2]}\n", ":5: vary.agm.alpha: is a part that `search: ablate`", "",
+    ),
+    "CMA-ES of one number": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: cma\nvary: {agm.alpha: {log: [0.1, 1]}}\n", ":4: search: cma needs two ranges of numbers", "",
+    ),
+    "CMA-ES of two metrics": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nmetric: [accuracy, seconds]\nsearch: cma\nvary: {agm.alpha: {log: [0.1, 1]}}\n",
+        ":5: search: cma knows one metric", "",
+    ),
+    "an axis that never acts": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary:\n  agm.beta: [0.9, 0.99]\n", ":5: vary.agm.beta: never acts here: it acts where agm.reference is ema", "",
+    ),
+    "an axis that never acts where the others are left as they are": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: one-at-a-time\nvary:\n  agm.reference: [ema, fixed]\n  agm.beta: [0.9, 0.99]\n",
+        ":7: vary.agm.beta: never acts here", "",
+    ),
+    "an axis of another optimiser": (
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {optimizer: adam}\nvary: {train.momentum: [0, 0.9]}\n",
+        ":5: vary.train.momentum: never acts here: it acts where train.optimizer is sgd", "",
+    ),
+    "a metric that cannot be chosen by": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: seconds\n", ":4: metric: `seconds` cannot be chosen by alone", ""),
+    "a balance that nobody measures": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nmetric: [accuracy, balance]\n", ":4: metric: `balance` compares modalities by `probe` or `shapley`", "",
+    ),
+    "a metric listed twice": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: [loss, loss]\n", ":4: metric: lists a metric twice", ""),
+    "a budget for less than a point": (
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method takes 10 trials", "",
+    ),
+    "a budget of no time": ("name: x\ndata: mfeat\nmethods: [agm]\nbudget: {hours: 0}\n", ":4: budget.hours: must be greater than 0, got 0", ""),
     "a misspelt key deep inside": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: {tpe: {btach: 2}}\n", ":4: search.tpe.btach: there is no such key", "`batch`"),
     "a capital letter": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {Epochs: 2}\n", ":4: train.Epochs: there is no such key", "`epochs`"),
     "an infinite learning rate": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {lr: .inf}\n", ":4: train.lr: must be a finite number", ""),
@@ -237,7 +275,7 @@ def test_numbers_may_be_written_as_people_write_them(tmp_path: Path) -> None:
     [
         ({"agm.alpha": {"log": [0.05, 5], "num": 3, "also": [0]}}, [0.0, 0.05, 0.5, 5.0]),
         ({"agm.alpha": {"linear": [0, 1], "num": 3}}, [0.0, 0.5, 1.0]),
-        ({"agm.window": {"log": [10, 1000], "num": 3}}, [10, 100, 1000]),
+        ({"agm.samples": {"log": [10, 1000], "num": 3}}, [10, 100, 1000]),
         ({"agm.reference": ["cumulative", "fixed"]}, ["cumulative", "fixed"]),
         ({"train.optimizer": {"choice": ["sgd", "adam"]}}, ["sgd", "adam"]),
         ({"model.hidden": {"linear": [8, 16], "num": 2}}, [8, 16]),
@@ -291,7 +329,7 @@ def test_values_are_those_of_yaml_1_2(tmp_path: Path) -> None:
 
 
 def test_too_many_trials_are_refused_without_counting_them_one_by_one(tmp_path: Path) -> None:
-    vary = {"agm.alpha": {"linear": [0, 1], "num": 100_000}, "agm.beta": {"linear": [0, 1], "num": 100_000}}
+    vary = {"agm.alpha": {"linear": [0, 1], "num": 100_000}, "agm.cap": {"linear": [0, 1], "num": 100_000}}
     ended = ablate("plan", write(tmp_path, vary=vary, seeds=10_000), "--store", tmp_path / "store")
     assert ended.returncode == 2
     assert "trials; 1,000,000 are the most that one study may have" in ended.stderr

@@ -1,0 +1,265 @@
+"""Searches: a function of the study and its results, whatever finishes first and wherever it was killed."""
+
+import math
+import random
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from ablate.agenda import Agenda
+from ablate.budget import Budget
+from ablate.plan import Result, Trial, size
+from ablate.search import rounds
+from ablate.store import write_trial
+from ablate.study import Study, load
+from tests.ablate.helpers import write
+from trainables.measure import Row
+from trainables.train import Outcome
+
+SEARCH: dict[str, Any] = {
+    "search": {"tpe": {"batch": 4}},
+    "trials": 20,
+    "vary": {"agm.alpha": {"log": [0.01, 10]}},
+    "seeds": 1,
+}
+PLANE = {"agm.alpha": {"linear": [0, 1]}, "agm.cap": {"linear": [0, 1]}}
+Score = Callable[[Trial], Result]
+
+
+def study(tmp_path: Path, **changes: Any) -> Study:
+    return load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
+
+
+def score(trial: Trial) -> Result:
+    alpha = trial.labels.get("agm.alpha", 1.0)
+    return Result("done", -((alpha - 2) ** 2))
+
+
+def run(made: Study, score: Score = score, log: Path | None = None, shuffle: int | None = None) -> list[Trial]:
+    """Run a search, several trials at once, those of a round in a random order; return all that was proposed."""
+    budget, order = Budget(made), random.Random(shuffle)
+    agenda = Agenda(rounds(made, log, budget.spent), lambda trials: {}, budget=budget)
+    running: list[Trial] = []
+    while not agenda.finished:
+        while (pack := agenda.next()) is not None:
+            running += pack
+        done = running.pop(order.randrange(len(running)) if shuffle is not None else 0)
+        agenda.complete(done, score(done))
+    return list(agenda.proposed.values())
+
+
+def stored(log: Path, name: str = "small/agm") -> optuna.Study:
+    """Return a search as another process sees it."""
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+@pytest.mark.parametrize("name", ["tpe", "cma"])
+def test_a_search_does_not_depend_on_which_trial_finishes_first(tmp_path: Path, name: str) -> None:
+    made = study(tmp_path, **SEARCH | {"search": {name: {"batch": 4}}, "vary": PLANE})
+    one, other = run(made, shuffle=1), run(made, shuffle=2)
+    assert [trial.id for trial in one] == [trial.id for trial in other]
+    assert len(one) == size(made) == 20 + 1
+
+
+@pytest.mark.parametrize("name", ["tpe", "cma"])
+def test_its_seed_makes_another_search(tmp_path: Path, name: str) -> None:
+    made = [study(tmp_path, **SEARCH | {"search": {name: {"seed": seed}}, "vary": PLANE}) for seed in (0, 1)]
+    one, other = ({trial.id for trial in run(each) if trial.labels["method"] == "agm"} for each in made)
+    assert not one & other
+
+
+def test_a_search_continues_from_what_is_stored(tmp_path: Path) -> None:
+    made = study(tmp_path, **SEARCH)
+    whole = [trial.id for trial in run(made)]
+    held = set(whole[:13])
+    agenda = Agenda(rounds(made), lambda trials: {t.id: score(t) for t in trials if t.id in held})
+    while (pack := agenda.next()) is not None:
+        assert pack[0].id not in held
+        agenda.complete(pack[0], score(pack[0]))
+    assert agenda.cached == 13
+    assert list(agenda.proposed) == whole
+
+
+def test_optunas_history_is_what_the_store_says_after_a_kill_at_any_moment(
+    tmp_path: Path,
+) -> None:
+    """The driver is gone without a word, in the midst of a round; what it wrote remains, and is written anew."""
+    made, log = study(tmp_path, **SEARCH), tmp_path / "search.log"
+
+    def history() -> list[Any]:
+        return [(t.state.name, t.params, t.values, t.user_attrs) for t in stored(log).trials]
+
+    run(made, log=log)
+    undisturbed = history()
+    assert [state for state, *_ in undisturbed] == ["COMPLETE"] * 20
+    known: dict[str, Result] = {}
+    for finished in (3, 9, 4, 100):
+        agenda = Agenda(rounds(made, log), lambda trials: {t.id: known[t.id] for t in trials if t.id in known})
+        while finished and (pack := agenda.next()) is not None:
+            known[pack[0].id] = score(pack[0])
+            agenda.complete(pack[0], known[pack[0].id])
+            finished -= 1
+    assert history() == undisturbed
+
+
+def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
+    made, log = study(tmp_path, **SEARCH, methods=["agm"]), tmp_path / "search.log"
+    proposals = rounds(made, log)
+    first = next(proposals)
+    assert Counter(t.state.name for t in stored(log).trials) == {"RUNNING": 4}
+    assert [t.user_attrs["trials"] for t in stored(log).trials] == [[t.id] for t in first]
+    proposals.send({t.id: score(t) for t in first})
+    assert Counter(t.state.name for t in stored(log).trials) == {"COMPLETE": 4, "RUNNING": 4}
+
+
+def test_a_search_that_ends_within_a_round_has_no_trial_that_runs_for_ever(tmp_path: Path) -> None:
+    made, log = study(tmp_path, **SEARCH, methods=["agm"]), tmp_path / "search.log"
+    agenda = Agenda(rounds(made, log), lambda trials: {})
+    for _ in range(5):
+        (one,) = agenda.next() or []
+        agenda.complete(one, score(one))
+    agenda.close()
+    assert [t.state.name for t in stored(log).trials] == ["COMPLETE"] * 5 + ["FAIL"] * 3
+    assert agenda.finished
+
+
+def test_a_point_without_a_number_has_the_state_that_says_why(tmp_path: Path) -> None:
+    made, log = study(tmp_path, **SEARCH | {"seeds": 2, "trials": 4}, methods=["agm"]), tmp_path / "search.log"
+    proposals = rounds(made, log)
+    asked = next(proposals)
+    ends = [
+        [Result("done", 1.0), Result("done", 2.0)],
+        [Result("done", 1.0), Result("diverged", None)],
+        [Result("pruned", None), Result("done", 2.0)],
+        [Result("done", math.nan), Result("done", 2.0)],
+    ]
+    with pytest.raises(StopIteration):
+        proposals.send({t.id: result for t, result in zip(asked, (r for end in ends for r in end), strict=True)})
+    assert [(t.state.name, t.value) for t in stored(log).trials] == [
+        ("COMPLETE", 1.5), ("FAIL", None), ("PRUNED", None), ("FAIL", None),
+    ]  # fmt: skip
+
+
+def test_what_is_proposed_twice_runs_once_and_counts_twice(tmp_path: Path) -> None:
+    made, log = study(tmp_path, **SEARCH | {"vary": {"agm.alpha": [0, 1, 2]}}), tmp_path / "search.log"
+    trained = run(made, log=log)
+    assert len(trained) == 3 + 1
+    assert Counter(t.state.name for t in stored(log).trials) == {"COMPLETE": 20}
+    values = {t.params["agm.alpha"]: t.value for t in stored(log).trials}
+    assert values == {"0.0": -4.0, "1.0": -1.0, "2.0": 0.0}
+
+
+def test_an_axis_is_proposed_only_where_it_acts(tmp_path: Path) -> None:
+    vary = {
+        "agm.beta": {"linear": [0.5, 1]},
+        "agm.reference": ["ema", "window", "cumulative"],
+        "train.lr": {"log": [0.01, 1]},
+    }
+    made, log = study(tmp_path, **SEARCH | {"vary": vary}, methods=["joint", "agm"]), tmp_path / "search.log"
+    proposed = run(made, lambda trial: Result("done", trial.labels["train.lr"]), log)
+    for trial in stored(log).trials:
+        assert ("agm.beta" in trial.params) == (trial.params["agm.reference"] == "'ema'")
+    assert all(set(trial.params) == {"train.lr"} for trial in stored(log, "small/joint").trials)
+    of_agm = [t.labels for t in proposed if t.labels["method"] == "agm"]
+    assert {labels["agm.reference"] for labels in of_agm} == {"ema", "window", "cumulative"}
+    assert all((labels["agm.beta"] is None) == (labels["agm.reference"] != "ema") for labels in of_agm)
+
+
+def branin(u: float, v: float) -> float:
+    """Branin's function, negated, over the unit square: three peaks of 0."""
+    x, y = 15 * u - 5, 15 * v
+    bowl = (y - 5.1 * x**2 / (4 * math.pi**2) + 5 * x / math.pi - 6) ** 2
+    return -(bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.397887)
+
+
+def best(tmp_path: Path, search: dict[str, Any], trials: int = 64) -> float:
+    def value(trial: Trial) -> float:
+        return branin(trial.labels["agm.alpha"], trial.labels["agm.cap"])
+
+    made = study(tmp_path, methods=["agm"], vary=PLANE, seeds=1, search=search, trials=trials)
+    return max(value(trial) for trial in run(made, lambda trial: Result("done", value(trial))))
+
+
+def test_tpe_and_cma_find_better_points_than_random_search_over_20_seeds(tmp_path: Path) -> None:
+    seeds = {"random": 20, "tpe": 20, "cma": 10}
+    found = {name: [best(tmp_path, {name: {"seed": seed}}) for seed in range(n)] for name, n in seeds.items()}
+    wins = sum(tpe > drawn for tpe, drawn in zip(found["tpe"], found["random"], strict=True))
+    assert wins >= 15  # of 20: a sign test's p is 0.02
+    for name in ("tpe", "cma"):
+        assert statistics.median(found[name]) > statistics.median(found["random"])
+
+
+def fill(made: Study, trial: Trial, accuracy: float, seconds: float, probes: tuple[float, float]) -> Result:
+    """Put a trial into the store as if it had run."""
+    final = {"validation.accuracy": accuracy, "validation.loss": 1 - accuracy}
+    rows = [Row(2, 6, "validation", m, "probe_accuracy", p) for m, p in zip(("m0", "m1"), probes, strict=True)]
+    write_trial(made.store, trial, Outcome("done", None, seconds, 6, 9, final, rows, []))
+    return Result("done", accuracy)
+
+
+def test_several_metrics_are_told_as_the_store_has_them(tmp_path: Path) -> None:
+    changes = SEARCH | {"seeds": 2, "trials": 12, "metric": ["accuracy", "seconds", "balance"], "measure": ["probe"]}
+    made, log = study(tmp_path, **changes, methods=["agm"]), tmp_path / "search.log"
+
+    def trained(trial: Trial) -> Result:
+        alpha, seed = trial.labels["agm.alpha"], trial.labels["seed"]
+        return fill(made, trial, 1 / (1 + alpha) + 0.01 * seed, alpha + 2 * seed, (0.5, 0.5 + 0.1 * alpha))
+
+    run(made, trained, log)
+    history = stored(log)
+    assert [direction.name for direction in history.directions] == ["MAXIMIZE", "MINIMIZE", "MAXIMIZE"]
+    for trial in history.trials:
+        alpha = trial.params["agm.alpha"]
+        assert trial.values == pytest.approx([1 / (1 + alpha) + 0.005, alpha + 1, -0.1 * alpha])
+    first = [t.params for t in history.trials]
+    run(made, trained, log)
+    assert [t.params for t in stored(log).trials] == first
+
+
+def test_a_search_ends_when_its_budget_is_spent(tmp_path: Path) -> None:
+    made = study(tmp_path, **SEARCH | {"budget": {"trials": 12}, "seeds": 2})
+    assert len(run(made)) == size(made) == 2 + 5 * 2
+    made = study(tmp_path, **SEARCH | {"budget": {"target": -0.5}})
+    reached = [score(trial).score for trial in run(made) if trial.labels["method"] == "agm"]
+    assert 4 <= len(reached) < 20
+    assert max(reached[-4:]) >= -0.5 > max(reached[:-4], default=-9.0)
+
+
+@pytest.mark.parametrize("search", ["grid", "tpe"])
+def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path: Path, search: str) -> None:
+    vary = {"agm.alpha": {"log": [0.01, 10], "num": 9}}
+    made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}, "search": search, "vary": vary, "trials": None})
+    budget = Budget(made)
+    agenda = Agenda(rounds(made, None), lambda trials: {}, budget=budget)
+    assert (agenda.next(), agenda.over, agenda.finished) == (None, True, False)
+    assert agenda.spent == "1e-09 hours are over"
+    (first, *_) = agenda.queued[0]
+    agenda.complete(first, score(first))
+    assert agenda.results == {first.id: score(first)}
+
+
+def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path: Path) -> None:
+    made = study(tmp_path, vary=None, methods=["joint", "unimodal"], seeds=2, budget={"target": 0.9})
+    budget, (proposed,) = Budget(made), list(rounds(made))
+    joint, *_, alone = proposed
+    budget.add(joint, Result("done", 0.99))
+    budget.add(alone, Result("done", 1.0))
+    budget.add(proposed[1], Result("diverged", None))
+    assert budget.spent() is None
+    budget.add(proposed[1], Result("done", 0.83))
+    assert budget.spent() == "a configuration reaches 0.91, and the target is 0.9"
+
+
+def test_metrics_that_are_less_when_better_reach_a_target_from_above(tmp_path: Path) -> None:
+    made = study(tmp_path, vary=None, methods=["joint"], seeds=1, metric="loss", budget={"target": 0.5})
+    budget, (proposed,) = Budget(made), list(rounds(made))
+    budget.add(proposed[0], Result("done", 0.6))
+    assert budget.spent() is None
+    budget.add(proposed[0], Result("done", 0.4))
+    assert budget.spent() is not None
