@@ -110,7 +110,7 @@ def affine(params: Group, layer: str, x: Tensor) -> Tensor:
     weight, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
     if x.ndim == 3:
         return torch.baddbmm(bias, x, weight)
-    return torch.baddbmm(bias, x.flatten(1, -2), weight).view(*x.shape[:-1], -1)
+    return torch.baddbmm(bias, x.flatten(1, -2), weight).view(*x.shape[:-1], weight.shape[-1])
 
 
 def unit(params: Group, layer: str, x: Tensor) -> Tensor:

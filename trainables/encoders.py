@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.parallel import alone
 from trainables.signals import Group
 
 Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
@@ -25,6 +26,7 @@ class Mode(NamedTuple):
     training: bool | Tensor = False  # a tensor [] where only the run knows
     noise: Noise | None = None  # what dropout draws from
     present: Tensor | None = None  # [B] bool, the samples that have the modality; None: all
+    statistic: Callable[[Tensor], Tensor] | None = None  # sums what all workers normalise by; None: there is one
 
 
 EVALUATION = Mode()
@@ -290,7 +292,7 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     scale, shift = params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
     if mode.training is not False:
-        training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode.present)
+        training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
         if isinstance(count, Tensor):
             training, count = torch.as_tensor(training, device=h.device) & (count > 1), count.clamp(min=2)
         unbiased = batch_var.detach() * (count / (count - 1))
@@ -303,18 +305,19 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     return unit * scale.view(shape) + shift.view(shape)
 
 
-def batch_statistics(h: Tensor, channel: int, present: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-    """Return variance, mean and count of each channel, over the samples that are present [B]."""
+def batch_statistics(h: Tensor, channel: int, mode: Mode) -> tuple[Tensor, Tensor, Any]:
+    """Return variance, mean and count of each channel, over the samples that are present, of all workers."""
     axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
-    positions = h.numel() // h.shape[channel]
-    if present is None:
-        return *torch.var_mean(h, axes, correction=0), positions
-    kept = present.view(-1, *[1] * (h.ndim - 1)).to(h)
-    count = kept.sum() * (positions // len(h))
+    positions = math.prod(h.shape[1:]) // h.shape[channel]
+    if mode.present is None and mode.statistic is None:
+        return *torch.var_mean(h, axes, correction=0), len(h) * positions
+    total = mode.statistic or alone
+    kept = (h.new_ones(len(h)) if mode.present is None else mode.present.to(h)).view(-1, *[1] * (h.ndim - 1))
+    count = total(kept.sum()) * positions
     shape = [1] * h.ndim
     shape[channel] = -1
-    mean = (kept * h).sum(axes) / count.clamp(min=1)
-    var = (kept * (h - mean.view(shape)).square()).sum(axes) / count.clamp(min=1)
+    mean = total((kept * h).sum(axes)) / count.clamp(min=1)
+    var = total((kept * (h - mean.view(shape)).square()).sum(axes)) / count.clamp(min=1)
     return var, mean, count
 
 

@@ -141,7 +141,7 @@ def sampled_moments(heads: Tensor, features: Tensor, target: Tensor) -> Gradient
 def drawn_moments(heads: Tensor, features: Tensor, slope: Callable[[Tensor], Tensor]) -> GradientMoments:
     """Return the moments over drawn heads, [N, C, H + 1] and [..., H], of a loss with this derivative by its logits."""
     logits = biased(features.flatten(0, -2)) @ heads.mT
-    logits = logits.view(len(heads), *features.shape[:-1], -1)  # [N, ..., C]
+    logits = logits.view(len(heads), *features.shape[:-1], heads.shape[-2])  # [N, ..., C]
     gradients = (slope(logits).flatten(1, -2) @ heads[..., :-1]).view(len(heads), *features.shape)
     variance, mean = torch.var_mean(gradients, 0, correction=0)
     return GradientMoments(mean, variance.clamp(min=FLOOR))

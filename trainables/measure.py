@@ -1,7 +1,7 @@
 """What is measured of every trial: rows of an epoch, the final scores and predictions, and a hash of the weights."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from trainables.parallel import alone
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
 from trainables.tasks import against, report
@@ -44,10 +45,10 @@ class Prediction(NamedTuple):
 
 
 @torch.no_grad()
-def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str]) -> Signals:
-    """Return the signals of a whole split in evaluation mode."""
+def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str], rows: slice | None = None) -> Signals:
+    """Return the signals of a whole split, or of some rows of it, in evaluation mode."""
     pieces = []
-    for chunk in torch.split(torch.arange(len(setup.target[split])), CHUNK):
+    for chunk in torch.split(torch.arange(len(setup.target[split]))[rows or slice(None)], CHUNK):
         inputs = {m: x[chunk] for m, x in setup.inputs[split].items()}
         pieces.append(setup.model(learner.params, learner.buffers, inputs, wanted, training=False)[0])
     if len(pieces) == 1:
@@ -68,12 +69,17 @@ def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:
 def judge(setup: Setup, learner: Learner) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return loss and score on the validation split, [M] by modality and [] joint, as in `Validation`."""
     by_modality = frozenset({"unimodal_values"}) if isinstance(setup.method, EpochMethod) else frozenset[str]()
-    seen = outputs(setup, learner, "validation", by_modality)
-    held = against(setup.task, setup.target["validation"], setup.trial["train"]["loss"])
+    target, present = setup.target["validation"], setup.present["validation"] if by_modality else None
+    total, rows = setup.crew.total, setup.crew.rows(len(target))
+    seen = outputs(setup, learner, "validation", by_modality, rows)
+    if rows is not None:
+        target, present = target[rows], None if present is None else present[:, rows]
+    held = against(setup.task, target, setup.trial["train"]["loss"])
     parts = seen.unimodal if by_modality else seen.logits[None]
-    present = setup.present["validation"] if by_modality else None
-    by_loss, by_score = (heard(present, measured(parts).double()) for measured in (held.loss, held.score))
-    joint_loss, joint_score = (measured(seen.logits).double().mean() for measured in (held.loss, held.score))
+    by_loss, by_score = (heard(present, measured(parts).double(), total) for measured in (held.loss, held.score))
+    joint_loss, joint_score = (
+        heard(None, measured(seen.logits).double(), total) for measured in (held.loss, held.score)
+    )
     return by_loss, by_score, joint_loss, joint_score
 
 
@@ -82,11 +88,11 @@ def dated(setup: Setup, judged: tuple[Tensor, Tensor, Tensor, Tensor], epoch: in
     return Validation(*judged, torch.tensor(epoch), torch.tensor(strength(setup.trial, epoch), dtype=torch.float64))
 
 
-def heard(present: Tensor | None, values: Tensor) -> Tensor:
-    """Average a number of each modality over the samples that have it, [M, N] -> [M]."""
+def heard(present: Tensor | None, values: Tensor, total: Callable[[Tensor], Tensor] = alone) -> Tensor:
+    """Average over the samples that are present, of all workers where ``total`` sums over them, [..., N] -> [...]."""
     if present is None:
-        return values.mean(-1)
-    return torch.where(present, values, 0.0).sum(-1) / present.sum(-1).clamp(min=1)
+        present = torch.ones_like(values, dtype=torch.bool)
+    return total(torch.where(present, values, 0.0).sum(-1)) / total(present.sum(-1)).clamp(min=1)
 
 
 def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, number: int) -> list[Row]:

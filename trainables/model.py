@@ -87,14 +87,16 @@ class Model(NamedTuple):
         training: bool | Tensor = True,
         noise: Noise | None = None,
         present: Tensor | None = None,
+        statistic: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Signals, Buffers]:
         """Predict a batch and return the signals in ``needs``, and the updated buffers.
 
         ``inputs`` maps each modality to [B, ...]; ``coalitions`` [S, M] bool are those that `muted` is about;
-        ``training`` [M] bool says which encoders train, ``noise`` is what dropout draws from, and ``present`` [M, B]
-        bool says who is heard in which sample (None: all in all).
+        ``training`` [M] bool says which encoders train, ``noise`` is what dropout draws from, ``present`` [M, B]
+        bool says who is heard in which sample (None: all in all), and ``statistic`` sums over the workers what their
+        samples are normalised by (None: there is one).
         """
-        mode: dict[str, Any] = {"training": training, "noise": noise, "present": present}
+        mode: dict[str, Any] = {"training": training, "noise": noise, "present": present, "statistic": statistic}
         silent: Features | None = None
         parts: Parts | None = None
         fused: Any = ()
@@ -139,6 +141,7 @@ class Model(NamedTuple):
         training: bool | Tensor,
         noise: Noise | None = None,
         present: Tensor | None = None,
+        statistic: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Features, Buffers]:
         """Return every modality's feature, [B, H_m], and the updated buffers."""
         features: Features = {}
@@ -148,7 +151,7 @@ class Model(NamedTuple):
             if training is not False:
                 own = None if noise is None else heard_by(noise, m)
                 trains = training[i] if isinstance(training, Tensor) else training
-                mode = Mode(trains, own, None if present is None else present[i])
+                mode = Mode(trains, own, None if present is None else present[i], statistic)
             features[m], updated[m] = encoder(params.encoders[m], buffers[m], inputs[m], mode)
         return features, updated
 
@@ -211,6 +214,11 @@ class Model(NamedTuple):
         """Return the input that mutes a modality, [1, ...]: zeros, if nothing else is stated."""
         stated = self.silence.get(modality)
         return torch.zeros_like(like[:1]) if stated is None else stated
+
+    @property
+    def normalised(self) -> bool:
+        """Say whether an encoder normalises by the batch."""
+        return any(encoder.buffers() for encoder in self.encoders.values())
 
     def moody(self, buffers: Buffers) -> bool:
         """Say whether training and evaluation differ: batch normalisation, dropout."""

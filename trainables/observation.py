@@ -51,7 +51,9 @@ class Epochwise(Protocol):
 
 
 def begin(setup: Setup, kind: type[Stepwise] | type[Epochwise]) -> dict[str, Any]:
-    """Return the state of each measurement of a kind, `Stepwise` or `Epochwise`."""
+    """Return the state of each measurement of a kind, `Stepwise` or `Epochwise`, in the worker that measures."""
+    if setup.crew.rank > 0:
+        return {}
     modules = {name: module(name) for name in setup.trial["measure"]}
     return {name: one.begin(setup) for name, one in modules.items() if isinstance(one, kind)}
 

@@ -30,8 +30,13 @@ class Pack(NamedTuple):
 
     @property
     def differentiate(self) -> Differentiate:
-        """Return how a step of this pack differentiates."""
-        return eager if len(self.members) == 1 else pure
+        """Return how a step of this pack differentiates.
+
+        Eager autograd cannot stack backward passes in which workers meet, as they do where they normalise by a batch.
+        """
+        first = self.members[0]
+        meet = first.crew.size > 1 and first.model.normalised
+        return pure if len(self.members) > 1 or meet else eager
 
     def told(self, number: int) -> int | Tensor:
         """Return a number that all members share, as a step of this pack takes it."""

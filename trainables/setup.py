@@ -13,10 +13,12 @@ from torch.utils._pytree import tree_map
 from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
 from trainables.optim import Apart, Optimizer, optimizer
+from trainables.parallel import Crew
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
 
 SPLITS = ("train", "validation", "test")
+ALONE = Crew()
 
 
 class Setup(NamedTuple):
@@ -32,11 +34,17 @@ class Setup(NamedTuple):
     target: dict[str, Tensor]  # split -> [N, ...]
     present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
     truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
+    crew: Crew = ALONE  # the workers that train it
 
     @property
     def device(self) -> torch.device:
         """Return where the data lie, and all that is computed."""
         return self.target["train"].device
+
+    @property
+    def whole(self) -> "Setup":
+        """Return it for what this worker computes by itself, over all samples."""
+        return self._replace(crew=ALONE)
 
 
 class Learner(NamedTuple):
@@ -48,7 +56,7 @@ class Learner(NamedTuple):
     state: Any  # of the method
 
 
-def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
+def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE) -> Setup:
     """Build everything that a trial is made of, on its own modality if it has one."""
     dtype = getattr(torch, trial["train"]["dtype"])
     chosen = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
@@ -62,7 +70,8 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset) -> Setup:
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
-    return Setup(trial, dataset.task, model, method, needs(method), rule, inputs, target, present, dataset.truth)
+    parts = (model, method, needs(method), rule)
+    return Setup(trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew)
 
 
 def equip(

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Group = dict[str, Tensor]  # parameters by name, in the order of the forward pass
@@ -82,6 +83,7 @@ class Task(NamedTuple):
     reduction: str = "mean"  # of the loss over the batch: mean or sum
     full: bool = False  # the strength is known to be 1
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
+    rows: slice | None = None  # the samples of this worker among B; None: all
 
     def mean(self, values: Tensor) -> Tensor:
         """Average over the samples of all workers, [..., B] -> [...]."""
@@ -114,6 +116,24 @@ class Task(NamedTuple):
     def attending(self) -> Tensor | None:
         """Return which modalities have a sample in this batch, [M] bool; None: all."""
         return None if self.present is None else self.total(self.present.sum(-1)) > 0
+
+    def everyone(self, values: Tensor, axis: int = -1) -> Tensor:
+        """Return what the workers know of their samples as one: ``axis`` becomes that of all B, in their order."""
+        if self.rows is None:
+            return values
+        numbers = values.to(torch.uint8) if values.dtype == torch.bool else values
+        filled = F.pad(numbers.movedim(axis, -1), (self.rows.start, self.samples - self.rows.stop))
+        return self.total(filled).movedim(-1, axis).to(values.dtype)
+
+    def own(self, values: Tensor) -> Tensor:
+        """Return this worker's part of what is known of all samples, [B, ...]."""
+        return values if self.rows is None else values[self.rows]
+
+    def noise_of_samples(self, purpose: str, like: Tensor) -> Tensor:
+        """Return noise of this worker's samples, as ``like``: a sample's is the same whoever has it."""
+        if self.rows is None:
+            return self.noise(purpose, like)
+        return self.own(self.noise(purpose, like.new_empty(self.samples, *like.shape[1:])))
 
     def faded(self, scale: Tensor) -> Tensor:
         """Return coefficients drawn towards 1 where the method is not at full strength yet, [...] -> [...]."""

@@ -21,8 +21,9 @@ from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
 from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
+from trainables.parallel import Crew
 from trainables.randomness import noise, normal, permutation
-from trainables.setup import Learner, Setup, alike, pace, prepare, start, strength
+from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
 from trainables.signals import (
     Control,
     EpochMethod,
@@ -103,16 +104,22 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 
 
 def fit_pack(
-    trials: Sequence[Mapping[str, Any]], dataset: Dataset, prune: Prune | None = None, compiling: str = "off"
+    trials: Sequence[Mapping[str, Any]],
+    dataset: Dataset,
+    prune: Prune | None = None,
+    compiling: str = "off",
+    crew: Crew = ALONE,
 ) -> list[Outcome]:
     """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order.
 
-    ``compiling`` says which packs compile their steps: on, off, or auto, those that are long enough.
+    ``compiling`` says which packs of one worker compile their steps: on, off, or auto, those that are long enough. Of
+    several workers each calls it with the same; the outcomes of the first are complete, the others measure less.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):  # of numpy and scikit-learn
-        first = prepare(trials[0], dataset)
-        return train([first, *(alike(first, trial) for trial in trials[1:])], prune, compiling)
+        first = prepare(trials[0], dataset, crew)
+        setups = [first, *(alike(first, trial) for trial in trials[1:])]
+        return train(setups, prune, compiling if crew.size == 1 else "off")
 
 
 def train(setups: Sequence[Setup], prune: Prune | None = None, compiling: str = "off") -> list[Outcome]:
@@ -124,11 +131,13 @@ def train(setups: Sequence[Setup], prune: Prune | None = None, compiling: str = 
     rows: list[list[Row]] = [[] for _ in setups]
     seconds = [0.0 for _ in setups]
     outcomes: dict[int, Outcome] = {}
-    for epochs_ in together(setups, learners, prune, compiling):
+    for epochs_ in together(setups, learners, prune and led(prune, setups[0]), compiling):
         for i, epoch in epochs_.items():
             rows[i] += epoch.rows
             if epoch.error is None:
-                rows[i] += survey(setups[i], known[i], epoch.learner, Moment(epoch.number, epoch.steps, epoch.last))
+                rows[i] += survey(
+                    setups[i].whole, known[i], epoch.learner, Moment(epoch.number, epoch.steps, epoch.last)
+                )
             if epoch.over:
                 outcomes[i] = concluded(setups[i], epoch, rows[i], size)
         now = time.perf_counter()
@@ -213,8 +222,9 @@ def drill(
         steps += 1
         if any(watching):
             for i, one in enumerate(unstack(learner, count)):
-                batch = Batch(chosen[i], drawn(setups[i], chosen[i]), pose(setups[i], chosen[i], epoch, steps), steps)
-                watching[i], look = observe(setups[i], watching[i], one, batch)
+                setup = setups[i].whole
+                batch = Batch(chosen[i], drawn(setup, chosen[i]), pose(setup, chosen[i], epoch, steps), steps)
+                watching[i], look = observe(setup, watching[i], one, batch)
                 looks[i].append(look)
         given = stack(chosen), strengths, rates, paced
         learner, metrics = advance(packed, learner, given, steps, full=min(share) == 1)
@@ -272,6 +282,17 @@ def pruned(ended: dict[int, Epoch], prune: Prune | None) -> dict[int, Epoch]:
     return {i: epoch._replace(pruned=i in stops) for i, epoch in ended.items()}
 
 
+def led(prune: Prune, setup: Setup) -> Prune:
+    """Return ``prune`` as the first of several workers answers it."""
+
+    def asked(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        stops = prune(epoch, scores) if setup.crew.rank == 0 else set()
+        flags = torch.tensor([i in stops for i in scores], dtype=torch.uint8, device=setup.device)
+        return {i for i, flag in zip(scores, setup.crew.total(flags).tolist(), strict=True) if flag}
+
+    return asked
+
+
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     """Return the indices of each batch of an epoch, in the order of the trial's seed; the last may be short.
 
@@ -285,8 +306,7 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     else:
         order = permutation(count, setup.trial["seed"], "order", epoch)
     chosen = torch.split(order, settings["batch_size"])
-    normalised = any(encoder.buffers() for encoder in setup.model.encoders.values())
-    return chosen[:-1] if normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
+    return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
 
 def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
@@ -303,6 +323,8 @@ def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
 def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *, full: bool) -> Task:
     """Return the task of one batch at step ``number``, where the method has the strength ``share`` []."""
     trial, present, seed = setup.trial, setup.present["train"], setup.trial["seed"]
+    crew, samples, rows = setup.crew, len(indices), setup.crew.rows(len(indices))
+    indices = indices if rows is None else indices[rows]
     held = against(setup.task, setup.target["train"][indices], trial["train"]["loss"])
 
     def random(purpose: str, like: Tensor) -> Tensor:
@@ -312,7 +334,8 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
         return normal(shape, seed, purpose, number).to(like)
 
     heard = None if present is None else present[:, indices]
-    return Task(*held, random, share, len(indices), heard, trial["train"]["reduction"], full=full)
+    reduction = trial["train"]["reduction"]
+    return Task(*held, random, share, samples, heard, reduction, full=full, total=crew.total, rows=rows)
 
 
 def taught(
@@ -321,7 +344,7 @@ def taught(
 ) -> tuple[Learner, dict[str, Tensor]]:  # fmt: skip
     """Train on the samples at ``indices`` [B] of the training split, as `step`."""
     task = posed(setup, indices, share, number, full=full)
-    return step(setup, learner, drawn(setup, indices), task, rates, paced, differentiate)
+    return step(setup, learner, drawn(setup, task.own(indices)), task, rates, paced, differentiate)
 
 
 def step(
@@ -347,10 +370,12 @@ def step(
     def forward(params: Params) -> tuple[Signals, Buffers]:
         return model(
             params, learner.buffers, inputs, setup.needs,
-            coalitions=coalitions, training=training, noise=task.noise, present=task.present,
+            coalitions=coalitions, training=training, noise=task.noise_of_samples, present=task.present,
+            statistic=setup.crew.statistic,
         )  # fmt: skip
 
     signals, buffers, pull = differentiate(forward, learner.params)
+    pull = setup.crew.summing(pull)
     made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))
     with torch.no_grad():
         grads = limit(setup, made.grads, "clip")

@@ -73,7 +73,6 @@ class BOGC(NamedTuple):
     - ``ema``: fluctuation of the gradient around its running mean (``beta``), and :math:`\mu_s` this batch's
       (METHODS.md 8.4). Until a source was seen twice, all are trusted alike.
     - ``sample``: the variance over the batch (8.5). It holds B gradients of every parameter: for small models.
-      For one process: rows of several workers would be added up.
     - ``laplace``: posterior and draws of 8.3, with ``repr`` alone and for fusions that add up: ``prior`` is the
       variance of the prior, ``draws`` the number of heads. BayesAgg first takes a posterior over the training set,
       once an epoch, as prior of each batch; ours is the posterior after the last batch, whose precision fades to
@@ -240,10 +239,11 @@ class BOGC(NamedTuple):
 
         def losses(s: Signals) -> Tensor:
             if self.where == "phi":
-                return shares(s, slope, task).flatten()
+                return task.everyone(shares(s, slope, task)).flatten()
             own = task.loss(alone(s, self.losses))
             own = own if task.present is None else torch.where(task.present, own, 0.0)
-            return torch.cat([task.loss(s.logits)[None], own if self.separate else own.sum(0, keepdim=True)]).flatten()
+            losses = torch.cat([task.loss(s.logits)[None], own if self.separate else own.sum(0, keepdim=True)])
+            return task.everyone(losses).flatten()
 
         return pull(losses)
 
@@ -311,11 +311,12 @@ class BOGC(NamedTuple):
         inputs = {m: h.detach() for m, h in signals.features.items()} | {JOINT: signals.fused.detach()}
         names, widths = list(signals.features), [h.shape[-1] for h in signals.features.values()]
         posteriors, found, levels = dict(state.posteriors), {}, dict(state.levels)
-        for place, head in linear_heads(signals).items():
+        for place, head in linear_heads(signals, task).items():
             before = laplace.faded(posteriors[place], self.beta, self.prior)
             after = posterior(head, inputs[place], taught(place, names, task), task, before)
             normal = task.noise(f"bogc.{place}", head.new_empty(self.draws, head.numel()))
-            found[place] = laplace.drawn_moments(laplace.sample(after, normal, len(head)), inputs[place], task.slope)
+            moments = laplace.drawn_moments(laplace.sample(after, normal, len(head)), inputs[place], task.slope)
+            found[place] = laplace.GradientMoments(*(task.everyone(each, 0) for each in moments))
             posteriors[place] = Normal(after.mean, after.precision)
         mixed: dict[str, Mixed] = {}
         for m, mean, variance in zip(names, *(torch.split(x, widths, -1) for x in found[JOINT]), strict=True):
@@ -330,7 +331,7 @@ class BOGC(NamedTuple):
         plain = pull(lambda s: task.objective(s.logits) + task.objectives(s.heads).sum(0))
 
         def sent_back(s: Signals) -> Tensor:
-            paths = [(s.features[m] * mixed[m].gradient).flatten(1).sum(-1) for m in names]
+            paths = [(s.features[m] * task.own(mixed[m].gradient)).flatten(1).sum(-1) for m in names]
             return task.reduced(torch.stack(paths)).sum(0)
 
         sent = pull(sent_back)
@@ -387,6 +388,7 @@ def joined(tree: Params, part: Params, row: Tensor) -> Params:
 
 def over_the_batch(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
     """Return the variance of each source's gradient from its rows, [S, B, D] -> [S, D], and whether it is known, []."""
+    heard = None if heard is None else task.everyone(heard)
     count = torch.full((len(rows),), rows.shape[1]) if heard is None else heard.sum(-1)
     masks = [None] * len(rows) if heard is None else heard.unbind()
     variance = torch.stack([sample_variance(row, mask) for row, mask in zip(rows.unbind(), masks, strict=True)])
@@ -401,10 +403,11 @@ def along(gradient: Tensor, plain: Tensor) -> Tensor:
     return torch.where(square > 0, (gradient.flatten() @ plain.flatten()) / square, 1.0)
 
 
-def linear_heads(signals: Signals) -> dict[str, Tensor]:
+def linear_heads(signals: Signals, task: Task) -> dict[str, Tensor]:
     """Return weight and bias of each modality's own head and of the joint head, [C, H + 1]."""
     weight = signals.weight.detach()
-    bias = (signals.logits.detach() - signals.fused.detach() @ weight.mT).flatten(0, -2)[0]
+    rest = task.everyone(signals.logits.detach() - signals.fused.detach() @ weight.mT, 0)
+    bias = rest.flatten(0, -2)[0]
     own = {m: head.detach() for m, head in signals.readers.items()}
     return own | {JOINT: torch.cat([weight, bias[:, None]], -1)}
 
@@ -439,4 +442,4 @@ def unimodal_unit(among: Tensor | None, like: Tensor, task: Task) -> Tensor:
     weight = torch.ones_like(among, dtype=like.dtype)
     if task.reduction == "mean":
         weight = weight * task.samples / task.total(among.sum()).clamp(min=1)
-    return torch.where(among, weight, 0.0).view(-1, *[1] * (like.ndim - 1))
+    return task.everyone(torch.where(among, weight, 0.0)).view(-1, *[1] * (like.ndim - 1))
