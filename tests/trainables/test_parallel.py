@@ -34,9 +34,10 @@ def configured(method: str, settings: Mapping[str, Any], **changes: Any) -> Tria
     return trial(METHODS[method], defaults | TAME.get(method, {}) | known, **usual | changes)
 
 
-def variants() -> dict[str, Trial]:
-    """Every method with every option."""
-    cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *OPTIONS.get(m, [])]]
+def variants(options: bool) -> dict[str, Trial]:
+    """Every method, with every option of it or with its defaults."""
+    chosen = OPTIONS if options else {}
+    cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *chosen.get(m, [])]]
     return {f"{method}{settings or ''}": configured(method, settings) for method, settings in cases}
 
 
@@ -61,8 +62,9 @@ def check(folder: Path, trials: Mapping[str, Trial], kind: str = "", rounding: f
         assert [row[:5] for row in first[name][1]] == [row[:5] for row in rows], name
 
 
-def test_every_method_with_every_option_trains_on_two_workers_as_on_one(tmp_path: Path) -> None:
-    check(tmp_path, variants())
+@pytest.mark.parametrize("options", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_every_method_trains_on_two_workers_as_on_one(options: bool, tmp_path: Path) -> None:
+    check(tmp_path, variants(options))
 
 
 @pytest.mark.parametrize("kind", ["missing", "regression"])
@@ -98,7 +100,7 @@ def packed(trials: list[Trial], leaver: bool) -> list[Outcome]:
         assert crew().rank == 0
         return {2} if epoch == 5 else set()
 
-    return fit_pack(trials, tiny(), prune if leaver else None, crew())
+    return fit_pack(trials, tiny(), prune if leaver else None, crew=crew())
 
 
 def test_a_pack_trains_on_two_workers_as_its_members_do_alone(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class ModDrop(NamedTuple):
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the loss of what the modalities that are left predict of each sample."""
         like = signals.logits.new_empty(signals.muted.shape[1])
-        drawn = torch.stack([torch.special.ndtr(task.noise(f"moddrop.{m}", like).double()) for m in state])  # [M, B]
+        drawn = torch.stack([torch.special.ndtr(task.noise_of_samples(f"moddrop.{m}", like).double()) for m in state])  # [M, B]
         heard = kept(drawn >= self.rate, task.present)
         left = code(heard) - 1  # [B] coalition of each sample
 
@@ -50,7 +50,7 @@ class ModDrop(NamedTuple):
             dropped = task.objective(s.muted.gather(0, place)[0])
             return dropped if task.full else torch.lerp(task.objective(s.logits), dropped, task.strength.to(dropped))
 
-        after = {m: count + own.sum() for (m, count), own in zip(state.items(), heard, strict=True)}
+        after = {m: count + task.total(own.sum()) for (m, count), own in zip(state.items(), heard, strict=True)}
         return Step(pull(loss), after, {"heard": task.heard(heard.double())})
 
 
