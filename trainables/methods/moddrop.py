@@ -41,7 +41,9 @@ class ModDrop(NamedTuple):
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the loss of what the modalities that are left predict of each sample."""
         like = signals.logits.new_empty(signals.muted.shape[1])
-        drawn = torch.stack([torch.special.ndtr(task.noise_of_samples(f"moddrop.{m}", like).double()) for m in state])  # [M, B]
+        drawn = torch.stack(
+            [torch.special.ndtr(task.noise_of_samples(f"moddrop.{m}", like).double()) for m in state]
+        )  # [M, B]
         heard = kept(drawn >= self.rate, task.present)
         left = code(heard) - 1  # [B] coalition of each sample
 
