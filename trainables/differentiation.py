@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from trainables.signals import Params, Pull, Signals, each, leaves
+from trainables.signals import Params, Pull, Signals, Sloped, each, leaves
 
 Forward = Callable[[Params], tuple[Signals, Any]]  # also returns the buffers
 Differentiate = Callable[[Forward, Params], tuple[Signals, Any, Pull]]
@@ -19,11 +19,15 @@ def eager(forward: Forward, params: Params) -> tuple[Signals, Any, Pull]:
     signals, buffers = forward(params)
     inner = leaves(params)
 
-    def pull(f: Callable[[Signals], Tensor]) -> Params:
+    def pull(f: Callable[[Signals], Tensor | Sloped]) -> Params:
         value = f(signals)
-        rows = torch.eye(len(value), dtype=value.dtype, device=value.device) if value.ndim else None
+        if isinstance(value, Sloped):
+            return back(value.values, value.slopes)
+        return back(value, rows(value), stacked=True) if value.ndim else back(value)
+
+    def back(values: Any, slopes: Any = None, *, stacked: bool = False) -> Params:
         found = torch.autograd.grad(
-            value, inner, rows, retain_graph=True, is_grads_batched=rows is not None,
+            values, inner, slopes, retain_graph=True, is_grads_batched=stacked,
             allow_unused=True, materialize_grads=True,
         )  # fmt: skip
         gradients = iter(found)
@@ -37,17 +41,28 @@ def pure(forward: Forward, params: Params) -> tuple[Signals, Any, Pull]:
     transformed: Any = vjp(forward, params, has_aux=True)
     signals, back, buffers = transformed
 
-    def pull(f: Callable[[Signals], Tensor]) -> Params:
-        linearised: Any = vjp(f, signals)
-        value, slope = linearised
+    def pull(f: Callable[[Signals], Tensor | Sloped]) -> Params:
+        def parted(signals: Signals) -> tuple[Any, Any]:
+            value = f(signals)
+            return value if isinstance(value, Sloped) else (value, ())
 
-        def through(row: Tensor) -> Params:
-            gradient: Params = back(slope(row)[0])[0]
+        linearised: Any = vjp(parted, signals, has_aux=True)
+        value, slope, slopes = linearised
+
+        def through(slopes: Any) -> Params:
+            gradient: Params = back(slope(slopes)[0])[0]
             return gradient
 
+        if isinstance(value, tuple):
+            return through(slopes)
         if value.ndim:
-            stacked: Params = vmap(through)(torch.eye(len(value), dtype=value.dtype, device=value.device))
+            stacked: Params = vmap(through)(rows(value))
             return stacked
         return through(torch.ones_like(value))
 
     return signals, buffers, pull
+
+
+def rows(value: Tensor) -> Tensor:
+    """Return the derivatives that tell the elements of a vector apart, [K, K]."""
+    return torch.eye(len(value), dtype=value.dtype, device=value.device)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.medians import floor
+from trainables import medians
 
 Sizes = Sequence[int] | None  # of tensors that lie side by side on the last axis; None: there is one, of any shape
 
@@ -41,30 +41,30 @@ class Agreement(NamedTuple):
 
     gradient: Tensor  # [...]
     uncertainty: Tensor  # [...]
+    plain: Tensor  # [...] the sum of the sources' gradients
 
 
 def only(present: Tensor | None, values: Tensor, otherwise: float = 0.0) -> Tensor:
-    """Return the values of the sources that are present, [S, ...] and [S] bool; None: all are."""
+    """Return the values of the sources that are present, [S, ...] and [S] or [S, D] bool; None: all are."""
     if present is None:
         return values
-    return torch.where(present.view(-1, *[1] * (values.ndim - 1)), values, otherwise)
+    return torch.where(present.view(*present.shape, *[1] * (values.ndim - present.ndim)), values, otherwise)
 
 
 def spread(numbers: Tensor, sizes: Sizes) -> Tensor:
-    """Return each tensor's number at all its places, [T] -> [D]; a single tensor's number as it is."""
+    """Return each tensor's number at all its places, [..., T] -> [..., D]; a single tensor's number as it is."""
     if sizes is None:
         return numbers
-    return torch.cat([number.expand(size) for number, size in zip(numbers.unbind(), sizes, strict=True)])
+    parts = zip(torch.split(numbers, 1, -1), sizes, strict=True)
+    return torch.cat([number.expand(*number.shape[:-1], size) for number, size in parts], -1)
 
 
 def floored(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
     """Return positive values no less than a millionth of their tensor's median (the lower one), [S, ...]."""
     if present is None:
-        lowest = floor(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST).view_as(values[0])
-    else:
-        median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
-        lowest = spread((median * FLOOR).clamp(min=SMALLEST), sizes)
-    return torch.maximum(values, lowest)
+        return medians.floored(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST).view_as(values)
+    median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
+    return torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes))
 
 
 def tensorwise(statistic: Callable[[Tensor], Tensor], values: Tensor, sizes: Sizes) -> Tensor:
@@ -109,17 +109,18 @@ def evidence(
     The unit :math:`\lambda_0` is the geometric mean of the precisions over the ``tensor`` or, for each ``dim``, over
     the sources; 1 for ``none``; exp of ``reference``, a running mean of `level`, for ``ema``. With ``means`` the
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
-    that is not ``present`` [S] has none and does not count in the unit. Variances must be finite.
+    that is not ``present`` [S] or [S, D] has none and does not count in the unit. Variances must be finite.
     """
     logs = log_variance(variance, means, present, sizes)
+    unit: float | Tensor = 0.0  # minus log lambda_0
     if scale == "tensor":
-        for part in [logs] if sizes is None else torch.split(logs, list(sizes), -1):
-            part -= average(part, present)
+        unit = spread(average(logs, present, sizes), sizes)
     elif scale == "dim":
-        logs = logs - (logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0))
+        unit = logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0)
     elif scale == "ema":
-        logs = logs + spread(torch.as_tensor(reference, dtype=logs.dtype), sizes)
-    bits = (logs * (-kappa / math.log(2))).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
+        unit = spread(-torch.as_tensor(reference, dtype=logs.dtype), sizes)
+    power = torch.as_tensor(-kappa / math.log(2), dtype=logs.dtype, device=logs.device)
+    bits = torch.addcmul(-unit * power, logs, power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
     return only(present, bits.exp2_())
 
 
@@ -191,19 +192,21 @@ def agree(
     ``reliability`` doubt in that mean cannot fall back on it: ``mean`` counts as ``zero`` there, and no kappa is
     neutral. A source that is not ``present`` [S] counts nowhere. Without one the gradient is zero.
 
-    With ``sizes``, several tensors lie side by side, [S, D]; each has a floor, unit, competition and norm of its own.
+    With ``sizes``, several tensors lie side by side, [S, D]; each has a floor, unit, competition and norm of its own,
+    and ``present`` may be [S, D], ``kappa`` and ``k`` [D].
     """
     means = only(present, means)
-    count = len(means) if present is None else present.sum().to(means)
+    count = len(means) if present is None else present.sum(0).to(means)
     e = evidence(variance, kappa, scale, reference, means=means if snr else None, present=present, sizes=sizes)
-    rest = torch.as_tensor(fusion, dtype=means.dtype, device=means.device).expand(means.shape[1:])
 
-    def settled(means: Tensor, e: Tensor, rest: Tensor) -> Agreement:
-        return settle(means, e, k, count, rest, frame, fallback, gain)
+    def settled(*columns: Any) -> Agreement:
+        return settle(*columns, frame=frame, fallback=fallback, gain=gain)
 
     if sizes is None or (frame != "dims" and gain != "match_norm"):
-        return settled(means, e, rest)
-    parts = [settled(*part) for part in zip(*(torch.split(x, list(sizes), -1) for x in (means, e, rest)), strict=True)]
+        return settled(means, e, k, count, fusion)
+    columns = [torch.as_tensor(x, dtype=means.dtype, device=means.device) for x in (means, e, k, count, fusion)]
+    pieces = [torch.split(x.expand(*x.shape[:-1], means.shape[-1]), list(sizes), -1) for x in columns]
+    parts = [settled(*part) for part in zip(*pieces, strict=True)]
     return Agreement(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 
@@ -212,35 +215,38 @@ def settle(
     evidence: Tensor,
     k: float | Tensor,
     count: int | Tensor,
-    fusion: Tensor,
+    fusion: float | Tensor,
+    *,
     frame: str,
     fallback: str,
     gain: str,
 ) -> Agreement:
     """Return what sources with this evidence agree on, [S, ...] -> [...]; absent ones have zeros for both."""
+    plain = added(means)
     if frame == "modality" and fallback == "mean":
-        among, plain = at_least_one(count), added(means)
-        mean, doubt = added(evidence) / among, k / among
-        total = mean + doubt if isinstance(count, int) else (mean + doubt).clamp(min=SMALLEST)
-        excess = torch.addcmul(added(evidence * means), mean, plain, value=-1)  # 0 where all evidence is 1
+        among = at_least_one(count)
+        mean, doubt = added(evidence) / among, torch.as_tensor(k / among, dtype=plain.dtype, device=plain.device)
+        excess = torch.addcmul(products(evidence, means), mean, plain, value=-1)  # 0 where all evidence is 1
+        total = mean + doubt
+        total = total if isinstance(count, int) else total.clamp(min=SMALLEST)
         agreed = torch.addcdiv(plain, excess, total)  # S sum_s (w_s + u / S) mu_s
-        return Agreement(regain(agreed, means, count, gain), doubt / total)
+        return Agreement(regain(agreed, plain, count, gain), doubt / total, plain)
     weights, uncertainty = combine(evidence, k, frame)
     agreed = (weights * means).sum(0)
     if fallback == "fusion":
         agreed = agreed + uncertainty * fusion
     elif fallback == "mean" and frame != "reliability":
-        agreed = agreed + uncertainty * (means.sum(0) / at_least_one(count))
-    return Agreement(regain(count * agreed, means, count, gain), uncertainty)
+        agreed = agreed + uncertainty * (plain / at_least_one(count))
+    return Agreement(regain(count * agreed, plain, count, gain), uncertainty, plain)
 
 
-def regain(total: Tensor, means: Tensor, count: int | Tensor, gain: str) -> Tensor:
+def regain(total: Tensor, plain: Tensor, count: int | Tensor, gain: str) -> Tensor:
     """Return a gradient that counts every source once, [...], with the gain that is asked for."""
     if gain == "none":
         return total / at_least_one(count)
     if gain == "match_norm":
         norm: Tensor = torch.linalg.vector_norm(total)
-        wanted: Tensor = torch.linalg.vector_norm(added(means))
+        wanted: Tensor = torch.linalg.vector_norm(plain)
         return total * (wanted / norm.clamp(min=torch.finfo(total.dtype).tiny))
     return total
 
@@ -248,6 +254,12 @@ def regain(total: Tensor, means: Tensor, count: int | Tensor, gain: str) -> Tens
 def added(values: Tensor) -> Tensor:
     """Return the sum over the sources, [S, ...] -> [...]; in their order, and faster than `sum` for a few."""
     return reduce(torch.add, values.unbind())
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sum over the sources of a product, [S, ...] and [S, ...] -> [...]."""
+    (a, b), *rest = zip(one.unbind(), other.unbind(), strict=True)
+    return reduce(lambda total, pair: torch.addcmul(total, *pair), rest, a * b)
 
 
 def at_least_one(count: int | Tensor) -> int | Tensor:
@@ -258,38 +270,49 @@ def at_least_one(count: int | Tensor) -> int | Tensor:
 class Moments(NamedTuple):
     """Running moments of a gradient in which the past fades (METHODS.md 8.4)."""
 
-    seen: Tensor  # [S, 1...] gradients, each worth beta times the next
-    mean: Tensor  # [S, ...]
-    variance: Tensor  # [S, ...]
+    seen: Tensor  # [S, T] gradients of each tensor, each worth beta times the next
+    mean: Tensor  # [S, D]
+    variance: Tensor  # [S, D]
 
 
-def unseen(like: Tensor) -> Moments:
-    """Return the moments before the first gradient, of tensors like this one, [S, ...]."""
+def unseen(like: Tensor, tensors: int = 1) -> Moments:
+    """Return the moments before the first gradient, of tensors that lie side by side, [S, D]."""
     zero = torch.zeros_like(like)
-    return Moments(like.new_zeros(len(like), *[1] * (like.ndim - 1)), zero, zero)
+    return Moments(like.new_zeros(len(like), tensors), zero, zero)
 
 
-def update(moments: Moments, gradient: Tensor, beta: float | Tensor, present: Tensor | None = None) -> Moments:
-    r"""Return the moments after one more gradient, [S, ...]; those of sources that are not ``present`` [S] are kept.
+def update(
+    moments: Moments, gradient: Tensor, beta: float | Tensor, present: Tensor | None = None, sizes: Sizes = None
+) -> Moments:
+    r"""Return the moments after one more gradient, [S, D]; those of sources that are not ``present`` are kept.
 
     Equal to the debiased running averages of :math:`g` and :math:`g^2`, the square of the first taken from the
-    second, but never negative and without their cancellation.
+    second, but never negative and without their cancellation. ``present`` is [S, T] bool; None: all are, in every
+    batch, so that all tensors were seen alike.
     """
     seen = beta * moments.seen + 1
-    share = 1 / seen
+    share = 1 / (seen[:, :1] if present is None else spread(seen, sizes))
     off = gradient - moments.mean
     square = (off * (1 - share)).mul_(off)
-    after = Moments(seen, torch.addcmul(moments.mean, off, share), torch.lerp(moments.variance, square, share))
+    mean, variance = torch.addcmul(moments.mean, off, share), torch.lerp(moments.variance, square, share)
     if present is None:
-        return after
-    chosen = [(present.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(after, moments, strict=True)]
-    return Moments(*(torch.where(*each) for each in chosen))
+        return Moments(seen, mean, variance)
+    there = spread(present, sizes)
+    return Moments(
+        torch.where(present, seen, moments.seen),
+        torch.where(there, mean, moments.mean),
+        torch.where(there, variance, moments.variance),
+    )
 
 
 def informed(moments: Moments, present: Tensor | None = None) -> Tensor:
-    """Return whether every source that is present has been seen twice, [] bool: one gradient has no variance."""
-    twice = moments.seen.flatten() > 1
-    return (twice if present is None else twice | ~present).all()
+    """Return of which tensors every source that is present has been seen twice: one gradient has no variance.
+
+    [T] bool for ``present`` [S, T]; else [], of all.
+    """
+    if present is None:
+        return (moments.seen[:, 0] > 1).all()
+    return ((moments.seen > 1) | ~present).all(0)
 
 
 def sample_variance(rows: Tensor, present: Tensor | None = None) -> Tensor:

@@ -113,6 +113,20 @@ class Task(NamedTuple):
             return self.total(torch.where(self.present, loss, 0.0).sum(-1))
         return self.heard(loss)
 
+    def slopes(self, logits: Tensor, own: Tensor) -> Tensor:
+        """Return the derivative of `objective` by a prediction, and of `objectives` by one a modality.
+
+        [B, ..., C] and [M, B, ..., C] -> [1 + M, B, ..., C]; no gradients pass.
+        """
+        slopes = self.slope(torch.cat([logits[None], own]).detach())
+        if self.present is None:
+            return slopes if self.reduction == "sum" else slopes / self.samples
+        counted = torch.cat([torch.ones_like(self.present[:1]), self.present])
+        single = [1] * (slopes.ndim - 2)
+        slopes = torch.where(counted.view(*counted.shape, *single), slopes, 0.0)
+        count = self.total(counted.sum(-1)).clamp(min=1)
+        return slopes if self.reduction == "sum" else slopes / count.view(-1, 1, *single)
+
     def attending(self) -> Tensor | None:
         """Return which modalities have a sample in this batch, [M] bool; None: all."""
         return None if self.present is None else self.total(self.present.sum(-1)) > 0
@@ -171,8 +185,15 @@ class Control(NamedTuple):
     scope: Literal["whole", "branch"] = "whole"  # of restoring: everything, or modality m's encoder and readout alone
 
 
+class Sloped(NamedTuple):
+    """A scalar of signals that is known by its derivatives, where these cost less than what autograd does."""
+
+    values: tuple[Tensor, ...]  # signals, or what is made of them
+    slopes: tuple[Tensor, ...]  # the derivative by each
+
+
 # The gradient of any scalar of the signals; of a vector [K] of them, the K gradients, stacked.
-Pull = Callable[[Callable[[Signals], Tensor]], Params]
+Pull = Callable[[Callable[[Signals], Tensor | Sloped]], Params]
 
 
 class Method(Protocol):

@@ -25,7 +25,7 @@ from tests.trainables.helpers import (
 from trainables import laplace
 from trainables.differentiation import eager
 from trainables.evidence import aggregate, combine, unseen, update
-from trainables.methods.bogc import BOGC, JOINT, BOGCState, posterior
+from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior
 from trainables.methods.joint import Joint
 from trainables.methods.joint_uni import JointUni
 from trainables.model import Model
@@ -321,9 +321,13 @@ def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
     inputs["m1"] = torch.zeros_like(inputs["m1"])
     after, metrics = step(made, one, inputs, pose(target, 3, present=present))
     assert all(torch.isfinite(t).all() for t in [*tree_leaves(after), *metrics.values()])
-    if "m1" in one.state.moments:
-        for old, new in zip(one.state.moments["m1"], after.state.moments["m1"], strict=True):
-            assert torch.equal(old[1], new[1])
+    if ENCODERS in one.state.moments:
+        sizes = [[p.numel() for p in group.values()] for group in one.params.encoders.values()]
+        for old, new in zip(one.state.moments[ENCODERS], after.state.moments[ENCODERS], strict=True):
+            tensors = old.shape[-1] == sum(map(len, sizes))
+            spans = [len(own) if tensors else sum(own) for own in sizes]
+            kept = [torch.equal(a[1], b[1]) for a, b in zip(old.split(spans, -1), new.split(spans, -1), strict=True)]
+            assert kept == [mode.get("where") == "phi", True, mode.get("where") == "phi"]
             assert not torch.equal(old[0], new[0])
 
 

@@ -26,7 +26,7 @@ from trainables.evidence import (
     unseen,
     update,
 )
-from trainables.medians import floor
+from trainables.medians import floored
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -255,7 +255,7 @@ def test_one_gradient_says_nothing_about_its_variance() -> None:
 
 
 def test_a_source_that_is_absent_keeps_its_moments() -> None:
-    rows, present = drawn(0, 5, 2, 3), torch.tensor([True, False])
+    rows, present = drawn(0, 5, 2, 3), torch.tensor([[True], [False]])
     before = followed(rows[:3], 0.9)
     after = update(before, rows[3], 0.9, present)
     for kept, old, new in zip(after, before, update(before, rows[3], 0.9), strict=True):
@@ -320,10 +320,11 @@ def test_the_floor_is_a_share_of_the_median_of_torch(
 ) -> None:
     values = drawn(seed, 3, count, sum(sizes)).relu().to(dtype)
     medians = [torch.stack([part.median() for part in torch.split(one, sizes, -1)]) for one in values]
-    theirs = (torch.stack(medians) * 0.5).clamp(min=0.01).repeat_interleave(torch.tensor(sizes), -1)
+    lowest = (torch.stack(medians) * 0.5).clamp(min=0.01).repeat_interleave(torch.tensor(sizes), -1)
+    theirs = torch.maximum(values, lowest[:, None])
 
     def ours(one: Tensor) -> Tensor:
-        return floor(one, sizes, 0.5, 0.01)
+        return floored(one, sizes, 0.5, 0.01)
 
     assert torch.equal(torch.stack([ours(one) for one in values]), theirs)
     assert torch.equal(torch.func.vmap(ours)(values), theirs)

@@ -8,36 +8,46 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.evidence import Moments, added, agree, informed, level, only, sample_variance, unseen, update
+from trainables.evidence import (
+    Agreement,
+    Moments,
+    agree,
+    informed,
+    level,
+    only,
+    sample_variance,
+    spread,
+    unseen,
+    update,
+)
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.agm import EXACT, blend, code, present_weights, shapley_weights
 from trainables.methods.joint_uni import SOURCES, alone
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, each, leaves
+from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves
 
-JOINT = "*"  # fusion and joint head, beside the names of the modalities
+ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
 
 
 class Level(NamedTuple):
     """Running mean of the log-precision of T tensors, the unit of evidence under ``scale=ema``."""
 
-    seen: Tensor  # [] gradients, each worth beta times the next
-    mean: Tensor  # [T], or [] where there is one tensor
+    seen: Tensor  # [T] gradients, each worth beta times the next; [] where there is one tensor
+    mean: Tensor  # [T] or []
 
 
 class BOGCState(NamedTuple):
-    """What is known of the gradients' variance, by place: a modality for its encoder, or `JOINT`."""
+    """What is known of the gradients' variance, by place."""
 
     moments: dict[str, Moments]  # under ``estimator=ema``, of all tensors of the place side by side, [S, D]
-    levels: dict[str, Level]  # under ``scale=ema``
-    posteriors: dict[str, Normal]  # under ``estimator=laplace``, of the linear head at the place, after the last batch
+    levels: dict[str, Level]  # under ``scale=ema``; of features by modality
+    posteriors: dict[str, Normal]  # under ``estimator=laplace``, of the linear head, after the last batch
 
 
-class Mixed(NamedTuple):
-    """What became of the gradients of one place."""
+class Stretch(NamedTuple):
+    """Tensors of a place that the same samples teach: an encoder, or all of fusion and joint head."""
 
-    plain: Tensor  # [...] their sum
-    gradient: Tensor  # [...] what they agree on
-    uncertainty: Tensor  # [] mean
+    sizes: list[int]
+    heard: Tensor | None  # [S, B] bool, which samples teach each source; None: all
 
 
 class BOGC(NamedTuple):
@@ -157,9 +167,10 @@ class BOGC(NamedTuple):
             tensors = leaves(part)
             count = sum(tensor.numel() for tensor in tensors)
             if self.estimator == "ema":
-                moments[place] = unseen(tensors[0].new_zeros(self.number(place, len(params.encoders)), count))
+                like = tensors[0].new_zeros(self.number(place, len(params.encoders)), count)
+                moments[place] = unseen(like, len(tensors))
             if self.scale == "ema":
-                levels[place] = Level(tensors[0].new_zeros(()), tensors[0].new_zeros(len(tensors)))
+                levels[place] = Level(*tensors[0].new_zeros(2, len(tensors)))
         return BOGCState(moments, levels, {})
 
     def init_at_features(self, params: Params) -> BOGCState:
@@ -184,7 +195,7 @@ class BOGC(NamedTuple):
         """Return the parts of a tree whose gradients are aggregated, by place."""
         found: dict[str, Params] = {}
         if self.where == "phi" or "encoder" in self.where:
-            found = {m: Params({m: group}, {}, {}, {}) for m, group in params.encoders.items()}
+            found[ENCODERS] = Params(params.encoders, {}, {}, {})
         if self.where == "phi" or self.separate:
             found[JOINT] = Params({}, params.readouts, params.shared, {})
         return {place: part for place, part in found.items() if leaves(part)}
@@ -194,30 +205,30 @@ class BOGC(NamedTuple):
         if self.where == "repr":
             return self.step_at_features(state, signals, task, pull)
         trees = self.gradients(signals, task, pull)
-        rows = self.rows(signals, task, pull) if self.estimator == "sample" else None
-        names, parts = list(trees[0].encoders), [self.places(tree) for tree in trees]
+        samples = self.samples(signals, task, pull) if self.estimator == "sample" else None
+        parts = [self.places(tree) for tree in trees]
         moments, levels = dict(state.moments), dict(state.levels)
-        mixed: dict[str, Mixed] = {}
+        metrics: dict[str, Tensor] = {}
+        grads = summed([without(tree, parts[0]) for tree in trees])
         for place, part in parts[0].items():
+            stretches = self.stretches(place, part, task)
+            sizes, present = [size for one in stretches for size in one.sizes], presence(stretches, task)
             gradients = self.sources(place, side_by_side(other[place] for other in parts))
-            heard, sizes = self.heard(place, names, task), [tensor.numel() for tensor in leaves(part)]
-            present = None if heard is None else task.total(heard.sum(-1)) > 0
-            if rows is None:
-                moments[place] = update(moments[place], gradients, self.beta, present)
+            if samples is None:
+                moments[place] = update(moments[place], gradients, self.beta, present, sizes)
                 variance, known = moments[place].variance, informed(moments[place], present)
             else:
-                flat = torch.cat([row.flatten(1) for row in leaves(self.places(rows)[place])], 1)
+                flat = torch.cat([row.flatten(1) for row in leaves(self.places(samples)[place])], 1)
                 flat = self.sources(place, flat.view(len(trees), -1, flat.shape[-1]))
-                variance, known = over_the_batch(flat, heard, task)
+                variance, known = over_the_batch(flat, stretches, task)
             if self.scale == "ema":
                 levels[place] = self.follow(levels[place], variance, gradients, known, present, sizes)
             reference = levels[place].mean if self.scale == "ema" else 0.0
-            mixed[place] = self.mix(gradients, variance, known, present, reference, sizes)
-        grads = summed([without(tree, mixed) for tree in trees])
-        for place, made in mixed.items():
+            made = self.mix(gradients, variance, known, present, reference, sizes)
             drawn = made.gradient if task.full else torch.lerp(made.plain, made.gradient, task.strength.to(made.plain))
-            grads = joined(grads, parts[0][place], drawn)
-        return Step(grads, BOGCState(moments, levels, {}), self.metrics(mixed, names, task))
+            grads = joined(grads, part, drawn)
+            metrics = metrics or self.metrics(place, divided(made, stretches), task)
+        return Step(grads, BOGCState(moments, levels, {}), metrics)
 
     def gradients(self, signals: Signals, task: Task, pull: Pull) -> list[Params]:
         """Return the gradient of every source; the unimodal losses are one where nothing tells them apart."""
@@ -225,15 +236,16 @@ class BOGC(NamedTuple):
             slope = task.slope(signals.logits.detach())
             return unstacked(pull(lambda s: task.reduced(shares(s, slope, task))))
         if not self.separate:
-            fusion = pull(lambda s: task.objective(s.logits))
-            return [fusion, pull(lambda s: task.objectives(alone(s, self.losses)).sum(0))]
+            slopes = task.slopes(signals.logits, alone(signals, self.losses))
+            fusion = pull(lambda s: Sloped((s.logits,), (slopes[0],)))
+            return [fusion, pull(lambda s: Sloped((alone(s, self.losses),), (slopes[1:],)))]
 
         def losses(s: Signals) -> Tensor:
             return torch.cat([task.objective(s.logits)[None], task.objectives(alone(s, self.losses))])
 
         return unstacked(pull(losses))
 
-    def rows(self, signals: Signals, task: Task, pull: Pull) -> Params:
+    def samples(self, signals: Signals, task: Task, pull: Pull) -> Params:
         """Return the gradient of every source's loss in every sample, tensors of [S * B, ...]."""
         slope = task.slope(signals.logits.detach())
 
@@ -253,12 +265,16 @@ class BOGC(NamedTuple):
             return gradients
         return torch.stack([gradients[0], gradients[1:].sum(0)])
 
-    def heard(self, place: str, names: list[str], task: Task) -> Tensor | None:
-        """Return which samples teach each source of a place, [S, B] bool; None: all."""
-        if task.present is None or self.where == "phi":
-            return task.present
-        own = task.present if place == JOINT else task.present[names.index(place)][None]
-        return torch.cat([torch.ones_like(own[:1]), own])
+    def stretches(self, place: str, part: Params, task: Task) -> list[Stretch]:
+        """Return the tensors of a place by who teaches them."""
+        groups = list(part.encoders.values()) if place == ENCODERS else [dict(enumerate(leaves(part)))]
+        sizes = [[tensor.numel() for tensor in group.values()] for group in groups]
+        present = task.present
+        if present is None or self.where == "phi":
+            return [Stretch(own, present) for own in sizes]
+        fusion = torch.ones_like(present[:1])
+        heard = [present] if place == JOINT else [one[None] for one in present.unbind()]
+        return [Stretch(own, torch.cat([fusion, who])) for own, who in zip(sizes, heard, strict=True)]
 
     def follow(
         self,
@@ -270,7 +286,8 @@ class BOGC(NamedTuple):
         sizes: Sequence[int] | None = None,
     ) -> Level:
         """Return the level after one more gradient, if its variance is known."""
-        now = level(variance, gradients if self.snr else None, present, sizes)
+        there = None if present is None else spread(present, sizes)
+        now = level(variance, gradients if self.snr else None, there, sizes)
         seen = self.beta * past.seen + 1
         after = Level(seen, past.mean + (now - past.mean) / seen)
         return Level(*(torch.where(known, new, old) for new, old in zip(after, past, strict=True)))
@@ -283,28 +300,33 @@ class BOGC(NamedTuple):
         present: Tensor | None = None,
         reference: float | Tensor = 0.0,
         sizes: Sequence[int] | None = None,
-    ) -> Mixed:
-        """Return what sources with these gradients agree on, [S, ...] -> [...]; all count alike unless ``known``."""
-        agreed = agree(
-            gradients, variance, known.double() * self.kappa,
-            self.k * (len(gradients) if present is None else present.sum().double()),
+    ) -> Agreement:
+        """Return what sources with these gradients agree on, [S, ...] -> [...]; all count alike unless ``known``.
+
+        ``present`` is [S, T] bool, and then ``known`` [T].
+        """
+        kappa, there = known.double() * self.kappa, None
+        count: float | Tensor = len(gradients)
+        if present is not None:
+            kappa, count = (spread(numbers.to(gradients), sizes) for numbers in (kappa, present.sum(0)))
+            there = spread(present, sizes)
+        made = agree(
+            gradients, variance, kappa, self.k * count,
             scale=self.scale, frame=self.frame, fallback=self.fallback, gain=self.gain, snr=self.snr,
-            reference=reference, present=present, sizes=sizes,
+            reference=reference, present=there, sizes=sizes,
             fusion=gradients.mean(0) if self.where == "phi" else gradients[0],
         )  # fmt: skip
-        gradient = agreed.gradient
-        if present is not None:
-            gradient = gradient + only(~present, gradients).sum(0)
-        return Mixed(added(gradients), gradient, agreed.uncertainty.mean())
+        if there is None:
+            return made
+        rest = only(~there, gradients).sum(0)
+        return made._replace(plain=made.plain + rest, gradient=made.gradient + rest)
 
-    def metrics(self, mixed: dict[str, Mixed], names: list[str], task: Task) -> dict[str, Tensor]:
+    def metrics(self, place: str, made: list[Agreement], task: Task) -> dict[str, Tensor]:
         """Return each encoder's gradient along the plain sum, in units of that, and the mean uncertainty, both [M]."""
-        if names[0] not in mixed:
-            return {"uncertainty": mixed[JOINT].uncertainty} if mixed else {}
-        return {
-            "scale": task.faded(torch.stack([along(mixed[m].gradient, mixed[m].plain) for m in names])),
-            "uncertainty": torch.stack([mixed[m].uncertainty for m in names]),
-        }
+        uncertainty = torch.stack([one.uncertainty.mean() for one in made])
+        if place == JOINT:
+            return {"uncertainty": uncertainty[0]}
+        return {"scale": task.faded(along(made)), "uncertainty": uncertainty}
 
     def step_at_features(self, state: BOGCState, signals: Signals, task: Task, pull: Pull) -> Step:
         """Aggregate each sample's gradient by its features, and send it back through the encoders."""
@@ -318,7 +340,7 @@ class BOGC(NamedTuple):
             moments = laplace.drawn_moments(laplace.sample(after, normal, len(head)), inputs[place], task.slope)
             found[place] = laplace.GradientMoments(*(task.everyone(each, 0) for each in moments))
             posteriors[place] = Normal(after.mean, after.precision)
-        mixed: dict[str, Mixed] = {}
+        mixed: dict[str, Agreement] = {}
         for m, mean, variance in zip(names, *(torch.split(x, widths, -1) for x in found[JOINT]), strict=True):
             unit = unimodal_unit(taught(m, names, task), mean, task)
             gradients = torch.stack([mean, unit * found[m].mean])
@@ -340,7 +362,7 @@ class BOGC(NamedTuple):
             for m, group in plain.encoders.items()
         }
         state = BOGCState({}, levels, posteriors)
-        return Step(plain._replace(encoders=drawn), state, self.metrics(mixed, names, task))
+        return Step(plain._replace(encoders=drawn), state, self.metrics(ENCODERS, list(mixed.values()), task))
 
 
 def shares(s: Signals, slope: Tensor, task: Task) -> Tensor:
@@ -371,10 +393,8 @@ def summed(trees: list[Params]) -> Params:
 
 def without(tree: Params, places: Iterable[str]) -> Params:
     """Return a tree without the parts at these places."""
-    encoders = {m: {} if m in places else group for m, group in tree.encoders.items()}
-    if JOINT not in places:
-        return tree._replace(encoders=encoders)
-    return Params(encoders, {m: {} for m in tree.readouts}, {}, tree.heads)
+    tree = tree._replace(encoders={}) if ENCODERS in places else tree
+    return tree._replace(readouts={}, shared={}) if JOINT in places else tree
 
 
 def joined(tree: Params, part: Params, row: Tensor) -> Params:
@@ -386,8 +406,29 @@ def joined(tree: Params, part: Params, row: Tensor) -> Params:
     )
 
 
-def over_the_batch(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the variance of each source's gradient from its rows, [S, B, D] -> [S, D], and whether it is known, []."""
+def presence(stretches: list[Stretch], task: Task) -> Tensor | None:
+    """Return which sources of each tensor have a sample in this batch, [S, T] bool; None: all."""
+    if task.present is None:
+        return None
+    there = [(task.total(one.heard.sum(-1)) > 0, len(one.sizes)) for one in stretches if one.heard is not None]
+    return torch.cat([sources[:, None].expand(-1, tensors) for sources, tensors in there], -1)
+
+
+def over_the_batch(rows: Tensor, stretches: list[Stretch], task: Task) -> tuple[Tensor, Tensor]:
+    """Return the variance of each source's gradient from its rows, [S, B, D] -> [S, D], and of which it is known.
+
+    The latter is [T] bool where samples are missing; else [], of all.
+    """
+    if task.present is None:
+        return unexplained(rows, None, task)
+    pieces = torch.split(rows, [sum(one.sizes) for one in stretches], -1)
+    found = [unexplained(piece, one.heard, task) for piece, one in zip(pieces, stretches, strict=True)]
+    known = [each.expand(len(one.sizes)) for (_, each), one in zip(found, stretches, strict=True)]
+    return torch.cat([variance for variance, _ in found], -1), torch.cat(known)
+
+
+def unexplained(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
+    """Return what `over_the_batch` does of tensors that the same samples teach, and whether it is known, []."""
     heard = None if heard is None else task.everyone(heard)
     count = torch.full((len(rows),), rows.shape[1]) if heard is None else heard.sum(-1)
     masks = [None] * len(rows) if heard is None else heard.unbind()
@@ -397,10 +438,18 @@ def over_the_batch(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tens
     return variance, (count != 1).all()
 
 
-def along(gradient: Tensor, plain: Tensor) -> Tensor:
-    """Return how long a gradient is along another, in units of that, []; 1 where that is zero."""
-    square = plain.flatten() @ plain.flatten()
-    return torch.where(square > 0, (gradient.flatten() @ plain.flatten()) / square, 1.0)
+def divided(made: Agreement, stretches: list[Stretch]) -> list[Agreement]:
+    """Return what was agreed on by stretch."""
+    widths = [sum(one.sizes) for one in stretches]
+    return [Agreement(*columns) for columns in zip(*(torch.split(x, widths, -1) for x in made), strict=True)]
+
+
+def along(made: list[Agreement]) -> Tensor:
+    """Return how long each gradient is along the plain sum, in units of that, [M]; 1 where that is zero."""
+    pairs = [(one.gradient.flatten(), one.plain.flatten()) for one in made]
+    square = torch.stack([plain @ plain for _, plain in pairs])
+    product = torch.stack([gradient @ plain for gradient, plain in pairs])
+    return torch.where(square > 0, product / square, 1.0)
 
 
 def linear_heads(signals: Signals, task: Task) -> dict[str, Tensor]:

@@ -143,7 +143,7 @@ class CGGM(NamedTuple):
             "negative": (raw < 0).to(raw), "clipped": (balance != raw).to(raw),
         }  # fmt: skip
         weights = among(modulated, balance, 0.0) / (len(eps) if heard is None else heard.sum().clamp(min=1))
-        slopes: Any = () if self.classifier is None else slopes_of(signals, task)
+        slopes: Any = () if self.classifier is None else task.slopes(signals.logits, signals.classified)
         slope, past, directions = self.direct(state, signals, slopes, task, weights)
         directed = self.direction != "off" and len(eps) > 1 and (isinstance(self.lam, Tensor) or self.lam != 0)
 
@@ -248,22 +248,6 @@ def accompanied(eps: Tensor, heard: Tensor | None) -> Tensor | None:
 def among(mask: Tensor | None, values: Tensor, otherwise: float) -> Tensor:
     """Return the values where the mask is true; None: everywhere."""
     return values if mask is None else torch.where(mask, values, otherwise)
-
-
-def slopes_of(signals: Signals, task: Task) -> Tensor:
-    """Return the slopes of the joint loss and of the classifiers' losses by the predictions, [1 + M, B, ..., C].
-
-    As `Task.objective` and `Task.objectives` have it: a classifier's loss is over the samples that have its
-    modality.
-    """
-    slopes = task.slope(torch.cat([signals.logits[None], signals.classified]).detach())
-    if task.present is None:
-        return slopes if task.reduction == "sum" else slopes / task.samples
-    counted = torch.cat([torch.ones_like(task.present[:1]), task.present])
-    single = [1] * (slopes.ndim - 2)
-    slopes = torch.where(counted.view(*counted.shape, *single), slopes, 0.0)
-    count = task.total(counted.sum(-1)).clamp(min=1)
-    return slopes if task.reduction == "sum" else slopes / count.view(-1, 1, *single)
 
 
 def towards(matrices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
