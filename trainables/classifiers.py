@@ -44,7 +44,8 @@ class Classifier(NamedTuple):
     def init(self, widths: dict[str, int], fused: int, outputs: int, draw: Draw) -> Group:
         """Return the initial parameters; a modality's depend on its name, not on its company.
 
-        Weights are [M, size, width], all others [M, 1, width], as products and their gradients have them.
+        Weights are [M, size, width], all others [M, 1, width], as products and their gradients have them; the few
+        outputs come first in that of the output layer, [M, C, P], which a product takes in a third of the time.
         """
         widest = max(widths.values())
 
@@ -52,7 +53,8 @@ class Classifier(NamedTuple):
             group = self.single(widths[modality], fused, outputs, lambda name, *how: draw(f"{modality}.{name}", *how))
             first = next(iter(group))
             group[first] = F.pad(group[first], (0, widest - widths[modality]))
-            return {name: tensor.mT if tensor.ndim == 2 else tensor[None] for name, tensor in group.items()}
+            turned = {name: tensor.mT if tensor.ndim == 2 else tensor[None] for name, tensor in group.items()}
+            return turned | {"out.weight": group["out.weight"]}
 
         groups = [single(modality) for modality in widths]
         return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
@@ -89,7 +91,9 @@ class Classifier(NamedTuple):
             for layer in range(self.layers):
                 h = torch.relu(affine(params, f"{layer}", h))
         h = torch.relu(affine(params, "proj", h))
-        return affine(params, "out", h), (h, params["out.weight"].mT)
+        weight, bias = params["out.weight"], params["out.bias"]
+        said = torch.baddbmm(bias.mT, weight, h.flatten(1, -2).mT).mT
+        return said.view(*h.shape[:-1], -1), (h, weight)
 
     def attended(self, params: Group, h: Tensor) -> Tensor:
         """Return what the encoder layers (modules/transformer.py:37-101) see, [M, B, H] -> [M, B, D]."""

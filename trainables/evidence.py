@@ -26,7 +26,8 @@ FALLBACKS = ("mean", "zero", "fusion")
 GAINS = ("sum", "none", "match_norm")
 FLOOR = 1e-6  # of a variance, in units of the tensor's median
 SMALLEST = 1e-30  # of a variance, so that its logarithm is finite in float32
-LARGEST = 30.0 / math.log(2)  # log2 of an evidence, up or down
+BITS = 1 / math.log(2)  # in a unit of natural logarithms
+LARGEST = 30.0 * BITS  # log2 of an evidence, up or down
 
 
 class Opinion(NamedTuple):
@@ -119,7 +120,7 @@ def evidence(
         unit = logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0)
     elif scale == "ema":
         unit = spread(-torch.as_tensor(reference, dtype=logs.dtype), sizes)
-    power = torch.as_tensor(-kappa / math.log(2), dtype=logs.dtype, device=logs.device)
+    power = torch.as_tensor(kappa * -BITS, dtype=logs.dtype, device=logs.device)
     bits = torch.addcmul(-unit * power, logs, power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
     return only(present, bits.exp2_())
 
@@ -291,7 +292,7 @@ def update(
     batch, so that all tensors were seen alike.
     """
     seen = beta * moments.seen + 1
-    share = 1 / (seen[:, :1] if present is None else spread(seen, sizes))
+    share = (seen[:, :1] if present is None else spread(seen, sizes)).reciprocal()
     off = gradient - moments.mean
     square = (off * (1 - share)).mul_(off)
     mean, variance = torch.addcmul(moments.mean, off, share), torch.lerp(moments.variance, square, share)

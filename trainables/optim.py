@@ -66,7 +66,7 @@ class Adam(NamedTuple):
             grads = each(lambda g, p: decayed(g, p, self.weight_decay), grads, params)
         steps = state.steps + 1
         mean = each(lambda m, g: torch.lerp(m, g, 1 - self.beta1), state.mean, grads)
-        square = each(lambda s, g: (self.beta2 * s).addcmul(g, g, value=1 - self.beta2), state.square, grads)
+        square = each(lambda s, g: torch.lerp(s, g.square(), 1 - self.beta2), state.square, grads)
         root = (1 - self.beta2**steps).sqrt()
         rate, eps = -self.lr * root / (1 - self.beta1**steps), self.eps * root
 

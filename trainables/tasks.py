@@ -20,6 +20,7 @@ class Target(NamedTuple):
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
+    curve: Callable[[Tensor, Tensor], Tensor]  # a prediction and a change of it -> what it changes of the slope
     nats: bool  # the loss is a negative log-likelihood
 
 
@@ -48,11 +49,17 @@ def classification(target: Tensor) -> Target:
         slopes = torch.softmax(logits, -1) - hot.to(logits)
         return slopes / math.prod(target.shape[1:]) if positions else slopes
 
+    def curve(logits: Tensor, change: Tensor) -> Tensor:
+        p = torch.softmax(logits, -1)
+        weighed = p * (change / math.prod(target.shape[1:]) if positions else change)
+        return weighed - p * weighed.sum(-1, keepdim=True)
+
     return Target(
         loss,
         score,
         lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)),
         slope,
+        curve,
         nats=True,
     )
 
@@ -77,7 +84,14 @@ def regression(target: Tensor, kind: str) -> Target:
         }  # fmt: skip
         return slopes[kind](error) / target.shape[-1]
 
-    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, nats=False)
+    def curve(prediction: Tensor, change: Tensor) -> Tensor:
+        error = prediction - target
+        curves: dict[str, Callable[[Tensor], Tensor]] = {
+            "l1": torch.zeros_like, "mse": lambda e: torch.full_like(e, 2.0), "huber": lambda e: (e.abs() <= 1).to(e)
+        }  # fmt: skip
+        return curves[kind](error) * change / target.shape[-1]
+
+    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, curve, nats=False)
 
 
 def against(task: str, target: Tensor, loss: str) -> Target:

@@ -29,7 +29,7 @@ from trainables.model import Model
 from trainables.optim import SGD, Apart
 from trainables.randomness import normal, uniform
 from trainables.setup import Learner, Setup
-from trainables.signals import Guided, Params, Signals, Task, each, leaves
+from trainables.signals import Guided, Params, Signals, Sloped, Task, each, leaves
 from trainables.train import step
 
 LOSSES = [("classification", "mse"), ("regression", "mse"), ("regression", "l1"), ("regression", "huber")]
@@ -47,8 +47,11 @@ def spied(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) 
     coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
     signals, _ = made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions)
 
-    def pull(f: Callable[[Signals], Tensor]) -> Params:
-        return gradient(f(signals), params)
+    def pull(f: Callable[[Signals], Tensor | Sloped]) -> Params:
+        value = f(signals)
+        if isinstance(value, Sloped):
+            value = torch.stack([(v * s).sum() for v, s in zip(*value, strict=True)]).sum()
+        return gradient(value, params)
 
     return made.method.step(learner.state, signals, task, pull), signals, params
 
@@ -69,7 +72,7 @@ def by_double_backward(signals: Signals, params: Params, task: Task, balance: Te
     joint = torch.cat(slopes, -1).flatten()
     weights = params.heads["classifiers"]["out.weight"]
     losses = task.objectives(signals.classified)
-    own = [torch.autograd.grad(loss, weights, retain_graph=True)[0][m].T for m, loss in enumerate(losses)]
+    own = [torch.autograd.grad(loss, weights, retain_graph=True)[0][m] for m, loss in enumerate(losses)]
     cosines = torch.stack([torch.cosine_similarity(joint, q.flatten(), dim=0, eps=1e-30) for q in own])
     return (balance.abs() - balance * cosines).mean()
 
@@ -277,7 +280,7 @@ def test_the_released_direction_is_the_slope_of_the_last_steps_weights() -> None
     inputs, target = batch(model, 0)
     _, metrics = step(made, learner, inputs, pose(target, 0))
     weight = learner.params.shared["head.weight"].detach().requires_grad_()
-    own = learner.params.heads["classifiers"]["out.weight"].mT
+    own = learner.params.heads["classifiers"]["out.weight"]
     cosines = torch.stack([torch.cosine_similarity(weight.flatten(), v.flatten(), dim=0) for v in own])
     assert apart(cosines.detach(), metrics["method.cosine"]) < 1e-12
     balance = metrics["method.balance"]

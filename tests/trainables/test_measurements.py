@@ -187,7 +187,7 @@ def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> N
     shared = learner.params.shared
     eye = torch.eye(width, dtype=torch.float64)
     layers = {"proj.weight": eye, "proj.bias": eye.new_zeros(width)}
-    layers |= {"out.weight": shared["head.weight"].mT, "out.bias": shared["head.bias"]}
+    layers |= {"out.weight": shared["head.weight"], "out.bias": shared["head.bias"]}
     heads = {"classifiers": {name: layer[None] for name, layer in layers.items()}}
     learner = learner._replace(params=learner.params._replace(heads=heads))
     _, values = fidelity.step(own, None, learner, first_batch(setup), due=True)

@@ -1,7 +1,7 @@
 """BOGC: Bayesian-oriented gradient calibration."""
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -388,7 +388,7 @@ def side_by_side(sources: Iterable[Params]) -> Tensor:
 
 def summed(trees: list[Params]) -> Params:
     """Return the sum of trees of one shape."""
-    return each(lambda *tensors: reduce(torch.add, tensors), *trees)
+    return reduce(partial(each, torch.add), trees)
 
 
 def without(tree: Params, places: Iterable[str]) -> Params:

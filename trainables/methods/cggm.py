@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.classifiers import Classifier
 from trainables.optim import Optimizer, optimizer
-from trainables.signals import Params, Pull, Signals, Step, Task, leaves, scale_encoders
+from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, leaves, scale_encoders
 
 POLE = 1e-8  # added to the sum of all changes (msatrain.py:109)
 ETA = 1e-3  # what `delta=positive` grants every modality, ours (METHODS.md 7.5)
@@ -143,18 +143,21 @@ class CGGM(NamedTuple):
             "negative": (raw < 0).to(raw), "clipped": (balance != raw).to(raw),
         }  # fmt: skip
         weights = among(modulated, balance, 0.0) / (len(eps) if heard is None else heard.sum().clamp(min=1))
-        slopes: Any = () if self.classifier is None else task.slopes(signals.logits, signals.classified)
+        guided = isinstance(signals.classified, Tensor)
+        slopes: Any = task.slopes(signals.logits, signals.classified) if guided else ()
         slope, past, directions = self.direct(state, signals, slopes, task, weights)
         directed = self.direction != "off" and len(eps) > 1 and (isinstance(self.lam, Tensor) or self.lam != 0)
 
-        def loss(s: Signals) -> Tensor:
-            """Return a scalar with the gradient of the loss: where a slope is known, that times the prediction."""
-            total = (slopes[0] * s.logits).sum() if directed else task.objective(s.logits)
-            if directed and self.direction == "param_released":
-                total = total + len(s.logits) / task.samples * (slope * s.weight).sum()  # each worker its part
-            elif directed:
-                total = total + (task.slope(s.logits) * (s.fused @ slope)).sum()
-            return total if self.classifier is None else total + (slopes[1:] * s.classified).sum()
+        def loss(s: Signals) -> Tensor | Sloped:
+            if not directed:
+                total = task.objective(s.logits)
+                return total + (slopes[1:] * s.classified).sum() if guided else total
+            if self.direction == "param_released":
+                share = len(s.logits) / task.samples  # each worker its part
+                return Sloped((s.logits, s.classified, s.weight), (slopes[0], slopes[1:], share * slope))
+            logits, change = signals.logits.detach(), signals.fused.detach() @ slope
+            bent = task.curve(logits, change if task.reduction == "sum" else change / task.samples)
+            return Sloped((s.logits, s.classified, s.fused), (slopes[0] + bent, slopes[1:], slopes[0] @ slope.mT))
 
         def scaled(tree: Params) -> Params:
             return scale_encoders(tree, scale.to(signals.logits))
@@ -226,7 +229,7 @@ class CGGM(NamedTuple):
         metrics = {"cosine": cosine, "direction": (weights.abs() - weights * cosine).sum()}
         if self.direction == "param_released":
             return lam * past, slope, metrics
-        return (lam if task.reduction == "sum" else lam / task.samples) * slope.mT, past, metrics
+        return lam * slope.mT, past, metrics
 
 
 def side(task: Task, prediction: Tensor) -> Tensor:
