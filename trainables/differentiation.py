@@ -22,7 +22,8 @@ def eager(forward: Forward, params: Params) -> tuple[Signals, Any, Pull]:
     def pull(f: Callable[[Signals], Tensor | Sloped]) -> Params:
         value = f(signals)
         if isinstance(value, Sloped):
-            return back(value.values, value.slopes)
+            pairs = [pair for pair in zip(*value, strict=True) if pair[0].requires_grad]
+            return back(*zip(*pairs, strict=True))
         return back(value, rows(value), stacked=True) if value.ndim else back(value)
 
     def back(values: Any, slopes: Any = None, *, stacked: bool = False) -> Params:
