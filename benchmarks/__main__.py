@@ -4,8 +4,9 @@
 
 One thread, two-layer MLP encoders of 64 on av-digits (M = 2) and mfeat (M = 3, 6), batch 64, SGD, concatenation. A
 round times some steps of every method in turn, each after a few steps that are not timed; the ratio is the median
-over rounds of its time to joint's in the same round. Beside it stand the floating-point operations of the matrix
-products that it must do, and their ratio to joint's: what the method would cost if nothing but arithmetic counted.
+over rounds of its time to joint's in the same round. Time is that of the processor: others delay it, and count only as
+far as they share caches. Beside it stand the floating-point operations of the matrix products that it must do, and
+their ratio to joint's: what the method would cost if nothing but arithmetic counted.
 """
 
 import sys
@@ -53,10 +54,10 @@ def seconds(setup: Setup, learner: Learner) -> float:
     chosen, began = batches(setup, 1)[: WARM + STEPS], 0.0
     for number, indices in enumerate(chosen):
         if number == WARM:
-            began = time.perf_counter()
+            began = time.thread_time()
         inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
         learner, _ = step(setup, learner, inputs, pose(setup, indices, 1, number), rates)
-    return (time.perf_counter() - began) / (len(chosen) - WARM)
+    return (time.thread_time() - began) / (len(chosen) - WARM)
 
 
 def operations(setup: Setup, learner: Learner) -> int:
