@@ -93,7 +93,7 @@ class Classifier(NamedTuple):
         h = torch.relu(affine(params, "proj", h))
         weight, bias = params["out.weight"], params["out.bias"]
         said = torch.baddbmm(bias.mT, weight, h.flatten(1, -2).mT).mT
-        return said.view(*h.shape[:-1], -1), (h, weight)
+        return said.view(*h.shape[:-1], weight.shape[-2]), (h, weight)
 
     def attended(self, params: Group, h: Tensor) -> Tensor:
         """Return what the encoder layers (modules/transformer.py:37-101) see, [M, B, H] -> [M, B, D]."""
