@@ -202,7 +202,8 @@ def prove(
 def judged(claim: Claim) -> dict[str, Any]:
     """Return the verdict on what the store has of a claim, and write it; UserError where it cannot be judged."""
     about = claim.about
-    facts = {"name": claim.name, "quick": claim.quick, **{k: getattr(about, k) for k in ("source", "question", "says")}}
+    words = {key: getattr(about, key) for key in ("source", "question", "says", "support")}
+    facts = {"name": claim.name, "quick": claim.quick, **words}
     folders = {cell: study.folder for cell, study in claim.cells.items()}
     try:
         return judge(facts, about.analyses, about.beside, about.rule, folders, claim.folder)

@@ -115,15 +115,20 @@ def screen() -> Console:
 
 
 def show_report(folder: Path) -> None:
-    """Print the tables of a run and write its figures and report.
+    """Print the tables of a run and write its figures and report; of a claim, its verdict.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder holds neither.
     """
+    from analysis.headline import headline
     from analysis.pareto import front
-    from analysis.report import headline, write
+    from analysis.report import write
     from analysis.summary import encoders, summary
+    from analysis.verdicts import read
 
+    if verdict := read(folder):
+        show_verdict(verdict, folder)
+        return
     run = open_run(folder)
     console = screen()
     table, beside = summary(run), encoders(run)
@@ -134,8 +139,7 @@ def show_report(folder: Path) -> None:
         console.print(front_table(front(run), run.objectives))
     console.print(headline(table))
     page = write(folder)
-    for figure in sorted((folder / "figures").glob("*.png")):
-        console.print(f"figure: {shorter(figure)}")
+    console.print(f"figures: {shorter(folder / 'figures')}")
     console.print(f"report: {shorter(page)}")
 
 
@@ -336,7 +340,9 @@ def show_data(*, as_json: bool) -> None:
 
 
 def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
-    """Print what was decided of a claim, on what, and where its figure lies."""
+    """Print what was decided of a claim, on what, write its report, and say where it lies."""
+    from analysis.report import write
+
     console = screen()
     trials = verdict["trials"]
     lost = ", ".join(f"{trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
@@ -350,6 +356,7 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
         console.print(f"  {remark}")
     console.print(f"  on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}")
     console.print(f"  figure: {shorter(folder / 'figures' / 'verdict.png')}")
+    console.print(f"  report: {shorter(write(folder))}")
 
 
 def show_claims(listed: Iterable[Mapping[str, Any]]) -> None:

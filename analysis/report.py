@@ -1,151 +1,186 @@
-"""One page that a reviewer can check: the finding, its tables and figures, what failed and what was run."""
+"""One page that a reviewer can check: the verdict, figures, tables, what failed, what was run and how to repeat it.
 
+The same tables are written as Markdown (report.md) and for papers (tables/*.tex, with booktabs).
+"""
+
+import re
 from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 import yaml
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup, escape
 
-from analysis import files
+from analysis import files, gallery, tabulation
 from analysis.choice import chosen
-from analysis.plots import plot_curve, save
-from analysis.sensitivity import axes, curve, probe_curve
-from analysis.statistics import LEVEL
+from analysis.headline import headline, limits
+from analysis.plots.style import NARROW
 from analysis.summary import encoders, summary
 from analysis.tables import Run, load
-from analysis.text import is_percent, pvalue, score, setting, span
+from analysis.tabulation import LOST, Table, latex, markdown
+from analysis.verdicts import read
 
-BASELINES = ("joint", "joint-uni", "unimodal")
-SHOWN_FAILURES = 20
+TEMPLATES = Path(__file__).parent / "templates"
+DRAWN = (".svg", ".pdf", ".png", ".csv")
 
 
-class Drawing(NamedTuple):
+class Picture(NamedTuple):
     """A figure on the page."""
 
-    axis: str
+    stem: str  # of its files
+    title: str
     caption: str
-    source: str  # data URI
+    svg: Markup
+    narrow: bool
+
+
+class Section(NamedTuple):
+    """What is said of one run."""
+
+    name: str
+    headline: str
+    planned: int
+    finished: int
+    failed: int  # or diverged
+    pruned: int
+    limits: list[str]
+    pictures: list[Picture]
+    tables: list[Table]
+    failures: Table
+    study: str
+    facts: dict[str, Any]
+    command: str
 
 
 def write(folder: str | Path) -> Path:
-    """Write figures/ and report.html of the run in a folder, finished or not; return the page's path.
+    """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
+
+    A claim's page has its verdict first. Of several runs it has the tables; each has a page of its own if asked for.
 
     Raises:
-        FileNotFoundError: the folder is no run.
+        FileNotFoundError: the folder is neither.
     """
-    run = load(folder)
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    templates.globals |= {"score": score, "pvalue": pvalue, "setting": setting}
-    page = Path(folder) / "report.html"
-    files.write(page, templates.get_template("report.html").render(_content(run)).encode())
-    return page
-
-
-def headline(summary: pl.DataFrame) -> str:
-    """Return the finding in one sentence: the method that is best on validation, on test, against joint training."""
-    finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
-    if finished.is_empty():
-        failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
-        if summary["test"].drop_nulls().len():
-            return "Each modality was trained alone; there is no joint prediction to compare."
-        bad = f"No trial has a score: {failed} failed, {diverged} diverged."
-        return bad if failed + diverged else "No trial has finished yet."
-    best_is_high = finished["direction"][0] == "max"
-    ranked = finished.sort("validation", descending=best_is_high, maintain_order=True).to_dicts()
-    methods = [row for row in ranked if row["method"] not in BASELINES]
-    row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
-    start = f"{_named(row)} reaches {_with_unit(row)} on test"
-    if len(ranked) == 1:
-        return f"{start}; there is nothing to compare it with."
-    if row["difference"] is None:
-        return f"{start}; joint training has no finished trial with the same seed to compare it with."
-    rival = f"; the baseline joint-uni reaches {_with_unit(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
-    return f"{start}, {_comparison(row)}: {_verdict(row)}{rival if row != ranked[0] else ''}."
-
-
-def _named(row: dict[str, Any]) -> str:
-    return f"{row['method']} ({row['settings']})" if row["settings"] else str(row["method"])
-
-
-def _with_unit(row: dict[str, Any]) -> str:
-    return score(row["metric"], row["test"]) + (" %" if is_percent(row["metric"]) else f" {row['metric']}")
-
-
-def _comparison(row: dict[str, Any]) -> str:
-    unit = " points" if is_percent(row["metric"]) else ""
-    text = f"{score(row['metric'], row['difference'], sign='+')}{unit} against joint"
-    if row["p"] is None:
-        return text
-    p = pvalue(row["p"])
-    equal = "" if p.startswith("<") else "="
-    return f"{text} {span(row['metric'], row['difference_low'], row['difference_high'])}, p{equal}{p}"
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    """Return what the corrected p-value allows to say."""
-    if row["p"] is None:
-        return "one seed, which tells nothing about chance"
-    if row["p"] < LEVEL:
-        return f"{'better' if (row['difference'] > 0) == (row['direction'] == 'max') else 'worse'} than joint training"
-    return f"not separated from joint training by {row['pairs']} seeds"
-
-
-def _content(run: Run) -> dict[str, Any]:
-    table = summary(run)
-    status = run.trials.select("status", "trial", "method", "seed", "error").collect()
-    failures = status.filter(pl.col("status") != "done").sort("method", "seed", "trial")
-    budgets = table.filter(~pl.col("method").is_in(["unimodal"]))["configurations"]
-    return {
-        "name": run.name,
-        "metric": run.metric,
-        "percent": is_percent(run.metric),
-        "headline": headline(table),
-        "finished": len(status),
-        "planned": run.study["planned"],
-        "summary": table.to_dicts(),
-        "unequal_budgets": budgets.n_unique() > 1,
-        "encoders": encoders(run).to_dicts(),
-        "drawings": _draw(run),
-        "failures": failures.head(SHOWN_FAILURES).to_dicts(),
-        "failed": len(failures),
-        "looks": len(chosen(run).filter(pl.col("seeds") > 0)),
-        "study": yaml.safe_dump(run.study["study"], sort_keys=False, allow_unicode=True),
-        "facts": {**(run.study.get("versions") or {}), **(run.study.get("machine") or {})},
-        "command": run.study.get("command", f"ablate run {run.name}"),
+    folder = Path(folder)
+    verdict = read(folder)
+    cells = {cell: folder / cell for cell in verdict["cells"]} if verdict else {"": folder}
+    runs = {cell: load(place) for cell, place in cells.items()}
+    sections = [_section(run, [] if cell else _draw(run)) for cell, run in runs.items()]
+    page = {
+        "title": verdict["name"] if verdict else sections[0].name,
+        "verdict": verdict,
+        "picture": _verdict_picture(folder, verdict) if verdict else None,
+        "effects": tabulation.effects(verdict) if verdict else None,
+        "sections": sections,
+        "command": _command(sections[0].command, verdict),
     }
+    _clear(folder / "figures", {"verdict" if verdict else "", *(one.stem for s in sections for one in s.pictures)})
+    _clear(folder / "tables", set())
+    for name, table in _papers(page).items():
+        files.write(folder / "tables" / f"{name}.tex", _render("table.tex", table=table).encode())
+    files.write(folder / "report.md", _render("report.md", **page).encode())
+    files.write(folder / "report.html", _render("report.html", **page).encode())
+    return folder / "report.html"
 
 
-def _draw(run: Run) -> list[Drawing]:
-    """Write a figure for each axis along which there are results at two values or more."""
-    drawings = []
-    for axis in axes(run):
-        response = curve(run, axis)
-        if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
-            continue
-        stem = Path(run.folder) / "figures" / axis
-        title, scale = f"{run.name}: {axis}", run.vary[axis]["scale"]
-        probes = probe_curve(run, axis)
-        figure = plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale)
-        save(figure, stem, pl.concat([response, probes], how="diagonal"))
-        image = b64encode(stem.with_name(f"{axis}.svg").read_bytes()).decode()
-        drawings.append(Drawing(axis, _caption(run, axis, response), f"data:image/svg+xml;base64,{image}"))
-    return drawings
+def _section(run: Run, pictures: list[Picture]) -> Section:
+    table, beside = summary(run), encoders(run)
+    status = run.trials.select("trial", "status").unique("trial").collect()
+    looks = len(chosen(run).filter(pl.col("seeds") > 0))
+    tables = [tabulation.methods(run, table, looks)] if len(table) else []
+    tables += [tabulation.encoders(run, beside)] if len(beside) else []
+    tables += [tabulation.all_configurations(run)] if run.vary and len(table) else []
+    known = ("modalities", "task", "data_sha256")
+    return Section(
+        name=run.name,
+        headline=headline(table),
+        planned=run.study["planned"],
+        finished=len(status),
+        failed=len(status.filter(pl.col("status").is_in(LOST))),
+        pruned=len(status.filter(status="pruned")),
+        limits=limits(run, table),
+        pictures=pictures,
+        tables=tables,
+        failures=tabulation.failures(run),
+        study=yaml.safe_dump(run.study["study"], sort_keys=False, allow_unicode=True),
+        facts={
+            **(run.study.get("versions") or {}),
+            **(run.study.get("machine") or {}),
+            **{key: _shown(run.study[key]) for key in known if run.study.get(key)},
+        },
+        command=run.study.get("command", f"ablate run {run.name}"),
+    )
 
 
-def _caption(run: Run, axis: str, response: pl.DataFrame) -> str:
-    """Return what the figure shows in words: the best value of each method, and its worst."""
-    sentences = []
-    points = response.drop_nulls(["value", "mean"]).sort("mean", descending=run.highest_is_best)
-    for line in points.partition_by("method", maintain_order=True):
-        best, worst = line.row(0, named=True), line.row(-1, named=True)
-        held = f" with {best['settings']}" if best["settings"] else ""
-        sentences.append(
-            f"{best['method']}{held}: best on validation at {axis}={setting(best['value'])} "
-            f"({score(run.metric, best['mean'], best['low'], best['high'])}), worst at "
-            f"{setting(worst['value'])} ({score(run.metric, worst['mean'], worst['low'], worst['high'])})."
-        )
-    return " ".join(sentences)
+def _draw(run: Run) -> list[Picture]:
+    """Draw the figures of a run, and return them for the page."""
+    pictures = []
+    place = Path(run.folder) / "figures"
+    for drawing in gallery.gallery(run):
+        gallery.write(drawing, place)
+        pictures.append(_picture(place, drawing.stem, drawing.title, drawing.caption))
+    return pictures
+
+
+def _verdict_picture(folder: Path, verdict: Mapping[str, Any]) -> Picture:
+    """Return the figure that the verdict was written with."""
+    caption = f"{verdict['question']} {verdict['verdict'].capitalize()}: {verdict['sentence']}"
+    return _picture(folder / "figures", "verdict", "What was found", caption)
+
+
+def _picture(place: Path, stem: str, title: str, caption: str) -> Picture:
+    svg = (place / f"{stem}.svg").read_text("utf-8")
+    width = float(svg.partition('width="')[2].partition("pt")[0])
+    return Picture(stem, title, caption, inline(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72)
+
+
+def inline(svg: str, prefix: str, words: str) -> Markup:
+    """Return an SVG as a part of a page: an image that has a text, with ids unlike those of other figures."""
+    body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") + 4 :], flags=re.DOTALL)
+    own = re.sub(r"[^\w-]", "-", prefix)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", body)
+    return Markup(f'<svg role="img" aria-label="{escape(words)}"{body}')  # noqa: S704  matplotlib wrote the rest
+
+
+def _papers(page: Mapping[str, Any]) -> dict[str, Table]:
+    """Return the tables that a paper may show, by the name of their file."""
+    sections = page["sections"]
+    found = {"effects": page["effects"]} if page["effects"] else {}
+    for section in sections:
+        cell = f"{section.name.rpartition('/')[2]}-" if len(sections) > 1 else ""
+        found |= {f"{cell}{table.name}": table for table in section.tables}
+    return found
+
+
+def _command(command: str, verdict: Mapping[str, Any] | None) -> str:
+    return f"{command} --quick" if verdict and verdict["quick"] else command
+
+
+def _clear(folder: Path, kept: set[str]) -> None:
+    """Remove what an earlier report has left."""
+    for file in folder.glob("*"):
+        if file.suffix in (*DRAWN, ".tex") and file.stem not in kept:
+            file.unlink()
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _render(name: str, **content: Any) -> str:
+    """Fill a template; that of the page escapes whatever it is given."""
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters |= {"latex": latex, "markdown": markdown}
+    script = (TEMPLATES / "report.js").read_text("utf-8")
+    style = (TEMPLATES / "report.css").read_text("utf-8")
+    digest = b64encode(sha256(script.encode()).digest()).decode()  # the only script that a browser may run
+    return templates.get_template(name).render(**content, script=script, style=style, digest=digest)

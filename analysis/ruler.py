@@ -62,7 +62,7 @@ def _value_ticks(at: dict[float, float]) -> dict[float, str]:
     """Return a tick for each value, if they are few and not crowded."""
     gaps = np.diff(list(at.values()))
     if 0 < len(gaps) < MAX_TICKS and gaps.min() > gaps.sum() / 12:
-        return {x: f"{v:.3g}" for v, x in at.items()}
+        return {x: f"{float(f'{v:.3g}'):g}" for v, x in at.items()}
     return {}
 
 

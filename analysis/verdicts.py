@@ -53,6 +53,7 @@ def judge(
         "beside": {name: plain(one) for other in others for name, one in reported(other).items()},
         "remarks": [remark for one in (finding, *others) for remark in one.remarks],
         "bed": bed(cells),
+        "cells": list(cells),
         "trials": counts(cells),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -134,7 +135,7 @@ def bed(cells: Mapping[str, Run]) -> str:
     train = listed([f"{s['train']['optimizer']}, {s['train']['epochs']} epochs" for s in studies])
     model = listed([f"{s['model']['fusion']} of {s['model']['encoder']}, {s['model']['hidden']} wide" for s in studies])
     seeds = listed([str(s["seeds"]) for s in studies])
-    return f"{data}; {model}; {train}; {seeds} seeds"
+    return f"{data}; {model}; {train}; {seeds} {'seed' if seeds == '1' else 'seeds'}"
 
 
 def counts(cells: Mapping[str, Run]) -> dict[str, int]:

@@ -19,9 +19,9 @@ from analysis.plots.style import (
     head,
     intervals,
     legend,
-    over_seeds,
     parts,
     sheet,
+    short,
     styled,
 )
 from analysis.ruler import ruler
@@ -47,7 +47,7 @@ def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> F
     """Return each effect as a point with its 95 % interval, coloured by its verdict."""
     rows = table(decisions).rename({"effect": "mean"})
     compared = any(effect.baseline is not None for effect in finding.effects)
-    subtitle = f"mean and 95 % interval over {over_seeds(rows)}; blue supports, orange refutes, grey neither"
+    subtitle = f"{intervals(rows)}; blue supports, orange refutes, grey neither"
     return plot_forest(rows, metric=finding.metric, title=title, subtitle=subtitle, change=compared)
 
 
@@ -60,12 +60,12 @@ def lines(finding: Finding, title: str) -> Figure:
         figure = sheet(NARROW if columns == 1 else WIDE, 1.1 + 2.2 * rows)
         for place, (group, part) in enumerate(panels, start=1):
             panel = figure.add_subplot(rows, columns, place)
-            panel.set_title(group)
+            panel.set_title(short(group, 34))
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
             places = ruler(known["value"], finding.scale)
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(finding.metric))
-            frame(panel, places, finding.axis, finding.metric)
+            frame(panel, places, finding.axis, finding.metric.removeprefix("exponent of "))
         head(figure, title, intervals(finding.lines))
         legend(figure, columns=4)
     return figure

@@ -17,6 +17,7 @@ from analysis.plots.style import (
     legend,
     looks,
     sheet,
+    short,
     styled,
     unit,
 )
@@ -40,7 +41,7 @@ def plot_curve(
         figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.3 * rows)
         for place, (name, table) in enumerate(panels.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
-            panel.set_title(name)
+            panel.set_title(short(name, 30))
             _draw(panel, table, places, shades)
             frame(panel, places, axis, metric)
             if is_percent(metric):
@@ -86,7 +87,7 @@ def frame(panel: Axes, places: Ruler, axis: str, metric: str) -> None:
     """Set ticks, labels and the marks of a broken axis."""
     panel.set_xticks(list(places.ticks), list(places.ticks.values()))
     panel.margins(x=0.06, y=0.12)
-    panel.set_xlabel(axis)
+    panel.set_xlabel(short(axis))
     panel.set_ylabel(unit(metric))
     panel.grid(axis="y")
     for x in places.breaks:

@@ -3,7 +3,7 @@
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, styled, unit
+from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, short, styled, unit
 from analysis.text import pvalue, score
 
 MOST = 30  # rows of a figure
@@ -47,7 +47,7 @@ def plot_forest(
                 words + tail, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
                 color=DARK if row["mean"] is not None else SOFT, annotation_clip=False,
             )  # fmt: skip
-        panel.set_yticks(range(len(shown)), [row["name"] for row in shown])
+        panel.set_yticks(range(len(shown)), [short(row["name"]) for row in shown])
         panel.set_ylim(len(shown) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)

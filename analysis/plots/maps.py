@@ -45,6 +45,8 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
             bar = figure.colorbar(image, ax=panel, label=unit(metric), aspect=30, pad=0.02)
             bar.ax.yaxis.set_major_formatter(lambda value, _: score(metric, value))
             bar.outline.set_visible(False)
+            for solid in bar.ax.collections:
+                solid.set(rasterized=False, edgecolor="face")  # vectors, as the rest
         panel.set_xticks(np.arange(len(across)) + 0.5, [setting(value) for value in across])
         panel.set_yticks(np.arange(len(up)) + 0.5, [setting(value) for value in up])
         panel.tick_params(length=0)

@@ -5,7 +5,7 @@ import warnings
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.plots.style import DARK, SOFT, WIDE, head, looks, sheet, styled
+from analysis.plots.style import DARK, SOFT, WIDE, head, looks, sheet, short, styled
 from analysis.rankings import Ranking
 from analysis.text import plural, pvalue
 
@@ -20,11 +20,13 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
     """
     import pandas as pd
 
-    methods = list(ranking.ranks)
-    shades = {method: look.colour for method, look in looks(methods).items() if method in ranking.ranks}
+    ranks = {short(method, 24): rank for method, rank in ranking.ranks.items()}
+    shades = {short(method, 24): looks(ranking.ranks)[method].colour for method in ranking.ranks}
+    methods = list(ranks)
     matrix = pd.DataFrame(1.0, index=methods, columns=methods)
     for one, other, _, p in ranking.pairs.iter_rows():
-        matrix.loc[one, other] = matrix.loc[other, one] = p
+        pair = short(one, 24), short(other, 24)
+        matrix.loc[pair] = matrix.loc[pair[::-1]] = p
     with styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
         import scikit_posthocs
@@ -32,14 +34,14 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
         figure = sheet(WIDE, 1.9 + 0.22 * len(methods))
         panel = figure.add_subplot()
         scikit_posthocs.critical_difference_diagram(
-            ranking.ranks, matrix, ax=panel, color_palette=shades,
+            ranks, matrix, ax=panel, color_palette=shades,
             label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
             label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
         )  # fmt: skip
         for text in panel.texts:
             text.set_color(DARK)
         low, _ = panel.get_ylim()
-        left = ranking.ranks[methods[0]]
+        left = ranks[methods[0]]
         panel.plot([left, left + ranking.critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
         panel.text(
             left + ranking.critical / 2,

@@ -68,6 +68,7 @@ def grid(panels: int) -> tuple[int, int]:
 
 def head(figure: Figure, title: str, subtitle: str) -> None:
     """Write a bold title; its empty second line keeps the room of the subtitle, which is plain. Both fit the width."""
+    title = short(title, 100)
     size = _fitting(title, 10.5, 0.70, figure)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=size, fontweight="bold")
     below = 0.99 - 0.21 / figure.get_figheight()
@@ -87,7 +88,8 @@ def legend(figure: Figure, columns: int = 5) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if len(handles) > 1:
-        figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
+        names = [short(name, 24) for name in handles]
+        figure.legend(list(handles.values()), names, loc="outside lower left", ncols=columns)
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
@@ -101,7 +103,9 @@ def unit(metric: str, *, change: bool = False) -> str:
     if is_percent(metric):
         return f"{metric}, {'points' if change else '%'}"
     name = {"seconds": "time, s", "bytes": "memory, bytes"}.get(metric, metric)
-    return f"difference in {name}" if change and metric else name
+    if change:
+        return f"difference in {name}" if metric else "difference, each in its metric's own unit"
+    return name
 
 
 def factor(metric: str) -> float:
@@ -120,6 +124,12 @@ def plain(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def short(name: str, most: int = 36) -> str:
+    """Return a name that fits beside a figure: of a long one, how it begins and ends."""
+    name = " ".join(name.split())
+    return name if len(name) <= most else f"{name[: most - 12]}…{name[-11:]}"
+
+
 def over_seeds(table: pl.DataFrame) -> str:
     """Return `5 seeds`, or `3 to 5 seeds`, as a caption has it."""
     counts = sorted({int(count) for count in table["seeds"].drop_nulls() if count})
@@ -131,11 +141,8 @@ def over_seeds(table: pl.DataFrame) -> str:
 def intervals(table: pl.DataFrame) -> str:
     """Return what a caption says of the intervals: over how many seeds, or that one seed has none."""
     seeds = over_seeds(table)
-    return (
-        f"mean and 95 % interval over {seeds}"
-        if seeds not in ("1 seed", "no finished seed")
-        else f"{seeds}, no interval"
-    )
+    several = (table["seeds"].drop_nulls() > 1).any()
+    return f"mean and 95 % interval over {seeds}" if several else f"{seeds}, no interval"
 
 
 def save(figure: Figure, stem: Path, data: pl.DataFrame) -> None:

@@ -20,6 +20,7 @@ from analysis.plots.style import (
     parts,
     plain,
     sheet,
+    short,
     styled,
     unit,
 )  # fmt: skip
@@ -70,7 +71,7 @@ def _figure(panels: int) -> Figure:
 
 def _panel(figure: Figure, panels: int, place: int, title: str, label: str) -> Axes:
     panel = figure.add_subplot(*grid(panels), place)
-    panel.set_title(title)
+    panel.set_title(short(title, 34))
     panel.set_xlabel("epoch")
     panel.set_ylabel(label)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))

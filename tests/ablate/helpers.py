@@ -62,7 +62,7 @@ OURS = (
     r"\S+: \d+ trials? to run on \S+?(, \d+ of \d+ in the store already)?\.",
     r"\d+ done, \d+ left, about [\d.]+ (s|min|h); [\d.]+ trials/s.*",
     r"\d+ of \d+ trials (failed|diverged); .*",
-    r"(figure|report): \S+",
+    r"(figures|report): \S+",
     r"Note: .*",
     r".* on test, .*",  # the sentence that sums a report up
 )

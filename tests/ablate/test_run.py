@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_ends_in_tables_figures_and_a_report(store: Path) -> None:
     made = {str(file.relative_to(store / "small")) for file in (store / "small").rglob("*") if file.is_file()}
-    assert {"study.yaml", "report.html", "figures/agm.alpha.png", "figures/agm.alpha.svg"} <= made
+    assert {"study.yaml", "report.html", "report.md", "tables/methods.tex", "figures/curve-agm.alpha.svg"} <= made
     trials, metrics = table(store, "small", "trials"), table(store, "small", "metrics")
     assert trials["status"].to_list() == ["done"] * 6
     assert trials["agm.alpha"].to_list() == [None, None, 0.0, 0.0, 1.0, 1.0]

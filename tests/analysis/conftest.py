@@ -49,24 +49,35 @@ def write_run(tmp_path: Path) -> Write:
     """Return a function that writes a run folder, its trials one file per method, as engines do."""
 
     def write(trials: list[dict[str, Any]], metrics: list[dict[str, Any]] | None = None, **study: Any) -> Path:
-        folder = tmp_path / "run"
-        folder.mkdir()
-        about = {"study": STUDY | study, "modalities": ["image", "audio"], "planned": 20}
-        facts = {"versions": {"torch": "2.13.0"}, "machine": {"cpus": 2}}
-        (folder / "study.yaml").write_text(yaml.safe_dump(about | facts))
-        for table, rows in (("trials", trials), ("metrics", metrics or [])):
-            for kind in sorted({row.get("method", "all") for row in rows}):
-                (folder / table).mkdir(exist_ok=True)
-                part = [row for row in rows if row.get("method", "all") == kind]
-                pl.DataFrame(part, infer_schema_length=None).write_parquet(folder / table / f"{kind}.parquet")
-        return folder
+        return write_folder(tmp_path / "run", trials, metrics, **study)
 
     return write
 
 
+def write_folder(
+    folder: Path, trials: list[dict[str, Any]], metrics: list[dict[str, Any]] | None = None, **study: Any
+) -> Path:
+    """Write a run folder."""
+    folder.mkdir()
+    about = {"study": STUDY | study, "modalities": ["image", "audio"], "planned": 20}
+    facts = {"versions": {"torch": "2.13.0"}, "machine": {"cpus": 2}}
+    (folder / "study.yaml").write_text(yaml.safe_dump(about | facts))
+    for table, rows in (("trials", trials), ("metrics", metrics or [])):
+        for place, kind in enumerate(sorted({row.get("method", "all") for row in rows})):
+            (folder / table).mkdir(exist_ok=True)
+            part = [row for row in rows if row.get("method", "all") == kind]
+            pl.DataFrame(part, infer_schema_length=None).write_parquet(folder / table / f"{place:05}.parquet")
+    return folder
+
+
 @pytest.fixture
 def folder(write_run: Write) -> Path:
-    """Return three seeds of joint, joint-uni, agm at three alphas and two modalities alone.
+    """Return the run of `alphas`."""
+    return write_run(*alphas())
+
+
+def alphas() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return trials and metrics of three seeds of joint, joint-uni, agm at three alphas and two modalities alone.
 
     Alpha=2 has the best scores, but for one seed only: of the complete ones 0.5 is best on validation (0.82).
     """
@@ -85,4 +96,4 @@ def folder(write_run: Write) -> Path:
     metrics = [row for s in range(3) for m, v in alone.items() for row in probe(f"{m}-{s}", m, v, v + 0.01 * s)]
     metrics += [row for s in range(3) for row in probe(f"joint-{s}", "image", 0.55, 0.55)]
     metrics += [row for s in range(3) for row in probe(f"agm-half-{s}", "audio", 0.45, 0.45)]
-    return write_run(trials, metrics)
+    return trials, metrics

@@ -1,18 +1,31 @@
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from analysis import load
-from analysis.report import headline, write
+from analysis.headline import headline, limits
+from analysis.report import inline, write
 from analysis.summary import SUMMARY, summary
+from analysis.tabulation import latex, markdown
 from analysis.text import pvalue, score, settings
-from tests.analysis.conftest import Write, trial
+from analysis.verdicts import judge
+from tests.analysis.conftest import Write, alphas, trial, write_folder
 
 
-def test_the_page_tells_the_finding_the_failures_and_what_was_run(folder: Path) -> None:
-    page = write(folder).read_text()
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run with its report."""
+    folder = write_folder(tmp_path_factory.mktemp("report") / "run", *alphas())
+    write(folder)
+    return folder
+
+
+def test_the_page_tells_the_finding_the_failures_and_what_was_run(written: Path) -> None:
+    folder, page = written, (written / "report.html").read_text()
     for text in (
         "agm (alpha=0.5) reaches 74.0 % on test",
         "2 of 21 trials have no result",
@@ -24,24 +37,38 @@ def test_the_page_tells_the_finding_the_failures_and_what_was_run(folder: Path) 
     ):
         assert text in page
     kinds = ("csv", "pdf", "png", "svg")
-    assert {file.name for file in (folder / "figures").iterdir()} == {f"agm.alpha.{kind}" for kind in kinds}
+    names = ("curve-agm.alpha", "differences", "encoders", "ranks", "best-of-n")
+    assert {file.name for file in (folder / "figures").iterdir()} == {f"{n}.{kind}" for n in names for kind in kinds}
 
 
-def test_what_a_trial_said_cannot_become_markup(folder: Path) -> None:
-    page = write(folder).read_text()
-    assert "<script>" not in page
+def test_what_an_earlier_report_drew_does_not_stay(folder: Path) -> None:
+    (folder / "figures").mkdir()
+    (folder / "figures" / "curve-agm.cap.svg").touch()
+    (folder / "figures" / "notes.txt").touch()
+    write(folder)
+    names = {file.name for file in (folder / "figures").iterdir()}
+    assert "curve-agm.cap.svg" not in names
+    assert "notes.txt" in names
+
+
+def test_what_a_trial_said_cannot_become_markup(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert page.count("<script>") == 1
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;script>alert(1)&lt;/script>" in (written / "report.md").read_text()
 
 
-def test_the_page_needs_nothing_from_elsewhere(folder: Path) -> None:
-    page = write(folder).read_text()
+def test_the_page_needs_nothing_from_elsewhere(written: Path) -> None:
+    page = (written / "report.html").read_text().replace("http://www.w3.org/", "")  # names of SVG's own vocabulary
     assert "http:" not in page
     assert "https:" not in page
-    assert 'src="data:image/svg+xml;base64,' in page
+    assert "src=" not in page
+    assert "default-src 'none'" in page
 
 
-def test_the_page_is_the_same_twice(folder: Path) -> None:
-    assert write(folder).read_bytes() == write(folder).read_bytes()
+def test_the_page_is_the_same_twice(written: Path, folder: Path) -> None:
+    assert write(folder).read_bytes() == (written / "report.html").read_bytes()
 
 
 def test_a_run_that_goes_on_says_how_far_it_is(write_run: Write) -> None:
@@ -64,7 +91,8 @@ def test_a_run_in_which_nothing_trained_says_so(write_run: Write) -> None:
 def test_no_file_remains_beside_the_page(folder: Path) -> None:
     shutil.rmtree(folder / "metrics")
     write(folder)
-    assert {file.name for file in folder.iterdir()} == {"study.yaml", "trials", "figures", "report.html"}
+    names = {"study.yaml", "trials", "figures", "tables", "report.html", "report.md"}
+    assert {file.name for file in folder.iterdir()} == names
 
 
 def finding(**agm: float | None) -> str:
@@ -120,3 +148,85 @@ def test_a_setting_that_is_null_is_named_and_one_of_another_method_is_not() -> N
 def test_modalities_alone_have_nothing_to_be_compared_with() -> None:
     alone = pl.DataFrame({"method": ["unimodal"], "test": [0.9], "failed": [0], "diverged": [0]})
     assert headline(alone) == "Each modality was trained alone; there is no joint prediction to compare."
+
+
+def test_a_paper_gets_the_tables_in_latex(written: Path) -> None:
+    assert {file.name for file in (written / "tables").iterdir()} == {
+        "methods.tex",
+        "encoders.tex",
+        "configurations.tex",
+    }
+    lines = (written / "tables" / "methods.tex").read_text().splitlines()
+    assert r"  \begin{tabular}{llrrrrrrrrr}" in lines
+    assert next(line for line in lines if line.startswith("    agm ")).startswith(
+        "    agm & alpha=0.5 & 3 & 3 & 82.0 & 74.0 "
+    )
+    rules = [line.strip() for line in lines if line.endswith("rule")]
+    assert rules == [r"\toprule", r"\midrule", r"\bottomrule"]
+    body = [line for line in lines if line.endswith(r"\\")]
+    assert {line.count("&") for line in body} == {10}
+
+
+def test_signs_of_latex_and_markdown_are_printed_and_not_obeyed() -> None:
+    assert latex(r"50 % of a_b & {c} \d $x$ #1 ~ ^ [2]") == (
+        r"50 \% of a\_b \& \{c\} \textbackslash{}d \$x\$ \#1 \textasciitilde{} \textasciicircum{} {[}2{]}"
+    )
+    assert markdown("a|b <i> [c](d) *e* `f`\nx") == r"a\|b &lt;i> \[c\](d) \*e\* \`f\` x"
+
+
+def test_the_figures_of_a_page_do_not_share_their_ids(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) > 100
+    assert len(set(names)) == len(names)
+    known = {*names}
+    used = {*re.findall(r'href="#([^"]+)"', page), *re.findall(r"url\(#([^)]+)\)", page)}
+    assert used <= known
+
+
+def test_a_figure_has_a_text_instead_and_nothing_that_is_not_drawn() -> None:
+    svg = '<?xml version="1.0"?><!DOCTYPE svg><svg width="1pt"><!-- <script> --><metadata>x</metadata><g id="a"/></svg>'
+    assert inline(svg, "b.c", 'say "x" & <y>') == (
+        '<svg role="img" aria-label="say &#34;x&#34; &amp; &lt;y&gt;" width="1pt"><g id="b-c-a"/></svg>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "sentence"),
+    [
+        ([trial("a", "agm", 0, None, None)], "agm: no trial has a score"),
+        ([trial("a", "joint", 0, 0.8, 0.7)], "One seed tells nothing about chance"),
+        ([trial(f"{m}{s}", m, s, 0.8, 0.7) for m in ("agm", "ogm") for s in (0, 1)], "Joint training is not among"),
+        ([trial("a", "joint", 0, 0.8, 0.7), trial("b", "joint", 1, 0.8, 0.7)], "Two seeds give intervals so wide"),
+        (
+            [trial(f"{a}{s}", "agm", s, 0.8, 0.7, **{"agm.alpha": a}) for a in (0.0, 0.5) for s in range(3)],
+            "agm: all configurations score alike",
+        ),
+        ([trial("a", "joint", 0, float("nan"), float("nan"))], "joint: no trial has a score"),
+    ],
+)
+def test_it_is_said_what_the_study_cannot_tell(write_run: Write, trials: list[Any], sentence: str) -> None:
+    run = load(write_run(trials))
+    assert [one for one in limits(run, summary(run)) if one.startswith(sentence)]
+
+
+def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> None:
+    made = {"optimizer": "sgd", "epochs": 2}, {"fusion": "concat", "encoder": "mlp", "hidden": 8}
+    folder = write_run(*alphas(), train=made[0], model=made[1])
+    analysis = {"difference": {"of": {"method": "agm", "agm.alpha": 0.5}, "minus": {"method": "joint"}}}
+    claim = {"name": "c", "quick": True, "source": "s", "question": "Does <b>it</b>?", "says": "y", "support": "z"}
+    cells = {cell: folder.parent / "claim" / cell for cell in ("one", "two")}
+    for place in cells.values():
+        shutil.copytree(folder, place)
+    judge(claim, [analysis], [], {"every": {"rule": "greater"}}, cells, folder.parent / "claim")
+    page = write(folder.parent / "claim").read_text()
+    assert (
+        page.index('class="word">')
+        < page.index("Does &lt;b&gt;it&lt;/b&gt;?")
+        < page.index("<svg")
+        < page.index("Methods")
+    )
+    assert page.count("<svg") == 1
+    assert "ablate run alphas --quick" in page
+    names = {file.name for file in (folder.parent / "claim" / "tables").iterdir()}
+    assert "effects.tex" in names

@@ -1,0 +1,93 @@
+"""The finding of a run in one sentence, and what it cannot tell."""
+
+from typing import Any
+
+import polars as pl
+
+from analysis.choice import configurations
+from analysis.statistics import LEVEL
+from analysis.tables import Run
+from analysis.text import is_percent, pvalue, score, span
+
+BASELINES = ("joint", "joint-uni", "unimodal")
+
+
+def headline(summary: pl.DataFrame) -> str:
+    """Return the finding in one sentence: the method that is best on validation, on test, against joint training."""
+    finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
+    if finished.is_empty():
+        failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
+        if summary["test"].drop_nulls().len():
+            return "Each modality was trained alone; there is no joint prediction to compare."
+        bad = f"No trial has a score: {failed} failed, {diverged} diverged."
+        return bad if failed + diverged else "No trial has finished yet."
+    best_is_high = finished["direction"][0] == "max"
+    ranked = finished.sort("validation", descending=best_is_high, maintain_order=True).to_dicts()
+    methods = [row for row in ranked if row["method"] not in BASELINES]
+    row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
+    start = f"{_named(row)} reaches {_with_unit(row)} on test"
+    if len(ranked) == 1:
+        return f"{start}; there is nothing to compare it with."
+    if row["difference"] is None:
+        return f"{start}; joint training has no finished trial with the same seed to compare it with."
+    rival = f"; the baseline joint-uni reaches {_with_unit(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
+    return f"{start}, {_comparison(row)}: {_verdict(row)}{rival if row != ranked[0] else ''}."
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['method']} ({row['settings']})" if row["settings"] else str(row["method"])
+
+
+def _with_unit(row: dict[str, Any]) -> str:
+    return score(row["metric"], row["test"]) + (" %" if is_percent(row["metric"]) else f" {row['metric']}")
+
+
+def _comparison(row: dict[str, Any]) -> str:
+    unit = " points" if is_percent(row["metric"]) else ""
+    text = f"{score(row['metric'], row['difference'], sign='+')}{unit} against joint"
+    if row["p"] is None:
+        return text
+    p = pvalue(row["p"])
+    equal = "" if p.startswith("<") else "="
+    return f"{text} {span(row['metric'], row['difference_low'], row['difference_high'])}, p{equal}{p}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """Return what the corrected p-value allows to say."""
+    if row["p"] is None:
+        return "one seed, which tells nothing about chance"
+    if row["p"] < LEVEL:
+        return f"{'better' if (row['difference'] > 0) == (row['direction'] == 'max') else 'worse'} than joint training"
+    return f"not separated from joint training by {row['pairs']} seeds"
+
+
+def limits(run: Run, summary: pl.DataFrame) -> list[str]:
+    """Return what a run cannot tell, and why, a sentence each; `summary` is that of the run."""
+    table = configurations(run)
+    joint = summary.filter(pl.col("method") != "unimodal")
+    finished = joint.drop_nulls("test")
+    empty = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]
+    flat = [
+        str(method)
+        for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
+        if len(part) > 1 and part["validation"].n_unique() == 1
+    ]
+    most = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
+    said = {
+        f"{_listed(empty)}: no trial has a score, so nothing is known of it.": bool(empty),
+        "Joint training is not among the methods that finished: no difference to it can be told.": bool(
+            len(finished) > 1 and "joint" not in finished["method"].to_list()
+        ),
+        "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": most == 1,
+        "Two seeds give intervals so wide that few differences can be told.": most == 2,
+        "Ranks need three methods with a result: there are fewer.": 0 < len(finished) < min(3, len(joint)) and most > 1,
+        f"{_listed(flat)}: all configurations score alike, so which setting matters cannot be told.": bool(flat),
+        "Methods had unequal tuning budgets: more configurations are more chances to look good on validation.": (
+            joint["configurations"].n_unique() > 1
+        ),
+    }
+    return [sentence for sentence, holds in said.items() if holds]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

@@ -1,0 +1,206 @@
+"""The tables of a report, once: what a page, a Markdown file and a paper show of them is the same."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from analysis.choice import configurations, validation_scores
+from analysis.statistics import estimate
+from analysis.tables import Run
+from analysis.text import DASH, effect, is_percent, plural, pvalue, score, settings
+
+LOST = ("failed", "diverged")
+SHOWN = 500  # rows of a table; the rest is on disk
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "\N{MINUS SIGN}": "$-$", DASH: "--", "\n": " ",
+}  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """What is read, and what it is sorted by."""
+
+    text: str
+    order: float | str | None = None
+
+
+class Column(NamedTuple):
+    """The head of a column."""
+
+    title: str
+    numeric: bool = False
+
+
+class Table(NamedTuple):
+    """A table to be read."""
+
+    name: str  # of its file, and of its place on the page
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str = ""
+
+
+def methods(run: Run, summary: pl.DataFrame, looks: int) -> Table:
+    """Return the table of the methods, from `summary`; `looks` is how many configurations' test scores were read."""
+    metric, unit = run.metric, _unit(run.metric)
+    columns = _columns(
+        ["method", "chosen"],
+        [
+            "of",
+            "seeds",
+            f"validation {unit}",
+            f"test {unit}",
+            "minus joint",
+            "p",
+            "failed",
+            "diverged",
+            "seconds a trial",
+        ],
+    )
+    rows = [
+        [
+            Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+            Cell(row["settings"] or DASH),
+            _count(row["configurations"]),
+            _count(row["seeds"]),
+            Cell(score(metric, row["validation"]), row["validation"]),
+            Cell(score(metric, row["test"], row["low"], row["high"]), row["test"]),
+            Cell(_difference(metric, row), row["difference"]),
+            Cell(pvalue(row["p"]), row["p"]),
+            _count(row["failed"]),
+            _count(row["diverged"]),
+            Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
+        ]
+        for row in summary.iter_rows(named=True)
+    ]
+    note = (
+        f"Chosen on the validation split; the test split was read for {plural(looks, 'configuration')}. "
+        "Brackets are 95 % intervals over seeds, Student's t. Differences are paired by seed; p is from the paired "
+        "t-test, corrected by Holm for the methods compared. Failed and diverged trials are counted over all "
+        "configurations of a method (column “of”)."
+    )
+    return Table("methods", "Methods", columns, rows, note)
+
+
+def encoders(run: Run, table: pl.DataFrame) -> Table:
+    """Return the table of what each encoder is worth on its own, from `summary.encoders`."""
+    metric = run.metric
+    columns = _columns(["method", "encoder"], [f"probe on test, {_unit(metric)}", "seeds", "minus trained alone", "sd"])
+    rows = [
+        [
+            Cell(row["method"]),
+            Cell(row["modality"]),
+            Cell(score(metric, row["probe"], row["low"], row["high"]), row["probe"]),
+            _count(row["seeds"]),
+            Cell(score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"), row["gap"]),
+            Cell(score(metric, row["gap_sd"]), row["gap_sd"]),
+        ]
+        for row in table.iter_rows(named=True)
+    ]
+    note = (
+        "What a linear probe reads off each encoder after training, and its difference, paired by seed, to the same "
+        "encoder trained alone: what the company of the other modalities cost it."
+    )
+    return Table("encoders", "Encoders", columns, rows, note)
+
+
+def all_configurations(run: Run) -> Table:
+    """Return the table of all configurations, best first within a method, scored on validation alone."""
+    table = configurations(run)
+    joint = validation_scores(run, table.head(SHOWN)).filter(pl.col("encoder").is_null())
+    keys = ["method", "modality", *run.vary]
+    found = {key: estimate(part["score"].drop_nulls()) for key, part in joint.group_by(keys, maintain_order=True)}
+    rows = []
+    for row in table.head(SHOWN).iter_rows(named=True):
+        mean, low, high, seeds = found[tuple(row[key] for key in keys)]
+        known = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
+        rows.append(
+            [
+                Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+                Cell(settings(row, run.vary) or DASH),
+                _count(row["seeds"]),
+                Cell(score(run.metric, *known), known[0]),
+                _count(row["failed"]),
+                _count(row["diverged"]),
+                Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
+            ]
+        )
+    numbers = ["seeds", f"validation {_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
+    more = f" The first {SHOWN} of {len(table)} are shown; the others are in trials/." if len(table) > SHOWN else ""
+    note = f"On the validation split, with 95 % intervals over seeds; best first within a method.{more}"
+    return Table("configurations", "All configurations", _columns(["method", "settings"], numbers), rows, note)
+
+
+def failures(run: Run) -> Table:
+    """Return the table of the trials without a result, each with its error."""
+    status = run.trials.select("status", "trial", "method", "seed", "error").unique("trial", maintain_order=True)
+    table = status.filter(pl.col("status").is_in(LOST)).sort("method", "seed", "trial").collect()
+    rows = [
+        [
+            Cell(row["trial"]),
+            Cell(row["method"]),
+            _count(row["seed"]),
+            Cell(row["status"]),
+            Cell(row["error"] or "no error was recorded"),
+        ]
+        for row in table.head(SHOWN).iter_rows(named=True)
+    ]
+    columns = [Column("trial"), Column("method"), Column("seed", numeric=True), Column("status"), Column("error")]
+    more = f"The first {SHOWN} of {len(table)}. " if len(table) > SHOWN else ""
+    return Table("failures", "Trials without a result", columns, rows, f"{more}They are in no mean.")
+
+
+def effects(verdict: Mapping[str, Any]) -> Table:
+    """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
+    columns = [*_columns(["comparison", "verdict"], ["effect", "p", "seeds"]), Column("finding")]
+    change = verdict.get("p") is not None
+    listed = [(name, one, change) for name, one in verdict["effects"].items()]
+    listed += [(f"{name} (beside)", one, False) for name, one in verdict["beside"].items()]
+    rows = [
+        [
+            Cell(name),
+            Cell(one["verdict"]),
+            Cell(
+                DASH
+                if one["effect"] is None
+                else effect(verdict["metric"] if known else "", one["effect"], one["low"], one["high"], change=known),
+                one["effect"],
+            ),
+            Cell(pvalue(one["p"]), one["p"]),
+            _count(one["seeds"]),
+            Cell(one["sentence"]),
+        ]
+        for name, one, known in listed
+    ]
+    note = "Effects with 95 % intervals over seeds, paired by seed where two things are compared; p corrected by Holm."
+    return Table("effects", "What the verdict rests on", columns, rows, note)
+
+
+def latex(text: str) -> str:
+    """Return a text as LaTeX prints it."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def markdown(text: str) -> str:
+    """Return a text that is no markup, and stays within its cell."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]|#" else letter for letter in text)
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+
+
+def _difference(metric: str, row: Mapping[str, Any]) -> str:
+    return score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
+
+
+def _columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
+    return [*(Column(title) for title in words), *(Column(title, numeric=True) for title in numbers)]
+
+
+def _count(count: int | None) -> Cell:
+    return Cell(DASH if count is None else str(count), count)
+
+
+def _unit(metric: str) -> str:
+    return f"{metric}, %" if is_percent(metric) else metric
