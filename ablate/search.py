@@ -87,8 +87,8 @@ def opened(log: Path | None) -> Any:
 def sampler(study: Study, method: str, storage: Any) -> Any:
     """Return the Optuna study that searches a method's axes.
 
-    TPE draws the points of a round independently: with the constant liar they would keep apart from each other, and the
-    search ends up worse (`python -m benchmarks.search`).
+    TPE draws the points of a round independently: with the constant liar they would keep apart from each other, which
+    on Branin's function makes the search no better.
     """
     import optuna
 

@@ -120,6 +120,7 @@ def show_report(folder: Path) -> None:
     Raises:
         UserError: the folder holds neither.
     """
+    from analysis.designs import indices
     from analysis.headline import headline
     from analysis.pareto import front
     from analysis.report import write
@@ -137,6 +138,8 @@ def show_report(folder: Path) -> None:
         console.print(encoders_table(beside, run.metric))
     if len(run.objectives) > 1:
         console.print(front_table(front(run), run.objectives))
+    for method, found in indices(run).items():
+        console.print(indices_table(method, found))
     console.print(headline(table))
     page = write(folder)
     console.print(f"figures: {shorter(folder / 'figures')}")
@@ -242,6 +245,29 @@ def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
         values = [score(name, row[name]) for name in objectives]
         table.add_row(row["method"], row["settings"], str(row["seeds"]), *values)
     return table
+
+
+def indices_table(method: str, rows: "pl.DataFrame") -> Table:
+    """Return the indices of a method's settings with their intervals, one line each, beside the noise floor."""
+    columns = rows["index"].unique(maintain_order=True).to_list()
+    table = Table(f"indices of {method}", *(name.replace("_", " ") for name in columns), "above the floor", box=SIMPLE)
+    for (factor, other), found in rows.group_by("factor", "other", maintain_order=True):
+        held = {row["index"]: row for row in found.iter_rows(named=True)}
+        above = any(row["above_floor"] for row in held.values())
+        known = any(row["above_floor"] is not None for row in held.values())
+        name = factor if other is None else f"{factor} x {other}"
+        cells = [interval(held.get(index)) for index in columns]
+        table.add_row(str(name), *cells, ("yes" if above else "no") if known else "")
+    return table
+
+
+def interval(row: Mapping[str, Any] | None) -> str:
+    """Return an index with its interval, as far as they are known."""
+    if row is None or row["value"] is None:
+        return ""
+    if row["low"] is None:
+        return f"{row['value']:.3g}"
+    return f"{row['value']:.3g} [{row['low']:.2g}, {row['high']:.2g}]"
 
 
 def shorter(path: Path) -> Path:

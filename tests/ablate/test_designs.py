@@ -1,12 +1,14 @@
 """Designs: every cell once, as many as were counted, nothing that does not act, and each row known for what it is."""
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -221,3 +223,17 @@ def test_an_axis_comes_behind_what_it_depends_on(tmp_path: Path) -> None:
     assert set(values(plan(made), *shown)) == {
         ("phi", None, 0), ("phi", None, 4), ("encoder", "shapley", 0), ("encoder", "shapley", 4), ("encoder", "loo", None),
     }  # fmt: skip
+
+
+DOCS = Path(__file__).parent.parent.parent / "docs/searches.md"
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL))
+def test_what_the_guide_says_is_a_study(tmp_path: Path, text: str) -> None:
+    made = study(tmp_path, **{"vary": None, "methods": ["joint", "agm"], "seeds": 1} | yaml.safe_load(text))
+    assert len(next(rounds(made))) <= size(made)
+
+
+def test_the_grid_of_the_guide_has_as_many_points_as_it_says(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(vary:\n.*?)```", DOCS.read_text(), re.DOTALL)
+    assert len(plan(study(tmp_path, **yaml.safe_load(text), methods=["agm"], seeds=1))) == 1 + 3 + 3

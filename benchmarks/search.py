@@ -1,0 +1,92 @@
+"""How good a search is for its budget: asked one by one, and in rounds, beside random points.
+
+    python -m benchmarks.search [seeds]
+
+Branin's function over the unit square stands for the score of a trial; the searches are those of the engine, without
+its training. Printed is the median over seeds of what the best point so far lacks to the optimum, after so many points;
+and for each search, in how many seeds it ends better than random points and than TPE asked one by one, with the p-value
+of a sign test.
+"""
+
+import math
+import sys
+import tempfile
+from itertools import accumulate
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+from scipy.stats import binomtest
+
+from ablate.plan import Result, Trial
+from ablate.search import rounds
+from ablate.study import load
+
+AXES = ("agm.alpha", "agm.cap")
+STUDY: dict[str, Any] = {
+    "name": "plane", "data": {"name": "synthetic", "modalities": 2, "samples": [64, 16, 16]}, "methods": ["agm"],
+    "vary": {axis: {"linear": [0, 1]} for axis in AXES}, "seeds": 1, "trials": 128,
+}  # fmt: skip
+SEARCHES: dict[str, tuple[str, dict[str, int]]] = {
+    "random": ("random", {}),
+    "tpe one by one": ("tpe", {"batch": 1}),
+    "tpe rounds of 4": ("tpe", {"batch": 4}),
+    "tpe rounds of 8": ("tpe", {"batch": 8}),
+    "tpe rounds of 32": ("tpe", {"batch": 32}),
+    "cma rounds of 8": ("cma", {"batch": 8}),
+}
+BUDGETS = (16, 32, 64, 128)
+
+
+def branin(u: float, v: float) -> float:
+    """Return Branin's function over the unit square, less its minimum."""
+    x, y = 15 * u - 5, 15 * v
+    bowl = (y - 5.1 * x**2 / (4 * math.pi**2) + 5 * x / math.pi - 6) ** 2
+    return bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.39788735772973816
+
+
+def gap(trial: Trial) -> float:
+    """Return what a trial lacks to the optimum."""
+    return branin(*(trial.labels[axis] for axis in AXES))
+
+
+def regrets(folder: Path, search: str, options: dict[str, int]) -> list[float]:
+    """Return what the best point lacks to the optimum after each point of a search."""
+    file = folder / "plane.yaml"
+    file.write_text(yaml.safe_dump(STUDY | {"search": {search: options}}))
+    conversation = rounds(load(str(file)))
+    asked = next(conversation)
+    found: list[float] = []
+    while True:
+        found += map(gap, asked)
+        try:
+            asked = conversation.send({trial.id: Result("done", -gap(trial)) for trial in asked})
+        except StopIteration:
+            return list(accumulate(found, min))
+
+
+def better(found: list[list[float]], than: list[list[float]]) -> str:
+    """Return in how many seeds one search ends better than another, and the p-value of a sign test."""
+    wins = sum(one[-1] < other[-1] for one, other in zip(found, than, strict=True))
+    return f"{wins:2d} of {len(found)}, p = {binomtest(wins, len(found)).pvalue:.3f}"
+
+
+def main(seeds: int) -> None:
+    """Print what each search reaches."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            name: [regrets(Path(folder), search, options | {"seed": seed}) for seed in range(seeds)]
+            for name, (search, options) in SEARCHES.items()
+        }
+    sys.stdout.write(
+        f"{'points':18s}" + "".join(f"{n:9d}" for n in BUDGETS) + "   better than random    than one by one\n"
+    )
+    for name, runs in found.items():
+        gaps = "".join(f"{median(run[n - 1] for run in runs):9.4f}" for n in BUDGETS)
+        against = [better(runs, found[other]) if name != other else "" for other in ("random", "tpe one by one")]
+        sys.stdout.write(f"{name:18s}{gaps}   {against[0]:22s}{against[1]}\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
