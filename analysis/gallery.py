@@ -4,15 +4,19 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from analysis import plots
 from analysis.choice import chosen, configurations, design, test_scores, validation_scores
 from analysis.importance import importance
+from analysis.indices import DUMMY, morris, responses, sobol
+from analysis.pareto import front, values
 from analysis.plots.style import intervals, parts
 from analysis.rankings import ranking
 from analysis.sensitivity import axes, curve, heat, probe_curve
@@ -23,6 +27,7 @@ from analysis.text import is_percent, plural, score, setting
 from analysis.training import coefficients, learning
 from analysis.tuning import best_of
 
+LISTED = ("grid", "one-at-a-time", "ablate")  # designs of the values that the study names
 EVALUATORS = ("ped-anova", "fanova")
 FEW = 8  # configurations, from which on their importance can be asked for
 SIDE = 25  # values of an axis, up to which a heat map can be read
@@ -115,7 +120,7 @@ def ranks(run: Run) -> Iterator[Drawing]:
 
 def curves(run: Run) -> Iterator[Drawing]:
     """Draw the response along each axis on which there are results at two values or more."""
-    for axis in axes(run):
+    for axis in axes(run) if _search(run)[0] in LISTED else []:
         response = curve(run, axis)
         if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
             continue
@@ -149,7 +154,7 @@ def maps(run: Run) -> Iterator[Drawing]:
 
 def slices(run: Run) -> Iterator[Drawing]:
     """Draw all configurations of a search along each axis."""
-    if run.study["study"].get("search", "grid") == "grid" or not axes(run):
+    if _search(run)[0] in LISTED or not axes(run):
         return
     scores = validation_scores(run, configurations(run)).filter(
         pl.col("encoder").is_null(), pl.col("method") != "unimodal"
@@ -171,6 +176,59 @@ def slices(run: Run) -> Iterator[Drawing]:
     )
     figure = plots.plot_slices(points, scales, metric=run.metric, title=f"{run.name}: all configurations")
     yield Drawing("search", "All configurations of the search", caption, figure, points)
+
+
+def sensitivities(run: Run) -> Iterator[Drawing]:
+    """Draw the indices of a Sobol or a Morris design, for each of its methods."""
+    kind, options = _search(run)
+    if kind not in ("sobol", "morris") or "point" not in run.trials.collect_schema():
+        return
+    for method, about in run.study["study"]["design"].items():
+        done = (pl.col("method") == method) & (pl.col("status") == "done")
+        results = responses(run.trials.filter(done).select("point", "seed", score=f"validation.{run.metric}").collect())
+        names = about["names"]
+        if kind == "sobol":
+            count = options["samples"] * (len(names) * (2 if options["second_order"] else 1) + 2)
+            table = sobol(_whole(results, count), names, second_order=options["second_order"])
+        else:
+            points = np.array(about["points"], dtype=float)
+            table = morris(_whole(results, len(points)), points, names, levels=options["levels"])
+        known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
+        main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
+        words = "; ".join(
+            f"{row['factor']} {row['value']:.2g}{'' if row['above_floor'] else ' (not above the floor)'}"
+            for row in main.iter_rows(named=True)
+        )
+        what = "Total Sobol indices" if kind == "sobol" else "Morris' mean effects"
+        caption = f"{what} of the settings of {method} for the score on validation: {words or 'cannot be told'}."
+        title = f"{run.name}: {kind.capitalize()} of {method}"
+        figure = plots.plot_indices(table, title=title, metric=run.metric)
+        yield Drawing(f"{kind}-{_slug(method)}", f"{kind.capitalize()}: settings of {method}", caption, figure, table)
+
+
+def weighed(run: Run) -> Iterator[Drawing]:
+    """Draw the configurations by the first two metrics that are weighed against each other."""
+    if len(run.objectives) < 2:
+        return
+    found, metrics = front(run), list(run.objectives)
+    if found.is_empty():
+        return
+    scores = values(run.trials, run.metrics, metrics).collect()
+    ends = []
+    for trials in found["trials"]:
+        row = {}
+        for metric in metrics:
+            _, row[f"{metric}_low"], row[f"{metric}_high"], _ = estimate(
+                scores.filter(pl.col("trial").is_in(trials))[metric]
+            )
+        ends.append(row)
+    table = pl.concat(
+        [found.drop("trials"), pl.DataFrame(ends).with_columns(cs.float().fill_nan(None))], how="horizontal"
+    )
+    best = [f"{row['method']} {row['settings']}".strip() for row in table.filter("front").iter_rows(named=True)]
+    caption = f"{plural(len(table), 'configuration')} by {metrics[0]} and {metrics[1]}; front: {'; '.join(best)}."
+    figure = plots.plot_front(table, metrics, directions=run.objectives, title=f"{run.name}: Pareto front")
+    yield Drawing("front", f"Pareto front of {metrics[0]} and {metrics[1]}", caption, figure, table)
 
 
 def importances(run: Run) -> Iterator[Drawing]:
@@ -240,7 +298,7 @@ def modulation(run: Run) -> Iterator[Drawing]:
 
 
 DRAW: tuple[Callable[[Run], Iterator[Drawing]], ...] = (
-    differences, curves, maps, slices, importances, gaps, ranks, budgets, learned, modulation,
+    differences, weighed, curves, maps, slices, sensitivities, importances, gaps, ranks, budgets, learned, modulation,
 )  # fmt: skip
 
 
@@ -257,6 +315,17 @@ def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
             f"{setting(worst['value'])} ({score(run.metric, worst['mean'], worst['low'], worst['high'])})."
         )
     return " ".join(sentences)
+
+
+def _search(run: Run) -> tuple[str, dict[str, Any]]:
+    """Return how configurations were found, and its options."""
+    search = run.study["study"].get("search", "grid")
+    return (search, {}) if isinstance(search, str) else next(iter(search.items()))
+
+
+def _whole(results: NDArray[np.float64], points: int) -> NDArray[np.float64]:
+    """Return results [P, S] of all the points of a design; nan for those that have none yet."""
+    return np.concatenate([results, np.full((points - len(results), results.shape[1]), np.nan)])
 
 
 def _methods(run: Run) -> list[str]:

@@ -44,7 +44,7 @@ class Section(NamedTuple):
     name: str
     headline: str
     planned: int
-    finished: int
+    finished: int  # trials; one that several points of a design ask for, several times
     failed: int  # or diverged
     pruned: int
     limits: list[str]
@@ -98,7 +98,7 @@ def _section(run: Run, pictures: list[Picture]) -> Section:
         name=run.name,
         headline=headline(table),
         planned=run.study["planned"],
-        finished=len(status),
+        finished=int(run.trials.select(pl.len()).collect().item()),
         failed=len(status.filter(pl.col("status").is_in(LOST))),
         pruned=len(status.filter(status="pruned")),
         limits=limits(run, table),

@@ -62,9 +62,10 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
         panel = figure.add_subplot()
         for at, (index, words) in enumerate(shown.items()):
             rows = table.filter(index=index)
+            panel.plot([], [], "o", ms=5, color=PALETTE[at], label=words)
             shift = 0.22 * (at - (len(shown) - 1) / 2)
             for row in rows.drop_nulls("value").iter_rows(named=True):
-                _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at], words)
+                _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
             _floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
         panel.set_yticks(range(len(names)), [short(name) for name in names])
         panel.set_ylim(len(names) - 0.4, -0.6)
@@ -88,12 +89,12 @@ def _bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
         panel.hlines(place, low, high, color=DARK, lw=1.2)
 
 
-def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str, words: str) -> None:
+def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
     """Draw one index; a setting that is not above the floor is left open."""
     filled = colour if row["above_floor"] is not False else "white"
     if row["low"] is not None:
         panel.hlines(place, row["low"], row["high"], color=colour, lw=1.4)
-    panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled, label=words if filled == colour else None)
+    panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled)
 
 
 def _floor(

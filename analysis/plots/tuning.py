@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,9 +16,9 @@ from analysis.plots.style import (
     intervals,
     legend,
     looks,
-    over_seeds,
     parts,
     sheet,
+    short,
     styled,
     unit,
 )  # fmt: skip
@@ -70,7 +71,8 @@ def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, t
                 panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
                 panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
             panel.set_xticks(list(places.ticks), list(places.ticks.values()))
-            panel.set_xlabel(axis)
+            panel.set_xlabel(short(axis))
+            _crop(panel, points, times)
             panel.set_ylabel(unit(metric))
             panel.grid(axis="y")
         head(figure, title, f"a point a configuration, {intervals(points)}, validation split")
@@ -78,11 +80,20 @@ def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, t
     return figure
 
 
+def _crop(panel: Axes, points: pl.DataFrame, times: float) -> None:
+    """Cut intervals off that reach so far that the points could not be told apart."""
+    width, mean = pl.col("high") - pl.col("low"), pl.col("mean")
+    low, high, usual = points.select(low=mean.min(), high=mean.max(), usual=width.median().fill_null(0)).row(0)
+    reach = max(usual, (high - low) / 10)
+    if reach:
+        panel.set_ylim((low - reach) * times, (high + reach) * times)
+
+
 def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mapping[str, str], title: str) -> Figure:
     """Return the configurations by their first two metrics; those on the Pareto front are filled, and joined.
 
     Args:
-        front: as `pareto.front` returns it.
+        front: as `pareto.front` returns it, and METRIC_low and METRIC_high.
         metrics: the two names.
         directions: metric -> max or min.
         title: of the figure.
@@ -97,12 +108,17 @@ def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mappi
         for row in front.iter_rows(named=True):
             look, times = shades[row["method"]], (factor(one), factor(other))
             at = row[one] * times[0], row[other] * times[1]
+            if row[f"{one}_low"] is not None:
+                panel.hlines(at[1], row[f"{one}_low"] * times[0], row[f"{one}_high"] * times[0], look.colour, alpha=0.2)
+                panel.vlines(
+                    at[0], row[f"{other}_low"] * times[1], row[f"{other}_high"] * times[1], look.colour, alpha=0.2
+                )
             filled = look.colour if row["front"] else "white"
             panel.plot(*at, look.marker, ms=5.5, color=look.colour, mfc=filled, label=row["method"], zorder=3)
         better = {"max": "more is better", "min": "less is better"}
         panel.set_xlabel(f"{unit(one)} ({better[directions[one]]})")
         panel.set_ylabel(f"{unit(other)} ({better[directions[other]]})")
         panel.grid()
-        head(figure, title, f"means over {over_seeds(front)}, validation split; filled: on the Pareto front")
+        head(figure, title, f"{intervals(front)}, validation split; filled: on the Pareto front")
         legend(figure)
     return figure

@@ -156,7 +156,7 @@ def test_an_index_below_the_floor_is_open_and_one_that_is_unknown_is_not_drawn()
     ]
     table = pl.DataFrame([(*row, 8, 0, 3) for row in rows], schema=INDICES, orient="row")
     (panel,) = plots.plot_indices(table, title="t", metric="accuracy").axes
-    faces = [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o"]
+    faces = [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert faces == ["#0072B2", "white"]
     assert [tick.get_text() for tick in panel.get_yticklabels()] == ["agm.alpha", "agm.cap"]
 
@@ -191,7 +191,8 @@ def test_a_coefficient_that_explodes_does_not_hide_the_others() -> None:
 def test_the_front_is_filled_and_says_which_way_is_better() -> None:
     table = pl.DataFrame({"method": ["agm", "joint"], "accuracy": [0.9, 0.8], "seconds": [2.0, 3.0], "seeds": 3})
     directions = {"accuracy": "max", "seconds": "min"}
-    table = table.with_columns(front=pl.Series([True, False]))
+    ends = {f"{metric}_{end}": pl.col(metric) for metric in directions for end in ("low", "high")}
+    table = table.with_columns(front=pl.Series([True, False]), **ends)
     (panel,) = plots.plot_front(table, ["accuracy", "seconds"], directions=directions, title="t").axes
     assert [line.get_markerfacecolor() for line in panel.lines[1:]] == ["#0072B2", "white"]
     assert panel.get_ylabel() == "time, s (less is better)"

@@ -9,16 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from analysis import tabulation
 from analysis.choice import chosen, configurations
 from analysis.components import components, icc
 from analysis.decisions import RULES, Decision, every, family
 from analysis.effects import improvement, interquartile_mean
 from analysis.factorial import factorial
+from analysis.gallery import gallery
+from analysis.headline import headline, limits
 from analysis.importance import importance
 from analysis.indices import morris, sobol
 from analysis.rankings import agreement, ranking
 from analysis.regions import safe_region, span, stability, stability_over
-from analysis.report import headline
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.sequential import sequential
 from analysis.statistics import bca, estimate, paired, permutation, standardised, tost, wilcoxon
@@ -89,6 +91,23 @@ def test_every_analysis_of_a_run_answers(run: Run) -> None:
     assert finite(heat(run, ALPHA, LR).select("mean", "low", "high"))
     assert finite(traces(run))
     assert finite(best_of(run))
+
+
+@settings(max_examples=15)
+@given(runs())
+def test_every_figure_and_every_table_of_a_report_can_be_made(run: Run) -> None:
+    """What a figure says over its panels is there whatever the numbers are; what cannot be told is said."""
+    for drawing in gallery(run):
+        assert drawing.caption
+        assert "nan" not in f"{drawing.caption} {[text.get_text() for text in drawing.figure.texts]}"
+        drawing.figure.draw_without_rendering()
+        drawing.data.write_csv()
+    table = summary(run)
+    tables = [tabulation.methods(run, table, 0), tabulation.encoders(run, encoders(run))]
+    tables += [tabulation.all_configurations(run), tabulation.failures(run)]
+    assert not [cell for one in tables for row in one.rows for cell in row if "nan" in cell.text]
+    if table["test"].drop_nulls().is_empty():
+        assert len(limits(run, table)) == (len(table.filter(pl.col("method") != "unimodal")) > 0)
 
 
 @settings(max_examples=40)

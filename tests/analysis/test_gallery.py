@@ -1,0 +1,147 @@
+"""Which figures a run has, what they say, and that a run which lacks something has the others."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from SALib.sample import morris, sobol
+
+from analysis import load
+from analysis.gallery import Drawing, gallery
+from analysis.tables import Run
+from analysis.training import coefficients, learning
+from tests.analysis.conftest import Write, trial
+
+ALPHA, LR = "agm.alpha", "train.lr"
+
+
+def drawings(run: Run) -> dict[str, Drawing]:
+    return {drawing.stem: drawing for drawing in gallery(run)}
+
+
+def test_a_sweep_has_its_curve_and_what_it_is_compared_with(folder: Path) -> None:
+    found = drawings(load(folder))
+    assert list(found) == ["differences", "curve-agm.alpha", "encoders", "ranks", "best-of-n"]
+    assert found["differences"].caption == (
+        "Difference to joint training on the test split in points, paired by seed: "
+        "joint-uni +1.3 [−2.5, 5.1]; agm (alpha=0.5) +2.0 [−0.5, 4.5]."  # noqa: RUF001
+    )
+    assert "agm 1.33" in found["ranks"].caption
+    assert set(found["curve-agm.alpha"].data["modality"].drop_nulls()) == {"image", "audio"}
+
+
+def epochs(name: str, metric: str, modality: str | None, split: str, *values: float) -> list[dict[str, Any]]:
+    keys = {"trial": name, "split": split, "modality": modality, "metric": metric}
+    return [keys | {"epoch": e, "step": e, "value": v} for e, v in enumerate(values, start=1)]
+
+
+def test_the_curves_of_training_are_those_of_chosen_configurations(write_run: Write) -> None:
+    """Alpha 0.5 is chosen; the value that is not finite is in no mean."""
+    rows = [trial(f"{a}-{s}", "agm", s, v, v, **{ALPHA: a}) for a, v in ((0.5, 0.9), (2.0, 0.8)) for s in range(2)]
+    metrics = []
+    for row in rows:
+        metrics += epochs(row["trial"], "scale", "image", "train", 1.0, 2.0 + row["seed"])
+        metrics += epochs(row["trial"], "loss", None, "train", 3.0, float("inf") if row["seed"] else row[ALPHA])
+    run = load(write_run(rows, metrics))
+    scale = coefficients(run)
+    assert scale.select("method", "modality", "epoch", "mean", "seeds").rows() == [
+        ("agm", "image", 1, 1.0, 2),
+        ("agm", "image", 2, 2.5, 2),
+    ]
+    assert learning(run).select("metric", "epoch", "mean", "seeds").rows() == [("loss", 1, 3.0, 2), ("loss", 2, 0.5, 1)]
+    assert {"learning", "coefficients"} <= set(drawings(run))
+
+
+def searched(write_run: Write, points: np.ndarray, search: dict[str, Any], missing: int) -> Run:
+    """Return a run in which only alpha matters, at the points [P, 2] of a design in the unit square."""
+    names = [ALPHA, LR]
+    rng = np.random.default_rng(0)
+    rows = [
+        trial(f"{p}-{s}", "agm", s, x + 0.01 * rng.random(), 0.5, point=p, **{ALPHA: x, LR: y})
+        for p, (x, y) in enumerate(points[: len(points) - missing].tolist())
+        for s in range(3)
+    ]
+    about: dict[str, Any] = {"names": names, "points": points.tolist()}
+    vary = {name: {"values": [], "scale": "linear"} for name in names}
+    return load(write_run(rows, search=search, design={"agm": about}, vary=vary, methods=["agm"]))
+
+
+PROBLEM = {"num_vars": 2, "names": [ALPHA, LR], "bounds": [[0, 1]] * 2}
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_a_sobol_design_has_its_indices_with_a_floor_also_while_it_runs(write_run: Write, missing: int) -> None:
+    points = sobol.sample(PROBLEM, 16, calc_second_order=False, seed=1)
+    found = drawings(searched(write_run, points, {"sobol": {"samples": 16, "second_order": False}}, missing))
+    table = found["sobol-agm"].data
+    assert dict(table.filter(index="total", factor=ALPHA).select("above_floor", "dropped").rows()) == {
+        True: 1 if missing else 0
+    }
+    assert "train.lr" in found["sobol-agm"].caption
+    assert {"search", "importance-agm"} <= set(found)
+    assert "not above the floor" in found["sobol-agm"].caption
+
+
+def test_a_morris_design_has_its_effects(write_run: Write) -> None:
+    points = morris.sample(PROBLEM, 8, num_levels=4, seed=1)
+    found = drawings(searched(write_run, points, {"morris": {"trajectories": 8, "levels": 4}}, 0))
+    row = found["morris-agm"].data.row(
+        by_predicate=(pl.col("index") == "mu_star") & (pl.col("factor") == ALPHA), named=True
+    )
+    assert row["value"] == pytest.approx(1, abs=0.05)
+    assert row["above_floor"]
+
+
+def test_two_metrics_have_a_front(write_run: Write) -> None:
+    rows = [
+        trial(f"{m}-{s}", m, s, v, v, seconds=t)
+        for m, v, t in (("joint", 0.7, 1.0), ("agm", 0.8, 2.0), ("ogm", 0.6, 3.0))
+        for s in (0, 1)
+    ]
+    found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary={})))
+    assert found["front"].caption == "3 configurations by accuracy and seconds; front: agm; joint."
+
+
+def grid(write_run: Write, **lost: Any) -> Run:
+    rows = [
+        trial(f"{a}-{lr}-{s}", "agm", s, a * lr, 0.5, **{ALPHA: a, LR: lr})
+        for a in (0.1, 0.5, 1.0)
+        for lr in (0.1, 0.2, 0.3)
+        for s in range(2)
+    ]
+    vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
+    return load(write_run(rows, vary=vary, methods=["agm"]))
+
+
+def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run: Write) -> None:
+    found = drawings(grid(write_run))
+    assert list(found) == [
+        "curve-agm.alpha",
+        "curve-train.lr",
+        "map-agm-agm.alpha-train.lr",
+        "importance-agm",
+        "best-of-n",
+    ]
+    assert "9 of 9 cells with a result" in found["map-agm-agm.alpha-train.lr"].caption
+    assert set(found["importance-agm"].data["by"]) == {"ped-anova", "fanova"}
+
+
+NOTHING: list[dict[str, Any]] = []
+FLAT = [trial(f"{m}-{s}", m, s, 0.5, 0.5) for m in ("joint", "agm", "ogm") for s in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "stems"),
+    [
+        (NOTHING, []),
+        ([trial("a", "joint", 0, 0.5, 0.5)], []),
+        ([trial("a", "joint", 0, None, None), trial("b", "agm", 0, None, None)], []),
+        ([trial("a", "joint", 0, 0.5, 0.5), trial("b", "agm", 0, 0.6, 0.6)], ["differences"]),
+        ([trial(m, m, 0, float("nan"), float("nan")) for m in ("joint", "agm")], []),
+        (FLAT, ["differences"]),
+    ],
+)
+def test_a_run_that_lacks_something_has_the_other_figures(write_run: Write, rows: list[Any], stems: list[str]) -> None:
+    assert list(drawings(load(write_run(rows)))) == stems
