@@ -47,7 +47,8 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
     Raises:
         UserError: there is no cluster at the address, or a node of it cannot run the study.
     """
-    from ablate.launch import HOME, scratch_folder  # sets Ray's environment, so it comes before Ray
+    from ablate.launch import scratch_folder  # sets Ray's environment, so it comes before Ray
+    from ablate.work import HOME
 
     reachable(address)
     import ray
@@ -78,7 +79,7 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
 
 def most(study: Study, cpus: int | None) -> int | None:
     """Return how many packs may run at once, so that they take no more than some CPUs."""
-    return None if cpus is None else max(1, int(cpus / study.file.resources.cpu))
+    return None if cpus is None else max(1, int(cpus / study.file.resources.cpus))
 
 
 def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
@@ -147,7 +148,7 @@ def nodes(paths: Sequence[str]) -> list[Node]:
 
 def described(paths: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the versions of this process, and which of the paths it does not see."""
-    from ablate.launch import HOME
+    from ablate.work import HOME
 
     return versions(), [path for path in paths if not (HOME / path).exists()]
 

@@ -51,7 +51,7 @@ def forecast(study: Study) -> Forecast:
     missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
     seconds = megabytes = None
-    cpus = max(1, int(available_cpus() / study.file.resources.cpu))
+    cpus = max(1, int(available_cpus() / study.file.resources.cpus))
     if known:
         where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus

@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,33 +27,14 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Agenda, Listener  # noqa: E402
-from ablate.identity import code, trial_id  # noqa: E402
-from ablate.methods import reach  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
-from ablate.provenance import circumstances  # noqa: E402
 from ablate.pruning import Judge  # noqa: E402
-from ablate.store import write_pack  # noqa: E402
-from trainables.data import Dataset, load, sheet  # noqa: E402
-from trainables.train import Prune, fit_pack  # noqa: E402
+from ablate.study import Resources  # noqa: E402
+from ablate.work import Told, settled, train_pack  # noqa: E402
+from trainables.train import Prune  # noqa: E402
 
-HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
-COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
-Told = tuple[str, float | None, str | None]  # status, score and error of a trial
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@lru_cache(maxsize=2)
-def dataset(spec: str) -> Dataset:
-    """Return a data set, kept by the process that trains on it."""
-    return load(json.loads(spec))
-
-
-def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
-    """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
-    sha256 = sheet(data).sha256
-    if any(trial.config["data"]["sha256"] != sha256 or trial_id(trial.config) != trial.id for trial in pack):
-        raise RuntimeError("the data or the code changed after the study was planned; run it again")
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -66,12 +46,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next pack."""
-        self.job = json.loads(new_config["job"])
-        self.job["folders"] = [str(HOME / folder) for folder in self.job["folders"]]
-        reach(self.job["folders"])
-        if "path" in self.job["data"]:
-            self.job["data"]["path"] = str(HOME / self.job["data"]["path"])
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(self.job["store"]) / COMPILED))
+        self.asked = json.loads(new_config["job"])
+        self.job = settled(self.asked)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -86,29 +62,30 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         them do so again, until it is known whose error it is, and the others' numbers are what they would have been.
         """
         try:
-            confirm(pack, self.job["data"])
-            data = dataset(json.dumps(self.job["data"]))
-            outcomes = fit_pack([t.config for t in pack], data, prune=self.judged(pack), compiling=self.job["compile"])
-            origin = circumstances() | {key: self.job[key] for key in ("data", "folders", "compile")}
-            origin["code"] = code(pack[0].config)
-            write_pack(Path(self.job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+            return self.together(pack)
         except Exception as error:
             if len(pack) > 1:
                 return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
             return {pack[0].id: ("failed", None, f"{type(error).__name__}: {error}")}
-        metric = f"validation.{self.job['metric']}"
-        ended = zip(pack, outcomes, strict=True)
-        return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
 
-    def judged(self, pack: list[Trial]) -> Prune | None:
-        """Return how to ask the judge about a pack; None where the study has none."""
-        if self.job["judge"] is None:
-            return None
-        judge, group = ray.get_actor(self.job["judge"]), pack[0].labels["method"]
-        return lambda epoch, scores: ray.get(judge.ends.remote(group, epoch, scores))
+    def together(self, pack: list[Trial]) -> dict[str, Told]:
+        """Train trials in one pass, here or on several workers."""
+        if self.job["workers"] == 1:
+            return train_pack(self.job, pack, judged(self.job, pack))
+        from ablate.crews import train_by_crew
+
+        return train_by_crew(self.asked, pack)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a pack is in the store or starts again."""
+
+
+def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
+    """Return how to ask a job's judge about a pack; None where the study has none."""
+    if job["judge"] is None:
+        return None
+    judge, group = ray.get_actor(job["judge"]), pack[0].labels["method"]
+    return lambda epoch, scores: ray.get(judge.ends.remote(group, epoch, scores))
 
 
 class Feed(Searcher):  # type: ignore[misc]
@@ -203,13 +180,13 @@ def scratch_folder() -> Path:
 
 
 @contextlib.contextmanager
-def local_ray(cpus: int) -> Iterator[Path]:
+def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
     """Start a Ray of this machine alone, and stop it; its files lie in a temporary folder that goes with it."""
     scratch = scratch_folder()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ray.init(
-                address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False, log_to_driver=False,
+                address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
                 logging_level="ERROR", _temp_dir=str(scratch / "ray"),
             )  # fmt: skip
         yield scratch
@@ -218,25 +195,36 @@ def local_ray(cpus: int) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def reserved(asked: Resources) -> dict[str, float]:
+    """Return what a Tune trial reserves: of several workers nothing that these need, and Ray wants something."""
+    return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.workers == 1 else {"cpu": 0, "memory": 2**20}
+
+
 def drive(
-    agenda: Agenda, job: dict[str, Any], listener: Listener, scratch: Path, cpu: float, most: int | None = None
+    agenda: Agenda,
+    job: dict[str, Any],
+    listener: Listener,
+    scratch: Path,
+    asked: Resources,
+    most: int | None = None,
 ) -> None:
     """Run an agenda to its end on the Ray that was started.
 
     Args:
         agenda: what to run.
         job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`,
-            whether they `compile`, and how to `prune`, or None.
+            and how to `prune`, or None.
         listener: is told of every result.
         scratch: a folder for Tune's own files.
-        cpu: what a pack reserves.
+        asked: what a pack reserves.
         most: packs at once; None: as many as there is room for.
     """
     name = f"judge-{uuid4().hex}" if job["prune"] else None
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
-    job, interrupt = {**job, "judge": name}, Interrupt(agenda)
+    job = {**job, "judge": name, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")}}
+    interrupt = Interrupt(agenda)
     tuner = tune.Tuner(
-        tune.with_resources(Worker, {"cpu": cpu}),
+        tune.with_resources(Worker, reserved(asked)),
         tune_config=tune.TuneConfig(
             search_alg=Feed(agenda, job, listener, most), num_samples=10**9, reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,

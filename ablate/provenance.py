@@ -28,7 +28,7 @@ def processor() -> str:
     return next(named, platform.machine())
 
 
-def circumstances() -> dict[str, Any]:
+def circumstances(device: str = "cpu", workers: int = 1) -> dict[str, Any]:
     """Return what this process trains with: the same makes the same bits."""
     import torch
 
@@ -37,5 +37,6 @@ def circumstances() -> dict[str, Any]:
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "workers": workers,
     }

@@ -94,7 +94,7 @@ def open_agenda(
 
     budget = Budget(study)
     proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
-    return Agenda(proposals, known, packing(most, max(1, int(cpus / asked.cpu))), budget)
+    return Agenda(proposals, known, packing(most, max(1, int(cpus / asked.cpus))), budget)
 
 
 def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
@@ -135,8 +135,24 @@ def here(study: Study, cpus: int) -> Iterator[Place]:
     """Start a Ray of this machine alone, with so many CPUs."""
     from ablate.launch import local_ray
 
-    with local_ray(cpus) as scratch:
+    with local_ray(cpus, gpus(study)) as scratch:
         yield Place(cpus, scratch, {"folders": folders(study.document.file), "data": study.data})
+
+
+def gpus(study: Study) -> int:
+    """Return how many GPUs of this machine a study uses.
+
+    Raises:
+        UserError: it asks for more than there are.
+    """
+    import torch
+
+    asked, has = study.file.resources, torch.cuda.device_count()
+    if asked.gpu * asked.workers > has:
+        raise UserError(
+            f"resources.gpu: a trial asks for {asked.gpu * asked.workers:g} GPUs, and this machine has {has}"
+        )
+    return has if asked.gpu else 0
 
 
 def conduct(study: Study, cpus: int, watcher: Watcher, place: AbstractContextManager[Place]) -> Outcome:
@@ -190,8 +206,10 @@ def work(study: Study, agenda: Agenda, watcher: Watcher, tables: "Tables", place
 
     job: dict[str, Any] = {"store": str(study.store), **place.job}
     judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
-    job |= {"metric": study.metric, "compile": study.file.resources.compile, "prune": judged}
-    drive(agenda, job, heard, place.scratch, study.file.resources.cpu, place.most)
+    job |= {"metric": study.metric, "prune": judged}
+    asked = study.file.resources
+    most = place.most if asked.workers == 1 else max(1, int(place.cpus / asked.cpus))  # crews reserve for themselves
+    drive(agenda, job, heard, place.scratch, asked, most)
     if trouble:
         with suppress(OSError):
             tables.close()
@@ -286,8 +304,10 @@ def described(study: Study) -> dict[str, Any]:
 
 def preflight(study: Study, cpus: int) -> None:
     """Refuse what could never run, before anything is created."""
-    if study.file.resources.cpu > cpus:
-        raise UserError(f"resources.cpu: a trial asks for {study.file.resources.cpu:g} CPUs, and this run has {cpus}")
+    asked = study.file.resources
+    if asked.cpus > cpus:
+        key = "cpu" if asked.workers == 1 else f"workers: {asked.workers} of {asked.cpu:g} CPU each"
+        raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
     if size(study) > MOST:
         raise UserError(
             f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"

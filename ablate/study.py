@@ -95,9 +95,16 @@ class Pruning(Section):
 class Resources(Section):
     """What a pack of trials reserves, and how large it may be."""
 
-    cpu: Positive = 1
+    cpu: Positive = 1  # of each worker
+    gpu: Annotated[float, Field(ge=0)] = 0  # of each worker
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1  # that train a pack together, each with its share of a batch
     pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
     compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
+
+    @property
+    def cpus(self) -> float:
+        """Return how many CPUs all workers of a pack need."""
+        return self.cpu * self.workers
 
 
 class StudyFile(Section):

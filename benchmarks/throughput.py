@@ -20,10 +20,11 @@ from typing import Any
 
 import yaml
 
-from ablate.launch import dataset, drive, local_ray  # sets Ray's environment, so it comes before Ray
+from ablate.launch import drive, local_ray  # sets Ray's environment, so it comes before Ray
 from ablate.plan import Trial
 from ablate.run import open_agenda
-from ablate.study import Study, load
+from ablate.study import Resources, Study, load
+from ablate.work import dataset
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -56,12 +57,12 @@ def ours(made: Study, scratch: Path) -> Scores:
     """Run a study as `ablate run` does, but for its tables."""
     scores: Scores = {}
     job = {"store": str(made.store), "folders": [], "data": made.data, "metric": made.metric}
-    job |= {"compile": "off", "prune": None}
+    job |= {"prune": None}
 
     def heard(trial: Trial, result: Any, error: str | None) -> None:
         scores[trial.id] = result.score
 
-    drive(open_agenda(made, CPUS), job, heard, Path(tempfile.mkdtemp(dir=scratch)), 1)
+    drive(open_agenda(made, CPUS), job, heard, Path(tempfile.mkdtemp(dir=scratch)), Resources(compile="off"))
     return scores
 
 

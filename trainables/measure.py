@@ -141,7 +141,7 @@ def conclude(
         measured = scores(setup, split, joint_loss, joint_score, epoch, number)
         final |= {f"{split}.{row.metric}": row.value for row in measured}
         rows += measured if split == "test" else []  # the validation rows of the last epoch are there already
-        predictions.append(Prediction(split, logits.float().numpy(), setup.target[split].numpy()))
+        predictions.append(Prediction(split, logits.float().cpu().numpy(), setup.target[split].cpu().numpy()))
     return rows, final, predictions
 
 

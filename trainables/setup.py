@@ -56,8 +56,8 @@ class Learner(NamedTuple):
     state: Any  # of the method
 
 
-def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE) -> Setup:
-    """Build everything that a trial is made of, on its own modality if it has one."""
+def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, device: str = "cpu") -> Setup:
+    """Build everything that a trial is made of, on its own modality if it has one; all data lie on the device."""
     dtype = getattr(torch, trial["train"]["dtype"])
     chosen = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
     splits: dict[str, Split] = {split: getattr(dataset, split) for split in SPLITS}
@@ -66,6 +66,9 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE) -> S
     if dataset.task == "regression":
         target = {split: values.to(dtype) for split, values in target.items()}
     present = {split: presence(data, chosen) for split, data in splits.items()}
+    inputs, target, present = tree_map(
+        lambda x: x.to(device) if isinstance(x, Tensor) else x, (inputs, target, present)
+    )
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
@@ -131,7 +134,7 @@ def start(setup: Setup) -> Learner:
     """Return the untrained state, drawn from the trial's seed."""
     seed, dtype = setup.trial["seed"], getattr(torch, setup.trial["train"]["dtype"])
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
-    params, buffers = tree_map(lambda tensor: tensor.to(dtype), drawn)
+    params, buffers = tree_map(lambda tensor: tensor.to(setup.device, dtype), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
 
 

@@ -109,6 +109,7 @@ def fit_pack(
     prune: Prune | None = None,
     compiling: str = "off",
     crew: Crew = ALONE,
+    device: str = "cpu",
 ) -> list[Outcome]:
     """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order.
 
@@ -117,7 +118,7 @@ def fit_pack(
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):  # of numpy and scikit-learn
-        first = prepare(trials[0], dataset, crew)
+        first = prepare(trials[0], dataset, crew, device)
         setups = [first, *(alike(first, trial) for trial in trials[1:])]
         return train(setups, prune, compiling if crew.size == 1 else "off")
 
@@ -305,7 +306,7 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
         order = torch.arange(low, high)
     else:
         order = permutation(count, setup.trial["seed"], "order", epoch)
-    chosen = torch.split(order, settings["batch_size"])
+    chosen = torch.split(order.to(setup.device), settings["batch_size"])
     return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
 
 
@@ -317,7 +318,8 @@ def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
 def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
     """Return the task of one batch of the training split, [B] indices, at one moment of training."""
     share = strength(setup.trial, epoch)
-    return posed(setup, indices, torch.tensor(share, dtype=torch.float64), number, full=share == 1)
+    now = torch.tensor(share, dtype=torch.float64, device=setup.device)
+    return posed(setup, indices, now, number, full=share == 1)
 
 
 def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *, full: bool) -> Task:

@@ -1,0 +1,70 @@
+"""Packs that several workers train together, by Ray Train. The Tune trial holds nothing itself; it waits for them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # a crew that has ended is noticed by its next check
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+}
+os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+
+from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: E402  (reads the environment when imported)
+from ray.train.torch import TorchConfig, TorchTrainer  # noqa: E402
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError  # noqa: E402
+
+from ablate.launch import judged  # noqa: E402
+from ablate.plan import Trial  # noqa: E402
+from ablate.work import Told, settled, train_pack  # noqa: E402
+from trainables.parallel import crew  # noqa: E402
+
+
+def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
+    """Train trials together on a job's ``workers``, each with its share of every batch; return what came of each.
+
+    Raises:
+        Exception: that of the first worker that failed.
+        RuntimeError: the workers could not start.
+    """
+    folder = Path(job["store"]) / "trials" / f".crew-{uuid4().hex}"
+    folder.mkdir(parents=True)
+    trainer = TorchTrainer(
+        member,
+        train_loop_config={"job": json.dumps({**job, "pack": pack})},
+        torch_config=TorchConfig(backend="nccl" if job["gpu"] else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=job["workers"],
+            use_gpu=job["gpu"] > 0,
+            resources_per_worker={"CPU": job["cpu"], **({"GPU": job["gpu"]} if job["gpu"] else {})},
+        ),
+        run_config=RunConfig(
+            name=folder.name,  # a name that was used would continue that run
+            storage_path=str(folder),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+        ),
+    )
+    try:
+        return {trial: tuple(told) for trial, told in json.loads(trainer.fit().return_value).items()}
+    except WorkerGroupError as error:
+        raise first(error) from None
+    except TrainingFailedError as error:
+        raise RuntimeError(f"the workers could not start: {str(error).splitlines()[0]}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def first(error: WorkerGroupError) -> BaseException:
+    """Return what the first of the workers raised."""
+    raised: BaseException = error.worker_failures[min(error.worker_failures)]
+    return getattr(raised, "_base_exc", raised)
+
+
+def member(config: dict[str, Any]) -> str:
+    """Train a pack as one of its workers; return what came of each trial, as text."""
+    job = settled(json.loads(config["job"]))
+    pack = [Trial(*trial) for trial in job["pack"]]
+    return json.dumps(train_pack(job, pack, judged(job, pack), crew()))

@@ -1,0 +1,62 @@
+"""What a worker does with a pack: it trains it, alone or with others, and puts it into the store."""
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ablate.identity import code, trial_id
+from ablate.methods import reach
+from ablate.plan import Trial
+from ablate.provenance import circumstances
+from ablate.store import write_pack
+from trainables.data import Dataset, load, sheet
+from trainables.parallel import Crew
+from trainables.setup import ALONE
+from trainables.train import Prune, fit_pack
+
+HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
+COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
+Told = tuple[str, float | None, str | None]  # status, score and error of a trial
+
+
+def settled(job: dict[str, Any]) -> dict[str, Any]:
+    """Return a job as this process reaches its files, and make modules of one's own importable."""
+    folders, data = [str(HOME / folder) for folder in job["folders"]], dict(job["data"])
+    reach(folders)
+    if "path" in data:
+        data["path"] = str(HOME / data["path"])
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(job["store"]) / COMPILED))
+    return {**job, "folders": folders, "data": data}
+
+
+def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE) -> dict[str, Told]:
+    """Train trials together; the first worker of a crew puts them into the store. Return what came of each.
+
+    Raises:
+        RuntimeError: data or code are no longer those that the trials' ids were made of.
+    """
+    confirm(pack, job["data"])
+    configs, device = [trial.config for trial in pack], "cuda" if job["gpu"] else "cpu"
+    outcomes = fit_pack(configs, dataset(json.dumps(job["data"])), prune, job["compile"], crew, device)
+    if crew.rank == 0:
+        origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
+        origin["code"] = code(pack[0].config)
+        write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+    metric = f"validation.{job['metric']}"
+    ended = zip(pack, outcomes, strict=True)
+    return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
+
+
+def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
+    """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
+    sha256 = sheet(data).sha256
+    if any(trial.config["data"]["sha256"] != sha256 or trial_id(trial.config) != trial.id for trial in pack):
+        raise RuntimeError("the data or the code changed after the study was planned; run it again")
+
+
+@lru_cache(maxsize=2)
+def dataset(spec: str) -> Dataset:
+    """Return a data set, kept by the process that trains on it."""
+    return load(json.loads(spec))

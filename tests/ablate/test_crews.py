@@ -1,0 +1,53 @@
+"""Several workers a trial, by Ray Train, through the command line."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.ablate.helpers import ablate, table, write
+
+FAILING = '''
+from trainables.methods.joint import Joint
+
+
+class Failing(Joint):
+    """Fails where it has less than all samples."""
+
+    def step(self, state, signals, task, pull):
+        """Fail."""
+        if len(signals.logits) < task.samples:
+            raise ArithmeticError("a share is not all")
+        return super().step(state, signals, task, pull)
+'''
+
+
+def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_path: Path) -> None:
+    """Batches of 64 are shared out 32 and 32; the numbers agree to rounding, though single ones have many steps."""
+    usual = {"vary": None, "seeds": 2, "train": {"epochs": 2, "dtype": "float64"}}
+    (tmp_path / "mine.py").write_text(FAILING)
+    for name, workers, more in (("one", 1, []), ("two", 2, ["mine:Failing"])):
+        methods = ["joint", "agm", *more]
+        file = write(tmp_path, name=name, methods=methods, resources={"workers": workers}, **usual)
+        ended = ablate("run", file, "--store", tmp_path / name, "--cpus", 2)
+        assert ended.returncode == len(more), ended.stderr
+        assert ended.stderr.count("ArithmeticError: a share is not all") == len(more) * 2
+    one, two = (
+        table(tmp_path / name, name, "metrics").filter(pl.col("metric") != "seconds") for name in ("one", "two")
+    )
+    keys = ["trial", "epoch", "split", "modality", "metric"]
+    both = one.join(two, on=keys, how="full", nulls_equal=True)
+    assert both.height == one.height == two.height
+    assert both["value"].to_list() == pytest.approx(both["value_right"].to_list(), abs=1e-9)
+    assert not list((tmp_path / "two/trials").glob(".crew*"))
+    origins = pl.read_parquet(tmp_path / "two/trials/*/trials.parquet")["origin"]
+    assert {json.loads(origin)["workers"] for origin in origins} == {2}
+
+
+def test_more_workers_than_the_machine_has_are_refused_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, resources={"workers": 3})
+    ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 2)
+    assert ended.returncode == 2
+    assert "resources.workers: 3 of 1 CPU each: a trial asks for 3 CPUs, and this run has 2" in ended.stderr
+    assert not (tmp_path / "store").exists()
