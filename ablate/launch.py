@@ -34,6 +34,7 @@ from ablate.study import Resources  # noqa: E402
 from ablate.work import Told, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
 
+WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -96,15 +97,17 @@ class Feed(Searcher):  # type: ignore[misc]
         super().__init__(metric="done", mode="max")
         self.agenda, self.job, self.listener, self.most = agenda, job, listener, most
         self.running: dict[str, list[Trial]] = {}
+        self.left = WAVE
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next pack, None while a round waits for its last results, or that all is done."""
-        if self.agenda.over:
+        """Return the next pack, None while a round waits for its last results, or that no other follows."""
+        if self.agenda.over or self.left <= 0:
             return Searcher.FINISHED
         pack = None if len(self.running) == self.most else self.agenda.next()
         if pack is None:
             return None
         self.running[trial_id] = pack
+        self.left -= len(pack)
         return {"job": json.dumps({**self.job, "pack": pack})}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -200,6 +203,21 @@ def reserved(asked: Resources) -> dict[str, float]:
     return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.workers == 1 else {"cpu": 0, "memory": 2**20}
 
 
+def wave(feed: Feed, interrupt: Interrupt, folder: Path, asked: Resources) -> tune.Tuner:
+    """Return what runs as many trials as Tune should remember, whose files go into a folder of their own."""
+    return tune.Tuner(
+        tune.with_resources(Worker, reserved(asked)),
+        tune_config=tune.TuneConfig(
+            search_alg=feed, num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
+        ),
+        run_config=tune.RunConfig(
+            name="trials", storage_path=str(folder), verbose=0, stop=interrupt,
+            failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )  # fmt: skip
+
+
 def drive(
     agenda: Agenda,
     job: dict[str, Any],
@@ -223,21 +241,10 @@ def drive(
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
     job = {**job, "judge": name, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")}}
     interrupt = Interrupt(agenda)
-    tuner = tune.Tuner(
-        tune.with_resources(Worker, reserved(asked)),
-        tune_config=tune.TuneConfig(
-            search_alg=Feed(agenda, job, listener, most), num_samples=10**9, reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name="trials", storage_path=str(scratch / "tune"), verbose=0, stop=interrupt,
-            failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        ),
-    )  # fmt: skip
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            tuner.fit()
+        while not agenda.over:
+            with contextlib.redirect_stdout(io.StringIO()):
+                wave(Feed(agenda, job, listener, most), interrupt, scratch / uuid4().hex, asked).fit()
     finally:
         interrupt.restore()
         if judge is not None:

@@ -32,12 +32,20 @@ class Result(NamedTuple):
 def trials(study: Study, method: str, row: Row) -> list[Trial]:
     """Return the trials of one point: one a seed, and for `unimodal` one a modality and seed."""
     alone = list(study.sheet.modalities) if method == "unimodal" else [None]
-    made = [trial(study, method, row.point, modality, seed) for modality in alone for seed in range(study.file.seeds)]
-    return [one._replace(labels=one.labels | row.labels) for one in made]
+    found = []
+    for modality in alone:
+        config, labels = described(study, method, row.point, modality)
+        for seed in range(study.file.seeds):
+            own = config | {"seed": seed}  # what is in it is shared by all seeds
+            found.append(Trial(trial_id(own), own, labels | {"seed": seed} | row.labels))
+    return found
 
 
-def trial(study: Study, method: str, point: Point, modality: str | None, seed: int) -> Trial:
-    """Return one trial, fully resolved; what does not act is at its default, and an empty cell of the table."""
+def described(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return configuration and labels of a point's trials, but for the seed.
+
+    All is resolved; what does not act is at its default, and an empty cell of the table.
+    """
     settings, idle = resolved(study, method, point)
     span = {name: settings.pop(name) for name in SPAN}
     sections = {}
@@ -58,15 +66,14 @@ def trial(study: Study, method: str, point: Point, modality: str | None, seed: i
         "modality": modality,
         **sections,
         "measure": {n: k for n, k in study.measure.items() if modality is None or not MEASUREMENTS[n].several},
-        "seed": seed,
     }
     if study.pruning:
         config["prune"] = study.pruning
-    labels = {"method": method, "modality": modality, "seed": seed, "data": study.sheet.name}
+    labels = {"method": method, "modality": modality, "seed": None, "data": study.sheet.name}
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
     labels |= dict.fromkeys(idle) | {key: value for key, value in point.items() if key == DUMMY}
-    return Trial(trial_id(config), config, labels)
+    return config, labels
 
 
 def resolved(study: Study, method: str, point: Point) -> tuple[dict[str, Any], set[str]]:
