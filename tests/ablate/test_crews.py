@@ -32,13 +32,14 @@ def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_pa
         file = write(tmp_path, name=name, methods=methods, resources={"workers": workers}, **usual)
         ended = ablate("run", file, "--store", tmp_path / name, "--cpus", 2)
         assert ended.returncode == len(more), ended.stderr
-        assert ended.stderr.count("ArithmeticError: a share is not all") == len(more)
+        report = (tmp_path / name / name / "report.html").read_text()
+        assert ("ArithmeticError: a share is not all" in report) == bool(more)
     one, two = (
         table(tmp_path / name, name, "metrics").filter(pl.col("metric") != "seconds") for name in ("one", "two")
     )
     keys = ["trial", "epoch", "split", "modality", "metric"]
-    both = one.join(two, on=keys, how="full", nulls_equal=True)
-    assert both.height == one.height == two.height
+    both = one.join(two, on=keys, how="inner", nulls_equal=True)
+    assert both.height == one.height == two.height > 20
     assert both["value"].to_list() == pytest.approx(both["value_right"].to_list(), abs=1e-9)
     assert not list((tmp_path / "two/trials").glob(".crew*"))
     origins = pl.read_parquet(tmp_path / "two/trials/*/trials.parquet")["origin"]
