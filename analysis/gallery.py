@@ -214,17 +214,13 @@ def weighed(run: Run) -> Iterator[Drawing]:
     if found.is_empty():
         return
     scores = values(run.trials, run.metrics, metrics).collect()
-    ends = []
+    ends: dict[str, list[float]] = {f"{metric}_{end}": [] for metric in metrics for end in ("low", "high")}
     for trials in found["trials"]:
-        row = {}
         for metric in metrics:
-            _, row[f"{metric}_low"], row[f"{metric}_high"], _ = estimate(
-                scores.filter(pl.col("trial").is_in(trials))[metric]
-            )
-        ends.append(row)
-    table = pl.concat(
-        [found.drop("trials"), pl.DataFrame(ends).with_columns(cs.float().fill_nan(None))], how="horizontal"
-    )
+            one = estimate(scores.filter(pl.col("trial").is_in(trials))[metric])
+            ends[f"{metric}_low"].append(one.low)
+            ends[f"{metric}_high"].append(one.high)
+    table = found.drop("trials").with_columns(pl.Series(name, reach).fill_nan(None) for name, reach in ends.items())
     best = [f"{row['method']} {row['settings']}".strip() for row in table.filter("front").iter_rows(named=True)]
     caption = f"{plural(len(table), 'configuration')} by {metrics[0]} and {metrics[1]}; front: {'; '.join(best)}."
     figure = plots.plot_front(table, metrics, directions=run.objectives, title=f"{run.name}: Pareto front")

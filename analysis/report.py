@@ -5,7 +5,7 @@ The same tables are written as Markdown (report.md) and for papers (tables/*.tex
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from analysis import files, gallery, tabulation
 from analysis.choice import chosen
+from analysis.gallery import Drawing
 from analysis.headline import headline, limits
 from analysis.plots.style import NARROW
 from analysis.summary import encoders, summary
@@ -59,7 +60,8 @@ class Section(NamedTuple):
 def write(folder: str | Path) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
-    A claim's page has its verdict first. Of several runs it has the tables; each has a page of its own if asked for.
+    A claim's page has its verdict first. Of several runs it has the tables and the heat maps of two axes; each run has
+    a page of its own if asked for.
 
     Raises:
         FileNotFoundError: the folder is neither.
@@ -68,7 +70,11 @@ def write(folder: str | Path) -> Path:
     verdict = read(folder)
     cells = {cell: folder / cell for cell in verdict["cells"]} if verdict else {"": folder}
     runs = {cell: load(place) for cell, place in cells.items()}
-    sections = [_section(run, [] if cell else _draw(run)) for cell, run in runs.items()]
+    place = folder / "figures"
+    sections = [
+        _section(run, _draw(gallery.maps(run), place, f"{cell}-") if cell else _draw(gallery.gallery(run), place))
+        for cell, run in runs.items()
+    ]
     page = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
@@ -77,7 +83,7 @@ def write(folder: str | Path) -> Path:
         "sections": sections,
         "command": _command(sections[0].command, verdict),
     }
-    _clear(folder / "figures", {"verdict" if verdict else "", *(one.stem for s in sections for one in s.pictures)})
+    _clear(place, {"verdict" if verdict else "", *(one.stem for s in sections for one in s.pictures)})
     _clear(folder / "tables", set())
     for name, table in _papers(page).items():
         files.write(folder / "tables" / f"{name}.tex", _render("table.tex", table=table).encode())
@@ -115,11 +121,11 @@ def _section(run: Run, pictures: list[Picture]) -> Section:
     )
 
 
-def _draw(run: Run) -> list[Picture]:
-    """Draw the figures of a run, and return them for the page."""
+def _draw(drawings: Iterable[Drawing], place: Path, prefix: str = "") -> list[Picture]:
+    """Write drawings into a folder, and return them for the page."""
     pictures = []
-    place = Path(run.folder) / "figures"
-    for drawing in gallery.gallery(run):
+    for drawing in drawings:
+        drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
         gallery.write(drawing, place)
         pictures.append(_picture(place, drawing.stem, drawing.title, drawing.caption))
     return pictures

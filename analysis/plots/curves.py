@@ -1,5 +1,7 @@
 """The response along one axis: the joint prediction, and a panel for each encoder's probe."""
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -105,17 +107,22 @@ def _crop(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Loo
     panel.set_ylim(*ends)
     for row in table.filter(~pl.col("mean").is_between(*ends), pl.col("kind") == "curve").iter_rows(named=True):
         arrow, height = ("↓", 0.09) if row["mean"] < ends[0] else ("↑", 0.93)
-        where, colour = (places.at[row["value"]], height), shades[row["method"]].colour
-        text = f"{arrow} {score(metric, row['mean'])}"
-        panel.annotate(
-            text, where, xycoords=panel.get_xaxis_transform(), ha="center", fontsize=8, color=colour, fontweight="bold"
-        )
+        text, colour = f"{arrow} {score(metric, row['mean'])}", shades[row["method"]].colour
+        _write(panel, text, places, row["value"], height, color=colour, fontweight="bold")
 
 
 def _mark_failures(panel: Axes, curves: pl.DataFrame, places: Ruler) -> None:
     """Write at the foot of the panel how many trials have no result, and are in no mean, at a value."""
-    foot = panel.get_xaxis_transform()
     failed = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
     for value, count in failed.iter_rows():
-        where = (places.at[value], 0.02)
-        panel.annotate(f"{count} failed", where, xycoords=foot, ha="center", fontsize=8, color=FAILED)
+        _write(panel, f"{count} failed", places, value, 0.02, color=FAILED)
+
+
+def _write(panel: Axes, text: str, places: Ruler, value: float, height: float, **style: Any) -> None:
+    """Write at a value, on what is drawn there and within the panel."""
+    x, first, last = places.at[value], min(places.at.values()), max(places.at.values())
+    side = "center" if first < x < last else "left" if x == first else "right"
+    under = {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.6}
+    panel.annotate(
+        text, (x, height), xycoords=panel.get_xaxis_transform(), ha=side, fontsize=8, bbox=under, zorder=5, **style
+    )

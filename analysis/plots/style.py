@@ -102,7 +102,7 @@ def unit(metric: str, *, change: bool = False) -> str:
     """Return a metric with its unit, as an axis has it."""
     if is_percent(metric):
         return f"{metric}, {'points' if change else '%'}"
-    name = {"seconds": "time, s", "bytes": "memory, bytes"}.get(metric, metric)
+    name = {"seconds": "time, s", "bytes": "memory, bytes", "": "score"}.get(metric, metric)
     if change:
         return f"difference in {name}" if metric else "difference, each in its metric's own unit"
     return name

@@ -109,10 +109,10 @@ def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mappi
             look, times = shades[row["method"]], (factor(one), factor(other))
             at = row[one] * times[0], row[other] * times[1]
             if row[f"{one}_low"] is not None:
-                panel.hlines(at[1], row[f"{one}_low"] * times[0], row[f"{one}_high"] * times[0], look.colour, alpha=0.2)
-                panel.vlines(
-                    at[0], row[f"{other}_low"] * times[1], row[f"{other}_high"] * times[1], look.colour, alpha=0.2
-                )
+                pairs = zip((one, other), times, strict=True)
+                sides = [(row[f"{metric}_low"] * t, row[f"{metric}_high"] * t) for metric, t in pairs]
+                panel.hlines(at[1], *sides[0], color=look.colour, lw=1, alpha=0.3)
+                panel.vlines(at[0], *sides[1], color=look.colour, lw=1, alpha=0.3)
             filled = look.colour if row["front"] else "white"
             panel.plot(*at, look.marker, ms=5.5, color=look.colour, mfc=filled, label=row["method"], zorder=3)
         better = {"max": "more is better", "min": "less is better"}
