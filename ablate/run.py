@@ -25,6 +25,7 @@ from ablate.schema import mark, migrate, version
 from ablate.search import Rounds, rounds
 from ablate.study import DIRECTIONS, LEARNING_RATES, Study, about_data
 from ablate.tables import WAVE, Part, wave_name, write_study, write_wave
+from ablate.trackers import Trackers, installed
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
 SHARE = 20  # and times as long as the last look took
@@ -231,6 +232,7 @@ class Tables:
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set(agenda.proposed)
         write_study(study.folder, described(study))
+        self.trackers = Trackers(study.file.track, study.folder, watcher.note)
         self.write()
 
     def add(self, trial: Trial, result: Result, error: str | None) -> None:
@@ -249,6 +251,7 @@ class Tables:
             for wave in sorted(waves):
                 self.write_wave(plan, wave, part)
         self.changed.clear()
+        self.trackers.follow()
         now = time.monotonic()
         self.due = now + max(FLUSH, SHARE * (now - began))
 
@@ -319,6 +322,7 @@ def preflight(study: Study, cpus: int) -> None:
         existing = next(p for p in [folder, *folder.parents] if p.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             raise UserError(f"store: cannot write to {existing}")
+    installed(study.file.track)
     version(study.store)
     room(study.store)
 

@@ -125,6 +125,7 @@ class StudyFile(Section):
     measure: list[str] | dict[str, Any] = Field(default_factory=list)
     prune: Literal["asha", "median"] | Pruning | None = None
     resources: Resources = Resources()
+    track: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
     store: str = "runs"
 
 

@@ -1,0 +1,100 @@
+"""Trackers show the curves of a run, in their real local stores, and each trial once."""
+
+import sqlite3
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ablate import trackers
+from ablate.errors import UserError
+from ablate.trackers import TRACKERS, Trackers, installed
+from tests.ablate.helpers import ablate, foreign, table, write
+
+ALL = ["tensorboard", "mlflow", "wandb"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that all trackers followed while it ran."""
+    folder = tmp_path_factory.mktemp("tracked")
+    file = write(folder, track=ALL, vary={"agm.alpha": [1], "train.lr": [0.02, 1e30]}, seeds=1, resources={"pack": 1})
+    ended = ablate("run", file, "--store", folder / "store")
+    assert ended.returncode == 0, ended.stderr
+    assert foreign(ended.stderr) == []
+    return folder / "store/small"
+
+
+def test_tensorboard_has_every_curve(run: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trials, metrics = table(run.parent, "small", "trials"), table(run.parent, "small", "metrics")
+    metrics = metrics.filter(pl.col("value").is_finite())
+    for trial in trials["trial"]:
+        (folder,) = (run / "tensorboard").glob(f"* {trial}")
+        events = reader.EventAccumulator(str(folder)).Reload()
+        rows = metrics.filter(trial=trial)
+        names = {"/".join(filter(None, key)) for key in rows.select("split", "metric", "modality").unique().iter_rows()}
+        assert {tag for tag in events.Tags()["scalars"] if not tag.startswith("final/")} == names
+        losses = rows.filter(split="validation", metric="loss").sort("epoch")
+        seen = [(event.step, event.value) for event in events.Scalars("validation/loss")] if len(losses) else []
+        assert seen == [(e, pytest.approx(v, rel=1e-6)) for e, v in losses.select("epoch", "value").iter_rows()]
+
+
+def test_mlflow_has_settings_scores_and_curves(run: Path) -> None:
+    trials = table(run.parent, "small", "trials")
+    with sqlite3.connect(run / "mlflow.db") as database:
+        found = dict(
+            database.execute(
+                "select t.value, r.run_uuid from tags t join runs r using (run_uuid) where t.key = 'trial'"
+            )
+        )
+        assert set(found) == set(trials["trial"])
+        for row in trials.filter(method="agm").iter_rows(named=True):
+            of = (found[row["trial"]],)
+            params = dict(database.execute("select key, value from params where run_uuid = ?", of))
+            assert (params["agm.alpha"], params["method"], float(params["train.lr"])) == ("1.0", "agm", row["train.lr"])
+            latest = dict(database.execute("select key, value from latest_metrics where run_uuid = ?", of))
+            assert latest.get("final/test/accuracy") == row["test.accuracy"]
+            if row["status"] == "done":
+                epochs = database.execute("select step from metrics where run_uuid = ? and key = 'validation/loss'", of)
+                assert sorted(epochs) == [(1,), (2,)]
+
+
+def test_wandb_writes_offline_runs(run: Path) -> None:
+    trials = table(run.parent, "small", "trials")
+    files = {file.stem.removeprefix("run-"): file for file in (run / "wandb").glob("offline-run-*/run-*.wandb")}
+    assert set(files) == set(trials["trial"])
+    for trial in trials.filter(status="done")["trial"]:
+        assert b"validation/loss" in files[trial].read_bytes()
+
+
+def test_a_trial_is_shown_once(run: Path) -> None:
+    """Whoever runs the study next goes on from what the trackers have."""
+    for name in ALL:
+        assert TRACKERS[name](run).known() == set(table(run.parent, "small", "trials")["trial"])
+    before = sorted(run.rglob("*"))
+    Trackers(ALL, run, pytest.fail).follow()
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://x")
+    said: list[str] = []
+    followed = Trackers(["mlflow", "tensorboard"], run, said.append)
+    followed.follow()
+    followed.follow()
+    assert len(said) == 1
+    assert said[0].startswith("mlflow follows no longer: ")
+    assert list(followed.trackers) == ["tensorboard"]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"track: wandb is not installed; pip install 'ablate\[wandb\]'"):
+        installed(["wandb"])
+
+
+def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
+    ended = ablate("plan", write(tmp_path, track=["tensorbord"]))
+    assert ended.returncode == 2
+    assert "tensorboard" in ended.stderr
