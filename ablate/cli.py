@@ -169,10 +169,10 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 @explained
 def report(run: RunFolder) -> None:
-    """Write figures and one HTML page from what is on disk, also while the run goes on."""
+    """Write figures, for papers as PDF too, and one HTML page from what is on disk, also while the run goes on."""
     from ablate import terminal
 
-    terminal.show_report(run)
+    terminal.show_report(run, pdf=True)
 
 
 @app.command()

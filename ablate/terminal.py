@@ -114,8 +114,8 @@ def screen() -> Console:
     return Console(soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
 
 
-def show_report(folder: Path) -> None:
-    """Print the tables of a run and write its figures and report; of a claim, its verdict.
+def show_report(folder: Path, *, pdf: bool = False) -> None:
+    """Print the tables of a run and write its figures, also as ``pdf``, and report; of a claim, its verdict.
 
     Raises:
         UserError: the folder holds neither.
@@ -128,7 +128,7 @@ def show_report(folder: Path) -> None:
     from analysis.verdicts import read
 
     if verdict := read(folder):
-        show_verdict(verdict, folder)
+        show_verdict(verdict, folder, pdf=pdf)
         return
     run = open_run(folder)
     console = screen()
@@ -141,7 +141,7 @@ def show_report(folder: Path) -> None:
     for method, found in indices(run).items():
         console.print(indices_table(method, found))
     console.print(headline(table))
-    page = write(folder)
+    page = write(folder, pdf=pdf)
     console.print(f"figures: {shorter(folder / 'figures')}")
     console.print(f"report: {shorter(page)}")
 
@@ -365,7 +365,7 @@ def show_data(*, as_json: bool) -> None:
     console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
 
 
-def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
+def show_verdict(verdict: Mapping[str, Any], folder: Path, *, pdf: bool = False) -> None:
     """Print what was decided of a claim, on what, write its report, and say where it lies."""
     from analysis.report import write
 
@@ -382,7 +382,7 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
         console.print(f"  {remark}")
     console.print(f"  on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}")
     console.print(f"  figure: {shorter(folder / 'figures' / 'verdict.png')}")
-    console.print(f"  report: {shorter(write(folder))}")
+    console.print(f"  report: {shorter(write(folder, pdf=pdf))}")
 
 
 def show_claims(listed: Iterable[Mapping[str, Any]]) -> None:

@@ -49,9 +49,9 @@ def gallery(run: Run) -> Iterator[Drawing]:
         yield from draw(run)
 
 
-def write(drawing: Drawing, folder: Path) -> None:
-    """Write a drawing as svg, pdf, png and csv into a folder."""
-    plots.save(drawing.figure, folder / drawing.stem, drawing.data)
+def write(drawing: Drawing, folder: Path, *, pdf: bool) -> None:
+    """Write a drawing as svg, png and csv, and pdf if asked for, into a folder."""
+    plots.save(drawing.figure, folder / drawing.stem, drawing.data, pdf=pdf)
 
 
 def differences(run: Run) -> Iterator[Drawing]:

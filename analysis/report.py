@@ -57,11 +57,11 @@ class Section(NamedTuple):
     command: str
 
 
-def write(folder: str | Path) -> Path:
+def write(folder: str | Path, *, pdf: bool = True) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
     A claim's page has its verdict first. Of several runs it has the tables and the heat maps of two axes; each run has
-    a page of its own if asked for.
+    a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for.
 
     Raises:
         FileNotFoundError: the folder is neither.
@@ -71,10 +71,11 @@ def write(folder: str | Path) -> Path:
     cells = {cell: folder / cell for cell in verdict["cells"]} if verdict else {"": folder}
     runs = {cell: load(place) for cell, place in cells.items()}
     place = folder / "figures"
-    sections = [
-        _section(run, _draw(gallery.maps(run), place, f"{cell}-") if cell else _draw(gallery.gallery(run), place))
+    drawn = {
+        cell: _draw(gallery.maps(run) if cell else gallery.gallery(run), place, f"{cell}-" if cell else "", pdf=pdf)
         for cell, run in runs.items()
-    ]
+    }
+    sections = [_section(run, drawn[cell]) for cell, run in runs.items()]
     page = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
@@ -121,12 +122,12 @@ def _section(run: Run, pictures: list[Picture]) -> Section:
     )
 
 
-def _draw(drawings: Iterable[Drawing], place: Path, prefix: str = "") -> list[Picture]:
+def _draw(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -> list[Picture]:
     """Write drawings into a folder, and return them for the page."""
     pictures = []
     for drawing in drawings:
         drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
-        gallery.write(drawing, place)
+        gallery.write(drawing, place, pdf=pdf)
         pictures.append(_picture(place, drawing.stem, drawing.title, drawing.caption))
     return pictures
 

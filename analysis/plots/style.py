@@ -145,12 +145,18 @@ def intervals(table: pl.DataFrame) -> str:
     return f"mean and 95 % interval over {seeds}" if several else f"{seeds}, no interval"
 
 
-def save(figure: Figure, stem: Path, data: pl.DataFrame) -> None:
-    """Write a figure as STEM.svg, .pdf and .png and its numbers as STEM.csv; the same figure gives the same bytes."""
+def save(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = True) -> None:
+    """Write a figure as STEM.svg, .png and .pdf and its numbers as STEM.csv; the same figure gives the same bytes.
+
+    Without ``pdf``, whose fonts take as long as the rest, an earlier one is removed.
+    """
     with styled():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is found; each format would look for it again
         for kind, metadata in FILES.items():
+            if kind == "pdf" and not pdf:
+                stem.with_name(f"{stem.name}.pdf").unlink(missing_ok=True)
+                continue
             buffer = BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
             write(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue())
