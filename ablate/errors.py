@@ -1,7 +1,12 @@
 """The one error a user can cause, and the search for what was probably meant."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import dropwhile
+from pathlib import Path
+
+ENGINE = Path(__file__).parent
 
 
 class UserError(Exception):
@@ -37,3 +42,9 @@ def spoken(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def traced(error: Exception) -> str:
+    """Return an error in one sentence, and below it where it was raised, less what of the engine called it."""
+    frames = dropwhile(lambda frame: Path(frame.filename).parent == ENGINE, traceback.extract_tb(error.__traceback__))
+    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(list(frames))]).rstrip()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
 from ablate.errors import UserError
+from ablate.lock import driver
 from ablate.plan import Trial, size
 from ablate.run import available_cpus, open_agenda, preflight, unasked
 from ablate.schema import store_of, version
@@ -40,6 +41,7 @@ class Progress(NamedTuple):
     failed: int
     diverged: int
     seconds: float | None  # median of a trial
+    driver: str | None  # who runs it now, as far as this machine can tell
 
 
 def forecast(study: Study) -> Forecast:
@@ -83,8 +85,9 @@ def progress(folder: Path) -> Progress:
     trials = run.trials.select("status", "seconds").collect()
     count = Counter(trials["status"].to_list())
     middle = trials.filter(pl.col("status") == "done")["seconds"].median()
+    who = driver(folder)
     seconds = float(middle) if isinstance(middle, int | float) else None
-    return Progress(run.study["planned"], count["done"], count["failed"], count["diverged"], seconds)
+    return Progress(run.study["planned"], count["done"], count["failed"], count["diverged"], seconds, who and str(who))
 
 
 def open_run(folder: Path) -> "Run":

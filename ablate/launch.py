@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Agenda, Listener  # noqa: E402
+from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.pruning import Judge  # noqa: E402
@@ -67,7 +69,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         except Exception as error:
             if len(pack) > 1:
                 return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
-            return {pack[0].id: ("failed", None, f"{type(error).__name__}: {error}")}
+            return {pack[0].id: ("failed", None, traced(error))}
 
     def together(self, pack: list[Trial]) -> dict[str, Told]:
         """Train trials in one pass, here or on several workers."""
@@ -237,6 +239,7 @@ def drive(
         asked: what a pack reserves.
         most: packs at once; None: as many as there is room for.
     """
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is told to the agenda, and by it to people
     name = f"judge-{uuid4().hex}" if job["prune"] else None
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
     job = {**job, "judge": name, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")}}

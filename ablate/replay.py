@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
-from ablate.errors import UserError, meant
+from ablate.errors import UserError, near
 from ablate.identity import code
 from ablate.methods import folders, reach
 from ablate.provenance import circumstances
@@ -84,7 +84,7 @@ def find(folder: Path, prefix: str) -> tuple[str, Path]:
     held = {trial: pack for pack in store.packs(folder) for trial in members(pack)}
     found = [trial for trial in held if trial.startswith(prefix)]
     if not found:
-        raise UserError(f"{folder}: holds no trial {prefix} {meant(prefix, held)}")
+        raise UserError(f"{folder}: holds no trial {prefix}{near(prefix, held)}")
     if len(found) > 1:
         raise UserError(f"{folder}: holds {len(found)} trials that begin with {prefix}")
     return found[0], held[found[0]]

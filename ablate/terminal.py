@@ -44,6 +44,7 @@ class Progress:
         self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False)
         self.total = size(study)
         self.done = self.failed = 0
+        self.told = False  # why a trial failed
         self.best: tuple[float, str] | None = None
         self.began = self.spoken = time.monotonic()
         self.bar = Bar(
@@ -84,6 +85,9 @@ class Progress:
             self.began = time.monotonic()  # the first result: Ray's start is behind us
         self.done += 1
         self.failed += result.status != "done"
+        if result.status == "failed" and not self.told:
+            self.told = True
+            self.note(f"{trial.id} ({trial.labels['method']}) failed: {str(error).partition(chr(10))[0]}")
         if result.score is not None and trial.labels["method"] != "unimodal":
             better = self.best is None or (result.score > self.best[0]) == self.study.maximise
             self.best = (result.score, trial.labels["method"]) if better else self.best
@@ -302,6 +306,8 @@ def show_progress(folder: Path, seen: Seen) -> None:
     bad = ", ".join(f"{n} {word}" for n, word in ((seen.failed, "failed"), (seen.diverged, "diverged")) if n)
     console = screen()
     console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{f', {bad}' if bad else ''}.")
+    if seen.driver:
+        console.print(f"Being run by {seen.driver}.")
 
 
 def show_inventory(found: Inventory, *, deleted: bool) -> None:

@@ -18,6 +18,7 @@ from ablate.errors import UserError
 from ablate.files import aside
 from analysis import load
 
+LARGEST = 3.4e38  # number that TensorBoard can hold
 Curves = dict[str, list[tuple[int, float]]]  # "validation/accuracy", "train/scale/audio" -> (epoch, value)
 
 
@@ -59,7 +60,8 @@ class TensorBoard:
         with aside(self.folder / f"{trial.name} {trial.id}") as draft, SummaryWriter(str(draft)) as writer:
             for name, points in trial.curves.items():
                 for epoch, value in points:
-                    writer.add_scalar(name, value, epoch)
+                    if abs(value) < LARGEST:
+                        writer.add_scalar(name, value, epoch)
             writer.add_hparams(trial.settings, trial.scores, name=".")
 
 
@@ -180,7 +182,7 @@ def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
     scores = [name for name in rows.columns if name.partition(".")[0] in {"validation", "test"}]
     hidden = {"trial", "status", "error", "seconds", "steps", "params", *scores}
     for row in rows.iter_rows(named=True):
-        settings = {name: value for name, value in row.items() if value is not None and name not in hidden}
+        settings = {name: shown(value) for name, value in row.items() if value is not None and name not in hidden}
         found = {name.replace(".", "/"): row[name] for name in scores if row[name] is not None}
         name = " ".join(str(row[part]) for part in ("method", "modality", "seed") if row[part] is not None)
         curves: Curves = {}
@@ -189,3 +191,8 @@ def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
             if math.isfinite(point["value"]):
                 curves.setdefault(path, []).append((point["epoch"], point["value"]))
         yield Ended(row["trial"], name, settings, {f"final/{key}": value for key, value in found.items()}, curves)
+
+
+def shown(value: str | float | bool) -> str | int | float | bool:
+    """Return a setting as all trackers can show it: one that is infinite as text."""
+    return str(value) if isinstance(value, float) and math.isinf(value) else value

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from search_spaces import STUDIES
+from tests.ablate.helpers import foreign
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -110,8 +111,15 @@ def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer:
     ended = run(newcomer, "run", "half.yaml")
     assert ended.returncode == 1
     assert "3 of 12 trials failed" in ended.stderr
+    assert re.search(r"^Note: \w{20} \(Half\) failed: OSError: a < b$", ended.stderr, re.MULTILINE)
+    assert foreign(ended.stderr) == foreign(ended.stdout) == []
     trials = pl.read_parquet(newcomer / "runs/is-half-enough/trials/*.parquet")
-    assert trials.filter(pl.col("Half.factor") == 0.5)["error"].to_list() == ["OSError: a < b"] * 3
+    line = method.read_text().splitlines().index("            raise OSError('a < b')") + 1
+    for error in trials.filter(pl.col("Half.factor") == 0.5)["error"]:
+        sentence, *frames = error.splitlines()
+        assert sentence == "OSError: a < b"
+        assert frames[-2:] == [f'  File "{method}", line {line}, in step', "    raise OSError('a < b')"]
+        assert not any("/ray/" in frame for frame in frames)
     assert trials["status"].to_list().count("done") == 9
     assert "a &lt; b" in (newcomer / "runs/is-half-enough/report.html").read_text()
     assert "3 trials to run" in run(newcomer, "run", "half.yaml").stderr

@@ -64,7 +64,7 @@ OURS = (
     r"\d+ of \d+ trials (failed|diverged); .*",
     r"(figures|report): \S+",
     r"Note: .*",
-    r".* on test, .*",  # the sentence that sums a report up
+    r".* on test[,;] .*",  # the sentence that sums a report up
 )
 
 

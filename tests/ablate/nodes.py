@@ -40,6 +40,7 @@ class Cluster(NamedTuple):
     address: str
     dashboard: str
     folder: Path  # of Ray's own files
+    process: int
     environment: dict[str, str]
 
 
@@ -72,9 +73,9 @@ def head(log: Path, cpus: int = 1) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="a", ignore_cleanup_errors=True) as folder:
         options = [f"--num-cpus={cpus}", "--head", f"--port={port}", f"--dashboard-port={dashboard}"]
         options += [f"--ray-client-server-port={client}", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}"]
-        with running(["ray", "start", "--block", *options], environment, log):
+        with running(["ray", "start", "--block", *options], environment, log) as process:
             address = f"{socket.gethostbyname(socket.gethostname())}:{port}"
-            yield Cluster(address, f"http://127.0.0.1:{dashboard}", Path(folder), environment)
+            yield Cluster(address, f"http://127.0.0.1:{dashboard}", Path(folder), process, environment)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,9 @@ from ablate.staging import stage
 from ablate.study import load
 from ablate.submit import submit
 from tests.ablate.helpers import ablate, foreign, start, table, write
-from tests.ablate.nodes import APART, Cluster, eventually, free_port, head, node, trainers
+from tests.ablate.nodes import APART, Cluster, eventually, free_port, node, trainers
 
 alone = pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with head(tmp_path_factory.mktemp("head") / "log") as started:
-        yield started
 
 
 @pytest.fixture

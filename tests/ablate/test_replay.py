@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ablate import cli, store
+from ablate.designs import Row
 from ablate.errors import UserError
 from ablate.identity import code
 from ablate.plan import Trial, trials
@@ -27,7 +28,7 @@ def study(tmp_path: Path) -> Study:
 
 def keep(study: Study, number: int, prune: Prune | None = None, **origin: Any) -> list[tuple[Trial, Outcome]]:
     """Train some trials of AGM in a pack, and put them into the store as a worker does."""
-    chosen = [trial for alpha in (0.0, 1.0) for trial in trials(study, "agm", {"agm.alpha": alpha})][:number]
+    chosen = [trial for alpha in (0.0, 1.0) for trial in trials(study, "agm", Row({"agm.alpha": alpha}, {}))][:number]
     outcomes = fit_pack([trial.config for trial in chosen], load_data(study.data), prune)
     members = list(zip(chosen, outcomes, strict=True))
     asked = {"data": study.data, "folders": [], "compile": "off", "code": code(chosen[0].config)}
@@ -99,7 +100,7 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
 
 def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) -> None:
     (trial, outcome), *_ = keep(study, 2)
-    with pytest.raises(UserError, match=r"holds no trial zzz "):
+    with pytest.raises(UserError, match=r"holds no trial zzz$"):
         stored(study.store, "zzz")
     with pytest.raises(UserError, match=r"holds 2 trials that begin with "):
         stored(study.store, "")

@@ -17,6 +17,7 @@ from ablate.store import packs, trials_of
 from ablate.study import load
 from ablate.terminal import Progress
 from tests.ablate.helpers import ROOT, ablate, table, write
+from tests.ablate.test_drivers import held
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,19 @@ def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Pat
     nowhere = ablate("status", tmp_path)
     assert nowhere.returncode == 2
     assert "is no run" in nowhere.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_another_shell_sees_a_run_that_goes_on_without_ray(store: Path, command: str) -> None:
+    without = "import sys; sys.modules['ray'] = None; from ablate.cli import main; main()"
+    with held(store / "small") as other:
+        words = [sys.executable, "-c", without, command, str(store / "small")]
+        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    if command == "status":
+        done, running = ended.stdout.splitlines()
+        assert done == "small: 6 of 6 trials done."
+        assert running.startswith(f"Being run by process {other.pid} of ")
 
 
 def test_a_search_runs_in_rounds_and_is_found_again(tmp_path: Path) -> None:
