@@ -3,7 +3,6 @@
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
-from itertools import dropwhile
 from pathlib import Path
 
 ENGINE = Path(__file__).parent
@@ -45,6 +44,7 @@ def spoken(error: Exception) -> str:
 
 
 def traced(error: Exception) -> str:
-    """Return an error in one sentence, and below it where it was raised, less what of the engine called it."""
-    frames = dropwhile(lambda frame: Path(frame.filename).parent == ENGINE, traceback.extract_tb(error.__traceback__))
-    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(list(frames))]).rstrip()
+    """Return an error in one sentence, and below it where it was raised, less the engine and Ray, which called it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    above = max((i for i, frame in enumerate(frames) if Path(frame.filename).parent == ENGINE), default=-1)
+    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(frames[above + 1 :])]).rstrip()
