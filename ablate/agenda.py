@@ -1,7 +1,8 @@
-"""Keeps account of a study while it runs: what is proposed, queued, running and known."""
+"""Keeps account of studies while they run: what is proposed, queued, running and known."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ablate.budget import Budget
 from ablate.packs import Packing, split
@@ -111,3 +112,14 @@ class Agenda:
         except StopIteration:
             self.finished = True
             return None
+
+
+class Work(NamedTuple):
+    """A study's part in a run."""
+
+    agenda: Agenda
+    job: dict[str, Any]  # what its packs share
+    heard: Listener  # is told of every result
+    close: Callable[[], None] = lambda: None  # is called when the agenda is finished, or the run stops
+    most: int | None = None  # packs of it at once; None: as many as there is room for
+    judge: Any = None  # of trials that lag, if the job has `prune`

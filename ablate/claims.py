@@ -7,7 +7,7 @@ name, and each makes a study of its own, `CLAIM/CELL` of the store. `quick` has 
 import copy
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ablate.document import Document, Where
 from ablate.errors import UserError, meant
-from ablate.run import Outcome, run
+from ablate.run import Outcome, Watcher, run_all
 from ablate.study import Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
@@ -67,7 +67,7 @@ def names() -> list[str]:
 
 def asked(given: str) -> list[str]:
     """Return the claims that a person asks for: `all`, or names or files with commas between them."""
-    return names() if given == "all" else given.split(",")
+    return names() if given == "all" else list(dict.fromkeys(given.split(",")))
 
 
 def listing(store: str) -> list[dict[str, Any]]:
@@ -177,26 +177,45 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def prove(
-    claim: Claim, cpus: int | None, screens: Callable[[Study], Any], address: str | None = None
-) -> tuple[dict[str, Any] | None, list[Outcome]]:
-    """Run the cells of a claim and judge it; the verdict is None if the run was interrupted.
+    claims: Sequence[Claim],
+    cpus: int | None,
+    watch: Callable[[Study], Watcher],
+    tell: Callable[[Claim, dict[str, Any]], None],
+    address: str | None = None,
+) -> list[Outcome]:
+    """Run the cells of claims together, and judge each claim when its last cell has ended.
 
     Args:
-        claim: what to run.
+        claims: what to run.
         cpus: how many to use; None: all that there are.
-        screens: what a person sees while a study runs.
+        watch: returns who is told of what happens to a cell.
+        tell: is told of each verdict.
         address: of a Ray cluster; None starts a Ray of this machine alone.
 
+    Returns:
+        How the cells ended; those of a run that was interrupted have no verdict.
+
     Raises:
-        UserError: a cell cannot run here, or the analysis asks for what the runs do not have.
+        UserError: a cell cannot run here, or an analysis asks for what the runs do not have; the others are judged.
     """
-    outcomes = []
-    for study in claim.cells.values():
-        with screens(study) as screen:
-            outcomes.append(run(study, cpus, screen, address))
-        if outcomes[-1].interrupted:
-            return None, outcomes
-    return judged(claim), outcomes
+    claim_of = {study.folder: claim for claim in claims for study in claim.cells.values()}
+    waiting = {claim.name: len(claim.cells) for claim in claims}
+    wrong: list[UserError] = []
+
+    def ended(study: Study, outcome: Outcome) -> None:
+        claim = claim_of[study.folder]
+        waiting[claim.name] -= not outcome.interrupted
+        if not waiting[claim.name]:
+            try:
+                tell(claim, judged(claim))
+            except UserError as error:
+                wrong.append(error)
+
+    studies = [study for claim in claims for study in claim.cells.values()]
+    outcomes = run_all(studies, cpus, watch, ended, address)
+    if wrong:
+        raise UserError("; ".join(map(str, wrong)))
+    return outcomes
 
 
 def judged(claim: Claim) -> dict[str, Any]:

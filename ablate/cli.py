@@ -74,9 +74,8 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
     from ablate.study import load
 
     checked = load(name, store)
-    screen = terminal.Progress(checked)
-    with screen:
-        outcome = run_study(checked, cpus, screen, address)
+    with terminal.Screen([checked]) as screen:
+        outcome = run_study(checked, cpus, screen.watch(checked), address)
     if outcome.interrupted:
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
@@ -97,15 +96,13 @@ def _prove(names: list[str], store: str | None, cpus: int | None, address: str |
     from ablate import terminal
     from ablate.claims import load, prove
 
-    failed = 0
-    for claim in [load(name, store, quick=quick) for name in names]:
-        verdict, outcomes = prove(claim, cpus, terminal.Progress, address)
-        if verdict is None:
-            sys.stderr.write("Stopped; the same command continues.\n")
-            return 130
-        terminal.show_verdict(verdict, claim.folder)
-        failed += sum(outcome.failed for outcome in outcomes)
-    return 1 if failed else 0
+    claims = [load(name, store, quick=quick) for name in names]
+    with terminal.Screen([study for claim in claims for study in claim.cells.values()]) as screen:
+        outcomes = prove(claims, cpus, screen.watch, lambda claim, found: screen.tell(found, claim.folder), address)
+    if any(outcome.interrupted for outcome in outcomes):
+        sys.stderr.write("Stopped; the same command continues.\n")
+        return 130
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 @app.command()

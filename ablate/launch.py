@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -27,12 +28,11 @@ import ray  # noqa: E402  (reads the environment when imported)
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from ablate.agenda import Agenda, Listener  # noqa: E402
+from ablate.agenda import Work  # noqa: E402
 from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.pruning import Judge  # noqa: E402
-from ablate.study import Resources  # noqa: E402
 from ablate.work import Told, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
 
@@ -92,39 +92,109 @@ def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
 
 
 class Feed(Searcher):  # type: ignore[misc]
-    """Hands the packs of an agenda to Tune, and their results back."""
+    """Hands the packs of agendas to Tune, and their results back.
 
-    def __init__(self, agenda: Agenda, job: dict[str, Any], listener: Listener, most: int | None) -> None:
-        """Feed from an agenda, as `drive`."""
+    The next study begins when those that have begun wait for their last packs, so that no worker waits for them.
+    """
+
+    def __init__(self, works: Iterator[Work], most: int | None, beside: dict[str, Any]) -> None:
+        """Feed from the agendas of works, as `drive`; each is asked for when there is nothing else to run."""
         super().__init__(metric="done", mode="max")
-        self.agenda, self.job, self.listener, self.most = agenda, job, listener, most
-        self.running: dict[str, list[Trial]] = {}
-        self.left = WAVE
+        self.works, self.most, self.beside = works, most, beside
+        self.begun: list[Work] = []  # and not finished
+        self.running: dict[str, tuple[Work, list[Trial]]] = {}
+        self.left = WAVE  # trials that Tune may still be given
+        self.stopped = self.exhausted = False
+        self.trouble: Exception | None = None  # raised once Ray has stopped, and not in its event loop
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack, None while a round waits for its last results, or that no other follows."""
-        if self.agenda.over or self.left <= 0:
+        if self.left <= 0:
             return Searcher.FINISHED
-        pack = None if len(self.running) == self.most else self.agenda.next()
-        if pack is None:
-            return None
-        self.running[trial_id] = pack
-        self.left -= len(pack)
-        return {"job": json.dumps({**self.job, "pack": pack})}
+        pack = None
+        try:
+            pack = None if self.stopped or len(self.running) == self.most else self.next(trial_id)
+        except Exception as error:
+            self.fail(error)
+        return Searcher.FINISHED if pack is None and self.finished else pack
+
+    @property
+    def finished(self) -> bool:
+        """Say whether all has run that is to run."""
+        return self.stopped or (self.exhausted and not self.begun)
+
+    def next(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next pack of a study that has begun, or else of one that begins now."""
+        for work in list(self.begun):
+            self.closed(work)  # one whose budget is spent
+        for work in itertools.chain(self.begun, self.beginning()):
+            if self.packs(work) != work.most and (pack := work.agenda.next()):
+                self.running[trial_id] = work, pack
+                self.left -= len(pack)
+                reserve = {key: work.job[key] for key in ("cpu", "gpu", "workers")}
+                return {**reserve, "job": json.dumps({**work.job, "pack": pack})}
+        return None
+
+    def packs(self, work: Work) -> int:
+        """Return how many packs of a study run."""
+        return sum(one is work for one, _ in self.running.values())
+
+    def beginning(self) -> Iterator[Work]:
+        """Begin one study after another; one that finds all in the store is closed at once."""
+        for work in self.works:
+            self.begun.append(supervised(work._replace(job=work.job | self.beside)))
+            if not self.closed(self.begun[-1]):
+                yield self.begun[-1]
+        self.exhausted = True
+
+    def closed(self, work: Work) -> bool:
+        """Close a study of which nothing runs any more and nothing is to start."""
+        over = work.agenda.over and not self.packs(work)
+        if over:
+            self.begun.remove(work)
+            if work.judge:
+                ray.kill(work.judge)
+            work.close()
+        return over
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the results of a pack, unless its process died: then it runs again, or its last trial has failed."""
-        pack = self.running.pop(trial_id)
+        work, pack = self.running.pop(trial_id)
         told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
         if not told:
-            if self.agenda.stopped or self.agenda.died(pack):
+            if self.stopped or work.agenda.died(pack):
                 return
             told = {pack[0].id: ("failed", None, "the process that trained it died")}
-        for trial in pack:
-            status, score, reason = told[trial.id]
-            kept = Result(status, score)
-            self.agenda.complete(trial, kept)
-            self.listener(trial, kept, reason)
+        try:
+            for trial in pack:
+                status, score, reason = told[trial.id]
+                kept = Result(status, score)
+                work.agenda.complete(trial, kept)
+                work.heard(trial, kept, reason)
+            self.closed(work)
+        except Exception as failure:
+            self.fail(failure)
+
+    def fail(self, trouble: Exception) -> None:
+        """Stop because of trouble."""
+        self.trouble = self.trouble or trouble
+        self.stop()
+
+    def stop(self) -> None:
+        """Hand out no more packs."""
+        self.stopped = True
+        for work in self.begun:
+            work.agenda.stopped = True
+
+    def close(self) -> None:
+        """Close the studies that are not finished, and raise what was in the way."""
+        for work in self.begun:
+            try:
+                work.close()
+            except OSError as error:
+                self.fail(error)
+        if self.trouble:
+            raise self.trouble
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing to Tune's own snapshots: a run starts again from the store."""
@@ -143,9 +213,9 @@ class Feed(Searcher):  # type: ignore[misc]
 class Interrupt(tune.Stopper):  # type: ignore[misc]
     """Ends the run at the first Ctrl-C, or when it is asked to end; the second does what it always does."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, feed: Feed) -> None:
         """Listen for the signals."""
-        self.agenda = agenda
+        self.feed = feed
         self.before = {number: signal.signal(number, self.on_signal) for number in SIGNALS}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,7 +224,7 @@ class Interrupt(tune.Stopper):  # type: ignore[misc]
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Ask Tune to stop."""
-        self.agenda.stopped = True
+        self.feed.stop()
         self.restore()
 
     def restore(self) -> None:
@@ -168,7 +238,7 @@ class Interrupt(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Stop all once the signal came."""
-        return self.agenda.stopped
+        return self.feed.stopped
 
 
 def scratch_folder() -> Path:
@@ -200,15 +270,17 @@ def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def reserved(asked: Resources) -> dict[str, float]:
+def reserved(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """Return what a Tune trial reserves: of several workers nothing that these need, and Ray wants something."""
-    return {"cpu": asked.cpu, "gpu": asked.gpu} if asked.workers == 1 else {"cpu": 0, "memory": 2**20}
+    one = config["workers"] == 1
+    return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]} if one else {"memory": 2**20}])
 
 
-def wave(feed: Feed, interrupt: Interrupt, folder: Path, asked: Resources) -> tune.Tuner:
+def wave(feed: Feed, interrupt: Interrupt, folder: Path) -> tune.Tuner:
     """Return what runs as many trials as Tune should remember, whose files go into a folder of their own."""
+    feed.left = WAVE
     return tune.Tuner(
-        tune.with_resources(Worker, reserved(asked)),
+        tune.with_resources(Worker, reserved),
         tune_config=tune.TuneConfig(
             search_alg=feed, num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
         ),
@@ -220,35 +292,33 @@ def wave(feed: Feed, interrupt: Interrupt, folder: Path, asked: Resources) -> tu
     )  # fmt: skip
 
 
-def drive(
-    agenda: Agenda,
-    job: dict[str, Any],
-    listener: Listener,
-    scratch: Path,
-    asked: Resources,
-    most: int | None = None,
-) -> None:
-    """Run an agenda to its end on the Ray that was started.
+def supervised(work: Work) -> Work:
+    """Start the judge of a study that prunes, and give its name to the workers."""
+    how, name = work.job["prune"], f"judge-{uuid4().hex}"
+    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how) if how else None
+    return work._replace(judge=judge, job={**work.job, "judge": name if how else None})
+
+
+def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside: dict[str, Any] | None = None) -> None:
+    """Run agendas to their ends on the Ray that was started.
 
     Args:
-        agenda: what to run.
-        job: what all packs share: `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`,
-            and how to `prune`, or None.
-        listener: is told of every result.
+        works: their jobs have `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, how to
+            `prune` or None, and of a pack `compile`, `workers` and what each reserves, `cpu` and `gpu`.
         scratch: a folder for Tune's own files.
-        asked: what a pack reserves.
         most: packs at once; None: as many as there is room for.
+        beside: what the jobs have instead where workers reach it otherwise.
+
+    Raises:
+        Exception: what a work itself raised; nothing runs any more then.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is told to the agenda, and by it to people
-    name = f"judge-{uuid4().hex}" if job["prune"] else None
-    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**job["prune"]) if name else None
-    job = {**job, "judge": name, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")}}
-    interrupt = Interrupt(agenda)
+    feed = Feed(works, most, beside or {})
+    interrupt = Interrupt(feed)
     try:
-        while not agenda.over:
+        while not feed.finished:
             with contextlib.redirect_stdout(io.StringIO()):
-                wave(Feed(agenda, job, listener, most), interrupt, scratch / uuid4().hex, asked).fit()
+                wave(feed, interrupt, scratch / uuid4().hex).fit()
     finally:
         interrupt.restore()
-        if judge is not None:
-            ray.kill(judge)
+        feed.close()

@@ -7,13 +7,14 @@ import shlex
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ablate import designs, store
-from ablate.agenda import Agenda
+from ablate.agenda import Agenda, Work
 from ablate.budget import Budget
 from ablate.errors import UserError, meant, spoken
 from ablate.lock import alone
@@ -64,7 +65,7 @@ class Place(NamedTuple):
 
     cpus: int  # that they are made for
     scratch: Path  # a temporary folder for Tune's own files
-    job: dict[str, Any]  # `folders` of modules of one's own and `data`, as workers reach them
+    job: dict[str, Any]  # `folders` of modules of one's own and `data`, where workers reach them otherwise than we do
     most: int | None = None  # packs at once; None: as many as there is room for
 
 
@@ -122,22 +123,58 @@ def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = 
     Raises:
         UserError: the machine or the cluster cannot run it, or cannot go on; what finished is in the store.
     """
+    (outcome,) = run_all([study], cpus, lambda study: watcher, address=address)
+    return outcome
+
+
+def run_all(
+    studies: Sequence[Study],
+    cpus: int | None,
+    watch: Callable[[Study], Watcher],
+    ended: Callable[[Study, Outcome], None] = lambda study, outcome: None,
+    address: str | None = None,
+) -> list[Outcome]:
+    """Run several studies, each as `run` does one.
+
+    On this machine they share a Ray and its workers: while one waits for its last trials, the next begins.
+
+    Args:
+        studies: what to run, in this order.
+        cpus: how many to use; None: all that there are.
+        watch: returns who is told of what happens to a study.
+        ended: is told of each study that is finished or was stopped.
+        address: of a Ray cluster; None starts a Ray of this machine alone.
+
+    Returns:
+        How those ended that began, in the order of ending.
+    """
+    outcomes: list[Outcome] = []
+
+    def closed(study: Study, outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        ended(study, outcome)
+
     if address is None:
         count = cpus or available_cpus()
-        return conduct(study, count, watcher, here(study, count))
+        conduct(studies, count, watch, closed, here(studies, count))
+        return outcomes
     from ablate.clusters import joined
 
-    with joined(study, address, cpus, watcher.note) as place:
-        return conduct(study, place.cpus, watcher, nullcontext(place))
+    for study in studies:
+        with joined(study, address, cpus, watch(study).note) as place:
+            conduct([study], place.cpus, watch, closed, nullcontext(place))
+        if outcomes[-1].interrupted:
+            break
+    return outcomes
 
 
 @contextmanager
-def here(study: Study, cpus: int) -> Iterator[Place]:
+def here(studies: Sequence[Study], cpus: int) -> Iterator[Place]:
     """Start a Ray of this machine alone, with so many CPUs."""
     from ablate.launch import local_ray
 
-    with local_ray(cpus, gpus(study)) as scratch:
-        yield Place(cpus, scratch, {"folders": folders(study.document.file), "data": study.data})
+    with local_ray(cpus, max(map(gpus, studies))) as scratch:
+        yield Place(cpus, scratch, {})
 
 
 def gpus(study: Study) -> int:
@@ -156,13 +193,49 @@ def gpus(study: Study) -> int:
     return has if asked.gpu else 0
 
 
-def conduct(study: Study, cpus: int, watcher: Watcher, place: AbstractContextManager[Place]) -> Outcome:
+def conduct(
+    studies: Sequence[Study],
+    cpus: int,
+    watch: Callable[[Study], Watcher],
+    closed: Callable[[Study, Outcome], None],
+    place: AbstractContextManager[Place],
+) -> None:
     """Run what is missing on so many CPUs; the place is entered only if something is."""
-    preflight(study, cpus)
-    with alone(study.folder, watcher.note):
+    for study in studies:
+        preflight(study, cpus)
+    share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
+    works = (begun(study, share, watch(study), closed)._replace(most=most(study, cpus)) for study in studies)
+    for first in works:
+        if not first.agenda.over:
+            break
+        first.close()
+    else:
+        return
+    from ablate.launch import drive
+
+    with ExitStack() as stack:
+        try:
+            entered = stack.enter_context(place)
+        except BaseException:
+            first.agenda.stopped = True
+            first.close()
+            raise
+        drive(chain([first], works), entered.scratch, entered.most, entered.job)
+
+
+def most(study: Study, cpus: int) -> int | None:
+    """Return how many packs of a study may run at once: those of several workers reserve CPUs for themselves."""
+    asked = study.file.resources
+    return None if asked.workers == 1 else max(1, int(cpus / asked.cpus))
+
+
+def begun(study: Study, share: int, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
+    """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
+    with ExitStack() as stack:
+        stack.enter_context(alone(study.folder, watcher.note))
         migrate(study.store)
         log, plan = study.folder / "search.log", list[Trial]()
-        agenda = open_agenda(study, cpus, log, lambda damage: pass_over(damage, watcher), plan)
+        agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher), plan)
         if not agenda.over:
             try:
                 check_models(study, agenda)
@@ -173,16 +246,28 @@ def conduct(study: Study, cpus: int, watcher: Watcher, place: AbstractContextMan
         mark(study.store)
         tables = Tables(study, agenda, watcher, plan)
         watcher.begin(agenda)
+        held = stack.pop_all()
+
+    def heard(trial: Trial, result: Result, error: str | None) -> None:
+        """Take a result; where it cannot be written, the run ends."""
         try:
-            if not agenda.over:
-                with place as entered:
-                    work(study, agenda, watcher, tables, entered)
+            tables.add(trial, result, error)
+            room(study.store)
+        except (OSError, UserError) as failure:
+            raise UserError(f"{spoken(failure)}; the same command continues with what is missing") from None
         finally:
+            watcher.heard(trial, result, error)
+
+    def close() -> None:
+        """Write what is left and let the folder go."""
+        with held:
             agenda.close()
-        tables.close()
-    count = Counter(result.status for result in agenda.results.values())
-    spent = agenda.spent if unasked(study, agenda, plan) else None
-    return Outcome(len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped, spent)
+            tables.close()
+        count = Counter(result.status for result in agenda.results.values())
+        ended = (len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
+        closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda, plan) else None))
+
+    return Work(agenda, job(study), heard, close)
 
 
 def unasked(study: Study, agenda: Agenda, plan: list[Trial]) -> int:
@@ -190,31 +275,14 @@ def unasked(study: Study, agenda: Agenda, plan: list[Trial]) -> int:
     return size(study) - len(plan) + agenda.waiting
 
 
-def work(study: Study, agenda: Agenda, watcher: Watcher, tables: "Tables", place: Place) -> None:
-    """Run an agenda on Ray; stop where the results can no longer be written."""
-    from ablate.launch import drive
-
-    trouble: list[str] = []
-
-    def heard(trial: Trial, result: Result, error: str | None) -> None:
-        try:
-            tables.add(trial, result, error)
-            room(study.store)
-        except (OSError, UserError) as failure:  # raised once Ray has stopped, and not in its event loop
-            trouble.append(spoken(failure))
-            agenda.stopped = True
-        watcher.heard(trial, result, error)
-
-    job: dict[str, Any] = {"store": str(study.store), **place.job}
+def job(study: Study) -> dict[str, Any]:
+    """Return what a worker has to know beside the trials."""
     judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
-    job |= {"metric": study.metric, "prune": judged}
     asked = study.file.resources
-    most = place.most if asked.workers == 1 else max(1, int(place.cpus / asked.cpus))  # crews reserve for themselves
-    drive(agenda, job, heard, place.scratch, asked, most)
-    if trouble:
-        with suppress(OSError):
-            tables.close()
-        raise UserError(f"{trouble[0]}; the same command continues with what is missing")
+    return {
+        "store": str(study.store), "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
+        "prune": judged, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")},
+    }  # fmt: skip
 
 
 def pass_over(damage: store.DamagedError, watcher: Watcher) -> None:

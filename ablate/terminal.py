@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,26 +34,28 @@ WIDTH = 112  # columns of the widest table
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
-class Progress:
+class Screen:
     """Trials done, rate, time left and the best so far: a live line on a terminal, plain lines elsewhere."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, studies: Sequence[Study]) -> None:
         """Show nothing yet."""
-        self.study = study
+        self.studies = studies
         # Bound to the stream that was there at the start: Ray's output is redirected, ours is not.
         self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False)
-        self.total = size(study)
+        self.output = screen()
+        self.left = sum(map(size, studies))
         self.done = self.failed = 0
         self.told = False  # why a trial failed
-        self.best: tuple[float, str] | None = None
+        self.best: tuple[float, str] | None = None  # of a single study
         self.began = self.spoken = time.monotonic()
         self.bar = Bar(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), console=self.console, transient=True,
         )  # fmt: skip
+        self.task = self.bar.add_task("starting Ray", total=self.left)
 
-    def __enter__(self) -> "Progress":
-        """Return itself; the bar starts with the first trial."""
+    def __enter__(self) -> "Screen":
+        """Return itself; the bar starts with the first study that has trials to run."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -61,45 +63,37 @@ class Progress:
         if self.bar.live.is_started:
             self.bar.stop()
 
-    def begin(self, agenda: Agenda) -> None:
-        """Say what is known and what will run."""
-        name = self.study.file.name
-        missing = self.total - agenda.cached if self.study.search.batch else agenda.waiting
-        if agenda.finished:
-            self.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
-            return
-        if agenda.spent:
-            return
-        for sentence in lacking(self.study):
-            self.note(sentence)
-        known = f", {agenda.cached} of {self.total} in the store already" if agenda.cached else ""
-        self.console.print(f"{name}: {missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}{known}.")
-        self.task = self.bar.add_task("starting Ray", total=missing)
-        if self.console.is_terminal:
+    def tell(self, verdict: Mapping[str, Any], folder: Path) -> None:
+        """Print a verdict; the bar makes room for it."""
+        if shown := self.bar.live.is_started:
+            self.bar.stop()
+        show_verdict(verdict, folder, self.output)
+        if shown:
             self.bar.start()
-        self.began = self.spoken = time.monotonic()
 
-    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
-        """Take a result."""
+    def watch(self, study: Study) -> "Progress":
+        """Return who is told of what happens to a study."""
+        return Progress(study, self)
+
+    def begin(self, known: int) -> None:
+        """Begin a study, of which so many trials are known."""
+        self.left -= known
+        self.bar.update(self.task, total=self.done + self.left)
+        if self.console.is_terminal and not self.bar.live.is_started:
+            self.bar.start()
+
+    def heard(self) -> None:
+        """Count a result, and show what there is to show."""
+        now = time.monotonic()
         if not self.done:
-            self.began = time.monotonic()  # the first result: Ray's start is behind us
-        self.done += 1
-        self.failed += result.status != "done"
-        if result.status == "failed" and not self.told:
-            self.told = True
-            self.note(f"{trial.id} ({trial.labels['method']}) failed: {str(error).partition(chr(10))[0]}")
-        if result.score is not None and trial.labels["method"] != "unimodal":
-            better = self.best is None or (result.score > self.best[0]) == self.study.maximise
-            self.best = (result.score, trial.labels["method"]) if better else self.best
+            self.began = now  # Ray's start is behind us
+        self.done, self.left = self.done + 1, self.left - 1
         self.bar.update(self.task, completed=self.done, description=self.line())
-        if not self.console.is_terminal and time.monotonic() - self.spoken > EVERY:
-            self.spoken = time.monotonic()
-            left = (self.bar.tasks[0].total or 0) - self.done
-            self.console.print(f"{self.done} done, {left:.0f} left, about {spell(left / self.rate)}; {self.line()}")
-
-    def note(self, sentence: str) -> None:
-        """Say something that does not stop the run."""
-        self.console.print(f"Note: {sentence}")
+        if not self.console.is_terminal and now - self.spoken > EVERY:
+            self.spoken = now
+            self.console.print(
+                f"{self.done} done, {self.left} left, about {spell(self.left / self.rate)}; {self.line()}"
+            )
 
     @property
     def rate(self) -> float:
@@ -109,13 +103,52 @@ class Progress:
     def line(self) -> str:
         """Return the rate, the failures and the best validation score so far."""
         failed = f", {self.failed} without a score" if self.failed else ""
-        best = f", best {self.study.metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
+        best = f", best {self.studies[0].metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
         return f"{self.rate:.1f} trials/s{failed}{best}"
+
+
+class Progress:
+    """What a person sees of a study while it runs."""
+
+    def __init__(self, study: Study, screen: Screen) -> None:
+        """Show a study on a screen."""
+        self.study, self.screen = study, screen
+
+    def begin(self, agenda: Agenda) -> None:
+        """Say what is known and what will run."""
+        name, total = self.study.file.name, size(self.study)
+        missing = total - agenda.cached if self.study.search.batch else agenda.waiting
+        self.screen.begin(total if agenda.over else total - missing)
+        if agenda.finished:
+            self.screen.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
+        if agenda.over:
+            return
+        for sentence in lacking(self.study):
+            self.note(sentence)
+        known = f", {agenda.cached} of {total} in the store already" if agenda.cached else ""
+        words = f"{missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}"
+        self.screen.console.print(f"{name}: {words}{known}.")
+
+    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Take a result."""
+        self.screen.failed += result.status != "done"
+        if result.status == "failed" and not self.screen.told:
+            self.screen.told = True
+            self.note(f"{trial.id} ({trial.labels['method']}) failed: {str(error).partition(chr(10))[0]}")
+        if result.score is not None and trial.labels["method"] != "unimodal" and len(self.screen.studies) == 1:
+            best = self.screen.best
+            better = best is None or (result.score > best[0]) == self.study.maximise
+            self.screen.best = (result.score, trial.labels["method"]) if better else best
+        self.screen.heard()
+
+    def note(self, sentence: str) -> None:
+        """Say something that does not stop the run."""
+        self.screen.console.print(f"Note: {sentence}")
 
 
 def screen() -> Console:
     """Return standard output, wide enough for our tables; longer lines are broken by the terminal alone."""
-    return Console(soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
 
 
 def show_report(folder: Path, *, pdf: bool = False) -> None:
@@ -132,7 +165,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     from analysis.verdicts import read
 
     if verdict := read(folder):
-        show_verdict(verdict, folder, pdf=pdf)
+        show_verdict(verdict, folder, screen(), pdf=pdf)
         return
     run = open_run(folder)
     console = screen()
@@ -371,11 +404,10 @@ def show_data(*, as_json: bool) -> None:
     console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
 
 
-def show_verdict(verdict: Mapping[str, Any], folder: Path, *, pdf: bool = False) -> None:
+def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, pdf: bool = False) -> None:
     """Print what was decided of a claim, on what, write its report, and say where it lies."""
     from analysis.report import write
 
-    console = screen()
     trials = verdict["trials"]
     lost = ", ".join(f"{trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
     hurry = " (quick: few seeds and epochs)" if verdict["quick"] else ""

@@ -42,7 +42,7 @@ def trial(method: str) -> dict[str, Any]:
         "train": {
             "epochs": 1, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
             "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
-    "clip": None, "clip_before": None, "clip_trigger": None,
+            "clip": None, "clip_before": None, "clip_trigger": None,
             "dtype": "float32",
         },
     }  # fmt: skip

@@ -20,10 +20,11 @@ from typing import Any
 
 import yaml
 
+from ablate.agenda import Work
 from ablate.launch import drive, local_ray  # sets Ray's environment, so it comes before Ray
 from ablate.plan import Trial
-from ablate.run import open_agenda
-from ablate.study import Resources, Study, load
+from ablate.run import job, open_agenda
+from ablate.study import Study, load
 from ablate.work import dataset
 
 import ray  # isort: skip
@@ -56,13 +57,12 @@ def study(folder: Path, spec: dict[str, Any], trials: int) -> Study:
 def ours(made: Study, scratch: Path) -> Scores:
     """Run a study as `ablate run` does, but for its tables."""
     scores: Scores = {}
-    job = {"store": str(made.store), "folders": [], "data": made.data, "metric": made.metric}
-    job |= {"prune": None}
 
     def heard(trial: Trial, result: Any, error: str | None) -> None:
         scores[trial.id] = result.score
 
-    drive(open_agenda(made, CPUS), job, heard, Path(tempfile.mkdtemp(dir=scratch)), Resources(compile="off"))
+    work = Work(open_agenda(made, CPUS), job(made) | {"compile": "off"}, heard)
+    drive(iter([work]), Path(tempfile.mkdtemp(dir=scratch)))
     return scores
 
 

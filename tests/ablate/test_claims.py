@@ -136,3 +136,16 @@ def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     text = page.read_text()
     assert f"Of {len(names())} claims: {len(names())} not run." in text
     assert text.count("Not run yet.") == len(names())
+
+
+def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
+    """Where one cannot be judged, a sentence says so, and the others are."""
+    several = CLAIM["claim"] | {"rule": {"every": {"rule": "greater"}}}
+    files = [write(tmp_path, CLAIM | {"name": "wrong"}), write(tmp_path, CLAIM | {"name": "right", "claim": several})]
+    runs = tmp_path / "runs"
+    ended = ablate("run", "--claims", ",".join(map(str, files)), "--quick", "--store", runs, "--cpus", 1)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: the rule `greater` is about one")
+    verdict = json.loads((runs / "right-quick" / "verdict.json").read_text())
+    assert verdict["trials"]["done"] == 12
+    assert f"right-quick: {verdict['verdict'].upper()} (quick" in ended.stdout

@@ -15,7 +15,7 @@ from ablate.plan import Trial
 from ablate.run import Tables, open_agenda
 from ablate.store import packs, trials_of
 from ablate.study import load
-from ablate.terminal import Progress
+from ablate.terminal import Screen
 from tests.ablate.helpers import ROOT, ablate, table, write
 from tests.ablate.test_drivers import held
 
@@ -91,7 +91,8 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     assert ablate("run", file, "--store", store).returncode == 0
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
     plan: list[Trial] = []
-    Tables(study, open_agenda(study, 2, plan=plan), Progress(study), plan)  # as a run does before its first trial
+    view = Screen([study]).watch(study)
+    Tables(study, open_agenda(study, 2, plan=plan), view, plan)  # as a run does before its first trial
     seen = json.loads(ablate("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
 
