@@ -22,7 +22,7 @@ from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
 from analysis.decisions import RULES
 from analysis.verdicts import judge, read
-from search_spaces import CLAIMS
+from search_spaces import CLAIMS, RECIPES
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 HURRY = {"seeds": 3}
@@ -65,6 +65,11 @@ def names() -> list[str]:
     return sorted(file.stem for file in CLAIMS.glob("*.yaml"))
 
 
+def ready() -> dict[str, Path]:
+    """Return the files of all claims that come with the package, the recipes included."""
+    return {file.stem: file for folder in (CLAIMS, RECIPES) for file in folder.glob("*.yaml")}
+
+
 def asked(given: str) -> list[str]:
     """Return the claims that a person asks for: `all`, or names or files with commas between them."""
     return names() if given == "all" else list(dict.fromkeys(given.split(",")))
@@ -90,7 +95,7 @@ def is_claim(name: str) -> bool:
     """Tell whether a name or a file is a claim's, and not that of a study."""
     path = Path(name)
     if not path.is_file():
-        return name in names()
+        return name in ready()
     value = Document(path).value
     return isinstance(value, dict) and "claim" in value
 
@@ -101,7 +106,7 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     Raises:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
-    document = Document(CLAIMS / f"{name}.yaml" if name in names() else find(name))
+    document = Document(ready().get(name) or find(name))
     given = document.value
     about = validated(document, About, given["claim"], ("claim",))
     for analysis in about.analyses:

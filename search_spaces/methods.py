@@ -22,20 +22,20 @@ METHODS: dict[str, dict[str, Axis]] = {
     "unimodal": {},
     "moddrop": {"rate": number(0.3, 0, 1, neutral=0.0, source="ours; ModDrop, TPAMI 2016")},
     "ogm": {
-        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
+        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3"),
         "filter": FILTER,
         "apply": APPLY,
         "ratio": RATIO,
     },
     "ogm-ge": {
-        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 for VGGSound"),
+        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3"),
         "noise": number(1.0, 0, 1e3, neutral=0.0, source="OGM-GE main.py:133"),
         "filter": FILTER,
         "apply": APPLY,
         "ratio": RATIO,
     },
     "agm": {
-        "alpha": number(1.0, 0, 1e3, neutral=0.0, source="AGM argparse; 2.5 in its README for AV-MNIST"),
+        "alpha": number(1.0, 0, 1e3, neutral=0.0, source="AGM argparse; 2.5 README, 1.5 issues 3 and 5"),
         "cap": number(10.0, 0, INF, source="AGM CREMAD_main.py:151; 7 for UR-Funny, none elsewhere"),
         "reference": choice("cumulative", "ema", "window", "fixed", "target", "balanced", source="AGM 3.2; ours"),
         "beta": number(0.99, 0, 1, source="ours", when={"reference": ("ema",)}),
