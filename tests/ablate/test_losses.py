@@ -135,7 +135,7 @@ def lose(cluster: Cluster, folder: Path, kills: int, seeds: int, longest: int) -
 
 @pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
 def test_a_driver_a_worker_and_a_node_are_killed(cluster: Cluster, tmp_path: Path) -> None:
-    lose(cluster, tmp_path, kills=3, seeds=12, longest=3)
+    lose(cluster, tmp_path, kills=3, seeds=16, longest=3)
 
 
 @pytest.mark.nightly
