@@ -132,6 +132,9 @@ def base_settings(case: Case) -> dict[str, Any]:
     return {"source": case.settings["losses"]} if "losses" in case.settings else {}
 
 
+SIZES = (1, 2, 3, 6)  # numbers of modalities
+
+
 def published() -> list[Case]:
     return [
         Case(name, METHODS[name], settings)
@@ -141,12 +144,22 @@ def published() -> list[Case]:
     ]
 
 
+def late(case: Case, modalities: int) -> list[pytest.MarkDecorator]:
+    """Leave options with the fewest and the most modalities to the night; defaults are tested with all."""
+    return [pytest.mark.nightly] if case.settings and modalities in (1, 6) else []
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = metafunc.config.getoption("--method")
     cases = [Case(own, own, {})] if own else published()
     if "plain" in metafunc.fixturenames:
         metafunc.parametrize("plain", [c for c in cases if not c.settings], ids=lambda c: c.name)
-    if "case" in metafunc.fixturenames:
+    if {"case", "modalities"} <= set(metafunc.fixturenames):
+        pairs = [
+            pytest.param(c, m, marks=late(c, m), id=f"{c.name}{c.settings or ''}-{m}") for c in cases for m in SIZES
+        ]
+        metafunc.parametrize(("case", "modalities"), pairs)
+    elif "case" in metafunc.fixturenames:
         metafunc.parametrize("case", cases, ids=lambda c: f"{c.name}{c.settings or ''}")
 
 
@@ -174,7 +187,6 @@ def governed(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("modalities", [1, 2, 3, 6])
 def test_steps_are_finite_and_keep_types_and_shapes(case: Case, modalities: int, task: str) -> None:
     made = setup(case.build(), network(modalities, task=task))
     learner = untrained(made)
@@ -230,7 +242,6 @@ def stepped(made: Setup, learner: Learner, steps: int) -> Learner:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("modalities", [1, 2, 3, 6])
 def test_switched_off_it_is_its_base(case: Case, modalities: int, task: str) -> None:
     if not case.off:
         pytest.skip("nothing to switch off")

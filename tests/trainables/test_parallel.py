@@ -67,7 +67,7 @@ def test_every_method_trains_on_two_workers_as_on_one(options: bool, tmp_path: P
     check(tmp_path, variants(options))
 
 
-@pytest.mark.parametrize("kind", ["missing", "regression"])
+@pytest.mark.parametrize("kind", ["missing", pytest.param("regression", marks=pytest.mark.nightly)])
 def test_targets_and_missing_modalities_are_of_all_workers(kind: str, tmp_path: Path) -> None:
     more = {"bogc": [{"estimator": "sample"}, {"where": "phi"}, {"where": "repr", "estimator": "laplace", "draws": 8}]}
     cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *more.get(m, [])]]
