@@ -2,9 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Tests that need no process but their own run side by side; those that start Ray and kill processes do not.
-ALONE := tests/trainables tests/analysis tests/test_replay.py tests/test_imports.py
-
 .PHONY: setup demo test nightly check bench clean
 
 setup: .venv/installed
@@ -18,8 +15,7 @@ demo: setup
 	$(BIN)/ablate run first-look
 
 test: setup
-	$(BIN)/python -m pytest -q -n auto $(ALONE)
-	$(BIN)/python -m pytest -q tests $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -q -n auto tests
 
 nightly: setup
 	$(BIN)/python -m pytest -q -m nightly tests

@@ -23,6 +23,7 @@ class Failing(Joint):
 '''
 
 
+@pytest.mark.nightly
 def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_path: Path) -> None:
     """Batches of 64 are shared out 32 and 32; the numbers agree to rounding, though single ones have many steps."""
     usual = {"vary": None, "seeds": 1, "train": {"epochs": 2, "dtype": "float64"}}

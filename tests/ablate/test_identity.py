@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ablate.designs import Row
 from ablate.identity import closure, formulas
-from ablate.plan import trial
+from ablate.plan import trials
 from ablate.study import load
 from tests.ablate.helpers import ROOT, write
 
@@ -113,7 +114,7 @@ def test_docstrings_leave_no_trace() -> None:
 def test_an_id_depends_on_data_settings_and_seed_but_not_on_the_name_or_the_store(tmp_path: Path) -> None:
     def first(**changes: object) -> str:
         study = load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
-        return trial(study, "agm", {"agm.alpha": 1.0}, None, 0).id
+        return trials(study, "agm", Row({"agm.alpha": 1.0}, {}))[0].id
 
     same = first()
     assert first(name="other") == same
@@ -130,7 +131,7 @@ def test_data_with_another_sha256_makes_other_trials(tmp_path: Path) -> None:
 
     def first() -> str:
         study = load(str(write(tmp_path, data={"path": "mine.npz"})))
-        return trial(study, "joint", {}, None, 0).id
+        return trials(study, "joint", Row({}, {}))[0].id
 
     draw = np.random.default_rng(0)
     arrays = {"a": draw.normal(size=(30, 4)), "b": draw.normal(size=(30, 3)), "label": np.arange(30) % 3}

@@ -133,6 +133,7 @@ def lose(cluster: Cluster, folder: Path, kills: int, seeds: int, longest: int) -
     assert repeated <= 8 * kills  # two workers, of packs of two, and those that waited ready
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
 def test_a_driver_a_worker_and_a_node_are_killed(cluster: Cluster, tmp_path: Path) -> None:
     lose(cluster, tmp_path, kills=3, seeds=16, longest=3)

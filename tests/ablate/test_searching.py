@@ -35,6 +35,7 @@ def history(log: Path) -> list[Any]:
     return [(t.number, t.state.name, t.params, t.values, t.user_attrs["trials"]) for t in watched(log)]
 
 
+@pytest.mark.nightly
 def test_a_search_that_was_killed_ends_with_the_history_of_one_that_was_not(tmp_path: Path) -> None:
     file, log = write(tmp_path, **TPE), tmp_path / "killed/small/search.log"
     assert ablate("run", file, "--store", tmp_path / "whole", "--cpus", 1).returncode == 0
@@ -85,6 +86,7 @@ def searched(folder: Path, samples: int, *, second_order: bool) -> pl.DataFrame:
     return indices(load(folder / "s/ishigami"))["Ishigami"]
 
 
+@pytest.mark.nightly
 def test_the_indices_of_a_design_are_those_of_the_function_that_it_ran(tmp_path: Path) -> None:
     found = searched(tmp_path, 16, second_order=False)
     axes = [f"Ishigami.x{i}" for i in (1, 2, 3)]

@@ -9,8 +9,9 @@ import yaml
 from typer.testing import CliRunner
 
 from ablate.cli import app
+from ablate.designs import Row
 from ablate.errors import UserError
-from ablate.plan import trial
+from ablate.plan import trials
 from ablate.search import rounds
 from ablate.study import lacking, load
 from ablate.tables import labels
@@ -300,20 +301,15 @@ def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_pat
 
 
 def test_a_list_of_measurements_is_the_mapping_with_default_intervals(tmp_path: Path) -> None:
-    def first(measure: Any, method: str = "joint", modality: str | None = None) -> Any:
-        return trial(
-            load(str(write(tmp_path, measure=measure, methods=["joint", "unimodal"], vary=None))),
-            method,
-            {},
-            modality,
-            0,
-        )
+    def first(measure: Any, method: str = "joint") -> Any:
+        file = write(tmp_path, measure=measure, methods=["joint", "unimodal"], vary=None)
+        return trials(load(str(file)), method, Row({}, {}))[0]
 
     one, other = first(["truth", "contribution", "fidelity"]), first({"fidelity": 10, "truth": 0, "contribution": 1})
     assert list(one.config["measure"].items()) == [("contribution", 1), ("fidelity", 10), ("truth", 0)]
     assert one == other
     assert first({"fidelity": 9, "truth": 0, "contribution": 1}).id != one.id
-    assert first(["fidelity", "truth"], "unimodal", "m0") == first(["fidelity"], "unimodal", "m0")  # one has no company
+    assert first(["fidelity", "truth"], "unimodal") == first(["fidelity"], "unimodal")  # one has no company
 
 
 def test_spacing_keeps_the_ends_exactly() -> None:
