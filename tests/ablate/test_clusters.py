@@ -29,6 +29,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @alone
+@pytest.mark.nightly
 def test_a_study_runs_as_a_job_and_a_node_that_joins_takes_work(cluster: Cluster, home: Path, tmp_path: Path) -> None:
     """The node sees the store, and of the study's folder only what travelled with the job."""
     study = yaml.safe_load((home / "study.yaml").read_text())

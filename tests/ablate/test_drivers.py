@@ -61,6 +61,7 @@ def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_two_studies_of_one_store_run_at_once_and_share_their_trials(tmp_path: Path) -> None:
     """They have 6 trials in common; each ends with the tables that it would have alone."""
     files = [write(tmp_path, name=name, vary={"agm.alpha": [0, 1, *more]}) for name, more in (("a", [2]), ("b", [3]))]

@@ -12,6 +12,7 @@ from ablate.trackers import LARGEST, TRACKERS, Trackers, installed
 from tests.ablate.helpers import ablate, foreign, table, write
 
 ALL = ["tensorboard", "mlflow", "wandb"]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,7 @@ def test_targets_and_missing_modalities_are_of_all_workers(kind: str, tmp_path: 
     check(tmp_path, {f"{m}{settings}": configured(m, settings, epochs=4) for m, settings in cases}, kind)
 
 
+@pytest.mark.nightly
 def test_every_training_setting_and_network_works_on_two_workers_as_on_one(tmp_path: Path) -> None:
     """Clipping is by the norm of the whole gradient, dropout and normalisation are of the whole batch."""
     changes: dict[str, dict[str, Any]] = {
