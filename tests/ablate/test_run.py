@@ -130,6 +130,7 @@ def test_a_search_runs_in_rounds_and_is_found_again(tmp_path: Path) -> None:
     assert table(tmp_path / "store", "small", "trials").equals(trials)
 
 
+@pytest.mark.nightly
 def test_a_trial_that_diverges_is_a_row_and_the_others_are_what_they_would_have_been(
     store: Path, tmp_path: Path
 ) -> None:

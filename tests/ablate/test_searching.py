@@ -59,6 +59,7 @@ def test_a_search_that_was_killed_ends_with_the_history_of_one_that_was_not(tmp_
     assert stored.equals(table(tmp_path / "whole", "small", "trials"))
 
 
+@pytest.mark.nightly
 def test_a_study_ends_at_its_target_and_says_so(tmp_path: Path) -> None:
     """Any accuracy will do: the first pack reaches it, and the others never start."""
     vary = {"agm.alpha": {"linear": [0, 1], "num": 40}}
