@@ -84,6 +84,11 @@ def most(study: Study, cpus: int | None) -> int | None:
 
 def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
     """Raise a UserError where no node has room for a pack, unless the cluster is known to grow."""
+    cards, most_cards = study.file.resources.gpu, max((node.gpus for node in found), default=0)
+    if cards > most_cards:
+        raise UserError(
+            f"resources.gpu: a worker asks for {cards:g}, and no node of the cluster has more than {most_cards:g}"
+        )
     asked, largest = study.file.resources.cpu, max((node.cpus for node in found), default=0)
     if asked <= largest:
         return

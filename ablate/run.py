@@ -155,8 +155,8 @@ def run_all(
         ended(study, outcome)
 
     if address is None:
-        count = cpus or available_cpus()
-        conduct(studies, count, watch, closed, here(studies, count))
+        count, cards = cpus or available_cpus(), max(map(gpus, studies))
+        conduct(studies, count, watch, closed, here(count, cards))
         return outcomes
     from ablate.clusters import joined
 
@@ -169,11 +169,11 @@ def run_all(
 
 
 @contextmanager
-def here(studies: Sequence[Study], cpus: int) -> Iterator[Place]:
-    """Start a Ray of this machine alone, with so many CPUs."""
+def here(cpus: int, gpus: int) -> Iterator[Place]:
+    """Start a Ray of this machine alone, with so many CPUs and GPUs."""
     from ablate.launch import local_ray
 
-    with local_ray(cpus, max(map(gpus, studies))) as scratch:
+    with local_ray(cpus, gpus) as scratch:
         yield Place(cpus, scratch, {})
 
 
@@ -183,14 +183,17 @@ def gpus(study: Study) -> int:
     Raises:
         UserError: it asks for more than there are.
     """
+    asked = study.file.resources
+    if not asked.gpu:
+        return 0
     import torch
 
-    asked, has = study.file.resources, torch.cuda.device_count()
+    has = torch.cuda.device_count()
     if asked.gpu * asked.workers > has:
         raise UserError(
             f"resources.gpu: a trial asks for {asked.gpu * asked.workers:g} GPUs, and this machine has {has}"
         )
-    return has if asked.gpu else 0
+    return has
 
 
 def conduct(

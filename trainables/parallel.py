@@ -47,20 +47,11 @@ class Total(torch.autograd.Function):
         return total(x), axes[0]
 
 
-class Statistic(torch.autograd.Function):
+class Statistic(Total):
     """The sum over the workers in what each goes on to use for its own samples, such as a mean that normalises them.
 
     What all of them make of it comes back: the derivative is summed over the workers, too.
     """
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        """Add up."""
-        return reduced(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        """Keep nothing."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

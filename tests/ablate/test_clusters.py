@@ -101,6 +101,11 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
     afford(study, found, 64, said.append)
     assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
     afford(study, [*found, Node("c", 4, 0, versions(), [])], None, pytest.fail)
+    cards = load(str(write(tmp_path, resources={"gpu": 2})))
+    with pytest.raises(
+        UserError, match=r"resources\.gpu: a worker asks for 2, and no node of the cluster has more than 1"
+    ):
+        afford(cards, [Node("a", 2, 1, versions(), [])], None, pytest.fail)
 
 
 def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: Path, tmp_path: Path) -> None:

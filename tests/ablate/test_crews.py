@@ -53,3 +53,11 @@ def test_more_workers_than_the_machine_has_are_refused_at_once(tmp_path: Path) -
     assert ended.returncode == 2
     assert "resources.workers: 3 of 1 CPU each: a trial asks for 3 CPUs, and this run has 2" in ended.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_more_gpus_than_the_machine_has_are_refused_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, resources={"gpu": 99})
+    ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 2)
+    assert ended.returncode == 2
+    assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
+    assert not (tmp_path / "store").exists()
