@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -23,6 +23,9 @@ from analysis.ablations import ABLATIONS
 from analysis.decisions import RULES
 from analysis.verdicts import judge, read
 from search_spaces import CLAIMS, RECIPES
+
+if TYPE_CHECKING:
+    from ablate.remote import Mirror
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 HURRY = {"seeds": 3}
@@ -58,6 +61,11 @@ class Claim(NamedTuple):
     def folder(self) -> Path:
         """Return where the verdict lies."""
         return next(iter(self.cells.values())).store / self.name
+
+    @property
+    def mirror(self) -> "Mirror | None":
+        """Return the mirror of a remote store that the verdict lies in."""
+        return next(iter(self.cells.values())).mirror
 
 
 def names() -> list[str]:

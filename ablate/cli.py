@@ -5,11 +5,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ablate.errors import UserError, spoken
+
+if TYPE_CHECKING:
+    from ablate.claims import Claim
+    from ablate.remote import Mirror
 
 app = typer.Typer(
     add_completion=False,
@@ -20,8 +24,8 @@ app = typer.Typer(
 )
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready study.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/first-look.")]
-Store = Annotated[str | None, typer.Option(help="Folder of the results, instead of the study's `store`.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, such as runs/first-look, or address.")]
+Store = Annotated[str | None, typer.Option(help="Folder of the results, or s3://..., instead of the study's `store`.")]
 Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this machine by default.")]
 Address = Annotated[
     str | None, typer.Option(help="A Ray cluster, such as HOST:6379, or auto on a machine of it; else this machine.")
@@ -43,6 +47,23 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code or 0)
 
     return wrapped
+
+
+def _copied(run: str, *patterns: str) -> "Mirror":
+    """Return a copy of a remote run, or of what of it has one of the patterns."""
+    from ablate.remote import copy
+
+    copied = copy(run, *patterns)
+    if not (copied.folder / "study.yaml").is_file() and not (copied.folder / "verdict.json").is_file():
+        raise UserError(f"{run} is no run: it has no study.yaml.")
+    return copied
+
+
+def _folder(run: str, *patterns: str) -> Path:
+    """Return the folder of a run, or of a copy of a remote one."""
+    from ablate.remote import is_remote
+
+    return _copied(run, *patterns).folder if is_remote(run) else Path(run)
 
 
 @app.command()
@@ -80,6 +101,9 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
     terminal.show_report(checked.folder)
+    if checked.mirror:
+        checked.mirror.push(checked.folder)
+        sys.stdout.write(f"stored: {checked.mirror.url}/{checked.file.name}\n")
     if outcome.spent:
         more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
         sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
@@ -97,8 +121,14 @@ def _prove(names: list[str], store: str | None, cpus: int | None, address: str |
     from ablate.claims import load, prove
 
     claims = [load(name, store, quick=quick) for name in names]
+
+    def tell(claim: "Claim", found: dict[str, Any]) -> None:
+        screen.tell(found, claim.folder)
+        if claim.mirror:
+            claim.mirror.push(claim.folder)
+
     with terminal.Screen([study for claim in claims for study in claim.cells.values()]) as screen:
-        outcomes = prove(claims, cpus, screen.watch, lambda claim, found: screen.tell(found, claim.folder), address)
+        outcomes = prove(claims, cpus, screen.watch, tell, address)
     if any(outcome.interrupted for outcome in outcomes):
         sys.stderr.write("Stopped; the same command continues.\n")
         return 130
@@ -156,11 +186,11 @@ def status(run: RunFolder, as_json: Json = False) -> None:
     from ablate import terminal
     from ablate.forecast import progress
 
-    seen = progress(run)
+    seen = progress(_folder(run, "study.yaml", "trials/*"))
     if as_json:
         sys.stdout.write(json.dumps(seen._asdict()) + "\n")
     else:
-        terminal.show_progress(run, seen)
+        terminal.show_progress(Path(run), seen)
 
 
 @app.command()
@@ -168,8 +198,15 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 def report(run: RunFolder) -> None:
     """Write figures, for papers as PDF too, and one HTML page from what is on disk, also while the run goes on."""
     from ablate import terminal
+    from ablate.remote import is_remote
 
-    terminal.show_report(run, pdf=True)
+    if not is_remote(run):
+        terminal.show_report(Path(run), pdf=True)
+        return
+    copied = _copied(run)
+    terminal.show_report(copied.folder, pdf=True)
+    copied.push(copied.folder)
+    sys.stdout.write(f"stored: {copied.url}\n")
 
 
 @app.command()
@@ -180,7 +217,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     from ablate.forecast import open_run
     from analysis.comparison import changes, comparison
 
-    runs = open_run(run), open_run(other)
+    runs = open_run(_folder(run)), open_run(_folder(other))
     try:
         differences, table = changes(*runs), comparison(*runs)
     except ValueError as error:
@@ -195,7 +232,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
 @explained
 def replay(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
-    store: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs"),
+    store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     study: Annotated[
         str | None, typer.Option(help="A study file beside which data and methods of your own lie now.")
     ] = None,
@@ -203,11 +240,14 @@ def replay(
 ) -> int:
     """Train a stored trial again; compare its numbers and its weights, and say what has changed if they differ."""
     from ablate import terminal
+    from ablate.remote import is_remote, local, mirror
     from ablate.replay import replay as train_again
     from ablate.replay import stored
     from ablate.study import load
 
-    found = stored(store, trial)
+    if is_remote(store):
+        mirror(store).fetch(lambda note: None)
+    found = stored(local(store), trial)
     company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
     sys.stderr.write(f"{found.trial}: trains again{company}.\n")
     seen = train_again(found, load(study) if study else None)
@@ -221,14 +261,17 @@ def replay(
 @app.command()
 @explained
 def gc(
-    store: Annotated[Path, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = Path("runs"),
+    store: Annotated[str, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove what may go.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a store holds and what of it may go: trials that no study names, what is damaged or half written."""
     from ablate import cleaning, terminal
+    from ablate.remote import is_remote
 
-    found = cleaning.inventory(store)
+    if is_remote(store):
+        raise UserError(f"gc: {store} is no folder of this machine; only such are looked through")
+    found = cleaning.inventory(Path(store))
     if delete:
         cleaning.delete(found)
     if as_json:
@@ -259,7 +302,7 @@ def data(as_json: Json = False) -> None:
 @app.command()
 @explained
 def claims(
-    store: Annotated[str, typer.Option(help="Folder of the results.")] = "runs",
+    store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     as_json: Json = False,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="Write the page of verdicts, with figures.")
@@ -268,8 +311,10 @@ def claims(
     """List the claims with their sources and last verdicts."""
     from ablate import terminal
     from ablate.claims import listing
+    from ablate.remote import copy, is_remote
 
-    listed = listing(store)
+    verdicts = ("*/verdict.json", "*/figures/verdict.png")
+    listed = listing(str(copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
         from analysis.page import page
 

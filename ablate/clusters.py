@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ablate.errors import UserError, spoken
 from ablate.methods import folders
 from ablate.provenance import versions
+from ablate.remote import SEEN, exists, is_remote
 from ablate.run import Place
 from ablate.staging import brought, stage
 from ablate.study import Study
@@ -21,7 +22,7 @@ SECONDS = 60  # within which every node must answer
 IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job, which has its files already
 ALIKE = ("python", "ray", "torch", "numpy", "polars")  # versions that nodes must share
 SHARED = "it must lie on a folder that all nodes share"
-SEEN = ".seen-"  # by which nodes tell that they see the same store
+REACHED = "it must have the library and the credentials for it"
 
 
 class Node(NamedTuple):
@@ -67,7 +68,7 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
-        with token(study.store) as seen:
+        with study.mirror.marker() if study.mirror else token(study.store) as seen:
             found = nodes([seen, *([job["data"]["path"]] if "path" in study.data else [])])
         check(found)
         afford(study, found, cpus, note)
@@ -155,7 +156,8 @@ def described(paths: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the versions of this process, and which of the paths it does not see."""
     from ablate.work import HOME
 
-    return versions(), [path for path in paths if not (HOME / path).exists()]
+    seen = (exists(path) if is_remote(path) else (HOME / path).exists() for path in paths)
+    return versions(), [path for path, there in zip(paths, seen, strict=True) if not there]
 
 
 def cause(error: Exception) -> str:
@@ -172,6 +174,8 @@ def check(found: Sequence[Node]) -> None:
                 has = f"{package} {node.versions[package]}, and this process has {ours[package]}"
                 raise UserError(f"the node {node.name} of the cluster has {has}; they must be the same")
         if node.missing:
-            path = Path(node.missing[0])
-            what = f"store: {path.parent}" if path.name.startswith(SEEN) else f"data: {path}"
-            raise UserError(f"{what} is not what the node {node.name} of the cluster sees there; {SHARED}")
+            path = node.missing[0]
+            folder, _, name = path.rpartition("/")
+            what = f"store: {folder}" if name.startswith(SEEN) else f"data: {path}"
+            rule = REACHED if is_remote(path) else SHARED
+            raise UserError(f"{what} is not what the node {node.name} of the cluster sees there; {rule}")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError  #
 
 from ablate.launch import judged  # noqa: E402
 from ablate.plan import Trial  # noqa: E402
+from ablate.remote import local  # noqa: E402
 from ablate.work import Told, settled, train_pack  # noqa: E402
 from trainables.parallel import crew  # noqa: E402
 
@@ -30,7 +30,7 @@ def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
         Exception: that of the first worker that failed.
         RuntimeError: the workers could not start.
     """
-    folder = Path(job["store"]) / "trials" / f".crew-{uuid4().hex}"
+    folder = local(job["store"]) / "trials" / f".crew-{uuid4().hex}"
     folder.mkdir(parents=True)
     trainer = TorchTrainer(
         member,

@@ -11,15 +11,24 @@ from pathlib import Path
 
 
 @contextmanager
+def hidden(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target``, whose name tells who made it; it goes with all that is left in it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    owner = f"{os.getpid()}@{socket.gethostname()}"
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{owner}.", dir=target.parent))
+    try:
+        yield holder
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
 def aside(target: Path) -> Iterator[Path]:
     """Yield a path to write a file or a folder to; on success it becomes ``target`` at once, else nothing remains.
 
     If ``target`` is a folder that another process has made meanwhile, that one stays.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    owner = f"{os.getpid()}@{socket.gethostname()}"
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{owner}.", dir=target.parent))
-    try:
+    with hidden(target) as holder:
         draft = holder / target.name
         yield draft
         for path in [draft] if draft.is_file() else [*sorted(draft.iterdir()), draft]:
@@ -30,8 +39,6 @@ def aside(target: Path) -> Iterator[Path]:
             if not target.is_dir():
                 raise
         flush(target.parent)  # the rename itself
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

@@ -47,6 +47,8 @@ class Progress(NamedTuple):
 def forecast(study: Study) -> Forecast:
     """Return what running a study would mean; raise a UserError where it cannot run here."""
     preflight(study, available_cpus())
+    if study.mirror:
+        study.mirror.fetch(lambda note: None)
     plan: list[Trial] = []
     agenda = open_agenda(study, available_cpus(), plan=plan)
     known = [agenda.proposed[trial] for trial in agenda.results]

@@ -236,6 +236,10 @@ def begun(study: Study, share: int, watcher: Watcher, closed: Callable[[Study, O
     """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
     with ExitStack() as stack:
         stack.enter_context(alone(study.folder, watcher.note))
+        if study.mirror:
+            watcher.note(f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile.")
+            study.mirror.sync(watcher.note)
+            study.mirror.pull(study.folder)
         migrate(study.store)
         log, plan = study.folder / "search.log", list[Trial]()
         agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher), plan)
@@ -283,7 +287,7 @@ def job(study: Study) -> dict[str, Any]:
     judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
     asked = study.file.resources
     return {
-        "store": str(study.store), "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
+        "store": study.address, "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
         "prune": judged, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")},
     }  # fmt: skip
 
@@ -312,17 +316,25 @@ class Tables:
             self.failures[trial.id] = error or "no reason was given"
         self.changed.add(trial.id)
         if time.monotonic() > self.due:
-            self.write()
+            try:
+                self.write()
+            except UserError as error:
+                self.watcher.note(f"{error}; it is tried again.")
 
     def write(self) -> None:
-        """Write the waves that have changed."""
+        """Write the waves that have changed; a UserError where a remote store cannot be reached."""
         began = time.monotonic()
+        self.due = began + FLUSH  # where it fails
+        if self.study.mirror:
+            self.study.mirror.sync(self.watcher.note)
         for part, plan in self.parts().items():
             waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
             for wave in sorted(waves):
                 self.write_wave(plan, wave, part)
         self.changed.clear()
         self.trackers.follow()
+        if self.study.mirror:
+            self.study.mirror.push(self.study.folder)
         now = time.monotonic()
         self.due = now + max(FLUSH, SHARE * (now - began))
 
@@ -351,6 +363,8 @@ class Tables:
             for file in (self.study.folder / table).glob("*.parquet"):
                 if file.stem not in kept:
                     file.unlink()
+        if self.study.mirror:
+            self.study.mirror.push(self.study.folder)
 
 
 def described(study: Study) -> dict[str, Any]:
@@ -396,6 +410,9 @@ def preflight(study: Study, cpus: int) -> None:
     installed(study.file.track)
     version(study.store)
     room(study.store)
+    if study.mirror:
+        with study.mirror.marker():
+            pass
 
 
 def room(store: Path) -> None:

@@ -48,10 +48,10 @@ class Index(NamedTuple):
     files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
 
 
-def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> None:
+def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> Path:
     """Put trials that finished together into the store, all or none; one that is there already stays as it is.
 
-    ``origin`` is what `ablate.replay` needs to train them again.
+    ``origin`` is what `ablate.replay` needs to train them again. Returns their folder.
     """
     import polars as pl
 
@@ -76,6 +76,7 @@ def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapp
             (draft / f"{name}.parquet").write_bytes(buffer.getbuffer())
             files[f"{name}.parquet"] = checksum(buffer.getbuffer())
         write_index(draft / INDEX, Index(tuple(trial.id for trial, _ in members), files))
+    return folder
 
 
 def checksum(content: bytes | memoryview) -> list[int]:

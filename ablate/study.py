@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,9 @@ from ablate.vary import Scope, Varied, varied
 from search_spaces import STUDIES
 from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
+
+if TYPE_CHECKING:
+    from ablate.remote import Mirror
 
 Positive = Annotated[float, Field(gt=0)]
 Encoder = Literal["mlp", "cnn", "gru", "transformer"]
@@ -144,6 +147,7 @@ class Study(NamedTuple):
     objectives: list[str]  # the metric that is chosen by, and those to be weighed against it
     measure: dict[str, int]  # name -> every how many steps or epochs, by name
     store: Path
+    mirror: "Mirror | None" = None  # that the store is, if it is that of a remote one
 
     @property
     def metric(self) -> str:
@@ -165,6 +169,11 @@ class Study(NamedTuple):
             asked = Pruning.model_validate({asked: {}})
         ((rule, options),) = asked.model_dump(exclude_none=True).items()
         return {"rule": rule, "options": options}
+
+    @property
+    def address(self) -> str:
+        """Return where the store is, as every node of a cluster reaches it."""
+        return self.mirror.url if self.mirror else str(self.store)
 
     @property
     def folder(self) -> Path:
@@ -216,11 +225,17 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     Raises:
         UserError: anything in it is wrong, as in `load`.
     """
+    from ablate.remote import is_remote, mirror
+
     file = parsed(document)
     methods = named(document, file.methods)
     folder = file.store if store is None else store
-    if not folder or "://" in folder or "\0" in folder:
-        raise document.error(("store",), f"must be a folder of this machine, got {folder!r}")
+    if not folder or "\0" in folder:
+        raise document.error(("store",), f"must be a folder, or an address such as s3://bucket/runs, got {folder!r}")
+    try:
+        mirrored = mirror(folder) if is_remote(folder) else None
+    except UserError as error:
+        raise document.error(("store",), str(error).removeprefix("store: ")) from None
     data = located(document, file.data)
     try:
         described = sheet(data)
@@ -239,7 +254,8 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     study = Study(
         name,
         document, file, methods, data, described, settings, vary, search, objectives(file, described),
-        intervals(document, file.measure, described), Path(folder).expanduser().absolute(),
+        intervals(document, file.measure, described),
+        mirrored.folder if mirrored else Path(folder).expanduser().absolute(), mirrored,
     )  # fmt: skip
     check_metrics(study)
     check_together(study)

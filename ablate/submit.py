@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.errors import UserError
+from ablate.remote import is_remote
 from ablate.staging import stage
 from ablate.study import Study
 
@@ -67,8 +68,10 @@ def submit(studies: Sequence[Study], store: str, address: str, options: Sequence
     from ray.job_submission import JobSubmissionClient
 
     logging.disable(logging.INFO)  # Ray reports every upload
-    if not Path(store).is_absolute():
-        rule = "on a cluster it must be a folder that all nodes share, by its absolute path"
+    if not is_remote(store) and not Path(store).is_absolute():
+        rule = (
+            "on a cluster it must be a folder that all nodes share, by its absolute path, or such as s3://bucket/runs"
+        )
         raise UserError(f"store: {rule}, got {store!r}")
     with tempfile.TemporaryDirectory(prefix="ablate-") as folder:
         words = ["python", "-m", "ablate", "run", stage(studies, Path(folder)), "--address", "auto", "--store", store]

@@ -10,6 +10,7 @@ from ablate.identity import code, trial_id
 from ablate.methods import reach
 from ablate.plan import Trial
 from ablate.provenance import circumstances
+from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
 from trainables.data import Dataset, load, sheet
 from trainables.parallel import Crew
@@ -27,8 +28,9 @@ def settled(job: dict[str, Any]) -> dict[str, Any]:
     reach(folders)
     if "path" in data:
         data["path"] = str(HOME / data["path"])
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(job["store"]) / COMPILED))
-    return {**job, "folders": folders, "data": data}
+    store = local(job["store"])
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store / COMPILED))
+    return {**job, "folders": folders, "data": data, "store": str(store), "url": job["store"]}
 
 
 def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE) -> dict[str, Told]:
@@ -43,7 +45,9 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
     if crew.rank == 0:
         origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code(pack[0].config)
-        write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+        folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+        if is_remote(job["url"]):
+            mirror(job["url"]).deliver(folder)
     metric = f"validation.{job['metric']}"
     ended = zip(pack, outcomes, strict=True)
     return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}

@@ -194,7 +194,8 @@ BROKEN = {
     "a key that is no text": ("name: x\ndata: mfeat\n? [a]\n: 1\nmethods: [joint]\n", ":3: a key must be text", ""),
     "an alias": ("name: x\ndata: &a [*a]\nmethods: [joint]\n", ":2: is not safe YAML: alias *a is not supported", ""),
     "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own folder", ""),
-    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://b/x\n", ":4: store: must be a folder of this machine", ""),
+    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is no address of a store: Protocol not known: s4", ""),
+    "a store without a bucket": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://\n", ":4: store: s3:// is no address of a store: it must be like", ""),
     "a varied encoder of no modality": (
         "name: x\ndata: av-digits\nmethods: [joint]\nvary: {model.encoder: [mlp, {imgae: cnn}]}\n",
         "av-digits has no modality `imgae`", "`image`",
