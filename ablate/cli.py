@@ -339,13 +339,13 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where 
 @app.command()
 @explained
 def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check against.")] = None,
-           store: Store = None, cpus: Cpus = None) -> int:  # fmt: skip
-    """Check the installation, the machine and the methods: does every part work, is every off-state joint training."""
+           store: Store = None, cpus: Cpus = None, address: Address = None) -> int:  # fmt: skip
+    """Check the installation, the machine and the methods, and a cluster: does every part work, can the study run."""
     from ablate import terminal
     from ablate.doctor import examine
     from ablate.study import load
 
-    return terminal.show_checks(examine(load(study, store) if study else None, cpus))
+    return terminal.show_checks(examine(load(study, store) if study else None, cpus, address))
 
 
 def main() -> None:

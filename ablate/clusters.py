@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import shutil
 import socket
@@ -15,7 +16,7 @@ from ablate.methods import folders
 from ablate.provenance import versions
 from ablate.remote import SEEN, exists, is_remote
 from ablate.run import Place
-from ablate.staging import brought, stage
+from ablate.staging import bring_code, bring_study, brought
 from ablate.study import Study
 
 SECONDS = 60  # within which every node must answer
@@ -48,34 +49,66 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
     Raises:
         UserError: there is no cluster at the address, or a node of it cannot run the study.
     """
+    with connected(address, study) as scratch:
+        found = surveyed(study)
+        check(found)
+        afford(study, found, cpus, note)
+        yield Place(cpus or int(sum(node.cpus for node in found)), scratch, reached(study), most(study, cpus))
+
+
+@contextlib.contextmanager
+def connected(address: str, study: Study | None) -> Iterator[Path]:
+    """Connect to a cluster, and give it this code and what a study needs; yield a temporary folder.
+
+    Raises:
+        UserError: there is no cluster at the address, or it is of other versions.
+    """
     from ablate.launch import scratch_folder  # sets Ray's environment, so it comes before Ray
-    from ablate.work import HOME
 
     reachable(address)
     import ray
 
     scratch = scratch_folder()
-    job: dict[str, Any] = {"folders": folders(study.document.file), "data": study.data}
     environment: dict[str, Any] = {}
     try:
         if IN_JOB not in os.environ:
             environment["working_dir"] = str(scratch / "files")
-            stage([study], scratch / "files")
-        if environment or study.document.file.resolve().parent == HOME:
-            job = {"folders": [], "data": brought(study)}
+            bring_code(scratch / "files")
+            if study:
+                bring_study([study], scratch / "files")
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=environment)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
-        with study.mirror.marker() if study.mirror else token(study.store) as seen:
-            found = nodes([seen, *([job["data"]["path"]] if "path" in study.data else [])])
-        check(found)
-        afford(study, found, cpus, note)
-        yield Place(cpus or int(sum(node.cpus for node in found)), scratch, job, most(study, cpus))
+            raise UserError(f"--address {address}: {refusal(error)}") from None
+        yield scratch
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def refusal(error: Exception) -> str:
+    """Return in one line why Ray did not connect: its first one, or all where versions of Ray and Python differ."""
+    text = str(error)
+    return " ".join(text.split()) if text.startswith("Version mismatch") else text.splitlines()[0]
+
+
+def reached(study: Study) -> dict[str, Any]:
+    """Return modules of one's own and data as the nodes reach them."""
+    from ablate.work import HOME
+
+    if IN_JOB not in os.environ or study.document.file.resolve().parent == HOME:
+        return {"folders": [], "data": brought(study)}
+    return {"folders": folders(study.document.file), "data": study.data}
+
+
+def surveyed(study: Study | None) -> list[Node]:
+    """Return what the nodes of the cluster say of themselves, and what they do not see of a study's store and data."""
+    if study is None:
+        return nodes([])
+    data = [reached(study)["data"]["path"]] if "path" in study.data else []
+    with study.mirror.marker() if study.mirror else token(study.store) as seen:
+        return nodes([seen, *data])
 
 
 def most(study: Study, cpus: int | None) -> int | None:
@@ -91,12 +124,22 @@ def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable
             f"resources.gpu: a worker asks for {cards:g}, and no node of the cluster has more than {most_cards:g}"
         )
     asked, largest = study.file.resources.cpu, max((node.cpus for node in found), default=0)
-    if asked <= largest:
+    workers, places = study.file.resources.workers, sum(fits(study, node) for node in found)
+    if places >= workers:
         return
-    has = f"a trial asks for {asked:g} CPU{'s' * (asked != 1)}, and no node of the cluster has more than {largest:g}"
+    key, has = "workers", f"a trial asks for {workers} workers, and the cluster has room for {places}"
+    if asked > largest:
+        each = f"a trial asks for {asked:g} CPU{'s' * (asked != 1)}"
+        key, has = "cpu", f"{each}, and no node of the cluster has more than {largest:g}"
     if cpus is None:
-        raise UserError(f"resources.cpu: {has}; for one that grows, --cpus says how many it will have")
+        raise UserError(f"resources.{key}: {has}; for one that grows, --cpus says how many it will have")
     note(f"{has}; waiting for it to grow.")
+
+
+def fits(study: Study, node: Node) -> int:
+    """Return how many workers of a study a node has room for."""
+    asked = study.file.resources
+    return int(min(node.cpus / asked.cpu, node.gpus / asked.gpu if asked.gpu else math.inf))
 
 
 def reachable(address: str) -> None:
@@ -167,15 +210,20 @@ def cause(error: Exception) -> str:
 
 def check(found: Sequence[Node]) -> None:
     """Raise a UserError where a node cannot do what this process, which drives it, will ask of it."""
-    ours = versions()
     for node in found:
-        for package in ALIKE:
-            if node.versions[package] != ours[package]:
-                has = f"{package} {node.versions[package]}, and this process has {ours[package]}"
-                raise UserError(f"the node {node.name} of the cluster has {has}; they must be the same")
-        if node.missing:
-            path = node.missing[0]
-            folder, _, name = path.rpartition("/")
-            what = f"store: {folder}" if name.startswith(SEEN) else f"data: {path}"
-            rule = REACHED if is_remote(path) else SHARED
-            raise UserError(f"{what} is not what the node {node.name} of the cluster sees there; {rule}")
+        for fault in faults(node):
+            raise UserError(fault)
+
+
+def faults(node: Node) -> Iterator[str]:
+    """Yield what a node has or sees that this process has or sees otherwise."""
+    ours = versions()
+    for package in ALIKE:
+        if node.versions[package] != ours[package]:
+            has = f"{package} {node.versions[package]}, and this process has {ours[package]}"
+            yield f"the node {node.name} of the cluster has {has}; they must be the same"
+    for path in node.missing:
+        folder, _, name = path.rpartition("/")
+        what = f"store: {folder}" if name.startswith(SEEN) else f"data: {path}"
+        rule = REACHED if is_remote(path) else SHARED
+        yield f"{what} is not what the node {node.name} of the cluster sees there; {rule}"

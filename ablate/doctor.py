@@ -28,8 +28,8 @@ class Check(NamedTuple):
     found: str
 
 
-def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
-    """Yield the checks one by one: the installation, the data, the study's demands, and each method at work."""
+def examine(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
+    """Yield the checks one by one: the installation, the data, a cluster, the study's demands, each method at work."""
     from trainables.packs import compiler
 
     python = sys.version_info[:3]
@@ -47,9 +47,11 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
             yield Check(f"data: {name}", True, f"{about.task}, {len(about.modalities)} modalities, {about.sha256[:12]}")
         except DataError as error:
             yield Check(f"data: {name}", False, str(error))
+    if address is not None:
+        yield from at_cluster(address, study, cpus)
     if study is not None:
         try:
-            preflight(study, cpus or available_cpus())
+            preflight(study, cpus or (sys.maxsize if address else available_cpus()))
             agenda = open_agenda(study, available_cpus())
             check_models(study, agenda)
             check_methods(study, agenda)
@@ -59,6 +61,36 @@ def examine(study: Study | None, cpus: int | None) -> Iterator[Check]:
             yield Check("study", False, str(error))
     for method, path in (study.methods if study else METHODS).items():
         yield from at_work(method, path)
+
+
+def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[Check]:
+    """Ask every node of a cluster: its versions, what it has, whether it sees the study's store and data.
+
+    Then tell whether a trial of the study has room on them; ``cpus`` are those of a cluster that grows.
+    """
+    from ablate import clusters
+
+    try:
+        with clusters.connected(address, study):
+            found = clusters.surveyed(study)
+    except UserError as error:
+        yield Check(f"cluster {address}", False, str(error))
+        return
+    yield Check(f"cluster {address}", True, f"{len(found)} node{'s' * (len(found) != 1)}")
+    for node in found:
+        faults = "; ".join(clusters.faults(node))
+        same = ", ".join(f"{package} {node.versions[package]}" for package in clusters.ALIKE)
+        sees = ", sees the store" if study else ""
+        yield Check(f"node {node.name}", not faults, faults or f"{node.cpus:g} CPUs, {node.gpus:g} GPUs{sees}, {same}")
+    if study is not None:
+        waits: list[str] = []
+        try:
+            clusters.afford(study, found, cpus, waits.append)
+        except UserError as error:
+            yield Check("study: room", False, str(error))
+        else:
+            room = sum(clusters.fits(study, node) for node in found) // study.file.resources.workers
+            yield Check("study: room", True, waits[0] if waits else f"for {room} pack{'s' * (room != 1)} at once")
 
 
 def at_work(method: str, path: str) -> Iterator[Check]:

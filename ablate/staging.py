@@ -22,9 +22,19 @@ def stage(studies: Sequence[Study], folder: Path) -> str:
     Raises:
         UserError: the data is too large to come along.
     """
+    bring_code(folder)
+    return bring_study(studies, folder)
+
+
+def bring_code(folder: Path) -> None:
+    """Copy this code."""
     root = Path(__file__).parent.parent
     for package in PACKAGES:
         shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def bring_study(studies: Sequence[Study], folder: Path) -> str:
+    """Copy a file of studies, and what is beside it and they need; return its name, or raise as `stage`."""
     for study in studies:
         bring_modules(study, folder)
         bring_data(study, folder)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from ablate import __version__, clusters
-from ablate.clusters import Node, afford, check, reachable, token
+from ablate.clusters import Node, afford, check, fits, reachable, refusal, token
+from ablate.doctor import at_cluster
 from ablate.errors import UserError
 from ablate.provenance import versions
 from ablate.staging import stage
@@ -106,6 +107,63 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
         UserError, match=r"resources\.gpu: a worker asks for 2, and no node of the cluster has more than 1"
     ):
         afford(cards, [Node("a", 2, 1, versions(), [])], None, pytest.fail)
+
+
+def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> None:
+    """Two nodes of three CPUs have six, and room for two workers of two."""
+    study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 3})))
+    found = [Node(name, 3, 0, versions(), []) for name in "ab"]
+    with pytest.raises(
+        UserError, match=r"resources\.workers: a trial asks for 3 workers, and the cluster has room for 2;"
+    ):
+        afford(study, found, None, pytest.fail)
+    afford(study, [*found, Node("c", 2, 0, versions(), [])], None, pytest.fail)
+    cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
+    assert [fits(cards, Node("a", 8, gpus, versions(), [])) for gpus in (0, 1, 4)] == [0, 1, 4]
+
+
+def test_what_ray_says_of_other_versions_is_not_cut_short() -> None:
+    said = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.51.0\n    Python: 3.12.1\nThis process on node x"
+    )
+    assert refusal(RuntimeError(said)).startswith("Version mismatch: The cluster was started with: Ray: 2.51.0 Python")
+    assert refusal(ConnectionError("no such place\nTraceback")) == "no such place"
+
+
+def test_the_doctor_says_where_no_cluster_is(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    (only,) = at_cluster(address, load(str(write(tmp_path)), str(tmp_path / "s")), None)
+    assert (only.what, only.ok) == (f"cluster {address}", False)
+    assert "there is no cluster" in only.found
+    assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@alone
+@pytest.mark.nightly
+def test_the_doctor_asks_every_node_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    """One node sees the store, the other does not, and each has one CPU; nothing is left behind."""
+    study = write(tmp_path, methods=["joint"], vary=None, resources={"workers": 3})
+    (tmp_path / "shared").mkdir()
+    with node(cluster, tmp_path / "log", tmp_path / "shared"):
+        words = ["--address", cluster.address, "--store", tmp_path / "shared/runs"]
+        ended = ablate("doctor", study, *words, **cluster.environment)
+    lines = ended.stdout.splitlines()
+    assert f"ok   cluster {cluster.address}: 2 nodes" in lines
+    sees, blind = sorted((line for line in lines if " node " in line), reverse=True)
+    assert sees.startswith("ok   node ")
+    assert "1 CPUs, 0 GPUs, sees the store, python 3." in sees
+    assert blind.startswith("FAIL node ")
+    assert f"store: {tmp_path}/shared/runs is not what the node " in blind
+    (room,) = (line for line in lines if "study: room" in line)
+    assert room.startswith(
+        "FAIL study: room: resources.workers: a trial asks for 3 workers, and the cluster has room for 2"
+    )
+    assert lines[-1] == "2 checks failed."
+    assert ended.returncode == 1
+    assert list((tmp_path / "shared").iterdir()) == []
+    fine = ablate("doctor", write(tmp_path, methods=["joint"], vary=None), *words, **cluster.environment)
+    assert "ok   study: room: for 1 pack at once" in fine.stdout
+    assert fine.stdout.endswith("All is well.\n")
 
 
 def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: Path, tmp_path: Path) -> None:
