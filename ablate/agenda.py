@@ -12,7 +12,7 @@ from ablate.search import Rounds
 Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
 Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
 
-ATTEMPTS = 3  # that a trial gets whose process dies when it is alone
+ATTEMPTS = 3  # that a trial gets whose process dies when it is alone, or a pack that has a checkpoint
 
 
 def apart(trials: Sequence[Trial]) -> list[list[Trial]]:
@@ -74,16 +74,19 @@ class Agenda:
         if not self.finished:
             self._answer()
 
-    def died(self, pack: list[Trial]) -> bool:
-        """Say whether a pack whose process died is to run again: in halves, and a trial alone a few times."""
+    def died(self, pack: list[Trial], *, kept: bool = False) -> bool:
+        """Say whether a pack whose process died is to run again: in halves, and a trial alone a few times.
+
+        So is a pack as a whole of which a checkpoint was kept: it goes on from there.
+        """
+        name = " ".join(trial.id for trial in pack)
+        self._deaths[name] += 1
+        if (kept or len(pack) == 1) and self._deaths[name] < ATTEMPTS:
+            self._queue.appendleft(pack)
+            return True
         if len(pack) > 1:
             self._queue.extendleft(reversed(split(pack, 2)))
-            return True
-        self._deaths[pack[0].id] += 1
-        again = self._deaths[pack[0].id] < ATTEMPTS
-        if again:
-            self._queue.appendleft(pack)
-        return again
+        return len(pack) > 1
 
     def _open(self, proposals: list[Trial] | None) -> None:
         while proposals is not None:

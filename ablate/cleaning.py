@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ablate.checkpoints import FOLDER
 from ablate.errors import UserError
 from ablate.files import abandoned
 from ablate.lock import driver
@@ -16,10 +17,10 @@ DAMAGED = re.compile(r"\.damaged-\d+$")
 
 
 class Part(NamedTuple):
-    """Folders of a store of one kind."""
+    """Folders and files of a store of one kind."""
 
     what: str
-    folders: list[Path]
+    folders: list[Path]  # or files
     size: int  # bytes
     may_go: bool
 
@@ -68,9 +69,13 @@ def inventory(store: Path) -> Inventory:
         except DamagedError:
             used.append(folder)  # the next run sets it aside
     every = list((store / "trials").iterdir())
+    kept = sorted((store / FOLDER).glob("*.pt"))
+    wanted = [file for file in kept if unfinished and not (store / "trials" / file.stem).exists()]
     parts = [
         part("trials of its studies", used),
         part("trials that no study names", unused, may_go=not unfinished),
+        part("checkpoints of packs that are to go on", wanted),
+        part("checkpoints that no study goes on from", [f for f in kept if f not in wanted], may_go=True),
         part("damaged, kept aside", [folder for folder in every if DAMAGED.search(folder.name)], may_go=True),
         part("written half by processes that died", [p for p in store.rglob(".*") if abandoned(p)], may_go=True),
         part("tables and figures", list(runs(store))),
@@ -79,8 +84,8 @@ def inventory(store: Path) -> Inventory:
 
 
 def part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:
-    """Return folders with their size."""
-    files = (file for folder in folders for file in folder.rglob("*") if file.is_file())
+    """Return folders, or files, with their size."""
+    files = (file for folder in folders for file in [folder, *folder.rglob("*")] if file.is_file())
     return Part(what, folders, sum(file.stat().st_size for file in files), may_go)
 
 
@@ -94,5 +99,13 @@ def delete(found: Inventory) -> None:
         raise UserError(f"gc: {found.running[0]}, is being run; wait for it")
     for one in found.parts:
         if one.may_go:
-            for folder in one.folders:
-                shutil.rmtree(folder)
+            for path in one.folders:
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

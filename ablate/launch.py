@@ -29,6 +29,7 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Work  # noqa: E402
+from ablate.checkpoints import checkpoint  # noqa: E402
 from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
@@ -80,7 +81,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return train_by_crew(self.asked, pack)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save nothing: a pack is in the store or starts again."""
+        """Save nothing: a pack is in the store, or goes on from its own checkpoint."""
 
 
 def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
@@ -88,7 +89,12 @@ def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
     if job["judge"] is None:
         return None
     judge, group = ray.get_actor(job["judge"]), pack[0].labels["method"]
-    return lambda epoch, scores: ray.get(judge.ends.remote(group, epoch, scores))
+
+    def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        stops = ray.get(judge.ends.remote(group, epoch, {pack[i].id: told for i, told in scores.items()}))
+        return {i for i in scores if pack[i].id in stops}
+
+    return ends
 
 
 class Feed(Searcher):  # type: ignore[misc]
@@ -158,11 +164,11 @@ class Feed(Searcher):  # type: ignore[misc]
         return over
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take the results of a pack, unless its process died: then it runs again, or its last trial has failed."""
+        """Take the results of a pack, unless its process died: then it runs again, or its only trial has failed."""
         work, pack = self.running.pop(trial_id)
         told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
         if not told:
-            if self.stopped or work.agenda.died(pack):
+            if self.stopped or work.agenda.died(pack, kept=checkpoint(work.job, pack).exists):
                 return
             told = {pack[0].id: ("failed", None, "the process that trained it died")}
         try:
@@ -304,7 +310,7 @@ def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside:
 
     Args:
         works: their jobs have `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, how to
-            `prune` or None, and of a pack `compile`, `workers` and what each reserves, `cpu` and `gpu`.
+            `prune` or None, and of a pack `compile`, `checkpoint`, `workers` and what each reserves, `cpu` and `gpu`.
         scratch: a folder for Tune's own files.
         most: packs at once; None: as many as there is room for.
         beside: what the jobs have instead where workers reach it otherwise.

@@ -58,14 +58,17 @@ class Judge:
         """Judge by a rule with its options, on a metric of the validation split."""
         self.rule = RULES[rule](**options)
         self.metric, self.sign = metric, 1 if maximise else -1
-        self.known: dict[tuple[str, int], list[float]] = defaultdict(list)
+        self.known: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
 
-    def ends(self, group: str, epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
-        """Return which trials of a pack end after an epoch; they are compared within a group, such as a method."""
+    def ends(self, group: str, epoch: int, scores: dict[str, dict[str, float]]) -> set[str]:
+        """Return which trials of a pack end after an epoch; they are compared within a group, such as a method.
+
+        What is told again, of trials that were interrupted, counts once.
+        """
         if not self.rule.rung(epoch):
             return set()
-        own = {i: self.sign * told[self.metric] for i, told in scores.items()}
+        own = {trial: self.sign * told[self.metric] for trial, told in scores.items()}
         known = self.known[group, epoch]
-        known += own.values()
-        needed = self.rule.kept(known)
-        return {i for i, score in own.items() if not score >= needed}
+        known |= own
+        needed = self.rule.kept(list(known.values()))
+        return {trial for trial, score in own.items() if not score >= needed}

@@ -19,7 +19,8 @@ from ablate.study import Study
 if TYPE_CHECKING:
     import polars as pl
 
-    from trainables.train import Outcome, Prune
+    from trainables.measure import Outcome
+    from trainables.train import Prune
 
 ASKED = ("data", "folders", "compile")  # of an origin; the rest are circumstances
 TIMED = ("seconds_per_step", "step_ratio")

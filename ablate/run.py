@@ -288,7 +288,7 @@ def job(study: Study) -> dict[str, Any]:
     asked = study.file.resources
     return {
         "store": study.address, "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
-        "prune": judged, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile")},
+        "prune": judged, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile", "checkpoint")},
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from ablate.plan import Result, Trial
 if TYPE_CHECKING:
     import polars as pl
 
-    from trainables.train import Outcome
+    from trainables.measure import Outcome
 
 UNSHOWN = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
 TABLES = ("trials", "metrics", "predictions")

@@ -103,6 +103,7 @@ class Resources(Section):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1  # that train a pack together, each with its share of a batch
     pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
     compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
+    checkpoint: Annotated[float, Field(ge=0)] = 60  # seconds, at least, between two; 0: none are written
 
     @property
     def cpus(self) -> float:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ablate.checkpoints import checkpoint
 from ablate.identity import code, trial_id
 from ablate.methods import reach
 from ablate.plan import Trial
@@ -34,20 +35,26 @@ def settled(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE) -> dict[str, Told]:
-    """Train trials together; the first worker of a crew puts them into the store. Return what came of each.
+    """Train trials together, from where they were interrupted; the first worker of a crew puts them into the store.
+
+    Returns:
+        What came of each.
 
     Raises:
         RuntimeError: data or code are no longer those that the trials' ids were made of.
     """
     confirm(pack, job["data"])
     configs, device = [trial.config for trial in pack], "cuda" if job["gpu"] else "cpu"
-    outcomes = fit_pack(configs, dataset(json.dumps(job["data"])), prune, job["compile"], crew, device)
+    kept = checkpoint(job, pack)
+    memory = kept if job["checkpoint"] else None
+    outcomes = fit_pack(configs, dataset(json.dumps(job["data"])), prune, job["compile"], crew, device, memory)
     if crew.rank == 0:
         origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code(pack[0].config)
         folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
         if is_remote(job["url"]):
             mirror(job["url"]).deliver(folder)
+        kept.remove()
     metric = f"validation.{job['metric']}"
     ended = zip(pack, outcomes, strict=True)
     return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}

@@ -44,6 +44,20 @@ class Prediction(NamedTuple):
     target: np.ndarray  # [N, ...]
 
 
+class Outcome(NamedTuple):
+    """What a trial leaves behind."""
+
+    status: str  # done; pruned; or diverged: a loss was not finite
+    error: str | None
+    seconds: float  # of its pack, divided among those that trained in it
+    steps: int
+    params: int  # number of parameters
+    final: dict[str, float]  # "validation.accuracy", "test.loss", ...
+    rows: list[Row]
+    predictions: list[Prediction]
+    weights: str | None = None  # a hash of them; None unless it is done
+
+
 @torch.no_grad()
 def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str], rows: slice | None = None) -> Signals:
     """Return the signals of a whole split, or of some rows of it, in evaluation mode."""

@@ -14,9 +14,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager
-from trainables.measure import Moment, Prediction, Row, conclude, dated, digest, judge, scores, summarise, validate
+from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided
@@ -43,20 +44,6 @@ from trainables.tasks import against
 Prune = Callable[[int, dict[int, dict[str, float]]], set[int]]
 
 
-class Outcome(NamedTuple):
-    """What a trial leaves behind."""
-
-    status: str  # done; pruned; or diverged: a loss was not finite
-    error: str | None
-    seconds: float  # of its pack, divided among those that trained in it
-    steps: int
-    params: int  # number of parameters
-    final: dict[str, float]  # "validation.accuracy", "test.loss", ...
-    rows: list[Row]
-    predictions: list[Prediction]
-    weights: str | None = None  # a hash of them; None unless it is done
-
-
 class Epoch(NamedTuple):
     """Where a trial stands after an epoch."""
 
@@ -72,15 +59,6 @@ class Epoch(NamedTuple):
     def over(self) -> bool:
         """Say whether the trial ends here."""
         return self.last or self.pruned or self.error is not None
-
-
-class Member(NamedTuple):
-    """A trial while it trains in a pack."""
-
-    setup: Setup
-    learner: Learner  # at the end of the last epoch
-    snapshots: list[Learner]  # one a modality, for a method that goes back
-    watching: dict[str, Any]  # the state of each measurement of its steps
 
 
 class Lesson(NamedTuple):
@@ -110,42 +88,59 @@ def fit_pack(
     compiling: str = "off",
     crew: Crew = ALONE,
     device: str = "cpu",
+    memory: Memory | None = None,
 ) -> list[Outcome]:
     """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order.
 
     ``compiling`` says which packs of one worker compile their steps: on, off, or auto, those that are long enough. Of
     several workers each calls it with the same; the outcomes of the first are complete, the others measure less.
+    ``memory`` holds what the same trials had done before they were interrupted, and is written as they train.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):  # of numpy and scikit-learn
         first = prepare(trials[0], dataset, crew, device)
         setups = [first, *(alike(first, trial) for trial in trials[1:])]
-        return train(setups, prune, compiling if crew.size == 1 else "off")
+        return train(setups, prune, compiling if crew.size == 1 else "off", memory)
 
 
-def train(setups: Sequence[Setup], prune: Prune | None = None, compiling: str = "off") -> list[Outcome]:
+def train(
+    setups: Sequence[Setup], prune: Prune | None = None, compiling: str = "off", memory: Memory | None = None
+) -> list[Outcome]:
     """Train and measure what was set up, in one pass."""
     began = time.perf_counter()
     learners = [start(setup) for setup in setups]
     size = sum(p.numel() for p in leaves(learners[0].params))
+    prune = prune and led(prune, setups[0])
     known = [begin(setup, Epochwise) for setup in setups]
-    rows: list[list[Row]] = [[] for _ in setups]
-    seconds = [0.0 for _ in setups]
-    outcomes: dict[int, Outcome] = {}
-    for epochs_ in together(setups, learners, prune and led(prune, setups[0]), compiling):
-        for i, epoch in epochs_.items():
-            rows[i] += epoch.rows
+    standing, record = opened(setups, learners, prune, compiling, memory)
+    while standing.members:
+        ended, standing = proceed(standing, prune, compiling)
+        for i, epoch in ended.items():
+            record.rows[i].extend(epoch.rows)
             if epoch.error is None:
-                rows[i] += survey(
-                    setups[i].whole, known[i], epoch.learner, Moment(epoch.number, epoch.steps, epoch.last)
-                )
+                moment = Moment(epoch.number, epoch.steps, epoch.last)
+                record.rows[i].extend(survey(setups[i].whole, known[i], epoch.learner, moment))
             if epoch.over:
-                outcomes[i] = concluded(setups[i], epoch, rows[i], size)
+                record.outcomes[i] = concluded(setups[i], epoch, record.rows[i], size)
         now = time.perf_counter()
-        for i in epochs_:
-            seconds[i] += (now - began) / len(epochs_)
+        for i in ended:
+            record.seconds[i] += (now - began) / len(ended)
         began = now
-    return [outcomes[i]._replace(seconds=spent) for i, spent in enumerate(seconds)]
+        if memory and standing.members and setups[0].crew.rank == 0 and memory.due():
+            memory.write(written(standing, record))
+    return [record.outcomes[i]._replace(seconds=spent) for i, spent in enumerate(record.seconds)]
+
+
+def opened(
+    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None, compiling: str, memory: Memory | None
+) -> tuple[Standing, Record]:
+    """Return where trials stand at first: at their beginning, or where they were when they were interrupted."""
+    found = memory and resumed(memory, setups, learners)
+    if not found:
+        return outset(setups, learners, compiling), Record([[] for _ in setups], [0.0 for _ in setups], {})
+    if prune:
+        remind(prune, *found)
+    return found
 
 
 def concluded(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome:
@@ -160,39 +155,44 @@ def concluded(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome
 
 def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
     """Train one trial epoch by epoch, and yield after each."""
-    for ended in together([setup], [learner]):
+    standing = outset([setup], [learner])
+    while standing.members:
+        ended, standing = proceed(standing)
         yield ended[0]
 
 
-def together(
-    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None = None, compiling: str = "off"
-) -> Iterator[dict[int, Epoch]]:
-    """Train trials of one shape epoch by epoch in one pass.
-
-    Yield after each epoch where every trial stands that was still training, by its place; those that end leave the
-    pack, which becomes smaller.
-    """
+def outset(setups: Sequence[Setup], learners: Sequence[Learner], compiling: str = "off") -> Standing:
+    """Return trials of one shape as a pack before its first epoch."""
+    slots = len(setups[0].model.encoders) if isinstance(setups[0].method, EpochMethod) else 0
     members = {
-        i: Member(setup, learner, [learner] * len(setup.model.encoders), begin(setup, Stepwise))
+        i: Member(setup, learner, [learner] * slots, begin(setup, Stepwise))
         for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
     }
     compiles = worthwhile(compiling, sum(operations(setup, learners[0]) for setup in setups))
-    packed, learner, number, steps = pack(setups, compiles=compiles), stack(learners), 0, 0
-    while members:
-        number += 1
-        learner, steps, lessons = drill(packed, learner, [m.watching for m in members.values()], number, steps)
-        judged = unstack(over(packed, judge, learner), len(members))
-        closing = zip(members.items(), lessons, judged, strict=True)
-        closed = {i: close(member, lesson, seen, number, steps) for (i, member), lesson, seen in closing}
-        ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
-        yield ended
-        left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
-        if left and len(left) < len(members):
-            ahead = sum(operations(m.setup, m.learner, number) for m in left.values())
-            packed = pack([m.setup for m in left.values()], compiles=worthwhile(compiling, ahead))
-        if left and (len(left) < len(members) or isinstance(packed.members[0].method, EpochMethod)):
-            learner = stack([m.learner for m in left.values()])
-        members = left
+    return Standing(members, pack(setups, compiles=compiles), stack(learners), 0, 0)
+
+
+def proceed(
+    standing: Standing, prune: Prune | None = None, compiling: str = "off"
+) -> tuple[dict[int, Epoch], Standing]:
+    """Train a pack for an epoch.
+
+    Return where each of its trials stands, by its place, and the pack without those that end.
+    """
+    before, packed, number = standing.members, standing.packed, standing.number + 1
+    watching = [member.watching for member in before.values()]
+    learner, steps, lessons = drill(packed, standing.learner, watching, number, standing.steps)
+    judged = unstack(over(packed, judge, learner), len(before))
+    closing = zip(before.items(), lessons, judged, strict=True)
+    closed = {i: close(member, lesson, seen, number, steps) for (i, member), lesson, seen in closing}
+    ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
+    left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
+    if left and len(left) < len(before):
+        ahead = sum(operations(m.setup, m.learner, number) for m in left.values())
+        packed = pack([m.setup for m in left.values()], compiles=worthwhile(compiling, ahead))
+    if left and (len(left) < len(before) or isinstance(packed.members[0].method, EpochMethod)):
+        learner = stack([m.learner for m in left.values()])
+    return ended, Standing(left, packed, learner, number, steps)
 
 
 def operations(setup: Setup, learner: Learner, after: int = 0) -> float:
@@ -275,12 +275,27 @@ def pruned(ended: dict[int, Epoch], prune: Prune | None) -> dict[int, Epoch]:
     running = {i: epoch for i, epoch in ended.items() if not epoch.over}
     if prune is None or not running:
         return ended
-    told = {
-        i: {row.metric: row.value for row in epoch.rows if row.split == "validation" and row.modality is None}
-        for i, epoch in running.items()
-    }
-    stops = prune(next(iter(running.values())).number, told)
+    number = next(iter(running.values())).number
+    stops = prune(number, {i: validated(epoch.rows, number) for i, epoch in running.items()})
     return {i: epoch._replace(pruned=i in stops) for i, epoch in ended.items()}
+
+
+def validated(rows: list[Row], epoch: int) -> dict[str, float]:
+    """Return what was measured of the joint prediction on validation after an epoch, by metric."""
+    found = (row for row in rows if row.epoch == epoch and row.split == "validation" and row.modality is None)
+    return {row.metric: row.value for row in found}
+
+
+def remind(prune: Prune, standing: Standing, record: Record) -> None:
+    """Tell again what was told of trials before they were interrupted; what came of it is known.
+
+    A trial is asked about after each epoch but its last, which is that in which it was ended, if it was.
+    """
+    ends = {i: outcome.rows[-1].epoch + (outcome.status == "pruned") for i, outcome in record.outcomes.items()}
+    for epoch in range(1, standing.number + 1):
+        told = {i: validated(rows, epoch) for i, rows in enumerate(record.rows) if epoch < ends.get(i, math.inf)}
+        if told:
+            prune(epoch, told)
 
 
 def led(prune: Prune, setup: Setup) -> Prune:

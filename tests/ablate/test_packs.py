@@ -89,3 +89,11 @@ def test_a_pack_whose_process_dies_runs_again_in_halves_and_its_culprit_fails_al
             agenda.complete(pack[0], Result("failed", None))
     assert [t for t, result in agenda.results.items() if result.status == "failed"] == [culprit]
     assert runs == 3 + 3 + ATTEMPTS  # 8, 4, 2 with it; their other halves; and it alone
+
+
+def test_a_pack_with_a_checkpoint_goes_on_whole_and_in_halves_if_that_does_not_help(tmp_path: Path) -> None:
+    trials = proposed(tmp_path, methods=["joint"], seeds=4)
+    agenda = Agenda(rounds_of(trials), lambda asked: {}, packing(4, 1))
+    for _ in range(ATTEMPTS - 1):
+        assert (agenda.died(agenda.next() or [], kept=True), agenda.queued) == (True, [trials])
+    assert (agenda.died(agenda.next() or [], kept=True), agenda.queued) == (True, [trials[:2], trials[2:]])

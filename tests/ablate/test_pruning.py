@@ -10,8 +10,8 @@ from ablate.study import load
 from tests.ablate.helpers import ablate, write
 
 
-def told(*scores: float) -> dict[int, dict[str, float]]:
-    return {i: {"accuracy": score, "loss": -score} for i, score in enumerate(scores)}
+def told(names: str, *scores: float) -> dict[str, dict[str, float]]:
+    return {name: {"accuracy": score, "loss": -score} for name, score in zip(names, scores, strict=True)}
 
 
 def test_halving_judges_at_its_rungs() -> None:
@@ -21,23 +21,31 @@ def test_halving_judges_at_its_rungs() -> None:
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
     judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
-    assert judge.ends("agm", 1, told(0.1, 0.5, 0.4, 0.9, 0.2, 0.3)) == {0, 2, 4, 5}
-    assert judge.ends("agm", 1, told(0.8, 0.05, 0.95)) == {1}  # three of nine: 0.95, 0.9, 0.8
-    assert judge.ends("cggm", 1, told(0.01)) == set()  # another method is another race
-    assert judge.ends("agm", 2, told(0.0)) == set()  # no rung
-    assert judge.ends("agm", 3, told(0.0, 0.1, float("nan"))) == {0, 2}
+    assert judge.ends("agm", 1, told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)) == set("acef")
+    assert judge.ends("agm", 1, told("ghi", 0.8, 0.05, 0.95)) == {"h"}  # three of nine: 0.95, 0.9, 0.8
+    assert judge.ends("cggm", 1, told("k", 0.01)) == set()  # another method is another race
+    assert judge.ends("agm", 2, told("b", 0.0)) == set()  # no rung
+    assert judge.ends("agm", 3, told("bdi", 0.0, 0.1, float("nan"))) == {"b", "i"}
+
+
+def test_a_trial_that_is_told_again_is_counted_once() -> None:
+    """A third of six go on, 0.9 and 0.8; were the first two counted twice, 0.9 and 0.9 would be the best of eight."""
+    judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    assert judge.ends("agm", 1, told("ab", 0.9, 0.1)) == {"b"}
+    assert judge.ends("agm", 1, told("ab", 0.9, 0.1)) == {"b"}
+    assert judge.ends("agm", 1, told("cdef", 0.8, 0.2, 0.3, 0.4)) == {"d", "e", "f"}
 
 
 def test_less_is_better_where_the_metric_says_so() -> None:
     judge = Judge("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
-    assert judge.ends("agm", 1, told(0.1, 0.5, 0.4, 0.9)) == {0, 2}
+    assert judge.ends("agm", 1, told("abcd", 0.1, 0.5, 0.4, 0.9)) == {"a", "c"}
 
 
 def test_the_median_rule_waits_for_enough_trials() -> None:
     judge = Judge("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
-    assert judge.ends("agm", 1, told(0.0, 1.0)) == set()
-    assert judge.ends("agm", 2, told(0.1, 0.2, 0.3)) == set()
-    assert judge.ends("agm", 2, told(0.25, 0.15)) == {1}
+    assert judge.ends("agm", 1, told("ab", 0.0, 1.0)) == set()
+    assert judge.ends("agm", 2, told("abc", 0.1, 0.2, 0.3)) == set()
+    assert judge.ends("agm", 2, told("de", 0.25, 0.15)) == {"e"}
     assert Median(1, 1).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 

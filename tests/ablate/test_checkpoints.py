@@ -1,0 +1,169 @@
+"""What is killed within a pack goes on from where it was, and the store ends as if nothing had been."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+
+from ablate import store
+from ablate.checkpoints import Checkpoint
+from ablate.cleaning import delete, inventory
+from ablate.designs import Row
+from ablate.plan import trials
+from ablate.run import job
+from ablate.study import Study, load
+from ablate.work import settled, train_pack
+from tests.ablate.helpers import ROOT, start, table, write
+from tests.ablate.nodes import eventually, trainers
+from tests.ablate.test_cleaning import written
+from tests.ablate.test_store import fill, trial
+
+NAMES = [trial(0).id, trial(1).id]
+
+
+def noted(folder: Path, **changes: Any) -> Path:
+    """Write a study of a method that leaves a line in `steps` for every step of a pack, and return its file."""
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    line = f"        with open({str(folder / 'steps')!r}, 'a') as file:\n            file.write('step\\n')\n"
+    (folder / "noted.py").write_text(method.replace("        grads = pull", f"{line}        grads = pull"))
+    usual = {"vary": {"Half.factor": [0.25, 0.5]}, "seeds": 1, "train": {"epochs": 6}}
+    return write(folder, methods=["noted:Half"], **usual | changes)
+
+
+def steps(folder: Path) -> int:
+    """Return how many steps were made, and forget them."""
+    made = (folder / "steps").read_text().count("\n")
+    (folder / "steps").unlink()
+    return made
+
+
+def test_a_file_holds_the_last_state_and_nothing_else(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path, NAMES, 60)
+    assert (kept.due(), kept.exists) == (False, False)
+    kept.write({"number": 1, "learner": [torch.ones(3)]})
+    kept.write({"number": 2, "learner": [torch.zeros(2, 3).mT]})
+    found = Checkpoint(tmp_path, NAMES, 60).read()
+    assert (found["number"], found["learner"][0].stride()) == (2, (1, 3))
+    assert [file.name for file in kept.file.parent.iterdir()] == [f"{store.pack_name(NAMES)}.pt"]
+    assert not Checkpoint(tmp_path, NAMES[::-1], 60).exists  # in another order it is another pack
+    assert store.packs(tmp_path) == []
+    kept.remove()
+    kept.remove()
+    assert not kept.exists
+
+
+def test_it_is_due_after_some_seconds_and_comes_more_seldom_where_it_takes_long(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path, NAMES, 0.01)
+    time.sleep(0.02)
+    assert kept.due()
+    kept.write({"learner": [torch.zeros(5_000_000)]})
+    assert not kept.due()
+    assert kept.next - time.monotonic() > 0.01
+
+
+def test_where_it_cannot_be_written_training_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials/.checkpoints").write_text("in the way")
+    kept = Checkpoint(tmp_path, NAMES, 60)
+    kept.write({"number": 1})
+    assert not kept.exists
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path, NAMES, 60)
+    kept.write({"number": Path("/")})
+    with pytest.raises(Exception, match="Weights only load failed"):
+        kept.read()
+
+
+class Stop(BaseException):
+    """What ends a process, and no exception of a trial."""
+
+
+def stopping(after: int) -> Any:
+    def asked(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        if epoch == after:
+            raise Stop
+        return set()
+
+    return asked
+
+
+def by_worker(study: Study, prune: Any = None) -> None:
+    """Train the study's trials as one pack, as a worker does."""
+    pack = [t for factor in (0.25, 0.5) for t in trials(study, "noted:Half", Row({"Half.factor": factor}, {}))]
+    train_pack(settled({**job(study), "checkpoint": 1e-9}), pack, prune)
+
+
+def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    """Three steps an epoch, of six epochs; the fourth was not over when it was stopped."""
+    file = noted(tmp_path)
+    calm, disturbed = (load(str(file), str(tmp_path / name)) for name in ("calm", "disturbed"))
+    by_worker(calm)
+    assert steps(tmp_path) == 3 * 6
+    with pytest.raises(Stop):
+        by_worker(disturbed, stopping(4))
+    (kept,) = (tmp_path / "disturbed/trials/.checkpoints").iterdir()
+    assert torch.load(kept, weights_only=True)["number"] == 3
+    assert steps(tmp_path) == 3 * 4
+    by_worker(disturbed)
+    assert steps(tmp_path) == 3 * 3
+    assert not kept.exists()
+    (one,), (other,) = store.packs(calm.store), store.packs(disturbed.store)
+    for name in store.TABLES:
+        ours, theirs = (store.read_table(folder, name) for folder in (one, other))
+        assert_frame_equal(ours.drop("seconds", strict=False), theirs.drop("seconds", strict=False))
+
+
+def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:
+    fill(tmp_path, [0, 1], [2])
+    names = [[trial(0).id, trial(1).id], [trial(5).id]]  # in the store, and not
+    kept = [Checkpoint(tmp_path, ids, 60) for ids in names]
+    for one in kept:
+        one.write({"number": 1})
+    written(tmp_path, planned=2)
+    found = {part.what: [path.stem for path in part.folders] for part in inventory(tmp_path).parts}
+    assert found["checkpoints of packs that are to go on"] == [trial(5).id]
+    assert found["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
+    delete(inventory(tmp_path))
+    assert [one.exists for one in kept] == [False, True]
+    written(tmp_path, planned=1)
+    delete(inventory(tmp_path))
+    assert [one.exists for one in kept] == [False, False]
+
+
+def total(store: Path) -> pl.DataFrame:
+    """Return all numbers of the small study."""
+    return table(store, "small", "metrics").sort("trial", "epoch", "split", "modality", "metric")
+
+
+@pytest.mark.nightly
+def test_a_worker_and_a_driver_are_killed_within_a_pack(tmp_path: Path) -> None:
+    """Of 3 * 400 steps so many are made again as lie between two checkpoints, three epochs or so at each death."""
+    file = noted(tmp_path, train={"epochs": 400}, resources={"checkpoint": 0.05})
+    words = ("run", file, "--cpus", 1, "--store")
+
+    def before_long(more: int) -> bool:
+        here = (tmp_path / "steps").read_text().count("\n") if (tmp_path / "steps").exists() else 0
+        return eventually(lambda: (tmp_path / "steps").read_text().count("\n") > here + more, 120)
+
+    with start(*words, tmp_path / "calm") as calm:
+        assert calm.wait(300) == 0
+    assert steps(tmp_path) == 3 * 400
+    kept = tmp_path / "disturbed/trials/.checkpoints"
+    with start(*words, tmp_path / "disturbed") as first:
+        assert eventually(lambda: kept.exists() and before_long(150), 120)
+        (worker,) = trainers(first.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert before_long(150)
+        first.kill()
+    with start(*words, tmp_path / "disturbed") as second:
+        assert second.wait(300) == 0
+    assert steps(tmp_path) < 3 * 400 + 2 * 150
+    assert_frame_equal(total(tmp_path / "disturbed"), total(tmp_path / "calm"))

@@ -1,0 +1,156 @@
+"""A pack that is interrupted and goes on ends with the bits of one that was not."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.methods import METHODS as AXES
+from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
+from tests.trainables.test_train import AGM, trial
+from tests.trainables.workers import side_by_side
+from trainables.methods import METHODS
+from trainables.packs import compiler
+from trainables.parallel import crew
+from trainables.shape import replaced
+from trainables.train import Outcome, Prune, fit_pack
+
+
+class Kept:
+    """Every state that was written, as the file that it would be; the last is read."""
+
+    def __init__(self, *files: bytes) -> None:
+        self.files = list(files)
+
+    def due(self) -> bool:
+        return True
+
+    def write(self, state: dict[str, Any]) -> None:
+        file = io.BytesIO()
+        torch.save(state, file)
+        self.files.append(file.getvalue())
+
+    def read(self) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(io.BytesIO(self.files[-1]), weights_only=True)
+        return state
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Say whether all is equal, bit for bit, but for the seconds."""
+    arrays = [[[p.outputs, p.target] for p in outcome.predictions] for outcome in (one, other)]
+    equal = all(np.array_equal(*pair) for a, b in zip(*arrays, strict=True) for pair in zip(a, b, strict=True))
+    rest = [repr(outcome._replace(seconds=0.0, predictions=[])) for outcome in (one, other)]  # nan is nan
+    return equal and rest[0] == rest[1]
+
+
+def goes_on(trials: list[dict[str, Any]], *after: int, prune: Prune | None = None, **how: Any) -> None:
+    """Interrupt trials after some epochs and compare with what they are without."""
+    dataset, kept = how.pop("dataset", None) or tiny(), Kept()
+    whole = fit_pack(trials, dataset, prune, memory=kept, **how)
+    assert all(map(same, whole, fit_pack(trials, dataset, prune, **how)))
+    for epoch in after:
+        again = Kept(kept.files[epoch - 1])
+        resumed = fit_pack(trials, dataset, prune, memory=again, **how)
+        assert all(map(same, resumed, whole))
+        assert len(again.files) == 1 + len(kept.files) - epoch  # it did what was missing and nothing else
+        assert all(outcome.seconds > 0 for outcome in resumed)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_goes_on_from_where_it_was(method: str) -> None:
+    """With its averages and the moments of Adam; after epoch 12 two of four members have ended."""
+    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    goes_on(configurations(method, settings=tame, optimizer="adam", dtype="float32"), 5, 12)
+
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("agm", {"reference": "ema"}), ("agm", {"reference": "window"}), ("mses", {"patience": 1.0, "rollback": "branch"}),
+    ("cggm", {"direction": "grad_prev", "cls_heads": 2, "clip_b": 2.0}), ("bogc", {"scale": "ema"}),
+    ("bogc", {"where": "repr", "estimator": "laplace"}), ("mslr", {"window": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"), OPTIONS, ids=[f"{m}-{'-'.join(map(str, s.values()))}" for m, s in OPTIONS]
+)
+def test_every_kind_of_state_is_kept(method: str, settings: dict[str, Any]) -> None:
+    assert settings.keys() <= AXES[method].keys()
+    goes_on(configurations(method, 2, settings=settings, schedule="cosine"), 6)
+
+
+@pytest.mark.parametrize("network", ["dropout", "batch", "gru"])
+def test_running_statistics_and_noise_go_on(network: str) -> None:
+    samples, changes = NETWORKS[network]
+    goes_on(configurations("agm", 3, model=MODEL | changes), 7, dataset=tiny(samples=samples))
+
+
+def test_a_trial_alone_goes_on() -> None:
+    goes_on(configurations("mses", 1, settings={"patience": 2.0}, weight_decay=0.01), 3)
+
+
+def test_measurements_go_on() -> None:
+    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0}
+    goes_on([each | {"measure": measure} for each in configurations("agm", 2)], 4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+def test_a_compiled_pack_goes_on_compiled() -> None:
+    goes_on([one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("joint", 3)[::2]], 5, compiling="on")
+
+
+def test_what_has_ended_stays_ended_and_a_judge_hears_of_it_again() -> None:
+    """The second diverges in epoch 1, the third is ended after epoch 3; the first had 13 epochs, the last 12."""
+    trials = configurations("joint", 4)
+    trials[1] = replaced(trials[1], {("train", "lr"): 1e30})
+    heard: dict[tuple[int, int], dict[str, float]] = {}
+    told: list[tuple[int, int]] = []
+
+    def prune(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        told.extend((epoch, i) for i in scores)
+        for i, one in scores.items():
+            assert heard.setdefault((epoch, i), one) == one
+        return {2} if epoch == 3 else set()
+
+    goes_on(trials, 5, 12, prune=prune)
+    assert sorted(told) == sorted(4 * [(e, i) for i, last in ((0, 12), (2, 3), (3, 11)) for e in range(1, last + 1)])
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "empty", "of another version", "of another pack"])
+def test_what_cannot_be_read_is_passed_over(spoil: str) -> None:
+    trials, kept = configurations("agm", 2), Kept()
+    whole = fit_pack(trials, tiny(), memory=kept)
+    file, other = kept.files[4], Kept()
+    other.write({"epochs": 5})
+    fit_pack(configurations("bogc", 2), tiny(), memory=(strange := Kept()))
+    spoilt = {"truncated": file[: len(file) // 2], "empty": b"", "of another version": other.files[0],
+              "of another pack": strange.files[4]}  # fmt: skip
+    again = Kept(spoilt[spoil])
+    assert all(map(same, fit_pack(trials, tiny(), memory=again), whole))
+    assert len(again.files) == 1 + len(kept.files)  # it began anew
+
+
+def crewed(*files: bytes) -> tuple[list[Outcome], list[bytes]]:
+    """What a pack of two does as one of the workers, from what this one finds."""
+    here = crew()
+    kept = Kept(*files[here.rank : here.rank + 1])
+    trials = [trial(AGM, seed=seed, epochs=3, batch_size=16, model=MODEL, measure={"gradients": 2}) for seed in (0, 1)]
+    return fit_pack(trials, tiny(), crew=here, memory=kept), kept.files
+
+
+def test_two_workers_go_on_from_what_the_first_has_written_if_both_can_read_it(tmp_path: Path) -> None:
+    def by_two(name: str, *files: bytes) -> list[tuple[list[Outcome], list[bytes]]]:
+        (tmp_path / name).mkdir()
+        return side_by_side(tmp_path / name, 2, crewed, *files)
+
+    (whole, kept), (_, none) = by_two("whole")
+    assert (len(kept), len(none)) == (2, 0)
+    (resumed, after), _ = by_two("resumed", kept[0], kept[0])
+    assert all(map(same, resumed, whole))
+    assert len(after) == 2  # epoch 1 was not repeated
+    (anew, after), _ = by_two("anew", kept[0], b"half")
+    assert all(map(same, anew, whole))
+    assert len(after) == 3
