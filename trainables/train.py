@@ -108,11 +108,10 @@ def train(
 ) -> list[Outcome]:
     """Train and measure what was set up, in one pass."""
     began = time.perf_counter()
-    learners = [start(setup) for setup in setups]
-    size = sum(p.numel() for p in leaves(learners[0].params))
     prune = prune and led(prune, setups[0])
+    standing, record = opened(setups, prune, compiling, memory)
+    size = sum(p.numel() for p in leaves(next(iter(standing.members.values())).learner.params))
     known = [begin(setup, Epochwise) for setup in setups]
-    standing, record = opened(setups, learners, prune, compiling, memory)
     while standing.members:
         ended, standing = proceed(standing, prune, compiling)
         for i, epoch in ended.items():
@@ -132,9 +131,10 @@ def train(
 
 
 def opened(
-    setups: Sequence[Setup], learners: Sequence[Learner], prune: Prune | None, compiling: str, memory: Memory | None
+    setups: Sequence[Setup], prune: Prune | None, compiling: str, memory: Memory | None
 ) -> tuple[Standing, Record]:
     """Return where trials stand at first: at their beginning, or where they were when they were interrupted."""
+    learners = [start(setup) for setup in setups]
     found = memory and resumed(memory, setups, learners)
     if not found:
         return outset(setups, learners, compiling), Record([[] for _ in setups], [0.0 for _ in setups], {})
