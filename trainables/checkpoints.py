@@ -5,6 +5,7 @@ configurations alone, such as the concepts that a measurement compares with, is 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -86,12 +87,12 @@ def restored(state: dict[str, Any], setups: Sequence[Setup], learners: Sequence[
     """Return what was written of trials, given what they are made of, and their untrained learners."""
     members = state["members"]
     learner = refilled(stack([learners[i] for i in members]), state["learner"])
-    restored = {
+    training = {
         i: Member(setups[i], own, [refilled(own, one) for one in snapshots], watched(setups[i], watching))
         for (i, (snapshots, watching)), own in zip(members.items(), unstack(learner, len(members)), strict=True)
     }
     packed = pack([setups[i] for i in members], compiles=state["compiles"])
-    standing = Standing(restored, packed, learner, state["number"], state["steps"])
+    standing = Standing(training, packed, learner, state["number"], state["steps"])
     rows = [[Row(*row) for row in rows] for rows in state["rows"]]
     return standing, Record(rows, state["seconds"], {i: rebuilt(one) for i, one in state["outcomes"].items()})
 
@@ -120,10 +121,9 @@ def resumed(memory: Memory, setups: Sequence[Setup], learners: Sequence[Learner]
 
     Several workers go on from there if all of them can.
     """
-    try:
+    found = None
+    with suppress(Exception):  # whatever is wrong with it: it is an aid, and will be written again
         found = restored(memory.read(), setups, learners)
-    except Exception:  # whatever is wrong with it: it is an aid, and will be written again
-        found = None
     crew = setups[0].crew
     ready = crew.total(torch.tensor(float(found is not None), device=setups[0].device))
     return found if ready == crew.size else None

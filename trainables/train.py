@@ -135,8 +135,8 @@ def opened(
 ) -> tuple[Standing, Record]:
     """Return where trials stand at first: at their beginning, or where they were when they were interrupted."""
     learners = [start(setup) for setup in setups]
-    found = memory and resumed(memory, setups, learners)
-    if not found:
+    found = resumed(memory, setups, learners) if memory else None
+    if found is None:
         return outset(setups, learners, compiling), Record([[] for _ in setups], [0.0 for _ in setups], {})
     if prune:
         remind(prune, *found)

@@ -97,12 +97,12 @@ def stopping(after: int) -> Any:
 
 def by_worker(study: Study, prune: Any = None) -> None:
     """Train the study's trials as one pack, as a worker does."""
-    pack = [t for factor in (0.25, 0.5) for t in trials(study, "noted:Half", Row({"Half.factor": factor}, {}))]
+    pack = [t for factor in (0.25, 0.5) for t in trials(study, "Half", Row({"Half.factor": factor}, {}))]
     train_pack(settled({**job(study), "checkpoint": 1e-9}), pack, prune)
 
 
 def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else(tmp_path: Path) -> None:
-    """Three steps an epoch, of six epochs; the fourth was not over when it was stopped."""
+    """Three steps an epoch, of six epochs; the fourth was not over when it was stopped, and not each has a checkpoint."""
     file = noted(tmp_path)
     calm, disturbed = (load(str(file), str(tmp_path / name)) for name in ("calm", "disturbed"))
     by_worker(calm)
@@ -110,10 +110,11 @@ def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else
     with pytest.raises(Stop):
         by_worker(disturbed, stopping(4))
     (kept,) = (tmp_path / "disturbed/trials/.checkpoints").iterdir()
-    assert torch.load(kept, weights_only=True)["number"] == 3
+    done = torch.load(kept, weights_only=True)["number"]
+    assert 1 <= done <= 3
     assert steps(tmp_path) == 3 * 4
     by_worker(disturbed)
-    assert steps(tmp_path) == 3 * 3
+    assert steps(tmp_path) == 3 * (6 - done)
     assert not kept.exists()
     (one,), (other,) = store.packs(calm.store), store.packs(disturbed.store)
     for name in store.TABLES:

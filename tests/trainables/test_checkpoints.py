@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
@@ -96,6 +97,7 @@ def test_measurements_go_on() -> None:
     goes_on([each | {"measure": measure} for each in configurations("agm", 2)], 4)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_goes_on_compiled() -> None:
@@ -105,7 +107,7 @@ def test_a_compiled_pack_goes_on_compiled() -> None:
 def test_what_has_ended_stays_ended_and_a_judge_hears_of_it_again() -> None:
     """The second diverges in epoch 1, the third is ended after epoch 3; the first had 13 epochs, the last 12."""
     trials = configurations("joint", 4)
-    trials[1] = replaced(trials[1], {("train", "lr"): 1e30})
+    trials[1] = replaced(trials[1], {("train", "lr"): 1e200})
     heard: dict[tuple[int, int], dict[str, float]] = {}
     told: list[tuple[int, int]] = []
 
@@ -133,24 +135,25 @@ def test_what_cannot_be_read_is_passed_over(spoil: str) -> None:
     assert len(again.files) == 1 + len(kept.files)  # it began anew
 
 
-def crewed(*files: bytes) -> tuple[list[Outcome], list[bytes]]:
-    """What a pack of two does as one of the workers, from what this one finds."""
-    here = crew()
-    kept = Kept(*files[here.rank : here.rank + 1])
+def crewed() -> list[tuple[list[Outcome], list[bytes]]]:
+    """What a pack of two does as one of the workers: at first, where both go on, and where only this one could."""
     trials = [trial(AGM, seed=seed, epochs=3, batch_size=16, model=MODEL, measure={"gradients": 2}) for seed in (0, 1)]
-    return fit_pack(trials, tiny(), crew=here, memory=kept), kept.files
+    here = crew()
+
+    def done(*files: bytes) -> tuple[list[Outcome], list[bytes]]:
+        kept = Kept(*files)
+        return fit_pack(trials, tiny(), crew=here, memory=kept), kept.files
+
+    whole = done()
+    written = [whole[1]] * here.size
+    dist.all_gather_object(written, whole[1])
+    return [whole, done(written[0][0]), done(written[0][0] if here.rank else b"half")]
 
 
 def test_two_workers_go_on_from_what_the_first_has_written_if_both_can_read_it(tmp_path: Path) -> None:
-    def by_two(name: str, *files: bytes) -> list[tuple[list[Outcome], list[bytes]]]:
-        (tmp_path / name).mkdir()
-        return side_by_side(tmp_path / name, 2, crewed, *files)
-
-    (whole, kept), (_, none) = by_two("whole")
-    assert (len(kept), len(none)) == (2, 0)
-    (resumed, after), _ = by_two("resumed", kept[0], kept[0])
+    first, second = side_by_side(tmp_path, 2, crewed)
+    (whole, kept), (resumed, after), (anew, again) = first
+    assert [len(files) for _, files in second] == [0, 1, 1]  # it writes nothing
     assert all(map(same, resumed, whole))
-    assert len(after) == 2  # epoch 1 was not repeated
-    (anew, after), _ = by_two("anew", kept[0], b"half")
     assert all(map(same, anew, whole))
-    assert len(after) == 3
+    assert (len(kept), len(after), len(again)) == (2, 1 + 1, 1 + 2)  # epoch 1 was repeated where one knew nothing of it
