@@ -16,6 +16,7 @@ from typing import NamedTuple
 UNSHARE = ["unshare", "--map-root-user", "--mount"]
 APART = shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
 HIDE = 'for folder in $1; do mount -t tmpfs none "$folder" || exit 1; done; shift; exec "$@"'
+TRAINERS = ("ray::Worker", "ray::ResourceTrainable")  # as Tune names those that say themselves what they reserve
 QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -105,4 +106,4 @@ def below(ancestor: int) -> dict[int, str]:
 
 def trainers(ancestor: int) -> list[int]:
     """Return the processes that train, below a process of a node."""
-    return [process for process, name in below(ancestor).items() if name.startswith("ray::Worker")]
+    return [process for process, name in below(ancestor).items() if name.startswith(TRAINERS)]

@@ -20,18 +20,25 @@ from ablate.run import job
 from ablate.study import Study, load
 from ablate.work import settled, train_pack
 from tests.ablate.helpers import ROOT, start, table, write
-from tests.ablate.nodes import eventually, trainers
+from tests.ablate.nodes import below, eventually, trainers
 from tests.ablate.test_cleaning import written
 from tests.ablate.test_store import fill, trial
 
 NAMES = [trial(0).id, trial(1).id]
 
 
-def noted(folder: Path, **changes: Any) -> Path:
-    """Write a study of a method that leaves a line in `steps` for every step of a pack, and return its file."""
+def noted(folder: Path, pause: float = 0.0, **changes: Any) -> Path:
+    """Write a study of a method that leaves a line in `steps` for every step of a pack, and return its file.
+
+    Each step takes so many seconds more.
+    """
     method = (ROOT / "ablate/templates/method.py").read_text()
-    line = f"        with open({str(folder / 'steps')!r}, 'a') as file:\n            file.write('step\\n')\n"
-    (folder / "noted.py").write_text(method.replace("        grads = pull", f"{line}        grads = pull"))
+    lines = f"""        import time
+        time.sleep({pause})
+        with open({str(folder / "steps")!r}, "a") as file:
+            file.write("step\\n")
+"""
+    (folder / "noted.py").write_text(method.replace("        grads = pull", f"{lines}        grads = pull"))
     usual = {"vary": {"Half.factor": [0.25, 0.5]}, "seeds": 1, "train": {"epochs": 6}}
     return write(folder, methods=["noted:Half"], **usual | changes)
 
@@ -146,25 +153,28 @@ def total(store: Path) -> pl.DataFrame:
 
 @pytest.mark.nightly
 def test_a_worker_and_a_driver_are_killed_within_a_pack(tmp_path: Path) -> None:
-    """Of 3 * 400 steps so many are made again as lie between two checkpoints, three epochs or so at each death."""
-    file = noted(tmp_path, train={"epochs": 400}, resources={"checkpoint": 0.05})
+    """Of 3 * 400 steps so many are made again as lie between two checkpoints, which come once in a second or so."""
+    file = noted(tmp_path, pause=0.01, train={"epochs": 400}, resources={"checkpoint": 0.5})
     words = ("run", file, "--cpus", 1, "--store")
 
-    def before_long(more: int) -> bool:
-        here = (tmp_path / "steps").read_text().count("\n") if (tmp_path / "steps").exists() else 0
-        return eventually(lambda: (tmp_path / "steps").read_text().count("\n") > here + more, 120)
+    def goes_on(more: int) -> bool:
+        made = tmp_path / "steps"
+        here = made.read_text().count("\n") if made.exists() else 0
+        return eventually(lambda: made.exists() and made.read_text().count("\n") > here + more, 120)
 
+    with start(*words, tmp_path / "disturbed") as first:
+        assert goes_on(300)
+        found = trainers(first.pid)
+        assert len(found) == 1, below(first.pid)
+        os.kill(found[0], signal.SIGKILL)
+        assert goes_on(200)
+        first.kill()
+    assert len(list((tmp_path / "disturbed/trials/.checkpoints").glob("*.pt"))) == 1
+    with start(*words, tmp_path / "disturbed") as second:
+        assert second.wait(300) == 0
+    assert 3 * 400 < steps(tmp_path) < 3 * 400 + 2 * 200
+    assert list((tmp_path / "disturbed/trials/.checkpoints").glob("*.pt")) == []
     with start(*words, tmp_path / "calm") as calm:
         assert calm.wait(300) == 0
     assert steps(tmp_path) == 3 * 400
-    kept = tmp_path / "disturbed/trials/.checkpoints"
-    with start(*words, tmp_path / "disturbed") as first:
-        assert eventually(lambda: kept.exists() and before_long(150), 120)
-        (worker,) = trainers(first.pid)
-        os.kill(worker, signal.SIGKILL)
-        assert before_long(150)
-        first.kill()
-    with start(*words, tmp_path / "disturbed") as second:
-        assert second.wait(300) == 0
-    assert steps(tmp_path) < 3 * 400 + 2 * 150
     assert_frame_equal(total(tmp_path / "disturbed"), total(tmp_path / "calm"))
