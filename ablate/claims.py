@@ -17,7 +17,7 @@ from pydantic import Field
 from ablate.document import Document, Where
 from ablate.errors import UserError, meant
 from ablate.run import Outcome, Watcher, run_all
-from ablate.study import Study, find, resolve
+from ablate.study import REDUCED, Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
 from analysis.decisions import RULES
@@ -137,6 +137,9 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
         raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
     study = resolve(changed(document, cell, quick=quick), name, store)
+    varied = (value for one in study.vary if one.key == "train.dtype" for value in one.values)
+    if REDUCED.intersection([study.file.train.dtype, *varied]):
+        raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")
     title = f"{study.file.name}{'-quick' * quick}{f'/{cell}' if cell else ''}"
     return study._replace(file=study.file.model_copy(update={"name": title}))
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ablate.contradictions import check_search
 from ablate.document import Document, Where
@@ -27,6 +27,7 @@ Encoder = Literal["mlp", "cnn", "gru", "transformer"]
 RESERVED = "trials"  # where a store keeps finished trials
 Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
+REDUCED = {"bfloat16", "tf32"}  # precision of training
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
 
@@ -46,7 +47,15 @@ class Training(Section):
     clip_trigger: Positive | None = None  # clip only if the head's gradient has an element beyond this
     order: Literal["shuffled", "stream"] = "shuffled"  # stream: one pass over the samples in their order, in all epochs
     schedule: Literal["constant", "cosine", "step"] = "constant"  # of the learning rate, over the epochs
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16", "tf32"] = "float32"
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def unscaled(cls, dtype: Any) -> Any:
+        """Raise a ValueError for what would need its losses scaled."""
+        if dtype == "float16":
+            raise ValueError("must not overflow, as float16 does where losses are not scaled; take bfloat16")
+        return dtype
 
 
 class Network(Section):

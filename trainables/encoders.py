@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.parallel import alone
+from trainables.precision import wide
 from trainables.signals import Group
 
 Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
@@ -219,11 +220,11 @@ def recur(params: Group, x: Tensor) -> list[Tensor]:
     """Return the hidden states of gated recurrent units over [B, time, channels], a list of [B, H]."""
     weight, bias = params["weight_hh"], params["bias_hh"]
     width = weight.shape[-1]
-    heard = F.linear(x.transpose(0, 1), params["weight_ih"], params["bias_ih"])
+    heard = wide(F.linear(x.transpose(0, 1), params["weight_ih"], params["bias_ih"]))
     gates, candidates = (part.unbind() for part in torch.split(heard, [2 * width, width], -1))
     h, states = x.new_zeros(len(x), width), []
     for gate, candidate in zip(gates, candidates, strict=True):
-        gated, proposed = torch.split(F.linear(h, weight, bias), [2 * width, width], -1)
+        gated, proposed = torch.split(wide(F.linear(h, weight, bias)), [2 * width, width], -1)
         reset, update = torch.sigmoid(gate + gated).chunk(2, -1)
         h = torch.lerp(torch.tanh(torch.addcmul(candidate, reset, proposed)), h, update)
         states.append(h)
@@ -240,7 +241,7 @@ def attend(qkv: Tensor, most: int = 4) -> Tensor:
     heads = next(count for count in range(most, 0, -1) if width % count == 0)
     split = qkv.view(*qkv.shape[:-1], 3, heads, width // heads)
     queries, keys, values = split.movedim(-4, -2).unbind(-4)  # [..., heads, T, H / heads]
-    weights = torch.softmax(queries @ keys.mT / math.sqrt(width // heads), -1)
+    weights = torch.softmax(wide(queries @ keys.mT) / math.sqrt(width // heads), -1)
     return (weights @ values).transpose(-3, -2).flatten(-2)
 
 
@@ -279,7 +280,7 @@ def layer_norm(h: Tensor, channel: int, params: Group, layer: str) -> Tensor:
 
     As torch.nn.LayerNorm where they are the last axis, -1; where they are axis 1, as torch.nn.GroupNorm with one group.
     """
-    scale, shift = params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
+    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     return F.layer_norm(h, scale.shape, scale, shift) if channel == -1 else F.group_norm(h, 1, scale, shift)
 
 
@@ -289,7 +290,7 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics. Both
     are of the samples that have the modality; where fewer than two numbers are left, the running statistics serve.
     """
-    scale, shift = params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
+    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
     if mode.training is not False:
         training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
@@ -325,6 +326,7 @@ def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
     """Leave out a share of the units in training and scale the rest, as torch.nn.Dropout."""
     if mode.training is False or mode.noise is None or (not isinstance(rate, Tensor) and rate == 0):
         return h
+    h = wide(h)
     rate = torch.as_tensor(rate, dtype=h.dtype, device=h.device)
     kept = mode.noise(layer, h) > torch.special.ndtri(rate)
     return chosen(mode.training, torch.where(kept, h / (1 - rate), 0.0), h)

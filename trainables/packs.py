@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
 from trainables.differentiation import Differentiate, eager, pure
+from trainables.precision import kept
 from trainables.setup import Setup, alike
 from trainables.shape import Path, numbers, replaced
 
@@ -49,7 +50,7 @@ def pack(members: Sequence[Setup], *, compiles: bool = False) -> Pack:
         return Pack(tuple(members), {})
     first = members[0]
     found = [numbers(setup.trial) for setup in members]
-    dtype, device = getattr(torch, first.trial["train"]["dtype"]), first.device
+    dtype, device = kept(first.trial["train"]["dtype"]), first.device
     stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
     stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
     return Pack(tuple(members), stacked, {} if compiles else None)

@@ -14,6 +14,7 @@ from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
 from trainables.optim import Apart, Optimizer, optimizer
 from trainables.parallel import Crew
+from trainables.precision import kept
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
 
@@ -35,6 +36,7 @@ class Setup(NamedTuple):
     present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
     truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
     crew: Crew = ALONE  # the workers that train it
+    dtype: str = "float32"  # of the products of a training pass (`trainables.precision`)
 
     @property
     def device(self) -> torch.device:
@@ -58,7 +60,7 @@ class Learner(NamedTuple):
 
 def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, device: str = "cpu") -> Setup:
     """Build everything that a trial is made of, on its own modality if it has one; all data lie on the device."""
-    dtype = getattr(torch, trial["train"]["dtype"])
+    dtype = kept(trial["train"]["dtype"])
     chosen = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
     splits: dict[str, Split] = {split: getattr(dataset, split) for split in SPLITS}
     inputs = {split: {m: torch.from_numpy(data.inputs[m]).to(dtype) for m in chosen} for split, data in splits.items()}
@@ -74,7 +76,7 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
-    return Setup(trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew)
+    return Setup(trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew, trial["train"]["dtype"])
 
 
 def equip(
@@ -132,7 +134,7 @@ def load_method(path: str) -> Any:
 
 def start(setup: Setup) -> Learner:
     """Return the untrained state, drawn from the trial's seed."""
-    seed, dtype = setup.trial["seed"], getattr(torch, setup.trial["train"]["dtype"])
+    seed, dtype = setup.trial["seed"], kept(setup.trial["train"]["dtype"])
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
     params, buffers = tree_map(lambda tensor: tensor.to(setup.device, dtype), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))

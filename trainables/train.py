@@ -23,6 +23,7 @@ from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gat
 from trainables.optim import clip_norm, divided
 from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
 from trainables.parallel import Crew
+from trainables.precision import reduced, tf32
 from trainables.randomness import noise, normal, permutation
 from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
 from trainables.signals import (
@@ -97,7 +98,7 @@ def fit_pack(
     ``memory`` holds what the same trials had done before they were interrupted, and is written as they train.
     """
     torch.set_num_threads(1)
-    with threadpool_limits(1):  # of numpy and scikit-learn
+    with threadpool_limits(1), tf32(allowed=False):  # the threads of numpy and scikit-learn
         first = prepare(trials[0], dataset, crew, device)
         setups = [first, *(alike(first, trial) for trial in trials[1:])]
         return train(setups, prune, compiling if crew.size == 1 else "off", memory)
@@ -181,7 +182,8 @@ def proceed(
     """
     before, packed, number = standing.members, standing.packed, standing.number + 1
     watching = [member.watching for member in before.values()]
-    learner, steps, lessons = drill(packed, standing.learner, watching, number, standing.steps)
+    with tf32(allowed=packed.members[0].dtype == "tf32"):
+        learner, steps, lessons = drill(packed, standing.learner, watching, number, standing.steps)
     judged = unstack(over(packed, judge, learner), len(before))
     closing = zip(before.items(), lessons, judged, strict=True)
     closed = {i: close(member, lesson, seen, number, steps) for (i, member), lesson, seen in closing}
@@ -391,7 +393,7 @@ def step(
             statistic=setup.crew.statistic,
         )  # fmt: skip
 
-    signals, buffers, pull = differentiate(forward, learner.params)
+    signals, buffers, pull = differentiate(reduced(forward, setup.dtype), learner.params)
     pull = setup.crew.summing(pull)
     made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))
     with torch.no_grad():

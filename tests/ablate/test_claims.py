@@ -95,6 +95,9 @@ BROKEN = {
     "two rules": ({"claim": CLAIM["claim"] | {"rule": {"greater": {}, "less": {}}}}, "claim.rule: "),
     "a wrong cell": ({"cells": {"x": {"data": {"snrr": 1}}}}, "data: synthetic has no parameter 'snrr'"),
     "a cell that is none": ({"cells": {"x": 3}}, "cells.x: must be a mapping of changes to the study"),
+    "a verdict on less than single precision": (
+        {"cells": {"x": {"train": {"dtype": "tf32"}}}}, "train.dtype: a verdict is given on float32 or float64"
+    ),
     "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell holds letters, digits and `._-`"),
     "no cell": ({"cells": {}}, "cells: must not be empty"),
 }  # fmt: skip

@@ -79,6 +79,14 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {optimizer: adm}\n",
         ":4: train.optimizer: must be one of sgd, adam, adamw, got 'adm'", "`adam`",
     ),
+    "a precision that overflows": (
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {dtype: float16}\n",
+        ":4: train.dtype: must not overflow, as float16 does where losses are not scaled; take bfloat16, got 'float16'", "",
+    ),
+    "a precision that overflows, varied": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {train.dtype: [float32, float16]}\n",
+        ":4: vary.train.dtype: must not overflow, as float16", "",
+    ),
     "a grid without a number of points": (
         "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [1, 2]}}\n", "a grid needs `num`", ""
     ),
