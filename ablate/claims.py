@@ -21,7 +21,8 @@ from ablate.study import REDUCED, Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
 from analysis.decisions import RULES
-from analysis.verdicts import judge, read
+from analysis.record import read
+from analysis.verdicts import judge
 from search_spaces import CLAIMS, RECIPES
 
 if TYPE_CHECKING:
@@ -78,9 +79,15 @@ def ready() -> dict[str, Path]:
     return {file.stem: file for folder in (CLAIMS, RECIPES) for file in folder.glob("*.yaml")}
 
 
+def recipes() -> list[str]:
+    """Return the names of the recipes, which run the published settings of a method against each other."""
+    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
 def asked(given: str) -> list[str]:
-    """Return the claims that a person asks for: `all`, or names or files with commas between them."""
-    return names() if given == "all" else list(dict.fromkeys(given.split(",")))
+    """Return the claims that a person asks for: `all`, `recipes`, or names or files with commas between them."""
+    groups = {"all": names, "recipes": recipes}
+    return groups[given]() if given in groups else list(dict.fromkeys(given.split(",")))
 
 
 def listing(store: str) -> list[dict[str, Any]]:

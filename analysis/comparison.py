@@ -7,7 +7,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
-from analysis.statistics import holm, paired
+from analysis.statistics import bounds, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
 
@@ -69,7 +69,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
             of_choice = pairs.filter(*same).drop_nulls("score_other")
             described = {"settings": settings(choice, run.vary)}
             described["other_settings"] = settings(theirs.row(0, named=True), other.vary)
-            rows.append({key: choice[key] for key in keys} | described | _difference(of_choice))
+            rows.append({key: choice[key] for key in keys} | described | _difference(of_choice, run.metric))
     table = pl.DataFrame(rows, schema=COMPARISON).with_columns(cs.float().fill_nan(None))
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
     return table.with_columns(
@@ -77,8 +77,8 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
     )
 
 
-def _difference(pairs: pl.DataFrame) -> dict[str, Any]:
-    found = paired(pairs["score_other"], pairs["score"])
+def _difference(pairs: pl.DataFrame, metric: str) -> dict[str, Any]:
+    found = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
     return {
         "test": pairs["score"].mean(), "other": pairs["score_other"].mean(), "difference": found.mean,
         "low": found.low, "high": found.high, "p": found.p, "pairs": found.pairs,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.power import seeds_needed
-from analysis.statistics import LEVEL, NAN, Estimate, Sample, differences, estimate, holm, p_above, p_below
+from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
 from analysis.text import amount, effect, plural, pvalue
 
 MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
@@ -225,23 +225,24 @@ def _compare(
     values: ArrayLike, baseline: ArrayLike, statements: list[Statement], margin: float | None, metric: str
 ) -> Case:
     sample = differences(values, baseline)
-    case = _case(sample, np.size(values) - sample.size, statements, metric)
-    return case._replace(margin=margin, difference=True)
+    case = _case(sample, np.size(values) - sample.size, statements, metric, change=True)
+    return case._replace(margin=margin)
 
 
 def _locate(values: ArrayLike | Estimate, statements: list[Statement], metric: str) -> Case:
     if not isinstance(values, Estimate):
         given = np.asarray(values, dtype=float)
         sample = np.sort(given[np.isfinite(given)])
-        return _case(sample, given.size - sample.size, statements, metric)
+        return _case(sample, given.size - sample.size, statements, metric, change=False)
     p = [0.0 if s.low < values.low and values.high < s.high else 1.0 for s in statements]
     return Case(values, NAN, 0, statements, p, tested=False, margin=None, metric=metric, difference=False)
 
 
-def _case(sample: Sample, missing: int, statements: list[Statement], metric: str) -> Case:
+def _case(sample: Sample, missing: int, statements: list[Statement], metric: str, *, change: bool) -> Case:
     sd = float(sample.std(ddof=1)) if sample.size > 1 else NAN
     p = [max(p_above(sample, s.low), p_below(sample, s.high)) for s in statements]
-    return Case(estimate(sample), sd, missing, statements, p, tested=True, margin=None, metric=metric, difference=False)
+    found = estimate(sample, bounds(metric, change=change))
+    return Case(found, sd, missing, statements, p, tested=True, margin=None, metric=metric, difference=change)
 
 
 def corrected(cases: dict[str, Case]) -> dict[str, Case]:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis import files
+from analysis.tabulation import markdown
 
+ORDER = ("supported", "refuted", "inconclusive", "reported")  # of the table; others come after these
+FEW = 4  # numbers beside a verdict that are not folded away
 INTRODUCTION = """# Claims and verdicts
 
 Made by `{command}` from the store; nothing on this page is written by hand. Each claim is one file of
@@ -42,35 +45,63 @@ def tally(claims: list[Mapping[str, Any]]) -> str:
 
 
 def overview(claims: list[Mapping[str, Any]]) -> str:
-    """Return the table of all claims."""
-    rows = ["| claim | question | verdict |", "|---|---|---|"]
-    rows += [f"| [{c['name']}](#{c['name']}) | {cell(c['question'])} | {outcome(c)} |" for c in claims]
+    """Return the table of all claims, those that ended alike together."""
+    ended = sorted(claims, key=lambda claim: (place(claim), claim["name"]))
+    rows = ["| verdict | claim | question | found |", "|---|---|---|---|"]
+    for claim in ended:
+        ended_as = f"{markdown(claim.get('verdict', 'not run'))}{' (quick)' if claim['quick'] else ''}"
+        said = (markdown(claim.get(key, "")) for key in ("question", "sentence"))
+        link = f"[{claim['name']}](#{claim['name']})"
+        rows.append(f"| {' | '.join([ended_as, link, *said])} |")
     return "\n".join(rows) + "\n"
 
 
+def place(claim: Mapping[str, Any]) -> int:
+    """Return where in the table a claim's verdict comes."""
+    verdict = claim.get("verdict")
+    return ORDER.index(verdict) if verdict in ORDER else len(ORDER) + (verdict is None)
+
+
 def section(claim: Mapping[str, Any], file: Path) -> str:
-    """Return what is known of one claim, and copy its figure."""
-    lines = [f"## {claim['name']}\n", f"**{claim['question']}** ({claim['source']})\n", f"Said: {claim['says']}\n"]
-    lines += [f"Support: {claim['support']}\n"]
+    """Return what is known of one claim, and copy its figures."""
+    words = {key: markdown(claim[key]) for key in ("question", "source", "says", "support")}
+    asked = [f"- Said by {words['source']}: {words['says']}", f"- What counts: {words['support']}"]
+    title = [f"## {claim['name']}\n", f"**{words['question']}**\n"]
     if claim["folder"] is None:
-        return "\n".join([*lines, "Not run yet.\n"])
+        return "\n".join([*title, "Not run yet.\n", *asked, ""])
+    verdict = f"**{outcome(claim).capitalize()}.** {markdown(claim['sentence'])}\n"
+    pictures = [picture(claim, figure, file) for figure in claim["figures"]]
+    remarks = [f"- {markdown(remark)}" for remark in claim["remarks"]]
+    return "\n".join([*title, verdict, *pictures, *asked, *bed(claim), *remarks, "", *beside(claim)])
+
+
+def picture(claim: Mapping[str, Any], figure: Mapping[str, str], file: Path) -> str:
+    """Copy a figure into the folder of the page, and return the link to it, with a text for who cannot see it."""
+    copy = file.with_suffix("") / f"{claim['name']}{figure['stem'].removeprefix('verdict')}.png"
+    files.write(copy, (Path(claim["folder"]) / "figures" / f"{figure['stem']}.png").read_bytes())
+    words = markdown(f"{figure['title']}: {figure['caption']}")
+    return f"![{words}]({copy.relative_to(file.parent).as_posix()})\n"
+
+
+def bed(claim: Mapping[str, Any]) -> list[str]:
+    """Return what the runs were made of, if it is known."""
+    if not claim["bed"]:
+        return []
     trials = claim["trials"]
     lost = "".join(f", {trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
-    lines += [f"**{outcome(claim)}.** {claim['sentence']}\n"]
-    more = [f"{name}: {one['sentence']}" for name, one in claim["beside"].items()] + claim["remarks"]
-    lines += [f"- {each}" for each in more] + [""] * bool(more)
-    lines += [f"On {claim['bed']}. {trials['planned']} trials{lost}; judged {claim['date'][:10]}.\n"]
-    picture = file.with_suffix("") / f"{claim['name']}.png"
-    files.write(picture, (Path(claim["folder"]) / "figures" / "verdict.png").read_bytes())
-    lines += [f"![{claim['question']}]({picture.relative_to(file.parent)})\n"]
-    return "\n".join(lines)
+    return [f"- On {markdown(claim['bed'])}; {trials['planned']} trials{lost}; judged {claim['date'][:10]}"]
+
+
+def beside(claim: Mapping[str, Any]) -> list[str]:
+    """Return what is shown beside a verdict; much of it is folded away."""
+    rows = [f"- {markdown(name)}: {markdown(one['sentence'])}" for name, one in claim["beside"].items()]
+    if not rows:
+        return []
+    if len(rows) <= FEW:
+        return ["Beside it:\n", *rows, ""]
+    return [f"<details><summary>Beside it, {len(rows)} numbers</summary>\n", *rows, "\n</details>\n"]
 
 
 def outcome(claim: Mapping[str, Any]) -> str:
     """Return a verdict, and that it was made in a hurry if it was."""
-    return f"{claim.get('verdict', 'not run')}{' (quick: few seeds and epochs)' if claim['quick'] else ''}"
-
-
-def cell(text: str) -> str:
-    """Return a text that stays within its cell of a table."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"{markdown(claim.get('verdict', 'not run'))}{' (quick: few seeds and epochs)' if claim['quick'] else ''}"

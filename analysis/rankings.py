@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics import LEVEL, NAN
+from analysis.text import plural, pvalue
 
 PAIRS = {"one": pl.String, "other": pl.String, "difference": pl.Float64, "p": pl.Float64}  # of mean ranks; Nemenyi's
 
@@ -58,6 +59,18 @@ def ranking(scores: pl.DataFrame, *, highest_is_best: bool = True) -> Ranking:
     if np.isnan(p):
         return Ranking(ranks, NAN, NAN, NAN, pl.DataFrame(schema=PAIRS), **counts)
     return Ranking(ranks, statistic, p, _critical(len(methods), len(table)), _nemenyi(table, methods, mean), **counts)
+
+
+def said(found: Ranking, block: str) -> str:
+    """Return mean ranks, and what the tests say of them, in words; `block` is what one of the blocks is called."""
+    if np.isnan(found.p):
+        return "Too few results to rank."
+    order = ", ".join(f"{method} {rank:.2f}" for method, rank in found.ranks.items())
+    apart = len(found.pairs.filter(pl.col("p") < LEVEL))
+    return (
+        f"Mean ranks on test over {plural(found.blocks, block)}, 1 is best: {order}. Friedman's p {pvalue(found.p)}; "
+        f"Nemenyi's test separates {apart} of {plural(len(found.pairs), 'pair')} at 5 %."
+    )
 
 
 def agreement(scores: NDArray[np.float64], *, highest_is_best: bool = True) -> Agreement:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.choice import Design, design
 from analysis.rankings import Agreement, agreement
 from analysis.ruler import ruler
-from analysis.statistics import LEVEL, NAN, Estimate, paired
+from analysis.statistics import LEVEL, NAN, Estimate, bounds, paired
 from analysis.tables import Run
 
 RESAMPLES = 2000
@@ -48,7 +48,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
     best = scores[order[0]]
     rows = []
     for place in order:
-        mean, _, low, high, _, pairs = paired(scores[place], best)
+        mean, _, low, high, _, pairs = paired(scores[place], best, bounds(run.metric, change=True))
         complete = bool(whole[place])
         ends = {"difference": sign * mean, "low": min(sign * low, sign * high), "high": max(sign * low, sign * high)}
         inside = {"within": complete and mean >= -margin, "shown": complete and low >= -margin}

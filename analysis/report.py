@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,13 @@ from markupsafe import Markup, escape
 
 from analysis import files, gallery, tabulation
 from analysis.choice import chosen
-from analysis.gallery import Drawing
+from analysis.drawing import Drawing
 from analysis.headline import headline, limits
 from analysis.plots.style import NARROW
+from analysis.record import read
 from analysis.summary import encoders, summary
 from analysis.tables import Run, load
 from analysis.tabulation import LOST, Table, latex, markdown
-from analysis.verdicts import read
 
 TEMPLATES = Path(__file__).parent / "templates"
 DRAWN = (".svg", ".pdf", ".png", ".csv")
@@ -60,8 +61,8 @@ class Section(NamedTuple):
 def write(folder: str | Path, *, pdf: bool = True) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
-    A claim's page has its verdict first. Of several runs it has the tables and the heat maps of two axes; each run has
-    a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for.
+    A claim's page has its verdict first. Of several runs it has the tables, and maps and surfaces of two axes; each run
+    has a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for.
 
     Raises:
         FileNotFoundError: the folder is neither.
@@ -72,19 +73,24 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     runs = {cell: load(place) for cell, place in cells.items()}
     place = folder / "figures"
     drawn = {
-        cell: _draw(gallery.maps(run) if cell else gallery.gallery(run), place, f"{cell}-" if cell else "", pdf=pdf)
+        cell: _draw(
+            chain(gallery.maps(run), gallery.surfaces(run)) if cell else gallery.gallery(run),
+            place,
+            f"{cell}-" if cell else "",
+            pdf=pdf,
+        )
         for cell, run in runs.items()
     }
     sections = [_section(run, drawn[cell]) for cell, run in runs.items()]
-    page = {
+    page: dict[str, Any] = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
-        "picture": _verdict_picture(folder, verdict) if verdict else None,
+        "pictures": [_picture(place, **figure) for figure in verdict["figures"]] if verdict else [],
         "effects": tabulation.effects(verdict) if verdict else None,
         "sections": sections,
-        "command": _command(sections[0].command, verdict),
+        "command": _command(sections, verdict),
     }
-    _clear(place, {"verdict" if verdict else "", *(one.stem for s in sections for one in s.pictures)})
+    _clear(place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown})
     _clear(folder / "tables", set())
     for name, table in _papers(page).items():
         files.write(folder / "tables" / f"{name}.tex", _render("table.tex", table=table).encode())
@@ -127,15 +133,9 @@ def _draw(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -
     pictures = []
     for drawing in drawings:
         drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
-        gallery.write(drawing, place, pdf=pdf)
+        drawing.write(place, pdf=pdf)
         pictures.append(_picture(place, drawing.stem, drawing.title, drawing.caption))
     return pictures
-
-
-def _verdict_picture(folder: Path, verdict: Mapping[str, Any]) -> Picture:
-    """Return the figure that the verdict was written with."""
-    caption = f"{verdict['question']} {verdict['verdict'].capitalize()}: {verdict['sentence']}"
-    return _picture(folder / "figures", "verdict", "What was found", caption)
 
 
 def _picture(place: Path, stem: str, title: str, caption: str) -> Picture:
@@ -162,8 +162,10 @@ def _papers(page: Mapping[str, Any]) -> dict[str, Table]:
     return found
 
 
-def _command(command: str, verdict: Mapping[str, Any] | None) -> str:
-    return f"{command} --quick" if verdict and verdict["quick"] else command
+def _command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
+    """Return how to repeat it; the runs of a claim may be gone."""
+    command = sections[0].command if sections else f"ablate run {verdict['name'] if verdict else ''}"
+    return f"{command} --quick" if verdict and verdict["quick"] and sections else command
 
 
 def _clear(folder: Path, kept: set[str]) -> None:

@@ -4,7 +4,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import configurations, held, validation_scores
-from analysis.statistics import estimate
+from analysis.statistics import bounds, estimate
 from analysis.tables import Run, numeric
 from analysis.text import settings
 
@@ -68,7 +68,7 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
         point = group.row(0, named=True)
         place = {"method": method, "settings": settings(point, others), "x": at_x, "y": at_y}
         failed = {"failed": point["failed"] + point["diverged"]}
-        rows.append(place | failed | estimate(group["score"].drop_nulls())._asdict())
+        rows.append(place | failed | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict())
     table = pl.DataFrame(rows, schema=HEAT).with_columns(cs.float().fill_nan(None))
     return table.sort("x", "y").sort("method", maintain_order=True)
 
@@ -90,7 +90,7 @@ def _response(run: Run, axis: str) -> pl.DataFrame:
                 "encoder": encoder,
                 "value": value,
                 "failed": point["failed"] + point["diverged"],
-                **estimate(group["score"].drop_nulls())._asdict(),
+                **estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict(),
             }
         )
     return pl.DataFrame(rows, schema=CURVE).with_columns(cs.float().fill_nan(None))

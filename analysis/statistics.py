@@ -16,6 +16,8 @@ LEVEL = 0.05
 RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 NAN = float("nan")
+SHARES = ("accuracy", "f1", "dice", "iou")  # metrics from 0 to 1, as their names end
+ANYWHERE = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]
 
@@ -38,6 +40,13 @@ class Difference(NamedTuple):
     high: float
     p: float
     pairs: int
+
+
+def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
+    """Return between which values a metric, or a difference of two of its values, must lie."""
+    if not metric.endswith(SHARES) or " " in metric:  # an exponent of it is another quantity
+        return ANYWHERE
+    return (-1.0, 1.0) if change else (0.0, 1.0)
 
 
 def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
@@ -71,11 +80,15 @@ def bca(values: ArrayLike) -> tuple[float, float]:
     return (low, high) if np.isfinite([low, high]).all() else _bootstrap(sample, "percentile")
 
 
-def estimate(values: ArrayLike) -> Estimate:
-    """Return mean and interval of values [N], one per seed."""
+def estimate(values: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Estimate:
+    """Return mean and interval of values [N], one per seed; it ends at the bounds `within` which they must lie.
+
+    What is cut off cannot be true, so that the interval covers the mean as often as before.
+    """
     sample = np.sort(np.asarray(values, dtype=float))
     mean = float(sample.mean()) if sample.size else NAN
-    return Estimate(mean, *interval(sample), sample.size)
+    low, high = (float(end) for end in np.clip(interval(sample), *within))
+    return Estimate(mean, low, high, sample.size)
 
 
 def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
@@ -108,10 +121,13 @@ def p_below(sample: Sample, value: float) -> float:
     return p_above(-sample, -value)
 
 
-def paired(values: ArrayLike, baseline: ArrayLike) -> Difference:
-    """Return the mean of values - baseline, both [N] in the order of the seeds, with the p of the paired t-test."""
+def paired(values: ArrayLike, baseline: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Difference:
+    """Return the mean of values - baseline, both [N] in the order of the seeds, with the p of the paired t-test.
+
+    The interval ends at the bounds `within` which a difference must lie.
+    """
     difference = differences(values, baseline)
-    mean, low, high, pairs = estimate(difference)
+    mean, low, high, pairs = estimate(difference, within)
     if pairs < 2:
         return Difference(mean, NAN, low, high, NAN, pairs)
     p = min(p_above(difference, 0.0), p_below(difference, 0.0))

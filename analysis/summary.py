@@ -8,7 +8,7 @@ import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
 from analysis.pareto import front
-from analysis.statistics import NAN, estimate, holm, paired
+from analysis.statistics import NAN, bounds, estimate, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
 
@@ -58,7 +58,11 @@ def summary(run: Run) -> pl.DataFrame:
     rows = []
     for choice in choices.iter_rows(named=True):
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        row = _choice(run, choice) | _test(of_choice) | _against(choice["method"], of_choice, joint)
+        row = (
+            _choice(run, choice)
+            | _test(of_choice, run.metric)
+            | _against(choice["method"], of_choice, joint, run.metric)
+        )
         rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
     return _corrected(_table(rows, SUMMARY))
 
@@ -69,9 +73,9 @@ def encoders(run: Run) -> pl.DataFrame:
     alone = scores.filter(pl.col("method") == "unimodal").select("seed", "encoder", alone="score")
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
-        mean, low, high, seeds = estimate(group["score"])
+        mean, low, high, seeds = estimate(group["score"], bounds(run.metric))
         row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": seeds}
-        rows.append(row | (_gap(group.join(alone, on=["seed", "encoder"])) if method != "unimodal" else {}))
+        rows.append(row | (_gap(group.join(alone, on=["seed", "encoder"]), run.metric) if method != "unimodal" else {}))
     return _table(rows, ENCODERS)
 
 
@@ -84,22 +88,22 @@ def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _test(scores: pl.DataFrame) -> dict[str, Any]:
-    mean, low, high, _ = estimate(scores["score"])
+def _test(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
+    mean, low, high, _ = estimate(scores["score"], bounds(metric))
     return {"test": mean, "low": low, "high": high}
 
 
-def _against(method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
+def _against(method: str, scores: pl.DataFrame, joint: pl.DataFrame, metric: str) -> dict[str, Any]:
     """Return the difference to joint training over the seeds that both have finished."""
     if method in ("joint", "unimodal"):
         return {}
     pairs = scores.join(joint, on="seed")
-    mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"])
+    mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"], bounds(metric, change=True))
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 
-def _gap(pairs: pl.DataFrame) -> dict[str, Any]:
-    mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"])
+def _gap(pairs: pl.DataFrame, metric: str) -> dict[str, Any]:
+    mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
     return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
 
 

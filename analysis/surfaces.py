@@ -1,5 +1,6 @@
 """A response surface: how the score bends along the settings, and which of them bend it together."""
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.choice import design
-from analysis.statistics import NAN, holm, paired
+from analysis.statistics import NAN, estimate, holm, paired
 from analysis.tables import Run, numeric
 
 SURFACE = {
@@ -22,13 +23,29 @@ SURFACE = {
 }
 
 
+SLICE = {
+    "kind": pl.String,  # surface | optimum: where a seed's own surface is best
+    "x": pl.Float64,  # place on the axis as a figure has it: of a log axis the decimal logarithm
+    "y": pl.Float64,
+    "mean": pl.Float64,
+    "low": pl.Float64,  # 95 % interval over seeds
+    "high": pl.Float64,
+    "seeds": pl.Int64,
+}
+ALONE = 1e-9  # freedom of a point, below which there is none
+SIDE = 33  # places along each axis of a slice
+
+
 class Surface(NamedTuple):
     """A quadratic fitted to the validation scores of each seed."""
 
     terms: pl.DataFrame  # SURFACE
     r2: float  # of the mean scores; what it leaves, a quadratic cannot say
+    predicted: float  # the same of each mean score by a fit to the others (PRESS); nan where one alone decides a term
     points: int
     dropped: int  # configurations without a result for every seed
+    places: dict[str, NDArray[np.float64]]  # axis -> where the configurations stand on it, best first
+    weights: NDArray[np.float64]  # [T, S] of 1, the axes, and their products; nan where nothing could be fitted
 
 
 def surface(run: Run, method: str) -> Surface:
@@ -40,11 +57,10 @@ def surface(run: Run, method: str) -> Surface:
     names = [axis for axis in found.axes if numeric(found.points[axis].to_list())]
     whole = np.array([bool(found.seeds) and bool(np.isfinite(row).all()) for row in found.scores], dtype=bool)
     scores = found.scores[whole]
-    places = np.array([_scaled(found.places(axis, run.vary[axis]["scale"])) for axis in names])
-    columns = places.reshape(len(names), len(whole))[:, whole]
-    pairs = list(combinations_with_replacement(range(len(names)), 2))
-    matrix = np.array([np.ones(len(scores)), *columns, *(columns[i] * columns[j] for i, j in pairs)]).T  # [N, T]
-    terms = [*names, *(f"{names[i]} x {names[j]}" for i, j in pairs)]
+    places = {axis: found.places(axis, run.vary[axis]["scale"]) for axis in names}
+    columns = [_scaled(place, place)[whole] for place in places.values()]
+    matrix = _matrix(columns, len(scores))
+    terms = [*names, *(f"{one} x {other}" for one, other in combinations_with_replacement(names, 2))]
     fits = len(scores) >= matrix.shape[1] > 1 and np.linalg.matrix_rank(matrix) == matrix.shape[1]
     shape = (matrix.shape[1], scores.shape[1])
     weights = np.linalg.lstsq(matrix, scores)[0] if fits else np.full(shape, np.nan)  # [T, S]
@@ -54,13 +70,49 @@ def surface(run: Run, method: str) -> Surface:
         for term, one, p in zip(terms, effects, holm([one.p for one in effects]), strict=True)
     ]
     table = pl.DataFrame(rows, schema=SURFACE).with_columns(cs.float().fill_nan(None))
-    r2 = _r2(scores.mean(axis=1), (matrix @ weights).mean(axis=1)) if fits else NAN
-    return Surface(table, r2, len(scores), int((~whole).sum()))
+    r2, predicted = _explained(scores, matrix, weights) if fits else (NAN, NAN)
+    return Surface(table, r2, predicted, len(scores), int((~whole).sum()), places, weights)
 
 
-def _scaled(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = places.min(initial=np.inf), places.max(initial=-np.inf)
+def slice_of(found: Surface, x: str, y: str, *, highest_is_best: bool = True) -> pl.DataFrame:
+    """Return a fitted surface over two axes, as SLICE says; others are held where the best configuration is."""
+    axes = {axis: np.linspace(found.places[axis].min(), found.places[axis].max(), SIDE) for axis in (x, y)}
+    grid = dict(zip((x, y), (flat.ravel() for flat in np.meshgrid(axes[x], axes[y])), strict=True))
+    held = {axis: np.full(SIDE * SIDE, place[0]) for axis, place in found.places.items()} | grid
+    columns = [_scaled(held[axis], place) for axis, place in found.places.items()]
+    heights = _matrix(columns, SIDE * SIDE) @ found.weights  # [N, S]
+    best = (heights if highest_is_best else -heights).argmax(axis=0)
+    rows = [{"kind": "surface", **estimate(row)._asdict()} for row in heights]
+    rows += [{"kind": "optimum", "mean": float(heights[n, seed]), "seeds": 1} for seed, n in enumerate(best)]
+    at = [*range(len(heights)), *best]
+    table = pl.DataFrame(rows, schema=SLICE).with_columns(x=pl.Series(grid[x][at]), y=pl.Series(grid[y][at]))
+    return table.with_columns(cs.float().fill_nan(None))
+
+
+def _matrix(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:
+    """Return the terms of a quadratic at some points, [N, T]."""
+    products = [one * other for one, other in combinations_with_replacement(columns, 2)]
+    return np.array([np.ones(points), *columns, *products]).T
+
+
+def _scaled(places: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places between -1 and 1, which are the least and the greatest of `ends`."""
+    low, high = ends.min(initial=np.inf), ends.max(initial=-np.inf)
     return (2 * places - low - high) / (high - low) if high > low else np.zeros(len(places))
+
+
+def _explained(
+    scores: NDArray[np.float64], matrix: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return the share of the variance of mean scores that a fit explains, and that fits to the others predict."""
+    means, heights = scores.mean(axis=1), (matrix @ weights).mean(axis=1)
+    return _r2(means, heights), _r2(means, means - (means - heights) / freedom(matrix))
+
+
+def freedom(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how free of the fit each of N points is, [N]: 1 less its leverage; nan where it decides a term alone."""
+    left = 1 - np.einsum("nt,tn->n", matrix, np.linalg.pinv(matrix))
+    return np.where(left > ALONE, left, np.nan)
 
 
 def _r2(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from analysis.choice import configurations, validation_scores
-from analysis.statistics import estimate
+from analysis.statistics import bounds, estimate
 from analysis.tables import Run
 from analysis.text import DASH, effect, is_percent, plural, pvalue, score, settings
 
@@ -112,7 +112,10 @@ def all_configurations(run: Run) -> Table:
     table = configurations(run)
     joint = validation_scores(run, table.head(SHOWN)).filter(pl.col("encoder").is_null())
     keys = ["method", "modality", *run.vary]
-    found = {key: estimate(part["score"].drop_nulls()) for key, part in joint.group_by(keys, maintain_order=True)}
+    found = {
+        key: estimate(part["score"].drop_nulls(), bounds(run.metric))
+        for key, part in joint.group_by(keys, maintain_order=True)
+    }
     rows = []
     for row in table.head(SHOWN).iter_rows(named=True):
         mean, low, high, seeds = found[tuple(row[key] for key in keys)]

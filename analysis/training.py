@@ -6,7 +6,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import chosen
-from analysis.statistics import estimate
+from analysis.statistics import bounds, estimate
 from analysis.tables import Run
 
 TRAINING = {
@@ -49,7 +49,7 @@ def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
     methods = pl.Enum(members["method"].unique(maintain_order=True))
     sorted_rows = rows.sort(pl.col("method").cast(methods), *keys[1:], maintain_order=True)
     found = [
-        dict(zip(keys, key, strict=True)) | estimate(group["value"])._asdict()
+        dict(zip(keys, key, strict=True)) | estimate(group["value"], bounds(str(key[3])))._asdict()
         for key, group in sorted_rows.group_by(keys, maintain_order=True)
     ]
     return pl.DataFrame(found, schema=TRAINING).with_columns(cs.float().fill_nan(None))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.choice import design
-from analysis.statistics import estimate
+from analysis.statistics import ANYWHERE, bounds, estimate
 from analysis.tables import Run
 
 BEST = {
@@ -29,12 +29,16 @@ def best_of(run: Run) -> pl.DataFrame:
     tables = []
     for method in run.trials.select("method").unique(maintain_order=True).collect()["method"]:
         if method != "unimodal":
-            found = expected_best(design(run, method).scores, highest_is_best=run.highest_is_best)
+            found = expected_best(
+                design(run, method).scores, highest_is_best=run.highest_is_best, within=bounds(run.metric)
+            )
             tables.append(found.with_columns(method=pl.lit(method)).select(list(BEST)))
     return pl.concat([pl.DataFrame(schema=BEST), *tables])
 
 
-def expected_best(scores: NDArray[np.float64], *, highest_is_best: bool = True) -> pl.DataFrame:
+def expected_best(
+    scores: NDArray[np.float64], *, highest_is_best: bool = True, within: tuple[float, float] = ANYWHERE
+) -> pl.DataFrame:
     """Return BEST, without `method`, from scores [N, S] of N configurations for S seeds, nan without a result.
 
     The best is that with the best mean over seeds. One that lacks a result is tried like the others and never chosen;
@@ -49,7 +53,7 @@ def expected_best(scores: NDArray[np.float64], *, highest_is_best: bool = True) 
         worse = np.arange(failed, count)  # configurations that are no better than each
         weight = np.exp(_log_choose(worse, n - 1) - _log_choose(np.array(count), n))
         chosen = weight @ ranked / weight.sum() if len(ranked) else np.empty(0)
-        rows.append({"n": n, **estimate(chosen)._asdict(), "failed": failed})
+        rows.append({"n": n, **estimate(chosen, within)._asdict(), "failed": failed})
     schema = {name: kind for name, kind in BEST.items() if name != "method"}
     return pl.DataFrame(rows, schema=schema).with_columns(cs.float().fill_nan(None))
 

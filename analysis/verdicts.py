@@ -11,7 +11,7 @@ import numpy as np
 from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.decisions import RULES, Decision, family
-from analysis.plots import save
+from analysis.record import words
 from analysis.tables import Run, load
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
@@ -28,7 +28,7 @@ def judge(
     """Judge a claim and write verdict.json, its figure and the figure's numbers into a folder.
 
     Args:
-        claim: what the verdict says of the claim itself: its `name`, `question` and so on.
+        claim: what the verdict says of the claim itself: `name`, `quick`, `source`, `question`, `says`, `support`.
         analyses: names of `ABLATIONS`, each with its options; what they find is judged.
         beside: more of them, that are shown with it.
         rule: a name of `RULES`, and its options.
@@ -55,10 +55,12 @@ def judge(
         "bed": bed(cells),
         "cells": list(cells),
         "trials": counts(cells),
+        "figures": [],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    stem = folder / "figures" / "verdict"
-    save(figures.draw(finding, each, claim["name"]), stem, figures.data(finding, each))
+    for drawing in figures.drawings(finding, each, claim["name"], words(verdict)):
+        drawing.write(folder / "figures")
+        verdict["figures"].append({"stem": drawing.stem, "title": drawing.title, "caption": drawing.caption})
     files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
     return verdict
 
@@ -111,12 +113,6 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
     first, decision = next(iter(each.items()))
     named = decision if len(each) == 1 else decision._replace(sentence=f"{first}: {decision.sentence}")
     return named, each | beside
-
-
-def read(folder: Path) -> dict[str, Any] | None:
-    """Return the last verdict of a claim, None if there is none."""
-    file = folder / "verdict.json"
-    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else None
 
 
 def plain(decision: Decision) -> dict[str, Any]:

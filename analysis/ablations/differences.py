@@ -7,6 +7,7 @@ import polars as pl
 
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, groups, label, lower_is_better, pairs, sample, scores, select, unit
+from analysis.statistics import bounds
 
 
 def difference(
@@ -29,7 +30,8 @@ def difference(
     Args:
         cells: the runs.
         of: which trials.
-        minus: which trials they are compared with; where these lack a column of ``per``, in every group.
+        minus: which trials they are compared with; where these lack a column of ``per``, in every group. With a
+            ``cell``, those of this one are compared with each, seed by seed.
         metric: see `scores`.
         against: metric of the other side, if that is another one.
         split: whose metric.
@@ -39,15 +41,16 @@ def difference(
     """
     ours = chosen(cells, scores(cells, metric, split, epochs), of)
     theirs = chosen(cells, scores(cells, against or metric, split, epochs), minus)
-    own = {*minus, *minus.get("choose", ())}
+    own, ends = {*minus, *minus.get("choose", ())}, bounds(unit(cells, metric))
     effects, rows = [], []
     for name, group in groups(ours, per):
         mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
-        values, baseline = pairs(mine, other)
+        one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
+        values, baseline = pairs(mine.with_columns(one_cell), other.with_columns(one_cell))
         lower = lower_is_better({c: cells[c] for c in mine["cell"].unique()}, metric)
         effects.append(Effect(name, -values if lower else values, -baseline if lower else baseline))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
-            rows += [point(name, words, x, sample(among(side, {str(along): x}))) for x in places(mine, along)]
+            rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "")
 
 
@@ -80,7 +83,8 @@ def quantity(
         members = among(mine, group)
         effects.append(Effect(name, sample(members)))
         rows += [
-            point(unit(cells, metric), name, x, sample(among(members, {str(along): x}))) for x in places(members, along)
+            point(unit(cells, metric), name, x, sample(among(members, {str(along): x})), bounds(unit(cells, metric)))
+            for x in places(members, along)
         ]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale)
 

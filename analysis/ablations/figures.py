@@ -1,6 +1,6 @@
-"""A finding drawn: its lines where it has some, else its effects with their intervals."""
+"""A finding drawn: its lines where it has some, else its effects with their intervals; and its ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 import polars.selectors as cs
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from analysis.ablations.finding import Finding
 from analysis.decisions import Decision
-from analysis.plots import plot_forest
+from analysis.drawing import Drawing
+from analysis.plots import plot_forest, plot_ranks, ranks_data
 from analysis.plots.curves import draw_line, frame
 from analysis.plots.style import (
     NARROW,
@@ -24,7 +25,18 @@ from analysis.plots.style import (
     short,
     styled,
 )
+from analysis.rankings import said
 from analysis.ruler import ruler
+
+
+def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, words: str) -> Iterator[Drawing]:
+    """Yield the figures of a claim's finding: what was found, in words; and the ranks, where they could be tested."""
+    yield Drawing("verdict", "What was found", words, draw(finding, decisions, name), data(finding, decisions))
+    found = finding.ranking
+    if found is not None and len(found.pairs):
+        caption = f"{said(found, 'block')} A block is a seed of a data set."
+        figure = plot_ranks(found, title=f"{name}: ranks on test")
+        yield Drawing("verdict-ranks", "Critical differences of ranks", caption, figure, ranks_data(found))
 
 
 def draw(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:

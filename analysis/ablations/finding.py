@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from analysis.rankings import Ranking
 from analysis.statistics import Estimate, estimate
 
 Sample = NDArray[np.float64]  # [N], one per seed, nan where a trial has no result
@@ -49,12 +50,13 @@ class Finding(NamedTuple):
     scale: str = "linear"  # or log, of the axis
     beside: tuple[Effect, ...] = ()  # shown, and not judged
     remarks: tuple[str, ...] = ()
+    ranking: Ranking | None = None  # of what is compared, over blocks
 
 
-def point(panel: str, line: str, x: float, values: ArrayLike) -> dict[str, object]:
-    """Return a row of LINES from values [N], one per seed."""
+def point(panel: str, line: str, x: float, values: ArrayLike, within: tuple[float, float]) -> dict[str, object]:
+    """Return a row of LINES from values [N], one per seed, and the bounds that they lie within."""
     numbers = np.asarray(values, dtype=float)
-    return {"panel": panel, "line": line, "x": float(x), **estimate(numbers[np.isfinite(numbers)])._asdict()}
+    return {"panel": panel, "line": line, "x": float(x), **estimate(numbers[np.isfinite(numbers)], within)._asdict()}
 
 
 def drawn(rows: list[dict[str, object]]) -> pl.DataFrame:

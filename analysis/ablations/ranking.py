@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
+from analysis import rankings
 from analysis.ablations.differences import chosen
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
@@ -17,37 +17,32 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
     """Return each method's gain over a baseline on test, averaged over the cells, and their mean ranks.
 
     ``choose`` are columns whose values each method has chosen on validation, in each cell, from the same grid.
-    Friedman's test is over blocks of a cell and a seed, in which all methods have a result.
+    The tests of ranks are over blocks of a cell and a seed, in which all methods have a result.
     """
     table = scores(cells)
     sides = {m: chosen(cells, table, {"method": m, "choose": list(choose)}) for m in methods}
     signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
-    oriented = {m: {key: signs[key[0]] * v for key, v in by_seed(side).items()} for m, side in sides.items()}
-    blocks = sorted(set.intersection(*(set(found) for found in oriented.values())))
-    values = np.array([[oriented[m][block] for m in methods] for block in blocks])  # [blocks, methods]
-    values = values[np.isfinite(values).all(1)] if blocks else values
+    blocks = [
+        {"block": f"{cell} {seed}", "method": method, "score": signs[cell] * value}
+        for method, side in sides.items()
+        for (cell, seed), value in by_seed(side).items()
+    ]
+    found = rankings.ranking(
+        pl.DataFrame(blocks, schema={"block": pl.String, "method": pl.String, "score": pl.Float64})
+    )
     effects = []
     for method in methods:
         if method != baseline:
             ours, theirs = pairs(*(flipped(sides[m], signs) for m in (method, baseline)))
             effects.append(Effect(method, ours, theirs))
     effects.sort(key=lambda effect: -float(np.nanmean(effect.numbers)))
-    return Finding(effects, unit(cells, "score"), remarks=(ranks(values, methods),))
+    words = f"{rankings.said(found, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
+    return Finding(effects, unit(cells, "score"), remarks=(words,), ranking=found)
 
 
 def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:
     """Return a table in which more is better in every cell."""
     return table.with_columns(value=pl.col("value") * pl.col("cell").replace_strict(signs, return_dtype=pl.Int64))
-
-
-def ranks(values: np.ndarray, methods: Sequence[str]) -> str:
-    """Return mean ranks (1 is best) and Friedman's p in words, of values [blocks, methods]."""
-    if len(values) < 2 or len(methods) < 3:
-        return "Too few results to rank."
-    mean = stats.rankdata(-values, axis=1).mean(0)
-    p = float(stats.friedmanchisquare(*values.T).pvalue)
-    order = ", ".join(f"{methods[i]} {mean[i]:.2f}" for i in np.argsort(mean))
-    return f"Mean ranks over {len(values)} blocks: {order}; Friedman p={p:.2g}."
 
 
 def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:

@@ -9,6 +9,7 @@ from scipy import stats
 from analysis.ablations.differences import among, chosen
 from analysis.ablations.finding import Effect, Finding, Sample, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, groups, label, lower_is_better, scores, select, unit
+from analysis.statistics import bounds
 
 NAN = float("nan")
 
@@ -16,14 +17,20 @@ NAN = float("nan")
 def growth(
     cells: Cells, *, along: str, metric: str, of: Side | None = None, split: str = "train", per: Sequence[str] = ()
 ) -> Finding:
-    """Return the exponent b of the law y = a x^b of a metric along a column, one fit a seed, in every group."""
+    """Return the exponent b of the law y = a x^b of a metric along a column, one fit a seed, in every group.
+
+    A metric that is 0 or less somewhere, as the state of a method that keeps none, follows no such law; it is said so.
+    """
     table = chosen(cells, scores(cells, metric, split), of or {})
-    effects, rows = [], []
+    effects, rows, remarks = [], [], []
+    ends = bounds(unit(cells, metric))
     for name, group in groups(table, per):
         curves = by_x(among(table, group), along)
         effects.append(Effect(name, slopes(curves, law=True)))
-        rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c]) for x in places(curves)]
-    return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log")
+        if any(y <= 0 for curve in curves for y in curve.values()):
+            remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
+        rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c], ends) for x in places(curves)]
+    return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log", remarks=tuple(remarks))
 
 
 def trend(
@@ -40,6 +47,7 @@ def trend(
     table = scores(cells, metric, split)
     ours, theirs = (chosen(cells, table, side) for side in (of, minus))
     effects, rows = [], []
+    ends = bounds(unit(cells, metric), change=True)
     for name, group in groups(ours, per):
         sign = -1 if lower_is_better(cells, metric) else 1
         left, right = (by_x(among(side, group), along) for side in (ours, theirs))
@@ -47,7 +55,7 @@ def trend(
         found = slopes(gains, law=False)
         effects.append(Effect(name, found, np.zeros_like(found)))
         words = f"{label({k: v for k, v in of.items() if k != 'choose'})} - {label(minus)}"
-        rows += [point("gain", words, x, [c[x] for c in gains if x in c]) for x in places(gains)]
+        rows += [point("gain", words, x, [c[x] for c in gains if x in c], ends) for x in places(gains)]
     return Finding(effects, unit(cells, metric), drawn(rows), along, "log")
 
 
@@ -121,11 +129,16 @@ def places(curves: list[dict[float, float]]) -> list[float]:
 
 
 def slopes(curves: list[dict[float, float]], *, law: bool) -> Sample:
-    """Return the least-squares slope of each curve, [N]: of log y over log x for a power law, else of y over log2 x."""
+    """Return the least-squares slope of each curve, [N]: of log y over log x for a power law, else of y over log2 x.
+
+    nan where a curve has fewer than two points, a gap, or a number that has no logarithm.
+    """
     found = []
     for curve in curves:
         x, y = np.array(sorted(curve)), np.array([curve[x] for x in sorted(curve)])
-        whole = len(x) > 1 and np.isfinite(y).all()
+        if len(x) < 2 or not np.isfinite(y).all() or (x <= 0).any() or (law and (y <= 0).any()):
+            found.append(NAN)
+            continue
         across, up = (np.log(x), np.log(y)) if law else (np.log2(x), y)
-        found.append(float(np.polyfit(across, up, 1)[0]) if whole else NAN)
+        found.append(float(np.polyfit(across, up, 1)[0]))
     return np.array(found)

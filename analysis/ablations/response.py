@@ -9,6 +9,7 @@ import polars as pl
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores, select, shown, unit
 from analysis.ablations.variance import decomposed
+from analysis.statistics import bounds
 
 
 def response(
@@ -32,13 +33,14 @@ def response(
         margin: in the score's unit.
         scale: of the first setting, linear or log.
     """
-    effects, rows, remarks = [], [], []
+    effects, rows, remarks, along = [], [], [], []
     for cell, run in cells.items():
         name, axes = cell or run.name, [axis for axis in default if axis in run.vary]
         seen, final = (select(scores({cell: run}, split=split), of) for split in ("validation", "test"))
         means = grid(seen, axes)
         if means.is_empty():
             continue
+        along.append(axes[0])
         sign = 1 if run.highest_is_best else -1
         best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
         chosen, published = (select(final, {axis: where[axis] for axis in axes}) for where in (best, default))
@@ -50,13 +52,14 @@ def response(
         for values in means.select(axes).iter_rows(named=True):
             line = label({axis: values[axis] for axis in axes[1:]}) if axes[1:] else "score"
             numbers = list(by_seed(select(seen, values)).values())
-            rows.append(point_of(name, line, values[axes[0]], numbers))
-    return Finding(effects, unit(cells, "score"), drawn(rows), ", ".join(default), scale, remarks=tuple(remarks))
+            rows.append(point_of(name, line, values[axes[0]], numbers, run.metric))
+    axis = ", ".join(dict.fromkeys(along))
+    return Finding(effects, unit(cells, "score"), drawn(rows), axis, scale, remarks=tuple(remarks))
 
 
-def point_of(panel: str, line: str, x: Any, numbers: Sequence[float]) -> dict[str, object]:
+def point_of(panel: str, line: str, x: Any, numbers: Sequence[float], metric: str) -> dict[str, object]:
     """Return a point of a line; infinity is drawn nowhere."""
-    return point(panel, line, x if np.isfinite(x) else float("nan"), numbers)
+    return point(panel, line, x if np.isfinite(x) else float("nan"), numbers, bounds(metric))
 
 
 def grid(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:

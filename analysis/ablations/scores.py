@@ -85,14 +85,18 @@ def sample(table: pl.DataFrame) -> Sample:
 
 
 def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the combinations of values that some columns take in a table, each with its label."""
+    """Yield the combinations of values that some columns take in a table, each with its label.
+
+    One all of whose trials failed or diverged is among them; one that was never measured is not.
+    """
     for column in per:
         if column not in table.columns:
             raise ValueError(f"no trial has `{column}`")
     if not per:
         yield "all", {}
         return
-    found = table.drop_nulls("value").select(per).unique(maintain_order=True).drop_nulls()
+    meant = pl.col("value").is_not_null() | (pl.col("status") != "done")
+    found = table.filter(meant).select(per).unique(maintain_order=True).drop_nulls()
     for row in found.sort([column for column in per if column != "cell"]).iter_rows(named=True):
         yield label(row), row
 

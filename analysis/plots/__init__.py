@@ -6,6 +6,7 @@ from analysis.plots.forest import plot_forest
 from analysis.plots.maps import plot_map
 from analysis.plots.ranks import plot_ranks, ranks_data
 from analysis.plots.style import save
+from analysis.plots.surfaces import plot_surface
 from analysis.plots.training import plot_coefficients, plot_learning
 from analysis.plots.tuning import plot_best_of, plot_front, plot_slices
 
@@ -21,6 +22,7 @@ __all__ = [
     "plot_map",
     "plot_ranks",
     "plot_slices",
+    "plot_surface",
     "ranks_data",
     "save",
 ]

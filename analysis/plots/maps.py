@@ -1,6 +1,6 @@
 """A heat map over two axes, with every cell's interval."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.plots.style import DARK, FAILED, head, intervals, sheet, styled, unit
+from analysis.plots.style import DARK, FAILED, SAFE, head, intervals, sheet, styled, unit
 from analysis.text import DASH, score, setting
 
 CROWDED = 12  # cells in a row, from which on their numbers would not fit
@@ -20,7 +20,7 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
     """Return the metric at each pair of values of two axes; the best cell is framed, one without a result is hatched.
 
     Args:
-        heat: of one method, as `sensitivity.heat` returns it.
+        heat: of one method, as `sensitivity.heat` returns it; with `within`, a dashed line goes round these cells.
         x: the axis to the right.
         y: the axis up.
         metric: its name.
@@ -40,8 +40,9 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
             _cell(panel, row, (across.index(row["x"]), up.index(row["y"])), metric, shades, len(across) < CROWDED)
         if np.isfinite(means).any():
             best = np.unravel_index(np.nanargmax(means if highest_is_best else -means), means.shape)
-            frame = Rectangle((float(best[1]), float(best[0])), 1, 1, fill=False, ec="#D55E00", lw=2.2, clip_on=False)
+            frame = Rectangle((float(best[1]), float(best[0])), 1, 1, fill=False, ec=SAFE, lw=2.2, clip_on=False)
             panel.add_patch(frame)
+            _outline(panel, heat, across, up)
             bar = figure.colorbar(image, ax=panel, label=unit(metric), aspect=30, pad=0.02)
             bar.ax.yaxis.set_major_formatter(lambda value, _: score(metric, value))
             bar.outline.set_visible(False)
@@ -53,8 +54,21 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
         panel.spines[:].set_visible(False)
         panel.set_xlabel(x)
         panel.set_ylabel(y)
-        head(figure, title, f"{intervals(heat)}, validation split")
+        safe = "; framed: the best, dashed: the safe region" if "within" in heat.columns else ""
+        head(figure, title, f"{intervals(heat)}, validation split{safe}")
     return figure
+
+
+def _outline(panel: Axes, heat: pl.DataFrame, across: Sequence[float], up: Sequence[float]) -> None:
+    """Draw a line round the cells within the margin of the best, if it is known which they are."""
+    cells = heat.filter("within").select("x", "y").rows() if "within" in heat.columns else []
+    inside = {(across.index(x), up.index(y)) for x, y in cells}
+    for i, j in inside:
+        sides = {(i - 1, j): [(i, j), (i, j + 1)], (i + 1, j): [(i + 1, j), (i + 1, j + 1)],
+                 (i, j - 1): [(i, j), (i + 1, j)], (i, j + 1): [(i, j + 1), (i + 1, j + 1)]}  # fmt: skip
+        for neighbour, ends in sides.items():
+            if neighbour not in inside:
+                panel.plot(*zip(*ends, strict=True), color=SAFE, ls=(0, (2.2, 1.4)), lw=1.6, clip_on=False, zorder=3)
 
 
 def _cell(

@@ -14,6 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from PIL import Image
 
 from analysis.files import write
 from analysis.text import MINUS, is_percent, plural
@@ -41,7 +42,9 @@ LOOKS = {
 OTHERS = tuple(Look(c, m, d) for d in ("-", "--", "-.") for c, m in zip(PALETTE, "hpd<8X", strict=True))
 LABELS = {"unimodal": "trained alone"}
 GREY, DARK, SOFT, FAILED = "#777777", "#222222", "#555555", "#B00020"
+SAFE = PALETTE[1]  # of the best, and of what is near it, on maps and surfaces
 NARROW, WIDE = 4.7, 7.0  # inches: a column and a half, and a page of text
+COLOURS = 256  # of a png
 FILES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
@@ -81,14 +84,14 @@ def parts(table: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]
         yield str(name), part
 
 
-def legend(figure: Figure, columns: int = 5) -> None:
+def legend(figure: Figure, columns: int = 5, letters: int = 24) -> None:
     """Name each line once, below the panels, where no data can be covered; a single line needs no name."""
     handles: dict[str, Artist] = {}
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if len(handles) > 1:
-        names = [short(name, 24) for name in handles]
+        names = [short(name, letters) for name in handles]
         figure.legend(list(handles.values()), names, loc="outside lower left", ncols=columns)
 
 
@@ -148,6 +151,7 @@ def intervals(table: pl.DataFrame) -> str:
 def save(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = True) -> None:
     """Write a figure as STEM.svg, .png and .pdf and its numbers as STEM.csv; the same figure gives the same bytes.
 
+    The png, for a quick look, has a palette of its own, which takes a third of the room.
     Without ``pdf``, whose fonts take as long as the rest, an earlier one is removed.
     """
     with styled():
@@ -159,5 +163,14 @@ def save(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = True) ->
                 continue
             buffer = BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
-            write(stem.with_name(f"{stem.name}.{kind}"), buffer.getvalue())
+            content = _small(buffer) if kind == "png" else buffer.getvalue()
+            write(stem.with_name(f"{stem.name}.{kind}"), content)
     write(stem.with_name(f"{stem.name}.csv"), data.write_csv().encode())
+
+
+def _small(png: BytesIO) -> bytes:
+    """Return a picture with a palette of its most frequent colours."""
+    picture, small = Image.open(png), BytesIO()
+    few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(small, "png", optimize=True, dpi=picture.info["dpi"])
+    return small.getvalue()

@@ -10,11 +10,13 @@ import yaml
 
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.scores import scores
+from analysis.record import read
 from analysis.tables import Run, load
-from analysis.verdicts import decided, judge, read
+from analysis.verdicts import decided, judge
 from tests.analysis.conftest import STUDY, trial
 
 SEEDS = 10
+CLAIM = {"name": "x", "quick": False, "source": "s", "question": "q?", "says": "y", "support": "z"}
 
 
 def write(
@@ -65,6 +67,14 @@ def test_a_planted_gain_is_judged(tmp_path: Path, gain: float, verdict: str) -> 
     assert decision.seeds == SEEDS
 
 
+def test_a_cell_is_compared_with_each_of_the_others_seed_by_seed(tmp_path: Path) -> None:
+    cells = {name: paired(tmp_path / name, gain) for name, gain in (("one", 0.05), ("two", 0.02))}
+    finding = ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "agm", "cell": "two"})
+    assert [e.name for e in finding.effects] == ["one", "two"]
+    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.03))
+    assert finding.effects[1].numbers == pytest.approx(np.zeros(SEEDS))
+
+
 def test_a_gain_that_half_of_the_seeds_cannot_confirm_is_inconclusive(tmp_path: Path) -> None:
     decision, _ = decided(difference({"": paired(tmp_path, 0.05, broken=5)}), {"greater": {}})
     assert (decision.verdict, decision.seeds) == ("inconclusive", 5)
@@ -86,6 +96,14 @@ def test_every_cell_must_support_and_the_weakest_is_named(tmp_path: Path) -> Non
     assert decision.verdict == "inconclusive"
     assert "weakest is weak" in decision.sentence
     assert each["strong"].verdict == "supported"
+
+
+def test_a_cell_in_which_all_diverged_is_not_passed_over(tmp_path: Path) -> None:
+    cells = {"well": paired(tmp_path / "well", 0.05), "lost": paired(tmp_path / "lost", 0.05, broken=SEEDS)}
+    decision, each = decided(difference(cells), {"every": {"rule": "greater"}})
+    assert list(each) == ["well", "lost"]
+    assert decision.verdict == "inconclusive"
+    assert "the weakest is lost: No result: cannot tell (10 of 10 seeds have no result)" in decision.sentence
 
 
 def test_levels_are_averaged_and_modalities_kept_apart(tmp_path: Path) -> None:
@@ -136,7 +154,7 @@ def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> Non
     def judged(tolerance: float) -> dict[str, Any]:
         rule = {"exact": {"tolerance": tolerance}}
         runs = {"": tmp_path / "run"}
-        return judge({"name": "x"}, [chosen["feature"]], [chosen["zero"]], rule, runs, tmp_path / "claim")
+        return judge(CLAIM, [chosen["feature"]], [chosen["zero"]], rule, runs, tmp_path / "claim")
 
     verdict = judged(1e-5)
     assert (verdict["verdict"], verdict["effect"]) == ("supported", pytest.approx(1e-7))
@@ -146,10 +164,11 @@ def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> Non
 
 
 def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) -> None:
-    paired(tmp_path / "run", 0.05)
     analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
-    verdict = judge({"name": "x"}, [analysis], [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "claim")
-    assert verdict == read(tmp_path / "claim")
+    folder = tmp_path / "claim"
+    paired(folder, 0.05)
+    verdict = judge(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, folder)
+    assert verdict == read(folder)
     assert verdict["trials"] == {"planned": 20, "done": 20, "diverged": 0, "failed": 0}
     assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
     names = {file.name for file in (tmp_path / "claim" / "figures").iterdir()}
@@ -199,7 +218,7 @@ def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_pa
     assert effect.name == "alphas: best (alpha=2)"
     assert effect.numbers == pytest.approx(np.full(SEEDS, 0.05))
     assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha from 0.5 to 2",)
-    assert finding.lines["x"].to_list() == [0.1, 0.5, 1.0, 2.0]
+    assert (finding.axis, finding.lines["x"].to_list()) == ("agm.alpha", [0.1, 0.5, 1.0, 2.0])
 
 
 def grid(folder: Path, effect: Any) -> Run:
@@ -263,6 +282,20 @@ def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     assert finding.effects[0].values == pytest.approx(np.full(SEEDS, 1.5))
 
 
+def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{kind}{p}{s}", "bogc", s, 0.5, 0.5, params=p, **{"bogc.estimator": kind})
+        for kind in ("ema", "sample") for p in (100, 400, 1600) for s in range(3)
+    ]  # fmt: skip
+    kept = [metric(r["trial"], 8.0 * r["params"] * (r["bogc.estimator"] == "ema"), None, "state") for r in rows]
+    cells = {"": load(write(tmp_path, rows, kept))}
+    finding = ABLATIONS["growth"](cells, along="params", metric="state", split="validation", per=["bogc.estimator"])
+    assert [e.name for e in finding.effects] == ["estimator=ema", "estimator=sample"]
+    assert finding.effects[0].values == pytest.approx(np.ones(3))
+    assert np.isnan(finding.effects[1].numbers).all()
+    assert finding.remarks == ("estimator=sample: state is not above 0 everywhere, and follows no power law.",)
+
+
 def test_the_trend_of_a_gain_is_per_doubling(tmp_path: Path) -> None:
     cells = {}
     for m in (2, 4, 16):
@@ -305,7 +338,23 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
     finding = ABLATIONS["ranking"]({"": load(write(tmp_path, rows))}, methods=["joint", "ogm", "agm"])
     assert [e.name for e in finding.effects] == ["agm", "ogm"]
     assert finding.effects[0].numbers.mean() == pytest.approx(0.2)
-    assert finding.remarks[0].startswith("Mean ranks over 10 blocks: agm 1.00, ogm 2.00, joint 3.00; Friedman p=")
+    assert finding.remarks[0].startswith(
+        "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
+    )
+
+
+def test_the_ranking_of_a_claim_has_its_diagram(tmp_path: Path) -> None:
+    scores = {"joint": 0.6, "ogm": 0.7, "agm": 0.8}
+    for cell in ("one", "two"):
+        rows = [trial(f"{m}{s}", m, s, 0.5, score + noise(s)[0]) for m, score in scores.items() for s in range(3)]
+        write(tmp_path / cell, rows)
+    folders = {cell: tmp_path / cell for cell in ("one", "two")}
+    verdict = judge(CLAIM, [{"ranking": {"methods": list(scores)}}], [], {"report": {}}, folders, tmp_path / "claim")
+    assert [figure["stem"] for figure in verdict["figures"]] == ["verdict", "verdict-ranks"]
+    assert "Nemenyi's test separates 1 of 3 pairs at 5 %. A block is a seed" in verdict["figures"][1]["caption"]
+    drawn = pl.read_csv(tmp_path / "claim" / "figures" / "verdict-ranks.csv")
+    assert dict(drawn.select("method", "mean_rank").rows()) == {"agm": 1, "ogm": 2, "joint": 3}
+    assert drawn["blocks"].to_list() == [6, 6, 6]
 
 
 def test_the_ceiling_is_the_late_ensemble_of_single_modalities(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from analysis import load
 from analysis.gallery import Drawing, gallery
 from analysis.tables import Run
 from analysis.training import coefficients, learning
-from tests.analysis.conftest import Write, trial
+from tests.analysis.conftest import Write, trial, write_folder
 
 ALPHA, LR = "agm.alpha", "train.lr"
 
@@ -121,11 +121,35 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
         "curve-agm.alpha",
         "curve-train.lr",
         "map-agm-agm.alpha-train.lr",
+        "surface-agm-agm.alpha-train.lr",
         "importance-agm",
         "best-of-n",
     ]
-    assert "9 of 9 cells with a result" in found["map-agm-agm.alpha-train.lr"].caption
+    heat, surface = (found[f"{kind}-agm-agm.alpha-train.lr"] for kind in ("map", "surface"))
+    assert "9 of 9 cells with a result" in heat.caption
+    assert "Safe, within 1 point of it: 1 of 9 configurations, 11% [11%, 11%]." in heat.caption
+    assert heat.data.filter("within").select("x", "y").rows() == [(1.0, 0.3)]
+    assert "over 2 seeds, fitted to 9 configurations, of whose mean scores it explains 100%, and" in surface.caption
+    assert "It is best near agm.alpha=1, train.lr=0.3: 30.0 [30.0, 30.0]." in surface.caption
+    best = surface.data.filter(kind="optimum").select("x", "y", "mean").rows()
+    assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
+    assert surface.data.filter(kind="configuration")["within"].sum() == 1
     assert set(found["importance-agm"].data["by"]) == {"ped-anova", "fanova"}
+
+
+def test_a_surface_that_predicts_nothing_is_not_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        trial(f"{p}-{s}", "agm", s, 0.5 + 0.1 * rng.random(), 0.5, **{ALPHA: rng.random(), LR: rng.random()})
+        for p in range(40) for s in (0,)
+    ]  # fmt: skip
+    vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
+    few, many = (
+        load(write_folder(tmp_path / str(len(part)), part, vary=vary, methods=["agm"], search="random"))
+        for part in (rows[:6], rows)
+    )
+    for run in (few, many):
+        assert not [stem for stem in drawings(run) if stem.startswith("surface")]
 
 
 NOTHING: list[dict[str, Any]] = []

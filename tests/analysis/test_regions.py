@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 
 from analysis import load
 from analysis.regions import safe_region, span, stability, stability_over
 from analysis.sensitivity import HEAT, heat
-from analysis.surfaces import surface
+from analysis.surfaces import freedom, surface
 from analysis.tables import Run
 from tests.analysis.conftest import Write, trial
 
@@ -84,7 +85,7 @@ def test_a_surface_finds_what_was_planted(write_run: Write) -> None:
     assert effects == pytest.approx(
         {ALPHA: 0.1, LR: 0, f"{ALPHA} x {ALPHA}": -0.2, f"{ALPHA} x {LR}": 0.05, f"{LR} x {LR}": 0}, abs=1e-9
     )
-    assert found.r2 == pytest.approx(1)
+    assert (found.r2, found.predicted) == pytest.approx((1, 1))
     assert (found.points, found.dropped) == (9, 0)
 
 
@@ -92,6 +93,18 @@ def test_too_few_points_have_no_surface(write_run: Write) -> None:
     found = surface(curve(write_run, {0.1: [0.8] * 3, 1.0: [0.9] * 3}), "agm")
     assert found.terms["effect"].to_list() == [None, None]
     assert math.isnan(found.r2)
+
+
+def test_what_a_surface_predicts_is_that_of_fits_without_each_point(write_run: Write) -> None:
+    """Of the line through three points, the fit to the other two predicts each; a quadratic decides them all alone."""
+    run = curve(write_run, {0.1: [0.1, 0.1], 0.4: [0.3, 0.3], 1.0: [0.2, 0.2]})
+    assert math.isnan(surface(run, "agm").predicted)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 1)), rng.normal(size=8)
+    matrix = np.hstack([np.ones((8, 1)), x])
+    left_out = [float(matrix[i] @ np.linalg.lstsq(np.delete(matrix, i, 0), np.delete(y, i))[0]) for i in range(8)]
+    fitted = matrix @ np.linalg.lstsq(matrix, y)[0]
+    assert y - (y - fitted) / freedom(matrix) == pytest.approx(left_out)
 
 
 def test_heat_by_hand(write_run: Write) -> None:

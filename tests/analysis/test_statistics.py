@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.statistics import (
     bca,
+    bounds,
     differences,
     estimate,
     holm,
@@ -121,3 +123,22 @@ def test_the_standardised_effect_by_hand() -> None:
     assert standardised([1.0, 2.0, 3.0]) == pytest.approx(2 * 4 / 7)
     assert math.isnan(standardised([0.5]))
     assert math.isnan(standardised([0.5, 0.5]))
+
+
+def test_the_interval_of_a_share_ends_where_a_share_does() -> None:
+    """Student's interval of 0.9, 1, 1 is [0.82, 1.11]; an error, and an exponent of a share, has no such end."""
+    values = [0.9, 1.0, 1.0]
+    low, high = interval(values)
+    assert estimate(values, bounds("probe_accuracy")) == pytest.approx((np.mean(values), low, 1.0, 3))
+    assert high > 1
+    assert estimate(values, bounds("mae")).high == high
+    assert estimate(values, bounds("exponent of accuracy")).high == high
+    assert estimate([0.0, 0.0, 0.1], bounds("accuracy")).low == 0
+
+
+def test_the_interval_of_a_difference_of_shares_ends_at_one() -> None:
+    ones, zeros = [1.0, 0.9], [0.0, 0.0]
+    assert paired(ones, zeros, bounds("accuracy", change=True)).high == 1
+    assert paired(zeros, ones, bounds("accuracy", change=True)).low == -1
+    assert paired(ones, zeros).high > 1
+    assert paired([1.0], [0.0], bounds("accuracy", change=True)).pairs == 1

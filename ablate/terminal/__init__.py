@@ -1,0 +1,22 @@
+"""What a person sees: progress while trials run, and tables."""
+
+from ablate.terminal.claims import show_claims, show_verdict
+from ablate.terminal.listings import show_checks, show_data, show_methods
+from ablate.terminal.plans import show_forecast, show_inventory, show_progress
+from ablate.terminal.progress import Screen
+from ablate.terminal.results import show_comparison, show_replay, show_report
+
+__all__ = [
+    "Screen",
+    "show_checks",
+    "show_claims",
+    "show_comparison",
+    "show_data",
+    "show_forecast",
+    "show_inventory",
+    "show_methods",
+    "show_progress",
+    "show_replay",
+    "show_report",
+    "show_verdict",
+]

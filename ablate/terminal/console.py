@@ -1,0 +1,31 @@
+"""The console, and how paths, numbers and times are written on it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+WIDTH = 112  # columns of the widest table
+
+
+def screen() -> Console:
+    """Return standard output, wide enough for our tables; longer lines are broken by the terminal alone."""
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
+
+
+def shorter(path: Path) -> Path:
+    """Return a path relative to the working directory if it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def plain(value: Any) -> str:
+    """Return a value as a study file would have it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def spell(seconds: float) -> str:
+    """Return a duration in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,70 @@
+"""What there is to choose from, and whether it works here."""
+
+import json
+import sys
+from collections.abc import Iterable
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ablate.doctor import Check
+from ablate.methods import axes_of
+from ablate.terminal.console import plain, screen
+from search_spaces.methods import SPAN
+
+
+def show_methods(*, as_json: bool) -> None:
+    """Print the methods and their settings."""
+    from trainables.methods import METHODS
+
+    if as_json:
+        listing = {
+            method[0]: {name: axis._asdict() for name, axis in axes_of(*method).items()} for method in METHODS.items()
+        }
+        sys.stdout.write(json.dumps(listing) + "\n")
+        return
+    table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
+    for method, path in METHODS.items():
+        settings = {name: axis for name, axis in axes_of(method, path).items() if name not in SPAN}
+        for i, (name, axis) in enumerate(settings.items()):
+            off = "" if axis.neutral is None else plain(axis.neutral)
+            allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")
+            table.add_row(method if i == 0 else "", name, plain(axis.default), off, allowed, axis.source)
+        if not settings:
+            table.add_row(method, "", "", "", "", "")
+    console = screen()
+    console.print(table)
+    console.print("Every method also has `start` and `end`, the epochs, from 1, in which it acts, and `warmup`.")
+
+
+def show_data(*, as_json: bool) -> None:
+    """Print the data sets that come with the package."""
+    from trainables.data import names, sheet
+
+    sheets = [sheet(name) for name in names()]
+    if as_json:
+        listing = {
+            s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256}
+            for s in sheets
+        }
+        sys.stdout.write(json.dumps(listing) + "\n")
+        return
+    table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
+    for s in sheets:
+        licence = s.description.get("licence", {"this file": ""})["this file"]
+        table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), licence)
+    console = screen()
+    console.print(table)
+    console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
+
+
+def show_checks(checks: Iterable[Check]) -> int:
+    """Print checks as they are made; return 1 if one failed."""
+    console = screen()
+    failed = 0
+    for check in checks:
+        failed += not check.ok
+        console.print("ok  " if check.ok else "FAIL", style="green" if check.ok else "red", end=" ")
+        console.print(f"{check.what}: {check.found}")
+    console.print(f"{failed} checks failed." if failed else "All is well.")
+    return 1 if failed else 0

@@ -1,0 +1,57 @@
+"""What a run would do, how far it is, and what a store holds."""
+
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ablate.cleaning import Inventory
+from ablate.forecast import Forecast, Progress
+from ablate.terminal.console import screen, spell
+
+
+def show_forecast(seen: Forecast) -> None:
+    """Print what a run would do."""
+    console = screen()
+    console.print(
+        f"{seen.study} on {seen.data}: {seen.trials} trials, {seen.stored} in the store, {seen.missing} to run."
+    )
+    if seen.spent:
+        console.print(f"Nothing will run: {seen.spent}.")
+        return
+    for method, count in seen.methods.items():
+        console.print(f"  {method}: {count}")
+    if seen.packs:
+        s = "s" * (len(seen.packs) != 1)
+        console.print(
+            f"{len(seen.packs)} pack{s} of {min(seen.packs)} to {max(seen.packs)} trials that train together."
+        )
+    if seen.missing and seen.seconds is not None and seen.megabytes is not None:
+        console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time, {seen.megabytes:.1f} MB on disk.")
+    elif seen.missing:
+        console.print(f"{seen.cpus} at a time; no trial of this study has run yet, so there is no estimate of time.")
+
+
+def show_progress(folder: Path, seen: Progress) -> None:
+    """Print how far a run is."""
+    bad = ", ".join(f"{n} {word}" for n, word in ((seen.failed, "failed"), (seen.diverged, "diverged")) if n)
+    console = screen()
+    console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{f', {bad}' if bad else ''}.")
+    if seen.driver:
+        console.print(f"Being run by {seen.driver}.")
+
+
+def show_inventory(found: Inventory, *, deleted: bool) -> None:
+    """Print what a store holds, and what may go or has gone."""
+    console = screen()
+    table = Table("holds", "folders", "MB", "", box=SIMPLE)
+    for part in found.parts:
+        fate = ("deleted" if deleted else "may go") if part.may_go else ""
+        table.add_row(part.what, str(len(part.folders)), f"{part.size / 1e6:.1f}", fate)
+    console.print(table)
+    for who in found.running:
+        console.print(f"Being run: {who}.")
+    if found.unfinished:
+        console.print(f"Unfinished: {', '.join(found.unfinished)}. Trials that no study names may be theirs, and stay.")
+    if not deleted and any(part.may_go for part in found.parts):
+        console.print("With --delete, what may go is removed.")

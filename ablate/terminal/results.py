@@ -1,0 +1,174 @@
+"""The results of a run, of two side by side, and of a trial that was trained again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from ablate.forecast import open_run
+from ablate.replay import Compared
+from ablate.terminal.claims import show_verdict
+from ablate.terminal.console import screen, shorter
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from analysis.tables import Run
+
+
+def show_report(folder: Path, *, pdf: bool = False) -> None:
+    """Print the tables of a run and write its figures, also as ``pdf``, and report; of a claim, its verdict.
+
+    Raises:
+        UserError: the folder holds neither.
+    """
+    from analysis.designs import indices
+    from analysis.headline import headline
+    from analysis.pareto import front
+    from analysis.record import read
+    from analysis.report import write
+    from analysis.summary import encoders, summary
+
+    if verdict := read(folder):
+        show_verdict(verdict, folder, screen(), pdf=pdf)
+        return
+    run = open_run(folder)
+    console = screen()
+    table, beside = summary(run), encoders(run)
+    console.print(summary_table(table, run.metric))
+    if len(beside):
+        console.print(encoders_table(beside, run.metric))
+    if len(run.objectives) > 1:
+        console.print(front_table(front(run), run.objectives))
+    for method, found in indices(run).items():
+        console.print(indices_table(method, found))
+    console.print(headline(table))
+    page = write(folder, pdf=pdf)
+    console.print(f"figures: {shorter(folder / 'figures')}")
+    console.print(f"report: {shorter(page)}")
+
+
+def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
+    """Return one line a method: its chosen setting, test score with interval, and difference to joint training."""
+    from analysis.text import pvalue, score
+
+    table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
+    for row in rows.iter_rows(named=True):
+        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
+        name += " *" if row["front"] else ""
+        choice = f"{row['settings'] or ''} of {row['configurations']}" if row["configurations"] > 1 else ""
+        table.add_row(
+            name, choice, str(row["seeds"]),
+            score(metric, row["test"], row["low"], row["high"]),
+            score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+"),
+            pvalue(row["p"]), str(row["failed"] + row["diverged"] or ""),
+        )  # fmt: skip
+    return table
+
+
+def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
+    """Return one line a method and modality: what a linear probe reads off the encoder, and what company cost it."""
+    from analysis.text import score
+
+    table = Table("method", "encoder", f"probe {metric} (test)", "minus the same encoder alone", box=SIMPLE)
+    for row in rows.iter_rows(named=True):
+        probe = score(metric, row["probe"], row["low"], row["high"])
+        table.add_row(
+            row["method"], row["modality"], probe,
+            score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"),
+        )  # fmt: skip
+    return table
+
+
+def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
+    """Return the configurations of the Pareto front, one a line, with their metrics on validation."""
+    from analysis.text import score
+
+    names = [f"{name} ({direction})" for name, direction in objectives.items()]
+    table = Table("Pareto front (*)", "", "seeds", *names, box=SIMPLE)
+    for row in rows.filter("front").iter_rows(named=True):
+        values = [score(name, row[name]) for name in objectives]
+        table.add_row(row["method"], row["settings"], str(row["seeds"]), *values)
+    return table
+
+
+def indices_table(method: str, rows: "pl.DataFrame") -> Table:
+    """Return the indices of a method's settings with their intervals, one line each, beside the noise floor."""
+    columns = rows["index"].unique(maintain_order=True).to_list()
+    table = Table(f"indices of {method}", *(name.replace("_", " ") for name in columns), "above the floor", box=SIMPLE)
+    for (factor, other), found in rows.group_by("factor", "other", maintain_order=True):
+        held = {row["index"]: row for row in found.iter_rows(named=True)}
+        above = any(row["above_floor"] for row in held.values())
+        known = any(row["above_floor"] is not None for row in held.values())
+        name = factor if other is None else f"{factor} x {other}"
+        cells = [interval(held.get(index)) for index in columns]
+        table.add_row(str(name), *cells, ("yes" if above else "no") if known else "")
+    return table
+
+
+def interval(row: Mapping[str, Any] | None) -> str:
+    """Return an index with its interval, as far as they are known."""
+    if row is None or row["value"] is None:
+        return ""
+    if row["low"] is None:
+        return f"{row['value']:.3g}"
+    return f"{row['value']:.3g} [{row['low']:.2g}, {row['high']:.2g}]"
+
+
+def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
+    """Print what two runs were asked differently, and one line a method that both have."""
+    from analysis.text import pvalue, score, setting
+
+    console = screen()
+    names, metric = [run.name for run in runs], runs[0].metric
+    if len(set(names)) == 1:
+        names = [str(shorter(Path(run.folder).absolute())) for run in runs]
+    if changes:
+        asked = Table("differs", *names, box=SIMPLE)
+        for key, values in changes.items():
+            asked.add_row(key, *map(setting, values))
+        console.print(asked)
+    table = Table(
+        "method", *(f"test {metric}, {name}" for name in names), "difference", "p (Holm)", "pairs", box=SIMPLE
+    )
+    for row in rows.iter_rows(named=True):
+        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
+        same = f", {row['shared']} the same trial" if row["shared"] else ""
+        table.add_row(
+            name,
+            *(f"{score(metric, row[value])} {row[chosen]}".strip()
+              for value, chosen in (("test", "settings"), ("other", "other_settings"))),
+            score(metric, row["difference"], row["low"], row["high"], sign="+"),
+            pvalue(row["p"]), f"{row['pairs']}{same}",
+        )  # fmt: skip
+    console.print(table if len(rows) else "No method is in both.")
+
+
+def show_replay(seen: Compared) -> None:
+    """Print what training a trial again gave, and what has changed since where it is not the same."""
+    console = screen()
+    table = Table("", "stored", "now", "difference", box=SIMPLE)
+    for name, (one, other) in seen.scores.items():
+        apart = "" if one is None or other is None or one == other else f"{other - one:+.2g}"
+        table.add_row(name, digits(one), digits(other), apart)
+    if seen.scores:
+        console.print(table)
+    if seen.same:
+        console.print(f"The same bit for bit: the weights, the scores, and {seen.measured} numbers along the way.")
+        return
+    if seen.status[0] != seen.status[1]:
+        console.print(f"It was {seen.status[0]}, and now is {seen.status[1]}.")
+    equal = "are the same" if seen.weights[0] == seen.weights[1] else "differ"
+    largest = f", by {seen.largest:.2g} at most" if seen.apart else ""
+    console.print(f"The weights {equal}; {seen.apart} of {seen.measured} numbers along the way differ{largest}.")
+    for name, (one, other) in seen.changed.items():
+        console.print(f"  {name}: was {one}, and now is {other}")
+    if not seen.changed:
+        console.print("Versions, code, data, processor, threads and device are the same; so it is none of these.")
+
+
+def digits(value: float | None) -> str:
+    """Return a score with all that tells it from another."""
+    return "" if value is None else f"{value:.9g}"

@@ -1,0 +1,73 @@
+"""Which settings matter."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from analysis import plots
+from analysis.choice import design
+from analysis.drawing import Drawing
+from analysis.gallery.words import methods, search, slug
+from analysis.importance import importance
+from analysis.indices import DUMMY, morris, responses, sobol
+from analysis.plots.style import parts
+from analysis.tables import Run
+
+EVALUATORS = ("ped-anova", "fanova")
+FEW = 8  # configurations, from which on their importance can be asked for
+
+
+def sensitivities(run: Run) -> Iterator[Drawing]:
+    """Draw the indices of a Sobol or a Morris design, for each of its methods."""
+    kind, options = search(run)
+    if kind not in ("sobol", "morris") or "point" not in run.trials.collect_schema():
+        return
+    for method, about in run.study["study"]["design"].items():
+        done = (pl.col("method") == method) & (pl.col("status") == "done")
+        results = responses(run.trials.filter(done).select("point", "seed", score=f"validation.{run.metric}").collect())
+        names = about["names"]
+        if kind == "sobol":
+            count = options["samples"] * (len(names) * (2 if options["second_order"] else 1) + 2)
+            table = sobol(_whole(results, count), names, second_order=options["second_order"])
+        else:
+            points = np.array(about["points"], dtype=float)
+            table = morris(_whole(results, len(points)), points, names, levels=options["levels"])
+        known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
+        main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
+        words = "; ".join(
+            f"{row['factor']} {row['value']:.2g}{'' if row['above_floor'] else ' (not above the floor)'}"
+            for row in main.iter_rows(named=True)
+        )
+        what = "Total Sobol indices" if kind == "sobol" else "Morris' mean effects"
+        caption = f"{what} of the settings of {method} for the score on validation: {words or 'cannot be told'}."
+        title = f"{run.name}: {kind.capitalize()} of {method}"
+        figure = plots.plot_indices(table, title=title, metric=run.metric)
+        yield Drawing(f"{kind}-{slug(method)}", f"{kind.capitalize()}: settings of {method}", caption, figure, table)
+
+
+def importances(run: Run) -> Iterator[Drawing]:
+    """Draw which of several axes matter, for each method that has enough configurations."""
+    for method in methods(run):
+        found = design(run, method)
+        if len(found.axes) < 2 or len(found.scores) < FEW:
+            continue
+        tables = {evaluator: importance(run, method, evaluator) for evaluator in EVALUATORS}
+        data = pl.concat([table.insert_column(0, pl.lit(name).alias("by")) for name, table in tables.items()])
+        above = data.filter(pl.col("above_floor").fill_null(value=False))
+        matter = "; ".join(f"by {name}: {', '.join(part['factor'])}" for name, part in parts(above, "by"))
+        caption = (
+            f"Importance of the settings of {method} for the score on validation, with a dummy's floor. "
+            f"Above the floor, {matter or 'none by either measure: it cannot be told which matters'}."
+        )
+        figure = plots.plot_importance(
+            dict(parts(data, "by")),
+            title=f"{run.name}: importance of {method}'s settings",
+        )
+        yield Drawing(f"importance-{slug(method)}", f"Importance of the settings of {method}", caption, figure, data)
+
+
+def _whole(results: NDArray[np.float64], points: int) -> NDArray[np.float64]:
+    """Return results [P, S] of all the points of a design; nan for those that have none yet."""
+    return np.concatenate([results, np.full((points - len(results), results.shape[1]), np.nan)])

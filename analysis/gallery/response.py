@@ -1,0 +1,125 @@
+"""How the score answers to settings: along one axis, and over two."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import polars as pl
+
+from analysis import plots
+from analysis.drawing import Drawing
+from analysis.gallery.words import LISTED, margin_of, methods, search, share, slug
+from analysis.plots.style import parts
+from analysis.regions import Region, safe_region
+from analysis.ruler import Ruler, ruler
+from analysis.sensitivity import axes, curve, heat, probe_curve
+from analysis.surfaces import Surface, slice_of, surface
+from analysis.tables import Run
+from analysis.text import amount, plural, score, setting
+
+TRUSTED = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
+SIDE = 25  # values of an axis, up to which a heat map can be read
+
+
+def curves(run: Run) -> Iterator[Drawing]:
+    """Draw the response along each axis on which there are results at two values or more."""
+    for axis in axes(run) if search(run)[0] in LISTED else []:
+        response = curve(run, axis)
+        if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
+            continue
+        probes, scale = probe_curve(run, axis), run.vary[axis]["scale"]
+        title = f"{run.name}: {axis}"
+        figure = plots.plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale)
+        data = pl.concat([response, probes], how="diagonal")
+        yield Drawing(f"curve-{slug(axis)}", f"Sensitivity to {axis}", _extremes(run, axis, response), figure, data)
+
+
+def maps(run: Run) -> Iterator[Drawing]:
+    """Draw a heat map of each method over each pair of its axes that make a grid."""
+    for x, y in combinations(axes(run), 2):
+        for method, part in parts(heat(run, x, y), "method"):
+            known = part.drop_nulls("mean")
+            sides = part["x"].n_unique(), part["y"].n_unique()
+            if min(sides) < 2 or max(sides) > SIDE or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
+                continue
+            best = known.sort("mean", descending=run.highest_is_best).row(0, named=True)
+            region = safe_region(run, method, margin_of(run, method))
+            alone = set(region.table.columns) & set(run.vary) == {x, y}  # else the map is a slice of the region
+            safe = f" Safe, within {amount(run.metric, region.margin)} of it: {share(region)}." if alone else ""
+            caption = (
+                f"{method} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
+                f"validation at {x}={setting(best['x'])}, {y}={setting(best['y'])}: "
+                f"{score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
+            )
+            if alone:
+                inside = region.table.select(pl.col(x, y).cast(pl.Float64), "within").rename({x: "x", y: "y"})
+                part = part.join(inside, on=["x", "y"], how="left", maintain_order="left")
+            title = f"{run.name}: {method}"
+            figure = plots.plot_map(part, x=x, y=y, metric=run.metric, title=title, highest_is_best=run.highest_is_best)
+            yield Drawing(
+                f"map-{slug(method)}-{slug(x)}-{slug(y)}", f"{method} over {x} and {y}", caption, figure, part
+            )
+
+
+def surfaces(run: Run) -> Iterator[Drawing]:
+    """Draw the response surface of each method over each pair of its axes, where a quadratic says something.
+
+    It must predict the configurations that it was not fitted to; one that bends to its own alone is not drawn.
+    """
+    for method in methods(run):
+        found = surface(run, method)
+        if not found.predicted >= TRUSTED:  # nan is not
+            continue
+        region = safe_region(run, method, margin_of(run, method))
+        for x, y in combinations(found.places, 2):
+            yield _surface(run, method, found, region, (x, y))
+
+
+def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
+    x, y = pair
+    flat = slice_of(found, x, y, highest_is_best=run.highest_is_best)
+    rulers = {axis: ruler(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
+    places = [pl.col(axis).replace_strict(rulers[axis].at, return_dtype=pl.Float64) for axis in pair]
+    points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
+    top = flat.filter(kind="surface").sort("mean", descending=run.highest_is_best).row(0, named=True)
+    near = [_nearest(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
+    seeds, margin = plural(region.size.seeds, "seed"), amount(run.metric, region.margin)
+    caption = (
+        f"Quadratic surface of {method} on validation over {seeds}, fitted to "
+        f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
+        f"out of the fit {found.predicted:.0%}. It is best near {x}={setting(near[0])}, {y}={setting(near[1])}: "
+        f"{score(run.metric, top['mean'], top['low'], top['high'])}. "
+        f"Safe, within {margin} of the best as measured: {share(region)}."
+    )
+    figure = plots.plot_surface(
+        flat,
+        points,
+        axes=rulers,
+        metric=run.metric,
+        margin=region.margin,
+        title=f"{run.name}: {method}",
+        subtitle=f"mean over {seeds}, validation split; R² {found.r2:.2f}, of points left out {found.predicted:.2f}",
+        highest_is_best=run.highest_is_best,
+    )
+    data = pl.concat([flat, points.with_columns(kind=pl.lit("configuration"))], how="diagonal")
+    stem = f"surface-{slug(method)}-{slug(x)}-{slug(y)}"
+    return Drawing(stem, f"Response surface of {method} over {x} and {y}", caption, figure, data)
+
+
+def _nearest(axis: Ruler, place: float) -> float:
+    """Return the value of an axis that stands nearest to a place."""
+    return min(axis.at, key=lambda value: abs(axis.at[value] - place))
+
+
+def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
+    """Return the best value of each method, and its worst."""
+    sentences = []
+    points = response.drop_nulls(["value", "mean"]).sort("mean", descending=run.highest_is_best)
+    for method, line in parts(points, "method"):
+        best, worst = line.row(0, named=True), line.row(-1, named=True)
+        held = f" with {best['settings']}" if best["settings"] else ""
+        sentences.append(
+            f"{method}{held}: best on validation at {axis}={setting(best['value'])} "
+            f"({score(run.metric, best['mean'], best['low'], best['high'])}), worst at "
+            f"{setting(worst['value'])} ({score(run.metric, worst['mean'], worst['low'], worst['high'])})."
+        )
+    return " ".join(sentences)

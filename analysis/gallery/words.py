@@ -1,0 +1,45 @@
+"""What the captions of figures share: how a run was searched, names of files, and what is safe."""
+
+import re
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from analysis.choice import chosen, configurations
+from analysis.regions import Region
+from analysis.tables import Run
+from analysis.text import is_percent, plural
+
+LISTED = ("grid", "one-at-a-time", "ablate")  # designs of the values that the study names
+POINT = 0.01  # the margin of a safe region
+
+
+def search(run: Run) -> tuple[str, dict[str, Any]]:
+    """Return how configurations were found, and its options."""
+    search = run.study["study"].get("search", "grid")
+    return (search, {}) if isinstance(search, str) else next(iter(search.items()))
+
+
+def methods(run: Run) -> list[str]:
+    """Return the methods that have configurations, without the modalities alone."""
+    return [method for method in chosen(run)["method"].unique(maintain_order=True) if method != "unimodal"]
+
+
+def slug(name: str) -> str:
+    """Return a name that is a file's."""
+    return re.sub(r"[^\w.-]+", "_", name)[:60]
+
+
+def margin_of(run: Run, method: str) -> float:
+    """Return what does not matter: a point, or of a metric that is no share a hundredth of the method's best."""
+    best = configurations(run).filter(pl.col("method") == method)["validation"].drop_nulls().head(1)
+    return POINT if is_percent(run.metric) or best.is_empty() else POINT * abs(best.item())
+
+
+def share(region: Region) -> str:
+    """Return how many of the configurations are within the margin, with the share's interval."""
+    inside = f"{region.table['within'].sum()} of {plural(len(region.table), 'configuration')}"
+    if not np.isfinite(region.size.low):
+        return inside
+    return f"{inside}, {region.size.mean:.0%} [{region.size.low:.0%}, {region.size.high:.0%}]"

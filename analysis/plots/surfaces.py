@@ -1,0 +1,79 @@
+"""A response surface over two axes: its contours, the configurations, and where it is safe to be."""
+
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Stroke, withStroke
+
+from analysis.plots.curves import frame
+from analysis.plots.style import DARK, SAFE, factor, head, legend, sheet, short, styled, unit
+from analysis.ruler import Ruler
+from analysis.text import amount
+
+LEVELS = 12  # of the contours, about
+
+
+def plot_surface(
+    surface: pl.DataFrame,
+    points: pl.DataFrame,
+    *,
+    axes: dict[str, Ruler],
+    metric: str,
+    margin: float,
+    title: str,
+    subtitle: str,
+    highest_is_best: bool = True,
+) -> Figure:
+    """Return the contours of a surface; a line goes round where it lies within a margin of its best.
+
+    Args:
+        surface: as `surfaces.slice_of` returns it.
+        points: `x`, `y` and `within` (the margin of the best, as measured) of each configuration, at its place.
+        axes: the one to the right and the one up, each with its ruler.
+        metric: its name.
+        margin: in its unit.
+        title: of the figure.
+        subtitle: how well the surface fits, and over how many seeds.
+        highest_is_best: whether more of it is better.
+    """
+    flat, times = surface.filter(kind="surface"), factor(metric)
+    across, up = (flat[side].unique().sort() for side in ("x", "y"))
+    heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(up), len(across)) * times
+    edge = heights.max() - margin * times if highest_is_best else heights.min() + margin * times
+    with styled():
+        figure = sheet(5.6, 4.4)
+        panel = figure.add_subplot()
+        shades = panel.contourf(across, up, heights, levels=LEVELS, cmap="cividis")
+        shades.set_edgecolor("face")  # no seams between the bands
+        panel.contour(across, up, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
+        ring = panel.contour(across, up, heights, levels=[edge], colors=SAFE, linewidths=2.2)
+        ring.set_path_effects([Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=SAFE)])
+        size = amount(metric, margin)
+        panel.add_line(Line2D([], [], color=SAFE, lw=2.2, label=f"surface within {size} of its best"))
+        _points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
+        _points(
+            panel, points.filter("within"), f"within {size} of the best, as measured", c="white", ec=DARK, s=42, lw=1.1
+        )
+        best = surface.filter(kind="optimum")
+        _points(panel, best, "best place of a seed's own surface", c=SAFE, ec="white", s=60, lw=0.8, marker="P")
+        bar = figure.colorbar(shades, ax=panel, label=unit(metric), aspect=30, pad=0.02)
+        bar.outline.set_visible(False)
+        for solid in bar.ax.collections:
+            solid.set(rasterized=False, edgecolor="face")  # vectors, as the rest
+        (x, right), (y, upward) = axes.items()
+        frame(panel, right, x, metric)
+        panel.set_yticks(list(upward.ticks), list(upward.ticks.values()))
+        panel.set_ylabel(short(y))
+        panel.grid(visible=False)
+        panel.margins(0.03)
+        head(figure, title, subtitle)
+        legend(figure, columns=2, letters=40)
+    return figure
+
+
+def _points(panel: Axes, points: pl.DataFrame, label: str, **style: Any) -> None:
+    if len(points):
+        panel.scatter(points["x"], points["y"], label=label, clip_on=False, zorder=4, **style)
