@@ -72,7 +72,10 @@ def run(
     study: Annotated[str | None, typer.Argument(metavar="STUDY|CLAIM", help="A study file, or a name.")] = None,
     store: Store = None,
     cpus: Cpus = None,
-    claims: Annotated[str | None, typer.Option(metavar="all|NAME,...", help="Run claims of the catalogue.")] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(metavar="all|recipes|NAME,...", help="Run all claims, all recipes (published settings), or some."),
+    ] = None,
     quick: Quick = False,
     address: Address = None,
 ) -> int:
@@ -313,7 +316,7 @@ def claims(
     from ablate.claims import listing
     from ablate.remote import copy, is_remote
 
-    verdicts = ("*/verdict.json", "*/figures/verdict.png")
+    verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
     listed = listing(str(copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
         from analysis.page import page

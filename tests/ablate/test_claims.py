@@ -8,12 +8,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ablate.claims import load, names, ready
+from ablate.claims import load, names, ready, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
 from ablate.run import check_methods, check_models, open_agenda
-from search_spaces import CLAIMS
+from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate
 
 MOST = 600  # trials of a claim
@@ -70,6 +70,22 @@ def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> No
     assert verdict["trials"]["done"] == verdict["trials"]["planned"]
     assert f"{name}-quick: {verdict['verdict'].upper()} (quick" in ended.stdout
     assert verdict["sentence"] in ended.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_runs_to_its_end(name: str, tmp_path: Path) -> None:
+    content = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+    quick = {"seeds": 2, "train": {"epochs": 2}, "data": {"shots": 10}}
+    file = write(tmp_path, content | {"quick": quick})
+    ended = ablate("run", file, "--quick", "--store", tmp_path / "runs", "--cpus", 2)
+    assert ended.returncode == 0, ended.stderr
+    verdict = json.loads((tmp_path / "runs" / f"{name}-quick" / "verdict.json").read_text())
+    assert set(verdict["effects"]) == set(verdict["cells"]) == set(content["cells"])
+    trials = verdict["trials"]
+    assert trials["done"] + trials["diverged"] == trials["planned"]  # CGGM as on BraTS clips nothing
+    for effects in (verdict["effects"], verdict["beside"]):
+        assert sum(2 - one["seeds"] for one in effects.values()) <= trials["diverged"]
 
 
 def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
