@@ -36,6 +36,7 @@ class Training(Section):
 
     epochs: Count = 20
     batch_size: Count = 64
+    accumulate: Count = 1  # parts in which a batch passes through the model, one after another
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: Positive | None = None  # 0.02 for sgd, 0.001 for adam and adamw
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -320,6 +321,11 @@ def check_training(study: Study, taken: dict[str, list[Any]]) -> None:
     if "clip_before" in clips and "bogc" in study.methods:
         rule = "clips the gradient before the method, and bogc has one of each source; use `clip`"
         raise document.error(("train", "clip_before"), rule)
+    if "batch" in taken.get("model.norm", [file.model.norm]) and max(
+        taken.get("train.accumulate", [file.train.accumulate])
+    ) > 1:  # fmt: skip
+        rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
+        raise document.error(("train", "accumulate"), rule)
     for name in study.methods:
         start, end = study.set.get(f"{name}.start", 1), study.set.get(f"{name}.end", math.inf)
         if start > end or start > max([file.train.epochs, *taken.get("train.epochs", [])]):

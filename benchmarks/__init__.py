@@ -1,1 +1,1 @@
-"""Costs, measured: what a step of each method takes, and what the embedded data sets are worth."""
+"""Costs, measured side by side in one run; `make bench` runs `step` and `throughput`, each of the others by name."""

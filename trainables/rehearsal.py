@@ -17,7 +17,7 @@ MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": "none", "dr
 TRAINING = {
     "batch_size": BATCH, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "loss": "mse",
     "reduction": "mean", "order": "shuffled", "schedule": "constant",
-    "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float64",
+    "clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1, "dtype": "float64",
 }  # fmt: skip
 
 

@@ -65,6 +65,10 @@ class Signals(NamedTuple):
     classifiers: Any = ()  # ([M, B, P], [M, C, P]) input and weight of the classifiers' last layers
 
 
+SAMPLES = Signals(  # which axis of their tensors is that of the samples; None: none
+    logits=0, fused=0, weight=None, features=0, unimodal=1, muted=1, heads=1, readers=None, classified=1,
+    classifiers=(1, None),
+)  # fmt: skip
 REVEALED = frozenset({*Signals._fields, "unimodal_values", "muted_values"})  # what `needs` may name
 
 
@@ -144,11 +148,12 @@ class Task(NamedTuple):
         """Return this worker's part of what is known of all samples, [B, ...]."""
         return values if self.rows is None else values[self.rows]
 
-    def noise_of_samples(self, purpose: str, like: Tensor) -> Tensor:
-        """Return noise of this worker's samples, as ``like``: a sample's is the same whoever has it."""
-        if self.rows is None:
+    def noise_of_samples(self, purpose: str, like: Tensor, part: slice | None = None) -> Tensor:
+        """Return noise of a part of this worker's samples, as ``like``: a sample's is the same whoever has it."""
+        if self.rows is None and part is None:
             return self.noise(purpose, like)
-        return self.own(self.noise(purpose, like.new_empty(self.samples, *like.shape[1:])))
+        noise = self.own(self.noise(purpose, like.new_empty(self.samples, *like.shape[1:])))
+        return noise if part is None else noise[part]
 
     def faded(self, scale: Tensor) -> Tensor:
         """Return coefficients drawn towards 1 where the method is not at full strength yet, [...] -> [...]."""

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
 from trainables.data.dataset import Dataset
-from trainables.differentiation import Differentiate, eager
+from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
@@ -210,12 +211,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    factors = [
-        setup.method.rates(one.state)
-        for setup, one in zip(setups, unstack(learner, count), strict=True)
-        if isinstance(setup.method, EpochMethod)
-    ]
-    rates = stack(factors) if factors and factors[0] is not None else None
+    rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
     strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
@@ -236,6 +232,16 @@ def drill(
     series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
     parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
     return learner, steps, [Lesson(*part) for part in parts]
+
+
+def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
+    """Return the members' factors on the update of each branch in the epoch to come, stacked; None: all 1."""
+    factors = [
+        setup.method.rates(one.state)
+        for setup, one in zip(setups, unstack(learner, len(setups)), strict=True)
+        if isinstance(setup.method, EpochMethod)
+    ]
+    return stack(factors) if factors and factors[0] is not None else None
 
 
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
@@ -386,14 +392,20 @@ def step(
     alike = rates is None or not model.moody(learner.buffers)
     training = True if alike else rates != 0  # a branch that was stopped is in evaluation mode
 
-    def forward(params: Params) -> tuple[Signals, Buffers]:
+    def forward(params: Params, part: slice | None = None) -> tuple[Signals, Buffers]:
+        heard = task.present if part is None or task.present is None else task.present[:, part]
         return model(
-            params, learner.buffers, inputs, setup.needs,
-            coalitions=coalitions, training=training, noise=task.noise_of_samples, present=task.present,
+            params, learner.buffers, inputs if part is None else {m: x[part] for m, x in inputs.items()}, setup.needs,
+            coalitions=coalitions, training=training, noise=partial(task.noise_of_samples, part=part), present=heard,
             statistic=setup.crew.statistic,
         )  # fmt: skip
 
-    signals, buffers, pull = differentiate(reduced(forward, setup.dtype), learner.params)
+    forward = reduced(forward, setup.dtype)
+    parts = portions(len(next(iter(inputs.values()))), setup.trial["train"]["accumulate"])
+    if len(parts) == 1:
+        signals, buffers, pull = differentiate(forward, learner.params)
+    else:
+        signals, buffers, pull = in_parts(forward, parts, learner.params, differentiate)
     pull = setup.crew.summing(pull)
     made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))
     with torch.no_grad():
@@ -406,6 +418,12 @@ def step(
         learner = Learner(moved(learner.params, change, factors), buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
+
+
+def portions(count: int, parts: int) -> list[slice]:
+    """Return so many samples in parts of like size, one after another; of few samples there are fewer parts."""
+    edges = [count * i // parts for i in range(parts + 1)]
+    return [slice(low, high) for low, high in pairwise(edges) if low < high]
 
 
 def product(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -96,6 +96,10 @@ BROKEN = {
     "a trigger without a clip": (
         "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {clip_trigger: 1}\n", ":4: train.clip_trigger: says when to clip", "",
     ),
+    "parts of a batch that is normalised as a whole": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {accumulate: 2}\n",
+        ":5: train.accumulate: passes a batch through the model in parts", "",
+    ),
     "clipping before a method with several gradients": (
         "name: x\ndata: mfeat\nmethods: [bogc]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
     ),

@@ -71,7 +71,7 @@ class Net(NamedTuple):
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
     ) -> Setup:
-        trial = {"train": {"clip": clip, "clip_before": None, "clip_trigger": trigger}}
+        trial = {"train": {"clip": clip, "clip_before": None, "clip_trigger": trigger, "accumulate": 1}}
         return Setup(trial, "classification", self.model, method, needs(method), optimizer, {}, {}, {})
 
     def compare_params(self, when: object, learner: Learner, theirs: dict[str, Any]) -> Pairs:

@@ -72,7 +72,7 @@ def pose(
 
 def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
     """A trial's fixed part, without a data set."""
-    trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None}}
+    trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1}}
     task = "segmentation" if next(iter(model.encoders.values())).dense else "classification"
     inputs = batch(model, 0, task=task)[0]
     model, rule = equip(method, model, SGD(lr, 0.9), inputs)

@@ -429,7 +429,7 @@ def test_attention_sees_all_of_a_vector() -> None:
 def test_the_clip_leaves_the_classifiers_out() -> None:
     model = network(2)
     free = setup(CGGM(), model)
-    clipped = free._replace(trial={"train": {"clip": 1e-3, "clip_before": None, "clip_trigger": None}})
+    clipped = free._replace(trial={"train": {"clip": 1e-3, "clip_before": None, "clip_trigger": None, "accumulate": 1}})
     inputs, target = batch(model, 0)
     learner = untrained(free)
     one, other = (step(made, learner, inputs, pose(target, 0))[0] for made in (free, clipped))

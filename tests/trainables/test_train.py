@@ -24,7 +24,7 @@ BASE: dict[str, Any] = {
 TRAINING: dict[str, Any] = {
     "epochs": 2, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
     "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
-    "clip": None, "clip_before": None, "clip_trigger": None, "dtype": "float32",
+    "clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1, "dtype": "float32",
 }  # fmt: skip
 JOINT, AGM = "trainables.methods.joint:Joint", "trainables.methods.agm:AGM"
 

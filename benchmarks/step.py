@@ -1,0 +1,135 @@
+"""What a step of each method costs beside joint training: the same model, batches and process, turn by turn.
+
+    python -m benchmarks.step [rounds]
+
+One thread, two-layer MLP encoders of 64 on av-digits (M = 2) and mfeat (M = 3, 6), batch 64, SGD, concatenation.
+A step is timed in the three ways in which a study makes it: of a trial `alone`; in a `pack` of 64 trials, a trial's
+share; and for M = 2 in a pack whose steps are `compiled`. A round times some steps of every method in turn, each after
+a few steps that are not timed; a ratio is the median over rounds of a time to joint's in the same round. Time is that
+of the processor: others delay it, and count only as far as they share caches.
+
+Beside it stand the floating-point operations of the matrix products that a step must do, in units of joint's: what the
+method would cost if nothing but arithmetic counted; and the rate at which its steps in a pack do them, all their time
+counted, as a share of the rate of large matrix products of single precision on one core.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from search_spaces.methods import METHODS as AXES
+from trainables.data import Dataset, load
+from trainables.methods import METHODS
+from trainables.packs import Pack, pack, stack
+from trainables.setup import Learner, alike, prepare, start
+from trainables.train import advance, batches, branch_rates
+
+DATA: dict[int, dict[str, Any]] = {
+    2: {"name": "av-digits"},
+    3: {"name": "mfeat", "modalities": ["fou", "fac", "zer"]},
+    6: {"name": "mfeat"},
+}
+ROUNDS, WARM, STEPS = 15, 3, 15
+SIZE = 64  # trials of a pack
+LARGE = 2048  # rows and columns of a large matrix
+
+
+class Way(NamedTuple):
+    """A way to make the steps of a method."""
+
+    packed: Pack
+    learner: Learner
+    steps: int
+
+    def given(self) -> Iterator[tuple[Tensor | None, ...]]:
+        """Yield what a step is given, for some whole batches."""
+        members = self.packed.members
+        share = torch.ones(len(members) if len(members) > 1 else (), dtype=torch.float64)
+        rates = branch_rates(members, self.learner)
+        chosen = zip(*(batches(one, 1) for one in members), strict=True)
+        for _, indices in zip(range(WARM + self.steps), chosen, strict=False):
+            yield stack(indices), share, rates, None
+
+    def seconds(self) -> float:
+        """Return the time of a step, a trial's share, after WARM others."""
+        learner, began = self.learner, 0.0
+        for number, given in enumerate(self.given()):
+            if number == WARM:
+                began = time.thread_time()
+            learner, _ = advance(self.packed, learner, given, number, full=True)
+        return (time.thread_time() - began) / self.steps / len(self.packed.members)
+
+
+def trial(method: str, seed: int) -> dict[str, Any]:
+    """Return a trial of a method with its published settings."""
+    settings = {name: axis.default for name, axis in AXES[method].items()}
+    return {
+        "method": METHODS[method], "settings": settings, "start": 1, "end": float("inf"), "warmup": 0,
+        "modality": None, "measure": {}, "seed": seed,
+        "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
+        "train": {
+            "epochs": 1, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
+            "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
+            "clip": None, "clip_before": None, "clip_trigger": None,
+            "accumulate": 1, "dtype": "float32",
+        },
+    }  # fmt: skip
+
+
+def ways(method: str, dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
+    """Return the ways to make a method's steps."""
+    first = prepare(trial(method, 0), dataset)
+    setups = [first, *(alike(first, trial(method, seed)) for seed in range(1, SIZE))]
+    alone, many = start(first), stack([start(setup) for setup in setups])
+    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups), many, STEPS // 3)}
+    return found | ({"compiled": Way(pack(setups, compiles=True), many, STEPS // 3)} if compiles else {})
+
+
+def operations(way: Way) -> int:
+    """Return the floating-point operations of the matrix products of a step."""
+    with FlopCounterMode(display=False) as counter:
+        advance(way.packed, way.learner, next(way.given()), 1, full=True)
+    return int(counter.get_total_flops())
+
+
+def product() -> float:
+    """Return the time of a large matrix product, in seconds."""
+    one = torch.ones(LARGE, LARGE)
+    began = time.thread_time()
+    torch.mm(one, one)
+    return time.thread_time() - began
+
+
+def main(rounds: int) -> None:
+    """Print milliseconds of a step and their ratios to joint training, for 2, 3 and 6 modalities."""
+    torch.set_num_threads(1)
+    names = [name for name in METHODS if name != "unimodal"]
+    for modalities, spec in DATA.items():
+        dataset = load(spec)
+        found = {name: ways(name, dataset, compiles=modalities == 2) for name in names}
+        work = {name: operations(found[name]["alone"]) for name in names}
+        peak = 2 * LARGE**3 / min(product() for _ in range(rounds + 1))
+        timed = [
+            {(name, how): way.seconds() for name in names for how, way in found[name].items()}
+            for _ in range(rounds + 1)
+        ][1:]
+        sys.stdout.write(f"M = {modalities} ({spec['name']}), large products: {peak / 1e9:.0f} GFLOP/s\n")
+        for name in names:
+            sys.stdout.write(f"  {name:10s} {work[name] / 1e6:6.2f} MFLOP {work[name] / work['joint']:5.2f} x joint")
+            for how in found[name]:
+                cost = median(times[name, how] for times in timed)
+                ratio = median(times[name, how] / times["joint", how] for times in timed)
+                reached = f" {work[name] / cost / peak:4.0%} of the rate" if how != "alone" else ""
+                sys.stdout.write(f" | {how} {1e3 * cost:6.3f} ms {ratio:5.2f} x joint{reached}")
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
