@@ -14,6 +14,7 @@ from ablate.provenance import circumstances
 from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
 from trainables.data import Dataset, load, sheet
+from trainables.memory import keep
 from trainables.parallel import Crew
 from trainables.setup import ALONE
 from trainables.train import Prune, fit_pack
@@ -44,6 +45,7 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
         RuntimeError: data or code are no longer those that the trials' ids were made of.
     """
     confirm(pack, job["data"])
+    keep()
     configs, device = [trial.config for trial in pack], "cuda" if job["gpu"] else "cpu"
     kept = checkpoint(job, pack)
     memory = kept if job["checkpoint"] else None

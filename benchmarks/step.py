@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.methods import METHODS as AXES
 from trainables.data import Dataset, load
+from trainables.memory import keep
 from trainables.methods import METHODS
 from trainables.packs import Pack, pack, stack
 from trainables.setup import Learner, alike, prepare, start
@@ -109,6 +110,7 @@ def product() -> float:
 def main(rounds: int) -> None:
     """Print milliseconds of a step and their ratios to joint training, for 2, 3 and 6 modalities."""
     torch.set_num_threads(1)
+    keep()
     names = [name for name in METHODS if name != "unimodal"]
     for modalities, spec in DATA.items():
         dataset = load(spec)

@@ -102,7 +102,7 @@ class Model(NamedTuple):
         fused: Any = ()
         moody = training is not False and self.moody(buffers)
         if needs & LISTENING and not moody and None not in self.silence.values():
-            rows = {m: torch.cat([x, self.hushed(m, x)]) for m, x in inputs.items()}
+            rows = {m: joined(x, self.hushed(m, x)) for m, x in inputs.items()}
             everything, buffers = self.encode(params, buffers, rows, **mode)
             features, silent = {m: h[:-1] for m, h in everything.items()}, {m: h[-1:] for m, h in everything.items()}
         else:
@@ -226,6 +226,14 @@ class Model(NamedTuple):
             buffers[m] or isinstance(encoder.dropout, Tensor) or encoder.dropout > 0
             for m, encoder in self.encoders.items()
         )
+
+
+def joined(inputs: Tensor, more: Tensor) -> Tensor:
+    """Return samples of any shape one after another.
+
+    They are joined flat, because a compiler takes a single image for one whose channels come last, and orders all so.
+    """
+    return torch.cat([inputs.flatten(1), more.flatten(1)]).view(-1, *inputs.shape[1:])
 
 
 def revealed(name: str, needs: frozenset[str], reveal: Callable[[], Tensor]) -> Any:

@@ -5,19 +5,24 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainables.signals import Params, each, leaves
+from trainables.signals import Group, Params, each, leaves
 
+LearningRates = tuple[float | Tensor, float | Tensor]
 HEADS = ("head.weight", "weight")  # of the joint head, shared and by modality
 
 
 class Optimizer(Protocol):
     """A NamedTuple of hyperparameters and two pure functions."""
 
+    @property
+    def lrs(self) -> LearningRates:
+        """Return the learning rates of the model and of the heads beside it."""
+
     def init(self, params: Params) -> Any:
         """Return the state before the first update, a tree of tensors."""
 
     def update(self, grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
-        """Return the change to add to the parameters, and the new state."""
+        """Return the direction against which to move, for `moved`, and the new state."""
 
 
 class SGD(NamedTuple):
@@ -27,14 +32,19 @@ class SGD(NamedTuple):
     momentum: float | Tensor = 0.9
     weight_decay: float | Tensor = 0.0
 
+    @property
+    def lrs(self) -> LearningRates:
+        """Return the learning rate, which holds for all."""
+        return self.lr, self.lr
+
     def init(self, params: Params) -> Params:
         """Return zero velocities."""
         return each(torch.zeros_like, params)
 
     def update(self, grads: Params, state: Params, params: Params) -> tuple[Params, Params]:
-        """Return -lr times the velocity."""
-        velocity = each(lambda v, g, p: self.momentum * v + decayed(g, p, self.weight_decay), state, grads, params)
-        return each(lambda v: -self.lr * v, velocity), velocity
+        """Return the velocity."""
+        velocity = each(lambda v, g, p: plus(plus(g, p, self.weight_decay), v, self.momentum), state, grads, params)
+        return velocity, velocity
 
 
 class AdamState(NamedTuple):
@@ -55,27 +65,32 @@ class Adam(NamedTuple):
     eps: float = 1e-8
     decoupled: bool = False
 
+    @property
+    def lrs(self) -> LearningRates:
+        """Return the learning rate, which holds for all."""
+        return self.lr, self.lr
+
     def init(self, params: Params) -> AdamState:
         """Return zero moments."""
         zeros = each(torch.zeros_like, params)
         return AdamState(torch.zeros((), dtype=torch.float64), zeros, zeros)
 
     def update(self, grads: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
-        """Return -lr times the debiased mean over the root of the debiased square, and minus the decay."""
+        """Return the debiased mean over the root of the debiased square, and the decay."""
         if not self.decoupled:
-            grads = each(lambda g, p: decayed(g, p, self.weight_decay), grads, params)
+            grads = each(lambda g, p: plus(g, p, self.weight_decay), grads, params)
         steps = state.steps + 1
         mean = each(lambda m, g: torch.lerp(m, g, 1 - self.beta1), state.mean, grads)
         square = each(lambda s, g: torch.lerp(s, g.square(), 1 - self.beta2), state.square, grads)
         root = (1 - self.beta2**steps).sqrt()
-        rate, eps = -self.lr * root / (1 - self.beta1**steps), self.eps * root
+        rate, eps = root / (1 - self.beta1**steps), self.eps * root
 
-        def change(m: Tensor, s: Tensor) -> Tensor:
+        def along(m: Tensor, s: Tensor) -> Tensor:
             return rate.to(m) * (m / (s.sqrt() + eps.to(m)))
 
-        made = each(change, mean, square)
+        made = each(along, mean, square)
         if self.decoupled:
-            made = each(lambda c, p: decayed(c, p, -self.lr * self.weight_decay), made, params)
+            made = each(lambda d, p: plus(d, p, self.weight_decay), made, params)
         return made, AdamState(steps, mean, square)
 
 
@@ -84,6 +99,11 @@ class Apart(NamedTuple):
 
     model: Optimizer
     heads: Optimizer
+
+    @property
+    def lrs(self) -> LearningRates:
+        """Return that of each."""
+        return self.model.lrs[0], self.heads.lrs[1]
 
     @property
     def decays(self) -> bool:
@@ -97,14 +117,16 @@ class Apart(NamedTuple):
         return self.model.init(model), self.heads.init(in_a_row(heads))
 
     def update(self, grads: Params, state: tuple[Any, Any], params: Params) -> tuple[Params, tuple[Any, Any]]:
-        """Return both rules' changes as one."""
+        """Return both rules' directions as one."""
         (model, heads), (model_params, head_params) = divided(grads), divided(params)
-        change, model_state = self.model.update(model, state[0], model_params)
+        direction, model_state = self.model.update(model, state[0], model_params)
         gradient = in_a_row(heads)
         row, head_state = self.heads.update(gradient, state[1], in_a_row(head_params) if self.decays else gradient)
         parts = iter(torch.split(row.shared["row"], [p.numel() for p in leaves(heads)]))
-        head_change = {m: {n: next(parts).view(g.shape) for n, g in group.items()} for m, group in heads.heads.items()}
-        return change._replace(heads=head_change), (model_state, head_state)
+        head_direction = {
+            m: {n: next(parts).view(g.shape) for n, g in group.items()} for m, group in heads.heads.items()
+        }
+        return direction._replace(heads=head_direction), (model_state, head_state)
 
 
 def divided(params: Params) -> tuple[Params, Params]:
@@ -117,11 +139,37 @@ def in_a_row(params: Params) -> Params:
     return Params({}, {}, {"row": torch.cat([p.flatten() for p in leaves(params)])}, {})
 
 
-def decayed(gradient: Tensor, parameter: Tensor, weight_decay: float | Tensor) -> Tensor:
-    """Return the gradient plus the decay; what is 0 for all trials at once is not computed."""
-    if not isinstance(weight_decay, Tensor) and weight_decay == 0:
-        return gradient
-    return gradient + weight_decay * parameter
+def plus(one: Tensor, other: Tensor, times: float | Tensor) -> Tensor:
+    """Return one tensor plus another times a number, in one pass; what is 0 for all trials at once is not computed."""
+    if isinstance(times, Tensor):
+        return torch.addcmul(one, other, times.to(one))
+    return torch.add(one, other, alpha=times) if times else one
+
+
+def moved(
+    params: Params, direction: Params, lrs: LearningRates, paced: Tensor | None = None, rates: Tensor | None = None
+) -> Params:
+    """Return parameters moved against a direction, by the learning rates of the model and of the heads beside it.
+
+    ``paced`` [] is the share of both that holds now, and ``rates`` [M] are factors on that of each branch, its encoder
+    and readout; None: all 1. With 0, a branch stays.
+    """
+    model, heads = (lr if paced is None else lr * paced for lr in lrs)
+    factors = [model] * len(params.encoders) if rates is None else (model * rates).unbind()
+    branches = dict(zip(params.encoders, factors, strict=True))
+
+    def less(group: Group, directions: Group, lr: float | Tensor) -> Group:
+        return {name: plus(tensor, directions[name], -lr) for name, tensor in group.items()}
+
+    def of_branches(groups: dict[str, Group], directions: dict[str, Group]) -> dict[str, Group]:
+        return {m: less(group, directions[m], branches[m]) for m, group in groups.items()}
+
+    return Params(
+        of_branches(params.encoders, direction.encoders),
+        of_branches(params.readouts, direction.readouts),
+        less(params.shared, direction.shared, model),
+        {m: less(group, direction.heads[m], heads) for m, group in params.heads.items()},
+    )
 
 
 def optimizer(name: str, lr: float | Tensor, momentum: float | Tensor, weight_decay: float | Tensor) -> Optimizer:

@@ -262,20 +262,6 @@ class EpochMethod(Protocol):
         """Decide on snapshots and stopping from the scores of the epoch that ended; saving comes before restoring."""
 
 
-def moved(params: Params, change: Params, rates: Tensor | None = None) -> Params:
-    """Return parameters after a change, that of branch m times ``rates[m]``, [M]; what is multiplied by 0 stays."""
-    if rates is None:
-        return each(torch.add, params, change)
-
-    def branches(groups: dict[str, Group], changes: dict[str, Group]) -> dict[str, Group]:
-        factors = zip(groups, rates.unbind(), strict=True)
-        return {m: {n: torch.addcmul(p, k, changes[m][n]) for n, p in groups[m].items()} for m, k in factors}
-
-    rest = each(torch.add, params._replace(encoders={}, readouts={}), change)
-    encoders, readouts = branches(params.encoders, change.encoders), branches(params.readouts, change.readouts)
-    return rest._replace(encoders=encoders, readouts=readouts)
-
-
 def scale_encoders(tree: Params, scale: Tensor) -> Params:
     """Return gradients (or updates) in which those of encoder m are multiplied by ``scale[m]``, [M]."""
     return tree._replace(encoders=scaled(tree.encoders, scale))

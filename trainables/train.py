@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
-from trainables.optim import clip_norm, divided
+from trainables.optim import clip_norm, divided, moved
 from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
 from trainables.parallel import Crew
 from trainables.precision import reduced, tf32
@@ -36,9 +37,7 @@ from trainables.signals import (
     Signals,
     Task,
     attributes,
-    each,
     leaves,
-    moved,
 )
 from trainables.tasks import against
 
@@ -334,8 +333,11 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
 
 
 def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
-    """Return the inputs of one batch of the training split, [B] indices."""
-    return {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
+    """Return the inputs of one batch of the training split, [B] indices.
+
+    As an embedding, which copies whole samples for a pack, too; a stacked `index_select` gathers number by number.
+    """
+    return {m: F.embedding(indices, x.flatten(1)).view(-1, *x.shape[1:]) for m, x in setup.inputs["train"].items()}
 
 
 def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
@@ -410,12 +412,10 @@ def step(
     made = method.step(learner.state, signals, task, limited(setup, pull, "clip_before"))
     with torch.no_grad():
         grads = limit(setup, made.grads, "clip")
-        change, moments = setup.optimizer.update(grads, learner.moments, learner.params)
-        change = made.rescale(change) if made.rescale else change
-        change = change if paced is None else each(lambda tensor: tensor * paced.to(tensor), change)
-        factors = product(made.rates, rates)
-        factors = None if factors is None else factors.to(signals.logits)
-        learner = Learner(moved(learner.params, change, factors), buffers, moments, made.state)
+        direction, moments = setup.optimizer.update(grads, learner.moments, learner.params)
+        direction = made.rescale(direction) if made.rescale else direction
+        params = moved(learner.params, direction, setup.optimizer.lrs, paced, product(made.rates, rates))
+        learner = Learner(params, buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
 

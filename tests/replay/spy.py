@@ -60,7 +60,7 @@ class Spied:
                 return setup.method.coalitions(modalities, task)  # type: ignore[attr-defined]
 
         class Applied:
-            init = setup.optimizer.init
+            init, lrs = setup.optimizer.init, setup.optimizer.lrs
 
             def update(self, grads: Any, state: Any, params: Any) -> Any:
                 spy.final = grads

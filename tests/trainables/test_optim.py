@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.optim import clip_norm, optimizer
+from trainables.optim import clip_norm, moved, optimizer
 from trainables.signals import Params, each, leaves
 
 Make = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -41,8 +41,8 @@ def test_it_is_the_optimiser_of_torch(name: str, settings: tuple[float, float, f
     copies = [p.clone().requires_grad_() for p in leaves(ours)]
     reference = theirs(copies)
     for number in range(50):
-        change, state = rule.update(each(lambda p, n=number: gradient(p, n), ours), state, ours)
-        ours = each(torch.add, ours, change)
+        direction, state = rule.update(each(lambda p, n=number: gradient(p, n), ours), state, ours)
+        ours = moved(ours, direction, rule.lrs)
         for p in copies:
             p.grad = gradient(p.detach(), number)
         reference.step()

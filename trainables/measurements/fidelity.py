@@ -12,10 +12,10 @@ from trainables.fusions import Features
 from trainables.measurements.slopes import afresh, flat, gradients, head
 from trainables.model import Buffers
 from trainables.observation import Batch
-from trainables.optim import Adam, AdamState, divided
+from trainables.optim import Adam, AdamState, divided, moved
 from trainables.randomness import permutation
 from trainables.setup import Learner, Setup, start
-from trainables.signals import Group, Params, Signals, Task, each
+from trainables.signals import Group, Params, Signals, Task
 from trainables.tasks import against
 
 CLASSIFIER, RULE = Classifier(), Adam(5e-4)  # as CGGM's by default
@@ -65,8 +65,8 @@ def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
 
     _, _, pull = eager(forward, state.params)
     grads = pull(lambda s: batch.task.objectives(s.classified).sum())
-    change, moments = RULE.update(grads, state.moments, state.params)
-    return State(each(torch.add, state.params, change), moments)
+    direction, moments = RULE.update(grads, state.moments, state.params)
+    return State(moved(state.params, direction, RULE.lrs), moments)
 
 
 def compare(setup: Setup, classifier: Any, learner: Learner, batch: Batch) -> dict[str, Tensor]:
