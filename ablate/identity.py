@@ -36,7 +36,7 @@ def fingerprint(method: str, *measurements: str) -> str:
     one method leaves the trials of the others standing.
     """
     files = closure(TRAINING | {method, *measurements})
-    parts = {name: formulas(file.read_text(encoding="utf-8")) for name, file in sorted(files.items())}
+    parts = {name: formulas_of(file) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -60,17 +60,23 @@ def closure(modules: set[str]) -> dict[str, Path]:
 
 def imports(path: Path, module: str, packages: set[str]) -> set[str]:
     """Return the modules of some packages that a module imports; `from package import name` may name one."""
-    named: set[str] = set()
+    return {name for name in named(path, module) if name.partition(".")[0] in packages and source(name)}
+
+
+@cache
+def named(path: Path, module: str) -> set[str]:
+    """Return what a module names in its imports: modules, or what is in them."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 package = module if path.name == "__init__.py" else module.rpartition(".")[0]
                 base = importlib.util.resolve_name("." * node.level + base, package)
-            named |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return {name for name in named if name.partition(".")[0] in packages and source(name)}
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def source(name: str) -> Path | None:
@@ -85,6 +91,12 @@ def source(name: str) -> Path | None:
         inside = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
         candidates = [file for path in inside for file in (path.with_suffix(".py"), path / "__init__.py")]
     return next((file for file in candidates if file.suffix == ".py" and file.is_file()), None)
+
+
+@cache
+def formulas_of(file: Path) -> str:
+    """Return `formulas` of a file as it is when it is first asked for; methods share most of their files."""
+    return formulas(file.read_text(encoding="utf-8"))
 
 
 def formulas(text: str) -> str:

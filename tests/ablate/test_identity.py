@@ -61,7 +61,7 @@ def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(copy: Path) -> No
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("optim.py", "self.momentum * v", "self.momentum * v * 2"),
+        ("optim.py", "v, self.momentum)", "v, 2 * self.momentum)"),
         ("encoders.py", "1 / math.sqrt(size)", "2 / math.sqrt(size)"),
         ("data/standardise.py", "std", "std_"),
     ],
