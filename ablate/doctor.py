@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ablate.errors import UserError
 from ablate.methods import axes_of
-from ablate.provenance import versions
-from ablate.run import available_cpus, check_methods, check_models, open_agenda, preflight
+from ablate.provenance import available_cpus, versions
+from ablate.run import check_methods, check_models, open_agenda, preflight
 from ablate.study import Study
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet

@@ -9,7 +9,8 @@ from ablate import store
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
-from ablate.run import available_cpus, open_agenda, preflight, unasked
+from ablate.provenance import available_cpus
+from ablate.run import open_agenda, preflight, unasked
 from ablate.schema import store_of, version
 from ablate.study import Study
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,7 +35,7 @@ from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.pruning import Judge  # noqa: E402
-from ablate.work import Told, settled, train_pack  # noqa: E402
+from ablate.work import Told, fitting, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
 
 WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
@@ -55,8 +56,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train the pack."""
-        told = self.trained([Trial(*trial) for trial in self.job["pack"]])
+        """Train the pack, in parts where the memory is too small for it."""
+        pack = [Trial(*trial) for trial in self.job["pack"]]
+        parts = split(pack, ceil(len(pack) / fitting(self.job, pack)))
+        told = {trial: told for part in parts for trial, told in self.trained(part).items()}
         return {"done": True, "told": json.dumps(told)}  # as text, which Tune leaves as it is
 
     def trained(self, pack: list[Trial]) -> dict[str, Told]:

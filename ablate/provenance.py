@@ -1,5 +1,6 @@
 """Where a result comes from: what may change its last bits, beside the trial itself."""
 
+import os
 import platform
 from functools import cache
 from importlib import metadata
@@ -26,6 +27,11 @@ def processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def circumstances(device: str = "cpu", workers: int = 1) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ablate.lock import alone
 from ablate.methods import folders
 from ablate.packs import packing
 from ablate.plan import Result, Trial, size
-from ablate.provenance import processor, versions
+from ablate.provenance import available_cpus, processor, versions
 from ablate.schema import mark, migrate, version
 from ablate.search import Rounds, rounds
 from ablate.study import DIRECTIONS, LEARNING_RATES, Study, about_data
@@ -463,8 +463,3 @@ def check_methods(study: Study, agenda: Agenda) -> None:
                 raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
             for name in asked - REVEALED:
                 raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from ablate.checkpoints import checkpoint
 from ablate.identity import code, trial_id
 from ablate.methods import reach
 from ablate.plan import Trial
-from ablate.provenance import circumstances
+from ablate.provenance import available_cpus, circumstances
 from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
 from trainables.data import Dataset, load, sheet
-from trainables.memory import keep
+from trainables.memory import keep, room
 from trainables.parallel import Crew
 from trainables.setup import ALONE
 from trainables.train import Prune, fit_pack
@@ -46,7 +47,7 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
     """
     confirm(pack, job["data"])
     keep()
-    configs, device = [trial.config for trial in pack], "cuda" if job["gpu"] else "cpu"
+    configs, device = [trial.config for trial in pack], device_of(job)
     kept = checkpoint(job, pack)
     memory = kept if job["checkpoint"] else None
     outcomes = fit_pack(configs, dataset(json.dumps(job["data"])), prune, job["compile"], crew, device, memory)
@@ -60,6 +61,25 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
     metric = f"validation.{job['metric']}"
     ended = zip(pack, outcomes, strict=True)
     return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
+
+
+def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
+    """Return how many of these trials fit into the memory that a pack may use: its share of this machine's, or GPU's.
+
+    It is measured on the first of them. Several workers share the samples, and a trial that cannot be set up fails
+    where it trains.
+    """
+    if len(pack) == 1 or job["workers"] > 1:
+        return len(pack)
+    part = job["gpu"] or job["cpu"] / available_cpus()
+    with suppress(Exception):
+        return room(pack[0].config, dataset(json.dumps(job["data"])), device_of(job), min(1.0, part))
+    return len(pack)
+
+
+def device_of(job: dict[str, Any]) -> str:
+    """Return where the trials of a job train."""
+    return "cuda" if job["gpu"] else "cpu"
 
 
 def confirm(pack: list[Trial], data: dict[str, Any]) -> None:

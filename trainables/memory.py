@@ -46,12 +46,12 @@ def capacity(device: str = "cpu") -> int:
     return pages if limit == "max" else min(pages, int(limit))
 
 
-class Living(TorchDispatchMode):
+class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that are made within it, and how many live at once at most."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self.known: set[int] = set()
 
@@ -87,7 +87,8 @@ def footprint(trial: Mapping[str, Any], dataset: Dataset, device: str = "cpu") -
     """Return the bytes that a trial needs, beside the data, to make a step and to be scored on validation."""
     setup = prepare(trial, dataset, device=device)
     alone = pack([setup])
-    with Living() as living:
+    living = Living()
+    with living:
         learner = start(setup)
         share = torch.ones((), dtype=torch.float64, device=setup.device)
         given = batches(setup, 1)[0], share, branch_rates([setup], learner), None
