@@ -169,13 +169,18 @@ def submit(
 
 @app.command()
 @explained
-def plan(study: StudyName, store: Store = None, as_json: Json = False) -> None:
+def plan(
+    study: StudyName,
+    store: Store = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Make a few steps to estimate time and memory.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what `run` would do, and run nothing."""
     from ablate import terminal
     from ablate.forecast import forecast
     from ablate.study import load
 
-    seen = forecast(load(study, store))
+    seen = forecast(load(study, store), measure=measure)
     if as_json:
         sys.stdout.write(json.dumps(seen._asdict()) + "\n")
     else:

@@ -10,7 +10,7 @@ from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
 from ablate.provenance import available_cpus
-from ablate.run import open_agenda, preflight, unasked
+from ablate.run import check_methods, check_models, open_agenda, preflight, unasked
 from ablate.schema import store_of, version
 from ablate.study import Study
 
@@ -29,8 +29,9 @@ class Forecast(NamedTuple):
     methods: dict[str, int]  # trials of the first round that are missing, by method
     packs: list[int]  # how many trials train together in each pack of the first round
     cpus: int
-    seconds: float | None  # estimated, from trials of the same methods in the store; None if there are none
-    megabytes: float | None  # estimated, on disk
+    seconds: float | None  # estimated, from trials in the store or, if asked for, from a few steps; None: neither
+    megabytes: float | None  # estimated, on disk; None if there is none in the store
+    memory: float | None  # estimated megabytes of the largest pack; None unless asked for
     spent: str | None  # why the budget lets nothing run
 
 
@@ -45,8 +46,11 @@ class Progress(NamedTuple):
     driver: str | None  # who runs it now, as far as this machine can tell
 
 
-def forecast(study: Study) -> Forecast:
-    """Return what running a study would mean; raise a UserError where it cannot run here."""
+def forecast(study: Study, *, measure: bool = False) -> Forecast:
+    """Return what running a study would mean; raise a UserError where it cannot run here.
+
+    With ``measure``, what it takes is measured on a few steps of a pack of every method.
+    """
     preflight(study, available_cpus())
     if study.mirror:
         study.mirror.fetch(lambda note: None)
@@ -55,12 +59,17 @@ def forecast(study: Study) -> Forecast:
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
-    seconds = megabytes = None
+    seconds = megabytes = memory = None
     cpus = max(1, int(available_cpus() / study.file.resources.cpus))
     if known:
         where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus
         megabytes = missing * median(map(_bytes, where.values())) / 1e6
+    if measure and missing and agenda.queued:
+        check_models(study, agenda)
+        check_methods(study, agenda)
+        each, memory = measured(study, agenda.queued)
+        seconds = missing * each / cpus
     return Forecast(
         study.file.name,
         study.sheet.name,
@@ -72,8 +81,28 @@ def forecast(study: Study) -> Forecast:
         cpus,
         seconds,
         megabytes,
+        memory,
         agenda.spent,
     )
+
+
+def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
+    """Return the seconds that a trial takes on average, and the megabytes of the largest pack, of those that wait.
+
+    A few steps are made of the first pack of every method.
+    """
+    from trainables.data import load
+    from trainables.memory import footprint
+    from trainables.rehearsal import duration
+
+    dataset, total, largest = load(study.data), 0.0, 0
+    for method in study.methods:
+        packs = [pack for pack in queued if pack[0].labels["method"] == method]
+        if packs:
+            configs = [trial.config for trial in packs[0]]
+            total += duration(configs, dataset) * sum(map(len, packs))
+            largest = max(largest, footprint(configs[0], dataset) * max(map(len, packs)))
+    return total / sum(map(len, queued)), largest / 1e6
 
 
 def progress(folder: Path) -> Progress:

@@ -15,12 +15,11 @@ counted, as a share of the rate of large matrix products of single precision on 
 
 import sys
 import time
-from collections.abc import Iterator
+from itertools import islice
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.methods import METHODS as AXES
@@ -29,7 +28,7 @@ from trainables.memory import keep
 from trainables.methods import METHODS
 from trainables.packs import Pack, pack, stack
 from trainables.setup import Learner, alike, prepare, start
-from trainables.train import advance, batches, branch_rates
+from trainables.train import advance, exercises
 
 DATA: dict[int, dict[str, Any]] = {
     2: {"name": "av-digits"},
@@ -48,19 +47,11 @@ class Way(NamedTuple):
     learner: Learner
     steps: int
 
-    def given(self) -> Iterator[tuple[Tensor | None, ...]]:
-        """Yield what a step is given, for some whole batches."""
-        members = self.packed.members
-        share = torch.ones(len(members) if len(members) > 1 else (), dtype=torch.float64)
-        rates = branch_rates(members, self.learner)
-        chosen = zip(*(batches(one, 1) for one in members), strict=True)
-        for _, indices in zip(range(WARM + self.steps), chosen, strict=False):
-            yield stack(indices), share, rates, None
-
     def seconds(self) -> float:
         """Return the time of a step, a trial's share, after WARM others."""
         learner, began = self.learner, 0.0
-        for number, given in enumerate(self.given()):
+        chosen = islice(exercises(self.packed, learner), WARM + self.steps)
+        for number, given in enumerate(chosen):
             if number == WARM:
                 began = time.thread_time()
             learner, _ = advance(self.packed, learner, given, number, full=True)
@@ -95,7 +86,7 @@ def ways(method: str, dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
 def operations(way: Way) -> int:
     """Return the floating-point operations of the matrix products of a step."""
     with FlopCounterMode(display=False) as counter:
-        advance(way.packed, way.learner, next(way.given()), 1, full=True)
+        advance(way.packed, way.learner, next(exercises(way.packed, way.learner)), 1, full=True)
     return int(counter.get_total_flops())
 
 

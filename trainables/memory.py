@@ -17,7 +17,7 @@ from trainables.data.dataset import Dataset
 from trainables.measure import judge
 from trainables.packs import over, pack
 from trainables.setup import prepare, start
-from trainables.train import advance, batches, branch_rates
+from trainables.train import advance, exercises
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of malloc.h
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may have
@@ -90,9 +90,7 @@ def footprint(trial: Mapping[str, Any], dataset: Dataset, device: str = "cpu") -
     living = Living()
     with living:
         learner = start(setup)
-        share = torch.ones((), dtype=torch.float64, device=setup.device)
-        given = batches(setup, 1)[0], share, branch_rates([setup], learner), None
-        learner, _ = advance(alone, learner, given, 1, full=True)
+        learner, _ = advance(alone, learner, next(exercises(alone, learner)), 1, full=True)
         over(alone, judge, learner)
     return living.most
 

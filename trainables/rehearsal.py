@@ -1,15 +1,21 @@
-"""A short training in float64 on synthetic data, for checks: what it computes is real, what it learns is not."""
+"""Short trainings, for checks and estimates: what they compute is real, what they learn is not."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice, pairwise
+from statistics import median
 from typing import Any
 
 import torch
 
 from trainables.data import load
-from trainables.setup import Learner, prepare, start
+from trainables.data.dataset import Dataset
+from trainables.measure import judge
+from trainables.packs import over, pack, stack
+from trainables.setup import Learner, alike, prepare, start
 from trainables.signals import Task, leaves
 from trainables.tasks import classification
-from trainables.train import epochs
+from trainables.train import advance, batches, epochs, exercises
 
 SAMPLES, BATCH = 160, 16
 DATA = {"name": "synthetic", "modalities": 3, "samples": [SAMPLES, 40, 40]}
@@ -22,7 +28,10 @@ TRAINING = {
 
 
 def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Learner, float]:
-    """Train a method (as ``module:attribute``) for at least ``steps`` steps; return the learner and its last loss."""
+    """Train a method (as ``module:attribute``) in float64 on synthetic data.
+
+    It makes at least ``steps`` steps; return the learner and its last loss.
+    """
     trial = {
         "method": method, "settings": dict(settings), "start": 1, "end": float("inf"), "warmup": 0, "modality": None,
         "model": MODEL, "train": {**TRAINING, "epochs": -(-steps * BATCH // SAMPLES)}, "measure": {}, "seed": 0,
@@ -30,6 +39,23 @@ def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Lear
     setup = prepare(trial, load(DATA))
     *_, last = epochs(setup, start(setup))
     return last.learner, next(row.value for row in last.rows if row.metric == "loss" and row.split == "train")
+
+
+def duration(trials: Sequence[Mapping[str, Any]], dataset: Dataset, steps: int = 3) -> float:
+    """Return the seconds that a trial takes to its end when these train together, from a few steps and one scoring."""
+    torch.set_num_threads(1)
+    first = prepare(trials[0], dataset)
+    setups = [first, *(alike(first, trial) for trial in trials[1:])]
+    packed, learner = pack(setups), stack([start(setup) for setup in setups])
+    times = [time.perf_counter()]
+    for number, given in enumerate(islice(exercises(packed, learner), steps + 1)):  # the first is slower
+        learner, _ = advance(packed, learner, given, number, full=True)
+        times.append(time.perf_counter())
+    over(packed, judge, learner)
+    scoring = time.perf_counter() - times[-1]
+    step = median(after - before for before, after in pairwise(times[1:] if len(times) > 2 else times))
+    epochs: int = first.trial["train"]["epochs"]
+    return (len(batches(first, 1)) * step + scoring) * epochs / len(trials)
 
 
 def silent() -> Task:

@@ -243,6 +243,15 @@ def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
     return stack(factors) if factors and factors[0] is not None else None
 
 
+def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, ...]]:
+    """Yield what the steps of a first epoch are given, for `advance`, with the method at full strength."""
+    members = packed.members
+    shares = stack([torch.ones((), dtype=torch.float64, device=setup.device) for setup in members])
+    rates = branch_rates(members, learner)
+    for indices in zip(*(batches(setup, 1) for setup in members), strict=True):
+        yield stack(indices), shares, rates, None
+
+
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
     """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles.
 

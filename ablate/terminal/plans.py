@@ -26,10 +26,17 @@ def show_forecast(seen: Forecast) -> None:
         console.print(
             f"{len(seen.packs)} pack{s} of {min(seen.packs)} to {max(seen.packs)} trials that train together."
         )
-    if seen.missing and seen.seconds is not None and seen.megabytes is not None:
-        console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time, {seen.megabytes:.1f} MB on disk.")
-    elif seen.missing:
-        console.print(f"{seen.cpus} at a time; no trial of this study has run yet, so there is no estimate of time.")
+    if not seen.missing:
+        return
+    if seen.seconds is None:
+        console.print(
+            f"{seen.cpus} at a time; no trial of this study has run yet: `ablate plan --measure` makes some steps, "
+            "and estimates time and memory."
+        )
+        return
+    disk = "" if seen.megabytes is None else f", {seen.megabytes:.1f} MB on disk"
+    memory = "" if seen.memory is None else f"; the largest pack needs {seen.memory:.0f} MB of memory"
+    console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time{disk}{memory}.")
 
 
 def show_progress(folder: Path, seen: Progress) -> None:

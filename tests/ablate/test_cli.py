@@ -58,4 +58,14 @@ def test_a_plan_creates_nothing(tmp_path: Path) -> None:
     file = write(tmp_path)
     text = shown("plan", str(file), "--store", str(tmp_path / "store"))
     assert text.startswith("small on synthetic: 6 trials, 0 in the store, 6 to run.\n")
+    assert "`ablate plan --measure` makes some steps" in text
+    assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:
+    file, store = str(write(tmp_path)), str(tmp_path / "store")
+    assert "; the largest pack needs " in shown("plan", file, "--store", store, "--measure")
+    seen = json.loads(shown("plan", file, "--store", store, "--measure", "--json"))
+    assert seen["seconds"] > 0
+    assert 0.01 < seen["memory"] < 100  # of models with some thousand parameters
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
