@@ -16,8 +16,8 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     """Return the scores on validation, and at the last moment on test."""
     found = []
     for split in SPLITS[1:] if moment.last else SPLITS[1:2]:
-        logits = outputs(setup, learner, split, frozenset()).logits.double().numpy()
-        target = setup.target[split].numpy()
+        logits = outputs(setup, learner, split, frozenset()).logits.double().cpu().numpy()
+        target = setup.target[split].cpu().numpy()
         values = regression(logits, target) if setup.task == "regression" else classes(logits.argmax(-1), target)
         if setup.task == "classification":
             values = {"f1": values["dice"]}  # the same, of samples in place of positions
