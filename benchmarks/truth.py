@@ -27,7 +27,7 @@ TRIAL: dict[str, Any] = {
     "train": {
         "epochs": 3, "batch_size": 64, "optimizer": "adam", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0,
         "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
-        "clip": None, "clip_before": None, "clip_trigger": None,
+        "clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1,
         "dtype": "float32",
     },
 }  # fmt: skip

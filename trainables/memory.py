@@ -52,30 +52,31 @@ class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         """Begin with none."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.most = 0
+        self.held = self.most = 0
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Do as asked, and count what is new."""
-        self.known |= {storage._cdata for storage in storages((args, kwargs))}
+        for storage in storages((args, kwargs)):
+            self.note(storage, 0)  # not made here, if it is not known
         made = func(*args, **(kwargs or {}))
         for storage in storages(made):
-            self.count(storage)
+            self.note(storage, storage.nbytes())
         return made
 
-    def count(self, storage: torch.UntypedStorage) -> None:
-        """Count a storage as long as it lives."""
-        address, size = storage._cdata, storage.nbytes()
+    def note(self, storage: torch.UntypedStorage, size: int) -> None:
+        """Count so many bytes for a storage as long as it lives, unless it is known."""
+        address = storage._cdata
         if address not in self.known:
             self.known.add(address)
-            self.now += size
-            self.most = max(self.most, self.now)
+            self.held += size
+            self.most = max(self.most, self.held)
             weakref.finalize(storage, self.drop, address, size)
 
     def drop(self, address: int, size: int) -> None:
-        """Count a storage no longer."""
+        """Forget a storage."""
         self.known.discard(address)
-        self.now -= size
+        self.held -= size
 
 
 def storages(tree: Any) -> Iterator[torch.UntypedStorage]:

@@ -346,7 +346,9 @@ def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
 
     As an embedding, which copies whole samples for a pack, too; a stacked `index_select` gathers number by number.
     """
-    return {m: F.embedding(indices, x.flatten(1)).view(-1, *x.shape[1:]) for m, x in setup.inputs["train"].items()}
+    return {
+        m: F.embedding(indices, x.flatten(1)).view(len(indices), *x.shape[1:]) for m, x in setup.inputs["train"].items()
+    }
 
 
 def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
@@ -413,7 +415,7 @@ def step(
 
     forward = reduced(forward, setup.dtype)
     parts = portions(len(next(iter(inputs.values()))), setup.trial["train"]["accumulate"])
-    if len(parts) == 1:
+    if len(parts) <= 1:
         signals, buffers, pull = differentiate(forward, learner.params)
     else:
         signals, buffers, pull = in_parts(forward, parts, learner.params, differentiate)
