@@ -36,7 +36,7 @@ from trainables.train import fit
 CPUS = 2
 STUDIES: dict[str, dict[str, Any]] = {
     "AGM on av-digits": {
-        "data": "av-digits", "methods": ["agm"], "train": {"epochs": 10}, "vary": {"agm.alpha": {"log": [0.05, 5]}},
+        "data": "av-digits", "methods": ["agm"], "train": {"epochs": 10}, "vary": {"agm.alpha": {"log": [0.05, 1]}},
     },
     "joint on mfeat": {
         "data": "mfeat", "methods": ["joint"], "train": {"epochs": 20}, "vary": {"train.lr": {"log": [0.005, 0.05]}},
@@ -88,6 +88,9 @@ class Reused(tune.Trainable):  # type: ignore[misc]
         outcome = fit(json.loads(self.config["trial"]), dataset(self.config["data"]))
         return {"score": outcome.final[SCORE], "done": True}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing, as Tune's processes need not to be used again."""
+
 
 SCORE = "validation.accuracy"
 
@@ -123,7 +126,7 @@ def main(rounds: int, trials: int) -> None:
     ways: dict[str, Callable[[Study, Path], Scores]] = {"ours": ours, "tuned": tuned, "default": default}
     began = time.perf_counter()
     with local_ray(CPUS) as scratch, tempfile.TemporaryDirectory() as folder:
-        ray.get(ray.remote(int).remote())
+        ray.get(ray.remote(lambda: None).remote())
         sys.stdout.write(f"Ray started in {time.perf_counter() - began:.1f} s\n")
         for name, spec in STUDIES.items():
             seconds: dict[str, list[float]] = {way: [] for way in ways}
