@@ -47,17 +47,15 @@ def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_pa
     assert {json.loads(origin)["workers"] for origin in origins} == {2}
 
 
-def test_more_workers_than_the_machine_has_are_refused_at_once(tmp_path: Path) -> None:
-    file = write(tmp_path, resources={"workers": 3})
-    ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 2)
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"workers": 3}, "resources.workers: 3 of 1 CPU each: a trial asks for 3 CPUs, and this run has 2"),
+        ({"gpu": 99}, "resources.gpu: a trial asks for 99 GPUs, and this machine has"),
+    ],
+)
+def test_more_than_the_machine_has_is_refused_at_once(asked: dict[str, int], said: str, tmp_path: Path) -> None:
+    ended = ablate("run", write(tmp_path, resources=asked), "--store", tmp_path / "store", "--cpus", 2)
     assert ended.returncode == 2
-    assert "resources.workers: 3 of 1 CPU each: a trial asks for 3 CPUs, and this run has 2" in ended.stderr
-    assert not (tmp_path / "store").exists()
-
-
-def test_more_gpus_than_the_machine_has_are_refused_at_once(tmp_path: Path) -> None:
-    file = write(tmp_path, resources={"gpu": 99})
-    ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 2)
-    assert ended.returncode == 2
-    assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
+    assert said in ended.stderr
     assert not (tmp_path / "store").exists()
