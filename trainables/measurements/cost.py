@@ -12,7 +12,7 @@ from trainables.measure import Moment, Row, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import Apart
 from trainables.setup import Learner, Setup, start
-from trainables.train import batches, pose, step
+from trainables.train import batches, drawn, pose, step
 
 REPEATS = 15  # steps of each, in turns, so that both meet the same machine
 Look = Callable[[], object]
@@ -55,7 +55,7 @@ def without_method(setup: Setup) -> Setup:
 def look(setup: Setup, learner: Learner) -> Look:
     """Return what makes a step on the first batch, and leaves the learner as it is."""
     indices = batches(setup, 1)[0]
-    inputs = {m: x.index_select(0, indices) for m, x in setup.inputs["train"].items()}
+    inputs = drawn(setup, indices)
     task = pose(setup, indices, setup.trial["train"]["epochs"], 1)
     return lambda: step(setup, learner, inputs, task)
 
