@@ -26,7 +26,7 @@ from search_spaces.methods import METHODS as AXES
 from trainables.data import Dataset, load
 from trainables.memory import keep
 from trainables.methods import METHODS
-from trainables.packs import Pack, pack, stack
+from trainables.packs import Pack, cloned, pack, stack
 from trainables.setup import Learner, alike, prepare, start
 from trainables.train import advance, exercises
 
@@ -49,7 +49,7 @@ class Way(NamedTuple):
 
     def seconds(self) -> float:
         """Return the time of a step, a trial's share, after WARM others."""
-        learner, began = self.learner, 0.0
+        learner, began = cloned(self.learner), 0.0
         chosen = islice(exercises(self.packed, learner), WARM + self.steps)
         for number, given in enumerate(chosen):
             if number == WARM:

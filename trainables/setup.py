@@ -44,6 +44,17 @@ class Setup(NamedTuple):
         return self.target["train"].device
 
     @property
+    def data(self) -> tuple[Any, ...]:
+        """Return all that it holds of the data set, trees of tensors."""
+        return self.inputs, self.target, self.present, self.model.silence
+
+    def on(self, data: tuple[Any, ...]) -> "Setup":
+        """Return it with other such data."""
+        inputs, target, present, silence = data
+        model = self.model._replace(silence=silence)
+        return self._replace(inputs=inputs, target=target, present=present, model=model)
+
+    @property
     def whole(self) -> "Setup":
         """Return it for what this worker computes by itself, over all samples."""
         return self._replace(crew=ALONE)

@@ -7,7 +7,7 @@ products are made. It computes with one thread, because the number of threads ch
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, ju
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided, moved
-from trainables.packs import Pack, compiled, over, pack, stack, unstack, worthwhile
+from trainables.packs import Pack, cloned, compiled, over, pack, stack, unstack, worthwhile
 from trainables.parallel import Crew
 from trainables.precision import reduced, tf32
 from trainables.randomness import noise, normal, permutation
@@ -114,7 +114,9 @@ def train(
     size = sum(p.numel() for p in leaves(next(iter(standing.members.values())).learner.params))
     known = [begin(setup, Epochwise) for setup in setups]
     while standing.members:
+        packed, before = standing.packed, standing.packed.compiling
         ended, standing = proceed(standing, prune, compiling)
+        began += packed.compiling - before
         for i, epoch in ended.items():
             record.rows[i].extend(epoch.rows)
             if epoch.error is None:
@@ -210,6 +212,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
+    learner = learner if packed.fast is None else cloned(learner)  # which is kept as it was after the last epoch
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
@@ -255,16 +258,23 @@ def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, .
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
     """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles.
 
-    ``given`` are the stacked arguments of `taught`, the samples' indices first.
+    ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step writes its learner over
+    the one that it is given.
     """
-    lesson = partial(taught, full=full, differentiate=packed.differentiate)
+    lesson = teaching(packed.differentiate, full=full)
     shared = (packed.told(number),)
     short = given[0] is None or given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
     if packed.fast is None or short:
         return over(packed, lesson, learner, *given, shared=shared)
     if full not in packed.fast:
         packed.fast[full] = compiled(packed, lesson, learner, *given, shared=shared)
-    return packed.fast[full](learner, *given, *shared)
+    return packed.fast[full].step(learner, *given, *shared)
+
+
+@cache
+def teaching(differentiate: Differentiate, *, full: bool) -> Callable[..., Any]:
+    """Return `taught` that differentiates in this way."""
+    return partial(taught, full=full, differentiate=differentiate)
 
 
 def close(

@@ -10,21 +10,23 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_train import BASE, JOINT, trial
 from trainables.data.dataset import Dataset, Split
 from trainables.methods import METHODS
-from trainables.packs import compiler, worthwhile
+from trainables.packs import COMPILED, compiler, worthwhile
 from trainables.shape import numbers, replaced, shape
 from trainables.train import Outcome, fit, fit_pack
 
 MODEL: dict[str, Any] = {**BASE["model"], "hidden": 6}
 
 
-def tiny(kind: str = "classification", samples: tuple[int, ...] = (5,), *, missing: bool = False) -> Dataset:
+def tiny(
+    kind: str = "classification", samples: tuple[int, ...] = (5,), *, missing: bool = False, shift: float = 0.0
+) -> Dataset:
     """52 samples of two modalities, which make a short last batch."""
     draw = np.random.default_rng(0)
 
     def split(n: int) -> Split:
         target = draw.integers(0, 3, n)
         hint = target.reshape(n, *[1] * len(samples))
-        inputs = {m: (draw.normal(size=(n, *samples)) + hint).astype(np.float32) for m in "ab"}
+        inputs = {m: (draw.normal(shift, size=(n, *samples)) + hint).astype(np.float32) for m in "ab"}
         present = {"b": draw.random(n) < 0.7} if missing else {}
         wanted = target[:, None].astype(np.float32) if kind == "regression" else target
         return Split(inputs, wanted, present=present)
@@ -157,11 +159,18 @@ def test_what_decides_the_computation_is_part_of_the_shape() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_is_the_same_but_for_rounding() -> None:
-    """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it."""
-    chosen, dataset = [one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("ogm-ge", 3)[::2]], tiny()
-    plain, fast = fit_pack(chosen, dataset), fit_pack(chosen, dataset, compiling="on")
-    for one, other in zip(fast, plain, strict=True):
-        assert max(differences(one, other)) < 1e-9
+    """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it.
+
+    Another pack of the shape takes the step that is there, with its own numbers and data.
+    """
+    same = {"start": 1, "warmup": 0, "end": 13, "measure": {"fidelity": 3, "gradients": 2}}
+    chosen = [one | same for one in configurations("ogm-ge", 5)]
+    for few, dataset, steps in ((chosen[:3:2], tiny(), 1), (chosen[1::3], tiny(shift=1.0), 0)):
+        known = len(COMPILED)
+        fast = fit_pack(few, dataset, compiling="on")
+        assert len(COMPILED) == known + steps
+        for one, other in zip(fast, fit_pack(few, dataset), strict=True):
+            assert max(differences(one, other)) < 1e-9
 
 
 def test_only_long_packs_are_compiled_unless_the_study_says_so() -> None:
