@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from trainables.differentiation import Differentiate, eager, pure
 from trainables.precision import kept
@@ -163,4 +163,8 @@ def stack(trees: Sequence[Any]) -> Any:
 
 def unstack(tree: Any, count: int) -> list[Any]:
     """Return the trees that `stack` has made one, as views."""
-    return [tree] if count == 1 else [tree_map(lambda tensor, i=i: tensor[i], tree) for i in range(count)]
+    if count == 1:
+        return [tree]
+    leaves, structure = tree_flatten(tree)
+    columns = [leaf.unbind() for leaf in leaves]
+    return [tree_unflatten([column[i] for column in columns], structure) for i in range(count)]

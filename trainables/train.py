@@ -239,8 +239,8 @@ def drill(
 def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
     """Return the members' factors on the update of each branch in the epoch to come, stacked; None: all 1."""
     factors = [
-        setup.method.rates(one.state)
-        for setup, one in zip(setups, unstack(learner, len(setups)), strict=True)
+        setup.method.rates(state)
+        for setup, state in zip(setups, unstack(learner.state, len(setups)), strict=True)
         if isinstance(setup.method, EpochMethod)
     ]
     return stack(factors) if factors and factors[0] is not None else None
