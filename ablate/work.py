@@ -18,10 +18,12 @@ from trainables.data import Dataset, load, sheet
 from trainables.memory import keep, room
 from trainables.parallel import Crew
 from trainables.setup import ALONE
+from trainables.shape import shape
 from trainables.train import Prune, fit_pack
 
 HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
 COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
+ROOM: dict[tuple[Any, ...], int] = {}  # trials of a shape that fit into the memory
 Told = tuple[str, float | None, str | None]  # status, score and error of a trial
 
 
@@ -66,14 +68,17 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
 def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
     """Return how many of these trials fit into the memory that a pack may use: its share of this machine's, or GPU's.
 
-    It is measured on the first of them. Several workers share the samples, and a trial that cannot be set up fails
-    where it trains.
+    It is measured on the first of a shape that this process trains. Several workers share the samples, and a trial that
+    cannot be set up fails where it trains.
     """
     if len(pack) == 1 or job["workers"] > 1:
         return len(pack)
-    part = job["gpu"] or job["cpu"] / available_cpus()
+    config, data, part = pack[0].config, json.dumps(job["data"]), min(1.0, job["gpu"] or job["cpu"] / available_cpus())
+    key = shape(config), data, device_of(job), part
     with suppress(Exception):
-        return room(pack[0].config, dataset(json.dumps(job["data"])), device_of(job), min(1.0, part))
+        if key not in ROOM:
+            ROOM[key] = room(config, dataset(data), device_of(job), part)
+        return ROOM[key]
     return len(pack)
 
 

@@ -22,7 +22,7 @@ from trainables.precision import kept
 from trainables.setup import Setup, alike
 from trainables.shape import Path, numbers, replaced, shape
 
-WORTH = 1e13  # operations of a pack, from which compiling costs less than it saves
+WORTH = 5e12  # operations of a pack, from which compiling costs less than it saves
 COMPILED: dict[Any, Callable[..., Any]] = {}  # steps that this process has compiled
 
 
