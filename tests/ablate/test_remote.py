@@ -301,7 +301,7 @@ def test_a_claim_is_judged_in_a_remote_store_and_listed_from_elsewhere(bucket: P
 
 @pytest.mark.nightly
 def test_nodes_with_mirrors_of_their_own_bring_their_packs_to_the_store(s3: dict[str, str], tmp_path: Path) -> None:
-    """The nodes of the cluster have another cache than the driver, as on machines of their own."""
+    """The nodes of the cluster have another cache than the driver, as on machines of their own; then a job goes on."""
     study, url = write(tmp_path, resources={"pack": 1}), "s3://ablate/cluster"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (s3 | {"XDG_CACHE_HOME": str(tmp_path / "node")}).items():
@@ -311,7 +311,7 @@ def test_nodes_with_mirrors_of_their_own_bring_their_packs_to_the_store(s3: dict
 
 
 def check(cluster: Cluster, study: Path, url: str, s3: dict[str, str], tmp_path: Path) -> None:
-    """Run a study there; the driver sees all tables, and so does one who asks the store."""
+    """Run a study there, and more of it as a job; the driver sees all tables, and so does one who asks the store."""
     environment = cluster.environment | s3 | {"XDG_CACHE_HOME": str(tmp_path / "driver")}
     ended = ablate("run", study, "--store", url, "--address", cluster.address, **environment)
     assert ended.returncode == 0, ended.stderr
@@ -324,3 +324,9 @@ def check(cluster: Cluster, study: Path, url: str, s3: dict[str, str], tmp_path:
     assert len(table(here, "small", "metrics")) > 0
     shown = ablate("status", f"{url}/small", **s3, XDG_CACHE_HOME=str(tmp_path / "third"))
     assert shown.stdout == "small: 6 of 6 trials done.\n"
+    write(tmp_path, seeds=3, resources={"pack": 1})
+    job = ablate("submit", study, "--store", url, "--address", cluster.dashboard, **environment)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert "small: 3 trials to run on synthetic, 6 of 9 in the store already." in job.stdout
+    shown = ablate("status", f"{url}/small", **s3, XDG_CACHE_HOME=str(tmp_path / "third"))
+    assert shown.stdout == "small: 9 of 9 trials done.\n"
