@@ -9,7 +9,7 @@ from optuna.importance import (
 )
 
 from analysis import load
-from analysis.importance import TREES, importance, importances
+from analysis.importance import MOST, TREES, importance, importances
 from tests.analysis.conftest import Write, trial
 
 RNG = np.random.default_rng(0)
@@ -49,6 +49,14 @@ def test_what_does_nothing_is_not_above_the_floor(name: str, size: int) -> None:
         resamples=15,
     )
     assert table.select("factor", "above_floor").rows() == [("much", True), ("none", False)]
+
+
+def test_of_very_many_configurations_a_random_part_is_enough() -> None:
+    rng = np.random.default_rng(0)
+    much, none = rng.random((2, 5000))
+    settings = {"none": list(map(float, none)), "much": list(map(float, much))}
+    table = importances(settings, much[:, None], resamples=3)
+    assert table.select("factor", "configurations", "dropped").rows() == [("much", MOST, 0), ("none", MOST, 0)]
 
 
 def test_a_configuration_without_a_result_is_counted() -> None:
