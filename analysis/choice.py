@@ -81,14 +81,13 @@ def design(run: Run, method: str) -> Design:
     table = configurations(run).filter(pl.col("method") == method)
     axes = [axis for axis in run.vary if table[axis].n_unique() > 1]
     joint = validation_scores(run, table).filter(pl.col("encoder").is_null())
-    groups = list(joint.group_by(axes or "method", maintain_order=True))
-    seeds = sorted(joint["seed"].unique())
-    scores = np.full((len(groups), len(seeds)), np.nan)
-    for place, (_, group) in enumerate(groups):
-        scores[place, [seeds.index(seed) for seed in group["seed"]]] = group["score"].cast(float).fill_null(np.nan)
-    columns = ["method", *axes]
-    points = pl.concat([table.select(columns).clear(), *(group.select(columns).head(1) for _, group in groups)])
-    return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds)
+    seeds = joint["seed"].unique().sort()
+    keys = axes or ["method"]
+    points = joint.unique(keys, keep="first", maintain_order=True).select("method", *axes)
+    placed = joint.join(points.select(keys).with_row_index("place"), on=keys, nulls_equal=True, maintain_order="left")
+    scores = np.full((len(points), len(seeds)), np.nan)
+    scores[placed["place"], seeds.search_sorted(placed["seed"])] = placed["score"].cast(float).fill_null(np.nan)
+    return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds.to_list())
 
 
 def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
