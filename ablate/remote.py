@@ -5,6 +5,7 @@ pack is written last, and a pack without one is not there yet. The files of a ru
 wrote them; object stores have no locks.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -64,6 +65,7 @@ class Mirror:
 
     def __init__(self, url: str, kind: str) -> None:
         """Follow an address; the folder lies in the user's cache, among others of its kind, and is not made yet."""
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what fails is told in our own words
         scheme, _, place = url.partition("://")
         self.url = f"{scheme}://{place.rstrip('/')}"
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}

@@ -222,37 +222,55 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             server.terminate()
 
 
-def answers(address: str) -> bool:
-    """Tell whether a server answers."""
+def answers(address: str, page: str = "moto-api/") -> bool:
+    """Tell whether a server has a page."""
     try:
-        with urlopen(f"{address}/moto-api/", timeout=1) as answer:  # noqa: S310
+        with urlopen(f"{address}/{page}", timeout=1) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except OSError:
         return False
 
 
+@pytest.fixture(scope="module")
+def gs() -> Iterator[dict[str, str]]:
+    """A server that speaks as Google Cloud Storage, with a bucket `ablate`; yields the environment in which it is found."""
+    pytest.importorskip("gcsfs", reason="needs ablate[gs]")
+    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
+    port = str(free_port())
+    options = ["start", "--host", "127.0.0.1", "--port", port, "--in-memory", "--default-bucket", "ablate", "-q"]
+    with Popen([sys.executable, "-m", "gcp_storage_emulator", *options], stdout=DEVNULL, stderr=DEVNULL) as server:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            assert eventually(lambda: answers(address, "storage/v1/b/ablate"), 60)
+            yield {"STORAGE_EMULATOR_HOST": address}
+        finally:
+            server.terminate()
+
+
 @pytest.mark.nightly
-def test_a_second_machine_repeats_nothing_of_a_store_on_s3(s3: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_second_machine_repeats_nothing(scheme: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """It trains what is new, reads what is there, and its tables are those of one machine with a folder."""
-    small, url = write(tmp_path, seeds=1, methods=["joint"], vary=None), "s3://ablate/one/runs"
-    first = ablate("run", small, "--store", url, **s3, XDG_CACHE_HOME=str(tmp_path / "first"))
+    there: dict[str, str] = request.getfixturevalue(scheme)
+    small, url = write(tmp_path, seeds=1, methods=["joint"], vary=None), f"{scheme}://ablate/one/runs"
+    first = ablate("run", small, "--store", url, **there, XDG_CACHE_HOME=str(tmp_path / "first"))
     assert first.returncode == 0, first.stderr
     assert foreign(first.stderr) == []
     assert f"stored: {url}/small\n" in first.stdout
     shutil.rmtree(tmp_path / "first")
     write(tmp_path, seeds=2, methods=["joint"], vary=None)
-    elsewhere = s3 | {"XDG_CACHE_HOME": str(tmp_path / "second")}
+    elsewhere = there | {"XDG_CACHE_HOME": str(tmp_path / "second")}
     plan = ablate("plan", small, "--store", url, "--json", **elsewhere)
     assert '"stored": 1, "missing": 1' in plan.stdout, plan.stderr
     second = ablate("run", small, "--store", url, **elsewhere)
     assert "small: 1 trial to run on synthetic, 1 of 2 in the store already." in second.stderr
     assert "has no locks; see to it that no other machine runs this study" in second.stderr
-    alone = ablate("run", small, "--store", tmp_path / "here", **s3)
+    alone = ablate("run", small, "--store", tmp_path / "here", **there)
     assert alone.returncode == 0, alone.stderr
-    mirror = tmp_path / "second/ablate/stores/s3/ablate/one/runs"
+    mirror = tmp_path / "second/ablate/stores" / scheme / "ablate/one/runs"
     for name in ("trials", "metrics", "predictions"):
         assert table(mirror, "small", name).equals(table(tmp_path / "here", "small", name))
-    third = s3 | {"XDG_CACHE_HOME": str(tmp_path / "third")}
+    third = there | {"XDG_CACHE_HOME": str(tmp_path / "third")}
     assert ablate("status", f"{url}/small", **third).stdout == "small: 2 of 2 trials done.\n"
     report = ablate("report", f"{url}/small", **third)
     assert report.stdout.splitlines()[-1] == f"stored: {url}/small"
