@@ -30,6 +30,9 @@ T = TypeVar("T")
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # scheme -> extra of this package
 
 
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what fails is told in our own words
+
+
 def is_remote(place: str) -> bool:
     """Tell an address, such as s3://bucket/runs, from a folder of this machine."""
     return "://" in place
@@ -65,7 +68,6 @@ class Mirror:
 
     def __init__(self, url: str, kind: str) -> None:
         """Follow an address; the folder lies in the user's cache, among others of its kind, and is not made yet."""
-        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what fails is told in our own words
         scheme, _, place = url.partition("://")
         self.url = f"{scheme}://{place.rstrip('/')}"
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}

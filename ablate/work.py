@@ -74,8 +74,8 @@ def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
     if len(pack) == 1 or job["workers"] > 1:
         return len(pack)
     config, data, part = pack[0].config, json.dumps(job["data"]), min(1.0, job["gpu"] or job["cpu"] / available_cpus())
-    key = shape(config), data, device_of(job), part
     with suppress(Exception):
+        key = shape(config), data, device_of(job), part
         if key not in ROOM:
             ROOM[key] = room(config, dataset(data), device_of(job), part)
         return ROOM[key]

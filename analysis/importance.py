@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
 
 TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
-MOST = 256  # configurations: of more, so many at random; the time of a forest grows with their square
+MOST = {"ped-anova": 2048, "fanova": 256}  # configurations: of more, so many at random, or a report takes minutes
 REACH = 1.96  # standard errors to each side
 DUMMY = "(dummy)"
 IMPORTANCE = {
@@ -32,7 +32,8 @@ IMPORTANCE = {
     "high": pl.Float64,
     "floor": pl.Float64,  # below which a setting that does nothing stays in 95 of 100 random halves
     "above_floor": pl.Boolean,
-    "configurations": pl.Int64,  # with a result, and of these MOST
+    "configurations": pl.Int64,  # with a result
+    "used": pl.Int64,  # of them, at most MOST
     "dropped": pl.Int64,  # without
     "seeds": pl.Int64,
 }
@@ -65,7 +66,8 @@ def importances(
     A configuration counts with the mean of the seeds that it has; without any it is dropped.
     """
     known = np.flatnonzero(np.isfinite(scores).any(axis=1))
-    chosen = known if len(known) <= MOST else np.sort(np.random.default_rng(0).permutation(known)[:MOST])
+    most = MOST.get(evaluator, len(known))
+    chosen = known if len(known) <= most else np.sort(np.random.default_rng(0).choice(known, most, replace=False))
     kept = {name: [values[i] for i in chosen] for name, values in settings.items()}
     y = np.where(np.isfinite(scores), scores, np.nan)[chosen]
     count, seeds = y.shape
@@ -78,7 +80,7 @@ def importances(
         value, reach = found.get(name, (NAN, NAN))
         above = bool(value - reach > floor) if np.isfinite(value - reach - floor) else None
         ends = {"value": value, "low": max(value - reach, min(value, 0.0)), "high": value + reach, "floor": floor}
-        counts = {"configurations": count, "dropped": len(scores) - len(known), "seeds": seeds}
+        counts = {"configurations": len(known), "used": count, "dropped": len(scores) - len(known), "seeds": seeds}
         rows.append({"factor": name, **ends, "above_floor": above, **counts})
     table = pl.DataFrame(rows, schema=IMPORTANCE).with_columns(cs.float().fill_nan(None))
     return table.sort("value", descending=True, nulls_last=True, maintain_order=True)

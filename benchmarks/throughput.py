@@ -8,8 +8,8 @@ defaults, and `tuned`, as a class whose processes are used again and without log
 of which all three run in turn.
 
 What comes before the first trial is set-up, printed beside and not counted: the start of two processes, and here the
-compilation of the steps, in a study of one epoch before the one that is timed. Then FEW trials run with everything
-counted but the start of Ray, and `compile: auto` as in any study.
+compilation of the steps, in a study of one epoch before the one that is timed (`compile: on`; `auto` compiles none so
+short). Then FEW trials run with everything counted but the start of Ray, as studies come.
 """
 
 import json
@@ -83,8 +83,9 @@ def ours(scratch: Path, *studies: Study) -> Timed:
 
     began = time.time()
     drive(map(work, studies), Path(tempfile.mkdtemp(dir=scratch)))
+    ended = time.time()
     first = ends[0] if len(studies) > 1 else began
-    return Timed(first - began, ends[-1] - first, scores)
+    return Timed(first - began, ended - first, scores)
 
 
 def trained(trial: str, data: Dataset) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def cold(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict
     """Run a study in every way as it comes, and count everything."""
     made = study(folder, spec, trials, resources={})
     timed = {"ours": ours(scratch, made), "tuned": tuned(made, scratch), "default": default(made, scratch)}
-    return {way: one._replace(seconds=one.setup + one.seconds) for way, one in timed.items()}
+    return {way: Timed(0.0, one.setup + one.seconds, one.scores) for way, one in timed.items()}
 
 
 def show(rounds: list[dict[str, Timed]], trials: int, what: str) -> None:
@@ -170,7 +171,8 @@ def show(rounds: list[dict[str, Timed]], trials: int, what: str) -> None:
         cost = median(one[way].seconds for one in rounds) / trials
         ratio = median(one[way].seconds / one["ours"].seconds for one in rounds)
         before = median(one[way].setup for one in rounds)
-        sys.stdout.write(f"  {way:8s} {cost:7.3f} s a trial {ratio:6.1f} x ours   (set-up {before:5.1f} s)\n")
+        apart = f"   (set-up {before:5.1f} s)" if before else ""
+        sys.stdout.write(f"  {way:8s} {cost:7.3f} s a trial {ratio:6.1f} x ours{apart}\n")
     sys.stdout.flush()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from trainables.differentiation import Differentiate, eager, pure
 from trainables.precision import kept
@@ -23,7 +23,8 @@ from trainables.setup import Setup, alike
 from trainables.shape import Path, numbers, replaced, shape
 
 WORTH = 5e12  # operations of a pack, from which compiling costs less than it saves
-COMPILED: dict[Any, Callable[..., Any]] = {}  # steps that this process has compiled
+STEPS: dict[Any, Callable[..., Any] | None] = {}  # that this process has compiled last; None: it could not
+MOST = 32  # of them
 
 
 class Fast(NamedTuple):
@@ -41,7 +42,7 @@ class Pack(NamedTuple):
     fast: dict[bool, Fast] | None = None  # compiled steps; None: it does not compile
 
     @property
-    def compiling(self) -> float:
+    def compile_seconds(self) -> float:
         """Return the seconds that went into compiling its steps."""
         return sum(fast.seconds for fast in (self.fast or {}).values())
 
@@ -112,36 +113,52 @@ def compiled(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared
     """Return `over` of a step, compiled for arguments of the shapes of these; called with learner, args and shared.
 
     It is traced once, so what is not a tensor must not change. Compiling takes some twenty seconds, a few where its
-    cache (TORCHINDUCTOR_CACHE_DIR) knows the result, none where this process has done it for another pack of the shape;
-    a step then takes about half of its time.
+    cache (TORCHINDUCTOR_CACHE_DIR) knows the result, none where this process has done it for another pack of the shape.
     """
     began, first, step = time.perf_counter(), pack.members[0], stacked(pack, f, (learner, *args), shared)
     given = first.data, pack.numbers, learner, *args, *shared
     key = f, type(first.method), first.task, shape(first.trial), signature(given)
-    if key not in COMPILED:
-        COMPILED[key] = fastest(step, given)
-    return Fast(partial(COMPILED[key], first.data, pack.numbers), time.perf_counter() - began)
+    if key not in STEPS:
+        if len(STEPS) == MOST:
+            STEPS.pop(next(iter(STEPS)))
+        STEPS[key] = compile_step(step, given)
+    fast = STEPS[key]
+    made = partial(step if fast is None else fast, first.data, pack.numbers)
+    return Fast(made, time.perf_counter() - began)
 
 
-def fastest(step: Callable[..., Any], given: tuple[Any, ...]) -> Callable[..., Any]:
-    """Return a step, compiled and writing the new learner over the one it is given, as far as the compiler can.
+def compile_step(step: Callable[..., Any], given: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or None.
 
-    That saves a quarter of what a step moves. Torch 2.13 fails to write over some small tensors, and a machine may lack
-    what it needs; but for its time a step is the same.
+    Writing over saves a quarter of what a step moves. Torch 2.13 fails to compile that for some small tensors, and a
+    machine may lack what compiling needs; but for rounding and time a step is the same.
     """
-
-    def within(data: Any, differing: Any, learner: Any, *rest: Any) -> Any:
-        after, metrics = step(data, differing, learner, *rest)
-        tree_map(Tensor.copy_, learner, after)
-        return learner, metrics
-
-    for attempt in (within, step):
+    for attempt in (partial(written_over, step), step):
         trial = (*given[:2], cloned(given[2]), *given[3:])
         with suppress(Exception):
             fast: Callable[..., Any] = torch.compile(make_fx(attempt)(*trial), dynamic=False)
             fast(*trial)
             return fast
-    return step
+    return None
+
+
+def written_over(step: Callable[..., Any], data: Any, differing: Any, learner: Any, *given: Any) -> Any:
+    """Return the learner, with the numbers of the next, and the metrics; what is part of the old one is copied first.
+
+    Raises:
+        ValueError: the next learner's tensors are of other shapes or types.
+    """
+    old = tree_leaves(learner)
+    held = {tensor.untyped_storage()._cdata for tensor in old}
+    after, metrics = tree_map(
+        lambda tensor: tensor.clone() if tensor.untyped_storage()._cdata in held else tensor,
+        step(data, differing, learner, *given),
+    )
+    for tensor, new in zip(old, tree_leaves(after), strict=True):
+        if (tensor.shape, tensor.dtype) != (new.shape, new.dtype):
+            raise ValueError("a step changes the shape or the type of a tensor")
+        tensor.copy_(new)
+    return learner, metrics
 
 
 def signature(tree: Any) -> tuple[Any, ...]:

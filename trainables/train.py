@@ -114,9 +114,9 @@ def train(
     size = sum(p.numel() for p in leaves(next(iter(standing.members.values())).learner.params))
     known = [begin(setup, Epochwise) for setup in setups]
     while standing.members:
-        packed, before = standing.packed, standing.packed.compiling
+        packed, before = standing.packed, standing.packed.compile_seconds
         ended, standing = proceed(standing, prune, compiling)
-        began += packed.compiling - before
+        began += packed.compile_seconds - before
         for i, epoch in ended.items():
             record.rows[i].extend(epoch.rows)
             if epoch.error is None:
@@ -212,7 +212,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    learner = learner if packed.fast is None else cloned(learner)  # which is kept as it was after the last epoch
+    learner = learner if packed.fast is None else cloned(learner)  # a compiled step may write over it
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
@@ -258,8 +258,8 @@ def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, .
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
     """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles.
 
-    ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step writes its learner over
-    the one that it is given.
+    ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
+    over the one that it is given.
     """
     lesson = teaching(packed.differentiate, full=full)
     shared = (packed.told(number),)

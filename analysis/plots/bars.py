@@ -36,9 +36,10 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
             panel.set_xlim(left=0)
             panel.set_xlabel("importance")
             panel.grid(axis="x")
-        one = next(iter(tables.values())).row(0, named=True)
+        one = min((table.row(0, named=True) for table in tables.values()), key=lambda row: row["used"])
+        some = f"{one['used']} or more of " if one["used"] < one["configurations"] else ""
         dropped = f", {one['dropped']} without a result" if one["dropped"] else ""
-        counts = f"{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
+        counts = f"{some}{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
         head(figure, title, f"95 % intervals over {counts}; grey: not above the floor")
         legend(figure)
     return figure

@@ -137,7 +137,7 @@ def test_what_is_not_above_the_floor_is_grey() -> None:
         {
             "factor": ["agm.alpha", "train.lr", "agm.cap"], "value": [0.9, 0.2, None], "low": [0.7, 0.0, None],
             "high": [1.1, 0.4, None], "floor": 0.3, "above_floor": [True, False, None],
-            "configurations": 9, "dropped": 1, "seeds": 3,
+            "configurations": 9, "used": 9, "dropped": 1, "seeds": 3,
         }
     )  # fmt: skip
     figure = plots.plot_importance({"fanova": table}, title="t")
