@@ -2,16 +2,21 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ablate import store
 from ablate.budget import Budget
-from ablate.packs import Packing, split
-from ablate.plan import Result, Trial
-from ablate.search import Rounds
+from ablate.packs import Packing, packing, split
+from ablate.plan import Result, Trial, size
+from ablate.search import Rounds, rounds
+from ablate.study import Study
 
 Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
 Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
+Note = Callable[[store.DamagedError], None]
 
+PACK = 64  # trials, at most, that train together if the study says nothing
 ATTEMPTS = 3  # that a trial gets whose process dies when it is alone, or a pack that has a checkpoint
 
 
@@ -126,3 +131,50 @@ class Work(NamedTuple):
     close: Callable[[], None] = lambda: None  # is called when the agenda is finished, or the run stops
     most: int | None = None  # packs of it at once; None: as many as there is room for
     judge: Any = None  # of trials that lag, if the job has `prune`
+
+
+def open_agenda(
+    study: Study,
+    cpus: float = 1,
+    log: Path | None = None,
+    note: Note = lambda damage: None,
+    plan: list[Trial] | None = None,
+) -> Agenda:
+    """Return what a study still has to run, given its store.
+
+    Args:
+        study: what to run.
+        cpus: that it runs on.
+        log: where a search keeps Optuna's storage.
+        note: is told of what is damaged, and passed over.
+        plan: grows by all that is proposed; the agenda has a trial once, however many points ask for it.
+    """
+    asked = study.file.resources
+    most = PACK if asked.pack == "auto" else asked.pack
+
+    def known(asked: list[Trial]) -> dict[str, Result]:
+        found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
+        for damage in damaged:
+            note(damage)
+        return found
+
+    budget = Budget(study)
+    proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
+    return Agenda(proposals, known, packing(most, max(1, int(cpus / asked.cpus))), budget)
+
+
+def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
+    """Pass rounds on, and append to a plan what they propose."""
+    proposed = next(proposals, None)
+    while proposed is not None:
+        plan += proposed
+        results = yield proposed
+        try:
+            proposed = proposals.send(results)
+        except StopIteration:
+            return
+
+
+def unasked(study: Study, agenda: Agenda, plan: list[Trial]) -> int:
+    """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
+    return size(study) - len(plan) + agenda.waiting

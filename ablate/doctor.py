@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ablate.agenda import open_agenda
 from ablate.errors import UserError
 from ablate.methods import axes_of
+from ablate.preflight import check_methods, check_models, preflight
 from ablate.provenance import available_cpus, versions
-from ablate.run import check_methods, check_models, open_agenda, preflight
 from ablate.study import Study
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet

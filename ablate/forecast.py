@@ -6,11 +6,12 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
+from ablate.agenda import open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
+from ablate.preflight import check_methods, check_models, preflight
 from ablate.provenance import available_cpus
-from ablate.run import check_methods, check_models, open_agenda, preflight, unasked
 from ablate.schema import store_of, version
 from ablate.study import Study
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ablate.plan import Result, Trial
 from ablate.store import DamagedError, locate
 from ablate.study import Study
-from ablate.tables import copied
+from ablate.waves import copied
 
 
 def measured(study: Study, asked: Sequence[Sequence[Trial]], results: dict[str, Result]) -> list[list[float] | None]:

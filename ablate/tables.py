@@ -1,98 +1,96 @@
-"""The tables of a study: what the store knows of its trials, in the order of its plan.
+"""The tables of a study while it runs: what the store knows of its trials, in the order of its plan.
 
 <store>/<study>/study.yaml                                  the study as resolved, with versions and machine
 <store>/<study>/{trials,metrics,predictions}/*.parquet      one file a wave of trials
 <store>/<study>/trials/again-*.parquet                      the trials that several points of a design came to, again
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from collections.abc import Callable
 
-from ablate.files import aside
-from ablate.plan import Trial
-from ablate.store import TABLES, UNSHOWN, locate, read_table
+from ablate import store
+from ablate.agenda import Agenda
+from ablate.errors import UserError
+from ablate.manifest import described, write_study
+from ablate.plan import Result, Trial
+from ablate.study import Study
+from ablate.trackers import Trackers
+from ablate.waves import WAVE, Part, wave_name, write_wave
 
-if TYPE_CHECKING:
-    import polars as pl
-
-WAVE = 500  # trials in one file
-Part = Literal["", "again"]
-
-
-def write_wave(
-    store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int, part: Part = ""
-) -> None:
-    """Write one file of each table: the trials of a wave that have finished or failed.
-
-    Args:
-        store: where they are.
-        folder: of the study.
-        plan: all trials of the study.
-        failures: trial -> its error; such a trial is a row without numbers.
-        wave: which of the plan.
-        part: `again` if other points have asked for these trials before; they have a row more, and nothing else.
-
-    Raises:
-        DamagedError: the store holds one of the trials, and it cannot be read.
-    """
-    import polars as pl
-
-    chosen = plan[wave * WAVE : (wave + 1) * WAVE]
-    where = locate(store, (trial.id for trial in chosen))
-    failed = {t.id: failures[t.id] for t in chosen if t.id in failures and t.id not in where}
-    listed = [trial for trial in chosen if trial.id in where or trial.id in failed]
-    for table in ("trials",) if part else TABLES:
-        frames = copied(where, table)
-        if table == "trials":
-            frames = [frame.drop(UNSHOWN, strict=False) for frame in frames]
-            frames += [pl.DataFrame({"trial": [t], "status": ["failed"], "error": [e]}) for t, e in failed.items()]
-        file = folder / table / f"{wave_name(wave, part)}.parquet"
-        if not frames:
-            file.unlink(missing_ok=True)
-            continue
-        rows = pl.concat(frames, how="diagonal_relaxed")
-        order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
-        with aside(file) as draft:
-            order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(draft)
+FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished
+SHARE = 20  # and times as long as the last look took
 
 
-def wave_name(wave: int, part: Part = "") -> str:
-    """Return the name of a wave's files."""
-    return f"{part}-{wave:05}" if part else f"{wave:05}"
+class Tables:
+    """Rewrites the waves that have changed, now and then, so that another shell can read them."""
+
+    def __init__(self, study: Study, agenda: Agenda, note: Callable[[str], None], plan: list[Trial]) -> None:
+        """Write what is known at the start; nothing of an earlier form of the study stays under its name."""
+        self.study, self.agenda, self.note, self.plan = study, agenda, note, plan
+        self.failures: dict[str, str] = {}
+        self.changed: set[str] = set(agenda.proposed)
+        write_study(study.folder, described(study))
+        self.trackers = Trackers(study.file.track, study.folder, note)
+        self.write()
+
+    def add(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Take note of a result, and write now and then."""
+        if result.status == "failed":
+            self.failures[trial.id] = error or "no reason was given"
+        self.changed.add(trial.id)
+        if time.monotonic() > self.due:
+            try:
+                self.write()
+            except UserError as error:
+                self.note(f"{error}; it is tried again.")
+
+    def write(self) -> None:
+        """Write the waves that have changed; a UserError where a remote store cannot be reached."""
+        began = time.monotonic()
+        self.due = began + FLUSH  # where it fails
+        if self.study.mirror:
+            self.study.mirror.sync(self.note)
+        for part, plan in self.parts().items():
+            waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
+            for wave in sorted(waves):
+                self.write_wave(plan, wave, part)
+        self.changed.clear()
+        self.trackers.follow()
+        if self.study.mirror:
+            self.study.mirror.push(self.study.folder)
+        now = time.monotonic()
+        self.due = now + max(FLUSH, SHARE * (now - began))
+
+    def parts(self) -> dict[Part, list[Trial]]:
+        """Return the trials of the study, and those that another point had asked for before."""
+        proposed = self.agenda.proposed
+        return {"": list(proposed.values()), "again": [t for t in self.plan if t is not proposed[t.id]]}
+
+    def write_wave(self, plan: list[Trial], wave: int, part: Part) -> None:
+        """Write a wave; a folder of the store that was damaged since it was read fails its trials for this time."""
+        try:
+            write_wave(self.study.store, self.study.folder, plan, self.failures, wave, part)
+        except store.DamagedError as damage:
+            lost = store.trials_of(damage.folder)
+            pass_over(damage, self.note)
+            for trial in self.agenda.results.keys() & set(lost):
+                self.agenda.results[trial] = Result("failed", None)
+                self.failures[trial] = "what the store held of it was damaged while the study ran"
+            self.write_wave(plan, wave, part)
+
+    def close(self) -> None:
+        """Write what is left, and remove waves of an earlier, larger form of the study."""
+        self.write()
+        kept = {wave_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // WAVE))}
+        for table in store.TABLES:
+            for file in (self.study.folder / table).glob("*.parquet"):
+                if file.stem not in kept:
+                    file.unlink()
+        if self.study.mirror:
+            self.study.mirror.push(self.study.folder)
 
 
-def copied(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":
-    """Return the rows of trials, given the folder of each: one frame a folder."""
-    held: dict[Path, list[str]] = {}
-    for trial, folder in where.items():
-        held.setdefault(folder, []).append(trial)
-    frames = []
-    for folder, trials in held.items():
-        frame = read_table(folder, table)
-        frames.append(frame.filter(frame["trial"].is_in(trials)))
-    return frames
-
-
-def labels(trials: Iterable[Trial]) -> "pl.DataFrame":
-    """Return the columns that tell trials from each other, after their ids."""
-    import polars as pl
-
-    rows = [{"trial": trial.id, **trial.labels} for trial in trials]
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = [pl.Series(name, [plain(row.get(name)) for row in rows], strict=False) for name in names]
-    return pl.DataFrame(columns).with_columns(pl.col("modality").cast(pl.String))
-
-
-def plain(value: Any) -> Any:
-    """Return a setting as a cell of a table."""
-    return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def write_study(folder: Path, content: dict[str, Any]) -> None:
-    """Write study.yaml."""
-    import yaml
-
-    with aside(folder / "study.yaml") as draft:
-        draft.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+def pass_over(damage: store.DamagedError, note: Callable[[str], None]) -> None:
+    """Move what is damaged aside, and say so once."""
+    kept = store.set_aside(damage.folder)
+    note(f"{damage}; it is kept as {kept.name}, and what it held runs again.")

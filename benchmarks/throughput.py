@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ablate.agenda import Work
+from ablate.agenda import Work, open_agenda
 from ablate.launch import drive, local_ray  # sets Ray's environment, so it comes before Ray
 from ablate.plan import Trial
-from ablate.run import job, open_agenda
+from ablate.run import job
 from ablate.study import Study, load
 from ablate.work import dataset
 

@@ -8,11 +8,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from ablate.agenda import open_agenda
 from ablate.claims import load, names, ready, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
-from ablate.run import check_methods, check_models, open_agenda
+from ablate.preflight import check_methods, check_models
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate
 

@@ -13,7 +13,8 @@ from ablate.cleaning import delete, inventory
 from ablate.errors import UserError
 from ablate.files import aside
 from ablate.lock import alone
-from ablate.tables import write_study, write_wave
+from ablate.manifest import write_study
+from ablate.waves import write_wave
 from tests.ablate.helpers import ROOT, ablate
 from tests.ablate.test_store import fill, trial
 

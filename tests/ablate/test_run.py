@@ -11,10 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ablate.agenda import open_agenda
 from ablate.plan import Trial
-from ablate.run import Tables, open_agenda
 from ablate.store import packs, trials_of
 from ablate.study import load
+from ablate.tables import Tables
 from ablate.terminal import Screen
 from tests.ablate.helpers import ROOT, ablate, table, write
 from tests.ablate.test_drivers import held
@@ -92,7 +93,7 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
     plan: list[Trial] = []
     view = Screen([study]).watch(study)
-    Tables(study, open_agenda(study, 2, plan=plan), view, plan)  # as a run does before its first trial
+    Tables(study, open_agenda(study, 2, plan=plan), view.note, plan)  # as a run does before its first trial
     seen = json.loads(ablate("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
 

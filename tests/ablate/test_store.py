@@ -11,7 +11,7 @@ import pytest
 from ablate import schema, store
 from ablate.errors import UserError
 from ablate.plan import Trial
-from ablate.tables import write_wave
+from ablate.waves import write_wave
 from trainables.measure import Prediction, Row
 from trainables.train import Outcome
 

@@ -14,8 +14,8 @@ from ablate.errors import UserError
 from ablate.plan import trials
 from ablate.search import rounds
 from ablate.study import lacking, load
-from ablate.tables import labels
 from ablate.vary import spaced
+from ablate.waves import labels
 from search_spaces import STUDIES
 from tests.ablate.helpers import SMALL, ablate, write
 

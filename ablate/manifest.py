@@ -1,0 +1,43 @@
+"""The manifest of a study, study.yaml: as resolved, with versions and the machine."""
+
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ablate import designs
+from ablate.files import aside
+from ablate.plan import size
+from ablate.provenance import available_cpus, processor, versions
+from ablate.study import DIRECTIONS, LEARNING_RATES, Study
+
+
+def described(study: Study) -> dict[str, Any]:
+    """Return what study.yaml holds: the study as resolved, with versions and machine."""
+    file = study.file.model_dump(mode="json")
+    if file["train"]["lr"] is None and not any(one.key == "train.optimizer" for one in study.vary):
+        file["train"]["lr"] = LEARNING_RATES[file["train"]["optimizer"]]
+    vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
+    resolved = {**file, "vary": vary | designs.switched(study), "set": study.set, "measure": study.measure}
+    resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
+    resolved["objectives"] = {metric: DIRECTIONS[metric] for metric in study.objectives}
+    resolved["search"] = {study.search.name: study.search.options.model_dump()}
+    resolved["design"] = designs.described(study)
+    return {
+        "command": f"ablate run {shlex.quote(study.given)}",
+        "study": resolved,
+        "modalities": list(study.sheet.modalities),
+        "task": study.sheet.task,
+        "data_sha256": study.sheet.sha256,
+        "planned": size(study),
+        "versions": versions(),
+        "machine": {"system": platform.platform(), "processor": processor(), "cpus": available_cpus()},
+    }
+
+
+def write_study(folder: Path, content: dict[str, Any]) -> None:
+    """Write study.yaml."""
+    import yaml
+
+    with aside(folder / "study.yaml") as draft:
+        draft.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

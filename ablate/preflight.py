@@ -1,0 +1,91 @@
+"""What is checked of a study before it runs, and before anything is written."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ablate.agenda import Agenda
+from ablate.errors import UserError, meant
+from ablate.plan import size
+from ablate.schema import version
+from ablate.study import Study, about_data
+from ablate.trackers import installed
+
+MOST = 1_000_000  # trials of a study
+DISK = 200 * 2**20  # bytes that must be free before a run
+
+
+def preflight(study: Study, cpus: int) -> None:
+    """Refuse what could never run, before anything is created."""
+    asked = study.file.resources
+    if asked.cpus > cpus:
+        key = "cpu" if asked.workers == 1 else f"workers: {asked.workers} of {asked.cpu:g} CPU each"
+        raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
+    if size(study) > MOST:
+        raise UserError(
+            f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"
+        )
+    for folder in (study.folder, study.store / "trials"):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"store: {folder} is in the way; it must be a folder")
+    for folder in (study.folder, study.store / "trials"):
+        existing = next(p for p in [folder, *folder.parents] if p.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(f"store: cannot write to {existing}")
+    installed(study.file.track)
+    version(study.store)
+    room(study.store)
+    if study.mirror:
+        with study.mirror.marker():
+            pass
+
+
+def room(store: Path) -> None:
+    """Raise a UserError where too little of the disk is free."""
+    free = shutil.disk_usage(next(p for p in [store, *store.parents] if p.exists())).free
+    if free < DISK:
+        raise UserError(f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
+
+
+def check_models(study: Study, agenda: Agenda) -> None:
+    """Refuse proposed models that cannot read the data, before anything is created."""
+    from trainables.data import DataError, load
+    from trainables.model import build
+
+    try:
+        dataset = load(study.data)
+        shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
+        first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
+        for model in first.values():
+            build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
+    except DataError as error:
+        raise about_data(study.document, error) from None
+    except ValueError as error:
+        raise study.document.error(("model",), str(error)) from None
+
+
+def check_methods(study: Study, agenda: Agenda) -> None:
+    """Refuse settings of a method that contradict each other, before anything is created."""
+    from trainables.rehearsal import silent
+    from trainables.setup import load_method
+    from trainables.signals import REVEALED, attributes, needs
+
+    order = list(study.methods)
+    seen = set()
+    for trial in agenda.proposed.values():
+        fixed = {k: v for k, v in trial.config["settings"].items() if isinstance(v, str | bool)}
+        if (shape := json.dumps([trial.config["method"], fixed])) not in seen:
+            seen.add(shape)
+            where = ("methods", order.index(trial.labels["method"]))
+            try:
+                method = load_method(trial.config["method"])(**trial.config["settings"])
+                asked = frozenset(needs(method))
+                if attributes(method) and not trial.config["settings"].get("samples"):
+                    method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
+            except ValueError as error:
+                raise study.document.error(where, str(error)) from None
+            except Exception as error:
+                raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
+            for name in asked - REVEALED:
+                raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")

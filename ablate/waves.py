@@ -1,0 +1,85 @@
+"""A wave: so many trials of a study's plan, as one file of each of its tables."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ablate.files import aside
+from ablate.plan import Trial
+from ablate.store import TABLES, UNSHOWN, locate, read_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WAVE = 500  # trials in one file
+Part = Literal["", "again"]
+
+
+def write_wave(
+    store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int, part: Part = ""
+) -> None:
+    """Write one file of each table: the trials of a wave that have finished or failed.
+
+    Args:
+        store: where they are.
+        folder: of the study.
+        plan: all trials of the study.
+        failures: trial -> its error; such a trial is a row without numbers.
+        wave: which of the plan.
+        part: `again` if other points have asked for these trials before; they have a row more, and nothing else.
+
+    Raises:
+        DamagedError: the store holds one of the trials, and it cannot be read.
+    """
+    import polars as pl
+
+    chosen = plan[wave * WAVE : (wave + 1) * WAVE]
+    where = locate(store, (trial.id for trial in chosen))
+    failed = {t.id: failures[t.id] for t in chosen if t.id in failures and t.id not in where}
+    listed = [trial for trial in chosen if trial.id in where or trial.id in failed]
+    for table in ("trials",) if part else TABLES:
+        frames = copied(where, table)
+        if table == "trials":
+            frames = [frame.drop(UNSHOWN, strict=False) for frame in frames]
+            frames += [pl.DataFrame({"trial": [t], "status": ["failed"], "error": [e]}) for t, e in failed.items()]
+        file = folder / table / f"{wave_name(wave, part)}.parquet"
+        if not frames:
+            file.unlink(missing_ok=True)
+            continue
+        rows = pl.concat(frames, how="diagonal_relaxed")
+        order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
+        with aside(file) as draft:
+            order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(draft)
+
+
+def wave_name(wave: int, part: Part = "") -> str:
+    """Return the name of a wave's files."""
+    return f"{part}-{wave:05}" if part else f"{wave:05}"
+
+
+def copied(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":
+    """Return the rows of trials, given the folder of each: one frame a folder."""
+    held: dict[Path, list[str]] = {}
+    for trial, folder in where.items():
+        held.setdefault(folder, []).append(trial)
+    frames = []
+    for folder, trials in held.items():
+        frame = read_table(folder, table)
+        frames.append(frame.filter(frame["trial"].is_in(trials)))
+    return frames
+
+
+def labels(trials: Iterable[Trial]) -> "pl.DataFrame":
+    """Return the columns that tell trials from each other, after their ids."""
+    import polars as pl
+
+    rows = [{"trial": trial.id, **trial.labels} for trial in trials]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [pl.Series(name, [plain(row.get(name)) for row in rows], strict=False) for name in names]
+    return pl.DataFrame(columns).with_columns(pl.col("modality").cast(pl.String))
+
+
+def plain(value: Any) -> Any:
+    """Return a setting as a cell of a table."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
