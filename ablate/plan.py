@@ -15,11 +15,25 @@ from trainables.measurements import MEASUREMENTS
 
 
 class Trial(NamedTuple):
-    """One training run, as it was asked for: two points may ask for the same."""
+    """One training run, as it was asked for: two points may ask for the same.
+
+    All trials of a point share what is common to its seeds, so that a study of very many takes little memory.
+    """
 
     id: str
-    config: dict[str, Any]  # all that can change the result
-    labels: dict[str, Any]  # the columns that tell it from others: method, modality, seed, every setting that acts, ...
+    common: dict[str, Any]  # the configuration, but for the seed
+    columns: dict[str, Any]  # what tells it from others, but for the seed: method, modality, settings that act, ...
+    seed: int
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return all that can change the result."""
+        return self.common | {"seed": self.seed}
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """Return the columns of its row in a table, with the seed where they have its place."""
+        return self.columns | {"seed": self.seed}
 
 
 class Result(NamedTuple):
@@ -32,12 +46,12 @@ class Result(NamedTuple):
 def trials(study: Study, method: str, row: Row) -> list[Trial]:
     """Return the trials of one point: one a seed, and for `unimodal` one a modality and seed."""
     alone = list(study.sheet.modalities) if method == "unimodal" else [None]
-    found = []
+    found: list[Trial] = []
     for modality in alone:
         config, labels = described(study, method, row.point, modality)
-        for seed in range(study.file.seeds):
-            own = config | {"seed": seed}  # what is in it is shared by all seeds
-            found.append(Trial(trial_id(own), own, labels | {"seed": seed} | row.labels))
+        columns = labels | row.labels
+        seeds = range(study.file.seeds)
+        found.extend(Trial(trial_id(config | {"seed": seed}), config, columns, seed) for seed in seeds)
     return found
 
 

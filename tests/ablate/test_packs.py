@@ -48,7 +48,7 @@ def test_what_changes_the_computation_is_another_shape(tmp_path: Path) -> None:
 
 @given(count=st.integers(1, 60), most=st.integers(1, 20), workers=st.integers(1, 9))
 def test_packs_are_of_like_size_and_keep_every_worker_busy(count: int, most: int, workers: int) -> None:
-    trials = [Trial(str(i), CONFIG, {}) for i in range(count)]
+    trials = [Trial(str(i), CONFIG, {}, 0) for i in range(count)]
     packs = packed(trials, most, workers)
     sizes = [len(pack) for pack in packs]
     assert [t.id for pack in packs for t in pack] == [t.id for t in trials]

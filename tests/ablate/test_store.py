@@ -17,8 +17,8 @@ from trainables.train import Outcome
 
 
 def trial(number: int) -> Trial:
-    labels = {"method": "agm", "modality": None, "seed": number, "agm.alpha": number / 2}
-    return Trial(f"{number:020x}", {"seed": number}, labels)
+    labels = {"method": "agm", "modality": None, "seed": None, "agm.alpha": number / 2}
+    return Trial(f"{number:020x}", {}, labels, number)
 
 
 def outcome(number: int, status: str = "done") -> Outcome:
