@@ -24,11 +24,12 @@ from tests.trainables.helpers import (
 )
 from trainables import laplace
 from trainables.differentiation import eager
-from trainables.evidence import aggregate, combine, unseen, update
+from trainables.evidence import aggregate, combine
 from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior
 from trainables.methods.joint import Joint
 from trainables.methods.joint_uni import JointUni
 from trainables.model import Model
+from trainables.moments import unseen, update
 from trainables.setup import Learner, Setup
 from trainables.signals import Params, Pull, Signals, Task, leaves
 from trainables.train import step

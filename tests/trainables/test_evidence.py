@@ -1,4 +1,4 @@
-"""Evidence: limits by hand, the invariants of METHODS.md 14, and the estimators of variance."""
+"""Evidence: limits by hand, and the invariants of METHODS.md 14."""
 
 import math
 from typing import Any
@@ -14,17 +14,12 @@ from trainables.evidence import (
     FRAMES,
     GAINS,
     SCALES,
-    Moments,
     added,
     aggregate,
     agree,
     combine,
     evidence,
-    informed,
     level,
-    sample_variance,
-    unseen,
-    update,
 )
 from trainables.medians import floored
 
@@ -227,68 +222,6 @@ def test_eight_configurations_at_once_are_eight_alone(
     assert together.dtype == dtype
     alone = torch.stack([one(*each) for each in zip(*inputs, strict=True)])
     assert close(together, alone, 1e-5 if dtype == torch.float32 else 1e-11)
-
-
-def followed(rows: Tensor, beta: float | Tensor) -> Moments:
-    moments = unseen(rows[0])
-    for row in rows:
-        moments = update(moments, row, beta)
-    return moments
-
-
-@given(seeds, st.integers(2, 12), st.floats(0.05, 0.999))
-def test_running_moments_are_the_debiased_averages(seed: int, steps: int, beta: float) -> None:
-    """m1 and m2 of METHODS.md 8.4, written out."""
-    rows = drawn(seed, steps, 2, 3)
-    first = second = torch.zeros_like(rows[0])
-    for row in rows:
-        first, second = beta * first + (1 - beta) * row, beta * second + (1 - beta) * row.square()
-    first, second = first / (1 - beta**steps), second / (1 - beta**steps)
-    moments = followed(rows, beta)
-    assert close(moments.mean, first, 1e-10)
-    assert close(moments.variance, second - first.square(), 1e-10)
-
-
-def test_one_gradient_says_nothing_about_its_variance() -> None:
-    assert [bool(informed(followed(drawn(0, count, 2, 3), 0.9))) for count in (1, 2)] == [False, True]
-    assert not informed(unseen(drawn(0, 2, 3)))
-
-
-def test_a_source_that_is_absent_keeps_its_moments() -> None:
-    rows, present = drawn(0, 5, 2, 3), torch.tensor([[True], [False]])
-    before = followed(rows[:3], 0.9)
-    after = update(before, rows[3], 0.9, present)
-    for kept, old, new in zip(after, before, update(before, rows[3], 0.9), strict=True):
-        assert torch.equal(kept[1], old[1])
-        assert torch.equal(kept[0], new[0])
-    fresh = update(unseen(rows[0]), rows[0], 0.9, present)
-    assert not informed(fresh, present)
-    assert informed(update(fresh, rows[1], 0.9, present), present)
-    assert not informed(update(fresh, rows[1], 0.9, present))
-
-
-def test_a_constant_gradient_has_no_variance() -> None:
-    moments = followed(torch.full((50, 2, 3), 0.1), 0.95)
-    assert not moments.variance.any()
-    assert aggregate(moments.mean, moments.variance, 0.5, 2.0).isfinite().all()
-
-
-def test_running_moments_of_eight_decays_at_once() -> None:
-    rows, beta = drawn(0, 6, 8, 2, 3).float(), torch.linspace(0.5, 0.99, 8, dtype=torch.float64)
-    together = torch.func.vmap(followed, in_dims=(1, 0))(rows, beta)
-    alone = [followed(rows[:, i], beta[i]) for i in range(8)]
-    assert together.variance.dtype == torch.float32
-    assert close(together.variance, torch.stack([moments.variance for moments in alone]), 1e-5)
-
-
-def test_the_variance_over_the_batch_by_hand() -> None:
-    rows = drawn(0, 9, 4)
-    by_hand = (rows - rows.mean(0)).square().sum(0) / 8 / 9
-    assert close(sample_variance(rows), by_hand)
-    assert bool((sample_variance(rows[:1]) == 1).all())
-    present = torch.arange(9) < 4
-    assert close(sample_variance(rows, present), sample_variance(rows[:4]))
-    assert bool((sample_variance(rows, torch.arange(9) < 1) == 1).all())
 
 
 SIZES = [5, 1, 12]

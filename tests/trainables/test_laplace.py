@@ -171,5 +171,5 @@ def test_a_posterior_in_float32_stays_finite() -> None:
 
 
 def test_a_head_that_is_too_large_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"2050 parameters needs a 2050 x 2050 posterior.*evidence\.update"):
+    with pytest.raises(ValueError, match=r"2050 parameters needs a 2050 x 2050 posterior.*moments\.update"):
         prior(torch.zeros(2050), 0.5)

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.evidence import agree, unseen, update
+from trainables.evidence import agree
 from trainables.measure import Moment, Row, tabulate
 from trainables.methods.bogc import BOGC
+from trainables.moments import unseen, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 

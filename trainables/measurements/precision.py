@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.evidence import sample_variance, unseen, update
 from trainables.measure import Moment, Row, tabulate
+from trainables.moments import sample_variance, unseen, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 
