@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
 def examine(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
     """Yield the checks one by one: the installation, the data, a cluster, the study's demands, each method at work."""
-    from trainables.packs import compiler
+    from trainables.compilation import compiler
 
     python = sys.version_info[:3]
     for package, number in versions().items():

@@ -23,10 +23,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.methods import METHODS as AXES
+from trainables.compilation import cloned
 from trainables.data import Dataset, load
 from trainables.memory import keep
 from trainables.methods import METHODS
-from trainables.packs import Pack, cloned, pack, stack
+from trainables.packs import Pack, pack, stack
 from trainables.setup import Learner, alike, prepare, start
 from trainables.train import advance, exercises
 

@@ -63,7 +63,7 @@ def written(standing: Standing, record: Record) -> dict[str, Any]:
     return {
         "number": standing.number,
         "steps": standing.steps,
-        "compiles": standing.packed.fast is not None,
+        "compiles": standing.packed.compiles,
         "learner": tree_leaves(standing.learner),
         "members": {i: (snapped(one), tree_leaves(one.watching)) for i, one in standing.members.items()},
         "rows": [list(map(tuple, rows)) for rows in record.rows],

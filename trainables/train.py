@@ -17,13 +17,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
+from trainables.compilation import cloned, worthwhile
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided, moved
-from trainables.packs import Pack, cloned, compiled, over, pack, stack, unstack, worthwhile
+from trainables.packs import Pack, over, over_compiled, pack, stack, unstack
 from trainables.parallel import Crew
 from trainables.precision import reduced, tf32
 from trainables.randomness import noise, normal, permutation
@@ -212,7 +213,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    learner = learner if packed.fast is None else cloned(learner)  # a compiled step may write over it
+    learner = cloned(learner) if packed.compiles else learner  # a compiled step may write over it
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
@@ -261,14 +262,9 @@ def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], nu
     ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
     over the one that it is given.
     """
-    lesson = teaching(packed.differentiate, full=full)
-    shared = (packed.told(number),)
     short = given[0] is None or given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
-    if packed.fast is None or short:
-        return over(packed, lesson, learner, *given, shared=shared)
-    if full not in packed.fast:
-        packed.fast[full] = compiled(packed, lesson, learner, *given, shared=shared)
-    return packed.fast[full].step(learner, *given, *shared)
+    stepped = over_compiled if packed.compiles and not short else over
+    return stepped(packed, teaching(packed.differentiate, full=full), learner, *given, shared=(packed.told(number),))
 
 
 @cache

@@ -13,8 +13,8 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, trial
 from tests.trainables.workers import side_by_side
+from trainables.compilation import CACHE, compiler
 from trainables.methods import METHODS
-from trainables.packs import STEPS, compiler
 from trainables.parallel import crew
 from trainables.shape import replaced
 from trainables.train import Outcome, Prune, fit_pack
@@ -54,7 +54,7 @@ def goes_on(trials: list[dict[str, Any]], *after: int, prune: Prune | None = Non
     assert all(map(same, whole, fit_pack(trials, dataset, prune, **how)))
     for epoch in after:
         again = Kept(kept.files[epoch - 1])
-        STEPS.clear()  # as in a new process
+        CACHE.clear()  # as in a new process
         resumed = fit_pack(trials, dataset, prune, memory=again, **how)
         assert all(map(same, resumed, whole))
         assert len(again.files) == 1 + len(kept.files) - epoch  # it did what was missing and nothing else

@@ -5,14 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_train import BASE, JOINT, trial
 from trainables.data.dataset import Dataset, Split
 from trainables.methods import METHODS
-from trainables.packs import compiler, worthwhile, written_over
 from trainables.shape import numbers, replaced, shape
 from trainables.train import Outcome, fit, fit_pack
 
@@ -156,51 +153,3 @@ def test_what_decides_the_computation_is_part_of_the_shape() -> None:
     assert shape(trial(settings={"cap": math.inf})) != shape(trial(settings={"cap": 1.0}))
     assert shape(trial(settings={"factor": {"a": 1.0}})) == shape(trial(settings={"factor": {"a": 2.0}}))
     assert shape(trial(lr=0.1, epochs=9, seed=4, start=2, end=3, warmup=1)) == shape(plain)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
-def test_a_compiled_pack_is_the_same_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it.
-
-    Another pack of the shape takes the step that is there, with its own numbers and data.
-    """
-    monkeypatch.setattr("trainables.packs.STEPS", steps := {})
-    same = {"start": 1, "warmup": 0, "end": 13, "measure": {"fidelity": 3, "gradients": 2}}
-    chosen = [one | same for one in configurations("ogm-ge", 5)]
-    for few, dataset in ((chosen[:3:2], tiny()), (chosen[1::3], tiny(shift=1.0))):
-        fast = fit_pack(few, dataset, compiling="on")
-        assert [step is not None for step in steps.values()] == [True]
-        for one, other in zip(fast, fit_pack(few, dataset), strict=True):
-            assert max(differences(one, other)) < 1e-9
-
-
-def test_a_step_that_cannot_be_compiled_is_made_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any, **__: Any) -> None:
-        raise RuntimeError("no memory")
-
-    monkeypatch.setattr("trainables.packs.STEPS", {})
-    monkeypatch.setattr("trainables.packs.compiler", lambda: "c++")
-    monkeypatch.setattr(torch, "compile", fails)
-    chosen, dataset = configurations("joint", 2), tiny()
-    for one, other in zip(fit_pack(chosen, dataset, compiling="on"), fit_pack(chosen, dataset), strict=True):
-        assert one.rows == other.rows
-
-
-def test_what_is_written_over_is_read_first() -> None:
-    """A state that remembers the one before, and a metric that is the old one."""
-    old = {"now": torch.ones(2), "before": torch.zeros(2)}
-
-    def step(data: Any, differing: Any, learner: dict[str, Tensor]) -> Any:
-        return {"now": learner["now"] + 1, "before": learner["now"]}, {"change": learner["before"]}
-
-    learner, metrics = written_over(step, None, None, old)
-    assert learner is old
-    assert [each.tolist() for each in (*learner.values(), *metrics.values())] == [[2, 2], [1, 1], [0, 0]]
-    with pytest.raises(ValueError, match="the shape or the type"):
-        written_over(lambda *_: ({"now": torch.ones(1), "before": torch.ones(2)}, {}), None, None, old)
-
-
-def test_only_long_packs_are_compiled_unless_the_study_says_so() -> None:
-    assert [worthwhile(how, 1e12) for how in ("auto", "off", "on")] == [False, False, compiler() is not None]
-    assert worthwhile("auto", 1e14) == (compiler() is not None)

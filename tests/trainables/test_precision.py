@@ -14,9 +14,9 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, AV_DIGITS, JOINT, MFEAT, trial
 from tests.trainables.workers import side_by_side
+from trainables.compilation import compiler
 from trainables.data import load
 from trainables.methods import METHODS
-from trainables.packs import compiler
 from trainables.parallel import crew
 from trainables.precision import tf32
 from trainables.setup import prepare, start
