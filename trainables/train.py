@@ -213,7 +213,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    learner = cloned(learner) if packed.compiles else learner  # a compiled step may write over it
+    learner = cloned(learner) if packed.compiles else learner  # a compiled step writes over its own, of one layout
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.helpers import apart
 from tests.trainables.test_packs import configurations, differences, tiny
-from trainables.compilation import compiler, worthwhile, written_over
-from trainables.train import fit_pack
+from trainables.compilation import cloned, compiler, signature, worthwhile, written_over
+from trainables.setup import alike, prepare, start
+from trainables.train import fit_pack, outset, proceed
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
@@ -57,3 +59,46 @@ def test_what_is_written_over_is_read_first() -> None:
 def test_only_long_packs_are_compiled_unless_the_study_says_so() -> None:
     assert [worthwhile(how, 1e12) for how in ("auto", "off", "on")] == [False, False, compiler() is not None]
     assert worthwhile("auto", 1e14) == (compiler() is not None)
+
+
+@pytest.fixture
+def signatures(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What each traced step was given, its learner written over as by a compiled one: all but the compiler's work."""
+    given: list[tuple[Any, ...]] = []
+
+    def traced(step: Any, **_: Any) -> Any:
+        def noting(*args: Any) -> Any:
+            given.append(signature(args))
+            return step(*args)
+
+        return noting
+
+    monkeypatch.setattr("trainables.compilation.CACHE", {})
+    monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
+    monkeypatch.setattr(torch, "compile", traced)
+    return given
+
+
+def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[Any, ...]]) -> None:
+    """Its compiled steps write over one of their own: from where a pack stands it can be trained again."""
+    trials, dataset = configurations("agm", 2), tiny()
+    first = prepare(trials[0], dataset)
+    setups = [first, *(alike(first, one) for one in trials[1:])]
+    standing = outset(setups, [start(setup) for setup in setups], "on")
+    for _ in range(2):
+        before = cloned(standing.learner)
+        ended, after = proceed(standing, compiling="on")
+        assert apart(standing.learner, before) == 0
+        assert {i: epoch.rows for i, epoch in proceed(standing, compiling="on")[0].items()} == {
+            i: epoch.rows for i, epoch in ended.items()
+        }
+        standing = after
+    assert signatures
+
+
+def test_a_step_is_compiled_for_one_layout_of_its_learner(signatures: list[tuple[Any, ...]]) -> None:
+    """The short batch, which ends an epoch beside it, leaves AGM's gradient of the head, and its velocity, transposed."""
+    same = {"start": 1, "warmup": 0, "end": 13.0}
+    fit_pack([one | same for one in configurations("agm", 2)], tiny(), compiling="on")
+    assert len(signatures) == 1 + 3 * 12  # a trial, and the whole batches while both members train
+    assert len(set(signatures)) == 1
