@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.step import operations, trial, ways
+from benchmarks.configurations import configurations
+from benchmarks.step import operations, ways
 from trainables.data import Dataset, load
 from trainables.memory import keep
 from trainables.signals import leaves
@@ -54,17 +55,15 @@ def limits(device: str) -> tuple[float, float]:
     return 2 * size**3 / best(lambda: one @ one, device), 8 * size**2 / best(one.clone, device)
 
 
-def rate(method: str, dataset: Dataset, epochs: int, size: int, device: str) -> float:
-    """Return the trials a second of a pack of so many, that differ in their seeds."""
-    trials = [trial(method, seed) for seed in range(size)]
-    trials = [one | {"train": one["train"] | {"epochs": epochs}} for one in trials]
+def rate(trials: list[dict[str, Any]], dataset: Dataset, device: str) -> float:
+    """Return how many of these trials, which differ in their seeds, a pack of them trains in a second."""
     short = [one | {"train": one["train"] | {"epochs": 1}} for one in trials]
     fit_pack(short, dataset, device=device)
     settle(device)
     began = time.perf_counter()
     fit_pack(trials, dataset, device=device)
     settle(device)
-    return size / (time.perf_counter() - began)
+    return len(trials) / (time.perf_counter() - began)
 
 
 def main(device: str, sizes: list[int]) -> None:
@@ -76,11 +75,12 @@ def main(device: str, sizes: list[int]) -> None:
     sys.stdout.write(f"{name}: products {flops / 1e12:.2f} TFLOP/s, copies {moved / 1e9:.0f} GB/s\n")
     for study, (method, data, epochs) in STUDIES.items():
         dataset = load({"name": data})
-        alone = ways(method, dataset, compiles=False)["alone"]
+        trials = configurations({"name": data}, method, seeds=max(sizes), train={"epochs": epochs})
+        alone = ways(trials[:1], dataset, compiles=False)["alone"]
         steps = epochs * -(-len(dataset.train.target) // 64)
         work = operations(alone) * steps
         touched = TOUCHED * sum(p.numel() for p in leaves(alone.learner.params)) * steps
-        rates = {size: rate(method, dataset, epochs, size, device) for size in sizes}
+        rates = {size: rate(trials[:size], dataset, device) for size in sizes}
         for size, found in rates.items():
             sys.stdout.write(
                 f"{study}, packs of {size:5d}: {found:9.2f} trials/s, {found / rates[sizes[0]]:7.1f} x the first; "

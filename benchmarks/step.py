@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces.methods import METHODS as AXES
+from benchmarks.configurations import configurations
 from trainables.compilation import cloned
 from trainables.data import Dataset, load
 from trainables.memory import keep
@@ -59,26 +59,10 @@ class Way(NamedTuple):
         return (time.thread_time() - began) / self.steps / len(self.packed.members)
 
 
-def trial(method: str, seed: int) -> dict[str, Any]:
-    """Return a trial of a method with its published settings."""
-    settings = {name: axis.default for name, axis in AXES[method].items()}
-    return {
-        "method": METHODS[method], "settings": settings, "start": 1, "end": float("inf"), "warmup": 0,
-        "modality": None, "measure": {}, "seed": seed,
-        "model": {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0},
-        "train": {
-            "epochs": 1, "batch_size": 64, "optimizer": "sgd", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0,
-            "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
-            "clip": None, "clip_before": None, "clip_trigger": None,
-            "accumulate": 1, "dtype": "float32",
-        },
-    }  # fmt: skip
-
-
-def ways(method: str, dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
-    """Return the ways to make a method's steps."""
-    first = prepare(trial(method, 0), dataset)
-    setups = [first, *(alike(first, trial(method, seed)) for seed in range(1, SIZE))]
+def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
+    """Return the ways to make the steps of trials of one shape."""
+    first = prepare(trials[0], dataset)
+    setups = [first, *(alike(first, one) for one in trials[1:])]
     alone, many = start(first), stack([start(setup) for setup in setups])
     found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups), many, STEPS // 3)}
     return found | ({"compiled": Way(pack(setups, compiles=True), many, STEPS // 3)} if compiles else {})
@@ -106,7 +90,8 @@ def main(rounds: int) -> None:
     names = [name for name in METHODS if name != "unimodal"]
     for modalities, spec in DATA.items():
         dataset = load(spec)
-        found = {name: ways(name, dataset, compiles=modalities == 2) for name in names}
+        trials = {name: configurations(spec, name, seeds=SIZE) for name in names}  # with published settings
+        found = {name: ways(trials[name], dataset, compiles=modalities == 2) for name in names}
         work = {name: operations(found[name]["alone"]) for name in names}
         peak = 2 * LARGE**3 / min(product() for _ in range(rounds + 1))
         timed = [

@@ -13,23 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.configurations import configurations
 from trainables.data import load
 from trainables.diagnostics.truth import rank_correlation
-from trainables.methods import METHODS
 from trainables.train import fit
 
 DRAWS, GAPS, LOWEST = 50, (3, 5), (-9, 0)
 SAMPLES = [12000, 4000, 100]
-TRIAL: dict[str, Any] = {
-    "method": METHODS["agm"], "settings": {}, "start": 1, "end": float("inf"), "warmup": 0,
-    "modality": None, "measure": {"contribution": 0, "truth": 0},
-    "model": {"fusion": "concat", "encoder": "mlp", "hidden": 32, "norm": "none", "dropout": 0.0},
-    "train": {
-        "epochs": 3, "batch_size": 64, "optimizer": "adam", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0,
-        "loss": "mse", "reduction": "mean", "order": "shuffled", "schedule": "constant",
-        "clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1,
-        "dtype": "float32",
-    },
+STUDY: dict[str, Any] = {
+    "model": {"hidden": 32}, "train": {"epochs": 3, "optimizer": "adam"}, "seeds": 1,
+    "measure": {"contribution": 0, "truth": 0},
 }  # fmt: skip
 
 
@@ -56,7 +49,8 @@ def measured(number: int) -> Draw:
     """Train on a draw and measure it."""
     spec = drawn(number)
     dataset = load(spec)
-    rows = fit({**TRIAL, "seed": number}, dataset).rows
+    (trial,) = configurations(spec, "agm", **STUDY)
+    rows = fit({**trial, "seed": number}, dataset).rows
     final = {(row.metric, row.modality): row.value for row in rows}
     truth = list((dataset.truth or {}).values())
     share = [final["share", m] for m in dataset.train.inputs]
