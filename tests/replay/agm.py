@@ -7,9 +7,10 @@ from torch import Tensor
 
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
-from trainables.methods.agm import AGM, AGMState, blend, lead, shapley_weights
+from trainables.methods.agm import AGM, AGMState, lead
 from trainables.optim import SGD
 from trainables.setup import Learner
+from trainables.shapley import blend, shapley_weights
 from trainables.signals import all_subsets, mix
 
 

@@ -1,6 +1,5 @@
 """AGM: values by hand, the authors' hooks, and the invariants of METHODS.md 14."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -10,30 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
-from trainables.methods.agm import (
-    AGM,
-    code,
-    deviation,
-    lead,
-    pooled,
-    prefixes,
-    present_sampled_weights,
-    present_weights,
-    sampled_weights,
-    shapley_weights,
-)
+from trainables.methods.agm import AGM, deviation, lead, pooled
 from trainables.methods.joint import Joint
+from trainables.shapley import shapley_weights
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
 from trainables.train import step
 
 scores = st.lists(st.floats(0, 18), min_size=2, max_size=6)
-
-
-def test_shares_of_two_modalities_by_hand() -> None:
-    """A^a = (f(av) - f(v) + f(a)) / 2; coalitions are a, v, av."""
-    a, v, av = 1.0, 5.0, 8.0
-    shares = shapley_weights(2) @ torch.tensor([a, v, av], dtype=torch.float64)
-    assert shares.tolist() == [(av - v + a) / 2, (av - a + v) / 2]
 
 
 def test_coefficients_of_two_modalities_by_hand() -> None:
@@ -77,13 +59,6 @@ def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@given(st.integers(1, 6), st.data())
-def test_shares_sum_to_the_prediction_of_all(modalities: int, data: st.DataObject) -> None:
-    values = data.draw(st.lists(st.floats(-50, 50), min_size=2**modalities - 1, max_size=2**modalities - 1))
-    f = torch.tensor(values, dtype=torch.float64)
-    assert float((shapley_weights(modalities) @ f).sum()) == pytest.approx(values[-1], abs=1e-9)
-
-
 @given(scores)
 def test_equal_scores_lead_nobody(values: list[float]) -> None:
     assert lead(torch.full((len(values),), values[0], dtype=torch.float64)).tolist() == pytest.approx(
@@ -95,26 +70,6 @@ def test_equal_scores_lead_nobody(values: list[float]) -> None:
 def test_the_lowest_loss_leads(values: list[float]) -> None:
     ahead = lead(torch.tensor(values, dtype=torch.float64))
     assert ahead[values.index(min(values))] == ahead.max() >= 1 - 1e-12
-
-
-def test_a_modality_that_the_network_ignores_gets_its_share_of_silence() -> None:
-    """v(empty) counts as 0 and f(muted) does not, so a dummy's share is f(all muted) / M, not 0."""
-    said, silent = 3.0, 0.5  # modality 0 is heard or not; modality 1 changes nothing
-    f = torch.tensor([said, silent, said], dtype=torch.float64)  # {0}, {1}, {0, 1}
-    assert (shapley_weights(2) @ f)[1] == silent / 2
-
-
-@pytest.mark.parametrize("modalities", [2, 3, 4, 5])
-def test_all_orders_give_the_exact_shares(modalities: int) -> None:
-    orders = torch.tensor(list(itertools.permutations(range(modalities))))
-    f = torch.randn(2**modalities, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    f[0] = 0
-
-    def value(coalitions: torch.Tensor) -> torch.Tensor:
-        return f[(coalitions * 2 ** torch.arange(modalities)).sum(-1)]
-
-    sampled = sampled_weights(orders) @ value(prefixes(orders))
-    assert torch.allclose(sampled, shapley_weights(modalities) @ value(all_subsets(modalities)), rtol=1e-12)
 
 
 def test_sampled_shares_sum_to_the_prediction_with_twenty_modalities() -> None:
@@ -181,40 +136,6 @@ def test_a_first_batch_has_no_history(values: list[float]) -> None:
         assert torch.allclose(
             kappa, torch.exp(0.3 * (1 - lead(score)).clamp(max=10)).clamp(min=math.exp(-80)), rtol=1e-9
         )
-
-
-@given(st.integers(1, 5), st.data())
-def test_shares_of_the_present_sum_to_the_prediction(modalities: int, data: st.DataObject) -> None:
-    """For every set of present modalities; the absent have no share, and nobody present has no shares at all."""
-    values = data.draw(st.lists(st.floats(-50, 50), min_size=2**modalities - 1, max_size=2**modalities - 1))
-    shares = torch.einsum("msp,s->pm", present_weights(modalities), torch.tensor(values, dtype=torch.float64))
-    for present in range(2**modalities):
-        members = [m for m in range(modalities) if present >> m & 1]
-        assert float(shares[present].sum()) == pytest.approx(values[-1] if members else 0.0, abs=1e-9)
-        assert all(shares[present, m] == 0 for m in range(modalities) if m not in members)
-
-
-def test_all_present_is_the_plain_shapley_value_and_one_absent_is_a_smaller_game() -> None:
-    assert torch.equal(present_weights(3)[..., 7], shapley_weights(3))
-    without_first = present_weights(3)[..., 0b110]  # coalitions by bits: {1} is 2, {2} is 4, both is the joint pass, 7
-    assert torch.equal(without_first[1:][:, [1, 3, 6]], shapley_weights(2))
-
-
-@pytest.mark.parametrize("modalities", [2, 3, 4])
-def test_all_orders_give_the_exact_shares_of_the_present(modalities: int) -> None:
-    orders = torch.tensor(list(itertools.permutations(range(modalities))))
-    f = torch.randn(2**modalities, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    patterns = torch.arange(2**modalities)
-    present = (patterns >> torch.arange(modalities)[:, None]) & 1 == 1  # [M, B], one sample a pattern
-    assert torch.equal(code(present), patterns)
-
-    def heard(coalitions: torch.Tensor) -> torch.Tensor:
-        """What a sample predicts depends on the members of the coalition that it has, [S, B]."""
-        return f[((coalitions[:, :, None] & present) * 2 ** torch.arange(modalities)[:, None]).sum(1)]
-
-    sampled = (present_sampled_weights(orders, present) * heard(prefixes(orders))).sum(1)
-    exact = (present_weights(modalities)[:, :, patterns] * heard(all_subsets(modalities))).sum(1)
-    assert torch.allclose(sampled, exact, atol=1e-12)
 
 
 def test_a_regression_is_compared_in_deviations_of_its_losses() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import from_numpy
 
 from trainables.diagnostics.checks import Floats, finite
-from trainables.methods.agm import prefixes, sampled_weights, shapley_weights
+from trainables.shapley import prefixes, sampled_weights, shapley_weights
 from trainables.signals import all_subsets
 
 

@@ -4,8 +4,8 @@ import torch
 
 from trainables.measure import Moment, Row, outputs, tabulate
 from trainables.measurements.game import predictions
-from trainables.methods.agm import blend, shapley_weights
 from trainables.setup import Learner, Setup
+from trainables.shapley import blend, shapley_weights
 from trainables.signals import all_subsets
 
 

@@ -8,9 +8,10 @@ from torch import Tensor
 from trainables.diagnostics.checks import Floats
 from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley, subsets
 from trainables.measure import CHUNK, heard
-from trainables.methods.agm import AGM, FLOOR, blend, permutations
+from trainables.methods.agm import AGM, FLOOR
 from trainables.randomness import normal
 from trainables.setup import Learner, Setup
+from trainables.shapley import blend, permutations
 from trainables.signals import Task, all_subsets
 from trainables.tasks import against
 

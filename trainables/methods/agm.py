@@ -2,18 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainables.methods.ogm import modulate
+from trainables.shapley import (
+    EXACT,
+    blend,
+    code,
+    permutations,
+    prefixes,
+    present_sampled_weights,
+    present_weights,
+    sampled_weights,
+    shapley_weights,
+)
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix
 
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
 LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
-EXACT = 6  # from seven modalities on, coalitions are sampled
 
 
 class AGMState(NamedTuple):
@@ -253,13 +262,6 @@ def redirect(value: Tensor, path: Tensor) -> Tensor:
     return value + (path - path.detach())
 
 
-def blend(weights: Tensor, values: Tensor, *, by_sample: bool) -> Tensor:
-    """Return weighted sums of the coalitions' predictions, [..., S] or [..., S, B] by sample, and [S, B, C]."""
-    if by_sample:
-        return (weights.view(*weights.shape, *[1] * (values.ndim - 2)) * values).sum(-values.ndim)
-    return mix(weights, values)
-
-
 def given(target: float | Tensor | Mapping[str, float], modalities: list[str]) -> Tensor:
     """Return the stated reference of each modality, [M] or []."""
     values = [target[m] for m in modalities] if isinstance(target, Mapping) else target
@@ -277,78 +279,3 @@ def deviation(moments: Tensor) -> Tensor:
     mean, square = moments[1:] / moments[0].clamp(min=1)
     spread = (square - mean * mean).clamp(min=0).sqrt()
     return torch.where(spread > 1e-12 * mean.abs(), spread, 1.0)
-
-
-@cache
-def shapley_weights(modalities: int) -> Tensor:
-    """Return the weight of each coalition of `all_subsets` in each Shapley share, [M, S] float64.
-
-    With s = |S|: (s-1)! (M-s)! / M! where m is heard in S, -s! (M-s-1)! / M! where it is not (METHODS.md 6.1).
-    """
-    choices = [math.comb(modalities - 1, s) for s in range(modalities)] + [1]
-    arrival = torch.tensor([1 / (modalities * c) for c in choices], dtype=torch.float64)  # s others already there
-    heard = all_subsets(modalities)  # [S, M]
-    size = heard.sum(-1, keepdim=True)
-    return torch.where(heard, arrival[size - 1], -arrival[size]).T
-
-
-@cache
-def present_weights(modalities: int) -> Tensor:
-    """Return the weights of `shapley_weights` among those present, [M, S, 2**M] for every set of them by its bits.
-
-    The prediction of all present is that of the full coalition: the joint pass itself.
-    """
-    table = torch.zeros(modalities, 2**modalities - 1, 2**modalities, dtype=torch.float64)
-    for present in range(1, 2**modalities):
-        members = [m for m in range(modalities) if present >> m & 1]
-        weights = shapley_weights(len(members))
-        for s in range(2 ** len(members) - 1):
-            whole = s == 2 ** len(members) - 2
-            bits = 2**modalities - 1 if whole else sum(1 << m for i, m in enumerate(members) if s + 1 >> i & 1)
-            table[members, bits - 1, present] = weights[:, s]
-    return table
-
-
-def code(present: Tensor) -> Tensor:
-    """Return who is present in each sample as a number, [M, B] bool -> [B]."""
-    return (present * 2 ** torch.arange(len(present), device=present.device)[:, None]).sum(0)
-
-
-def permutations(modalities: int, count: int, task: Task) -> Tensor:
-    """Return ``count`` orders of arrival drawn in antithetic pairs, [count, M]: the rank of each modality."""
-    draw = task.noise("agm.permutations", torch.empty((count + 1) // 2, modalities))
-    order = draw.argsort(-1)
-    return torch.cat([order, modalities - 1 - order])[:count]
-
-
-def prefixes(ranks: Tensor) -> Tensor:
-    """Return who has arrived at each moment of each order, the full coalition first, [1 + count (M - 1), M] bool."""
-    modalities = ranks.shape[-1]
-    moments = torch.arange(modalities - 1)[:, None]
-    partial = (ranks[:, None, :] <= moments).flatten(0, 1)
-    return torch.cat([torch.ones(1, modalities, dtype=torch.bool), partial])
-
-
-def sampled_weights(ranks: Tensor) -> Tensor:
-    """Return the weight of each coalition of `prefixes` in each share, [M, S] float64: mean gain on arrival."""
-    return present_sampled_weights(ranks, torch.ones(ranks.shape[-1], 1, dtype=torch.bool))[..., 0]
-
-
-def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
-    """Return the weights of `sampled_weights` among those present, [M, S, B] float64.
-
-    The first to arrive gains on nothing; whoever completes a sample's modalities arrives at the joint pass.
-    """
-    count, modalities = ranks.shape
-    moments = torch.arange(modalities)
-    arrived = (present.T[None, :, None, :] & (ranks[:, None, None, :] <= moments[:, None])).sum(-1)  # [count, B, M]
-    one_hot = torch.nn.functional.one_hot(ranks, modalities).double()[:, None]  # [count, 1, M, moment]
-    complete = (arrived == present.sum(0)[:, None])[:, :, None, :]  # by a moment
-    after = torch.where(complete, 0.0, one_hot)
-    after[..., -1] = torch.where(complete, one_hot, 0.0).sum(-1)
-    begun = (arrived > 0)[:, :, None, :]
-    before = torch.where(begun, torch.nn.functional.pad(one_hot[..., 1:], (0, 1)), 0.0)
-    gain = (after - before) * present.T[:, :, None]  # [count, B, M, moment]
-    full = gain[..., -1].sum(0) / count  # [B, M]
-    partial = gain[..., :-1].permute(2, 0, 3, 1).flatten(1, 2) / count  # [M, count (M - 1), B]
-    return torch.cat([full.T[:, None], partial], 1)

@@ -10,9 +10,9 @@ from torch import Tensor
 from trainables import laplace
 from trainables.evidence import Agreement, agree, level
 from trainables.laplace import Gaussian, Normal
-from trainables.methods.agm import EXACT, blend, code, present_weights, shapley_weights
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
+from trainables.shapley import EXACT, blend, code, present_weights, shapley_weights
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.methods.agm import EXACT, code
+from trainables.shapley import EXACT, code
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves
 
 
