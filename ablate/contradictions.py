@@ -1,14 +1,101 @@
-"""How a study chooses values must go together with what it varies; a broken rule is one sentence."""
+"""Parts of a study that are right by themselves and do not fit; a broken rule is one sentence."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ablate.designs import components, space, width
+from ablate.document import Where
+from ablate.errors import meant
 from ablate.methods import axes_of
 from ablate.searching import NUMBERED
 from search_spaces.axes import Condition, spelled
 
 if TYPE_CHECKING:
     from ablate.study import Study
+
+
+def check(study: "Study") -> None:
+    """Raise a UserError where parts of a study contradict each other."""
+    check_metrics(study)
+    check_together(study)
+    check_search(study)
+
+
+def check_metrics(study: "Study") -> None:
+    """Raise a UserError if the metrics do not apply to the data, or cannot be measured or weighed."""
+    document, about = study.document, study.sheet
+    wrong = "accuracy" if about.task == "regression" else "mae"
+    if wrong in study.objectives:
+        raise document.error(("metric",), f"`{wrong}` does not apply to {about.task} ({about.name})")
+    if study.metric in {"seconds", "balance"}:
+        raise document.error(
+            ("metric",), f"`{study.metric}` cannot be chosen by alone; begin with accuracy, mae or loss"
+        )
+    if len(set(study.objectives)) < len(study.objectives):
+        raise document.error(("metric",), "lists a metric twice")
+    if "balance" in study.objectives and not {"probe", "shapley"} & study.measure.keys():
+        raise document.error(
+            ("metric",), "`balance` compares modalities by `probe` or `shapley`; `measure` one of them"
+        )
+    if "balance" in study.objectives and len(about.modalities) < 2:
+        raise document.error(("metric",), f"`balance` is about several modalities, and {about.name} has one")
+
+
+def check_together(study: "Study") -> None:
+    """Raise a UserError where parts that are right by themselves do not fit."""
+    document, file, about = study.document, study.file, study.sheet
+    if "agm" in file.methods and len(about.modalities) > 6:
+        counts = next((one.values for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
+        if not all(counts):
+            rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
+            raise document.error(("methods", file.methods.index("agm")), rule)
+    values: list[tuple[Where, Any]] = [(("model", "encoder"), file.model.encoder)]
+    values += [(("set", key), value) for key, value in study.set.items()]
+    values += [(("vary", one.key), value) for one in study.vary for value in one.values]
+    for where, value in values:
+        for modality in value if isinstance(value, dict) else ():
+            if modality not in about.modalities:
+                rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
+                raise document.error(where, rule)
+        lacking = [m for m in about.modalities if m not in value] if isinstance(value, dict) else []
+        if where[-1] == "agm.target" and lacking:
+            raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(lacking)} has none")
+    taken = {one.key: one.values for one in study.vary}
+    check_training(study, taken)
+    if "batch" in taken.get("model.norm", [file.model.norm]) and 1 in taken.get(
+        "train.batch_size", [file.train.batch_size]
+    ):
+        raise document.error(("train", "batch_size"), "batch normalisation needs batches of more than one sample")
+    scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
+    if study.metric == "loss" and scales:
+        raise document.error(("vary", scales[0]), "changes the scale of the loss, which is the metric of this study")
+
+
+def check_training(study: "Study", taken: dict[str, list[Any]]) -> None:
+    """Raise a UserError where settings of training, or when a method acts, contradict each other."""
+    document, file = study.document, study.file
+    clips = [
+        key for key in ("clip", "clip_before")
+        if getattr(file.train, key) is not None or any(taken.get(f"train.{key}", ()))
+    ]  # fmt: skip
+    if file.train.clip_trigger is not None and not clips:
+        raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
+    if "clip_before" in clips and "bogc" in study.methods:
+        rule = "clips the gradient before the method, and bogc has one of each source; use `clip`"
+        raise document.error(("train", "clip_before"), rule)
+    if "batch" in taken.get("model.norm", [file.model.norm]) and max(
+        taken.get("train.accumulate", [file.train.accumulate])
+    ) > 1:  # fmt: skip
+        rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
+        raise document.error(("train", "accumulate"), rule)
+    for name in study.methods:
+        start, end = study.set.get(f"{name}.start", 1), study.set.get(f"{name}.end", math.inf)
+        if start > end or start > max([file.train.epochs, *taken.get("train.epochs", [])]):
+            raise document.error(("set", f"{name}.start"), f"{name} would never act: it starts in epoch {start}")
+    for key in ("ogm.ratio", "ogm-ge.ratio"):
+        if study.sheet.task == "regression" and {study.set.get(key), *taken.get(key, [])} & {"bb", "bb3"}:
+            place = "set" if key in study.set else "vary"
+            raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
 
 
 def check_search(study: "Study") -> None:
