@@ -64,8 +64,8 @@ def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> d
     first = prepare(trials[0], dataset)
     setups = [first, *(alike(first, one) for one in trials[1:])]
     alone, many = start(first), stack([start(setup) for setup in setups])
-    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups), many, STEPS // 3)}
-    return found | ({"compiled": Way(pack(setups, compiles=True), many, STEPS // 3)} if compiles else {})
+    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups, "traced"), many, STEPS // 3)}
+    return found | ({"compiled": Way(pack(setups, "compiled"), many, STEPS // 3)} if compiles else {})
 
 
 def operations(way: Way) -> int:

@@ -63,7 +63,7 @@ def written(standing: Standing, record: Record) -> dict[str, Any]:
     return {
         "number": standing.number,
         "steps": standing.steps,
-        "compiles": standing.packed.compiles,
+        "way": standing.packed.way,
         "learner": tree_leaves(standing.learner),
         "members": {i: (snapped(one), tree_leaves(one.watching)) for i, one in standing.members.items()},
         "rows": [list(map(tuple, rows)) for rows in record.rows],
@@ -91,7 +91,7 @@ def restored(state: dict[str, Any], setups: Sequence[Setup], learners: Sequence[
         i: Member(setups[i], own, [refilled(own, one) for one in snapshots], watched(setups[i], watching))
         for (i, (snapshots, watching)), own in zip(members.items(), unstack(learner, len(members)), strict=True)
     }
-    packed = pack([setups[i] for i in members], compiles=state["compiles"])
+    packed = pack([setups[i] for i in members], state["way"])
     standing = Standing(training, packed, learner, state["number"], state["steps"])
     rows = [[Row(*row) for row in rows] for rows in state["rows"]]
     return standing, Record(rows, state["seconds"], {i: rebuilt(one) for i, one in state["outcomes"].items()})

@@ -1,4 +1,4 @@
-"""Steps that are compiled: where that is worth it, what this process has compiled, and what is done where it fails."""
+"""Steps that are traced and compiled: where that is worth it, what this process has made, and what if it fails."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from shutil import which
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,27 +14,31 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
+Way = Literal["plain", "traced", "compiled"]
 
-WORTH = 5e12  # operations of a pack, from which compiling costs less than it saves
-CACHE: dict[Any, Step | None] = {}  # what this process has compiled last; None: it could not
+MANY = 200  # steps of a pack, from which tracing costs less than it saves
+WORTH = 5e12  # operations of a pack, from which compiling does
+CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not
 MOST = 32  # of them
 
 
-class Compiled(NamedTuple):
-    """A compiled step."""
+class Traced(NamedTuple):
+    """A step that was traced, and compiled where that was asked for and possible."""
 
     step: Step
-    seconds: float  # that compiling took
+    seconds: float  # that this took
 
 
-def worthwhile(compiling: str, operations: float) -> bool:
-    """Say whether to compile the steps of a pack: as a study says (on, off), or by the work that lies before it (auto).
+def way(compiling: str, operations: float, steps: int) -> Way:
+    """Return how to make the steps of a pack: compiled as a study says (on, off), or by the work before it (auto).
 
-    That depends on no clock, so that the same study compiles the same packs. Without a C++ compiler none is compiled.
+    Many steps that are not compiled are traced, which changes no bit: what is left are their operations on tensors,
+    without the code that led to them. That depends on no clock, so that the same study trains in the same way. Without
+    a C++ compiler nothing is compiled.
     """
-    if compiling == "off" or (compiling == "auto" and operations < WORTH):
-        return False
-    return compiler() is not None
+    if (compiling == "on" or (compiling == "auto" and operations >= WORTH)) and compiler() is not None:
+        return "compiled"
+    return "traced" if steps >= MANY else "plain"
 
 
 def compiler() -> str | None:
@@ -42,34 +46,37 @@ def compiler() -> str | None:
     return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
 
 
-def compiled(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...]) -> Compiled:
-    """Return a step, compiled for arguments of the shapes of those given; as it is where it cannot be compiled.
+def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], *, compiles: bool) -> Traced:
+    """Return a step, traced or compiled for arguments of the shapes of those given; as it is where that fails.
 
-    It is traced once, so what is not a tensor must not change; ``kind`` is all that tells it from other steps but its
-    arguments. Compiling takes some twenty seconds, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result,
-    none where this process has done it before.
+    What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. Tracing
+    takes a second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What
+    this process has done before takes none.
     """
-    began, key = time.perf_counter(), (*kind, signature(given))
+    began, key = time.perf_counter(), (*kind, compiles, signature(given))
     if key not in CACHE:
         if len(CACHE) == MOST:
             CACHE.pop(next(iter(CACHE)))
-        CACHE[key] = attempted(step, given)
+        CACHE[key] = made(step, given, compiles=compiles)
     fast = CACHE[key]
-    return Compiled(step if fast is None else fast, time.perf_counter() - began)
+    return Traced(step if fast is None else fast, time.perf_counter() - began)
 
 
-def attempted(step: Step, given: tuple[Any, ...]) -> Step | None:
-    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or None.
+def made(step: Step, given: tuple[Any, ...], *, compiles: bool) -> Step | None:
+    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or traced.
 
     Writing over saves a quarter of what a step moves. Torch 2.13 fails to compile that for some small tensors, and a
-    machine may lack what compiling needs; but for rounding and time a step is the same.
+    machine may lack what compiling needs; but for rounding and time a step is the same. None: it cannot be traced.
     """
-    for attempt in (partial(written_over, step), step):
-        trial = (*given[:2], cloned(given[2]), *given[3:])
+    for one in (partial(written_over, step), step) if compiles else ():
         with suppress(Exception):
-            fast: Step = torch.compile(make_fx(attempt)(*trial), dynamic=False)
+            trial = (*given[:2], cloned(given[2]), *given[3:])
+            fast: Step = torch.compile(make_fx(one)(*trial), dynamic=False)
             fast(*trial)
             return fast
+    with suppress(Exception):
+        graph: Step = make_fx(step)(*given)
+        return graph
     return None
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
 
-from trainables.compilation import Compiled, compiled
+from trainables.compilation import Traced, Way, traced
 from trainables.differentiation import Differentiate, eager, pure
 from trainables.precision import kept
 from trainables.setup import Setup, alike
@@ -23,13 +23,13 @@ class Pack(NamedTuple):
 
     members: tuple[Setup, ...]
     numbers: dict[Path, Tensor]  # [K] each, with their seeds; empty for a pack of one
-    compiles: bool  # its steps
-    compiled: dict[Callable[..., Any], Compiled]  # those that it has made so far, by what they are `over` of
+    way: Way  # in which its steps are made
+    traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
 
     @property
     def compile_seconds(self) -> float:
-        """Return the seconds that went into compiling its steps."""
-        return sum(one.seconds for one in self.compiled.values())
+        """Return the seconds that went into tracing and compiling its steps."""
+        return sum(one.seconds for one in self.traced.values())
 
     @property
     def differentiate(self) -> Differentiate:
@@ -46,16 +46,16 @@ class Pack(NamedTuple):
         return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
 
 
-def pack(members: Sequence[Setup], *, compiles: bool = False) -> Pack:
-    """Return trials of one shape as a pack; one of several may compile its steps."""
+def pack(members: Sequence[Setup], way: Way = "plain") -> Pack:
+    """Return trials of one shape as a pack; one of several may trace or compile its steps."""
     if len(members) == 1:
-        return Pack(tuple(members), {}, False, {})
+        return Pack(tuple(members), {}, "plain", {})
     first = members[0]
     found = [numbers(setup.trial) for setup in members]
     dtype, device = kept(first.trial["train"]["dtype"]), first.device
     stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
     stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
-    return Pack(tuple(members), stacked, compiles, {})
+    return Pack(tuple(members), stacked, way, {})
 
 
 def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -68,17 +68,18 @@ def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] 
     return stacked(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
 
 
-def over_compiled(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...]) -> Any:
-    """Return `over` of a step of several members, compiled when it is first made.
+def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...]) -> Any:
+    """Return `over` of a step of several members, traced or compiled when it is first made.
 
-    ``f`` returns the next learner, which may be written over the one that is given, and metrics.
+    ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
     """
     first = pack.members[0]
     given = first.data, pack.numbers, learner, *args, *shared
-    if f not in pack.compiled:
-        kind = f, type(first.method), first.task, shape(first.trial)
-        pack.compiled[f] = compiled(stacked(pack, f, (learner, *args), shared), given, kind)
-    return pack.compiled[f].step(*given)
+    key = f, *(None if arg is None else arg.shape for arg in args)
+    if key not in pack.traced:
+        step, kind = stacked(pack, f, (learner, *args), shared), (f, type(first.method), first.task, shape(first.trial))
+        pack.traced[key] = traced(step, given, kind, compiles=pack.way == "compiled")
+    return pack.traced[key].step(*given)
 
 
 def stacked(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:
@@ -98,9 +99,13 @@ def stack(trees: Sequence[Any]) -> Any:
 
 
 def unstack(tree: Any, count: int) -> list[Any]:
-    """Return the trees that `stack` has made one, as views."""
+    """Return the trees that `stack` has made one, as views; by itself, as pytrees take ten times as long."""
     if count == 1:
         return [tree]
-    leaves, structure = tree_flatten(tree)
-    columns = [leaf.unbind() for leaf in leaves]
-    return [tree_unflatten([column[i] for column in columns], structure) for i in range(count)]
+    if isinstance(tree, Tensor):
+        return list(tree.unbind())
+    parts = list(tree.values() if isinstance(tree, dict) else tree)
+    rows = list(zip(*(unstack(part, count) for part in parts), strict=True)) if parts else [()] * count
+    if isinstance(tree, dict):
+        return [dict(zip(tree, row, strict=True)) for row in rows]
+    return [tree._make(row) if hasattr(tree, "_make") else type(tree)(row) for row in rows]

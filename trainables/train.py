@@ -6,7 +6,7 @@ products are made. It computes with one thread, because the number of threads ch
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
-from trainables.compilation import cloned, worthwhile
+from trainables.compilation import Way, cloned, way
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
 from trainables.model import Buffers
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.optim import clip_norm, divided, moved
-from trainables.packs import Pack, over, over_compiled, pack, stack, unstack
+from trainables.packs import Pack, over, over_traced, pack, stack, unstack
 from trainables.parallel import Crew
 from trainables.precision import reduced, tf32
 from trainables.randomness import noise, normal, permutation
@@ -172,8 +172,7 @@ def outset(setups: Sequence[Setup], learners: Sequence[Learner], compiling: str 
         i: Member(setup, learner, [learner] * slots, begin(setup, Stepwise))
         for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
     }
-    compiles = worthwhile(compiling, sum(operations(setup, learners[0]) for setup in setups))
-    return Standing(members, pack(setups, compiles=compiles), stack(learners), 0, 0)
+    return Standing(members, pack(setups, ahead(members.values(), compiling)), stack(learners), 0, 0)
 
 
 def proceed(
@@ -193,18 +192,23 @@ def proceed(
     ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
     left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
     if left and len(left) < len(before):
-        ahead = sum(operations(m.setup, m.learner, number) for m in left.values())
-        packed = pack([m.setup for m in left.values()], compiles=worthwhile(compiling, ahead))
+        packed = pack([m.setup for m in left.values()], ahead(left.values(), compiling, number))
     if left and (len(left) < len(before) or isinstance(packed.members[0].method, EpochMethod)):
         learner = stack([m.learner for m in left.values()])
     return ended, Standing(left, packed, learner, number, steps)
 
 
-def operations(setup: Setup, learner: Learner, after: int = 0) -> float:
-    """Return the floating-point operations of a trial's products after an epoch: six a parameter and sample."""
-    size = sum(p.numel() for p in leaves(learner.params))
-    epochs: int = setup.trial["train"]["epochs"] - after
-    return 6.0 * size * len(setup.target["train"]) * epochs
+def ahead(members: Iterable[Member], compiling: str, after: int = 0) -> Way:
+    """Return how to make the steps of trials after an epoch, by what they still have to do.
+
+    That are as many steps as the longest of them has, and six operations a parameter and sample of each.
+    """
+    total, most = 0.0, 0
+    for setup, learner, *_ in members:
+        samples, epochs = len(setup.target["train"]), setup.trial["train"]["epochs"] - after
+        total += 6.0 * sum(p.numel() for p in leaves(learner.params)) * samples * epochs
+        most = max(most, epochs * math.ceil(samples / setup.trial["train"]["batch_size"]))
+    return way(compiling, total, most)
 
 
 def drill(
@@ -213,7 +217,7 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    learner = cloned(learner) if packed.compiles else learner  # a compiled step writes over its own, of one layout
+    learner = cloned(learner) if packed.way == "compiled" else learner  # such a step writes over its own, of one layout
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
@@ -239,12 +243,11 @@ def drill(
 
 def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
     """Return the members' factors on the update of each branch in the epoch to come, stacked; None: all 1."""
-    factors = [
-        setup.method.rates(state)
-        for setup, state in zip(setups, unstack(learner.state, len(setups)), strict=True)
-        if isinstance(setup.method, EpochMethod)
-    ]
-    return stack(factors) if factors and factors[0] is not None else None
+    methods = [setup.method for setup in setups if isinstance(setup.method, EpochMethod)]
+    if not methods:
+        return None
+    factors = [one.rates(state) for one, state in zip(methods, unstack(learner.state, len(setups)), strict=True)]
+    return stack(factors) if factors[0] is not None else None
 
 
 def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, ...]]:
@@ -257,13 +260,12 @@ def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, .
 
 
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
-    """Return learner and metrics after one step of all members, of a whole batch compiled, if the pack compiles.
+    """Return learner and metrics after one step of all members, made in the way of the pack.
 
     ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
     over the one that it is given.
     """
-    short = given[0] is None or given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
-    stepped = over_compiled if packed.compiles and not short else over
+    stepped = over if packed.way == "plain" else over_traced
     return stepped(packed, teaching(packed.differentiate, full=full), learner, *given, shared=(packed.told(number),))
 
 

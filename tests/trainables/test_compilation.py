@@ -1,5 +1,6 @@
 """Compiled steps: the same numbers, whoever is given them, and none where it cannot be."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,21 +9,28 @@ from torch import Tensor
 
 from tests.trainables.helpers import apart
 from tests.trainables.test_packs import configurations, differences, tiny
-from trainables.compilation import cloned, compiler, signature, worthwhile, written_over
+from trainables.compilation import cloned, compiler, signature, way, written_over
+from trainables.methods import METHODS
 from trainables.setup import alike, prepare, start
 from trainables.train import fit_pack, outset, proceed
+
+
+def brief(method: str) -> list[dict[str, Any]]:
+    """Two trials of three epochs, whose steps are of two kinds: whole batches and short ones."""
+    chosen = configurations(method, 2)
+    return [one | {"start": 1, "warmup": 0, "train": one["train"] | {"epochs": 3}} for one in chosen]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_is_the_same_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise, seeds and strengths go through the compiled step as arguments; the short last batch goes beside it.
+    """Noise, seeds and strengths go through the compiled step as arguments.
 
     Another pack of the shape takes the step that is there, with its own numbers and data.
     """
     monkeypatch.setattr("trainables.compilation.CACHE", steps := {})
     same = {"start": 1, "warmup": 0, "end": 13, "measure": {"fidelity": 3, "gradients": 2}}
-    chosen = [one | same for one in configurations("ogm-ge", 5)]
+    chosen = [one | same for one in configurations("ogm-ge", 5, batch_size=13)]
     for few, dataset in ((chosen[:3:2], tiny()), (chosen[1::3], tiny(shift=1.0))):
         fast = fit_pack(few, dataset, compiling="on")
         assert [step is not None for step in steps.values()] == [True]
@@ -37,7 +45,7 @@ def test_a_step_that_cannot_be_compiled_is_made_all_the_same(monkeypatch: pytest
     monkeypatch.setattr("trainables.compilation.CACHE", {})
     monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
     monkeypatch.setattr(torch, "compile", fails)
-    chosen, dataset = configurations("joint", 2), tiny()
+    chosen, dataset = brief("joint"), tiny()
     for one, other in zip(fit_pack(chosen, dataset, compiling="on"), fit_pack(chosen, dataset), strict=True):
         assert one.rows == other.rows
 
@@ -56,9 +64,25 @@ def test_what_is_written_over_is_read_first() -> None:
         written_over(lambda *_: ({"now": torch.ones(1), "before": torch.ones(2)}, {}), None, None, old)
 
 
-def test_only_long_packs_are_compiled_unless_the_study_says_so() -> None:
-    assert [worthwhile(how, 1e12) for how in ("auto", "off", "on")] == [False, False, compiler() is not None]
-    assert worthwhile("auto", 1e14) == (compiler() is not None)
+def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_that_are_not_are_traced() -> None:
+    best = "plain" if compiler() is None else "compiled"
+    assert [way(how, 1e12, 20) for how in ("auto", "off", "on")] == ["plain", "plain", best]
+    assert [way(how, 1e14, 20) for how in ("auto", "off", "on")] == [best, "plain", best]
+    assert way("auto", 1e12, 2000) == way("off", 1e14, 2000) == "traced"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, dataset, found = brief(method), tiny(), []
+    for many in (math.inf, 0):
+        monkeypatch.setattr("trainables.compilation.MANY", many)
+        monkeypatch.setattr("trainables.compilation.CACHE", made := {})
+        found.append(fit_pack(chosen, dataset))
+        assert bool(made) == (many == 0)
+        assert None not in made.values()
+    for one, other in zip(*found, strict=True):
+        assert one.weights == other.weights
+        assert max(differences(one, other)) == 0
 
 
 @pytest.fixture
@@ -97,8 +121,8 @@ def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[A
 
 
 def test_a_step_is_compiled_for_one_layout_of_its_learner(signatures: list[tuple[Any, ...]]) -> None:
-    """The short batch, which ends an epoch beside it, leaves AGM's gradient of the head, and its velocity, transposed."""
+    """The gradient of AGM's head, and its velocity, come out of a step transposed; it is written over what went in."""
     same = {"start": 1, "warmup": 0, "end": 13.0}
     fit_pack([one | same for one in configurations("agm", 2)], tiny(), compiling="on")
-    assert len(signatures) == 1 + 3 * 12  # a trial, and the whole batches while both members train
-    assert len(set(signatures)) == 1
+    assert len(signatures) == 2 + 4 * 12  # two trials, and the batches, of which the last is short, while both train
+    assert len(set(signatures)) == 2
