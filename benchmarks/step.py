@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.configurations import configurations
-from trainables.compilation import cloned
+from trainables.compilation import Ways, cloned
 from trainables.data import Dataset, load
 from trainables.memory import keep
 from trainables.methods import METHODS
@@ -64,8 +64,8 @@ def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> d
     first = prepare(trials[0], dataset)
     setups = [first, *(alike(first, one) for one in trials[1:])]
     alone, many = start(first), stack([start(setup) for setup in setups])
-    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups, "traced"), many, STEPS // 3)}
-    return found | ({"compiled": Way(pack(setups, "compiled"), many, STEPS // 3)} if compiles else {})
+    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups, Ways("traced")), many, STEPS // 3)}
+    return found | ({"compiled": Way(pack(setups, Ways("compiled")), many, STEPS // 3)} if compiles else {})
 
 
 def operations(way: Way) -> int:

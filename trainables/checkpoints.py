@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from trainables.compilation import Ways
 from trainables.measure import Outcome, Prediction, Row
 from trainables.observation import Stepwise, begin
 from trainables.packs import Pack, pack, stack, unstack
@@ -63,7 +64,7 @@ def written(standing: Standing, record: Record) -> dict[str, Any]:
     return {
         "number": standing.number,
         "steps": standing.steps,
-        "way": standing.packed.way,
+        "ways": list(standing.packed.ways),
         "learner": tree_leaves(standing.learner),
         "members": {i: (snapped(one), tree_leaves(one.watching)) for i, one in standing.members.items()},
         "rows": [list(map(tuple, rows)) for rows in record.rows],
@@ -91,7 +92,7 @@ def restored(state: dict[str, Any], setups: Sequence[Setup], learners: Sequence[
         i: Member(setups[i], own, [refilled(own, one) for one in snapshots], watched(setups[i], watching))
         for (i, (snapshots, watching)), own in zip(members.items(), unstack(learner, len(members)), strict=True)
     }
-    packed = pack([setups[i] for i in members], state["way"])
+    packed = pack([setups[i] for i in members], Ways(*state["ways"]))
     standing = Standing(training, packed, learner, state["number"], state["steps"])
     rows = [[Row(*row) for row in rows] for rows in state["rows"]]
     return standing, Record(rows, state["seconds"], {i: rebuilt(one) for i, one in state["outcomes"].items()})

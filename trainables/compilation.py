@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
 Way = Literal["plain", "traced", "compiled"]
 
-MANY = 200  # steps of a pack, from which tracing costs less than it saves
-WORTH = 5e12  # operations of a pack, from which compiling does
+MANY = 300  # steps, from which tracing costs less than it saves
+WORTH = 5e12  # operations, from which compiling does
 CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not
 MOST = 32  # of them
 
@@ -29,12 +29,22 @@ class Traced(NamedTuple):
     seconds: float  # that this took
 
 
-def way(compiling: str, operations: float, steps: int) -> Way:
-    """Return how to make the steps of a pack: compiled as a study says (on, off), or by the work before it (auto).
+class Ways(NamedTuple):
+    """How the steps of a pack are made."""
 
-    Many steps that are not compiled are traced, which changes no bit: what is left are their operations on tensors,
-    without the code that led to them. That depends on no clock, so that the same study trains in the same way. Without
-    a C++ compiler nothing is compiled.
+    whole: Way = "plain"  # those of whole batches
+    short: Way = "plain"  # that which ends an epoch with what is left
+
+
+PLAIN = Ways()
+
+
+def way(compiling: str, operations: float, steps: int) -> Way:
+    """Return how to make steps of one kind: compiled as a study says (on, off), or by the work before them (auto).
+
+    Many that are not compiled are traced, which changes no bit: what is left are their operations on tensors, without
+    the code that led to them. That depends on no clock, so that the same study trains in the same way. Without a C++
+    compiler nothing is compiled.
     """
     if (compiling == "on" or (compiling == "auto" and operations >= WORTH)) and compiler() is not None:
         return "compiled"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from trainables.compilation import Traced, Way, traced
+from trainables.compilation import PLAIN, Traced, Ways, traced
 from trainables.differentiation import Differentiate, eager, pure
 from trainables.precision import kept
 from trainables.setup import Setup, alike
@@ -23,7 +23,7 @@ class Pack(NamedTuple):
 
     members: tuple[Setup, ...]
     numbers: dict[Path, Tensor]  # [K] each, with their seeds; empty for a pack of one
-    way: Way  # in which its steps are made
+    ways: Ways  # to make its steps
     traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
 
     @property
@@ -46,16 +46,16 @@ class Pack(NamedTuple):
         return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
 
 
-def pack(members: Sequence[Setup], way: Way = "plain") -> Pack:
+def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
     """Return trials of one shape as a pack; one of several may trace or compile its steps."""
     if len(members) == 1:
-        return Pack(tuple(members), {}, "plain", {})
+        return Pack(tuple(members), {}, PLAIN, {})
     first = members[0]
     found = [numbers(setup.trial) for setup in members]
     dtype, device = kept(first.trial["train"]["dtype"]), first.device
     stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
     stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
-    return Pack(tuple(members), stacked, way, {})
+    return Pack(tuple(members), stacked, ways, {})
 
 
 def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -68,7 +68,9 @@ def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] 
     return stacked(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
 
 
-def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...]) -> Any:
+def over_traced(
+    pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...], compiles: bool
+) -> Any:
     """Return `over` of a step of several members, traced or compiled when it is first made.
 
     ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
@@ -78,7 +80,7 @@ def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, sha
     key = f, *(None if arg is None else arg.shape for arg in args)
     if key not in pack.traced:
         step, kind = stacked(pack, f, (learner, *args), shared), (f, type(first.method), first.task, shape(first.trial))
-        pack.traced[key] = traced(step, given, kind, compiles=pack.way == "compiled")
+        pack.traced[key] = traced(step, given, kind, compiles=compiles)
     return pack.traced[key].step(*given)
 
 

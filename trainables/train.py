@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
-from trainables.compilation import Way, cloned, way
+from trainables.compilation import Ways, cloned, way
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
@@ -172,7 +172,7 @@ def outset(setups: Sequence[Setup], learners: Sequence[Learner], compiling: str 
         i: Member(setup, learner, [learner] * slots, begin(setup, Stepwise))
         for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
     }
-    return Standing(members, pack(setups, ahead(members.values(), compiling)), stack(learners), 0, 0)
+    return Standing(members, pack(setups, ways(members.values(), compiling)), stack(learners), 0, 0)
 
 
 def proceed(
@@ -192,23 +192,25 @@ def proceed(
     ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
     left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
     if left and len(left) < len(before):
-        packed = pack([m.setup for m in left.values()], ahead(left.values(), compiling, number))
+        packed = pack([m.setup for m in left.values()], ways(left.values(), compiling, number))
     if left and (len(left) < len(before) or isinstance(packed.members[0].method, EpochMethod)):
         learner = stack([m.learner for m in left.values()])
     return ended, Standing(left, packed, learner, number, steps)
 
 
-def ahead(members: Iterable[Member], compiling: str, after: int = 0) -> Way:
+def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
     """Return how to make the steps of trials after an epoch, by what they still have to do.
 
     That are as many steps as the longest of them has, and six operations a parameter and sample of each.
     """
-    total, most = 0.0, 0
+    worth, epochs = 0.0, 0
     for setup, learner, *_ in members:
-        samples, epochs = len(setup.target["train"]), setup.trial["train"]["epochs"] - after
-        total += 6.0 * sum(p.numel() for p in leaves(learner.params)) * samples * epochs
-        most = max(most, epochs * math.ceil(samples / setup.trial["train"]["batch_size"]))
-    return way(compiling, total, most)
+        left = setup.trial["train"]["epochs"] - after
+        worth += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
+        epochs = max(epochs, left)
+    samples, size = len(setup.target["train"]), setup.trial["train"]["batch_size"]
+    count, rest = divmod(samples, size)
+    return Ways(way(compiling, worth * count * size, epochs * count), way(compiling, worth * rest, epochs))
 
 
 def drill(
@@ -217,7 +219,8 @@ def drill(
     """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
     setups, count = packed.members, len(packed.members)
     share = [strength(setup.trial, epoch) for setup in setups]
-    learner = cloned(learner) if packed.way == "compiled" else learner  # such a step writes over its own, of one layout
+    if "compiled" in packed.ways:  # such a step writes over its own, of one layout
+        learner = cloned(learner)
     rates = branch_rates(setups, learner)
     paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
@@ -260,13 +263,17 @@ def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, .
 
 
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
-    """Return learner and metrics after one step of all members, made in the way of the pack.
+    """Return learner and metrics after one step of all members, made as the pack makes it.
 
     ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
     over the one that it is given.
     """
-    stepped = over if packed.way == "plain" else over_traced
-    return stepped(packed, teaching(packed.differentiate, full=full), learner, *given, shared=(packed.told(number),))
+    lesson, shared = teaching(packed.differentiate, full=full), (packed.told(number),)
+    short = given[0] is not None and given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
+    how = packed.ways.short if short else packed.ways.whole
+    if how == "plain":
+        return over(packed, lesson, learner, *given, shared=shared)
+    return over_traced(packed, lesson, learner, *given, shared=shared, compiles=how == "compiled")
 
 
 @cache
