@@ -16,7 +16,7 @@ Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of so
 Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
 Note = Callable[[store.DamagedError], None]
 
-PACK = 64  # trials, at most, that train together if the study says nothing
+PACK, CARD = 64, 1024  # trials, at most, that train together if the study says nothing: on CPUs, on a GPU
 ATTEMPTS = 3  # that a trial gets whose process dies when it is alone, or a pack that has a checkpoint
 
 
@@ -139,6 +139,7 @@ def open_agenda(
     log: Path | None = None,
     note: Note = lambda damage: None,
     plan: list[Trial] | None = None,
+    gpus: float = 1,
 ) -> Agenda:
     """Return what a study still has to run, given its store.
 
@@ -148,9 +149,11 @@ def open_agenda(
         log: where a search keeps Optuna's storage.
         note: is told of what is damaged, and passed over.
         plan: grows by all that is proposed; the agenda has a trial once, however many points ask for it.
+        gpus: that it runs on, if it asks for any.
     """
     asked = study.file.resources
-    most = PACK if asked.pack == "auto" else asked.pack
+    most = asked.pack if asked.pack != "auto" else CARD if asked.gpu else PACK
+    room = cpus / asked.cpus if not asked.gpu else min(cpus / asked.cpus, gpus / (asked.gpu * asked.workers))
 
     def known(asked: list[Trial]) -> dict[str, Result]:
         found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
@@ -160,7 +163,7 @@ def open_agenda(
 
     budget = Budget(study)
     proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
-    return Agenda(proposals, known, packing(most, max(1, int(cpus / asked.cpus))), budget)
+    return Agenda(proposals, known, packing(most, max(1, int(room))), budget)
 
 
 def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:

@@ -53,7 +53,8 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
         found = surveyed(study)
         check(found)
         afford(study, found, cpus, note)
-        yield Place(cpus or int(sum(node.cpus for node in found)), scratch, reached(study), most(study, cpus))
+        count, cards = cpus or int(sum(node.cpus for node in found)), sum(node.gpus for node in found)
+        yield Place(count, cards, scratch, reached(study), most(study, cpus))
 
 
 @contextlib.contextmanager

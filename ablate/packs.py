@@ -19,14 +19,16 @@ def packed(trials: Sequence[Trial], most: int, workers: int) -> list[list[Trial]
     """Return the packs of some trials, in the order of their first trials; their sizes differ by one at most.
 
     A shape's trials are spread over several packs where one would be too large, or where there are fewer shapes than
-    workers, which would wait.
+    workers, which would wait; then over as many for each worker.
     """
     shapes: dict[str, list[Trial]] = {}
     for trial in trials:
         shapes.setdefault(shape(trial.config), []).append(trial)
     fair = ceil(workers / len(shapes)) if shapes else 1
     return [
-        pack for group in shapes.values() for pack in split(group, min(len(group), max(fair, ceil(len(group) / most))))
+        pack
+        for group in shapes.values()
+        for pack in split(group, min(len(group), fair * ceil(len(group) / (most * fair))))
     ]
 
 

@@ -47,6 +47,7 @@ class Place(NamedTuple):
     """Where packs are trained."""
 
     cpus: int  # that they are made for
+    gpus: float
     scratch: Path  # a temporary folder for Tune's own files
     job: dict[str, Any]  # `folders` of modules of one's own and `data`, where workers reach them otherwise than we do
     most: int | None = None  # packs at once; None: as many as there is room for
@@ -97,13 +98,13 @@ def run_all(
 
     if address is None:
         count, cards = cpus or available_cpus(), max(map(gpus, studies))
-        conduct(studies, count, watch, closed, here(count, cards))
+        conduct(studies, count, cards, watch, closed, here(count, cards))
         return outcomes
     from ablate.clusters import joined
 
     for study in studies:
         with joined(study, address, cpus, watch(study).note) as place:
-            conduct([study], place.cpus, watch, closed, nullcontext(place))
+            conduct([study], place.cpus, place.gpus, watch, closed, nullcontext(place))
         if outcomes[-1].interrupted:
             break
     return outcomes
@@ -115,7 +116,7 @@ def here(cpus: int, gpus: int) -> Iterator[Place]:
     from ablate.launch import local_ray
 
     with local_ray(cpus, gpus) as scratch:
-        yield Place(cpus, scratch, {})
+        yield Place(cpus, gpus, scratch, {})
 
 
 def gpus(study: Study) -> int:
@@ -140,15 +141,16 @@ def gpus(study: Study) -> int:
 def conduct(
     studies: Sequence[Study],
     cpus: int,
+    gpus: float,
     watch: Callable[[Study], Watcher],
     closed: Callable[[Study, Outcome], None],
     place: AbstractContextManager[Place],
 ) -> None:
-    """Run what is missing on so many CPUs; the place is entered only if something is."""
+    """Run what is missing on so many CPUs and GPUs; the place is entered only if something is."""
     for study in studies:
         preflight(study, cpus)
     share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
-    works = (begun(study, share, watch(study), closed)._replace(most=most(study, cpus)) for study in studies)
+    works = (begun(study, share, gpus, watch(study), closed)._replace(most=most(study, cpus)) for study in studies)
     for first in works:
         if not first.agenda.over:
             break
@@ -173,7 +175,7 @@ def most(study: Study, cpus: int) -> int | None:
     return None if asked.workers == 1 else max(1, int(cpus / asked.cpus))
 
 
-def begun(study: Study, share: int, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
+def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
     """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
     with ExitStack() as stack:
         stack.enter_context(alone(study.folder, watcher.note))
@@ -183,7 +185,7 @@ def begun(study: Study, share: int, watcher: Watcher, closed: Callable[[Study, O
             study.mirror.pull(study.folder)
         migrate(study.store)
         log, plan = study.folder / "search.log", list[Trial]()
-        agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher.note), plan)
+        agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher.note), plan, gpus)
         if not agenda.over:
             try:
                 check_models(study, agenda)

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.agenda import ATTEMPTS, Agenda
+from ablate.agenda import ATTEMPTS, Agenda, open_agenda
 from ablate.packs import packed, packing
 from ablate.plan import Result, Trial
 from ablate.search import rounds
@@ -54,7 +54,15 @@ def test_packs_are_of_like_size_and_keep_every_worker_busy(count: int, most: int
     assert [t.id for pack in packs for t in pack] == [t.id for t in trials]
     assert max(sizes) <= most
     assert max(sizes) - min(sizes) <= 1
-    assert len(packs) >= min(count, workers)
+    assert len(packs) == count or len(packs) % workers == 0
+
+
+def test_packs_of_a_gpu_are_large_and_as_many_as_there_are_gpus(tmp_path: Path) -> None:
+    over = {"methods": ["joint"], "seeds": 3000, "train": {"epochs": 1}, "resources": {"gpu": 1}}
+    study = load(str(write(tmp_path, **{"vary": None} | over)))
+    assert [len(pack) for pack in open_agenda(study, 16, gpus=1).queued] == [1000] * 3
+    assert [len(pack) for pack in open_agenda(study, 16, gpus=2).queued] == [750] * 4
+    assert len(open_agenda(study, 2, gpus=8).queued) == 4  # each needs a CPU, too
 
 
 NUMBERS = ("lr", "momentum", "weight_decay", "clip", "clip_before")
