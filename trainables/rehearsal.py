@@ -14,8 +14,9 @@ from trainables.measure import judge
 from trainables.packs import over, pack, stack
 from trainables.setup import Learner, alike, prepare, start
 from trainables.signals import Task, leaves
+from trainables.step import batches
 from trainables.tasks import classification
-from trainables.train import advance, batches, epochs, exercises
+from trainables.train import advance, epochs, exercises
 
 SAMPLES, BATCH = 160, 16
 DATA = {"name": "synthetic", "modalities": 3, "samples": [SAMPLES, 40, 40]}

@@ -11,7 +11,7 @@ from tests.replay import networks
 from trainables.optim import SGD
 from trainables.setup import Learner, Setup
 from trainables.signals import Guided, Task, leaves
-from trainables.train import step
+from trainables.step import step
 
 Case = dict[str, Any]
 Pairs = Iterator[tuple[str, Any, Any]]  # (what, ours, theirs)

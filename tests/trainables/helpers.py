@@ -15,8 +15,8 @@ from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup, equip
 from trainables.signals import Method, Params, Task, each, needs
+from trainables.step import step
 from trainables.tasks import against
-from trainables.train import step
 
 FUSIONS: dict[str, Fusion] = {
     "concat": Concat(), "sum": Sum(), "early": Early(8), "gated": Gated(8), "film": FiLM(8), "attention": Attention(8)

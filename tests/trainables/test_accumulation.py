@@ -8,7 +8,8 @@ from tests.trainables.test_packs import MODEL, configurations, differences, tiny
 from tests.trainables.test_parallel import variants
 from trainables.methods import METHODS
 from trainables.shape import replaced
-from trainables.train import fit, fit_pack, portions
+from trainables.step import portions
+from trainables.train import fit, fit_pack
 
 PARTS = 3  # of batches of 16, and the last of 4
 QUICK = ("agm", "bogc", "cggm", "ogm-ge")

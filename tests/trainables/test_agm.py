@@ -13,7 +13,7 @@ from trainables.methods.agm import AGM, deviation, lead, pooled
 from trainables.methods.joint import Joint
 from trainables.shapley import shapley_weights
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
-from trainables.train import step
+from trainables.step import step
 
 scores = st.lists(st.floats(0, 18), min_size=2, max_size=6)
 

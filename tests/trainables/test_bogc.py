@@ -32,7 +32,7 @@ from trainables.model import Model
 from trainables.moments import unseen, update
 from trainables.setup import Learner, Setup
 from trainables.signals import Params, Pull, Signals, Task, leaves
-from trainables.train import step
+from trainables.step import step
 
 LOSSES = ("head", "split", "single")
 PLACES = [

@@ -30,7 +30,7 @@ from trainables.optim import SGD, Apart
 from trainables.randomness import normal, uniform
 from trainables.setup import Learner, Setup
 from trainables.signals import Guided, Params, Signals, Sloped, Task, each, leaves
-from trainables.train import step
+from trainables.step import step
 
 LOSSES = [("classification", "mse"), ("regression", "mse"), ("regression", "l1"), ("regression", "huber")]
 KINDS = [*LOSSES, ("segmentation", "mse")]

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tests.trainables.helpers import batch, network, pose, setup, untrained
 from tests.trainables.test_methods import Case, published
 from trainables.signals import EpochMethod
-from trainables.train import step
+from trainables.step import step
 
 MOVES = ("_to_copy", "copy_", "aten.to", "aten._local_scalar_dense")
 ASKING = {"agm": [{"samples": 4}]}  # their noise is drawn where the generator is, which has no numbers here

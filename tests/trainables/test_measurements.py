@@ -36,7 +36,8 @@ from trainables.methods import bogc
 from trainables.observation import Batch, Epochwise, Stepwise, module
 from trainables.setup import Learner, Setup, prepare, start
 from trainables.signals import leaves
-from trainables.train import batches, epochs, fit, pose
+from trainables.step import batches, pose
+from trainables.train import epochs, fit
 
 CGGM = "trainables.methods.cggm:CGGM"
 SMALL = {"name": "synthetic", "modalities": 3, "samples": [160, 60, 40], "snr": [9, 3, -3]}

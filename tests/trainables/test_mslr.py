@@ -18,7 +18,8 @@ from trainables.optim import optimizer
 from trainables.rehearsal import distance
 from trainables.setup import Learner, prepare, start
 from trainables.signals import Validation, leaves
-from trainables.train import epochs, step
+from trainables.step import step
+from trainables.train import epochs
 
 PATH = "trainables.methods.mslr:MSLR"
 

@@ -11,8 +11,8 @@ from tests.trainables.helpers import apart, batch, network, pose, setup, train, 
 from trainables.methods.joint import Joint
 from trainables.methods.ogm import OGM, chosen, damping, ratios
 from trainables.methods.ogm_ge import OGMGE
+from trainables.step import step
 from trainables.tasks import classification
-from trainables.train import step
 
 
 def scores(*probabilities: float) -> torch.Tensor:

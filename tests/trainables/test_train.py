@@ -13,7 +13,8 @@ from trainables.rehearsal import distance
 from trainables.setup import load_method, pace, prepare, start
 from trainables.shape import shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
-from trainables.train import batches, epochs, fit, fit_pack, obey, pose, step
+from trainables.step import batches, pose, step
+from trainables.train import epochs, fit, fit_pack, obey
 
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}

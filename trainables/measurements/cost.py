@@ -12,7 +12,7 @@ from trainables.measure import Moment, Row, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import Apart
 from trainables.setup import Learner, Setup, start
-from trainables.train import batches, drawn, pose, step
+from trainables.step import batches, drawn, pose, step
 
 REPEATS = 15  # steps of each, in turns, so that both meet the same machine
 Look = Callable[[], object]

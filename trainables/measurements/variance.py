@@ -7,7 +7,7 @@ from trainables.measure import Moment, Row, tabulate
 from trainables.measurements.slopes import afresh, flat, gradients
 from trainables.randomness import permutation
 from trainables.setup import Learner, Setup
-from trainables.train import pose
+from trainables.step import pose
 
 PARTS, SIZE = 24, 16  # batches of the training split, and samples in each
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
