@@ -1,5 +1,6 @@
 """The README is true: a newcomer who has nothing else adds a method and runs it; its study and its commands exist."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from search_spaces import STUDIES
-from tests.ablate.helpers import foreign
+from tests.ablate.helpers import foreign, here
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -40,8 +41,31 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def brief(folder: Path, epochs: int) -> None:
+    """Let the study be as the README has it, with fewer epochs."""
+    study = folder / "half.yaml"
+    study.write_text(f"{study.read_text()}train: {{epochs: {epochs}}}\n")
+
+
+def misspell(folder: Path, right: str, wrong: str) -> None:
+    """Let the study have another text in a place."""
+    study = folder / "half.yaml"
+    study.write_text(study.read_text().replace(right, wrong))
+
+
+def planned(folder: Path, patch: pytest.MonkeyPatch) -> subprocess.CompletedProcess[str]:
+    """Plan the study in this process, which forgets the method afterwards."""
+    patch.chdir(folder)
+    patch.syspath_prepend(folder)
+    patch.delitem(sys.modules, "mine", raising=False)
+    ended = here("plan", "half.yaml")
+    sys.modules.pop("mine", None)
+    return ended
+
+
 def test_a_method_is_one_file(newcomer: Path) -> None:
-    ended = run(newcomer, "run", "half.yaml")
+    brief(newcomer, epochs=3)
+    ended = run(newcomer, "run", "half.yaml", "--cpus", "1")
     assert ended.returncode == 0, ended.stderr
     trials = pl.read_parquet(newcomer / "runs/is-half-enough/trials/*.parquet")
     assert trials["status"].to_list() == ["done"] * 12
@@ -54,10 +78,9 @@ def test_a_method_is_one_file(newcomer: Path) -> None:
     assert set(scale["value"]) == {0.25, 0.5, 1.0}
 
 
-def test_a_misspelt_setting_of_an_own_method_is_explained_too(newcomer: Path) -> None:
-    study = newcomer / "half.yaml"
-    study.write_text(study.read_text().replace("Half.factor", "Half.fcator"))
-    ended = run(newcomer, "plan", "half.yaml")
+def test_a_misspelt_setting_of_an_own_method_is_explained_too(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    misspell(newcomer, "Half.factor", "Half.fcator")
+    ended = planned(newcomer, monkeypatch)
     assert ended.returncode == 2
     assert "Half has no setting `fcator` (it has: factor, start, warmup, end). Did you mean `factor`?" in ended.stderr
 
@@ -90,16 +113,17 @@ def test_the_conformance_suite_runs_on_it(newcomer: Path) -> None:
         ("mine:Half, mine:Half", "`Half` is listed twice"),
     ],
 )
-def test_an_own_method_that_is_none_is_explained(newcomer: Path, written: str, complaint: str) -> None:
-    study = newcomer / "half.yaml"
-    study.write_text(study.read_text().replace("mine:Half", written))
-    ended = run(newcomer, "plan", "half.yaml")
+def test_an_own_method_that_is_none_is_explained(
+    newcomer: Path, monkeypatch: pytest.MonkeyPatch, written: str, complaint: str
+) -> None:
+    misspell(newcomer, "mine:Half", written)
+    ended = planned(newcomer, monkeypatch)
     assert ended.returncode == 2
     assert complaint in ended.stderr
     assert "half.yaml:3" in ended.stderr
 
 
-def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer: Path) -> None:
+def test_a_trial_that_fails_is_a_row_with_its_error_and_is_to_run_again(newcomer: Path) -> None:
     method = newcomer / "mine.py"
     sound = method.read_text()
     method.write_text(
@@ -108,7 +132,8 @@ def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer:
             "        if self.factor == 0.5:\n            raise OSError('a < b')\n        grads = pull(",
         )
     )
-    ended = run(newcomer, "run", "half.yaml")
+    brief(newcomer, epochs=1)
+    ended = run(newcomer, "run", "half.yaml", "--cpus", "1")
     assert ended.returncode == 1
     assert "3 of 12 trials failed" in ended.stderr
     assert re.search(r"^Note: \w{20} \(Half\) failed: OSError: a < b$", ended.stderr, re.MULTILINE)
@@ -122,7 +147,8 @@ def test_a_trial_that_fails_is_a_row_with_its_error_and_is_tried_again(newcomer:
         assert not any("/ray/" in frame for frame in frames)
     assert trials["status"].to_list().count("done") == 9
     assert "a &lt; b" in (newcomer / "runs/is-half-enough/report.html").read_text()
-    assert "3 trials to run" in run(newcomer, "run", "half.yaml").stderr
+    again = json.loads(run(newcomer, "plan", "half.yaml", "--json").stdout)
+    assert (again["stored"], again["missing"], again["methods"]) == (9, 3, {"Half": 3})
 
 
 def test_the_study_shown_is_the_ready_one() -> None:

@@ -9,6 +9,12 @@ from typing import Any
 
 import polars as pl
 import yaml
+from typer.testing import CliRunner
+
+from ablate.cli import app
+from ablate.run import job, open_agenda
+from ablate.study import load
+from ablate.work import settled, train_pack
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL: dict[str, Any] = {
@@ -50,6 +56,20 @@ def ablate(*words: object, **environment: str) -> subprocess.CompletedProcess[st
             process.kill()
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def here(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, which is quick where it starts no Ray."""
+    ended = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+    return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
+
+
+def train(file: Path, store: Path) -> None:
+    """Train what is missing of a study in this process, as its workers do, and put it into the store."""
+    study = load(str(file), str(store))
+    agenda = open_agenda(study)
+    while pack := agenda.next():
+        train_pack(settled(job(study)), pack, None)
 
 
 def table(store: Path, study: str, name: str) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from ablate.files import aside
 from ablate.lock import alone
 from ablate.manifest import write_study
 from ablate.waves import write_wave
-from tests.ablate.helpers import ROOT, ablate
+from tests.ablate.helpers import ROOT, here
 from tests.ablate.test_store import fill, trial
 
 KILLED = """
@@ -81,11 +81,11 @@ def test_what_a_living_process_writes_stays(folder: Path) -> None:
 
 
 def test_the_command_shows_first_and_deletes_when_told(folder: Path) -> None:
-    seen = ablate("gc", folder)
+    seen = here("gc", folder)
     assert seen.returncode == 0
     assert "With --delete, what may go is removed." in seen.stdout
     assert len(folders(folder)) == 4
-    told = json.loads(ablate("gc", folder, "--delete", "--json").stdout)
+    told = json.loads(here("gc", folder, "--delete", "--json").stdout)
     assert [part["folders"] for part in told["parts"] if part["may_go"]] == [1, 1, 1]
     assert len(folders(folder)) == 1
-    assert ablate("gc", folder / "nowhere").returncode == 2
+    assert here("gc", folder / "nowhere").returncode == 2

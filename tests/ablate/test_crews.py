@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.ablate.helpers import ablate, table, write
+from tests.ablate.helpers import ablate, here, table, write
 
 FAILING = '''
 from trainables.methods.joint import Joint
@@ -55,7 +55,7 @@ def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_pa
     ],
 )
 def test_more_than_the_machine_has_is_refused_at_once(asked: dict[str, int], said: str, tmp_path: Path) -> None:
-    ended = ablate("run", write(tmp_path, resources=asked), "--store", tmp_path / "store", "--cpus", 2)
+    ended = here("run", write(tmp_path, resources=asked), "--store", tmp_path / "store", "--cpus", 2)
     assert ended.returncode == 2
     assert said in ended.stderr
     assert not (tmp_path / "store").exists()

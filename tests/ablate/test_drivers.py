@@ -81,7 +81,7 @@ def test_two_studies_of_one_store_run_at_once_and_share_their_trials(tmp_path: P
 
 DISK = """
 mkdir disk; mount -t tmpfs -o size=230m none disk
-"$@" run small.yaml --store disk/s --cpus 2 & pid=$!
+"$@" run small.yaml --store disk/s --cpus 1 & pid=$!
 while [ -d /proc/$pid ] && ! ls disk/s/trials/*/index.json; do sleep 0.05; done > /dev/null 2>&1
 head -c 40M /dev/zero > disk/filler
 wait $pid; echo "exit $?"
@@ -108,4 +108,4 @@ def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path)
     assert "store: cannot write to" in ended.stderr
     seen = re.search(r"small: (\d+) of 60 trials done", ended.stdout)
     assert seen is not None
-    assert stored - 2 <= int(seen[1]) <= stored  # two were in the air when Ray was stopped
+    assert stored - 1 <= int(seen[1]) <= stored  # one was in the air when Ray was stopped

@@ -7,7 +7,7 @@ import polars as pl
 
 from ablate.pruning import Halving, Judge, Median
 from ablate.study import load
-from tests.ablate.helpers import ablate, write
+from tests.ablate.helpers import ablate, here, write
 
 
 def told(names: str, *scores: float) -> dict[str, dict[str, float]]:
@@ -50,8 +50,10 @@ def test_the_median_rule_waits_for_enough_trials() -> None:
 
 
 def test_a_study_that_prunes_keeps_what_it_ended_and_repeats_nothing(tmp_path: Path) -> None:
-    file = write(tmp_path, methods=["joint"], vary=None, seeds=9, train={"epochs": 4}, prune="asha")
-    done = ablate("run", file, "--store", tmp_path / "s")
+    file = write(
+        tmp_path, methods=["joint"], vary=None, seeds=9, train={"epochs": 4}, prune="asha", resources={"pack": 3}
+    )
+    done = ablate("run", file, "--store", tmp_path / "s", "--cpus", 1)
     assert done.returncode == 0, done.stderr
     trials = pl.read_parquet(tmp_path / "s/small/trials/*.parquet")
     epochs = pl.read_parquet(tmp_path / "s/small/metrics/*.parquet").group_by("trial").agg(pl.col("epoch").max())
@@ -59,7 +61,7 @@ def test_a_study_that_prunes_keeps_what_it_ended_and_repeats_nothing(tmp_path: P
     lasted = trials.join(epochs, on="trial")
     assert set(lasted.filter(pl.col("status") == "done")["epoch"]) == {4}
     assert set(lasted.filter(pl.col("status") == "pruned")["epoch"]) <= {1, 3}
-    again = ablate("run", file, "--store", tmp_path / "s")
+    again = here("run", file, "--store", tmp_path / "s")
     assert "nothing to run" in again.stderr
     apart = load(str(write(tmp_path, methods=["joint"], vary=None, seeds=9, train={"epochs": 4})))
     assert apart.pruning == {}

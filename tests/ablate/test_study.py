@@ -17,7 +17,7 @@ from ablate.study import lacking, load
 from ablate.vary import spaced
 from ablate.waves import labels
 from search_spaces import STUDIES
-from tests.ablate.helpers import SMALL, ablate, write
+from tests.ablate.helpers import SMALL, ablate, here, write
 
 BROKEN = {
     "an unknown measurement": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [probe, fidelty]\n", ":4: measure[1]: there is no measurement `fidelty`", "`fidelity`"),
@@ -258,7 +258,7 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
     assert "seeds: must be an integer, got 'ten'" in ended.stderr
-    missing = ablate("run", tmp_path / "nowhere.yaml")
+    missing = here("run", tmp_path / "nowhere.yaml")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]

@@ -1,6 +1,7 @@
 """What the tests of methods and models share: small batches, trials, and comparisons of trees."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,7 +39,17 @@ def network(
 def batch(
     model: Model, number: int, size: int = 12, *, task: str = "classification"
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Inputs that tell a little about the target, and the target, float64."""
+    """Inputs that tell a little about the target, and the target, float64; each asker may change its own."""
+    shapes = tuple((m, tuple(encoder.shape)) for m, encoder in model.encoders.items())
+    inputs, target = drawn(shapes, number, size, task)
+    return {m: x.clone() for m, x in inputs.items()}, target.clone()
+
+
+@cache
+def drawn(
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], number: int, size: int, task: str
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch for modalities of these shapes."""
     shape = (size, POSITIONS) if task == "segmentation" else (size,)
     classes = torch.from_numpy(stream(number, "target").integers(0, CLASSES, shape))
     hint = (classes if task == "segmentation" else classes[:, None]).double()
@@ -47,7 +58,7 @@ def batch(
         told = hint[..., None] if task == "segmentation" else hint
         return normal((size, *features), number, modality).double() + (1 + int(modality[1:])) * told / 2
 
-    inputs = {m: heard(m, encoder.shape) for m, encoder in model.encoders.items()}
+    inputs = {m: heard(m, features) for m, features in shapes}
     return inputs, hint - 1 if task == "regression" else classes
 
 
