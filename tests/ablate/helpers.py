@@ -11,8 +11,10 @@ import polars as pl
 import yaml
 from typer.testing import CliRunner
 
+from ablate.agenda import open_agenda
 from ablate.cli import app
-from ablate.run import job, open_agenda
+from ablate.plan import Trial
+from ablate.run import job
 from ablate.study import load
 from ablate.work import settled, train_pack
 
@@ -64,12 +66,14 @@ def here(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(words, ended.exit_code, ended.stdout, ended.stderr)
 
 
-def train(file: Path, store: Path) -> None:
-    """Train what is missing of a study in this process, as its workers do, and put it into the store."""
-    study = load(str(file), str(store))
+def train(file: Path, store: Path) -> list[Trial]:
+    """Train what is missing of a study in this process, as its workers do; return what it trained."""
+    study, trained = load(str(file), str(store)), list[Trial]()
     agenda = open_agenda(study)
     while pack := agenda.next():
         train_pack(settled(job(study)), pack, None)
+        trained += pack
+    return trained
 
 
 def table(store: Path, study: str, name: str) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from ablate.pruning import Halving, Judge, Median
 from ablate.study import load
@@ -49,6 +50,7 @@ def test_the_median_rule_waits_for_enough_trials() -> None:
     assert Median(1, 1).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 
+@pytest.mark.nightly
 def test_a_study_that_prunes_keeps_what_it_ended_and_repeats_nothing(tmp_path: Path) -> None:
     file = write(
         tmp_path, methods=["joint"], vary=None, seeds=9, train={"epochs": 4}, prune="asha", resources={"pack": 3}
