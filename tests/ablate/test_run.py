@@ -115,7 +115,7 @@ def test_another_shell_sees_a_run_that_goes_on_without_ray(store: Path, command:
 
 def test_a_search_that_prunes_runs_in_rounds_and_is_found_again(tmp_path: Path) -> None:
     search = {"search": {"tpe": {"batch": 2}}, "trials": 4, "seeds": 1, "vary": {"agm.alpha": {"log": [0.1, 10]}}}
-    file = write(tmp_path, **search, train={"epochs": 4}, prune="asha")
+    file = write(tmp_path, **search, train={"epochs": 4}, metric="loss", prune="asha")
     ended = ablate("run", file, "--store", tmp_path / "store", "--cpus", 1)
     assert ended.returncode == 0, ended.stderr
     trials = table(tmp_path / "store", "small", "trials")
