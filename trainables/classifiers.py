@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import Draw, attend, linear, normed, positions
 from trainables.fusions import Features
+from trainables.layers import Draw, attend, linear, normed, positions
 from trainables.signals import Group
 
 WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:80)

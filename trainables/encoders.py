@@ -5,32 +5,27 @@ normalisation; an encoder returns them updated in training mode and as they were
 """
 
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.parallel import alone
-from trainables.precision import wide
+from trainables.layers import (
+    Draw,
+    Mode,
+    affine,
+    attend,
+    convolution,
+    drop,
+    layer_norm,
+    linear,
+    normalise,
+    normed,
+    positions,
+    recur,
+)
 from trainables.signals import Group
-
-Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
-Noise = Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal
-
-
-class Mode(NamedTuple):
-    """How an encoder runs: ``training`` normalises by the batch and drops units, evaluation does neither."""
-
-    training: bool | Tensor = False  # a tensor [] where only the run knows
-    noise: Noise | None = None  # what dropout draws from
-    present: Tensor | None = None  # [B] bool, the samples that have the modality; None: all
-    statistic: Callable[[Tensor], Tensor] | None = None  # sums what all workers normalise by; None: there is one
-
-
-EVALUATION = Mode()
 
 
 class Encoder(Protocol):
@@ -190,148 +185,3 @@ class Transformer(NamedTuple):
             h = h + drop(fed, self.dropout, f"{layer}.feed", mode)
         h = layer_norm(h, -1, params, "out")
         return h if self.dense else h.mean(1), buffers
-
-
-def linear(draw: Draw, name: str, size: int, width: int) -> Group:
-    """Return the parameters of a linear layer."""
-    bound = 1 / math.sqrt(size)
-    return {
-        f"{name}.weight": draw(f"{name}.weight", (width, size), bound),
-        f"{name}.bias": draw(f"{name}.bias", (width,), bound),
-    }
-
-
-def affine(params: Group, layer: str, h: Tensor) -> Tensor:
-    """Apply a linear layer, [..., size] -> [..., width]."""
-    return F.linear(h, params[f"{layer}.weight"], params[f"{layer}.bias"])
-
-
-def convolution(draw: Draw, name: str, channels: int, width: int, side: int) -> Group:
-    """Return the parameters of a square convolution."""
-    bound = 1 / math.sqrt(channels * side * side)
-    shape = (width, channels, side, side)
-    return {
-        f"{name}.weight": draw(f"{name}.weight", shape, bound),
-        f"{name}.bias": draw(f"{name}.bias", (width,), bound),
-    }
-
-
-def recur(params: Group, x: Tensor) -> list[Tensor]:
-    """Return the hidden states of gated recurrent units over [B, time, channels], a list of [B, H]."""
-    weight, bias = params["weight_hh"], params["bias_hh"]
-    width = weight.shape[-1]
-    heard = wide(F.linear(x.transpose(0, 1), params["weight_ih"], params["bias_ih"]))
-    gates, candidates = (part.unbind() for part in torch.split(heard, [2 * width, width], -1))
-    h, states = x.new_zeros(len(x), width), []
-    for gate, candidate in zip(gates, candidates, strict=True):
-        gated, proposed = torch.split(wide(F.linear(h, weight, bias)), [2 * width, width], -1)
-        reset, update = torch.sigmoid(gate + gated).chunk(2, -1)
-        h = torch.lerp(torch.tanh(torch.addcmul(candidate, reset, proposed)), h, update)
-        states.append(h)
-    return states
-
-
-def attend(qkv: Tensor, most: int = 4) -> Tensor:
-    """Return what multi-head self-attention reads at each of T tokens, [..., T, 3 H] -> [..., T, H].
-
-    ``qkv`` holds queries, keys and values, as torch.nn.MultiheadAttention packs them; the number of heads is the
-    largest divisor of H up to ``most``.
-    """
-    width = qkv.shape[-1] // 3
-    heads = next(count for count in range(most, 0, -1) if width % count == 0)
-    split = qkv.view(*qkv.shape[:-1], 3, heads, width // heads)
-    queries, keys, values = split.movedim(-4, -2).unbind(-4)  # [..., heads, T, H / heads]
-    weights = torch.softmax(wide(queries @ keys.mT) / math.sqrt(width // heads), -1)
-    return (weights @ values).transpose(-3, -2).flatten(-2)
-
-
-@cache
-def positions(length: int, width: int) -> Tensor:
-    """Return sinusoidal positions, [length, width]: sines in even columns, cosines in odd ones."""
-    column = torch.arange(width, dtype=torch.float64)
-    rate = 10_000 ** -((column - column % 2) / width)
-    return torch.sin(torch.arange(length)[:, None] * rate + column % 2 * math.pi / 2)
-
-
-def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
-    """Return scales and shifts, and running statistics, of the named layers' normalisation (batch or layer)."""
-    if norm == "none":
-        return {}, {}
-    params: Group = {}
-    buffers: Group = {}
-    for name, width in widths.items():
-        params |= {f"{name}.norm.weight": torch.ones(width), f"{name}.norm.bias": torch.zeros(width)}
-        if norm == "batch":
-            buffers |= {f"{name}.norm.mean": torch.zeros(width), f"{name}.norm.var": torch.ones(width)}
-    return params, buffers
-
-
-def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, mode: Mode) -> Tensor:
-    """Apply the layer's normalisation, if it has one; batch normalisation is known by its running statistics."""
-    if f"{layer}.norm.weight" not in params:
-        return h
-    if f"{layer}.norm.mean" not in buffers:
-        return layer_norm(h, channel, params, layer)
-    return batch_norm(h, channel, params, buffers, layer, mode)
-
-
-def layer_norm(h: Tensor, channel: int, params: Group, layer: str) -> Tensor:
-    """Normalise each sample by itself, with features along axis ``channel``.
-
-    As torch.nn.LayerNorm where they are the last axis, -1; where they are axis 1, as torch.nn.GroupNorm with one group.
-    """
-    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
-    return F.layer_norm(h, scale.shape, scale, shift) if channel == -1 else F.group_norm(h, 1, scale, shift)
-
-
-def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, mode: Mode) -> Tensor:
-    """Apply batch normalisation along axis ``channel``, and update ``buffers`` in training.
-
-    As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics. Both
-    are of the samples that have the modality; where fewer than two numbers are left, the running statistics serve.
-    """
-    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
-    mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
-    if mode.training is not False:
-        training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
-        if isinstance(count, Tensor):
-            training, count = torch.as_tensor(training, device=h.device) & (count > 1), count.clamp(min=2)
-        unbiased = batch_var.detach() * (count / (count - 1))
-        buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
-        buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
-        mean, var = chosen(training, batch_mean, mean), chosen(training, batch_var, var)
-    shape = [1] * h.ndim
-    shape[channel] = -1
-    unit = (h - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
-    return unit * scale.view(shape) + shift.view(shape)
-
-
-def batch_statistics(h: Tensor, channel: int, mode: Mode) -> tuple[Tensor, Tensor, Any]:
-    """Return variance, mean and count of each channel, over the samples that are present, of all workers."""
-    axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
-    positions = math.prod(h.shape[1:]) // h.shape[channel]
-    if mode.present is None and mode.statistic is None:
-        return *torch.var_mean(h, axes, correction=0), len(h) * positions
-    total = mode.statistic or alone
-    kept = (h.new_ones(len(h)) if mode.present is None else mode.present.to(h)).view(-1, *[1] * (h.ndim - 1))
-    count = total(kept.sum()) * positions
-    shape = [1] * h.ndim
-    shape[channel] = -1
-    mean = total((kept * h).sum(axes)) / count.clamp(min=1)
-    var = total((kept * (h - mean.view(shape)).square()).sum(axes)) / count.clamp(min=1)
-    return var, mean, count
-
-
-def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
-    """Leave out a share of the units in training and scale the rest, as torch.nn.Dropout."""
-    if mode.training is False or mode.noise is None or (not isinstance(rate, Tensor) and rate == 0):
-        return h
-    h = wide(h)
-    rate = torch.as_tensor(rate, dtype=h.dtype, device=h.device)
-    kept = mode.noise(layer, h) > torch.special.ndtri(rate)
-    return chosen(mode.training, torch.where(kept, h / (1 - rate), 0.0), h)
-
-
-def chosen(training: bool | Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Return the one or the other, as the mode says."""
-    return torch.where(training, yes, no) if isinstance(training, Tensor) else yes

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import Draw, affine, attend, layer_norm, linear, normed
+from trainables.layers import Draw, affine, attend, layer_norm, linear, normed
 from trainables.signals import Group, Params
 
 Features = dict[str, Tensor]  # modality -> [B, H_m]

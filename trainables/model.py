@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.classifiers import Classifier
-from trainables.encoders import CNN, EVALUATION, GRU, MLP, Draw, Encoder, Mode, Noise, Transformer, linear
+from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums
+from trainables.layers import EVALUATION, Draw, Mode, Noise, linear
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics

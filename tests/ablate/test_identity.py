@@ -62,7 +62,7 @@ def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(copy: Path) -> No
     ("file", "old", "new"),
     [
         ("optim.py", "v, self.momentum)", "v, 2 * self.momentum)"),
-        ("encoders.py", "1 / math.sqrt(size)", "2 / math.sqrt(size)"),
+        ("layers.py", "1 / math.sqrt(size)", "2 / math.sqrt(size)"),
         ("data/standardise.py", "std", "std_"),
     ],
 )

@@ -9,8 +9,8 @@ from torch import Tensor
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
 from trainables.differentiation import eager
-from trainables.encoders import affine
 from trainables.fusions import Features
+from trainables.layers import affine
 from trainables.methods.cggm import CGGM, POLE, CGGMState, towards
 from trainables.optim import SGD, Apart
 from trainables.setup import Learner

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.encoders import Mode, normalise
 from trainables.fusions import Concat, Early, Fusion, Sum
+from trainables.layers import Mode, normalise
 from trainables.model import Buffers, Model
 from trainables.optim import Optimizer
 from trainables.setup import Learner, Setup
