@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.trainables.helpers import apart
 from tests.trainables.test_packs import configurations, differences, tiny
+from trainables import compilation
 from trainables.compilation import cloned, compiler, signature, way, written_over
 from trainables.methods import METHODS
 from trainables.setup import alike, prepare, start
@@ -126,3 +127,20 @@ def test_a_step_is_compiled_for_one_layout_of_its_learner(signatures: list[tuple
     fit_pack([one | same for one in configurations("agm", 2)], tiny(), compiling="on")
     assert len(signatures) == 2 + 4 * 12  # two trials, and the batches, of which the last is short, while both train
     assert len(set(signatures)) == 2
+
+
+def test_a_process_keeps_the_steps_that_it_compiled_last(
+    signatures: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes 1 and 2 are compiled, 1 is there; 3 takes the place of 1, and 1 that of 2."""
+
+    def halved(data: Any, differing: Any, learner: dict[str, Tensor]) -> Any:
+        return {"weight": learner["weight"] / 2}, {}
+
+    monkeypatch.setattr(compilation, "MOST", 2)
+    for size in (1, 2, 1, 3, 1):
+        learner = {"weight": torch.ones(size)}
+        compilation.traced(halved, ((), {}, learner), (), compiles=True).step((), {}, learner)
+        assert learner["weight"].tolist() == [0.5] * size
+    assert len(compilation.CACHE) == 2
+    assert len(signatures) == 5 + 4  # and a trial of each that was compiled
