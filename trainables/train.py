@@ -193,7 +193,10 @@ def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
         left = setup.trial["train"]["epochs"] - after
         worth += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
         epochs = max(epochs, left)
-    samples, size = len(setup.target["train"]), setup.trial["train"]["batch_size"]
+    settings, samples = setup.trial["train"], len(setup.target["train"])
+    if settings["order"] == "stream":  # the epochs share them out among them
+        samples //= settings["epochs"]
+    size = settings["batch_size"]
     count, rest = divmod(samples, size)
     return Ways(way(compiling, worth * count * size, epochs * count), way(compiling, worth * rest, epochs))
 
