@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -54,12 +55,22 @@ def check_own(document: Document, where: Where, path: str) -> None:
         found = getattr(import_module(module), attribute, None)
     except (Exception, SystemExit) as error:
         raise document.error(where, f"`{module}` cannot be imported: {type(error).__name__}: {error}") from None
+    beside, used = PathFinder.find_spec(module.partition(".")[0], folders(document.file)), origin(module)
+    if beside and beside.origin and Path(beside.origin).resolve() != used:
+        rule = f"`{module}` is {used} in this process, and not {beside.origin}; one of them needs another name"
+        raise document.error(where, rule)
     if found is None:
         raise document.error(where, f"`{module}` has no `{attribute}` {meant(attribute, public(module))}")
     parts = ("_field_defaults", "init", "step")
     if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
         rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
         raise document.error(where, f"{rule}, got `{path}`")
+
+
+def origin(module: str) -> Path | None:
+    """Return the file that this process has imported by the first part of a module's name; None: none."""
+    file = getattr(sys.modules[module.partition(".")[0]], "__file__", None)
+    return None if file is None else Path(file).resolve()
 
 
 def public(module: str) -> list[str]:

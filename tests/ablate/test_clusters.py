@@ -15,7 +15,7 @@ from ablate.provenance import versions
 from ablate.staging import stage
 from ablate.study import load
 from ablate.submit import submit
-from tests.ablate.helpers import ablate, foreign, start, table, write
+from tests.ablate.helpers import ablate, foreign, here, start, table, write
 from tests.ablate.nodes import APART, Cluster, eventually, free_port, node, trainers
 
 alone = pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
@@ -24,7 +24,7 @@ alone = pytest.mark.skipif(not APART, reason="gives a node a file system of its 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with a study on data and with a method of one's own, both beside it."""
-    assert ablate("init", tmp_path / "home").returncode == 0
+    assert here("init", tmp_path / "home").returncode == 0
     subprocess.run([sys.executable, tmp_path / "home/data.py"], check=True)
     return tmp_path / "home"
 
@@ -64,7 +64,7 @@ def test_where_no_cluster_is_a_run_ends_at_once(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=f"--address {address}: there is no cluster"):
         reachable(address)
-    refused = ablate("submit", write(tmp_path), "--store", tmp_path / "s", "--address", f"http://{address}")
+    refused = here("submit", write(tmp_path), "--store", tmp_path / "s", "--address", f"http://{address}")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"--address http://{address}: " in refused.stderr
     assert not (tmp_path / "s").exists()

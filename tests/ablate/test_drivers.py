@@ -14,7 +14,7 @@ import pytest
 
 from ablate.lock import alone, driver
 from ablate.store import finished
-from tests.ablate.helpers import ROOT, ablate, start, table, write
+from tests.ablate.helpers import ROOT, here, start, table, write
 
 HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
 
@@ -36,7 +36,7 @@ def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def test_the_second_driver_of_a_study_says_who_runs_it(tmp_path: Path) -> None:
     file = write(tmp_path)
     with held(tmp_path / "store/small") as first:
-        ended = ablate("run", file, "--store", tmp_path / "store")
+        ended = here("run", file, "--store", tmp_path / "store")
         assert ended.returncode == 2
         assert f"small: is being run by process {first.pid} of " in ended.stderr
         assert ended.stderr.count("\n") == 1

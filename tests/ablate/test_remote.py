@@ -290,11 +290,7 @@ def test_a_store_that_cannot_be_used_gets_one_sentence(s3: dict[str, str], tmp_p
         (("gc", "s3://ablate/x"), {}, "gc: s3://ablate/x is no folder of this machine"),
     ]
     for words, environment, said in cases:
-        ended = (
-            ablate(*words, **s3, **home, **environment)
-            if not environment
-            else ablate(*words, **(s3 | home | environment))
-        )
+        ended = ablate(*words, **(s3 | home | environment))
         assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
         assert ended.stderr.startswith(said), ended.stderr
         assert ended.stderr.count("\n") == 1

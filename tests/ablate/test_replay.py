@@ -16,7 +16,7 @@ from ablate.plan import Trial, trials
 from ablate.provenance import circumstances
 from ablate.replay import replay, stored
 from ablate.study import Study, load
-from tests.ablate.helpers import ablate, write
+from tests.ablate.helpers import here, write
 from trainables.data import load as load_data
 from trainables.train import Outcome, Prune, fit_pack
 
@@ -87,11 +87,12 @@ def test_what_has_changed_is_said(study: Study, capsys: pytest.CaptureFixture[st
 
 def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert ablate("init", home).returncode == 0
+    assert here("init", home).returncode == 0
     subprocess.run([sys.executable, home / "data.py"], check=True)
     before = load(str(home / "study.yaml"), str(tmp_path / "store"))
     (trial, _), *_ = keep(before, 1)
     home.rename(tmp_path / "moved")
+    del sys.modules["method"]  # it trains again in another process
     found = stored(before.store, trial.id)
     with pytest.raises(UserError, match=r"there is no file or folder .*; --study says where data and modules are now"):
         replay(found)

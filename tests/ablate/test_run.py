@@ -63,7 +63,7 @@ def test_a_finished_study_runs_nothing_and_says_so(store: Path, tmp_path: Path) 
 
 def test_a_trial_of_a_run_is_the_same_when_it_trains_again(store: Path) -> None:
     trial = table(store, "small", "trials")["trial"][4]
-    ended = ablate("replay", trial, "--store", store)
+    ended = here("replay", trial, "--store", store)
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert ended.stderr == f"{trial}: trains again, with the 1 that trained with it.\n"
     assert "The same bit for bit: the weights, the scores, and " in ended.stdout
@@ -93,9 +93,9 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
 
 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
-    assert json.loads(ablate("status", store / "small", "--json").stdout)["done"] == 6
+    assert json.loads(here("status", store / "small", "--json").stdout)["done"] == 6
     assert ablate("status", store / "small").stdout == "small: 6 of 6 trials done.\n"
-    nowhere = ablate("status", tmp_path)
+    nowhere = here("status", tmp_path)
     assert nowhere.returncode == 2
     assert "is no run" in nowhere.stderr
 

@@ -339,7 +339,7 @@ def test_values_are_those_of_yaml_1_2(tmp_path: Path) -> None:
 
 def test_too_many_trials_are_refused_without_counting_them_one_by_one(tmp_path: Path) -> None:
     vary = {"agm.alpha": {"linear": [0, 1], "num": 100_000}, "agm.cap": {"linear": [0, 1], "num": 100_000}}
-    ended = ablate("plan", write(tmp_path, vary=vary, seeds=10_000), "--store", tmp_path / "store")
+    ended = here("plan", write(tmp_path, vary=vary, seeds=10_000), "--store", tmp_path / "store")
     assert ended.returncode == 2
     assert "trials; 1,000,000 are the most that one study may have" in ended.stderr
 

@@ -9,7 +9,7 @@ import pytest
 from ablate import trackers
 from ablate.errors import UserError
 from ablate.trackers import LARGEST, TRACKERS, Trackers, installed
-from tests.ablate.helpers import ablate, foreign, table, write
+from tests.ablate.helpers import ablate, foreign, here, table, write
 
 ALL = ["tensorboard", "mlflow", "wandb"]
 pytestmark = pytest.mark.nightly
@@ -96,6 +96,6 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_starts(monke
 
 
 def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
-    ended = ablate("plan", write(tmp_path, track=["tensorbord"]))
+    ended = here("plan", write(tmp_path, track=["tensorbord"]))
     assert ended.returncode == 2
     assert "tensorboard" in ended.stderr

@@ -16,9 +16,9 @@ from trainables.setup import alike, prepare, start
 from trainables.train import fit_pack, outset, proceed
 
 
-def brief(method: str) -> list[dict[str, Any]]:
-    """Two trials of three epochs, whose steps are of two kinds: whole batches and short ones."""
-    chosen = configurations(method, 2)
+def brief(method: str, batch_size: int = 16) -> list[dict[str, Any]]:
+    """Two trials of three epochs, of 52 samples each: the last batch may be short, which is a step of its own kind."""
+    chosen = configurations(method, 2, batch_size=batch_size)
     return [one | {"start": 1, "warmup": 0, "train": one["train"] | {"epochs": 3}} for one in chosen]
 
 
@@ -74,12 +74,12 @@ def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_tha
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, dataset, found = brief(method), tiny(), []
+    chosen, dataset, found = brief(method, 16 if method == "agm" else 13), tiny(), []
     for many in (math.inf, 0):
         monkeypatch.setattr("trainables.compilation.MANY", many)
         monkeypatch.setattr("trainables.compilation.CACHE", made := {})
         found.append(fit_pack(chosen, dataset))
-        assert bool(made) == (many == 0)
+        assert len(made) == (0 if many else 1 + (method == "agm"))
         assert None not in made.values()
     for one, other in zip(*found, strict=True):
         assert one.weights == other.weights

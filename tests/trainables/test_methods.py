@@ -211,10 +211,10 @@ def test_packed_equals_single(case: Case) -> None:
 
 @pytest.mark.parametrize("fusion", ["sum", "early", "gated", "film", "attention"])
 def test_packed_equals_single_with_every_fusion(plain: Case, fusion: str) -> None:
-    check_packed(plain, fusion, 1e-9)
+    check_packed(plain, fusion, 1e-9, steps=20)  # fifty of one method in test_packs
 
 
-def check_packed(case: Case, fusion: str, rounding: float, steps: int = 50) -> None:
+def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
     model, seeds = network(3, fusion), range(8)
     numbers = finite(case.numbers | case.tame)
     values = [{n: value * (0.5 + 0.06 * seed) for n, value in numbers.items()} for seed in seeds]
@@ -412,9 +412,8 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
         assert apart(alone.params.encoders[modality], beside.params.encoders[modality]) < 1e-10
 
 
-@pytest.mark.parametrize(("norm", "dropout"), [("batch", 0.0), ("none", 0.3), ("batch", 0.3)])
-def test_normalised_and_dropped_out_encoders(case: Case, norm: str, dropout: float) -> None:
-    made = setup(case.build(**case.tame), network(3, norm=norm, dropout=dropout))
+def test_normalised_and_dropped_out_encoders(case: Case) -> None:
+    made = setup(case.build(**case.tame), network(3, norm="batch", dropout=0.3))
     learner = taught(made, 6)
     assert all(torch.isfinite(t).all() for t in tree_leaves(learner))
     assert apart(learner, taught(made, 6)) == 0
