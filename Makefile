@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/ablate run first-look
 
 test: setup
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup tests
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder tests
 
 nightly: setup
 	$(BIN)/python -m pytest -q -m nightly tests

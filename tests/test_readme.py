@@ -14,7 +14,6 @@ import yaml
 from search_spaces import STUDIES
 from tests.ablate.helpers import foreign, here
 
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray at a time
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 

@@ -169,7 +169,6 @@ def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     assert text.count("Not run yet.") == len(names())
 
 
-@pytest.mark.xdist_group("ray")
 def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     """Where one cannot be judged, a sentence says so, and the others are."""
     several = CLAIM["claim"] | {"rule": {"every": {"rule": "greater"}}}

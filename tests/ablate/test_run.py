@@ -20,7 +20,6 @@ from ablate.terminal import Screen
 from tests.ablate.helpers import ROOT, ablate, here, start, table, train, write
 from tests.ablate.test_drivers import held
 
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray at a time
 STUDY: dict[str, Any] = {"measure": ["probe"], "train": {"epochs": 40}, "resources": {"pack": 2}}
 
 
