@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainables import medians
+from trainables.logarithms import logs
 from trainables.moments import Sizes, only, spread
 
 SCALES = ("tensor", "dim", "none", "ema")
@@ -44,14 +44,6 @@ class Agreement(NamedTuple):
     plain: Tensor  # [...] the sum of the sources' gradients
 
 
-def floored(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
-    """Return positive values no less than a millionth of their tensor's median (the lower one), [S, ...]."""
-    if present is None:
-        return medians.floored(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST).view_as(values)
-    median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
-    return torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes))
-
-
 def tensorwise(statistic: Callable[[Tensor], Tensor], values: Tensor, sizes: Sizes) -> Tensor:
     """Return one number a tensor, [S, D] -> [T]; of a single tensor, [S, ...] -> []."""
     if sizes is None:
@@ -66,12 +58,30 @@ def average(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) 
     return tensorwise(Tensor.nanmean, only(present, values, math.nan), sizes)
 
 
+def logarithms(values: Tensor, present: Tensor | None, sizes: Sizes, *, centred: bool) -> Tensor:
+    """Return logarithms of positive values, none below a millionth of their tensor's (lower) median, [S, ...].
+
+    ``centred``: about the mean of their tensor, over all dimensions of the sources that are present.
+    """
+    if present is None:
+        found = logs(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST, centred=centred)
+        return found.view_as(values)
+    median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
+    found = torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes)).log_()
+    return found - spread(average(found, present, sizes), sizes) if centred else found
+
+
 def log_variance(
-    variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None
+    variance: Tensor,
+    means: Tensor | None = None,
+    present: Tensor | None = None,
+    sizes: Sizes = None,
+    *,
+    centred: bool = False,
 ) -> Tensor:
     """Return the logarithm of the floored variances, [S, ...]; with ``means``, of their ratio to the squared means."""
-    logs = floored(variance, present, sizes).log_()
-    return logs if means is None else logs - floored(means.square(), present, sizes).log_()
+    found = logarithms(variance, present, sizes, centred=centred)
+    return found if means is None else found - logarithms(means.square(), present, sizes, centred=centred)
 
 
 def level(variance: Tensor, means: Tensor | None = None, present: Tensor | None = None, sizes: Sizes = None) -> Tensor:
@@ -96,16 +106,13 @@ def evidence(
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
     that is not ``present`` [S] or [S, D] has none and does not count in the unit. Variances must be finite.
     """
-    logs = log_variance(variance, means, present, sizes)
-    unit: float | Tensor = 0.0  # minus log lambda_0
-    if scale == "tensor":
-        unit = spread(average(logs, present, sizes), sizes)
-    elif scale == "dim":
-        unit = logs.mean(0) if present is None else only(present, logs, math.nan).nanmean(0)
+    found = log_variance(variance, means, present, sizes, centred=scale == "tensor")
+    if scale == "dim":
+        found = found - (found.mean(0) if present is None else only(present, found, math.nan).nanmean(0))
     elif scale == "ema":
-        unit = spread(-torch.as_tensor(reference, dtype=logs.dtype), sizes)
-    power = torch.as_tensor(kappa * -BITS, dtype=logs.dtype, device=logs.device)
-    bits = torch.addcmul(-unit * power, logs, power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
+        found = found + spread(torch.as_tensor(reference, dtype=found.dtype), sizes)
+    power = torch.as_tensor(kappa * -BITS, dtype=found.dtype, device=found.device)
+    bits = (found * power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
     return only(present, bits.exp2_())
 
 

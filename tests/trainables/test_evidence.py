@@ -21,7 +21,7 @@ from trainables.evidence import (
     evidence,
     level,
 )
-from trainables.medians import floored
+from trainables.logarithms import logs
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -254,14 +254,24 @@ def test_the_floor_is_a_share_of_the_median_of_torch(
     values = drawn(seed, 3, count, sum(sizes)).relu().to(dtype)
     medians = [torch.stack([part.median() for part in torch.split(one, sizes, -1)]) for one in values]
     lowest = (torch.stack(medians) * 0.5).clamp(min=0.01).repeat_interleave(torch.tensor(sizes), -1)
-    theirs = torch.maximum(values, lowest[:, None])
+    theirs = torch.maximum(values, lowest[:, None]).log()
 
     def ours(one: Tensor) -> Tensor:
-        return floored(one, sizes, 0.5, 0.01)
+        return logs(one, sizes, 0.5, 0.01, centred=False)
 
-    assert torch.equal(torch.stack([ours(one) for one in values]), theirs)
-    assert torch.equal(torch.func.vmap(ours)(values), theirs)
-    assert torch.equal(torch.func.vmap(ours, in_dims=2)(values.movedim(0, 2)), theirs)
+    found = torch.stack([ours(one) for one in values])
+    assert torch.allclose(found, theirs, rtol=0 if dtype == torch.bfloat16 else 1e-6)
+    assert torch.equal(torch.func.vmap(ours)(values), found)
+    assert torch.equal(torch.func.vmap(ours, in_dims=2)(values.movedim(0, 2)), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_logarithms_are_about_the_mean_of_their_tensor(dtype: torch.dtype) -> None:
+    values = variances(0, 3, 18).to(dtype)
+    found = logs(values, SIZES, 1e-6, 1e-30, centred=True)
+    plain = logs(values, SIZES, 1e-6, 1e-30, centred=False)
+    for ours, theirs in zip(found.split(SIZES, -1), plain.split(SIZES, -1), strict=True):
+        assert torch.allclose(ours, theirs - theirs.mean(), atol=1e-2 if dtype == torch.bfloat16 else 1e-6)
 
 
 def test_without_any_source_there_is_no_gradient() -> None:
