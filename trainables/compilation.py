@@ -10,14 +10,19 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.passes.dialect.common.cse_pass import CSEPass
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+aten = torch.ops.aten
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
 Way = Literal["plain", "traced", "compiled"]
 
 MANY = 300  # steps, from which tracing costs less than it saves
 WORTH = 5e12  # operations, from which compiling does
+VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
 CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not
 MOST = 32  # of them
 
@@ -85,9 +90,39 @@ def made(step: Step, given: tuple[Any, ...], *, compiles: bool) -> Step | None:
             fast(*trial)
             return fast
     with suppress(Exception):
-        graph: Step = make_fx(step)(*given)
-        return graph
+        return lean(make_fx(step)(*given))
     return None
+
+
+def lean(graph: GraphModule) -> GraphModule:
+    """Return a traced step without what does nothing, is done twice or is not read: a third fewer calls, the same bits.
+
+    A step that writes into a tensor may do the same thing twice, to have two tensors: there, all that is done remains.
+    """
+    for node in graph.graph.nodes:
+        if idle(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    if not any(writes(node) for node in graph.graph.nodes):
+        arguments = graph.graph._codegen
+        graph = CSEPass().call(graph).graph_module
+        graph.graph.set_codegen(arguments)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def idle(node: Node) -> bool:
+    """Say whether an operation returns its argument as it is."""
+    if node.target not in VIEWS:
+        return False
+    before, after = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
+    return (before.shape, before.stride()) == (after.shape, after.stride())
+
+
+def writes(node: Node) -> bool:
+    """Say whether an operation changes one of its arguments."""
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def written_over(step: Step, data: Any, differing: Any, learner: Any, *given: Any) -> Any:

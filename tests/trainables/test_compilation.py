@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.trainables.helpers import apart
 from tests.trainables.test_packs import configurations, differences, tiny
 from trainables import compilation
-from trainables.compilation import cloned, compiler, signature, way, written_over
+from trainables.compilation import cloned, compiler, lean, signature, way, written_over
 from trainables.methods import METHODS
 from trainables.setup import alike, prepare, start
 from trainables.train import fit_pack, outset, proceed
@@ -84,6 +85,23 @@ def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pyt
     for one, other in zip(*found, strict=True):
         assert one.weights == other.weights
         assert max(differences(one, other)) == 0
+
+
+def test_a_traced_step_does_nothing_idle_twice_or_for_nobody() -> None:
+    """Two equal sums are one, whatever views lie between; where one of them is written into, there are two."""
+
+    def step(x: Tensor) -> Tensor:
+        x.exp()
+        return (x + 1).view(x.shape).expand(x.shape) * (x.view(x.shape) + 1)
+
+    def writing(x: Tensor) -> Tensor:
+        return (x + 1).mul_(2) * (x.view(x.shape) + 1)
+
+    x = torch.arange(6.0).view(2, 3)
+    for one, calls in ((step, ["add", "mul"]), (writing, ["add", "mul_", "add", "mul"])):
+        graph = lean(make_fx(one)(x))
+        assert torch.equal(graph(x), one(x))
+        assert [node.target.__name__.split(".")[0] for node in graph.graph.nodes if node.op == "call_function"] == calls
 
 
 @pytest.fixture
