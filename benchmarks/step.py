@@ -3,8 +3,8 @@
     python -m benchmarks.step [rounds]
 
 One thread, two-layer MLP encoders of 64 on av-digits (M = 2) and mfeat (M = 3, 6), batch 64, SGD, concatenation.
-A step is timed in the three ways in which a study makes it: of a trial `alone`; in a `pack` of 64 trials, a trial's
-share; and for M = 2 in a pack whose steps are `compiled`. A round times some steps of every method in turn, each after
+A step is timed in the ways in which a study makes it: of a trial `alone`, plain and compiled; and in a `pack` of 64
+trials, a trial's share, traced and for M = 2 compiled. A round times some steps of every method in turn, each after
 a few steps that are not timed; a ratio is the median over rounds of a time to joint's in the same round. Time is that
 of the processor: others delay it, and count only as far as they share caches.
 
@@ -60,12 +60,16 @@ class Way(NamedTuple):
 
 
 def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
-    """Return the ways to make the steps of trials of one shape."""
+    """Return the ways to make the steps of trials of one shape; ``compiles``: also of a pack compiled."""
     first = prepare(trials[0], dataset)
     setups = [first, *(alike(first, one) for one in trials[1:])]
     alone, many = start(first), stack([start(setup) for setup in setups])
-    found = {"alone": Way(pack([first]), alone, STEPS), "pack": Way(pack(setups, Ways("traced")), many, STEPS // 3)}
-    return found | ({"compiled": Way(pack(setups, Ways("compiled")), many, STEPS // 3)} if compiles else {})
+    found = {
+        "alone": Way(pack([first]), alone, STEPS),
+        "alone compiled": Way(pack([first], Ways("compiled")), alone, STEPS),
+        "pack": Way(pack(setups, Ways("traced")), many, STEPS // 3),
+    }
+    return found | ({"pack compiled": Way(pack(setups, Ways("compiled")), many, STEPS // 3)} if compiles else {})
 
 
 def operations(way: Way) -> int:
@@ -104,7 +108,7 @@ def main(rounds: int) -> None:
             for how in found[name]:
                 cost = median(times[name, how] for times in timed)
                 ratio = median(times[name, how] / times["joint", how] for times in timed)
-                reached = f" {work[name] / cost / peak:4.0%} of the rate" if how != "alone" else ""
+                reached = f" {work[name] / cost / peak:4.0%} of the rate" if how.startswith("pack") else ""
                 sys.stdout.write(f" | {how} {1e3 * cost:6.3f} ms {ratio:5.2f} x joint{reached}")
             sys.stdout.write("\n")
         sys.stdout.flush()

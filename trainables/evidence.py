@@ -58,14 +58,21 @@ def average(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) 
     return tensorwise(Tensor.nanmean, only(present, values, math.nan), sizes)
 
 
+def together(values: Tensor, sizes: Sizes, *, centred: bool, times: Tensor | None = None) -> Tensor:
+    """Return `logarithms` where all sources are present or, with ``times`` [], 2 to the power of so many times them."""
+    found = logs(
+        values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST, centred=centred, times=times, most=LARGEST
+    )
+    return found.view_as(values)
+
+
 def logarithms(values: Tensor, present: Tensor | None, sizes: Sizes, *, centred: bool) -> Tensor:
     """Return logarithms of positive values, none below a millionth of their tensor's (lower) median, [S, ...].
 
     ``centred``: about the mean of their tensor, over all dimensions of the sources that are present.
     """
     if present is None:
-        found = logs(values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST, centred=centred)
-        return found.view_as(values)
+        return together(values, sizes, centred=centred)
     median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
     found = torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes)).log_()
     return found - spread(average(found, present, sizes), sizes) if centred else found
@@ -106,12 +113,14 @@ def evidence(
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
     that is not ``present`` [S] or [S, D] has none and does not count in the unit. Variances must be finite.
     """
+    power = torch.as_tensor(kappa * -BITS, dtype=variance.dtype, device=variance.device)
+    if present is None and means is None and scale in {"tensor", "none"} and power.ndim == 0:
+        return together(variance, sizes, centred=scale == "tensor", times=power)
     found = log_variance(variance, means, present, sizes, centred=scale == "tensor")
     if scale == "dim":
         found = found - (found.mean(0) if present is None else only(present, found, math.nan).nanmean(0))
     elif scale == "ema":
         found = found + spread(torch.as_tensor(reference, dtype=found.dtype), sizes)
-    power = torch.as_tensor(kappa * -BITS, dtype=found.dtype, device=found.device)
     bits = (found * power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
     return only(present, bits.exp2_())
 

@@ -1,10 +1,11 @@
-"""Logarithms of tensors that lie side by side, each floored at a share of its own median: as one operation.
+"""Logarithms of tensors that lie side by side, each floored at a share of its own median, or powers: as one operation.
 
-On a CPU numpy selects eight times faster than torch, and whole numbers nearly twice as fast as others, which here is
-the difference between a twentieth of a small model's step and half of it. The bits of numbers that are not negative are
-whole numbers in the same order. Where no number lies below a share of three times the mean, none lies below that of the
-median, which then is not looked for. Trials of a pack are done one after another, while their numbers are in the cache.
-`torch.func.vmap` needs to be told how to stack what is not torch's.
+Trials of a pack are done one after another, while their numbers are in the cache; and a compiler, which would compute
+powers anew wherever they are read, takes these as they are. On a CPU numpy selects eight times faster than torch, and
+whole numbers nearly twice as fast as others; the bits of numbers that are not negative are whole numbers in the same
+order. Where no number lies below a share of three times the mean, none lies below that of the median, which then is not
+looked for. Numpy is called in a third of the time, and torch adds up many numbers in a quarter of it. `torch.func.vmap`
+needs to be told how to stack what is not torch's.
 """
 
 import math
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 NAME = "ablate::logs"
+MANY = 2**15  # numbers, that torch adds up sooner
 MOST = 3.0  # the median of numbers that are not negative is at most twice their mean; the rest is for rounding
 
 
@@ -27,19 +29,22 @@ def median(values: Any) -> float:
     return float(row[middle])
 
 
-def each(values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool) -> Tensor:
-    """Return `logs` for any leading dimensions, [..., S, D]."""
+def each(
+    values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
+) -> Tensor:
+    """Return `logs` for any leading dimensions, [..., S, D], which are those of ``times``."""
     if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
-        return torch.cat([whole(part, share, least, centred) for part in torch.split(values, list(sizes), -1)], -1)
+        parts = torch.split(values, list(sizes), -1)
+        return powers(torch.cat([whole(part, share, least, centred) for part in parts], -1), times, most)
     values = values.contiguous()
     found = torch.empty_like(values)
     shape = -1, *values.shape[-2:]
+    factors = [None] * len(values.view(shape)) if times is None else times.flatten()
     with np.errstate(over="ignore"):
-        for given, made in zip(values.view(shape).unbind(), found.view(shape).unbind(), strict=True):
+        for given, made, factor in zip(values.view(shape).unbind(), found.view(shape).unbind(), factors, strict=True):
             torch.log(given, out=made)
-            own, logs = given.numpy(), made.numpy()
-            for size, end in zip(sizes, accumulate(sizes), strict=True):
-                settle(own[:, end - size : end], logs[:, end - size : end], share, least, centred)
+            settle(given, made, sizes, share, least, centred)
+            powers(made, factor, most)
     return found
 
 
@@ -50,31 +55,60 @@ def whole(part: Tensor, share: float, least: float, centred: bool) -> Tensor:
     return logs - logs.mean((-2, -1), keepdim=True) if centred else logs
 
 
-def settle(values: Any, logs: Any, share: float, least: float, centred: bool) -> None:
-    """Raise the logarithms of an array's values below a share of their median, or the least; centre them; in place."""
-    bound = share * MOST * np.add.reduce(values, None) / values.size
-    if not np.minimum.reduce(values, None) >= max(bound, least):  # nor where one is not a number
-        np.maximum(logs, math.log(max(share * median(values), least)), out=logs)
-    if centred:
-        np.subtract(logs, np.add.reduce(logs, None) / logs.size, out=logs)
+def settle(values: Tensor, logs: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool) -> None:
+    """Raise the logarithms of values below a share of their tensor's median, or the least; centre them; in place."""
+    own, made = values.numpy(), logs.numpy()
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        place = slice(None), slice(end - size, end)
+        given, found = own[place], made[place]
+        if not np.minimum.reduce(given, None) >= max(share * MOST * mean(given), least):  # nor where one is not a number
+            np.maximum(found, math.log(max(share * median(given), least)), out=found)
+        if centred:
+            found -= mean(found)
 
 
-def stacked(info: Any, axes: tuple[int | None, ...], values: Tensor, *given: Any) -> tuple[Tensor, int]:
-    """Return `logs` of stacked values, and where the results are stacked."""
-    found: Tensor = torch.ops.ablate.logs.default(values.movedim(axes[0] or 0, 0), *given)
+def mean(values: Any) -> float:
+    """Return the mean of an array."""
+    total = torch.from_numpy(values).sum().item() if values.size > MANY else np.add.reduce(values, None)
+    return float(total / values.size)
+
+
+def powers(exponents: Tensor, times: Tensor | None, most: float) -> Tensor:
+    """Make of exponents their powers of 2, [..., S, D], as in `logs`; in place."""
+    if times is None:
+        return exponents
+    return exponents.mul_(times.view(*times.shape, *[1] * (exponents.ndim - times.ndim))).clamp_(-most, most).exp2_()
+
+
+def stacked(
+    info: Any, axes: tuple[int | None, ...], values: Tensor, sizes: Sequence[int], share: float, least: float,
+    centred: bool, times: Tensor | None, most: float,
+) -> tuple[Tensor, int]:  # fmt: skip
+    """Return `logs` of stacked values, with stacked factors or one for all, and where the results are stacked."""
+    values = values.expand(info.batch_size, *values.shape) if axes[0] is None else values.movedim(axes[0], 0)
+    if times is not None:
+        times = times.expand(info.batch_size, *times.shape) if axes[5] is None else times.movedim(axes[5], 0)
+    found: Tensor = torch.ops.ablate.logs.default(values, sizes, share, least, centred, times, most)
     return found, 0
 
 
-torch.library.define(NAME, "(Tensor values, SymInt[] sizes, float share, float least, bool centred) -> Tensor")
+torch.library.define(
+    NAME, "(Tensor values, SymInt[] sizes, float share, float least, bool centred, Tensor? times, float most) -> Tensor"
+)
 torch.library.impl(NAME, ("CPU", "CUDA", "Meta"), each)
 torch.library.register_vmap(NAME, stacked)
 
 
-def logs(values: Tensor, sizes: Sequence[int], share: float, least: float, *, centred: bool) -> Tensor:
+def logs(
+    values: Tensor, sizes: Sequence[int], share: float, least: float, *, centred: bool, times: Tensor | None = None,
+    most: float = math.inf,
+) -> Tensor:  # fmt: skip
     """Return the logarithms of values, [S, D], no less than ``least`` and ``share`` of their tensor's median.
 
     That is over its places and the S sources, and the lower one of two. ``centred``: about their tensor's mean.
+    With ``times`` [], return 2 to the power of so many times them, which is ``most`` at most, up or down.
     ``values`` are not negative; ``sizes`` of T tensors split D. No gradients pass.
     """
-    found: Tensor = torch.ops.ablate.logs.default(values.detach(), sizes, share, least, centred)
+    times = None if times is None else times.detach()
+    found: Tensor = torch.ops.ablate.logs.default(values.detach(), sizes, share, least, centred, times, most)
     return found

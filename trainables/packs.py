@@ -1,6 +1,7 @@
 """Trials of one shape as one: stacked along a leading axis K, and trained by one pass of `torch.func.vmap`.
 
-A pack of one is the same code without that axis: its learner and its tensors are as they are.
+A pack of one is the same code without that axis: its learner and its tensors are as they are. Its numbers are in its
+configuration, but where its steps are compiled, which take them as tensors: another trial of the shape may follow.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from trainables.compilation import PLAIN, Traced, Ways, traced
+from trainables.compilation import PLAIN, Traced, Way, Ways, traced
 from trainables.differentiation import Differentiate, eager, pure
 from trainables.precision import kept
 from trainables.setup import Setup, alike
@@ -22,7 +23,7 @@ class Pack(NamedTuple):
     """Trials that train together, and what tells them apart."""
 
     members: tuple[Setup, ...]
-    numbers: dict[Path, Tensor]  # [K] each, with their seeds; empty for a pack of one
+    numbers: dict[Path, Tensor]  # [K] each, with their seeds; [] for a pack of one
     ways: Ways  # to make its steps
     traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
 
@@ -41,21 +42,27 @@ class Pack(NamedTuple):
         meet = first.crew.size > 1 and first.model.normalised
         return pure if len(self.members) > 1 or meet else eager
 
-    def told(self, number: int) -> int | Tensor:
-        """Return a number that all members share, as a step of this pack takes it."""
-        return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
+    def told(self, number: int, how: Way) -> int | Tensor:
+        """Return a number that all members share, as a step of this pack takes it that is made in this way."""
+        alone = len(self.members) == 1 and how == "plain"
+        return number if alone else torch.tensor(number, device=self.members[0].device)
 
 
 def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
-    """Return trials of one shape as a pack; one of several may trace or compile its steps."""
-    if len(members) == 1:
-        return Pack(tuple(members), {}, PLAIN, {})
+    """Return trials of one shape as a pack.
+
+    What tracing saves is mostly the work of `torch.func.vmap`: a pack of one is compiled, or plain.
+    """
     first = members[0]
-    found = [numbers(setup.trial) for setup in members]
+    if len(members) == 1:
+        ways = Ways(*("plain" if how == "traced" else how for how in ways))
     dtype, device = kept(first.trial["train"]["dtype"]), first.device
-    stacked = {p: torch.tensor([each[p] for each in found], dtype=dtype, device=device) for p in found[0]}
-    stacked["seed",] = torch.tensor([setup.trial["seed"] for setup in members], device=device)
-    return Pack(tuple(members), stacked, ways, {})
+    trees = [
+        {path: torch.tensor(number, dtype=dtype, device=device) for path, number in numbers(setup.trial).items()}
+        | {("seed",): torch.tensor(setup.trial["seed"], device=device)}
+        for setup in members
+    ]
+    return Pack(tuple(members), stack(trees), ways, {})
 
 
 def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -71,7 +78,7 @@ def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] 
 def over_traced(
     pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...], compiles: bool
 ) -> Any:
-    """Return `over` of a step of several members, traced or compiled when it is first made.
+    """Return `over` of a step, traced or compiled when it is first made.
 
     ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
     """
@@ -91,6 +98,8 @@ def stacked(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tu
     def one(data: Any, differing: dict[Path, Tensor], *own: Any) -> Any:
         return f(alike(first.on(data), replaced(first.trial, differing)), *own)
 
+    if len(pack.members) == 1:
+        return one
     axes = [None if arg is None else 0 for arg in args]
     return vmap(one, in_dims=(None, 0, *axes, *[None] * len(shared)))
 

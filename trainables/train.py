@@ -256,9 +256,9 @@ def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], nu
     ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
     over the one that it is given.
     """
-    lesson, shared = teaching(packed.differentiate, full=full), (packed.told(number),)
     short = given[0] is not None and given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
     how = packed.ways.short if short else packed.ways.whole
+    lesson, shared = teaching(packed.differentiate, full=full), (packed.told(number, how),)
     if how == "plain":
         return over(packed, lesson, learner, *given, shared=shared)
     return over_traced(packed, lesson, learner, *given, shared=shared, compiles=how == "compiled")
