@@ -20,7 +20,7 @@ aten = torch.ops.aten
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
 Way = Literal["plain", "traced", "compiled"]
 
-MANY = 300  # steps, from which tracing costs less than it saves
+MANY = 150  # steps, from which tracing costs less than it saves
 WORTH = 5e12  # operations, from which compiling does
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
 CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not

@@ -61,7 +61,8 @@ def settle(values: Tensor, logs: Tensor, sizes: Sequence[int], share: float, lea
     for size, end in zip(sizes, accumulate(sizes), strict=True):
         place = slice(None), slice(end - size, end)
         given, found = own[place], made[place]
-        if not np.minimum.reduce(given, None) >= max(share * MOST * mean(given), least):  # nor where one is not a number
+        bound = max(share * MOST * mean(given), least)
+        if not np.minimum.reduce(given, None) >= bound:  # nor where one is not a number
             np.maximum(found, math.log(max(share * median(given), least)), out=found)
         if centred:
             found -= mean(found)
