@@ -6,14 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from shutil import which
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.passes.dialect.common.cse_pass import CSEPass
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 aten = torch.ops.aten
@@ -22,15 +21,16 @@ Way = Literal["plain", "traced", "compiled"]
 
 MANY = 150  # steps, from which tracing costs less than it saves
 WORTH = 5e12  # operations, from which compiling does
+REPAID = 30_000  # steps of a trial alone, from which it does, too: it saves half a millisecond and more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
 CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not
 MOST = 32  # of them
 
 
 class Traced(NamedTuple):
-    """A step that was traced, and compiled where that was asked for and possible."""
+    """What became of a step that was to be traced or compiled."""
 
-    step: Step
+    step: Step | None  # None: it cannot be
     seconds: float  # that this took
 
 
@@ -44,16 +44,17 @@ class Ways(NamedTuple):
 PLAIN = Ways()
 
 
-def way(compiling: str, operations: float, steps: int) -> Way:
+def way(compiling: str, operations: float, steps: int, *, alone: bool = False) -> Way:
     """Return how to make steps of one kind: compiled as a study says (on, off), or by the work before them (auto).
 
     Many that are not compiled are traced, which changes no bit: what is left are their operations on tensors, without
-    the code that led to them. That depends on no clock, so that the same study trains in the same way. Without a C++
-    compiler nothing is compiled.
+    the code that led to them. Of a trial ``alone`` that saves little, as most of that code is `torch.func.vmap`. This
+    depends on no clock, so that the same study trains in the same way. Without a C++ compiler nothing is compiled.
     """
-    if (compiling == "on" or (compiling == "auto" and operations >= WORTH)) and compiler() is not None:
+    worth = operations >= WORTH or (alone and steps >= REPAID)
+    if (compiling == "on" or (compiling == "auto" and worth)) and compiler() is not None:
         return "compiled"
-    return "traced" if steps >= MANY else "plain"
+    return "traced" if steps >= MANY and not alone else "plain"
 
 
 def compiler() -> str | None:
@@ -61,55 +62,56 @@ def compiler() -> str | None:
     return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
 
 
-def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], *, compiles: bool) -> Traced:
-    """Return a step, traced or compiled for arguments of the shapes of those given; as it is where that fails.
+def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, *, alone: bool = False) -> Traced:
+    """Return a step, traced or compiled for arguments of the shapes of those given, if it can be.
 
     What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. Tracing
-    takes a second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What
-    this process has done before takes none.
+    takes half a second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result.
+    What this process has done before takes none.
     """
-    began, key = time.perf_counter(), (*kind, compiles, signature(given))
+    began, key = time.perf_counter(), (*kind, how, signature(given))
     if key not in CACHE:
         if len(CACHE) == MOST:
             CACHE.pop(next(iter(CACHE)))
-        CACHE[key] = made(step, given, compiles=compiles)
-    fast = CACHE[key]
-    return Traced(step if fast is None else fast, time.perf_counter() - began)
+        fast = compiled(step, given) if how == "compiled" else None
+        CACHE[key] = lean(step, given) if fast is None and not alone else fast
+    return Traced(CACHE[key], time.perf_counter() - began)
 
 
-def made(step: Step, given: tuple[Any, ...], *, compiles: bool) -> Step | None:
-    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or traced.
+def compiled(step: Step, given: tuple[Any, ...]) -> Step | None:
+    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or None.
 
     Writing over saves a quarter of what a step moves. Torch 2.13 fails to compile that for some small tensors, and a
-    machine may lack what compiling needs; but for rounding and time a step is the same. None: it cannot be traced.
+    machine may lack what compiling needs; but for rounding and time a step is the same.
     """
-    for one in (partial(written_over, step), step) if compiles else ():
+    for one in (partial(written_over, step), step):
         with suppress(Exception):
             trial = (*given[:2], cloned(given[2]), *given[3:])
             fast: Step = torch.compile(make_fx(one)(*trial), dynamic=False)
             fast(*trial)
             return fast
-    with suppress(Exception):
-        return lean(make_fx(step)(*given))
     return None
 
 
-def lean(graph: GraphModule) -> GraphModule:
-    """Return a traced step without what does nothing, is done twice or is not read: a third fewer calls, the same bits.
+def lean(step: Step, given: tuple[Any, ...]) -> Step | None:
+    """Return a step, traced, without what does nothing, is done twice or is not read: it has the same bits.
 
-    A step that writes into a tensor may do the same thing twice, to have two tensors: there, all that is done remains.
+    None: it cannot be traced. What is written into stays as it is, and what is random, or read from the former.
     """
-    for node in graph.graph.nodes:
-        if idle(node):
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    if not any(writes(node) for node in graph.graph.nodes):
-        arguments = graph.graph._codegen
-        graph = CSEPass().call(graph).graph_module
-        graph.graph.set_codegen(arguments)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
+    with suppress(Exception):
+        traced: Any = make_fx(step)(*given)
+        kept, known = written(traced.graph), dict[Any, Node]()
+        for node in traced.graph.nodes:
+            if node.op == "call_function" and not kept & {node, *node.all_input_nodes} and not drawn(node):
+                what = node.target, repr(node.args), repr(node.kwargs)  # 1, 1.0 and True are equal, and make others
+                same = node.args[0] if idle(node) else known.setdefault(what, node)
+                if same is not node:
+                    node.replace_all_uses_with(same)
+                    traced.graph.erase_node(node)
+        traced.graph.eliminate_dead_code()
+        traced.recompile()
+        return cast("Step", traced)
+    return None
 
 
 def idle(node: Node) -> bool:
@@ -120,9 +122,32 @@ def idle(node: Node) -> bool:
     return (before.shape, before.stride()) == (after.shape, after.stride())
 
 
-def writes(node: Node) -> bool:
-    """Say whether an operation changes one of its arguments."""
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+def drawn(node: Node) -> bool:
+    """Say whether an operation draws random numbers."""
+    return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+
+
+def written(graph: Graph) -> set[Node]:
+    """Return what is written into, with all that shares its memory."""
+    memory: dict[Node, Node] = {}  # node -> the first that has its memory
+    changed = set()
+    for node in graph.nodes:
+        memory[node] = node
+        for argument, writes in sharing(node):
+            memory[node] = memory[argument]
+            changed |= {memory[argument]} if writes else set()
+    return {node for node, first in memory.items() if first in changed}
+
+
+def sharing(node: Node) -> list[tuple[Node, bool]]:
+    """Return the arguments whose memory an operation may return or change, and whether it changes them."""
+    if not isinstance(node.target, OpOverload) or node.target in VIEWS:
+        return [(argument, False) for argument in node.all_input_nodes]
+    schema = node.target._schema.arguments
+    given = dict(zip((one.name for one in schema), node.args, strict=False)) | node.kwargs
+    aliases = {one.name: one.alias_info.is_write for one in schema if one.alias_info is not None}
+    pairs = ((argument, writes) for name, writes in aliases.items() for argument in tree_leaves(given.get(name)))
+    return [(argument, writes) for argument, writes in pairs if isinstance(argument, Node)]
 
 
 def written_over(step: Step, data: Any, differing: Any, learner: Any, *given: Any) -> Any:

@@ -32,7 +32,7 @@ def median(values: Any) -> float:
 def each(
     values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
 ) -> Tensor:
-    """Return `logs` for any leading dimensions, [..., S, D], which are those of ``times``."""
+    """Return `logs` for any leading dimensions, [..., S, D]; ``times`` [...] has the same."""
     if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
         parts = torch.split(values, list(sizes), -1)
         return powers(torch.cat([whole(part, share, least, centred) for part in parts], -1), times, most)
@@ -75,7 +75,7 @@ def mean(values: Any) -> float:
 
 
 def powers(exponents: Tensor, times: Tensor | None, most: float) -> Tensor:
-    """Make of exponents their powers of 2, [..., S, D], as in `logs`; in place."""
+    """Make of exponents [..., S, D] their powers of 2, in place, as `logs` does; without ``times`` nothing."""
     if times is None:
         return exponents
     return exponents.mul_(times.view(*times.shape, *[1] * (exponents.ndim - times.ndim))).clamp_(-most, most).exp2_()
@@ -107,7 +107,7 @@ def logs(
     """Return the logarithms of values, [S, D], no less than ``least`` and ``share`` of their tensor's median.
 
     That is over its places and the S sources, and the lower one of two. ``centred``: about their tensor's mean.
-    With ``times`` [], return 2 to the power of so many times them, which is ``most`` at most, up or down.
+    With ``times`` [], return 2 to the power of so many times them; that exponent is kept within -``most`` and ``most``.
     ``values`` are not negative; ``sizes`` of T tensors split D. No gradients pass.
     """
     times = None if times is None else times.detach()

@@ -23,7 +23,7 @@ class Pack(NamedTuple):
     """Trials that train together, and what tells them apart."""
 
     members: tuple[Setup, ...]
-    numbers: dict[Path, Tensor]  # [K] each, with their seeds; [] for a pack of one
+    numbers: dict[Path, Tensor]  # [K] each, with their seeds; of a pack of one [], or nothing where it is plain
     ways: Ways  # to make its steps
     traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
 
@@ -42,20 +42,16 @@ class Pack(NamedTuple):
         meet = first.crew.size > 1 and first.model.normalised
         return pure if len(self.members) > 1 or meet else eager
 
-    def told(self, number: int, how: Way) -> int | Tensor:
-        """Return a number that all members share, as a step of this pack takes it that is made in this way."""
-        alone = len(self.members) == 1 and how == "plain"
-        return number if alone else torch.tensor(number, device=self.members[0].device)
+    def told(self, number: int) -> int | Tensor:
+        """Return a number that all members share, as a plain step of this pack takes it."""
+        return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
 
 
 def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
-    """Return trials of one shape as a pack.
-
-    What tracing saves is mostly the work of `torch.func.vmap`: a pack of one is compiled, or plain.
-    """
+    """Return trials of one shape as a pack."""
     first = members[0]
-    if len(members) == 1:
-        ways = Ways(*("plain" if how == "traced" else how for how in ways))
+    if len(members) == 1 and "compiled" not in ways:
+        return Pack(tuple(members), {}, ways, {})
     dtype, device = kept(first.trial["train"]["dtype"]), first.device
     trees = [
         {path: torch.tensor(number, dtype=dtype, device=device) for path, number in numbers(setup.trial).items()}
@@ -75,20 +71,20 @@ def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] 
     return stacked(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
 
 
-def over_traced(
-    pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, shared: tuple[Any, ...], compiles: bool
-) -> Any:
-    """Return `over` of a step, traced or compiled when it is first made.
+def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, number: int, how: Way) -> Any:
+    """Return `over` of step ``number``, traced or compiled when it is first made; plain where that fails.
 
     ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
     """
-    first = pack.members[0]
-    given = first.data, pack.numbers, learner, *args, *shared
+    first, alone = pack.members[0], len(pack.members) == 1
+    now = torch.tensor(number, device=first.device)
+    given = first.data, pack.numbers, learner, *args, now
     key = f, *(None if arg is None else arg.shape for arg in args)
     if key not in pack.traced:
-        step, kind = stacked(pack, f, (learner, *args), shared), (f, type(first.method), first.task, shape(first.trial))
-        pack.traced[key] = traced(step, given, kind, compiles=compiles)
-    return pack.traced[key].step(*given)
+        step, kind = stacked(pack, f, (learner, *args), (now,)), (f, type(first.method), first.task, shape(first.trial))
+        pack.traced[key] = traced(step, given, kind, how, alone=alone)
+    fast = pack.traced[key].step
+    return over(pack, f, learner, *args, shared=(pack.told(number),)) if fast is None else fast(*given)
 
 
 def stacked(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:

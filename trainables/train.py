@@ -188,7 +188,7 @@ def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
 
     That are as many steps as the longest of them has, and six operations a parameter and sample of each.
     """
-    worth, epochs = 0.0, 0
+    members, worth, epochs = list(members), 0.0, 0
     for setup, learner, *_ in members:
         left = setup.trial["train"]["epochs"] - after
         worth += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
@@ -198,7 +198,8 @@ def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
         samples //= settings["epochs"]
     size = settings["batch_size"]
     count, rest = divmod(samples, size)
-    return Ways(way(compiling, worth * count * size, epochs * count), way(compiling, worth * rest, epochs))
+    kinds, alone = ((worth * count * size, epochs * count), (worth * rest, epochs)), len(members) == 1
+    return Ways(*(way(compiling, work, steps, alone=alone) for work, steps in kinds))
 
 
 def drill(
@@ -258,10 +259,10 @@ def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], nu
     """
     short = given[0] is not None and given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
     how = packed.ways.short if short else packed.ways.whole
-    lesson, shared = teaching(packed.differentiate, full=full), (packed.told(number, how),)
+    lesson = teaching(packed.differentiate, full=full)
     if how == "plain":
-        return over(packed, lesson, learner, *given, shared=shared)
-    return over_traced(packed, lesson, learner, *given, shared=shared, compiles=how == "compiled")
+        return over(packed, lesson, learner, *given, shared=(packed.told(number),))
+    return over_traced(packed, lesson, learner, *given, number=number, how=how)
 
 
 @cache

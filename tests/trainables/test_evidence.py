@@ -266,6 +266,23 @@ def test_the_floor_is_a_share_of_the_median_of_torch(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (1, 0)])
+def test_powers_are_of_the_logarithms_of_each_configuration(axes: tuple[Any, Any], dtype: torch.dtype) -> None:
+    values, times = variances(0, 4, 3, 18).to(dtype), drawn(2, 4).to(dtype)
+
+    def power(one: Tensor, factor: Tensor) -> Tensor:
+        return logs(one, SIZES, 1e-6, 1e-30, centred=True, times=factor, most=0.5)
+
+    given = (values if axes[0] is not None else values[0], times if axes[1] is not None else times[0])
+    found = torch.func.vmap(power, axes)(given[0].movedim(0, axes[0] or 0), given[1])
+    rows = zip(values.expand(4, *values.shape[1:]) if axes[0] is not None else [values[0]] * 4, range(4), strict=True)
+    for one, i in rows:
+        plain = logs(one, SIZES, 1e-6, 1e-30, centred=True)
+        theirs = 2 ** (plain * (times[i] if axes[1] is not None else times[0])).clamp(-0.5, 0.5)
+        assert torch.allclose(found[i], theirs, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_logarithms_are_about_the_mean_of_their_tensor(dtype: torch.dtype) -> None:
     values = variances(0, 3, 18).to(dtype)
     found = logs(values, SIZES, 1e-6, 1e-30, centred=True)
