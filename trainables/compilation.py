@@ -100,7 +100,7 @@ def lean(step: Step, given: tuple[Any, ...]) -> Step | None:
     """
     with suppress(Exception):
         traced: Any = make_fx(step)(*given)
-        kept, known = written(traced.graph), dict[Any, Node]()
+        kept, known = touched(traced.graph), dict[Any, Node]()
         for node in traced.graph.nodes:
             if node.op == "call_function" and not kept & {node, *node.all_input_nodes} and not drawn(node):
                 what = node.target, repr(node.args), repr(node.kwargs)  # 1, 1.0 and True are equal, and make others
@@ -127,7 +127,7 @@ def drawn(node: Node) -> bool:
     return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
-def written(graph: Graph) -> set[Node]:
+def touched(graph: Graph) -> set[Node]:
     """Return what is written into, with all that shares its memory."""
     memory: dict[Node, Node] = {}  # node -> the first that has its memory
     changed = set()
