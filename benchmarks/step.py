@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.configurations import configurations
-from trainables.compilation import Ways, cloned
+from trainables.compilation import CACHE, Ways, cloned
 from trainables.data import Dataset, load
 from trainables.memory import keep
 from trainables.methods import METHODS
@@ -102,6 +102,7 @@ def main(rounds: int) -> None:
             {(name, how): way.seconds() for name in names for how, way in found[name].items()} | {PRODUCT: product()}
             for _ in range(rounds + 1)
         ][1:]
+        assert None not in CACHE.values(), "a step could not be compiled, and was timed as it is"
         rate = median(2 * LARGE**3 / times[PRODUCT] for times in timed)
         sys.stdout.write(f"M = {modalities} ({spec['name']}), large products: {rate / 1e9:.0f} GFLOP/s\n")
         for name in names:
