@@ -15,6 +15,8 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from trainables.logarithms import PARTS
+
 aten = torch.ops.aten
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
 Way = Literal["plain", "traced", "compiled"]
@@ -73,13 +75,15 @@ def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, 
     if key not in CACHE:
         if len(CACHE) == MOST:
             CACHE.pop(next(iter(CACHE)))
-        fast = compiled(step, given) if how == "compiled" else None
+        fast = compiled(step, given, PARTS if alone else {}) if how == "compiled" else None
         CACHE[key] = lean(step, given) if fast is None and not alone else fast
     return Traced(CACHE[key], time.perf_counter() - began)
 
 
-def compiled(step: Step, given: tuple[Any, ...]) -> Step | None:
+def compiled(step: Step, given: tuple[Any, ...], parts: dict[OpOverload, Callable[..., Any]]) -> Step | None:
     """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or None.
+
+    Operations with ``parts`` are taken apart.
 
     Writing over saves a quarter of what a step moves. Torch 2.13 fails to compile that for some small tensors, and a
     machine may lack what compiling needs; but for rounding and time a step is the same.
@@ -87,7 +91,7 @@ def compiled(step: Step, given: tuple[Any, ...]) -> Step | None:
     for one in (partial(written_over, step), step):
         with suppress(Exception):
             trial = (*given[:2], cloned(given[2]), *given[3:])
-            fast: Step = torch.compile(make_fx(one)(*trial), dynamic=False)
+            fast: Step = torch.compile(make_fx(one, parts)(*trial), dynamic=False)
             fast(*trial)
             return fast
     return None

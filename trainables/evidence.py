@@ -25,8 +25,7 @@ FALLBACKS = ("mean", "zero", "fusion")
 GAINS = ("sum", "none", "match_norm")
 FLOOR = 1e-6  # of a variance, in units of the tensor's median
 SMALLEST = 1e-30  # of a variance, so that its logarithm is finite in float32
-BITS = 1 / math.log(2)  # in a unit of natural logarithms
-LARGEST = 30.0 * BITS  # log2 of an evidence, up or down
+LARGEST = 30.0  # logarithm of an evidence, up or down
 
 
 class Opinion(NamedTuple):
@@ -59,7 +58,7 @@ def average(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) 
 
 
 def together(values: Tensor, sizes: Sizes, *, centred: bool, times: Tensor | None = None) -> Tensor:
-    """Return `logarithms` where all sources are present or, with ``times`` [], 2 to the power of so many times them."""
+    """Return `logarithms` where all sources are present or, with ``times`` [], e to the power of so many times them."""
     found = logs(
         values.flatten(1), sizes or [values[0].numel()], FLOOR, SMALLEST, centred=centred, times=times, most=LARGEST
     )
@@ -113,7 +112,7 @@ def evidence(
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
     that is not ``present`` [S] or [S, D] has none and does not count in the unit. Variances must be finite.
     """
-    power = torch.as_tensor(kappa * -BITS, dtype=variance.dtype, device=variance.device)
+    power = torch.as_tensor(-kappa, dtype=variance.dtype, device=variance.device)
     if present is None and means is None and scale in {"tensor", "none"} and power.ndim == 0:
         return together(variance, sizes, centred=scale == "tensor", times=power)
     found = log_variance(variance, means, present, sizes, centred=scale == "tensor")
@@ -121,8 +120,7 @@ def evidence(
         found = found - (found.mean(0) if present is None else only(present, found, math.nan).nanmean(0))
     elif scale == "ema":
         found = found + spread(torch.as_tensor(reference, dtype=found.dtype), sizes)
-    bits = (found * power).clamp(-LARGEST, LARGEST)  # exp2 takes half the time of exp
-    return only(present, bits.exp2_())
+    return only(present, (found * power).clamp(-LARGEST, LARGEST).exp_())
 
 
 def combine(evidence: Tensor, k: float | Tensor, frame: str = "modality") -> Opinion:

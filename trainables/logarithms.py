@@ -1,11 +1,11 @@
 """Logarithms of tensors that lie side by side, each floored at a share of its own median, or powers: as one operation.
 
-Trials of a pack are done one after another, while their numbers are in the cache; and a compiler, which would compute
-powers anew wherever they are read, takes these as they are. On a CPU numpy selects eight times faster than torch, and
-whole numbers nearly twice as fast as others; the bits of numbers that are not negative are whole numbers in the same
-order. Where no number lies below a share of three times the mean, none lies below that of the median, which then is not
-looked for. Numpy is called in a third of the time, and torch adds up many numbers in a quarter of it. `torch.func.vmap`
-needs to be told how to stack what is not torch's.
+Trials of a pack are done one after another, while their numbers are in the cache. A trial alone gains more where a
+compiler joins the parts of this with what is around them (`PARTS`): but for the floors, which remain an operation. On a
+CPU numpy selects eight times faster than torch, and whole numbers nearly twice as fast as others; the bits of numbers
+that are not negative are whole numbers in the same order. Where no number lies below a share of the largest, none lies
+below that of the median, which then is not looked for. Numpy is called in a third of the time, and torch adds up many
+numbers in a quarter of it. `torch.func.vmap` needs to be told how to stack what is not torch's.
 """
 
 import math
@@ -17,35 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NAME = "ablate::logs"
+NAME, FLOORS = "ablate::logs", "ablate::floors"
 MANY = 2**15  # numbers, that torch adds up sooner
-MOST = 3.0  # the median of numbers that are not negative is at most twice their mean; the rest is for rounding
-
-
-def median(values: Any) -> float:
-    """Return the median of an array without negative numbers, the lower one of two."""
-    row, middle = values.flatten(), (values.size - 1) // 2
-    row.view(f"i{row.itemsize}").partition(middle)
-    return float(row[middle])
 
 
 def each(
     values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
 ) -> Tensor:
     """Return `logs` for any leading dimensions, [..., S, D]; ``times`` [...] has the same."""
-    if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
+    if not selectable(values):
         parts = torch.split(values, list(sizes), -1)
         return powers(torch.cat([whole(part, share, least, centred) for part in parts], -1), times, most)
     values = values.contiguous()
     found = torch.empty_like(values)
     shape = -1, *values.shape[-2:]
     factors = [None] * len(values.view(shape)) if times is None else times.flatten()
-    with np.errstate(over="ignore"):
-        for given, made, factor in zip(values.view(shape).unbind(), found.view(shape).unbind(), factors, strict=True):
-            torch.log(given, out=made)
-            settle(given, made, sizes, share, least, centred)
-            powers(made, factor, most)
+    for given, made, factor in zip(values.view(shape).unbind(), found.view(shape).unbind(), factors, strict=True):
+        torch.log(given, out=made)
+        reach = settle(given, made, sizes, share, least, centred)
+        powers(made, factor, most, reach)
     return found
+
+
+def selectable(values: Tensor) -> bool:
+    """Say whether numpy can select from them."""
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
 
 
 def whole(part: Tensor, share: float, least: float, centred: bool) -> Tensor:
@@ -55,17 +51,48 @@ def whole(part: Tensor, share: float, least: float, centred: bool) -> Tensor:
     return logs - logs.mean((-2, -1), keepdim=True) if centred else logs
 
 
-def settle(values: Tensor, logs: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool) -> None:
-    """Raise the logarithms of values below a share of their tensor's median, or the least; centre them; in place."""
-    own, made = values.numpy(), logs.numpy()
-    for size, end in zip(sizes, accumulate(sizes), strict=True):
-        place = slice(None), slice(end - size, end)
-        given, found = own[place], made[place]
-        bound = max(share * MOST * mean(given), least)
-        if not np.minimum.reduce(given, None) >= bound:  # nor where one is not a number
-            np.maximum(found, math.log(max(share * median(given), least)), out=found)
+def settle(values: Tensor, logs: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool) -> float:
+    """Raise the logarithms of values below a share of their tensor's median, or the least; centre them; in place.
+
+    Return how far from zero they may be.
+    """
+    own, made, starts = values.numpy(), logs.numpy(), beginnings(sizes)
+    low, high = np.minimum.reduceat(made, starts, 1).min(0), np.maximum.reduceat(made, starts, 1).max(0)
+    lowest = floors(own, low.tolist(), high.tolist(), sizes, share, least)
+    for start, size, bottom, floor in zip(starts, sizes, low, lowest, strict=True):
+        found = made[:, start : start + size]
+        if floor > bottom:
+            np.maximum(found, floor, out=found)
         if centred:
             found -= mean(found)
+    return float((high - lowest).max() if centred else np.maximum(np.negative(lowest), high).max())
+
+
+def floors(
+    values: Any, low: list[float], high: list[float], sizes: Sequence[int], share: float, least: float
+) -> list[float]:
+    """Return the logarithm that none of each tensor's is to be below, or their own lowest, where that is higher.
+
+    ``low`` and ``high`` are their lowest and highest.
+    """
+    near, lowest, starts = math.log(share), math.log(least), beginnings(sizes)
+    return [
+        bottom if bottom >= max(top + near, lowest)  # not where one is not a number
+        else max(math.log(max(share * median(values[:, start : start + size]), least)), bottom)
+        for start, size, bottom, top in zip(starts, sizes, low, high, strict=True)
+    ]  # fmt: skip
+
+
+def beginnings(sizes: Sequence[int]) -> list[int]:
+    """Return where each of the tensors begins."""
+    return [0, *accumulate(sizes[:-1])]
+
+
+def median(values: Any) -> float:
+    """Return the median of an array without negative numbers, the lower one of two."""
+    row, middle = values.flatten(), (values.size - 1) // 2
+    row.view(f"i{row.itemsize}").partition(middle)
+    return float(row[middle])
 
 
 def mean(values: Any) -> float:
@@ -74,11 +101,17 @@ def mean(values: Any) -> float:
     return float(total / values.size)
 
 
-def powers(exponents: Tensor, times: Tensor | None, most: float) -> Tensor:
-    """Make of exponents [..., S, D] their powers of 2, in place, as `logs` does; without ``times`` nothing."""
+def powers(exponents: Tensor, times: Tensor | None, most: float, reach: float | None = None) -> Tensor:
+    """Make of exponents [..., S, D] their powers of e, in place, as `logs` does; without ``times`` nothing.
+
+    No logarithm is further than ``reach`` from zero; None: nothing is known of that.
+    """
     if times is None:
         return exponents
-    return exponents.mul_(times.view(*times.shape, *[1] * (exponents.ndim - times.ndim))).clamp_(-most, most).exp2_()
+    exponents.mul_(times.view(*times.shape, *[1] * (exponents.ndim - times.ndim)))
+    if reach is None or not reach * abs(float(times)) <= most:
+        exponents.clamp_(-most, most)
+    return exponents.exp_()
 
 
 def stacked(
@@ -93,11 +126,38 @@ def stacked(
     return found, 0
 
 
+def apart(
+    values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
+) -> Tensor:
+    """Return what `each` does of [S, D], by operations that a compiler can join with others."""
+    if not selectable(values):
+        return each(values, sizes, share, least, centred, times, most)
+    parts = torch.split(values.log(), list(sizes), -1)
+    low, high = (torch.stack([end(part) for part in parts]) for end in (torch.amin, torch.amax))
+    lowest = torch.ops.ablate.floors.default(values, low, high, sizes, share, least)
+    found = [torch.maximum(part, floor) for part, floor in zip(parts, lowest.unbind(), strict=True)]
+    found = [part - part.mean() for part in found] if centred else found
+    return torch.cat([powers(part, times, most) for part in found], -1)
+
+
+def told(values: Tensor, low: Tensor, high: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
+    """Return `floors` of tensors, [S, D] and [T] twice, as a tensor, [T]."""
+    if values.device.type != "cpu":
+        return torch.empty_like(low)
+    found = floors(values.numpy(), low.tolist(), high.tolist(), sizes, share, least)
+    return torch.from_numpy(np.array(found)).to(low.dtype)
+
+
 torch.library.define(
     NAME, "(Tensor values, SymInt[] sizes, float share, float least, bool centred, Tensor? times, float most) -> Tensor"
 )
 torch.library.impl(NAME, ("CPU", "CUDA", "Meta"), each)
 torch.library.register_vmap(NAME, stacked)
+torch.library.define(
+    FLOORS, "(Tensor values, Tensor low, Tensor high, SymInt[] sizes, float share, float least) -> Tensor"
+)
+torch.library.impl(FLOORS, ("CPU", "Meta"), told)
+PARTS = {torch.ops.ablate.logs.default: apart}  # of one trial
 
 
 def logs(
@@ -107,7 +167,7 @@ def logs(
     """Return the logarithms of values, [S, D], no less than ``least`` and ``share`` of their tensor's median.
 
     That is over its places and the S sources, and the lower one of two. ``centred``: about their tensor's mean.
-    With ``times`` [], return 2 to the power of so many times them; that exponent is kept within -``most`` and ``most``.
+    With ``times`` [], return e to the power of so many times them; that exponent is kept within -``most`` and ``most``.
     ``values`` are not negative; ``sizes`` of T tensors split D. No gradients pass.
     """
     times = None if times is None else times.detach()

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from trainables.evidence import (
     FALLBACKS,
@@ -21,7 +22,7 @@ from trainables.evidence import (
     evidence,
     level,
 )
-from trainables.logarithms import logs
+from trainables.logarithms import PARTS, logs
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -278,8 +279,23 @@ def test_powers_are_of_the_logarithms_of_each_configuration(axes: tuple[Any, Any
     rows = zip(values.expand(4, *values.shape[1:]) if axes[0] is not None else [values[0]] * 4, range(4), strict=True)
     for one, i in rows:
         plain = logs(one, SIZES, 1e-6, 1e-30, centred=True)
-        theirs = 2 ** (plain * (times[i] if axes[1] is not None else times[0])).clamp(-0.5, 0.5)
+        theirs = (plain * (times[i] if axes[1] is not None else times[0])).clamp(-0.5, 0.5).exp()
         assert torch.allclose(found[i], theirs, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@given(seeds, st.integers(1, 3), st.lists(st.integers(1, 9), min_size=1, max_size=4), st.booleans(), st.booleans())
+def test_taken_apart_for_a_compiler_logarithms_and_powers_are_the_same(
+    dtype: torch.dtype, seed: int, count: int, sizes: list[int], centred: bool, powers: bool
+) -> None:
+    values, times = drawn(seed, count, sum(sizes)).relu().to(dtype), drawn(seed, 1)[0].to(dtype)
+
+    def found(one: Tensor, factor: Tensor) -> Tensor:
+        return logs(one, sizes, 1e-3, 1e-30, centred=centred, times=factor if powers else None, most=2.0)
+
+    apart = make_fx(found, PARTS)(values, times)
+    assert torch.ops.ablate.logs.default not in [node.target for node in apart.graph.nodes]
+    assert torch.allclose(apart(values, times), found(values, times), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
