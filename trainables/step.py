@@ -18,19 +18,27 @@ from trainables.tasks import against
 
 
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
-    """Return the indices of each batch of an epoch, in the order of the trial's seed; the last may be short.
+    """Return the indices of each batch of an epoch, [B], in the order of the trial's seed; the last may be short.
 
     Of a stream, the epochs share the samples out among them, in their order. A last batch of one sample has no
     variance: with batch normalisation it is left out.
     """
+    return parted(setup, order(setup, epoch))
+
+
+def order(setup: Setup, epoch: int) -> Tensor:
+    """Return the indices of the samples of an epoch, in their order."""
     settings, count = setup.trial["train"], len(setup.target["train"])
-    if settings["order"] == "stream":
-        low, high = (round(part * count / settings["epochs"]) for part in (epoch - 1, epoch))
-        order = torch.arange(low, high)
-    else:
-        order = permutation(count, setup.trial["seed"], "order", epoch)
-    chosen = torch.split(order.to(setup.device), settings["batch_size"])
-    return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and len(chosen[-1]) == 1 else chosen
+    if settings["order"] != "stream":
+        return permutation(count, setup.trial["seed"], "order", epoch).to(setup.device)
+    low, high = (round(part * count / settings["epochs"]) for part in (epoch - 1, epoch))
+    return torch.arange(low, high, device=setup.device)
+
+
+def parted(setup: Setup, samples: Tensor) -> tuple[Tensor, ...]:
+    """Return the batches of an epoch from its samples, [..., N] -> [..., B]."""
+    chosen = tuple(part.contiguous() for part in torch.split(samples, setup.trial["train"]["batch_size"], -1))
+    return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and chosen[-1].shape[-1] == 1 else chosen
 
 
 def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from trainables.parallel import Crew
 from trainables.precision import tf32
 from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
 from trainables.signals import Control, EpochMethod, Params, leaves
-from trainables.step import batches, drawn, pose, taught
+from trainables.step import drawn, order, parted, pose, taught
 
 # (epoch, trial -> metric -> value on validation) -> the trials that end here
 Prune = Callable[[int, dict[int, dict[str, float]]], set[int]]
@@ -216,21 +216,26 @@ def drill(
     strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
     measured: list[dict[str, Tensor]] = []
     looks: list[list[Looks]] = [[] for _ in setups]
-    for chosen in zip(*(batches(setup, epoch) for setup in setups), strict=True):
+    for chosen in stacked_batches(setups, epoch):
         steps += 1
         if any(watching):
-            for i, one in enumerate(unstack(learner, count)):
+            for i, (one, indices) in enumerate(zip(unstack(learner, count), unstack(chosen, count), strict=True)):
                 setup = setups[i].whole
-                batch = Batch(chosen[i], drawn(setup, chosen[i]), pose(setup, chosen[i], epoch, steps), steps)
+                batch = Batch(indices, drawn(setup, indices), pose(setup, indices, epoch, steps), steps)
                 watching[i], look = observe(setup, watching[i], one, batch)
                 looks[i].append(look)
-        given = stack(chosen), strengths, rates, paced
+        given = chosen, strengths, rates, paced
         learner, metrics = advance(packed, learner, given, steps, full=min(share) == 1)
         measured.append(metrics)
     along = 0 if count == 1 else 1
     series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
     parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
     return learner, steps, [Lesson(*part) for part in parts]
+
+
+def stacked_batches(setups: Sequence[Setup], epoch: int) -> tuple[Tensor, ...]:
+    """Return the indices of each batch of an epoch of all members, stacked."""
+    return parted(setups[0], stack([order(setup, epoch) for setup in setups]))
 
 
 def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
@@ -247,8 +252,8 @@ def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, .
     members = packed.members
     shares = stack([torch.ones((), dtype=torch.float64, device=setup.device) for setup in members])
     rates = branch_rates(members, learner)
-    for indices in zip(*(batches(setup, 1) for setup in members), strict=True):
-        yield stack(indices), shares, rates, None
+    for chosen in stacked_batches(members, 1):
+        yield chosen, shares, rates, None
 
 
 def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
