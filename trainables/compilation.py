@@ -67,9 +67,10 @@ def compiler() -> str | None:
 def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, *, alone: bool = False) -> Traced:
     """Return a step, traced or compiled for arguments of the shapes of those given, if it can be.
 
-    What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. Tracing
-    takes half a second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result.
-    What this process has done before takes none.
+    What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. That of a
+    trial ``alone`` is not traced, and compiled of parts where that pays (`logarithms.PARTS`). Tracing takes half a
+    second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process
+    has done before takes none.
     """
     began, key = time.perf_counter(), (*kind, how, signature(given))
     if key not in CACHE:

@@ -58,14 +58,14 @@ def settle(values: Tensor, logs: Tensor, sizes: Sequence[int], share: float, lea
     """
     own, made, starts = values.numpy(), logs.numpy(), beginnings(sizes)
     low, high = np.minimum.reduceat(made, starts, 1).min(0), np.maximum.reduceat(made, starts, 1).max(0)
-    lowest = floors(own, low.tolist(), high.tolist(), sizes, share, least)
-    for start, size, bottom, floor in zip(starts, sizes, low, lowest, strict=True):
+    raised = floors(own, low.tolist(), high.tolist(), sizes, share, least)
+    for start, size, bottom, floor in zip(starts, sizes, low, raised, strict=True):
         found = made[:, start : start + size]
-        if floor > bottom:
+        if not floor <= bottom:
             np.maximum(found, floor, out=found)
         if centred:
             found -= mean(found)
-    return float((high - lowest).max() if centred else np.maximum(np.negative(lowest), high).max())
+    return float((high - raised).max() if centred else np.maximum(np.abs(raised), high).max())
 
 
 def floors(
@@ -73,14 +73,15 @@ def floors(
 ) -> list[float]:
     """Return the logarithm that none of each tensor's is to be below, or their own lowest, where that is higher.
 
-    ``low`` and ``high`` are their lowest and highest.
+    ``low`` and ``high`` are their lowest and highest. A median is looked for where it may matter, or one is no number.
     """
-    near, lowest, starts = math.log(share), math.log(least), beginnings(sizes)
-    return [
-        bottom if bottom >= max(top + near, lowest)  # not where one is not a number
-        else max(math.log(max(share * median(values[:, start : start + size]), least)), bottom)
-        for start, size, bottom, top in zip(starts, sizes, low, high, strict=True)
-    ]  # fmt: skip
+    near, bound, found = math.log(share), math.log(least), []
+    for start, size, bottom, top in zip(beginnings(sizes), sizes, low, high, strict=True):
+        floor = bottom
+        if not bottom >= max(top + near, bound):
+            floor = max(math.log(max(share * median(values[:, start : start + size]), least)), bottom)
+        found.append(floor)
+    return found
 
 
 def beginnings(sizes: Sequence[int]) -> list[int]:
@@ -128,24 +129,29 @@ def stacked(
 
 def apart(
     values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
-) -> Tensor:
-    """Return what `each` does of [S, D], by operations that a compiler can join with others."""
+) -> Any:
+    """Return what `each` does of [S, D], by operations that a compiler can join with others; of more dimensions not."""
+    if values.ndim > 2:
+        return NotImplemented
     if not selectable(values):
         return each(values, sizes, share, least, centred, times, most)
     parts = torch.split(values.log(), list(sizes), -1)
     low, high = (torch.stack([end(part) for part in parts]) for end in (torch.amin, torch.amax))
-    lowest = torch.ops.ablate.floors.default(values, low, high, sizes, share, least)
-    found = [torch.maximum(part, floor) for part, floor in zip(parts, lowest.unbind(), strict=True)]
+    raised = torch.ops.ablate.floors.default(values, low, high, sizes, share, least)
+    found = [torch.maximum(part, floor) for part, floor in zip(parts, raised.unbind(), strict=True)]
     found = [part - part.mean() for part in found] if centred else found
     return torch.cat([powers(part, times, most) for part in found], -1)
 
 
-def told(values: Tensor, low: Tensor, high: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
+def ends(values: Tensor, low: Tensor, high: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
     """Return `floors` of tensors, [S, D] and [T] twice, as a tensor, [T]."""
-    if values.device.type != "cpu":
-        return torch.empty_like(low)
     found = floors(values.numpy(), low.tolist(), high.tolist(), sizes, share, least)
     return torch.from_numpy(np.array(found)).to(low.dtype)
+
+
+def promised(values: Tensor, low: Tensor, high: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
+    """Return `ends` without numbers in it."""
+    return torch.empty_like(low)
 
 
 torch.library.define(
@@ -156,7 +162,8 @@ torch.library.register_vmap(NAME, stacked)
 torch.library.define(
     FLOORS, "(Tensor values, Tensor low, Tensor high, SymInt[] sizes, float share, float least) -> Tensor"
 )
-torch.library.impl(FLOORS, ("CPU", "Meta"), told)
+torch.library.impl(FLOORS, "CPU", ends)
+torch.library.impl(FLOORS, "Meta", promised)
 PARTS = {torch.ops.ablate.logs.default: apart}  # of one trial
 
 
@@ -168,7 +175,7 @@ def logs(
 
     That is over its places and the S sources, and the lower one of two. ``centred``: about their tensor's mean.
     With ``times`` [], return e to the power of so many times them; that exponent is kept within -``most`` and ``most``.
-    ``values`` are not negative; ``sizes`` of T tensors split D. No gradients pass.
+    ``values`` are not negative, ``share`` and ``least`` positive; ``sizes`` of T tensors split D. No gradients pass.
     """
     times = None if times is None else times.detach()
     found: Tensor = torch.ops.ablate.logs.default(values.detach(), sizes, share, least, centred, times, most)

@@ -36,7 +36,7 @@ def order(setup: Setup, epoch: int) -> Tensor:
 
 
 def parted(setup: Setup, samples: Tensor) -> tuple[Tensor, ...]:
-    """Return the batches of an epoch from its samples, [..., N] -> [..., B]."""
+    """Return the batches of an epoch from its samples, [..., N] -> [..., B]; compiled steps want one layout."""
     chosen = tuple(part.contiguous() for part in torch.split(samples, setup.trial["train"]["batch_size"], -1))
     return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and chosen[-1].shape[-1] == 1 else chosen
 

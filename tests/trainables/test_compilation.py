@@ -25,15 +25,18 @@ def brief(method: str, batch_size: int = 16) -> list[dict[str, Any]]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
-@pytest.mark.parametrize("count", [2, pytest.param(1, marks=pytest.mark.nightly)])
-def test_a_compiled_pack_is_the_same_but_for_rounding(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("method", "count"),
+    [("ogm-ge", 2), *(pytest.param(method, 1, marks=pytest.mark.nightly) for method in ("ogm-ge", "bogc"))],
+)
+def test_a_compiled_pack_is_the_same_but_for_rounding(method: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise, seeds and strengths go through the compiled step as arguments.
 
     Another pack of the shape takes the step that is there, with its own numbers and data.
     """
     monkeypatch.setattr("trainables.compilation.CACHE", steps := {})
     same = {"start": 1, "warmup": 0, "end": 13, "measure": {"fidelity": 3, "gradients": 2}}
-    chosen = [one | same for one in configurations("ogm-ge", 5, batch_size=13)]
+    chosen = [one | same for one in configurations(method, 5, batch_size=13)]
     for few, dataset in ((chosen[:3:2][:count], tiny()), (chosen[2::2][:count], tiny(shift=1.0))):
         fast = fit_pack(few, dataset, compiling="on")
         assert [step is not None for step in steps.values()] == [True]
@@ -154,17 +157,35 @@ def signatures(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return given
 
 
+@pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_trial_that_trains_alone_is_compiled_for_all_of_its_shape(
-    method: str, signatures: list[tuple[Any, ...]]
+    method: str, missing: bool, signatures: list[tuple[Any, ...]]
 ) -> None:
     """Its numbers are arguments, as those of a pack: the next trial takes the step that is there, and keeps its own."""
-    dataset = tiny(missing=True)
+    dataset = tiny(missing=missing)
     for one in brief(method, 13):
         (fast,), (plain,) = fit_pack([one], dataset, compiling="on"), fit_pack([one], dataset)
         assert max(differences(fast, plain)) < 1e-9
     assert [step is not None for step in compilation.CACHE.values()] == [True]
     assert len(set(signatures)) == 1
+
+
+@pytest.mark.parametrize(("count", "operation"), [(1, "floors"), (2, "logs")])
+def test_the_evidence_of_a_trial_alone_is_taken_apart_for_the_compiler(
+    count: int, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def noted(step: Any, **_: Any) -> Any:
+        found.extend(str(node.target) for node in step.graph.nodes if "ablate" in str(node.target))
+        return step
+
+    monkeypatch.setattr("trainables.compilation.CACHE", {})
+    monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
+    monkeypatch.setattr(torch, "compile", noted)
+    fit_pack(brief("bogc", 16)[:count], tiny(), compiling="on")
+    assert set(found) == {f"ablate.{operation}.default"}
 
 
 def test_a_compiled_pack_goes_on_with_the_last_of_its_trials(signatures: list[tuple[Any, ...]]) -> None:

@@ -295,7 +295,27 @@ def test_taken_apart_for_a_compiler_logarithms_and_powers_are_the_same(
 
     apart = make_fx(found, PARTS)(values, times)
     assert torch.ops.ablate.logs.default not in [node.target for node in apart.graph.nodes]
-    assert torch.allclose(apart(values, times), found(values, times), rtol=1e-5, atol=1e-5)
+    near = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.0}[dtype]
+    assert close(apart(values, times), found(values, times), near)
+
+
+def test_logarithms_of_more_dimensions_stay_one_operation() -> None:
+    values = variances(0, 4, 3, 18)
+    stacked = torch.func.vmap(lambda one: logs(one, SIZES, 1e-6, 1e-30, centred=True))
+    apart = make_fx(stacked, PARTS)(values)
+    assert torch.ops.ablate.logs.default in [node.target for node in apart.graph.nodes]
+    assert torch.equal(apart(values), stacked(values))
+
+
+@pytest.mark.parametrize("taken_apart", [True, False])
+def test_a_floor_above_all_values_is_their_logarithm_and_its_powers_are_kept_within_bounds(taken_apart: bool) -> None:
+    values = torch.tensor([[0.5, 0.5, 0.6]], dtype=torch.float64)
+
+    def power(one: Tensor) -> Tensor:
+        return logs(one, [3], 1e-6, 10.0, centred=False, times=torch.tensor(20.0, dtype=torch.float64), most=30.0)
+
+    found = (make_fx(power, PARTS)(values) if taken_apart else power)(values)
+    assert found.log().tolist() == [pytest.approx([30.0] * 3)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
