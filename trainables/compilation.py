@@ -69,8 +69,8 @@ def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, 
 
     What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. That of a
     trial ``alone`` is not traced, and compiled of parts where that pays (`logarithms.PARTS`). Tracing takes half a
-    second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process
-    has done before takes none.
+    second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this
+    process has done before takes none.
     """
     began, key = time.perf_counter(), (*kind, how, signature(given))
     if key not in CACHE:
