@@ -41,6 +41,16 @@ def preflight(study: Study, cpus: int) -> None:
             pass
 
 
+def uncompiled(study: Study) -> list[str]:
+    """Say that a study asks for compiled steps, where that is in vain."""
+    if study.file.resources.compile != "on":
+        return []
+    from trainables.compilation import compiler
+
+    said = "resources.compile is on, but no C++ compiler is found here; where there is none, steps are not compiled."
+    return [] if compiler() else [said]
+
+
 def room(store: Path) -> None:
     """Raise a UserError where too little of the disk is free."""
     free = shutil.disk_usage(next(p for p in [store, *store.parents] if p.exists())).free

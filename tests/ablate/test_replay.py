@@ -85,6 +85,13 @@ def test_what_has_changed_is_said(study: Study, capsys: pytest.CaptureFixture[st
     assert "-0.5" in said.out
 
 
+def test_a_compiler_that_has_gone_is_said(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    (trial, _), *_ = keep(study, 1, compiler="c++")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert replay(stored(study.store, trial.id)).changed == {"compiler": ("c++", None)}
+
+
 def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert here("init", home).returncode == 0

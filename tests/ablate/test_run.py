@@ -92,6 +92,22 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     assert (seen["planned"], seen["done"]) == (6, 0)
 
 
+@pytest.mark.parametrize("asked", ["on", "auto"])
+def test_steps_that_cannot_be_compiled_as_asked_are_named(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        study = load(str(write(tmp_path, resources={"compile": asked})), str(tmp_path / "store"))
+        Screen([study]).watch(study).begin(open_agenda(study, 2))
+        return capsys.readouterr().err
+
+    monkeypatch.setenv("CXX", sys.executable)  # any program that is there
+    assert "compile" not in said()
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    assert ("Note: resources.compile is on, but no C++ compiler is found here" in said()) == (asked == "on")
+
+
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
     assert json.loads(here("status", store / "small", "--json").stdout)["done"] == 6
     assert ablate("status", store / "small").stdout == "small: 6 of 6 trials done.\n"
