@@ -11,12 +11,14 @@ from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from analysis.power import seeds_needed
 from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
 from analysis.text import amount, effect, plural, pvalue
 
 MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
+SIGNS = 6  # seeds from which the sign test finds what is equal in all
 INF = float("inf")
 
 P = ParamSpec("P")
@@ -33,6 +35,7 @@ class Decision(NamedTuple):
     seeds: int  # with a result
     margin: float | None
     sentence: str
+    difference: bool = False  # the effect is one, and no level
 
 
 class Statement(NamedTuple):
@@ -183,7 +186,8 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
 def report(values: ArrayLike | Estimate, baseline: ArrayLike | None = None, *, metric: str = "") -> Decision:
     """Claim nothing: a mean, or a mean paired difference, with its interval."""
     case = _locate(values, [], metric) if baseline is None else _compare(values, baseline, [], None, metric)
-    return Decision("reported", *case.found[:3], None, case.found.seeds, None, f"{_figures(case, None)}.")
+    sentence = f"{_figures(case, None)}."
+    return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference)
 
 
 def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
@@ -207,7 +211,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
     decisions = {name: decide(case) for name, case in cases.items()}
     refuted = {n: d for n, d in family(cells, rule, **options).items() if d.verdict == "refuted"}
-    weakest = max(cases, key=lambda name: _least(cases[name], "supported"))
+    weakest = max(cases, key=lambda name: (decisions[name].verdict != "supported", _least(cases[name], "supported")))
     if refuted:
         weakest = min(refuted, key=lambda name: refuted[name].p or 0.0)
     chosen = refuted.get(weakest, decisions[weakest])
@@ -234,8 +238,26 @@ def _locate(values: ArrayLike | Estimate, statements: list[Statement], metric: s
         given = np.asarray(values, dtype=float)
         sample = np.sort(given[np.isfinite(given)])
         return _case(sample, given.size - sample.size, statements, metric, change=False)
-    p = [0.0 if s.low < values.low and values.high < s.high else 1.0 for s in statements]
+    p = [max(_above(values, s.low), _below(values, s.high)) for s in statements]
     return Case(values, NAN, 0, statements, p, tested=False, margin=None, metric=metric, difference=False)
+
+
+def _above(found: Estimate, border: float) -> float:
+    """Return the p of the statement that what was estimated lies above a border.
+
+    The distance to the lower end of its interval is taken for that of a normal law, so that p < 0.05 exactly where the
+    interval lies above the border, and Holm's correction has something to correct.
+    """
+    reach = found.mean - found.low
+    if not np.isfinite(reach) or found.mean <= border:
+        return 1.0
+    p = float(2 * special.ndtr(special.ndtri(LEVEL / 2) * (found.mean - border) / reach)) if reach else 0.0
+    return p if found.low > border else max(p, LEVEL)
+
+
+def _below(found: Estimate, border: float) -> float:
+    """Return the p of the statement that what was estimated lies below a border."""
+    return _above(Estimate(-found.mean, -found.high, -found.low, found.seeds), -border)
 
 
 def _case(sample: Sample, missing: int, statements: list[Statement], metric: str, *, change: bool) -> Case:
@@ -269,7 +291,7 @@ def decide(case: Case) -> Decision:
         p, verdict, words = min(case.p), "inconclusive", f"cannot tell ({_wanted(case)})"
     shown = p if case.tested and case.found.seeds > 1 else None
     sentence = f"{_figures(case, shown)}: {words}."
-    return Decision(verdict, *case.found[:3], shown, case.found.seeds, case.margin, sentence)
+    return Decision(verdict, *case.found[:3], shown, case.found.seeds, case.margin, sentence, case.difference)
 
 
 def _wanted(case: Case) -> str:
@@ -288,7 +310,7 @@ def _needed(case: Case, statement: Statement) -> int | None:
     mean = case.found.mean
     if not statement.low < mean < statement.high:
         return None
-    return seeds_needed(mean - statement.low, statement.high - mean, case.sd)
+    return seeds_needed(mean - statement.low, statement.high - mean, case.sd) if case.sd else SIGNS
 
 
 def _figures(case: Case, p: float | None) -> str:

@@ -19,6 +19,7 @@ class Numbers(BaseModel):
     seeds: int
     margin: float | None
     sentence: str
+    difference: bool = False  # of a verdict that is older than this, it is not known
 
 
 class Trials(BaseModel):

@@ -14,6 +14,7 @@ from analysis.statistics import LEVEL, NAN, Estimate, bounds, paired
 from analysis.tables import Run
 
 RESAMPLES = 2000
+TINY = 1e-9  # what a score is rounded by
 REGION = {
     "difference": pl.Float64,  # to the best, paired by seed; below 0 is worse
     "low": pl.Float64,  # 95 % interval
@@ -51,7 +52,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
         mean, _, low, high, _, pairs = paired(scores[place], best, bounds(run.metric, change=True))
         complete = bool(whole[place])
         ends = {"difference": sign * mean, "low": min(sign * low, sign * high), "high": max(sign * low, sign * high)}
-        inside = {"within": complete and mean >= -margin, "shown": complete and low >= -margin}
+        inside = {"within": complete and mean >= -margin - TINY, "shown": complete and low >= -margin - TINY}
         rows.append(ends | inside | {"seeds": pairs})
     numbers = pl.DataFrame(rows, schema=REGION).with_columns(cs.float().fill_nan(None))
     table = pl.concat([found.points[order.tolist()], numbers], how="horizontal")
@@ -100,7 +101,7 @@ def _size(scores: NDArray[np.float64], whole: NDArray[np.bool_], margin: float) 
     kept = scores[whole]
 
     def share(means: NDArray[np.float64]) -> NDArray[np.float64]:  # [..., N] -> [...]
-        return np.asarray((means >= means.max(axis=-1, keepdims=True) - margin).sum(axis=-1) / count)
+        return np.asarray((means >= means.max(axis=-1, keepdims=True) - margin - TINY).sum(axis=-1) / count)
 
     size = float(share(kept.mean(axis=1)))
     if seeds < 2:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.decisions import CASES, Case, Decision, corrected, decide
-from analysis.statistics import LEVEL, NAN, Estimate
+from analysis.statistics import LEVEL, NAN, Estimate, bounds
 
 SPENDING = {
     "pocock": lambda t: np.log1p((np.e - 1) * t),
@@ -80,13 +80,15 @@ def _so_far(
         case = CASES[rule](*cell, **options)
         return case._replace(p=[1.0] * len(case.p))
     p = [[min(p / share, 1.0) for p in case.p] for case, (_, share) in zip(cases, reached, strict=True)]
-    found = _repeated(cases[-1].found, cases[-1].sd, LEVEL * reached[-1][1])
+    within = bounds(cases[-1].metric, change=cases[-1].difference)
+    found = _repeated(cases[-1].found, cases[-1].sd, LEVEL * reached[-1][1], within)
     return cases[-1]._replace(found=found, p=[min(column) for column in zip(*p, strict=True)])
 
 
-def _repeated(found: Estimate, sd: float, level: float) -> Estimate:
-    """Return an estimate with the interval of another level."""
+def _repeated(found: Estimate, sd: float, level: float, within: tuple[float, float]) -> Estimate:
+    """Return an estimate with the interval of another level, which ends at bounds that it must lie within."""
     if found.seeds < 2:
         return found._replace(low=NAN, high=NAN)
     reach = float(stats.t.isf(level / 2, found.seeds - 1)) * sd / found.seeds**0.5
-    return found._replace(low=found.mean - reach, high=found.mean + reach)
+    low, high = (float(end) for end in np.clip((found.mean - reach, found.mean + reach), *within))
+    return found._replace(low=low, high=high)

@@ -44,7 +44,7 @@ class Difference(NamedTuple):
 
 def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
     """Return between which values a metric, or a difference of two of its values, must lie."""
-    if not metric.endswith(SHARES) or " " in metric:  # an exponent of it is another quantity
+    if not metric.endswith(SHARES) or " " in metric or metric.startswith("fidelity"):  # an exponent, or a cosine
         return ANYWHERE
     return (-1.0, 1.0) if change else (0.0, 1.0)
 

@@ -159,9 +159,8 @@ def failures(run: Run) -> Table:
 def effects(verdict: Mapping[str, Any]) -> Table:
     """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
     columns = [*_columns(["comparison", "verdict"], ["effect", "p", "seeds"]), Column("finding")]
-    change = verdict.get("p") is not None
-    listed = [(name, one, change) for name, one in verdict["effects"].items()]
-    listed += [(f"{name} (beside)", one, False) for name, one in verdict["beside"].items()]
+    listed = [(name, one, verdict["metric"]) for name, one in verdict["effects"].items()]
+    listed += [(f"{name} (beside)", one, "") for name, one in verdict["beside"].items()]
     rows = [
         [
             Cell(name),
@@ -169,14 +168,14 @@ def effects(verdict: Mapping[str, Any]) -> Table:
             Cell(
                 DASH
                 if one["effect"] is None
-                else effect(verdict["metric"] if known else "", one["effect"], one["low"], one["high"], change=known),
+                else effect(metric, one["effect"], one["low"], one["high"], change=one["difference"]),
                 one["effect"],
             ),
             Cell(pvalue(one["p"]), one["p"]),
             _count(one["seeds"]),
             Cell(one["sentence"]),
         ]
-        for name, one, known in listed
+        for name, one, metric in listed
     ]
     note = "Effects with 95 % intervals over seeds, paired by seed where two things are compared; p corrected by Holm."
     return Table("effects", "What the verdict rests on", columns, rows, note)

@@ -1,6 +1,7 @@
 """From the tables of a claim's runs to its verdict, with its figure and its numbers beside it."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
+from analysis.ablations.differences import said
 from analysis.decisions import RULES, Decision, family
 from analysis.record import words
 from analysis.tables import Run, load
@@ -44,13 +46,14 @@ def judge(
     cells = {cell: load(path) for cell, path in folders.items()}
     finding = examined(cells, analyses)
     others = [examined(cells, [analysis]) for analysis in beside]
+    shown = [(titled(one), reported(other)) for one, other in zip(beside, others, strict=True)]
     decision, each = decided(finding, rule)
     verdict = {
         **claim,
-        **plain(decision),
+        **{key: value for key, value in plain(decision).items() if key != "difference"},
         "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
-        "beside": {name: plain(one) for other in others for name, one in reported(other).items()},
+        "beside": {name: plain(one) for name, one in together(shown).items()},
         "remarks": [remark for one in (finding, *others) for remark in one.remarks],
         "bed": bed(cells),
         "cells": list(cells),
@@ -82,6 +85,24 @@ def reported(finding: Finding) -> dict[str, Decision]:
     """Return what a finding shows, without a judgement."""
     shown = [*finding.effects, *finding.beside]
     return {f"{e.name} ({finding.metric})": RULES["report"](*e.sides, metric=finding.metric) for e in shown}
+
+
+def titled(analysis: Chosen) -> str:
+    """Return in words what an analysis is about: what it compares, or whose numbers it shows."""
+    ((name, options),) = analysis.items()
+    sides = [said(options[side]) for side in ("of", "minus") if options.get(side)]
+    return " - ".join(sides) or name
+
+
+def together(shown: Sequence[tuple[str, Mapping[str, Decision]]]) -> dict[str, Decision]:
+    """Return decisions of several analyses as one; names that two of them share say which is which."""
+    count = Counter(name for _, decisions in shown for name in decisions)
+    found: dict[str, Decision] = {}
+    for place, (title, decisions) in enumerate(shown, start=1):
+        for name, decision in decisions.items():
+            known = name if count[name] == 1 else f"{title}: {name}"
+            found[known if known not in found else f"{place}. {known}"] = decision
+    return found
 
 
 def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decision]]:

@@ -90,7 +90,10 @@ def quantity(
 
 
 def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of a side; of the values of its columns `choose`, in each cell those best on validation."""
+    """Return the rows of a side; of the values of its columns `choose`, in each cell those best on validation.
+
+    Those that lack fewer results come first: one that fails for some seeds is not chosen before one that never does.
+    """
     rows = select(table, side)
     columns = side.get("choose")
     if not columns:
@@ -99,9 +102,10 @@ def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
     kept = []
     for (cell,), part in on_validation.group_by("cell", maintain_order=True):
         run = cells[str(cell)]
-        mean = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").mean())
-        ranked = part.group_by(columns, maintain_order=True).agg(value=mean).drop_nulls("value")
-        best = ranked.sort("value", descending=run.highest_is_best).head(1).drop("value")
+        value = pl.col("value")
+        ranked = part.group_by(columns, maintain_order=True).agg(value.mean(), lost=value.null_count())
+        order = [False, run.highest_is_best]
+        best = ranked.sort("lost", "value", descending=order, nulls_last=True).head(1).select(columns)
         kept.append(rows.filter(pl.col("cell") == cell).join(best, on=columns, nulls_equal=True))
     return pl.concat(kept) if kept else rows.clear()
 

@@ -50,12 +50,17 @@ def factorial(
 
 
 def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Sequence[str]) -> Sample:
-    """Return the contrast of a term, [N] by seed: nan where a trial of the design has no result."""
+    """Return the contrast of a term, [N] by seed: nan where a trial of the design has no result.
+
+    Several cells are averaged, over the seeds that all of them have.
+    """
     corners = 2 ** len(factors)
-    found = []
-    for _, runs in table.sort("seed").group_by("seed", "cell", maintain_order=True):
+    found: dict[int, list[float]] = {}
+    for (seed, _), runs in table.unique("trial").sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
         signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
         values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         complete = len(values) == corners
-        found.append(float(np.dot(signs, values)) / (corners / 2) if complete else float("nan"))
-    return np.array(found)
+        gain = float(np.dot(signs, values)) / (corners / 2) if complete else float("nan")
+        found.setdefault(int(str(seed)), []).append(gain)
+    cells = max(map(len, found.values()), default=0)
+    return np.array([np.mean(gains) for gains in found.values() if len(gains) == cells])

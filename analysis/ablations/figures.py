@@ -6,7 +6,7 @@ import polars as pl
 import polars.selectors as cs
 from matplotlib.figure import Figure
 
-from analysis.ablations.finding import Finding
+from analysis.ablations.finding import GAIN, Finding
 from analysis.decisions import Decision
 from analysis.drawing import Drawing
 from analysis.plots import plot_forest, plot_ranks, ranks_data
@@ -77,7 +77,8 @@ def lines(finding: Finding, title: str) -> Figure:
             places = ruler(known["value"], finding.scale)
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(finding.metric))
-            frame(panel, places, finding.axis, finding.metric.removeprefix("exponent of "))
+            metric = finding.metric.removeprefix("exponent of ")
+            frame(panel, places, finding.axis, metric, change=group == GAIN)
         head(figure, title, intervals(finding.lines))
         legend(figure, columns=4)
     return figure

@@ -10,6 +10,7 @@ from analysis.rankings import Ranking
 from analysis.statistics import Estimate, estimate
 
 Sample = NDArray[np.float64]  # [N], one per seed, nan where a trial has no result
+GAIN = "gain"  # the panel of lines that are differences
 LINES = {
     "panel": pl.String,
     "line": pl.String,

@@ -58,12 +58,11 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
         table = scores({cell: run})
         late = ensemble(run)
         ours, theirs = (by_seed(select(table, {"method": m})) for m in (of, baseline))
-        alone = {m: by_seed(part) for (m,), part in select(table, {"method": "unimodal"}).group_by("modality")}
-        seeds = [s for s in sorted(late) if (cell, s) in ours and (cell, s) in theirs]
-        joint, method, top = (
-            np.array([side[cell, s] for s in seeds]) for side in (theirs, ours, {(cell, s): v for s, v in late.items()})
-        )
-        best = np.array([max(one.get((cell, s), -np.inf) for one in alone.values()) for s in seeds])
+        alone = [by_seed(part) for part in select(table, {"method": "unimodal"}).partition_by("modality")]
+        seeds = sorted(seed for _, seed in ours.keys() & theirs.keys())
+        joint, method = (np.array([side[cell, s] for s in seeds]) for side in (theirs, ours))
+        top = np.array([late.get(s, np.nan) for s in seeds])
+        best = np.array([np.max([one.get((cell, s), np.nan) for one in alone]) for s in seeds])
         gap = np.where(top > joint, top - joint, np.nan)
         effects.append(Effect(name, (method - joint) / gap))
         beside += [
@@ -75,10 +74,11 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
 
 
 def ensemble(run: Run) -> dict[int, float]:
-    """Return the test accuracy of adding up what single modalities predict, by seed."""
-    trials = (
-        run.trials.filter(pl.col("method") == "unimodal", pl.col("status") == "done").select("trial", "seed").collect()
-    )
+    """Return the test accuracy of adding up what single modalities predict, by seed; none of those that lack one."""
+    asked = run.trials.filter(pl.col("method") == "unimodal").collect()
+    done = asked.filter(pl.col("status") == "done").unique("trial", maintain_order=True)
+    whole = pl.col("modality").n_unique().over("seed") == asked["modality"].n_unique()
+    trials = done.filter(whole).select("trial", "seed")
     files = sorted((Path(run.folder) / "predictions").glob("[!.]*.parquet"))
     frame = pl.concat([pl.scan_parquet(file) for file in files]).filter(split="test").collect().join(trials, on="trial")
     found = {}

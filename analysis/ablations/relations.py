@@ -7,11 +7,12 @@ import polars as pl
 from scipy import stats
 
 from analysis.ablations.differences import among, chosen
-from analysis.ablations.finding import Effect, Finding, Sample, drawn, point
+from analysis.ablations.finding import GAIN, Effect, Finding, Sample, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, groups, label, lower_is_better, scores, select, unit
 from analysis.statistics import bounds
 
 NAN = float("nan")
+MEASURED = ("params", "steps", "seconds")  # columns that a trial without a result does not have
 
 
 def growth(
@@ -25,7 +26,7 @@ def growth(
     effects, rows, remarks = [], [], []
     ends = bounds(unit(cells, metric))
     for name, group in groups(table, per):
-        curves = by_x(among(table, group), along)
+        curves = list(by_x(among(table, group), along).values())
         effects.append(Effect(name, slopes(curves, law=True)))
         if any(y <= 0 for curve in curves for y in curve.values()):
             remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
@@ -51,11 +52,12 @@ def trend(
     for name, group in groups(ours, per):
         sign = -1 if lower_is_better(cells, metric) else 1
         left, right = (by_x(among(side, group), along) for side in (ours, theirs))
-        gains = [{x: sign * (a[x] - b[x]) for x in a.keys() & b.keys()} for a, b in zip(left, right, strict=True)]
+        both = [(left[seed], right[seed]) for seed in left if seed in right]
+        gains = [{x: sign * (a[x] - b[x]) for x in a.keys() & b.keys()} for a, b in both]
         found = slopes(gains, law=False)
         effects.append(Effect(name, found, np.zeros_like(found)))
         words = f"{label({k: v for k, v in of.items() if k != 'choose'})} - {label(minus)}"
-        rows += [point("gain", words, x, [c[x] for c in gains if x in c], ends) for x in places(gains)]
+        rows += [point(GAIN, words, x, [c[x] for c in gains if x in c], ends) for x in places(gains)]
     return Finding(effects, unit(cells, metric), drawn(rows), along, "log")
 
 
@@ -111,16 +113,21 @@ def rank(one: pl.Series, other: pl.Series) -> float:
     return float(stats.spearmanr(x, y).statistic)
 
 
-def by_x(table: pl.DataFrame, along: str) -> list[dict[float, float]]:
-    """Return for each seed its mean values along a column."""
+def by_x(table: pl.DataFrame, along: str) -> dict[int, dict[float, float]]:
+    """Return for each seed, in order, its mean values along a column.
+
+    They are nan for a seed of which a trial has no result, and so no place on a column that is measured.
+    """
     found: dict[int, dict[float, float]] = {}
+    nowhere = table.filter(pl.col(along).is_null(), pl.col("value").is_null()) if along in MEASURED else table.clear()
     for (x,), part in table.drop_nulls(along).group_by(along, maintain_order=True):
         by_cell: dict[int, list[float]] = {}
         for (_, seed), value in by_seed(part).items():
             by_cell.setdefault(seed, []).append(value)
         for seed, values in by_cell.items():
             found.setdefault(seed, {})[float(str(x))] = float(np.mean(values))
-    return [found[seed] for seed in sorted(found)]
+    gaps = {seed: dict.fromkeys(found.get(seed, {}), NAN) for seed in nowhere["seed"]}
+    return dict(sorted((found | gaps).items()))
 
 
 def places(curves: list[dict[float, float]]) -> list[float]:

@@ -1,6 +1,7 @@
 """The numbers of several runs side by side: one row a trial, and a modality or a level where a metric has them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from analysis.tables import Run
 
 Cells = Mapping[str, Run]
 Side = Mapping[str, Any]  # column -> value or list of values; `choose`: columns whose value is chosen on validation
+OWN = ("owner", "variant", "level")  # columns of a measured number, which a trial without a result does not have
 LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # of these less is better, as their names end
 
 
@@ -38,9 +40,10 @@ def unit(cells: Cells, metric: str) -> str:
 
 
 def lower_is_better(cells: Cells, metric: str) -> bool:
-    """Tell whether less of a metric is better."""
-    run = next(iter(cells.values()))
-    return not run.highest_is_best if metric == "score" else metric.removesuffix("_*").endswith(LOWER)
+    """Tell whether less of a metric is better; `missing_mae_*` and `missing_mae_0.5` are errors as `mae` is."""
+    if metric == "score":
+        return not next(iter(cells.values())).highest_is_best
+    return re.sub(r"_(\*|[\d.]+)$", "", metric).endswith(LOWER)
 
 
 def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
@@ -55,7 +58,7 @@ def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
             raise ValueError(f"no trial has `{column}`")
         listed = wanted if isinstance(wanted, list) else [wanted]
         match = pl.any_horizontal([pl.col(column).eq_missing(pl.lit(value)) for value in listed])
-        if column in {"owner", "variant", "level"} and wanted is not None:
+        if column in OWN and wanted is not None:
             match = match | (pl.col(column).is_null() & pl.col("value").is_null())
         table = table.filter(match)
     return table
@@ -69,13 +72,15 @@ def by_seed(table: pl.DataFrame) -> dict[tuple[str, int], float]:
 
 
 def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
-    """Return two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed."""
+    """Return two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed.
+
+    Those are the seeds that all cells have on both sides, so that every cell weighs the same.
+    """
     left, right = by_seed(ours), by_seed(theirs)
-    seeds = sorted({seed for _, seed in left.keys() & right.keys()})
     both = left.keys() & right.keys()
-    sides = [
-        [np.mean([side[key] for key in sorted(both) if key[1] == seed]) for seed in seeds] for side in (left, right)
-    ]
+    cells = sorted({cell for cell, _ in both})
+    seeds = [s for s in sorted({seed for _, seed in both}) if all((cell, s) in both for cell in cells)]
+    sides = [[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)]
     return np.array(sides[0]), np.array(sides[1])
 
 
@@ -96,8 +101,13 @@ def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[
         yield "all", {}
         return
     meant = pl.col("value").is_not_null() | (pl.col("status") != "done")
-    found = table.filter(meant).select(per).unique(maintain_order=True).drop_nulls()
-    for row in found.sort([column for column in per if column != "cell"]).iter_rows(named=True):
+    own, others = ([column for column in per if (column in OWN) == is_own] for is_own in (True, False))
+    asked = table.filter(meant).select(per).unique(maintain_order=True).drop_nulls(others)
+    found = asked.drop_nulls()
+    if own and others:  # where all are lost, none can tell which modalities there are: the same as elsewhere
+        lost = asked.select(others).unique(maintain_order=True).join(found, on=others, how="anti")
+        found = pl.concat([found, lost.join(found.select(own).unique(maintain_order=True), how="cross").select(per)])
+    for row in found.sort([column for column in per if column != "cell"], maintain_order=True).iter_rows(named=True):
         yield label(row), row
 
 

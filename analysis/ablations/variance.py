@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
@@ -21,11 +22,13 @@ def variance_shares(
     """Return the share of the variance of a metric that each factor explains alone, in every cell.
 
     The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone is
-    `interactions` (with the seed: the rest). Intervals are percentiles of a bootstrap over seeds.
+    `interactions` (with the seed: the rest). Intervals are percentiles of a bootstrap over seeds. A seed of which a
+    trial has no result is left out: without it the grid would not be full.
     """
     effects = []
     for cell, run in cells.items():
-        table = select(scores({cell: run}, metric, split), of or {}).drop_nulls("value")
+        table = select(scores({cell: run}, metric, split), of or {})
+        table = table.filter(pl.col("value").is_not_null().all().over("seed"))
         found = resampled(table.partition_by("seed"), lambda drawn: list(redrawn(drawn, factors).values()))
         names = [*factors, REST]
         effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
@@ -56,28 +59,36 @@ def agreement(
 ) -> Finding:
     """Return the intraclass correlation ICC(1) of repeated measurements, by level, of what differs by seed and owner.
 
-    The share of the variance that lies between the objects, and not between repetitions on the same one. Intervals are
-    percentiles of a bootstrap over the objects.
+    The share of the variance that lies between the objects, and not between repetitions on the same one.
     """
     table = select(scores(cells, metric, split), of or {}).drop_nulls("value")
     effects = []
     for name, group in groups(table, per):
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))
         objects = [one["value"].to_numpy() for one in part.partition_by("cell", "trial", "owner")]
-        effects.append(Effect(name, resampled(objects, lambda drawn: [icc(drawn)])[0]))
+        effects.append(Effect(name, icc(objects)._replace(seeds=part["seed"].n_unique())))
     return Finding(effects, unit(cells, "intraclass correlation"))
 
 
-def icc(objects: Sequence[np.ndarray]) -> float:
-    """Return ICC(1) of N objects, each measured K times: (B - W) / (B + (K - 1) W) of the mean squares."""
+def icc(objects: Sequence[np.ndarray]) -> Estimate:
+    """Return ICC(1) of N objects, each measured K times: (B - W) / (B + (K - 1) W) of the mean squares.
+
+    Its interval is that of the ratio B / W, whose law is F (Shrout and Fleiss 1979). The objects take the seeds' place.
+    """
     values = np.array([one for one in objects if len(one) == max(map(len, objects))], dtype=float)  # [N, K]
     count, times = values.shape
     if count < 2 or times < 2:
-        return NAN
+        return Estimate(NAN, NAN, NAN, count)
     between = times * values.mean(1).var(ddof=1)
     within = values.var(1, ddof=1).mean()
-    whole = between + (times - 1) * within
-    return float((between - within) / whole) if whole else NAN
+    if not within:
+        alike = 1.0 if between else NAN
+        return Estimate(alike, alike, alike, count)
+    freedom = count - 1, count * (times - 1)
+    tails = stats.f.isf(LEVEL / 2, *freedom), 1 / stats.f.isf(LEVEL / 2, *freedom[::-1])
+    ratios = between / within / np.array([1.0, *tails])
+    mean, low, high = ((ratios - 1) / (ratios + times - 1)).tolist()
+    return Estimate(mean, low, high, count)
 
 
 def resampled(units: Sequence[Unit], statistics: Callable[[Sequence[Unit]], list[float]]) -> list[Estimate]:

@@ -85,12 +85,12 @@ def draw_line(panel: Axes, line: pl.DataFrame, places: Ruler, look: Look, label:
             panel.vlines(row["x"], row["low"], row["high"], color=look.colour, lw=1.8, alpha=0.6, zorder=2)
 
 
-def frame(panel: Axes, places: Ruler, axis: str, metric: str) -> None:
+def frame(panel: Axes, places: Ruler, axis: str, metric: str, *, change: bool = False) -> None:
     """Set ticks, labels and the marks of a broken axis."""
     panel.set_xticks(list(places.ticks), list(places.ticks.values()))
     panel.margins(x=0.06, y=0.12)
     panel.set_xlabel(short(axis))
-    panel.set_ylabel(unit(metric))
+    panel.set_ylabel(unit(metric, change=change))
     panel.grid(axis="y")
     for x in places.breaks:
         panel.plot(

@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 import yaml
 
+from analysis import tabulation as tables
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.scores import scores
+from analysis.ablations.variance import icc
 from analysis.record import read
 from analysis.tables import Run, load
 from analysis.verdicts import decided, judge
@@ -377,6 +379,26 @@ def test_the_ceiling_is_the_late_ensemble_of_single_modalities(tmp_path: Path) -
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("lost", ["image", "audio"])
+def test_a_seed_that_lacks_a_modality_has_no_ceiling(tmp_path: Path, lost: str) -> None:
+    rows = [trial(f"{m}{s}", m, s, score, score) for m, score in (("joint", 0.5), ("cggm", 0.75)) for s in range(2)]
+    for s in range(2):
+        scored = {m: None if (m, s) == (lost, 0) else 0.5 for m in ("image", "audio")}
+        rows += [trial(f"{m}{s}", "unimodal", s, x, x, modality=m) for m, x in scored.items()]
+    folder = write(tmp_path, rows)
+    kept = [row["trial"] for row in rows if row["method"] == "unimodal" and row["status"] == "done"]
+    outputs = {"split": "test", "sample": 0, "target": 0.0, "output": [[9.0, 0.0]]}
+    (folder / "predictions").mkdir()
+    pl.concat(
+        [pl.DataFrame({"trial": t, **outputs}, schema_overrides={"output": pl.Array(pl.Float32, 2)}) for t in kept]
+    ).write_parquet(folder / "predictions" / "00000.parquet")
+    finding = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm")
+    assert finding.effects[0].values == pytest.approx([np.nan, 0.5], nan_ok=True)
+    assert [e.numbers.tolist() for e in finding.beside] == [
+        pytest.approx([np.nan, 0.5], nan_ok=True), pytest.approx([np.nan, 0.0], nan_ok=True), [0.25, 0.25],
+    ]  # fmt: skip
+
+
 def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("agm", "joint") for s in range(3)]
     found = [
@@ -391,3 +413,143 @@ def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     assert decided(finding, {"every": {"rule": "less"}})[0].verdict in {"supported", "inconclusive"}
     joint = finding.lines.filter(line="joint")
     assert joint["mean"].to_list() == [pytest.approx(0.1), pytest.approx(0.3)]
+
+
+def cell_of(folder: Path, gain: float, lost: bool = False) -> Run:
+    """Return joint training and agm on two modalities, with a share of each; all of agm's trials may have failed."""
+    rows, found = [], []
+    for s in range(SEEDS):
+        for method in ("joint", "agm"):
+            gone = lost and method == "agm"
+            rows.append(trial(f"{method}{s}", method, s, None if gone else 0.5, None if gone else 0.5))
+            value = 0.5 + gain * (method == "agm") + 0.1 * noise(s)[0]
+            found += [] if gone else [metric(f"{method}{s}", value + 0.1 * noise(5)[s], m) for m in "uv"]
+    return load(write(folder, rows, found))
+
+
+def test_a_cell_in_which_all_failed_is_not_passed_over_where_modalities_are_told_apart(tmp_path: Path) -> None:
+    cells = {"a": cell_of(tmp_path / "a", 0.1), "b": cell_of(tmp_path / "b", 0.1, lost=True)}
+    finding = difference(cells, metric="share", split="validation", per=["cell", "owner"])
+    assert {e.name for e in finding.effects} == {"a, u", "a, v", "b, u", "b, v"}
+    decision, each = decided(finding, {"every": {}})
+    assert decision.verdict == "inconclusive"
+    assert {name: one.verdict for name, one in each.items()} == {
+        "a, u": "supported", "a, v": "supported", "b, u": "inconclusive", "b, v": "inconclusive",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("lost", "best", "left"), [({0.5: 1, 1.0: 3}, 0.6, 9), ({0.5: 10, 1.0: 10}, None, 0)])
+def test_a_chosen_value_that_fails_for_some_seeds_is_not_passed_over(
+    tmp_path: Path, lost: dict[float, int], best: float | None, left: int
+) -> None:
+    """No value is complete: the one with most results is taken, and what it lacks is counted."""
+    rows = [trial(f"j{s}", "joint", s, 0.5, 0.5) for s in range(SEEDS)]
+    for alpha, test in ((0.5, 0.6), (1.0, 0.95)):
+        scored = [None if s < lost[alpha] else test for s in range(SEEDS)]
+        rows += [trial(f"{alpha}{s}", "agm", s, x, x, **{"agm.alpha": alpha}) for s, x in enumerate(scored)]
+    cells = {"": load(write(tmp_path, rows))}
+    finding = ABLATIONS["difference"](cells, of={"method": "agm", "choose": ["agm.alpha"]}, minus={"method": "joint"})
+    (effect,) = finding.effects
+    known = effect.values[np.isfinite(effect.values)]
+    assert (len(effect.values), len(known)) == (SEEDS, left)
+    assert best is None or known == pytest.approx(np.full(left, best))
+
+
+def test_cells_weigh_the_same_whatever_their_numbers_of_seeds(tmp_path: Path) -> None:
+    rows = [
+        [trial(f"{m}{s}", m, s, 0.5, 0.5 + gain * (m == "agm")) for m in ("joint", "agm") for s in range(seeds)]
+        for gain, seeds in ((0.1, 10), (-0.1, 5))
+    ]
+    cells = {name: load(write(tmp_path / name, one)) for name, one in zip("ab", rows, strict=True)}
+    (effect,) = difference(cells, per=[]).effects
+    assert effect.numbers == pytest.approx(np.zeros(5))
+
+
+@pytest.mark.parametrize(("name", "sign"), [("missing_mae_*", 1), ("missing_mae_0.5", 1), ("missing_accuracy_0.5", -1)])
+def test_less_of_an_error_is_better_whatever_its_level(tmp_path: Path, name: str, sign: int) -> None:
+    rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("joint", "agm") for s in range(3)]
+    found = [
+        metric(row["trial"], 0.5 - 0.1 * (row["method"] == "agm"), "u", name.replace("*", "0.5"), split="test")
+        for row in rows
+    ]
+    finding = difference({"": load(write(tmp_path, rows, found))}, metric=name)
+    assert finding.effects[0].numbers == pytest.approx(np.full(3, sign * 0.1))
+
+
+def test_a_factorial_over_cells_has_one_number_a_seed(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{a}{s}", "cggm", s, 0.5, 0.5 + 0.1 * a, **{"cggm.magnitude": bool(a), "part": part})
+        for a in (0, 1) for s in range(4) for part in ("one", "two")
+    ]  # fmt: skip
+    cells = {name: load(write(tmp_path / name, rows)) for name in "abc"}
+    (effect,) = ABLATIONS["factorial"](cells, factors={"cggm.magnitude": [False, True]}, per=[]).effects
+    assert effect.numbers == pytest.approx(np.full(4, 0.1))  # and a trial of two parts counts once
+
+
+def test_a_trend_pairs_seeds_and_not_places(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{m}{x}{s}", m, s, 0.5, 0.5 + 0.1 * s + 0.01 * x * (m == "cggm"), size=x)
+        for m, gone in (("joint", 3), ("cggm", 2)) for x in (1, 2, 4) for s in range(5) if s != gone
+    ]  # fmt: skip
+    sides = {"of": {"method": "cggm"}, "minus": {"method": "joint"}}
+    (effect,) = ABLATIONS["trend"]({"": load(write(tmp_path, rows))}, along="size", **sides).effects
+    assert effect.numbers == pytest.approx(np.full(3, 0.015))
+
+
+def test_a_seed_whose_largest_network_failed_has_no_law_of_growth(tmp_path: Path) -> None:
+    rows = []
+    for s in range(4):
+        for width in (10, 100, 1000):
+            lost = s < 2 and width == 1000
+            score = None if lost else float(width)
+            rows.append(trial(f"{width}{s}", "bogc", s, score, score, params=None if lost else width))
+    run = load(write(tmp_path, rows))
+    (effect,) = ABLATIONS["growth"]({"": run}, along="params", metric="score", split="test").effects
+    assert np.isnan(effect.numbers).tolist() == [True, True, False, False]
+    assert effect.numbers[2:] == pytest.approx([1.0, 1.0])
+
+
+def test_a_seed_that_lacks_a_trial_takes_no_part_in_shares_of_variance(tmp_path: Path) -> None:
+    rows = []
+    for s in range(6):
+        for a in (0, 1):
+            for b in (0, 1, 2):
+                score = None if (s, a, b) in {(0, 1, 2), (1, 0, 0)} else 0.5 + 0.1 * a + 0.05 * b
+                rows.append(trial(f"{a}{b}{s}", "agm", s, score, score, a=a, b=b))
+    cells = {"": load(write(tmp_path, rows))}
+    found = ABLATIONS["variance_shares"](cells, factors=["a", "b"]).effects
+    assert {e.name.rpartition(": ")[2]: e.values.mean for e in found} == {
+        "a": pytest.approx(0.6), "b": pytest.approx(0.4), "interactions": pytest.approx(0, abs=1e-9),
+    }  # fmt: skip
+
+
+def test_the_interval_of_an_intraclass_correlation_holds_it() -> None:
+    """18 objects with the correlation 0.75, each measured 20 times: either end is wrong in 2.5 % of cases."""
+    rng = np.random.default_rng(0)
+    found = [icc(list(rng.normal(0, 3**0.5, (18, 1)) + rng.normal(size=(18, 20)))) for _ in range(1000)]
+    assert np.mean([one.high < 0.75 for one in found]) == pytest.approx(0.025, abs=0.015)
+    assert np.mean([one.low > 0.75 for one in found]) == pytest.approx(0.025, abs=0.015)
+    alike = icc([np.full(3, 1.0), np.full(3, 2.0)])
+    assert (alike.mean, alike.low, alike.high) == (1.0, 1.0, 1.0)
+
+
+def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None:
+    run = paired(tmp_path / "run", 0.05)
+    sides = [{"of": {"method": one}, "minus": {"method": other}} for one, other in (("agm", "joint"), ("joint", "agm"))]
+    beside = [{"difference": side} for side in [*sides, sides[0]]]
+    analysis = [{"difference": sides[0]}]
+    verdict = judge(CLAIM, analysis, beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict")
+    effects = {name: round(one["effect"], 2) for name, one in verdict["beside"].items()}
+    assert effects == {
+        "agm - joint: all (accuracy)": 0.05, "joint - agm: all (accuracy)": -0.05,
+        "3. agm - joint: all (accuracy)": 0.05,
+    }  # fmt: skip
+    cells = {row[0].text: row[2].text for row in tables.effects(verdict).rows}
+    assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}0.05")
+
+
+def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:
+    run = paired(tmp_path / "run", 0.05)
+    analysis = [{"quantity": {"metric": "score", "of": {"method": "agm"}}}]
+    verdict = judge(CLAIM, analysis, [], {"above": {"threshold": 0.5}}, {"": Path(run.folder)}, tmp_path / "verdict")
+    assert tables.effects(verdict).rows[0][2].text.startswith("85.")

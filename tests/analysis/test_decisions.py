@@ -17,7 +17,7 @@ from analysis.decisions import (
     non_inferior,
     report,
 )
-from analysis.statistics import Estimate
+from analysis.statistics import Estimate, bounds
 
 NONE = [0.0] * 5
 AROUND = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])  # mean 0, sd 0.158, standard error 0.0707; t(4) reaches 2.776 of them
@@ -189,3 +189,37 @@ def test_a_claim_of_every_cell_needs_it_to_be_refuted() -> None:
 def test_rules_have_names_and_signatures() -> None:
     assert set(RULES) == {"greater", "less", "non_inferior", "equivalent", "above", "below", "every", "exact", "report"}
     assert list(inspect.signature(RULES["greater"]).parameters) == ["values", "baseline", "by", "margin", "metric"]
+
+
+def test_estimates_are_corrected_in_a_family_as_values_are() -> None:
+    """Of twenty cells on the border one lies beyond it by chance: that refutes nothing."""
+    cells = {str(i): (Estimate(0.7, 0.65, 0.749, 10) if i == 0 else Estimate(0.75, 0.7, 0.8, 10),) for i in range(20)}
+    assert RULES["above"](*cells["0"], threshold=0.75).verdict == "refuted"
+    assert every(cells, rule="above", threshold=0.75).verdict == "inconclusive"
+    assert every(cells | {"far": (Estimate(0.5, 0.45, 0.55, 10),)}, rule="above", threshold=0.75).verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.76, 0.9, "supported"), (0.74, 0.9, "inconclusive"), (0.75, 0.9, "inconclusive")]
+)
+def test_an_estimate_is_decided_by_its_interval(low: float, high: float, verdict: str) -> None:
+    assert RULES["above"](Estimate(0.8, low, high, 10), threshold=0.75).verdict == verdict
+    assert RULES["below"](Estimate(-0.8, -high, -low, 10), threshold=-0.75).verdict == verdict
+
+
+def test_the_weakest_cell_is_one_that_does_not_support() -> None:
+    lacking = np.where(np.arange(10) < 3, np.nan, 0.2 + 0.001 * np.arange(10))
+    cells = {"ok": (0.05 + 0.04 * np.cos(np.arange(10)), np.zeros(10)), "lost": (lacking, np.zeros(10))}
+    found = every(cells)
+    assert found.verdict == "inconclusive"
+    assert "the weakest is lost" in found.sentence
+
+
+def test_equal_differences_need_the_seeds_of_the_sign_test() -> None:
+    assert "about 6 would be needed" in RULES["greater"](np.full(2, 0.1), np.zeros(2)).sentence
+    assert RULES["greater"](np.full(6, 0.1), np.zeros(6)).verdict == "supported"
+
+
+def test_a_cosine_may_be_negative_and_an_accuracy_not() -> None:
+    assert bounds("fidelity_f1") == (-np.inf, np.inf)
+    assert bounds("macro_f1") == bounds("probe_accuracy") == (0.0, 1.0)

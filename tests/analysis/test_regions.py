@@ -35,6 +35,13 @@ def test_the_safe_region_by_hand(write_run: Write) -> None:
     assert span(region, ALPHA, "log") == (1.0, 10.0, pytest.approx(1 / 3))
 
 
+def test_what_lies_a_margin_below_the_best_is_within_it_whatever_the_rounding(write_run: Write) -> None:
+    run = curve(write_run, {0.1: [0.98] * 3, 1.0: [0.97] * 3, 10.0: [0.9] * 3})
+    region = safe_region(run, "agm", 0.01)
+    assert region.table["within"].to_list() == [True, True, False]
+    assert region.size[:3] == pytest.approx((2 / 3,) * 3)
+
+
 def test_an_error_is_safe_below(write_run: Write) -> None:
     run = curve(write_run, {0.1: [0.3] * 2, 1.0: [0.1] * 2}, direction="min")
     region = safe_region(run, "agm", 0.05)

@@ -61,3 +61,9 @@ def test_the_interval_is_wider_the_smaller_the_share() -> None:
     values = RNG.normal(0, 1, 20)
     one, another = (sequential({"a": (values, np.zeros(20))}, seeds=s)["a"] for s in ([20], [5, 10, 20]))
     assert another.low < one.low < one.high < another.high
+
+
+def test_the_interval_of_an_accuracy_ends_where_accuracies_do() -> None:
+    values = np.array([0.99, 0.98, 1.0, 0.95, 0.99])
+    found = sequential({"x": (values, np.zeros(5))}, seeds=[5, 10], metric="accuracy")["x"]
+    assert found.high == 1.0
