@@ -34,7 +34,8 @@ from ablate.checkpoints import checkpoint  # noqa: E402
 from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
-from ablate.pruning import Judge  # noqa: E402
+from ablate.pruning import Judge, heard, race  # noqa: E402
+from ablate.remote import local  # noqa: E402
 from ablate.work import Told, fitting, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
 
@@ -91,7 +92,7 @@ def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
     """Return how to ask a job's judge about a pack; None where the study has none."""
     if job["judge"] is None:
         return None
-    judge, group = ray.get_actor(job["judge"]), pack[0].labels["method"]
+    judge, group = ray.get_actor(job["judge"]), race(pack[0])  # a pack is of one modality
 
     def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
         stops = ray.get(judge.ends.remote(group, epoch, {pack[i].id: told for i, told in scores.items()}))
@@ -302,10 +303,14 @@ def wave(feed: Feed, interrupt: Interrupt, folder: Path) -> tune.Tuner:
 
 
 def supervised(work: Work) -> Work:
-    """Start the judge of a study that prunes, and give its name to the workers."""
+    """Start the judge of a study that prunes, tell it what the store knows, and give its name to the workers."""
     how, name = work.job["prune"], f"judge-{uuid4().hex}"
-    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how) if how else None
-    return work._replace(judge=judge, job={**work.job, "judge": name if how else None})
+    if not how:
+        return work._replace(job={**work.job, "judge": None})
+    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how)
+    known = heard(local(work.job["store"]), work.agenda.proposed, work.agenda.results, how["metric"])
+    ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
+    return work._replace(judge=judge, job={**work.job, "judge": name})
 
 
 def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside: dict[str, Any] | None = None) -> None:

@@ -1,13 +1,19 @@
 """Early stopping: trials that lag behind others of their method end at the end of an epoch.
 
 A judge sits beside the workers and hears of every pack at once, so that the trials of a pack are compared with each
-other, too. Which trials it ends depends on those that were there before; a study that prunes therefore keeps its
-results apart from those that do not (`ablate.plan`).
+other, too, and first of what the store knows, so that a run that goes on judges as one that never stopped. Which trials
+it ends depends on those that were there before; a study that prunes therefore keeps its results apart from those that
+do not, or that go by another metric (`ablate.plan`).
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from ablate import store
+from ablate.plan import Result, Trial
 
 
 class Halving(NamedTuple):
@@ -67,8 +73,39 @@ class Judge:
         """
         if not self.rule.rung(epoch):
             return set()
-        own = {trial: self.sign * told[self.metric] for trial, told in scores.items()}
-        known = self.known[group, epoch]
-        known |= own
-        needed = self.rule.kept(list(known.values()))
+        own = self.hear(group, epoch, scores)
+        needed = self.rule.kept(list(self.known[group, epoch].values()))
         return {trial for trial, score in own.items() if not score >= needed}
+
+    def hear(self, group: str, epoch: int, scores: dict[str, dict[str, float]]) -> dict[str, float]:
+        """Take the scores of trials after an epoch, and return them so that more is better."""
+        own = {trial: self.sign * told[self.metric] for trial, told in scores.items()}
+        self.known[group, epoch] |= own
+        return own
+
+
+def race(trial: Trial) -> str:
+    """Return whom a trial is compared with: those of its method and, where it has one, of its modality."""
+    return " ".join(filter(None, (trial.labels["method"], trial.labels["modality"])))
+
+
+def heard(
+    folder: Path, trials: Mapping[str, Trial], results: Mapping[str, Result], metric: str
+) -> dict[tuple[str, int], dict[str, dict[str, float]]]:
+    """Return what a judge heard of the trials that a store holds: (group, epoch) -> trial -> metric -> value.
+
+    A judge was asked after each epoch of a trial but its last, and after that in which it was ended.
+    """
+    import polars as pl
+
+    found, told = store.locate(folder, results), defaultdict[tuple[str, int], dict[str, dict[str, float]]](dict)
+    for pack in dict.fromkeys(found.values()):
+        here = {trial: results[trial].status == "pruned" for trial, where in found.items() if where == pack}
+        rows = store.read_table(pack, "metrics").filter(
+            pl.col("trial").is_in(list(here)), pl.col("modality").is_null(), split="validation", metric=metric
+        )
+        ended = pl.col("trial").replace_strict(here, return_dtype=pl.Boolean)
+        asked = rows.filter((pl.col("epoch") < pl.col("epoch").max().over("trial")) | ended)
+        for trial, epoch, value in asked.select("trial", "epoch", "value").iter_rows():
+            told[race(trials[trial]), epoch][trial] = {metric: value}
+    return told

@@ -222,7 +222,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
 
 def job(study: Study) -> dict[str, Any]:
     """Return what a worker has to know beside the trials."""
-    judged = {**study.pruning, "metric": study.metric, "maximise": study.maximise} if study.pruning else None
+    judged = {**study.pruning, "maximise": study.maximise} if study.pruning else None
     asked = study.file.resources
     return {
         "store": study.address, "folders": folders(study.document.file), "data": study.data, "metric": study.metric,

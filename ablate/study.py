@@ -171,14 +171,14 @@ class Study(NamedTuple):
 
     @property
     def pruning(self) -> dict[str, Any]:
-        """Return the rule by which trials are ended early, with its options, as `ablate.pruning.Judge` takes them."""
+        """Return the rule by which trials are ended early, its options and its metric: all that decides who ends."""
         asked = self.file.prune
         if asked is None:
             return {}
         if isinstance(asked, str):
             asked = Pruning.model_validate({asked: {}})
         ((rule, options),) = asked.model_dump(exclude_none=True).items()
-        return {"rule": rule, "options": options}
+        return {"rule": rule, "options": options, "metric": self.metric}
 
     @property
     def address(self) -> str:

@@ -6,8 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablate.pruning import Halving, Judge, Median
-from ablate.study import load
+from ablate.agenda import open_agenda
+from ablate.plan import Result, Trial
+from ablate.pruning import Halving, Judge, Median, heard, race
+from ablate.run import job
+from ablate.study import Study, load
+from ablate.work import settled, train_pack
 from tests.ablate.helpers import ablate, here, write
 
 
@@ -71,5 +75,50 @@ def test_a_study_that_prunes_keeps_what_it_ended_and_repeats_nothing(tmp_path: P
 
 def test_a_rule_takes_options(tmp_path: Path) -> None:
     made = load(str(write(tmp_path, prune={"asha": {"reduction": 4}})))
-    assert made.pruning == {"rule": "asha", "options": {"reduction": 4, "first": 1}}
+    assert made.pruning == {"rule": "asha", "options": {"reduction": 4, "first": 1}, "metric": "accuracy"}
     assert json.dumps(made.pruning)
+
+
+def driven(study: Study, packs: int = 99) -> dict[str, str]:
+    """Train packs of a study one after another, with a judge as a run has it; return how its trials ended."""
+    agenda, asked = open_agenda(study, 1), job(study)
+    judge = Judge(**asked["prune"])
+    for where, scores in heard(study.store, agenda.proposed, agenda.results, study.metric).items():
+        judge.hear(*where, scores)
+    while packs and (pack := agenda.next()):
+
+        def ends(epoch: int, scores: dict[int, dict[str, float]], pack: list[Trial] = pack) -> set[int]:
+            stops = judge.ends(race(pack[0]), epoch, {pack[i].id: told for i, told in scores.items()})
+            return {i for i in scores if pack[i].id in stops}
+
+        told, packs = train_pack(settled({**asked, "checkpoint": 0}), pack, ends), packs - 1
+        for trial in pack:
+            agenda.complete(trial, Result(*told[trial.id][:2]))
+    return {trial: result.status for trial, result in agenda.results.items()}
+
+
+RACE = {
+    "methods": ["joint"], "seeds": 3, "train": {"epochs": 4}, "resources": {"pack": 6},
+    "vary": {"train.lr": [0.0001, 0.0002, 0.02, 0.05]}, "prune": {"asha": {"reduction": 2, "first": 1}},
+}  # fmt: skip
+
+
+def test_a_run_that_goes_on_prunes_as_one_that_never_stopped(tmp_path: Path) -> None:
+    file = str(write(tmp_path, **RACE))
+    through = driven(load(file, str(tmp_path / "through")))
+    assert set(through.values()) == {"done", "pruned"}
+    assert len(driven(load(file, str(tmp_path / "stopped")), packs=1)) == 6
+    assert driven(load(file, str(tmp_path / "stopped"))) == through
+
+
+def test_what_was_pruned_by_another_metric_is_no_result(tmp_path: Path) -> None:
+    accuracy, loss = (load(str(write(tmp_path, **RACE, metric=metric)), "s") for metric in ("accuracy", "loss"))
+    ids = [set(open_agenda(study, 1).proposed) for study in (accuracy, loss)]
+    assert not ids[0] & ids[1]
+
+
+def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path, **RACE | {"methods": ["unimodal"], "vary": None})), str(tmp_path / "s"))
+    proposed = open_agenda(study, 1).proposed.values()
+    races = {trial.labels["modality"]: race(trial) for trial in proposed}
+    assert len(set(races.values())) == len(races) == len(study.sheet.modalities) > 1
