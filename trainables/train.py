@@ -211,7 +211,7 @@ def drill(
     if "compiled" in packed.ways:  # such a step writes over its own, of one layout
         learner = cloned(learner)
     rates = branch_rates(setups, learner)
-    paces = [torch.tensor(pace(setup.trial, epoch), device=setup.device) for setup in setups]
+    paces = [torch.tensor(pace(setup.trial, epoch), dtype=torch.float64, device=setup.device) for setup in setups]
     paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
     strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
     measured: list[dict[str, Tensor]] = []
