@@ -229,6 +229,8 @@ def settle(
         total = mean + doubt
         total = total if isinstance(count, int) else total.clamp(min=SMALLEST)
         agreed = torch.addcdiv(plain, excess, total)  # S sum_s (w_s + u / S) mu_s
+        if gain == "match_norm":  # makes what is left as long as the plain sum, and so it must be more than rounding
+            agreed = torch.where(excess == 0, plain, torch.addcmul(products(evidence, means), doubt, plain) / total)
         return Agreement(regain(agreed, plain, count, gain), doubt / total, plain)
     weights, uncertainty = combine(evidence, k, frame)
     agreed = (weights * means).sum(0)

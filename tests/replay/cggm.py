@@ -1,5 +1,6 @@
 """CGGM: its authors' training loops, and the direction loss as the paper has it."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -108,7 +109,7 @@ def configured(case: Case) -> CGGM:
 
 def loss_of(case: Case) -> str | None:
     """Return the regression loss that a case names; None: cross-entropy."""
-    return next((loss for name, loss in LOSSES.items() if name in case["arch"]), None)
+    return next((loss for name, loss in LOSSES.items() if re.search(rf"\b{name}\b", case["arch"])), None)
 
 
 def leaked(number: int, past: Watched | None, lam: float, theirs: Case) -> Pairs:

@@ -46,8 +46,9 @@ def official(case: Case) -> Pairs:
             seen = validation(case, modalities, recorded["epoch"])
             control = method.epoch(learner.state, seen)
             learner = obey(learner._replace(state=control.state), control, snapshots)
-            yield f"{number}.exit", bool(control.stop), last and ended.startswith("exit()")
-            yield f"{number}.crash", lost(case, before, control.state), last and not ENDS.match(ended)
+            crashed = lost(case, before, control.state)  # before it could exit
+            yield f"{number}.exit", bool(control.stop) and not crashed, last and ended.startswith("exit()")
+            yield f"{number}.crash", crashed, last and not ENDS.match(ended)
             smoothed = method.smoothed(before, seen) if isinstance(method, MSES) else smoothed
     yield from net.compare_params("final", learner, case.get("final_params", {}))
     stated = re.search(r"ran all (\d+) epochs", ended)

@@ -25,13 +25,13 @@ from tests.trainables.helpers import (
 from trainables import laplace
 from trainables.differentiation import eager
 from trainables.evidence import aggregate, combine
-from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior
+from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior, reaching
 from trainables.methods.joint import Joint
 from trainables.methods.joint_uni import JointUni
 from trainables.model import Model
 from trainables.moments import unseen, update
 from trainables.setup import Learner, Setup
-from trainables.signals import Params, Pull, Signals, Task, leaves
+from trainables.signals import Params, Pull, Signals, Task, each, leaves
 from trainables.step import step
 
 LOSSES = ("head", "split", "single")
@@ -394,7 +394,7 @@ def row(group: dict[str, Tensor]) -> Tensor:
 
 
 def test_the_joint_head_weighs_each_loss() -> None:
-    """Two steps of the shared head with masked predictions, by `aggregate` itself."""
+    """Two steps of the shared head with masked predictions, by `aggregate` itself, of the sources that reach it."""
     model = network(2)
     method = BOGC(where="joint", losses="single", kappa=0.8)
     made = setup(method, model)
@@ -409,7 +409,45 @@ def test_the_joint_head_weighs_each_loss() -> None:
         state, shared = found.state, found.grads.shared
     pieces = zip(rows.split([36, 3], -1), past.variance.split([36, 3], -1), shared.values(), strict=True)
     for means, variance, ours in pieces:
-        assert torch.allclose(aggregate(means, variance, 0.8, 3.0), ours.flatten(), rtol=1e-10)
+        there = reaching(means, variance)
+        expected = aggregate(means, variance, 0.8, there.sum(0).double(), present=there)
+        assert torch.allclose(expected, ours.flatten(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+@pytest.mark.parametrize("settings", [{"where": "phi"}, {"losses": "split"}])
+def test_sources_that_never_reach_a_parameter_do_not_hold_it(
+    settings: dict[str, Any], fusion: str, modalities: int
+) -> None:
+    """An encoder's first layer has its own modality's share alone: it moves by that, as the columns of a head do."""
+    made = setup(BOGC(**settings), network(modalities, fusion))
+    learner = untrained(made)
+    for number in range(4):
+        inputs, target = batch(made.model, number)
+        signals, task, pull = seen(made, learner, inputs, pose(target, number))
+        plain = pull(lambda s, task=task: task.objective(s.logits))
+        if "losses" in settings:
+            own = pull(lambda s, task=task: task.objectives(s.unimodal).sum(0))
+            plain = each(torch.add, plain, own)
+        found = made.method.step(learner.state, signals, task, pull)
+        learner = learner._replace(state=found.state)
+    heads = found.grads.readouts if fusion == "sum" else {"": found.grads.shared}
+    theirs = plain.readouts if fusion == "sum" else {"": plain.shared}
+    parts = [(found.grads.encoders[m]["0.weight"], plain.encoders[m]["0.weight"]) for m in plain.encoders]
+    parts += [(heads[m][name], theirs[m][name]) for m in heads for name in heads[m] if name.endswith("weight")]
+    ratios = [float(ours.norm() / whole.norm()) for ours, whole in parts]
+    assert all(0.5 < ratio < 2 for ratio in ratios), ratios
+
+
+def test_what_is_made_as_long_as_the_plain_sum_is_no_rounding() -> None:
+    """Two sources, one ten thousand times as sure: in single precision the weak one's direction comes out, too."""
+    random = torch.Generator().manual_seed(0)
+    means = torch.randn(2, 50, generator=random, dtype=torch.float64) * torch.tensor([[1.0], [1e-4]])
+    variance = torch.rand(2, 50, generator=random, dtype=torch.float64) * torch.tensor([[1.0], [1e-8]])
+    exact = aggregate(means, variance, 1.0, 0.0, gain="match_norm")
+    found = aggregate(means.float(), variance.float(), 1.0, 0.0, gain="match_norm")
+    assert float((found - exact).norm() / exact.norm()) < 1e-5
 
 
 def test_what_does_not_go_together_is_refused_before_training() -> None:

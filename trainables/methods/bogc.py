@@ -16,6 +16,7 @@ from trainables.shapley import EXACT, blend, code, present_weights, shapley_weig
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
+NOUGHT = 1e-10  # of the largest square: what rounding may leave of a gradient that is zero
 
 
 class Level(NamedTuple):
@@ -89,7 +90,8 @@ class BOGC(NamedTuple):
     the precision.
 
     A modality without samples in a batch is no source: it counts nowhere and its moments are kept; what its silence
-    has to say in the losses of others is added as it is.
+    has to say in the losses of others is added as it is. Nor is one that never reaches a parameter, as the share of
+    one modality in the encoder of another (``phi``), or its loss in the columns that a joint head has for another.
     """
 
     kappa: float | Tensor = 0.5
@@ -211,10 +213,13 @@ class BOGC(NamedTuple):
                 flat = torch.cat([row.flatten(1) for row in leaves(self.places(samples)[place])], 1)
                 flat = self.sources(place, flat.view(len(trees), -1, flat.shape[-1]))
                 variance, known = over_the_batch(flat, stretches, task)
+            there = None if present is None else spread(present, sizes)
+            if self.where == "phi" or place == JOINT:
+                there = reaching(gradients, variance, there)
             if self.scale == "ema":
-                levels[place] = self.follow(levels[place], variance, gradients, known, present, sizes)
+                levels[place] = self.follow(levels[place], variance, gradients, known, there, sizes)
             reference = levels[place].mean if self.scale == "ema" else 0.0
-            made = self.mix(gradients, variance, known, present, reference, sizes)
+            made = self.mix(gradients, variance, known, there, reference, sizes)
             drawn = made.gradient if task.full else torch.lerp(made.plain, made.gradient, task.strength.to(made.plain))
             grads = joined(grads, part, drawn)
             metrics = metrics or self.metrics(place, divided(made, stretches), task)
@@ -272,34 +277,33 @@ class BOGC(NamedTuple):
         variance: Tensor,
         gradients: Tensor,
         known: Tensor,
-        present: Tensor | None = None,
+        there: Tensor | None = None,
         sizes: Sequence[int] | None = None,
     ) -> Level:
-        """Return the level after one more gradient, if its variance is known."""
-        there = None if present is None else spread(present, sizes)
+        """Return the level after one more gradient, of tensors that a source reaches and whose variance is known."""
         now = level(variance, gradients if self.snr else None, there, sizes)
         seen = self.beta * past.seen + 1
         after = Level(seen, past.mean + (now - past.mean) / seen)
-        return Level(*(torch.where(known, new, old) for new, old in zip(after, past, strict=True)))
+        told = known & now.isfinite()
+        return Level(*(torch.where(told, new, old) for new, old in zip(after, past, strict=True)))
 
     def mix(
         self,
         gradients: Tensor,
         variance: Tensor,
         known: Tensor,
-        present: Tensor | None = None,
+        there: Tensor | None = None,
         reference: float | Tensor = 0.0,
         sizes: Sequence[int] | None = None,
     ) -> Agreement:
         """Return what sources with these gradients agree on, [S, ...] -> [...]; all count alike unless ``known``.
 
-        ``present`` is [S, T] bool, and then ``known`` [T].
+        ``there`` is [S, D] bool, of what is present and reaches a place; ``known`` is [T] or [].
         """
-        kappa, there = known.double() * self.kappa, None
-        count: float | Tensor = len(gradients)
-        if present is not None:
-            kappa, count = (spread(numbers.to(gradients), sizes) for numbers in (kappa, present.sum(0)))
-            there = spread(present, sizes)
+        kappa = known.double() * self.kappa
+        if known.ndim:
+            kappa = spread(kappa.to(gradients), sizes)
+        count = len(gradients) if there is None else there.sum(0).to(gradients)
         made = agree(
             gradients, variance, kappa, self.k * count,
             scale=self.scale, frame=self.frame, fallback=self.fallback, gain=self.gain, snr=self.snr,
@@ -402,6 +406,17 @@ def presence(stretches: list[Stretch], task: Task) -> Tensor | None:
         return None
     there = [(task.total(one.heard.sum(-1)) > 0, len(one.sizes)) for one in stretches if one.heard is not None]
     return torch.cat([sources[:, None].expand(-1, tensors) for sources, tensors in there], -1)
+
+
+def reaching(gradients: Tensor, variance: Tensor, there: Tensor | None = None) -> Tensor:
+    """Return which of the sources that are there have a gradient at a place, [S, D] bool.
+
+    One that never reaches it (another modality's share at an encoder, another modality's columns of a head) has no
+    variance there, and is no opinion of which all is certain but none (METHODS.md 8.2.4). It is zero but for rounding.
+    """
+    power = gradients.square() + variance
+    found = power >= NOUGHT * power.amax(0)
+    return found if there is None else found & there
 
 
 def over_the_batch(rows: Tensor, stretches: list[Stretch], task: Task) -> tuple[Tensor, Tensor]:
