@@ -74,15 +74,10 @@ def check_together(study: "Study") -> None:
 def check_training(study: "Study", taken: dict[str, list[Any]]) -> None:
     """Raise a UserError where settings of training, or when a method acts, contradict each other."""
     document, file = study.document, study.file
-    clips = [
-        key for key in ("clip", "clip_before")
-        if getattr(file.train, key) is not None or any(taken.get(f"train.{key}", ()))
-    ]  # fmt: skip
-    if file.train.clip_trigger is not None and not clips:
-        raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
-    if "clip_before" in clips and "bogc" in study.methods:
-        rule = "clips the gradient before the method, and bogc has one of each source; use `clip`"
-        raise document.error(("train", "clip_before"), rule)
+    check_clips(study, taken)
+    if study.sheet.task != "regression" and ("train.loss" in taken or file.train.loss != type(file.train)().loss):
+        at = ("vary", "train.loss") if "train.loss" in taken else ("train", "loss")
+        raise document.error(at, f"is of a regression; this is {study.sheet.task}, whose loss is cross-entropy")
     if "batch" in taken.get("model.norm", [file.model.norm]) and max(
         taken.get("train.accumulate", [file.train.accumulate])
     ) > 1:  # fmt: skip
@@ -96,6 +91,26 @@ def check_training(study: "Study", taken: dict[str, list[Any]]) -> None:
         if study.sheet.task == "regression" and {study.set.get(key), *taken.get(key, [])} & {"bb", "bb3"}:
             place = "set" if key in study.set else "vary"
             raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
+
+
+def check_clips(study: "Study", taken: dict[str, list[Any]]) -> None:
+    """Raise a UserError where gradients are clipped that are not there."""
+    document, file = study.document, study.file
+    clips = [
+        key for key in ("clip", "clip_before")
+        if getattr(file.train, key) is not None or any(taken.get(f"train.{key}", ()))
+    ]  # fmt: skip
+    if file.train.clip_trigger is not None and not clips:
+        raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
+    if "clip_before" not in clips:
+        return
+    lacking = {"bogc": "bogc has one of each source"}
+    if "phi" in taken.get("agm.route", [study.set.get("agm.route", "phi")]):
+        lacking["agm"] = "agm's route phi has none before it"
+    for method in study.methods:
+        if method in lacking:
+            rule = f"clips the gradient before the method, and {lacking[method]}; use `clip`"
+            raise document.error(("train", "clip_before"), rule)
 
 
 def check_search(study: "Study") -> None:

@@ -91,6 +91,9 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
     """Return the seconds that a trial takes on average, and the megabytes of the largest pack, of those that wait.
 
     A few steps are made of the first pack of every method.
+
+    Raises:
+        UserError: a method fails in them.
     """
     from trainables.data import load
     from trainables.memory import footprint
@@ -101,8 +104,11 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
         packs = [pack for pack in queued if pack[0].labels["method"] == method]
         if packs:
             configs = [trial.config for trial in packs[0]]
-            total += duration(configs, dataset) * sum(map(len, packs))
-            largest = max(largest, footprint(configs[0], dataset) * max(map(len, packs)))
+            try:
+                each, bytes_ = duration(configs, dataset), footprint(configs[0], dataset)
+            except Exception as error:
+                raise UserError(f"{method}: {type(error).__name__}: {error}") from None
+            total, largest = total + each * sum(map(len, packs)), max(largest, bytes_ * max(map(len, packs)))
     return total / sum(map(len, queued)), largest / 1e6
 
 

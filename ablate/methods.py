@@ -65,6 +65,9 @@ def check_own(document: Document, where: Where, path: str) -> None:
     if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
         rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
         raise document.error(where, f"{rule}, got `{path}`")
+    for name in getattr(found, "neutral", {}):
+        if name not in found._fields:
+            raise document.error(where, f"`neutral` names `{name}`, which is no setting {meant(name, found._fields)}")
 
 
 def origin(module: str) -> Path | None:

@@ -7,14 +7,14 @@ from pydantic import Field, field_validator, model_validator
 
 from ablate.contradictions import check
 from ablate.document import Document
-from ablate.errors import UserError, kind, meant
+from ablate.errors import UserError, kind, near
 from ablate.measuring import intervals
 from ablate.methods import named
 from ablate.searching import Count, Search, searched
 from ablate.settings import axis, checked
 from ablate.validation import Section, validated
 from ablate.vary import Scope, Varied, varied
-from search_spaces import STUDIES
+from search_spaces import CLAIMS, RECIPES, STUDIES
 from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
 
@@ -217,7 +217,11 @@ def find(name: str) -> Path:
         return ready[name]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
-    raise UserError(f"{name}: there is no such file, and no ready study of that name {meant(name, ready)}")
+    claims = {file.stem for folder in (CLAIMS, RECIPES) for file in folder.glob("*.yaml")}
+    if name in claims:
+        raise UserError(f"{name}: is a claim, and here a study is asked for; `ablate run {name}` runs it")
+    known = f"no ready study (they are: {', '.join(ready)}) and no claim of that name{near(name, [*ready, *claims])}"
+    raise UserError(f"{name}: there is no such file, and {known}")
 
 
 def load(name: str, store: str | None = None) -> Study:

@@ -24,6 +24,7 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
         return section.model_validate(value)
     except ValidationError as complaints:
         errors = complaints.errors(include_url=False)
+        errors.sort(key=lambda e: e["type"] == "missing")  # a key that is missing may be one that is spelled wrong
         first = next(e for e in errors if e["loc"][:1] == errors[0]["loc"][:1])
         # Of a value that may be one thing or another, the complaint that goes deepest knows what was meant.
         rivals = [e for e in errors if e["loc"][:1] == first["loc"][:1]]

@@ -7,7 +7,7 @@ import polars as pl
 import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
-from analysis.statistics import bounds, holm, paired
+from analysis.statistics import NAN, bounds, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
 
@@ -47,7 +47,8 @@ def entries(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 def comparison(run: Run, other: Run) -> pl.DataFrame:
     """Return one row per method (and modality of `unimodal`) that both runs have, as COMPARISON says.
 
-    Of each run it is the configuration chosen on validation, scored on test.
+    Of each run it is the configuration chosen on validation, scored on test. Seeds of different data are no pairs, and
+    what they differ by has no interval.
 
     Raises:
         ValueError: the runs are scored by different metrics.
@@ -69,7 +70,11 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
             of_choice = pairs.filter(*same).drop_nulls("score_other")
             described = {"settings": settings(choice, run.vary)}
             described["other_settings"] = settings(theirs.row(0, named=True), other.vary)
-            rows.append({key: choice[key] for key in keys} | described | _difference(of_choice, run.metric))
+            rows.append(
+                {key: choice[key] for key in keys}
+                | described
+                | _difference(of_choice, run.metric, pair=same_data(run, other))
+            )
     table = pl.DataFrame(rows, schema=COMPARISON).with_columns(cs.float().fill_nan(None))
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
     return table.with_columns(
@@ -77,8 +82,15 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
     )
 
 
-def _difference(pairs: pl.DataFrame, metric: str) -> dict[str, Any]:
+def same_data(run: Run, other: Run) -> bool:
+    """Say whether two runs are about the same samples."""
+    return run.study.get("data_sha256") == other.study.get("data_sha256")
+
+
+def _difference(pairs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
     found = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
+    if not pair:
+        found = found._replace(low=NAN, high=NAN, p=NAN, pairs=0)
     return {
         "test": pairs["score"].mean(), "other": pairs["score_other"].mean(), "difference": found.mean,
         "low": found.low, "high": found.high, "p": found.p, "pairs": found.pairs,

@@ -184,7 +184,13 @@ def _load(place: Place) -> Run:
     address = place.path if place.scheme == "file" else place.files.unstrip_protocol(place.path)
     if not place.files.isfile(study):
         raise FileNotFoundError(f"{address} is no run: it has no study.yaml.")
-    run = Run(address, yaml.safe_load(place.files.cat_file(study)), pl.LazyFrame(), pl.LazyFrame())
+    try:
+        about = yaml.safe_load(place.files.cat_file(study))
+    except yaml.YAMLError:
+        about = None
+    if not isinstance(about, Mapping) or not isinstance(about.get("study"), Mapping):
+        raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml is damaged.")
+    run = Run(address, dict(about), pl.LazyFrame(), pl.LazyFrame())
     columns = TRIALS | _settings(run) | dict.fromkeys(_finals(run), pl.Float64)
     trials, metrics = (_scan(place.join(n), c) for n, c in (("trials", columns), ("metrics", METRICS)))
     return run._replace(trials=trials, metrics=metrics)

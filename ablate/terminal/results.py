@@ -119,6 +119,7 @@ def interval(row: Mapping[str, Any] | None) -> str:
 
 def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
     """Print what two runs were asked differently, and one line a method that both have."""
+    from analysis.comparison import same_data
     from analysis.text import pvalue, score, setting
 
     console = screen()
@@ -144,6 +145,8 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
             pvalue(row["p"]), f"{row['pairs']}{same}",
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
+    if not same_data(*runs):
+        console.print("The data differ: seeds are no pairs, and nothing is tested.")
 
 
 def show_replay(seen: Compared) -> None:

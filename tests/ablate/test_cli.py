@@ -11,7 +11,7 @@ from ablate.cli import app
 from ablate.study import load
 from search_spaces.axes import number
 from search_spaces.methods import METHODS as AXES
-from tests.ablate.helpers import write
+from tests.ablate.helpers import ROOT, here, write
 from trainables.data import names
 from trainables.methods import METHODS
 
@@ -60,6 +60,34 @@ def test_a_plan_creates_nothing(tmp_path: Path) -> None:
     assert text.startswith("small on synthetic: 6 trials, 0 in the store, 6 to run.\n")
     assert "`ablate plan --measure` makes some steps" in text
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize("left", [": [", "", "[1]"])
+def test_a_run_whose_study_is_damaged_is_named(tmp_path: Path, left: str) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "study.yaml").write_text(left)
+    ended = here("status", tmp_path / "small")
+    assert ended.returncode == 2
+    assert ended.stderr == f"{tmp_path / 'small'} is no run that can be read: its study.yaml is damaged.\n"
+
+
+def test_a_method_that_fails_is_named_where_it_is_measured(tmp_path: Path) -> None:
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    (tmp_path / "broken.py").write_text(
+        method.replace("        grads = pull", "        raise ValueError('no')\n        grads = pull")
+    )
+    ended = here("plan", write(tmp_path, methods=["broken:Half"], vary=None), "--measure", "--store", tmp_path / "s")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "Half: ValueError: no\n"
+
+
+def test_a_neutral_value_of_no_setting_is_refused(tmp_path: Path) -> None:
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    assert '"factor": 1.0' in method
+    (tmp_path / "other.py").write_text(method.replace('"factor": 1.0', '"facto": 1.0'))
+    ended = here("plan", write(tmp_path, methods=["other:Half"], vary=None), "--store", tmp_path / "s")
+    assert ended.returncode == 2
+    assert "`neutral` names `facto`, which is no setting (it has: factor). Did you mean `factor`?" in ended.stderr
 
 
 def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:

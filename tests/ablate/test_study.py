@@ -100,6 +100,18 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {accumulate: 2}\n",
         ":5: train.accumulate: passes a batch through the model in parts", "",
     ),
+    "clipping before a method that has no gradient before it": (
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
+    ),
+    "a loss of regression": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {train.loss: [mse, l1]}\n", ":4: vary.train.loss: is of a regression", "",
+    ),
+    "one loss of regression": (
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {loss: huber}\n", ":4: train.loss: is of a regression", "",
+    ),
+    "a key that is misspelt and must be there": (
+        "name: x\ndata: mfeat\nmehods: [joint]\n", ":3: mehods: there is no such key", "`methods`",
+    ),
     "clipping before a method with several gradients": (
         "name: x\ndata: mfeat\nmethods: [bogc]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
     ),
@@ -261,6 +273,10 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     missing = here("run", tmp_path / "nowhere.yaml")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")
+    misspelt = here("run", "agm-alhpa")
+    assert misspelt.returncode == 2
+    assert misspelt.stderr.endswith("and no claim of that name. Did you mean `agm-alpha`?\n")
+    assert "agm-alpha: is a claim, and here a study is asked for" in here("plan", "agm-alpha").stderr
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
 
 

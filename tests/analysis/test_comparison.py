@@ -31,6 +31,14 @@ def test_only_what_differs_is_listed(folder: Path, other: Path) -> None:
     assert changes(load(folder.with_name("first")), load(other)) == {"study.seeds": (3, 4)}
 
 
+def test_seeds_of_different_data_are_no_pairs(folder: Path, other: Path) -> None:
+    file = other / "study.yaml"
+    file.write_text(file.read_text() + "data_sha256: another\n")
+    _, agm = comparison(load(folder.with_name("first")), load(other)).iter_rows(named=True)
+    assert (agm["difference"], agm["pairs"]) == (pytest.approx(0.02), 0)
+    assert (agm["low"], agm["high"], agm["p"]) == (None, None, None)
+
+
 def test_different_metrics_are_not_compared(folder: Path, write_run: Write) -> None:
     first = folder.rename(folder.with_name("first"))
     with pytest.raises(ValueError, match="alphas is scored by accuracy and alphas by mae"):
