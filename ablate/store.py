@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import TypeAdapter
+
 from ablate.files import aside
 from ablate.plan import Result, Trial
 
@@ -46,6 +48,9 @@ class Index(NamedTuple):
 
     trials: tuple[str, ...]
     files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
+
+
+INDICES = TypeAdapter(Index)
 
 
 def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> Path:
@@ -167,13 +172,12 @@ def read_index(folder: Path) -> Index:
         DamagedError: it cannot be read.
     """
     try:
-        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        return Index(tuple(content["trials"]), content["files"])
+        return INDICES.validate_json((folder / INDEX).read_bytes())
     except FileNotFoundError:
         if several(folder):
             raise DamagedError(folder, f"it has no {INDEX}") from None
         return Index((folder.name,), {})  # of the first version of the store
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         raise DamagedError(folder, f"its {INDEX} cannot be read") from None
 
 

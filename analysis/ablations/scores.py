@@ -105,7 +105,9 @@ def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[
     asked = table.filter(meant).select(per).unique(maintain_order=True).drop_nulls(others)
     found = asked.drop_nulls()
     if own and others:  # where all are lost, none can tell which modalities there are: the same as elsewhere
-        lost = asked.select(others).unique(maintain_order=True).join(found, on=others, how="anti")
+        without = table.filter(pl.col("value").is_null(), status="done").select(others)
+        lost = asked.select(others).unique(maintain_order=True)
+        lost = lost.join(found, on=others, how="anti").join(without, on=others, how="anti")
         found = pl.concat([found, lost.join(found.select(own).unique(maintain_order=True), how="cross").select(per)])
     for row in found.sort([column for column in per if column != "cell"], maintain_order=True).iter_rows(named=True):
         yield label(row), row

@@ -118,10 +118,15 @@ def test_a_whole_folder_is_never_set_aside_or_replaced(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "trials").iterdir()] == [folder.name]
 
 
-def test_a_pack_written_over_a_damaged_one_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "left", ["{", "[" * 100_000, "null", '{"trials": [[1]], "files": {}}', '{"trials": ["a"], "files": null}'],
+    ids=["cut", "deep", "null", "trials", "files"],
+)  # fmt: skip
+def test_a_pack_written_over_a_damaged_one_is_not_lost(left: str, tmp_path: Path) -> None:
     fill(tmp_path, [0, 1])
     folder = store.locate(tmp_path, [trial(0).id])[trial(0).id]
-    (folder / "index.json").write_text("{")
+    (folder / "index.json").write_text(left)
+    assert "its index.json cannot be read" in str(store.damage(folder))
     fill(tmp_path, [0, 1])
     assert store.damage(folder) is None
     assert json.loads((folder / "index.json").read_text())["trials"] == [trial(0).id, trial(1).id]

@@ -438,6 +438,16 @@ def test_a_cell_in_which_all_failed_is_not_passed_over_where_modalities_are_told
     }  # fmt: skip
 
 
+def test_what_was_never_measured_is_no_group_though_a_trial_failed(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{m}{s}", m, s, *[None if (m, s) == ("ogm", 0) else 0.5] * 2) for m in ("agm", "ogm") for s in (0, 1)
+    ]
+    found = [metric(f"agm{s}", 0.5, m) for s in (0, 1) for m in "uv"]
+    cells = {"": load(write(tmp_path, rows, found))}
+    finding = ABLATIONS["quantity"](cells, metric="share", split="validation", per=["method", "owner"])
+    assert [e.name for e in finding.effects] == ["agm, u", "agm, v"]
+
+
 @pytest.mark.parametrize(("lost", "best", "left"), [({0.5: 1, 1.0: 3}, 0.6, 9), ({0.5: 10, 1.0: 10}, None, 0)])
 def test_a_chosen_value_that_fails_for_some_seeds_is_not_passed_over(
     tmp_path: Path, lost: dict[float, int], best: float | None, left: int
