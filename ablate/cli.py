@@ -146,7 +146,7 @@ def submit(
         str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
     ] = "http://127.0.0.1:8265",
     store: Store = None,
-    cpus: Cpus = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of the cluster by default.")] = None,
     quick: Quick = False,
 ) -> int:
     """Run a study or a claim as a job of a Ray cluster, and follow it; the job goes on if this command is stopped."""

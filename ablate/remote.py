@@ -79,6 +79,8 @@ class Mirror:
             raise UserError(f"store: {url} needs a library that is not installed: {advice}") from None
         except ValueError as error:
             raise UserError(f"store: {url} is no address of a store: {error}") from None
+        except OSError as error:
+            raise UserError(f"store: {url} cannot be reached: {spoken(error)}") from None
         self.root = root.rstrip("/")
         parts = PurePosixPath(self.root.lstrip("/")).parts
         if not place.strip("/") or ".." in parts:

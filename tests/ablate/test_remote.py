@@ -182,6 +182,7 @@ def test_a_name_that_leads_out_of_the_mirror_is_passed_over(tmp_path: Path, monk
     [
         ("s4://bucket/runs", "is no address of a store: Protocol not known: s4"),
         ("s3://", "is no address of a store: it must be like s3://bucket/runs"),
+        ("ftp://localhost:1/runs", "store: ftp://localhost:1/runs cannot be reached: "),
         ("file:///tmp/../../x", "is no address of a store|cannot be used"),
     ],
 )

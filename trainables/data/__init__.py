@@ -46,8 +46,12 @@ def _options(spec: Spec) -> Mapping[str, Any]:
     if not isinstance(spec, str | Mapping):
         raise DataError(f"data: must be a name or a mapping, got {spec!r}.")
     options = {"name": spec} if isinstance(spec, str) else spec
-    if ("name" in options) == ("path" in options):
-        raise DataError(f"data: needs either a `name` ({', '.join(names())}) or a `path`.")
+    if "name" in options and "path" in options:
+        raise DataError("data: has both a `name` and a `path`; a set has one of them.")
+    if "name" not in options and "path" not in options:
+        raise DataError(f"data: needs a `name` ({', '.join(names())}) or a `path`.")
+    if str(options.get("name")).endswith(".npz"):
+        raise DataError(f"data: {options['name']!r} is the name of a file; did you mean {{path: {options['name']}}}?")
     if "name" in options:
         choose(options["name"], names(), "data.name", "ablate", "data set")
     elif not isinstance(options["path"], str | Path):

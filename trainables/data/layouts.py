@@ -60,6 +60,9 @@ def _rows(archive: Archive, selection: Selection) -> Layout:
             f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
             f"got {split.shape} and {target.shape}."
         )
+    if split.dtype.kind not in "biuf":
+        wanted = "0 (training), 1 (validation) or 2 (test)"
+        raise DataError(f"data: `split` of {archive.name} must be {wanted} for each sample, got {split.dtype}.")
     rows = [np.flatnonzero(split == code) for code in range(len(SPLITS))]
     return Layout(
         members=tuple(dict.fromkeys(selection.columns, r) for r in rows),

@@ -34,7 +34,9 @@ def check_classes(targets: Targets, stated: Any, task: str, owner: str) -> int:
 def regression(targets: Targets, transform: str, standardise: bool, owner: str) -> Targets:
     """Return numbers [N] or [N, 1] as [N, 1] float32, standardised with training statistics if asked to."""
     if any(target.ndim > 2 or target[0].size != 1 or target.dtype.kind not in "biuf" for target in targets):
-        raise DataError(f"data: the target of {owner} must be one number a sample, got {targets[0].shape}.")
+        raise DataError(
+            f"data: the target of {owner} must be one number a sample, got {targets[0].dtype} {targets[0].shape}."
+        )
     numbers = [target.reshape(-1, 1).astype(np.float64) for target in targets]
     if not all(np.isfinite(n).all() for n in numbers):
         raise DataError(f"data: the target of {owner} must be known for every sample, but holds NaN or infinity.")

@@ -161,6 +161,7 @@ def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Array
         ({"label": np.full(10, 3)}, "labels of toy must lie in [0, 2], got 3 to 3"),
         ({"label": np.full(10, -1)}, "labels of toy must lie in [0, 2], got -1 to -1"),
         ({"label": np.zeros(10)}, "must be integers [N], got float64"),
+        ({"split": np.full(10, "train")}, "`split` of toy must be 0 (training), 1 (validation) or 2 (test)"),
         ({"label": np.zeros(9, int)}, "`split` and `label` of toy must have one entry a sample"),
         ({"split": np.zeros(10, int)}, "toy has no sample in its val split"),
         ({"sound": np.zeros((11, 4))}, "sound of toy must be numbers with one row for each of 10 samples"),

@@ -59,8 +59,9 @@ def test_a_folder_without_data_says_so(tmp_path: Path) -> None:
     [
         ("av_digits", "data.name: ablate has no data set 'av_digits' (it has: av-digits, diabetes, mfeat, synthetic). "
                       "Did you mean 'av-digits'?"),
-        ({}, "data: needs either a `name` (av-digits, diabetes, mfeat, synthetic) or a `path`."),
-        ({"name": "mfeat", "path": "x"}, "data: needs either a `name`"),
+        ({}, "data: needs a `name` (av-digits, diabetes, mfeat, synthetic) or a `path`."),
+        ({"name": "mfeat", "path": "x"}, "data: has both a `name` and a `path`"),
+        ("mine.npz", "data: 'mine.npz' is the name of a file; did you mean {path: mine.npz}?"),
         (7, "data: must be a name or a mapping, got 7."),
         ({"path": 7}, "data.path: must be the path of an .npz file or its folder, got 7."),
         ({"path": "/no/such.npz"}, "data.path: there is no file or folder /no/such.npz."),
