@@ -92,6 +92,8 @@ class BOGC(NamedTuple):
     A modality without samples in a batch is no source: it counts nowhere and its moments are kept; what its silence
     has to say in the losses of others is added as it is. Nor is one that never reaches a parameter, as the share of
     one modality in the encoder of another (``phi``), or its loss in the columns that a joint head has for another.
+    Of an encoder all sources count in every dimension, as written: those of inputs that never vary are the surest, and
+    where they are the most of a tensor, the others weigh next to nothing beside them and their sum stays plain.
     """
 
     kappa: float | Tensor = 0.5
