@@ -105,10 +105,10 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
         if packs:
             configs = [trial.config for trial in packs[0]]
             try:
-                each, bytes_ = duration(configs, dataset), footprint(configs[0], dataset)
+                each, needed = duration(configs, dataset), footprint(configs[0], dataset)
             except Exception as error:
                 raise UserError(f"{method}: {type(error).__name__}: {error}") from None
-            total, largest = total + each * sum(map(len, packs)), max(largest, bytes_ * max(map(len, packs)))
+            total, largest = total + each * sum(map(len, packs)), max(largest, needed * max(map(len, packs)))
     return total / sum(map(len, queued)), largest / 1e6
 
 

@@ -308,7 +308,8 @@ def supervised(work: Work) -> Work:
     if not how:
         return work._replace(job={**work.job, "judge": None})
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how)
-    known = heard(local(work.job["store"]), work.agenda.proposed, work.agenda.results, how["metric"])
+    results = {} if work.agenda.over else work.agenda.results
+    known = heard(local(work.job["store"]), work.agenda.proposed, results, how["metric"])
     ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
     return work._replace(judge=judge, job={**work.job, "judge": name})
 

@@ -91,16 +91,17 @@ def race(trial: Trial) -> str:
 
 def heard(
     folder: Path, trials: Mapping[str, Trial], results: Mapping[str, Result], metric: str
-) -> dict[tuple[str, int], dict[str, dict[str, float]]]:
+) -> dict[tuple[str, int], dict[str, Any]]:
     """Return what a judge heard of the trials that a store holds: (group, epoch) -> trial -> metric -> value.
 
     A judge was asked after each epoch of a trial but its last, and after that in which it was ended.
     """
     import polars as pl
 
-    found, told = store.locate(folder, results), defaultdict[tuple[str, int], dict[str, dict[str, float]]](dict)
-    for pack in dict.fromkeys(found.values()):
-        here = {trial: results[trial].status == "pruned" for trial, where in found.items() if where == pack}
+    packs, told = defaultdict[Path, dict[str, bool]](dict), defaultdict[tuple[str, int], dict[str, Any]](dict)
+    for trial, pack in store.locate(folder, results).items():
+        packs[pack][trial] = results[trial].status == "pruned"
+    for pack, here in packs.items():
         rows = store.read_table(pack, "metrics").filter(
             pl.col("trial").is_in(list(here)), pl.col("modality").is_null(), split="validation", metric=metric
         )

@@ -12,19 +12,20 @@ from ablate.terminal.console import screen, spell
 
 def show_forecast(seen: Forecast) -> None:
     """Print what a run would do."""
+    from analysis.text import plural
+
     console = screen()
-    console.print(
-        f"{seen.study} on {seen.data}: {count(seen.trials)}, {seen.stored} in the store, {seen.missing} to run."
-    )
+    asked = plural(seen.trials, "trial")
+    console.print(f"{seen.study} on {seen.data}: {asked}, {seen.stored} in the store, {seen.missing} to run.")
     if seen.spent:
         console.print(f"Nothing will run: {seen.spent}.")
         return
     for method, missing in seen.methods.items():
         console.print(f"  {method}: {missing}")
     if seen.packs:
-        least, most, s = min(seen.packs), max(seen.packs), "s" * (len(seen.packs) != 1)
-        size = count(most) if least == most else f"{least} to {count(most)}"
-        console.print(f"{len(seen.packs)} pack{s} of {size} trained together.")
+        least, most = min(seen.packs), plural(max(seen.packs), "trial")
+        size = most if least == max(seen.packs) else f"{least} to {most}"
+        console.print(f"{plural(len(seen.packs), 'pack')} of {size} trained together.")
     if not seen.missing:
         return
     if seen.seconds is None:
@@ -36,11 +37,6 @@ def show_forecast(seen: Forecast) -> None:
     disk = "" if seen.megabytes is None else f", {seen.megabytes:.1f} MB on disk"
     memory = "" if seen.memory is None else f"; the largest pack needs {seen.memory:.0f} MB of memory"
     console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time{disk}{memory}.")
-
-
-def count(trials: int) -> str:
-    """Return `1 trial`, or `2 trials`."""
-    return f"{trials} trial" + "s" * (trials != 1)
 
 
 def show_progress(folder: Path, seen: Progress) -> None:
