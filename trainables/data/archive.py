@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ import numpy as np
 from trainables.data.dataset import TASKS, DataError, choose
 
 EMBEDDED = Path(__file__).parent / "embedded"
+READ = ("name", "task", "classes", "modalities", "target", "standardise", "channels", "sha256", "sha256_file")
+ALIKE = 0.8  # a key of a datasheet this near to one that is read was meant to be it
 
 
 class Archive(NamedTuple):
@@ -86,6 +89,10 @@ def _datasheet(path: Path) -> dict[str, Any]:
         raise DataError(f"data: {path} is not valid JSON: {error}.") from error
     if not isinstance(description, dict):
         raise DataError(f"data: {path} must hold one JSON object, got a {type(description).__name__}.")
+    absent = [key for key in READ if key not in description]
+    for key in description.keys() - READ:
+        for close in get_close_matches(key.lower(), absent, n=1, cutoff=ALIKE):
+            raise DataError(f"data: {path} has a key `{key}`, which is not read. Did you mean `{close}`?")
     return description
 
 

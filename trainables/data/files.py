@@ -74,6 +74,8 @@ def _inputs(
             f"data: {modality} of {archive.name} must be numbers with one row for each of {size} samples, "
             f"got {raw.dtype} {raw.shape}."
         )
+    if raw.size == 0:
+        raise DataError(f"data: {modality} of {archive.name} holds no number for any sample, got {raw.shape}.")
     raw = raw.reshape(size, -1) if raw.ndim == 1 else raw
     kind = kind_of(modality, raw, archive.description) if selection.standardise else "none"
     pool, present = _floats(raw, modality, archive.name)

@@ -36,6 +36,8 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
     wanted = target
     if "target" in options:
         wanted = choose(options["target"], archive.arrays, "data.target", archive.name, "array")
+    for given in {wanted, "split"} & set(modalities):
+        raise DataError(f"data.modalities: `{given}` of {archive.name} says what a sample is, and cannot be an input.")
     transform = options.get("transform", advised if wanted == target else "none")
     return Selection(
         columns=columns,
@@ -54,7 +56,7 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
 def _modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return all modalities of the datasheet and, without those it marks as optional, the default ones.
 
-    An entry is a name, which a remark may follow: `pen (optional third)`.
+    An entry is a name without spaces, which a remark may follow: `pen (optional third)`.
     """
     entries = archive.description.get("modalities")
     if not isinstance(entries, list) or not entries or not all(isinstance(e, str) and e.strip() for e in entries):
@@ -84,7 +86,9 @@ def _chosen(wanted: Any, columns: tuple[str, ...], archive: Archive) -> tuple[st
         raise DataError(f"data.modalities: each modality may be named once, got {', '.join(chosen)}.")
     for modality in chosen:
         if modality not in archive.arrays:
-            raise DataError(f"data: {archive.path} holds no array `{modality}`, which its datasheet lists.")
+            spaced = any(array.startswith(f"{modality} ") for array in archive.arrays)
+            rule = ": what follows a space is a remark, so that a name has none" if spaced else ""
+            raise DataError(f"data: {archive.path} holds no array `{modality}`, which its datasheet lists{rule}.")
     return chosen
 
 

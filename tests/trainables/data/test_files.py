@@ -166,6 +166,7 @@ def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Array
         ({"split": np.zeros(10, int)}, "toy has no sample in its val split"),
         ({"sound": np.zeros((11, 4))}, "sound of toy must be numbers with one row for each of 10 samples"),
         ({"sound": np.full((10, 4), "a")}, "sound of toy must be numbers"),
+        ({"sound": np.zeros((10, 0))}, "sound of toy holds no number for any sample, got (10, 0)"),
         ({"sound": np.array([{}] * 10)}, "array `sound` of"),
     ],
 )
@@ -175,6 +176,30 @@ def test_a_file_that_breaks_a_rule_is_refused(write: Write, rows: Arrays, change
 
 def test_a_modality_that_the_file_lacks_is_refused(write: Write, rows: Arrays) -> None:
     assert "holds no array `smell`, which its datasheet lists" in refused(write(rows, modalities=["smell"]))
+
+
+def test_a_modality_whose_name_has_a_space_is_refused_and_the_rule_said(write: Write, rows: Arrays) -> None:
+    path = write({**rows, "loud sound": rows["sound"]}, modalities=["loud sound", "sight"])
+    assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["label", "split"])
+def test_what_a_sample_is_cannot_be_an_input(write: Write, rows: Arrays, name: str) -> None:
+    path = write(rows, modalities=[*MODALITIES, name])
+    assert f"data.modalities: `{name}` of toy says what a sample is, and cannot be an input" in refused(path)
+    assert data.sheet({"path": str(path), "modalities": MODALITIES}).modalities == tuple(MODALITIES)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("clases", "classes"), ("Standardize", "standardise"), ("targets", "target")]
+)
+def test_a_key_of_a_datasheet_that_is_nearly_one_is_refused(write: Write, rows: Arrays, key: str, near: str) -> None:
+    path = write(rows, modalities=MODALITIES, **{key: None})
+    assert refused(path).endswith(f"toy.json has a key `{key}`, which is not read. Did you mean `{near}`?")
+
+
+def test_a_remark_beside_the_key_that_it_resembles_is_welcome(write: Write, rows: Arrays) -> None:
+    data.load({"path": str(write(rows, modalities=MODALITIES, target="label", targets="what the digits are"))})
 
 
 def test_a_task_of_another_name_is_refused(write: Write, rows: Arrays) -> None:
