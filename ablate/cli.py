@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ablate import __version__
 from ablate.errors import UserError, spoken
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Ablation and sensitivity studies of multimodal learning.",
 )
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready study.")]
@@ -47,6 +47,22 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code or 0)
 
     return wrapped
+
+
+def _version(asked: bool) -> None:
+    """Print the version and end, if that was asked for."""
+    if asked:
+        sys.stdout.write(f"ablate {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Ablation and sensitivity studies of multimodal learning."""
 
 
 def _copied(run: str, *patterns: str) -> "Mirror":
@@ -327,6 +343,7 @@ def claims(
         from analysis.page import page
 
         page(listed, write, f"ablate claims --write {write}")
+        sys.stdout.write(f"{write}\n")
     elif as_json:
         sys.stdout.write(json.dumps([{k: v for k, v in one.items() if k != "folder"} for one in listed]) + "\n")
     else:

@@ -10,7 +10,7 @@ from ablate.agenda import open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
-from ablate.preflight import check_methods, check_models, preflight
+from ablate.preflight import check_methods, check_models, gpus, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import store_of, version
 from ablate.study import Study
@@ -56,7 +56,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     if study.mirror:
         study.mirror.fetch(lambda note: None)
     plan: list[Trial] = []
-    agenda = open_agenda(study, available_cpus(), plan=plan)
+    agenda = open_agenda(study, available_cpus(), plan=plan, gpus=gpus(study))
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)

@@ -41,6 +41,25 @@ def preflight(study: Study, cpus: int) -> None:
             pass
 
 
+def gpus(study: Study) -> int:
+    """Return how many GPUs of this machine a study uses.
+
+    Raises:
+        UserError: it asks for more than there are.
+    """
+    asked = study.file.resources
+    if not asked.gpu:
+        return 0
+    import torch
+
+    has = torch.cuda.device_count()
+    if asked.gpu * asked.workers > has:
+        raise UserError(
+            f"resources.gpu: a trial asks for {asked.gpu * asked.workers:g} GPUs, and this machine has {has}"
+        )
+    return has
+
+
 def uncompiled(study: Study) -> list[str]:
     """Say that a study asks for compiled steps, where that is in vain."""
     if study.file.resources.compile != "on":

@@ -12,7 +12,7 @@ from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial
-from ablate.preflight import check_methods, check_models, preflight, room
+from ablate.preflight import check_methods, check_models, gpus, preflight, room
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
@@ -117,25 +117,6 @@ def here(cpus: int, gpus: int) -> Iterator[Place]:
 
     with local_ray(cpus, gpus) as scratch:
         yield Place(cpus, gpus, scratch, {})
-
-
-def gpus(study: Study) -> int:
-    """Return how many GPUs of this machine a study uses.
-
-    Raises:
-        UserError: it asks for more than there are.
-    """
-    asked = study.file.resources
-    if not asked.gpu:
-        return 0
-    import torch
-
-    has = torch.cuda.device_count()
-    if asked.gpu * asked.workers > has:
-        raise UserError(
-            f"resources.gpu: a trial asks for {asked.gpu * asked.workers:g} GPUs, and this machine has {has}"
-        )
-    return has
 
 
 def conduct(

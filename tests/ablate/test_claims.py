@@ -163,7 +163,7 @@ def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:
 def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     page = tmp_path / "claims.md"
     ended = CliRunner().invoke(app, ["claims", "--write", str(page), "--store", str(tmp_path / "runs")])
-    assert ended.exit_code == 0
+    assert (ended.exit_code, ended.stdout) == (0, f"{page}\n")
     text = page.read_text()
     assert f"Of {len(names())} claims: {len(names())} not run." in text
     assert text.count("Not run yet.") == len(names())

@@ -1,6 +1,7 @@
 """The commands that run nothing: what they list is what there is, and the doctor's checks can fail."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_data_lists_every_set() -> None:
     assert list(listed) == names()
     assert listed["mfeat"]["modalities"] == ["fou", "fac", "kar", "pix", "zer", "mor"]
     assert "CC BY-SA 4.0 (share-alike" in shown("data")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert shown("--version") == f"ablate {version('ablate')}\n"
 
 
 def test_the_doctor_finds_all_well() -> None:

@@ -59,3 +59,9 @@ def test_more_than_the_machine_has_is_refused_at_once(asked: dict[str, int], sai
     assert ended.returncode == 2
     assert said in ended.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:
+    ended = here("plan", write(tmp_path, resources={"gpu": 99}), "--store", tmp_path / "store")
+    assert ended.returncode == 2
+    assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
