@@ -5,13 +5,15 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
 
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
-from analysis.statistics import LEVEL, NAN, Estimate
+from analysis.statistics import LEVEL, NAN, Estimate, estimate
 
-RESAMPLES = 1000
+FEW = 3  # seeds
+TINY = 1e-6  # a share beside which one is nothing
 REST = "interactions"
 Unit = TypeVar("Unit")
 
@@ -22,23 +24,19 @@ def variance_shares(
     """Return the share of the variance of a metric that each factor explains alone, in every cell.
 
     The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone is
-    `interactions` (with the seed: the rest). Intervals are percentiles of a bootstrap over seeds. A seed of which a
-    trial has no result is left out: without it the grid would not be full.
+    `interactions` (with the seed: the rest). They are those of all seeds, estimated from some (`jackknifed`). A seed of
+    which a trial has no result is left out: without it the grid would not be full.
     """
     effects = []
     for cell, run in cells.items():
         table = select(scores({cell: run}, metric, split), of or {})
         table = table.filter(pl.col("value").is_not_null().all().over("seed"))
-        found = resampled(table.partition_by("seed"), lambda drawn: list(redrawn(drawn, factors).values()))
+        found = jackknifed(
+            table.partition_by("seed"), lambda parts: list(decomposed(pl.concat(parts), factors).values())
+        )
         names = [*factors, REST]
         effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
     return Finding(effects, "share of the variance")
-
-
-def redrawn(parts: Sequence[pl.DataFrame], factors: Sequence[str]) -> dict[str, float]:
-    """Return `decomposed` of the tables of some seeds, of which one may be drawn twice."""
-    renamed = [part.with_columns(seed=pl.lit(i)) for i, part in enumerate(parts)]
-    return decomposed(pl.concat(renamed), factors)
 
 
 def decomposed(table: pl.DataFrame, factors: Sequence[str]) -> dict[str, float]:
@@ -91,12 +89,27 @@ def icc(objects: Sequence[np.ndarray]) -> Estimate:
     return Estimate(mean, low, high, count)
 
 
-def resampled(units: Sequence[Unit], statistics: Callable[[Sequence[Unit]], list[float]]) -> list[Estimate]:
-    """Return statistics of some units, each with its 95 % percentile interval over a bootstrap of the units."""
-    found = statistics(units)
-    if len(units) < 2:
-        return [Estimate(value, NAN, NAN, len(units)) for value in found]
-    random = np.random.default_rng(0)
-    drawn = [statistics([units[i] for i in random.integers(0, len(units), len(units))]) for _ in range(RESAMPLES)]
-    ends = np.nanquantile(np.array(drawn), [LEVEL / 2, 1 - LEVEL / 2], axis=0)
-    return [Estimate(v, float(a), float(b), len(units)) for v, (a, b) in zip(found, ends.T, strict=True)]
+def jackknifed(units: Sequence[Unit], shares: Callable[[Sequence[Unit]], list[float]]) -> list[Estimate]:
+    """Return shares, in [0, 1], of what some units were drawn from, each with its 95 % interval.
+
+    Leaving out each unit in turn tells by how much few of them make a share too large, for their noise is in every mean
+    (Tukey 1958). The interval is Student's t of the pseudo-values of its logit, and ends at 0 or 1 where that of the
+    pseudo-values themselves reaches it. Of fewer than three units it is not known.
+    """
+    whole, count = shares(units), len(units)
+    if count < FEW:
+        return [Estimate(value, NAN, NAN, count) for value in whole]
+    without = np.transpose([shares([*units[:i], *units[i + 1 :]]) for i in range(count)])  # [shares, N]
+    return [jackknife(value, others) for value, others in zip(whole, without, strict=True)]
+
+
+def jackknife(share: float, without: NDArray[np.float64]) -> Estimate:
+    """Return the estimate of a share, given what it is without each unit, [N]."""
+    count = len(without)
+    straight, bent = (
+        estimate(count * f(share) - (count - 1) * f(without))
+        for f in (np.asarray, lambda p: special.logit(np.clip(p, TINY, 1 - TINY)))
+    )
+    low = float(special.expit(bent.low)) if straight.low > 0 else 0.0
+    high = float(special.expit(bent.high)) if straight.high < 1 else 1.0
+    return Estimate(min(max(straight.mean, low), high), low, high, count)
