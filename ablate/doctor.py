@@ -40,7 +40,7 @@ def examine(study: Study | None, cpus: int | None, address: str | None = None) -
     yield Check(
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
     )
-    yield Check("C++ compiler", True, compiler() or "none: packs are not compiled")
+    yield Check("C++ compiler", True, compiler() or "none with Python's headers: packs are not compiled")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in names():
         try:

@@ -66,8 +66,8 @@ def uncompiled(study: Study) -> list[str]:
         return []
     from trainables.compilation import compiler
 
-    said = "resources.compile is on, but no C++ compiler is found here; where there is none, steps are not compiled."
-    return [] if compiler() else [said]
+    said = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
+    return [] if compiler() else [f"{said}, steps are not compiled."]
 
 
 def room(store: Path) -> None:

@@ -1,10 +1,13 @@
 """Steps that are traced and compiled: where that is worth it, what this process has made, and what if it fails."""
 
 import os
+import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from shutil import which
 from typing import Any, Literal, NamedTuple, cast
 
@@ -60,7 +63,9 @@ def way(compiling: str, operations: float, steps: int, *, alone: bool = False) -
 
 
 def compiler() -> str | None:
-    """Return the C++ compiler that torch would use, if there is one."""
+    """Return the C++ compiler that torch would use, if there is one, and Python's headers, which it needs."""
+    if sys.platform != "darwin" and not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return None
     return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
 
 

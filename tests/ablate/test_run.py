@@ -103,9 +103,13 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
 
     monkeypatch.setenv("CXX", sys.executable)  # any program that is there
     assert "compile" not in said()
-    monkeypatch.delenv("CXX")
-    monkeypatch.setenv("PATH", "")
-    assert ("Note: resources.compile is on, but no C++ compiler is found here" in said()) == (asked == "on")
+    with monkeypatch.context() as bare:
+        bare.delenv("CXX")
+        bare.setenv("PATH", "")
+        assert ("Note: resources.compile is on, but here is no C++ compiler" in said()) == (asked == "on")
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))  # a Python without its headers
+    assert ("where there is none, steps are not compiled." in said()) == (asked == "on")
 
 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
