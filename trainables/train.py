@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
-from trainables.compilation import Ways, cloned, way
+from trainables.compilation import PLAIN, Ways, cloned, way
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate
 from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
@@ -87,7 +87,7 @@ def fit_pack(
     with threadpool_limits(1), tf32(allowed=False):  # the threads of numpy and scikit-learn
         first = prepare(trials[0], dataset, crew, device)
         setups = [first, *(alike(first, trial) for trial in trials[1:])]
-        return train(setups, prune, compiling if crew.size == 1 else "off", memory)
+        return train(setups, prune, compiling, memory)
 
 
 def train(
@@ -186,13 +186,16 @@ def proceed(
 def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
     """Return how to make the steps of trials after an epoch, by what they still have to do.
 
-    That are as many steps as the longest of them has, and six operations a parameter and sample of each.
+    That are as many steps as the longest of them has, and six operations a parameter and sample of each. Those of
+    several workers are plain: where they meet is no operation on tensors alone, and would be lost in what is traced.
     """
     members, worth, epochs = list(members), 0.0, 0
     for setup, learner, *_ in members:
         left = setup.trial["train"]["epochs"] - after
         worth += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
         epochs = max(epochs, left)
+    if setup.crew.size > 1:
+        return PLAIN
     settings, samples = setup.trial["train"], len(setup.target["train"])
     if settings["order"] == "stream":  # the epochs share them out among them
         samples //= settings["epochs"]
