@@ -109,6 +109,13 @@ def heard(present: Tensor | None, values: Tensor, total: Callable[[Tensor], Tens
     return total(torch.where(present, values, 0.0).sum(-1)) / total(present.sum(-1)).clamp(min=1)
 
 
+def having(setup: Setup, split: str, place: int) -> Tensor:
+    """Return the indices of the samples of a split that have the modality at a place, [n]."""
+    present = setup.present[split]
+    samples = torch.arange(len(setup.target[split]), device=setup.device)
+    return samples if present is None else samples[present[place]]
+
+
 def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, number: int) -> list[Row]:
     """Return the rows of a joint loss and score."""
     name, value = report(setup.task, score.item())

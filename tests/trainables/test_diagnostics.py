@@ -264,7 +264,7 @@ def test_a_summary_leaves_out_what_is_undefined() -> None:
     cosines = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
     both = torch.stack([torch.cat([cosines, torch.tensor([NAN])]), torch.full((12,), NAN)], 1)
     found = summarise(both)
-    assert [float(x[0]) for x in found] == pytest.approx([0, -0.4, 0, 0.4, 5 / 11, 11 / 12], abs=1e-12)
+    assert [float(x[0]) for x in found] == pytest.approx([0, -0.4, 0, 0.4, 0.475, 5 / 11, 11 / 12], abs=1e-12)
     assert all(x[1].isnan() for x in found[:-1])
     assert found.defined[1] == 0
 

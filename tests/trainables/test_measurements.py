@@ -16,7 +16,8 @@ from trainables.data import load
 from trainables.data.dataset import Dataset
 from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
-from trainables.measure import Moment, Row, outputs
+from trainables.diagnostics.probe import linear_probe
+from trainables.measure import Moment, Row, having, outputs
 from trainables.measurements import (
     MEASUREMENTS,
     combination,
@@ -35,7 +36,7 @@ from trainables.measurements.slopes import afresh
 from trainables.methods import bogc
 from trainables.observation import Batch, Epochwise, Stepwise, module
 from trainables.setup import Learner, Setup, prepare, start
-from trainables.step import batches, pose
+from trainables.step import batches, pose, step
 from trainables.train import epochs, fit
 
 CGGM = "trainables.methods.cggm:CGGM"
@@ -119,11 +120,13 @@ def test_the_test_split_is_probed_at_the_end_alone(dataset: Dataset) -> None:
 
 
 def test_shapley_values_sum_to_the_joint_score_less_that_of_silence(dataset: Dataset) -> None:
-    outcome = fit(small(epochs=3, measure={"shapley": 0, "shape": 0}), dataset)
+    outcome = fit(small(epochs=12, lr=0.1, measure={"shapley": 0, "shape": 0}), dataset)
     gains = [value(outcome.rows, "shapley", m) for m in dataset.train.inputs]
     empty = value(outcome.rows, "shapley_empty")
     assert sum(gains) == pytest.approx(outcome.final["validation.accuracy"] - empty, abs=1e-9)
     assert [value(outcome.rows, "shape_contribution", m) for m in dataset.train.inputs] == gains
+    shares = [value(outcome.rows, "shapley_share", m) for m in dataset.train.inputs]
+    assert shares == pytest.approx([gain / sum(gains) for gain in gains])
 
 
 def test_the_worth_of_a_coalition_is_the_score_with_the_others_zeroed(dataset: Dataset) -> None:
@@ -228,6 +231,13 @@ def test_fidelity_is_the_cosine_of_gradients_by_hand(fusion: str, dataset: Datas
     assert cosine([true_head], [slope.T @ inputs[1]]) == pytest.approx(float(values["f1"][1]), abs=1e-9)
 
 
+@pytest.mark.parametrize("fusion", ["concat", "sum"])
+def test_fidelity_is_measured_beside_a_method_that_knows_its_own_heads_alone(fusion: str, dataset: Dataset) -> None:
+    config = small("trainables.methods.bogc:BOGC", {"where": "repr", "estimator": "laplace"}, measure={"fidelity": 3})
+    rows = fit(config | {"model": MODEL | {"fusion": fusion}}, dataset).rows
+    assert math.isfinite(value(rows, "fidelity_f1", "m0"))
+
+
 def cosine(one: Any, other: Any) -> float:
     a, b = (torch.cat([t.detach().flatten() for t in tensors]) for tensors in (one, other))
     return float(a @ b / a.norm() / b.norm())
@@ -240,7 +250,7 @@ def test_the_measurements_own_classifiers_learn_as_those_of_cggm_beside_joint_tr
         [(r.epoch, r.metric, r.modality, r.value) for r in rows if r.metric.startswith("fidelity")]
         for rows in (one, other)
     ]
-    assert len(measured[0]) == 2 * 3 * 8 * 5  # epochs, modalities, series, statistics
+    assert len(measured[0]) == 2 * 3 * (8 * 5 + 3)  # epochs, modalities, series and their statistics, bands of controls
     for ours, theirs in zip(*measured, strict=True):
         assert ours[:3] == theirs[:3]
         assert ours[3] == pytest.approx(theirs[3], abs=1e-4, nan_ok=True)
@@ -277,6 +287,53 @@ def test_gradient_norms_and_cosines_are_those_of_autograd(fusion: str, dataset: 
     assert float(values["gradient_cosine"][2]) == pytest.approx(cosine(heads(joint), heads(alone)), abs=1e-9)
     ours = cosine(by(joint.encoders["m2"]), by(alone.encoders["m2"]))
     assert float(values["encoder_cosine"][2]) == pytest.approx(ours, abs=1e-9)
+
+
+def test_the_gradients_are_those_that_the_run_takes_its_step_by() -> None:
+    """Normalised over the samples that have a modality, as the run's are."""
+    data = load(SMALL | {"missing": [0.6, 0, 0]})
+    setup = prepare(small(dtype="float64", momentum=0.0, lr=0.05, model=MODEL | {"norm": "batch"}), data)
+    learner, batch = start(setup), first_batch(setup)
+    _, values = gradients.step(setup, (), learner, batch, due=True)
+    after, _ = step(setup, learner, batch.inputs, batch.task)
+    moved = [
+        math.sqrt(sum(float((after.params.encoders[m][k] - p).square().sum()) for k, p in group.items())) / 0.05
+        for m, group in learner.params.encoders.items()
+    ]
+    assert values["gradient_norm"][:3].tolist() == pytest.approx(moved, rel=1e-9)
+
+
+def test_what_lacks_a_modality_is_neither_probed_nor_spoilt_nor_compared() -> None:
+    """Probes and competition are of the samples that have it; noise is added to none of the others."""
+    data = load(SMALL | {"missing": [0.5, 0, 0]})
+    setup, learner = trained(small(dtype="float64"), data)
+    last = Moment(1, 1, last=True)
+    own = {split: having(setup, split, 0) for split in ("train", "validation", "test")}
+    seen = {split: outputs(setup, learner, split, frozenset({"features", "fused"})) for split in own}
+    features = {split: seen[split].features["m0"][rows].numpy() for split, rows in own.items()}
+    targets = {split: setup.target[split][rows].numpy() for split, rows in own.items()}
+    expected = linear_probe(features, targets, "classification")
+    for split in ("validation", "test"):
+        rows = [row for row in module("probe").rows(setup, (), learner, last) if row.split == split]
+        assert value(rows, "probe_accuracy", "m0") == expected[split]
+    competition = module("competition")
+    known = competition.begin(setup)
+    fused, concept = seen["validation"].fused[own["validation"]], known["m0"].feature[own["validation"]]
+    strength = competition_strength((fused[::2], fused[1::2]), (concept[::2], concept[1::2])).strength
+    assert value(competition.rows(setup, known, learner, last), "competition", "m0") == pytest.approx(
+        strength, rel=1e-9
+    )
+    spoilt = corruption.spoil(setup.inputs["test"]["m0"], "noise", 4.0, setup.trial["seed"], "m0")
+    spoilt = torch.where(setup.present["test"][0][:, None], spoilt, 0.0)
+    score = corruption.score(setup, learner, setup.inputs["test"] | {"m0": spoilt})
+    assert value(corruption.rows(setup, (), learner, last), "noise_accuracy_4", "m0") == score
+
+
+@pytest.mark.parametrize("count", [1, 10, 31])
+def test_of_few_samples_the_variance_is_of_two_parts(count: int) -> None:
+    data = load(SMALL | {"samples": [count, 20, 20]})
+    found = fit(small(JOINT, measure={"variance": 0}), data).rows
+    assert math.isfinite(value(found, "variance_median", "m0")) == (count > 1)
 
 
 def test_a_concept_is_that_of_the_unimodal_trial(dataset: Dataset) -> None:

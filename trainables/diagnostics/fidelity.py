@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-QUANTILES = (0.1, 0.5, 0.9)
+QUANTILES = (0.1, 0.5, 0.9, 0.975)
 
 
 class Fidelity(NamedTuple):
@@ -15,6 +15,7 @@ class Fidelity(NamedTuple):
     low: Tensor  # [...] 10 % quantile
     median: Tensor  # [...]
     high: Tensor  # [...] 90 % quantile
+    band: Tensor  # [...] 97.5 % quantile, where a band of 95 % ends
     positive: Tensor  # [...] share of iterations in which both gradients point to the same side: cosine > 0
     defined: Tensor  # [...] share of iterations in which neither gradient vanishes
 
@@ -41,5 +42,5 @@ def summarise(cosines: Tensor) -> Fidelity:
     defined = ~cosines.isnan()
     share = defined.double().mean(0)
     positive = (cosines > 0).double().mean(0) / share  # 0 / 0 where none is defined
-    low, median, high = torch.nanquantile(cosines, cosines.new_tensor(QUANTILES), dim=0)
-    return Fidelity(torch.nanmean(cosines, 0), low, median, high, positive, share)
+    low, median, high, band = torch.nanquantile(cosines, cosines.new_tensor(QUANTILES), dim=0)
+    return Fidelity(torch.nanmean(cosines, 0), low, median, high, band, positive, share)

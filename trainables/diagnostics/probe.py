@@ -17,7 +17,7 @@ def linear_probe(
 
     L2-regularised logistic regression on standardised features, ridge for regression, fitted on the training
     split: what the encoder has learnt, whatever the joint head makes of it (METHODS.md 10.6). Accuracy, or mean
-    absolute error in regression. Positions of a dense target count as samples.
+    absolute error in regression. Positions of a dense target count as samples; a split without any has no score.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -34,7 +34,7 @@ def linear_probe(
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(flat["train"], labels["train"])
     scores = {}
-    for split in features.keys() - {"train"}:
+    for split in [s for s in features.keys() - {"train"} if len(labels[s])]:
         predicted = probe.predict(flat[split])
         if task == "regression":
             scores[split] = float(np.abs(predicted - labels[split]).mean())

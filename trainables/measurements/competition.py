@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainables.diagnostics.competition import Competition, competition_strength, preferred
-from trainables.measure import Moment, Row, outputs, tabulate, validate
+from trainables.measure import Moment, Row, having, outputs, tabulate, validate
 from trainables.methods.joint import Joint
 from trainables.optim import Apart
 from trainables.setup import Learner, Setup, start
@@ -57,12 +57,14 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     """Return each modality's competition strength, its concept's rank, and which modality is preferred.
 
     The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
-    a concept that is lost altogether has rank / Q. The share is that over the directions alone.
+    a concept that is lost altogether has rank / Q. The share is that over the directions alone. They are of the samples
+    that have the modality.
     Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
     the concepts score themselves, the ceiling, comes with the last moment.
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
-    found = {m: strength(fused, concept.feature) for m, concept in known.items()}
+    mine = [having(setup, "validation", place) for place in range(len(known))]
+    found = {m: strength(fused, one.feature, own) for (m, one), own in zip(known.items(), mine, strict=True)}
     widths = [concept.feature.shape[-1] for concept in known.values()]
     share = [one.strength * q / max(one.rank, 1) for one, q in zip(found.values(), widths, strict=True)]
     first = preferred(dict(zip(found, share, strict=True)))
@@ -77,8 +79,14 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     return tabulate(setup, values, "validation", moment)
 
 
-def strength(fused: Tensor, concept: Tensor) -> Competition:
-    """Return the competition strength of a concept, [N, ..., H], in the joint feature; nan where one is not finite."""
+def strength(fused: Tensor, concept: Tensor, samples: Tensor) -> Competition:
+    """Return the competition strength of a concept, [N, ..., H], in the joint feature, of some samples [n].
+
+    nan where a feature is not finite, or no sample is left to fit or to evaluate on.
+    """
+    fused, concept = fused[samples], concept[samples]
+    if len(samples) < 2:
+        return Competition(math.nan, 0)
     if not (fused.isfinite().all() and concept.isfinite().all()):
         return Competition(math.nan, 0)
     seen, wanted = ((x[::2].flatten(0, -2), x[1::2].flatten(0, -2)) for x in (fused, concept))

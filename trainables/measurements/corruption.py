@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainables.measure import Moment, Row, outputs
+from trainables.measure import Moment, Row, having, outputs
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 from trainables.tasks import against, report
@@ -30,10 +30,12 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     if not moment.last:
         return []
     name, found = report(setup.task, 0.0)[0], []
-    for modality, clean in setup.inputs["test"].items():
+    for place, (modality, clean) in enumerate(setup.inputs["test"].items()):
+        own = having(setup, "test", place)
         for kind, levels in LEVELS.items():
             for level in levels:
-                spoilt = spoil(clean, kind, level, setup.trial["seed"], modality)
+                spoilt = clean.clone()  # a sample without the modality stays so
+                spoilt[own] = spoil(clean, kind, level, setup.trial["seed"], modality)[own]
                 value = score(setup, learner, setup.inputs["test"] | {modality: spoilt})
                 metric = f"{kind}_{name}_{level:g}"
                 found.append(Row(moment.epoch, moment.step, "test", modality, metric, value))

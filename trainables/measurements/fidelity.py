@@ -10,6 +10,7 @@ from trainables.diagnostics.fidelity import cosine, summarise
 from trainables.differentiation import eager
 from trainables.fusions import Features
 from trainables.measurements.slopes import afresh, flat, gradients, head
+from trainables.methods.joint import Joint
 from trainables.model import Buffers
 from trainables.observation import Batch
 from trainables.optim import Adam, AdamState, divided, moved
@@ -40,7 +41,7 @@ def begin(setup: Setup) -> State | None:
     """Return untrained classifiers, those that CGGM would start from; None where the method has its own."""
     if setup.model.classifier is not None:
         return None
-    guided = setup._replace(model=setup.model._replace(classifier=CLASSIFIER))
+    guided = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
     own = divided(start(guided).params)[1]
     return State(own, RULE.init(own))
 
@@ -61,7 +62,8 @@ def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
 
     def forward(own: Params) -> tuple[Signals, Buffers]:
         params = learner.params._replace(heads=own.heads)
-        return model(params, learner.buffers, batch.inputs, needs, noise=batch.task.noise)
+        task = batch.task
+        return model(params, learner.buffers, batch.inputs, needs, noise=task.noise, present=task.present)
 
     _, _, pull = eager(forward, state.params)
     grads = pull(lambda s: batch.task.objectives(s.classified).sum())
@@ -129,11 +131,11 @@ def shuffled(setup: Setup, batch: Batch) -> Task:
 
 
 def summary(series: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return mean, quantiles and share of positive cosines of each series [T, M]."""
+    """Return mean, quantiles and share of positive cosines of each series [T, M]; of a control its 95 % band's end."""
     metrics: dict[str, Tensor] = {}
     for name, cosines in series.items():
         found = summarise(cosines)
         metrics[f"fidelity_{name}"] = found.mean
-        for part in ("low", "median", "high", "positive"):
+        for part in ("low", "median", "high", "positive", *(("band",) if name.endswith("permuted") else ())):
             metrics[f"fidelity_{name}_{part}"] = getattr(found, part)
     return metrics

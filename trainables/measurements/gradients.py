@@ -19,15 +19,17 @@ def step(
 ) -> tuple[tuple[()], dict[str, Tensor]]:
     """Measure the gradients of the joint loss, before any method, and of each modality's own.
 
-    The joint pass is in training mode and modality m's, f({m}), in evaluation mode, as in a step of AGM.
+    The joint pass is in training mode and modality m's, f({m}), in evaluation mode, as in a step of AGM. It is one pass
+    over the whole batch, also where the run makes it in parts.
     """
     if not due:
         return state, {}
     params, task = afresh(learner.params), batch.task
     alone = torch.eye(len(batch.inputs), dtype=torch.bool)
     signals, _ = setup.model(
-        params, learner.buffers, batch.inputs, frozenset({"muted"}), coalitions=alone, noise=task.noise
-    )
+        params, learner.buffers, batch.inputs, frozenset({"muted"}), coalitions=alone, noise=task.noise,
+        present=task.present,
+    )  # fmt: skip
     joint = gradients(task.objective(signals.logits), params._replace(heads={}))
     beyond = flat((joint.readouts, joint.shared))
     weight = head(setup.model, params, joint.readouts, joint.shared)

@@ -1,7 +1,7 @@
 """Linear probes of the encoders (METHODS.md 10.6)."""
 
 from trainables.diagnostics.probe import linear_probe
-from trainables.measure import Moment, Row, outputs
+from trainables.measure import Moment, Row, having, outputs
 from trainables.setup import SPLITS, Learner, Setup
 from trainables.tasks import report
 
@@ -12,14 +12,18 @@ def begin(setup: Setup) -> tuple[()]:
 
 
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
-    """Return how well a linear model reads the target off each encoder's features; on test at the last moment."""
+    """Return how well a linear model reads the target off each encoder's features; on test at the last moment.
+
+    Of samples that have the modality, for fitting as for the score (METHODS.md 13).
+    """
     splits = SPLITS if moment.last else SPLITS[:2]
     seen = {split: outputs(setup, learner, split, frozenset({"features"})).features for split in splits}
-    targets = {split: setup.target[split].cpu().numpy() for split in splits}
     metric = f"probe_{report(setup.task, 0.0)[0]}"
     found = []
-    for modality in setup.model.encoders:
-        features = {split: by_modality[modality].cpu().numpy() for split, by_modality in seen.items()}
+    for place, modality in enumerate(setup.model.encoders):
+        own = {split: having(setup, split, place) for split in splits}
+        features = {split: seen[split][modality][own[split]].cpu().numpy() for split in splits}
+        targets = {split: setup.target[split][own[split]].cpu().numpy() for split in splits}
         for split, value in sorted(linear_probe(features, targets, setup.task).items()):
             found.append(Row(moment.epoch, moment.step, split, modality, metric, value))
     return found
