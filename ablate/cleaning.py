@@ -45,6 +45,8 @@ def inventory(store: Path) -> Inventory:
     Raises:
         UserError: it is no store, or of a later version.
     """
+    import polars as pl
+
     from analysis import load
 
     if not (store / "trials").is_dir():
@@ -54,10 +56,10 @@ def inventory(store: Path) -> Inventory:
     unfinished, running = [], []
     for folder in runs(store):
         run = load(folder)
-        ids = run.trials.select("trial").collect()["trial"].to_list()
-        named.update(ids)
+        trials = run.trials.select("trial", "status").collect()
+        named.update(trials["trial"])
         name = str(folder.relative_to(store))
-        if len(ids) < run.study["planned"]:
+        if len(trials.filter(pl.col("status") != "failed")) < run.study["planned"]:  # those that failed run again
             unfinished.append(name)
         if by := driver(folder):
             running.append(f"{name}, by {by}")

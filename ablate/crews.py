@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from typing import Any
 from uuid import uuid4
 
@@ -14,13 +13,20 @@ os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: E402  (reads the environment when imported)
 from ray.train.torch import TorchConfig, TorchTrainer  # noqa: E402
+from ray.train.v2._internal.exceptions import (  # noqa: E402
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError  # noqa: E402
 
+from ablate.files import hidden  # noqa: E402
 from ablate.launch import judged  # noqa: E402
 from ablate.plan import Trial  # noqa: E402
 from ablate.remote import local  # noqa: E402
-from ablate.work import Told, settled, train_pack  # noqa: E402
+from ablate.work import LostError, StrandedError, Told, settled, train_pack  # noqa: E402
 from trainables.parallel import crew  # noqa: E402
+
+DIED = WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 
 def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
@@ -28,33 +34,33 @@ def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
 
     Raises:
         Exception: that of the first worker that failed.
-        RuntimeError: the workers could not start.
+        LostError: a worker died.
+        StrandedError: the workers could not start.
     """
-    folder = local(job["store"]) / "trials" / f".crew-{uuid4().hex}"
-    folder.mkdir(parents=True)
-    trainer = TorchTrainer(
-        member,
-        train_loop_config={"job": json.dumps({**job, "pack": pack})},
-        torch_config=TorchConfig(backend="nccl" if job["gpu"] else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=job["workers"],
-            use_gpu=job["gpu"] > 0,
-            resources_per_worker={"CPU": job["cpu"], **({"GPU": job["gpu"]} if job["gpu"] else {})},
-        ),
-        run_config=RunConfig(
-            name=folder.name,  # a name that was used would continue that run
-            storage_path=str(folder),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
-        ),
-    )
-    try:
-        return {trial: tuple(told) for trial, told in json.loads(trainer.fit().return_value).items()}
-    except WorkerGroupError as error:
-        raise first(error) from None
-    except TrainingFailedError as error:
-        raise RuntimeError(f"the workers could not start: {str(error).splitlines()[0]}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with hidden(local(job["store"]) / "trials" / "crew") as folder:
+        trainer = TorchTrainer(
+            member,
+            train_loop_config={"job": json.dumps({**job, "pack": pack})},
+            torch_config=TorchConfig(backend="nccl" if job["gpu"] else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=job["workers"],
+                use_gpu=job["gpu"] > 0,
+                resources_per_worker={"CPU": job["cpu"], **({"GPU": job["gpu"]} if job["gpu"] else {})},
+            ),
+            run_config=RunConfig(
+                name=uuid4().hex,  # a name that was used would continue that run
+                storage_path=str(folder),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            ),
+        )
+        try:
+            return {trial: tuple(told) for trial, told in json.loads(trainer.fit().return_value).items()}
+        except WorkerGroupError as error:
+            if any(isinstance(raised, DIED) for raised in error.worker_failures.values()):
+                raise LostError("a worker died") from None
+            raise first(error) from None
+        except TrainingFailedError as error:
+            raise StrandedError(f"the workers could not start: {' '.join(str(error).split())}") from None
 
 
 def first(error: WorkerGroupError) -> BaseException:

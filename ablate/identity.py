@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 version = cache(metadata.version)  # reading it takes longer than the rest of an id
+PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
+INSTALLED = {"site-packages", "dist-packages"}
 TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs through
 
 
@@ -31,9 +33,9 @@ def code(config: dict[str, Any]) -> str:
 def fingerprint(method: str, *measurements: str) -> str:
     """Return a hash of the code that trains with a method's module and measures, without comments and docstrings.
 
-    The code is the training loop, the method, the measurements, and all that they import of `trainables` and of the
-    method's own package. Another method or measurement, or the list of them, is not part of it: a formula changed in
-    one method leaves the trials of the others standing.
+    The code is the training loop, the method, the measurements, and all that they import of `trainables`; of a method
+    of one's own, also what it imports of its own package and of what lies beside that. Another method or measurement,
+    or the list of them, is not part of it: a formula changed in one method leaves the trials of the others standing.
     """
     files = closure(TRAINING | {method, *measurements})
     parts = {name: formulas_of(file) for name, file in sorted(files.items())}
@@ -41,7 +43,9 @@ def fingerprint(method: str, *measurements: str) -> str:
 
 
 def closure(modules: set[str]) -> dict[str, Path]:
-    """Return the files of modules and of all that they import of their own package and of `trainables`.
+    """Return the files of modules and of all that they import of `trainables`, their own package and its neighbours.
+
+    A package that is imported runs its `__init__.py`, and so do those above it.
 
     Raises:
         ModuleNotFoundError: one of the modules does not exist.
@@ -54,8 +58,23 @@ def closure(modules: set[str]) -> dict[str, Path]:
         if file is None:
             raise ModuleNotFoundError(name)
         known[name] = file
-        waiting |= imports(file, name, {name.partition(".")[0], "trainables"}) - known.keys()
+        waiting |= imports(file, name, {"trainables", *beside(name)}) - known.keys()
+        above = name.rpartition(".")[0]
+        if name.partition(".")[0] not in PACKAGES and above and source(above):
+            waiting |= {above} - known.keys()
     return known
+
+
+@cache
+def beside(module: str) -> set[str]:
+    """Return the top-level modules that lie where that of a module does; of installed ones, that one alone."""
+    top = module.partition(".")[0]
+    file = source(top)
+    folder = file and (file.parent.parent if file.name == "__init__.py" else file.parent)
+    if top in PACKAGES or folder is None or folder.name in INSTALLED:
+        return {top}
+    found = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    return found - {*PACKAGES} | {top}
 
 
 def imports(path: Path, module: str, packages: set[str]) -> set[str]:

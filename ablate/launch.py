@@ -36,7 +36,7 @@ from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.pruning import Judge, heard, race  # noqa: E402
 from ablate.remote import local  # noqa: E402
-from ablate.work import Told, fitting, settled, train_pack  # noqa: E402
+from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
 
 WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
@@ -68,9 +68,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
         An error is the result of a trial, not the end of the process: where several trained together, halves of
         them do so again, until it is known whose error it is, and the others' numbers are what they would have been.
+
+        Raises:
+            LostError: the process is to end as if it had died.
         """
         try:
             return self.together(pack)
+        except LostError:
+            raise
+        except StrandedError as error:
+            return {trial.id: ("failed", None, str(error)) for trial in pack}
         except Exception as error:
             if len(pack) > 1:
                 return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
@@ -138,12 +145,19 @@ class Feed(Searcher):  # type: ignore[misc]
         for work in list(self.begun):
             self.closed(work)  # one whose budget is spent
         for work in itertools.chain(self.begun, self.beginning()):
+            if not self.mixes(work):
+                return None
             if self.packs(work) != work.most and (pack := work.agenda.next()):
                 self.running[trial_id] = work, pack
                 self.left -= len(pack)
                 reserve = {key: work.job[key] for key in ("cpu", "gpu", "workers")}
                 return {**reserve, "job": json.dumps({**work.job, "pack": pack})}
         return None
+
+    def mixes(self, work: Work) -> bool:
+        """Say whether packs of a study may run beside those that do: several workers reserve nothing, and want all."""
+        others = [one for one, _ in self.running.values() if one is not work]
+        return not others or all(one.job["workers"] == 1 for one in (work, *others))
 
     def packs(self, work: Work) -> int:
         """Return how many packs of a study run."""
@@ -171,12 +185,11 @@ class Feed(Searcher):  # type: ignore[misc]
         """Take the results of a pack, unless its process died: then it runs again, or its only trial has failed."""
         work, pack = self.running.pop(trial_id)
         told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
-        if not told:
-            if self.stopped or work.agenda.died(pack, kept=checkpoint(work.job, pack).exists):
-                return
-            told = {pack[0].id: ("failed", None, "the process that trained it died")}
         try:
+            told = told or self.after_death(work, pack)
             for trial in pack:
+                if trial.id not in told:
+                    continue
                 status, score, reason = told[trial.id]
                 kept = Result(status, score)
                 work.agenda.complete(trial, kept)
@@ -184,6 +197,15 @@ class Feed(Searcher):  # type: ignore[misc]
             self.closed(work)
         except Exception as failure:
             self.fail(failure)
+
+    def after_death(self, work: Work, pack: list[Trial]) -> dict[str, Told]:
+        """Return what the store has of a pack whose process died; the rest is to run again, or has failed."""
+        stored = work.agenda.stored(pack)
+        told: dict[str, Told] = {trial: (*result, None) for trial, result in stored.items()}
+        rest = [trial for trial in pack if trial.id not in stored]
+        if rest and not self.stopped and not work.agenda.died(rest, kept=checkpoint(work.job, rest).exists):
+            told[rest[0].id] = "failed", None, "the process that trained it died"
+        return told
 
     def fail(self, trouble: Exception) -> None:
         """Stop because of trouble."""
@@ -309,8 +331,13 @@ def supervised(work: Work) -> Work:
         return work._replace(job={**work.job, "judge": None})
     judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how)
     results = {} if work.agenda.over else work.agenda.results
-    known = heard(local(work.job["store"]), work.agenda.proposed, results, how["metric"])
-    ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
+
+    def hear(results: dict[str, Result]) -> None:
+        known = heard(local(work.job["store"]), work.agenda.proposed, results, how["metric"])
+        ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
+
+    hear(results)
+    work.agenda.found = hear  # what later rounds find
     return work._replace(judge=judge, job={**work.job, "judge": name})
 
 

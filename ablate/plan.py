@@ -11,6 +11,7 @@ from ablate.study import LEARNING_RATES, Study
 from ablate.vary import DUMMY
 from search_spaces.axes import acts
 from search_spaces.methods import SPAN, TRAINING
+from trainables.data import Sheet
 from trainables.measurements import MEASUREMENTS
 
 
@@ -73,7 +74,7 @@ def described(study: Study, method: str, point: Point, modality: str | None) -> 
             sections["train"][name] = type(study.file.train).model_fields[name].default
             idle.add(f"train.{name}")
     config = {
-        "data": content(study),
+        "data": content(study.data, study.sheet),
         "method": study.methods[method],
         "settings": settings,
         **span,
@@ -104,12 +105,12 @@ def resolved(study: Study, method: str, point: Point) -> tuple[dict[str, Any], s
     return settings, idle
 
 
-def content(study: Study) -> dict[str, Any]:
+def content(data: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
     """Return what tells one data set from another: its arrays, how the study reads them, and its datasheet."""
-    chosen = {key: value for key, value in study.data.items() if key not in {"name", "path"}}
-    described = {key: value for key, value in study.sheet.description.items() if key != "measured"}
+    chosen = {key: value for key, value in data.items() if key not in {"name", "path"}}
+    described = {key: value for key, value in sheet.description.items() if key != "measured"}
     text = json.dumps(described, sort_keys=True, default=str)
-    return {**chosen, "sha256": study.sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return {**chosen, "sha256": sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def points(study: Study) -> int:

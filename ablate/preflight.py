@@ -88,6 +88,11 @@ def check_models(study: Study, agenda: Agenda) -> None:
         first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
         for model in first.values():
             build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
+        samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
+        longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
+        if longest > samples:
+            said = f"a stream of {samples} samples has one for each of as many epochs at most, got {longest}"
+            raise study.document.error(("train", "epochs"), said)
     except DataError as error:
         raise about_data(study.document, error) from None
     except ValueError as error:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.identity import imports, source
+from ablate.identity import PACKAGES, imports, source
 from ablate.methods import folders
 from ablate.study import Study
 from trainables.data.archive import locate
 
-PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")
 LARGEST = 100 * 2**20  # bytes of data that travel with a job
 
 

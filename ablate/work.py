@@ -2,15 +2,17 @@
 
 import json
 import os
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ablate.checkpoints import checkpoint
+from ablate.errors import UserError, spoken
 from ablate.identity import code, trial_id
 from ablate.methods import reach
-from ablate.plan import Trial
+from ablate.plan import Trial, content
 from ablate.provenance import available_cpus, circumstances
 from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
@@ -24,7 +26,16 @@ from trainables.train import Prune, fit_pack
 HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
 COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
 ROOM: dict[tuple[Any, ...], int] = {}  # trials of a shape that fit into the memory
+TRIES, PAUSE = 3, 2.0  # to reach a remote store, and seconds before the next
 Told = tuple[str, float | None, str | None]  # status, score and error of a trial
+
+
+class LostError(Exception):
+    """What trained a pack is gone, or cannot hand over what it has made: no trial's fault, the pack runs again."""
+
+
+class StrandedError(Exception):
+    """A pack cannot train, or be stored, as things are: no trial's fault, and it is not tried again in this run."""
 
 
 def settled(job: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +57,8 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
 
     Raises:
         RuntimeError: data or code are no longer those that the trials' ids were made of.
+        StrandedError: they cannot be stored.
+        LostError: they cannot be sent to the remote store.
     """
     confirm(pack, job["data"])
     keep()
@@ -56,13 +69,28 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
     if crew.rank == 0:
         origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code(pack[0].config)
-        folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+        try:
+            folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
+        except OSError as error:
+            raise StrandedError(f"cannot be stored: {spoken(error)}") from error
         if is_remote(job["url"]):
-            mirror(job["url"]).deliver(folder)
+            deliver(job["url"], folder)
         kept.remove()
     metric = f"validation.{job['metric']}"
     ended = zip(pack, outcomes, strict=True)
     return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
+
+
+def deliver(url: str, folder: Path) -> None:
+    """Send a pack to a remote store; raise a LostError where that cannot be reached, again and again."""
+    for attempt in range(TRIES):
+        try:
+            return mirror(url).deliver(folder)
+        except UserError as error:
+            if attempt == TRIES - 1:
+                raise LostError(str(error)) from error
+            time.sleep(PAUSE)
+    return None
 
 
 def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
@@ -89,8 +117,8 @@ def device_of(job: dict[str, Any]) -> str:
 
 def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
     """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
-    sha256 = sheet(data).sha256
-    if any(trial.config["data"]["sha256"] != sha256 or trial_id(trial.config) != trial.id for trial in pack):
+    found = content(data, sheet(data))
+    if any(trial.config["data"] != found or trial_id(trial.config) != trial.id for trial in pack):
         raise RuntimeError("the data or the code changed after the study was planned; run it again")
 
 

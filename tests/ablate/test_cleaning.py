@@ -62,6 +62,12 @@ def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id]), trial(2).id}
 
 
+def test_a_study_whose_trial_failed_tries_it_again_and_wants_its_checkpoint(folder: Path) -> None:
+    write_study(folder / "s", {"study": {"name": "s", "metric": "accuracy", "direction": "max"}, "planned": 2})
+    write_wave(folder, folder / "s", [trial(0), trial(5)], {trial(5).id: "a process died"}, 0)
+    assert inventory(folder).unfinished == ["s"]
+
+
 def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
     before = folders(folder)
     with (

@@ -1,12 +1,15 @@
 """Several workers a trial, by Ray Train, through the command line."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.ablate.helpers import ablate, here, table, write
+from tests.ablate.helpers import ablate, here, start, table, write
+from tests.ablate.nodes import below, eventually
 
 FAILING = '''
 from trainables.methods.joint import Joint
@@ -65,3 +68,21 @@ def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:
     ended = here("plan", write(tmp_path, resources={"gpu": 99}), "--store", tmp_path / "store")
     assert ended.returncode == 2
     assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
+
+
+@pytest.mark.nightly
+def test_a_crew_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """One trial, so that nothing is left to halve."""
+    file = write(
+        tmp_path, methods=["joint"], vary=None, seeds=1, train={"epochs": 1000, "dtype": "float64"},
+        resources={"workers": 2, "checkpoint": 1},
+    )  # fmt: skip
+    with start("run", file, "--store", tmp_path / "store", "--cpus", 2) as process:
+        states = tmp_path / "store/trials/.checkpoints"
+        assert eventually(lambda: any(states.glob("*.pt")), 120)
+        os.kill(max(child for child, name in below(process.pid).items() if "RayTrainWorker" in name), signal.SIGKILL)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    (row,) = table(tmp_path / "store", "small", "trials").select("status", "steps").rows()
+    assert row == ("done", 3000)
+    assert not list((tmp_path / "store/trials").glob(".crew*"))

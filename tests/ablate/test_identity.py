@@ -105,6 +105,20 @@ def test_an_own_package_brings_what_it_uses_of_trainables(tmp_path: Path, monkey
     assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= set(closure({"own_package.mine"}))
 
 
+def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it imports from there can change its numbers; so can what runs as its package is imported."""
+    (tmp_path / "own_method.py").write_text("import own_helper, json\nfrom search_spaces.axes import number\n")
+    (tmp_path / "own_helper.py").write_text("import own_tools.deep\nFACTOR = 1.0\n")
+    (tmp_path / "own_tools").mkdir()
+    for file in ("__init__.py", "deep.py"):
+        (tmp_path / "own_tools" / file).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = closure({"own_method"}).keys()
+    assert known == {"own_method", "own_helper", "own_tools", "own_tools.deep"}
+
+
 def test_docstrings_leave_no_trace() -> None:
     assert formulas('def f():\n    """Say."""\n    return 1  # one\n') == formulas("def f():\n    return 1\n")
     assert formulas("def f():\n    return 1\n") != formulas("def f():\n    return 2\n")

@@ -1,14 +1,23 @@
-"""What a worker does with a pack before it trains it."""
+"""What a worker does with a pack beside training it, and what becomes of one whose process died."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ablate import work
+from ablate.agenda import Work, open_agenda
+from ablate.beginning import begin
+from ablate.errors import UserError
+from ablate.launch import Feed, Worker
+from ablate.plan import Result, Trial
+from ablate.remote import Mirror, mirror
 from ablate.run import job
 from ablate.search import rounds
-from ablate.study import load
+from ablate.study import Study, load
 from tests.ablate.helpers import write
 
 
@@ -32,3 +41,110 @@ def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
     assert len(measured) == 1
     work.fitting({**asked, "cpu": 1e-3}, packs[0])
     assert len(measured) == 2
+
+
+def worker(study: Study) -> Worker:
+    """A worker of a study, without Ray."""
+    made = Worker.__new__(Worker)
+    made.reset_config({"job": json.dumps({**job(study), "pack": [], "judge": None})})
+    return made
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the trials of each pass of training."""
+    found: list[int] = []
+    fit_pack = work.fit_pack
+
+    def counted(configs: list[Any], *how: Any) -> Any:
+        found.append(len(configs))
+        return fit_pack(configs, *how)
+
+    monkeypatch.setattr(work, "fit_pack", counted)
+    monkeypatch.setattr(work, "PAUSE", 0)
+    return found
+
+
+def test_a_bucket_out_of_reach_for_a_moment_repeats_no_training_and_for_long_ends_the_process(
+    tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was trained lies in the mirror, and is done."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    study = load(str(write(tmp_path, methods=["agm"], vary={"agm.alpha": [0.5, 1]})), f"file://{tmp_path}/bucket")
+    pack, deliver, fails = next(rounds(study)), Mirror.deliver, 2
+
+    def shaky(self: Mirror, folder: Path) -> None:
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise UserError("store: it cannot be reached")
+        deliver(self, folder)
+
+    monkeypatch.setattr(Mirror, "deliver", shaky)
+    assert {told[0] for told in worker(study).trained(pack[:2]).values()} == {"done"}
+    assert passes == [2]
+    fails = 99
+    with pytest.raises(work.LostError, match="it cannot be reached"):
+        worker(study).trained(pack[2:])
+    assert passes == [2, 2]
+    assert len(open_agenda(study).results) == 4
+    assert len([*mirror(f"file://{tmp_path}/bucket").listing("trials")]) > 0
+
+
+def test_what_cannot_be_stored_is_not_trained_again_in_halves(
+    tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "write_pack", full)
+    study = load(str(write(tmp_path, methods=["agm"])), str(tmp_path / "store"))
+    told = worker(study).trained(next(rounds(study)))
+    assert set(told.values()) == {("failed", None, "cannot be stored: No space left on device")}
+    assert passes == [4]
+
+
+def test_data_whose_datasheet_changed_after_the_plan_is_not_trained_on(tmp_path: Path) -> None:
+    for file in begin(tmp_path):
+        if file.name == "data.py":
+            subprocess.run([sys.executable, file], check=True)
+    study = load(str(tmp_path / "study.yaml"), str(tmp_path / "store"))
+    pack = next(rounds(study))[:1]
+    work.confirm(pack, study.data)
+    sheet = tmp_path / "mine.json"
+    sheet.write_text(json.dumps(json.loads(sheet.read_text()) | {"standardise": {"image": "none"}}))
+    with pytest.raises(RuntimeError, match="the data or the code changed"):
+        work.confirm(pack, study.data)
+
+
+def fed(*studies: Study) -> tuple[Feed, list[tuple[Trial, Result, str | None]]]:
+    """What feeds Tune from studies, and what it hears."""
+    heard: list[tuple[Trial, Result, str | None]] = []
+    works = [Work(open_agenda(one), job(one), lambda *told: heard.append(told)) for one in studies]
+    return Feed(iter(works), None, {}), heard
+
+
+def test_of_a_pack_whose_process_died_what_is_in_the_store_is_done(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 4})), str(tmp_path / "store"))
+    feed, heard = fed(study)
+    pack = [Trial(*trial) for trial in json.loads(feed.suggest("a")["job"])["pack"]]
+    work.train_pack(work.settled(job(study)), pack[:1], None)
+    feed.on_trial_complete("a", error=True)
+    assert [(trial.id, result.status) for trial, result, _ in heard] == [(pack[0].id, "done")]
+    rest = [trial.id for one in feed.begun[0].agenda.queued for trial in one]
+    assert rest == [trial.id for trial in pack[1:]]
+
+
+def test_studies_with_several_workers_a_pack_run_one_after_another(tmp_path: Path) -> None:
+    """Their packs reserve nothing: two of them would wait for each other's CPUs."""
+    studies = [
+        load(str(write(tmp_path, name=name, resources={"workers": count, "pack": 1})), str(tmp_path / "store"))
+        for name, count in (("a", 2), ("b", 2), ("c", 1))
+    ]
+    feed, _ = fed(*studies)
+    assert feed.suggest("first") is not None
+    running = [feed.suggest(str(i)) for i in range(9)]
+    assert {one.job["workers"] for one, _ in feed.running.values()} == {2}
+    assert len({id(one) for one, _ in feed.running.values()}) == 1
+    assert running[-1] is None
+    assert not feed.finished
