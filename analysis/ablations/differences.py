@@ -64,6 +64,7 @@ def quantity(
     per: Sequence[str] = ("cell",),
     along: str | None = None,
     scale: str = "linear",
+    over: str = "seed",
 ) -> Finding:
     """Return a metric of some trials by itself, one effect for each combination of the values of ``per``.
 
@@ -76,9 +77,14 @@ def quantity(
         per: columns, one effect for each combination of their values.
         along: a column with numbers that each group is drawn along.
         scale: of that axis, linear or log.
+        over: what is repeated: `seed`; or `cell`, each with the mean of its seeds, as where cells are drawn data sets.
     """
     table = scores(cells, metric, split, epochs)
     mine, effects, rows = chosen(cells, table, of or {}), [], []
+    if over == "cell":  # the cells take the seeds' place
+        mine = mine.with_columns(
+            seed=pl.col("cell").replace_strict({c: i for i, c in enumerate(cells)}), cell=pl.lit("")
+        )
     for name, group in groups(mine, per):
         members = among(mine, group)
         effects.append(Effect(name, sample(members)))

@@ -8,8 +8,9 @@ import polars as pl
 
 from analysis import rankings
 from analysis.ablations.differences import chosen
-from analysis.ablations.finding import Effect, Finding
+from analysis.ablations.finding import Effect, Finding, Sample
 from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
+from analysis.statistics import interval
 from analysis.tables import Run
 
 
@@ -48,11 +49,11 @@ def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:
 def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
     """Return the share of the gap between a baseline and the late ensemble of single modalities that a method closes.
 
-    The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed; the share is nan where it is
-    no better than the baseline, so that there is no gap. Beside it, in the score's unit: the ensemble, the best
-    modality and the method less the baseline.
+    The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed. The share is that of the means
+    over the seeds, nan where the ensemble is not shown to be better than the baseline, so that there is no gap. Beside
+    it, in the score's unit: the ensemble, the best modality and the method less the baseline.
     """
-    effects, beside = [], []
+    effects, beside, remarks = [], [], []
     for cell, run in cells.items():
         name = cell or run.name
         table = scores({cell: run})
@@ -63,14 +64,32 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
         joint, method = (np.array([side[cell, s] for s in seeds]) for side in (theirs, ours))
         top = np.array([late.get(s, np.nan) for s in seeds])
         best = np.array([np.max([one.get((cell, s), np.nan) for one in alone]) for s in seeds])
-        gap = np.where(top > joint, top - joint, np.nan)
-        effects.append(Effect(name, (method - joint) / gap))
+        share = closed(method - joint, top - joint)
+        effects.append(Effect(name, share))
+        remarks += [f"{name}: no gap is shown that could be closed"] if np.isnan(share).all() else []
         beside += [
             Effect(f"{name}: late ensemble - {baseline}", top, joint),
             Effect(f"{name}: best modality - {baseline}", best, joint),
             Effect(f"{name}: {of} - {baseline}", method, joint),
         ]
-    return Finding(effects, "share of the gap closed", beside=tuple(beside))
+    return Finding(effects, "share of the gap closed", beside=tuple(beside), remarks=tuple(remarks))
+
+
+def closed(gain: Sample, gap: Sample) -> Sample:
+    """Return the share of a mean gap that a mean gain is, as the jackknife's pseudo-values, [N]; nan without a gap.
+
+    A mean of the seeds' own shares would be that of the seeds whose gap is a sample or two.
+    """
+    known = np.isfinite(gain) & np.isfinite(gap)
+    count, shares = int(known.sum()), np.full(len(gain), np.nan)
+    if not count or not np.nanmin([*interval(gap[known]), gap[known].mean()]) > 0:
+        return shares
+    whole = gain[known].mean() / gap[known].mean()
+    for i in np.flatnonzero(known):
+        others = known & (np.arange(len(gain)) != i)
+        without = gain[others].mean() / gap[others].mean() if count > 1 else whole
+        shares[i] = count * whole - (count - 1) * without
+    return shares
 
 
 def ensemble(run: Run) -> dict[int, float]:

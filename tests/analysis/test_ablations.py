@@ -10,6 +10,7 @@ import yaml
 
 from analysis import tabulation as tables
 from analysis.ablations import ABLATIONS, Finding, figures
+from analysis.ablations.ranking import closed
 from analysis.ablations.scores import scores
 from analysis.ablations.variance import decomposed, icc, jackknife, jackknifed
 from analysis.record import read
@@ -427,6 +428,26 @@ def test_a_seed_that_lacks_a_modality_has_no_ceiling(tmp_path: Path, lost: str) 
     assert [e.numbers.tolist() for e in finding.beside] == [
         pytest.approx([np.nan, 0.5], nan_ok=True), pytest.approx([np.nan, 0.0], nan_ok=True), [0.25, 0.25],
     ]  # fmt: skip
+
+
+def test_a_gap_of_a_single_sample_does_not_make_the_share(tmp_path: Path) -> None:
+    """Half of every gap is closed, give or take a point; one seed has a gap of a tenth of a point."""
+    gap = np.array([0.02, 0.03, 0.025, 0.001, 0.03, 0.02])
+    gain = gap / 2 + np.array([0.01, -0.01, 0.01, -0.01, 0.01, -0.01])
+    assert closed(gain, gap).mean() == pytest.approx(0.5, abs=0.02)
+    assert (gain / gap).mean() < -0.9
+    assert np.isnan(closed(gain, gap - 0.02)).all()
+
+
+def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
+    cells = {
+        name: load(write(tmp_path / name, [trial(f"{s}", "joint", s, level + 0.01 * s, 0.5) for s in range(3)]))
+        for name, level in (("a", 0.1), ("b", 0.5), ("c", 0.9))
+    }
+    (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation", over="cell").effects
+    assert effect.values == pytest.approx([0.11, 0.51, 0.91])
+    (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation").effects
+    assert effect.values == pytest.approx([0.5, 0.51, 0.52])
 
 
 def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
