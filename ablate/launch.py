@@ -34,7 +34,7 @@ from ablate.checkpoints import checkpoint  # noqa: E402
 from ablate.errors import traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
-from ablate.pruning import Judge, heard, race  # noqa: E402
+from ablate.pruning import Judge, heard, races  # noqa: E402
 from ablate.remote import local  # noqa: E402
 from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack  # noqa: E402
 from trainables.train import Prune  # noqa: E402
@@ -99,10 +99,10 @@ def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
     """Return how to ask a job's judge about a pack; None where the study has none."""
     if job["judge"] is None:
         return None
-    judge, group = ray.get_actor(job["judge"]), race(pack[0])  # a pack is of one modality
+    judge = ray.get_actor(job["judge"])
 
     def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
-        stops = ray.get(judge.ends.remote(group, epoch, {pack[i].id: told for i, told in scores.items()}))
+        stops = ray.get(judge.ends.remote(epoch, races(pack, scores)))
         return {i for i in scores if pack[i].id in stops}
 
     return ends

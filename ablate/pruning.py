@@ -1,4 +1,4 @@
-"""Early stopping: trials that lag behind others of their method end at the end of an epoch.
+"""Early stopping: trials that lag behind others of their method and seed end at the end of an epoch.
 
 A judge sits beside the workers and hears of every pack at once, so that the trials of a pack are compared with each
 other, too, and first of what the store knows, so that a run that goes on judges as one that never stopped. Which trials
@@ -8,7 +8,7 @@ do not, or that go by another metric (`ablate.plan`).
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,16 +66,19 @@ class Judge:
         self.metric, self.sign = metric, 1 if maximise else -1
         self.known: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
 
-    def ends(self, group: str, epoch: int, scores: dict[str, dict[str, float]]) -> set[str]:
-        """Return which trials of a pack end after an epoch; they are compared within a group, such as a method.
+    def ends(self, epoch: int, groups: dict[str, dict[str, dict[str, float]]]) -> set[str]:
+        """Return which trials of a pack end after an epoch, given their scores by group: whom they are compared with.
 
         What is told again, of trials that were interrupted, counts once.
         """
         if not self.rule.rung(epoch):
             return set()
-        own = self.hear(group, epoch, scores)
-        needed = self.rule.kept(list(self.known[group, epoch].values()))
-        return {trial for trial, score in own.items() if not score >= needed}
+        found: set[str] = set()
+        for group, scores in groups.items():
+            own = self.hear(group, epoch, scores)
+            needed = self.rule.kept(list(self.known[group, epoch].values()))
+            found |= {trial for trial, score in own.items() if not score >= needed}
+        return found
 
     def hear(self, group: str, epoch: int, scores: dict[str, dict[str, float]]) -> dict[str, float]:
         """Take the scores of trials after an epoch, and return them so that more is better."""
@@ -85,8 +88,19 @@ class Judge:
 
 
 def race(trial: Trial) -> str:
-    """Return whom a trial is compared with: those of its method and, where it has one, of its modality."""
-    return " ".join(filter(None, (trial.labels["method"], trial.labels["modality"])))
+    """Return whom a trial is compared with: those of its method and seed and, where it has one, of its modality.
+
+    Some seeds are easier than others: across them luck would decide, and a method without settings lose all but one.
+    """
+    return " ".join(filter(None, (trial.labels["method"], trial.labels["modality"], str(trial.seed))))
+
+
+def races(pack: Sequence[Trial], scores: Mapping[int, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the scores of trials of a pack by their places, by group and trial."""
+    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for place, told in scores.items():
+        found[race(pack[place])][pack[place].id] = told
+    return dict(found)
 
 
 def heard(

@@ -1,14 +1,16 @@
 """Who goes on and who ends, by rules that were computed by hand."""
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from ablate.agenda import open_agenda
 from ablate.plan import Result, Trial
-from ablate.pruning import Halving, Judge, Median, heard, race
+from ablate.pruning import Halving, Judge, Median, heard, race, races
 from ablate.run import job
 from ablate.study import Study, load
 from ablate.work import settled, train_pack
@@ -26,39 +28,40 @@ def test_halving_judges_at_its_rungs() -> None:
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
     judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
-    assert judge.ends("agm", 1, told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)) == set("acef")
-    assert judge.ends("agm", 1, told("ghi", 0.8, 0.05, 0.95)) == {"h"}  # three of nine: 0.95, 0.9, 0.8
-    assert judge.ends("cggm", 1, told("k", 0.01)) == set()  # another method is another race
-    assert judge.ends("agm", 2, told("b", 0.0)) == set()  # no rung
-    assert judge.ends("agm", 3, told("bdi", 0.0, 0.1, float("nan"))) == {"b", "i"}
+    assert judge.ends(1, {"agm": told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)}) == set("acef")
+    assert judge.ends(1, {"agm": told("ghi", 0.8, 0.05, 0.95)}) == {"h"}  # three of nine: 0.95, 0.9, 0.8
+    assert judge.ends(1, {"cggm": told("k", 0.01)}) == set()  # another method is another race
+    assert judge.ends(2, {"agm": told("b", 0.0)}) == set()  # no rung
+    assert judge.ends(3, {"agm": told("bdi", 0.0, 0.1, float("nan"))}) == {"b", "i"}
 
 
 def test_a_trial_that_is_told_again_is_counted_once() -> None:
     """A third of six go on, 0.9 and 0.8; were the first two counted twice, 0.9 and 0.9 would be the best of eight."""
     judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
-    assert judge.ends("agm", 1, told("ab", 0.9, 0.1)) == {"b"}
-    assert judge.ends("agm", 1, told("ab", 0.9, 0.1)) == {"b"}
-    assert judge.ends("agm", 1, told("cdef", 0.8, 0.2, 0.3, 0.4)) == {"d", "e", "f"}
+    assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
+    assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
+    assert judge.ends(1, {"agm": told("cdef", 0.8, 0.2, 0.3, 0.4)}) == {"d", "e", "f"}
 
 
 def test_less_is_better_where_the_metric_says_so() -> None:
     judge = Judge("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
-    assert judge.ends("agm", 1, told("abcd", 0.1, 0.5, 0.4, 0.9)) == {"a", "c"}
+    assert judge.ends(1, {"agm": told("abcd", 0.1, 0.5, 0.4, 0.9)}) == {"a", "c"}
 
 
 def test_the_median_rule_waits_for_enough_trials() -> None:
     judge = Judge("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
-    assert judge.ends("agm", 1, told("ab", 0.0, 1.0)) == set()
-    assert judge.ends("agm", 2, told("abc", 0.1, 0.2, 0.3)) == set()
-    assert judge.ends("agm", 2, told("de", 0.25, 0.15)) == {"e"}
+    assert judge.ends(1, {"agm": told("ab", 0.0, 1.0)}) == set()
+    assert judge.ends(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
+    assert judge.ends(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
     assert Median(1, 1).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 
 @pytest.mark.nightly
 def test_a_study_that_prunes_keeps_what_it_ended_and_repeats_nothing(tmp_path: Path) -> None:
     file = write(
-        tmp_path, methods=["joint"], vary=None, seeds=9, train={"epochs": 4}, prune="asha", resources={"pack": 3}
-    )
+        tmp_path, methods=["joint"], vary={"train.lr": [0.001 * 2**i for i in range(9)]}, seeds=1,
+        train={"epochs": 4}, prune="asha", resources={"pack": 3},
+    )  # fmt: skip
     done = ablate("run", file, "--store", tmp_path / "s", "--cpus", 1)
     assert done.returncode == 0, done.stderr
     trials = pl.read_parquet(tmp_path / "s/small/trials/*.parquet")
@@ -88,7 +91,7 @@ def driven(study: Study, packs: int = 99) -> dict[str, str]:
     while packs and (pack := agenda.next()):
 
         def ends(epoch: int, scores: dict[int, dict[str, float]], pack: list[Trial] = pack) -> set[int]:
-            stops = judge.ends(race(pack[0]), epoch, {pack[i].id: told for i, told in scores.items()})
+            stops = judge.ends(epoch, races(pack, scores))
             return {i for i in scores if pack[i].id in stops}
 
         told, packs = train_pack(settled({**asked, "checkpoint": 0}), pack, ends), packs - 1
@@ -97,7 +100,7 @@ def driven(study: Study, packs: int = 99) -> dict[str, str]:
     return {trial: result.status for trial, result in agenda.results.items()}
 
 
-RACE = {
+RACE: dict[str, Any] = {
     "methods": ["joint"], "seeds": 3, "train": {"epochs": 4}, "resources": {"pack": 6},
     "vary": {"train.lr": [0.0001, 0.0002, 0.02, 0.05]}, "prune": {"asha": {"reduction": 2, "first": 1}},
 }  # fmt: skip
@@ -117,8 +120,20 @@ def test_what_was_pruned_by_another_metric_is_no_result(tmp_path: Path) -> None:
     assert not ids[0] & ids[1]
 
 
+def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tmp_path: Path) -> None:
+    """Of each seed's four rates half go on, whichever seed is easier; joint training has nothing to lose to."""
+    falling = {"metric": "loss", "vary": {"train.lr": RACE["vary"]["train.lr"][::-1]}}
+    statuses = driven(study := load(str(write(tmp_path, **RACE | falling)), str(tmp_path / "s")))
+    trials = open_agenda(study, 1).proposed
+    ended = Counter(trials[trial].seed for trial, status in statuses.items() if status == "pruned")
+    assert set(ended) == {0, 1, 2}
+    assert min(ended.values()) >= 2
+    alone = driven(load(str(write(tmp_path, **RACE | {"vary": None})), str(tmp_path / "alone")))
+    assert set(alone.values()) == {"done"}
+
+
 def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, **RACE | {"methods": ["unimodal"], "vary": None})), str(tmp_path / "s"))
     proposed = open_agenda(study, 1).proposed.values()
-    races = {trial.labels["modality"]: race(trial) for trial in proposed}
-    assert len(set(races.values())) == len(races) == len(study.sheet.modalities) > 1
+    found = {(trial.labels["modality"], trial.seed): race(trial) for trial in proposed}
+    assert len(set(found.values())) == len(found) == 3 * len(study.sheet.modalities) > 3
