@@ -12,7 +12,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ablate.document import Document, Where
 from ablate.errors import UserError, meant
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 HURRY = {"seeds": 3}
-Choice = Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]  # a name and its options
+Choice = Annotated[  # a name and its options; a name alone has none
+    dict[str, dict[str, Any]],
+    Field(min_length=1, max_length=1),
+    BeforeValidator(lambda value: {value: {}} if isinstance(value, str) else value),
+]
 
 
 class About(Section):

@@ -126,6 +126,10 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
     if outcome.spent:
         more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
         sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
+    if outcome.pruned:
+        sys.stderr.write(
+            f"{outcome.pruned} of {outcome.trials} trials ended early, lagging behind; they have no score.\n"
+        )
     if outcome.diverged:
         sys.stderr.write(f"{outcome.diverged} of {outcome.trials} trials diverged; the report lists them.\n")
     if outcome.failed:

@@ -105,7 +105,7 @@ def at_work(method: str, path: str) -> Iterator[Check]:
     except Exception as error:
         yield Check(f"{method}: {STEPS} steps", False, f"{type(error).__name__}: {error}")
         return
-    yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3f}")
+    yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3g}")
     if off:
         base = BASES.get(method, "joint")
         apart = distance(rehearse(path, settings | off, STEPS)[0], rehearse(METHODS[base], {}, STEPS)[0])

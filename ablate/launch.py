@@ -31,7 +31,7 @@ from ray.tune.search import Searcher  # noqa: E402
 
 from ablate.agenda import Work  # noqa: E402
 from ablate.checkpoints import checkpoint  # noqa: E402
-from ablate.errors import traced  # noqa: E402
+from ablate.errors import UserError, traced  # noqa: E402
 from ablate.packs import split  # noqa: E402
 from ablate.plan import Result, Trial  # noqa: E402
 from ablate.pruning import Judge, heard, races  # noqa: E402
@@ -183,20 +183,24 @@ class Feed(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the results of a pack, unless its process died: then it runs again, or its only trial has failed."""
-        work, pack = self.running.pop(trial_id)
         told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
+        if self.stopped and not told:
+            return  # it may be in the store yet when all is closed
+        work, pack = self.running.pop(trial_id)
         try:
-            told = told or self.after_death(work, pack)
-            for trial in pack:
-                if trial.id not in told:
-                    continue
+            self.take(work, pack, told or self.after_death(work, pack))
+            self.closed(work)
+        except Exception as failure:
+            self.fail(failure)
+
+    def take(self, work: Work, pack: list[Trial], told: dict[str, Told]) -> None:
+        """Take what came of the trials of a pack, or of some of them."""
+        for trial in pack:
+            if trial.id in told:
                 status, score, reason = told[trial.id]
                 kept = Result(status, score)
                 work.agenda.complete(trial, kept)
                 work.heard(trial, kept, reason)
-            self.closed(work)
-        except Exception as failure:
-            self.fail(failure)
 
     def after_death(self, work: Work, pack: list[Trial]) -> dict[str, Told]:
         """Return what the store has of a pack whose process died; the rest is to run again, or has failed."""
@@ -219,7 +223,15 @@ class Feed(Searcher):  # type: ignore[misc]
             work.agenda.stopped = True
 
     def close(self) -> None:
-        """Close the studies that are not finished, and raise what was in the way."""
+        """Close the studies that are not finished, and raise what was in the way.
+
+        A pack that ended as the run was stopped is in the store, though Tune has not told.
+        """
+        for work, pack in self.running.values():
+            try:
+                self.take(work, pack, self.after_death(work, pack))
+            except (OSError, UserError) as error:
+                self.fail(error)
         for work in self.begun:
             try:
                 work.close()

@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     cached: int  # known before the run
     diverged: int  # a result: a loss was not finite, and would not be if it ran again
     failed: int  # no result: runs again with the same command
+    pruned: int  # ended early, for lagging behind
     interrupted: bool
     spent: str | None  # why the budget ended it; None: it did not
 
@@ -195,7 +196,14 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
             agenda.close()
             tables.close()
         count = Counter(result.status for result in agenda.results.values())
-        ended = (len(agenda.results), agenda.cached, count["diverged"], count["failed"], agenda.stopped)
+        ended = (
+            len(agenda.results),
+            agenda.cached,
+            count["diverged"],
+            count["failed"],
+            count["pruned"],
+            agenda.stopped,
+        )
         closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda, plan) else None))
 
     return Work(agenda, job(study), heard, close)

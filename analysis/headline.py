@@ -72,12 +72,15 @@ def limits(run: Run, summary: pl.DataFrame) -> list[str]:
         for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
         if len(part) > 1 and part["validation"].n_unique() == 1
     ]
+    fewer = finished.filter(pl.col("seeds") < pl.col("seeds").max())["method"].to_list()
     most = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     said = {
         f"{_listed(empty)}: no trial has a score, so nothing is known of it.": bool(empty),
         "Joint training is not among the methods that finished: no difference to it can be told.": bool(
             len(finished) > 1 and "joint" not in finished["method"].to_list()
         ),
+        f"{_listed(fewer)}: some seeds have no result. A mean is of those that have, a difference to joint training of "
+        "those that both have, and the two need not agree.": bool(fewer),
         "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": most == 1,
         "Two seeds give intervals so wide that few differences can be told.": most == 2,
         "Ranks need three methods with a result: there are fewer.": 0 < len(finished) < min(3, len(joint)) and most > 1,

@@ -82,6 +82,9 @@ def methods(run: Run, summary: pl.DataFrame, looks: int) -> Table:
         "t-test, corrected by Holm for the methods compared. Failed and diverged trials are counted over all "
         "configurations of a method (column “of”)."
     )
+    data = run.study["study"]["data"]
+    if metric == "mae" and (isinstance(data, str) or data.get("standardise", True)):
+        note += " The target is standardised: errors are in standard deviations of its training samples."
     return Table("methods", "Methods", columns, rows, note)
 
 

@@ -37,11 +37,13 @@ def coefficients(run: Run) -> pl.DataFrame:
 
 
 def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
-    """Return means and intervals over the trials of chosen configurations; what is not finite is in none of them."""
+    """Return means and intervals over the trials of chosen configurations that are done: the same at every epoch."""
     members = chosen(run).select("method", trial="trials").explode("trial")
+    done = run.trials.filter(status="done").select("trial")
     rows = (
         run.metrics.filter(pl.col("metric").is_in(metrics), which, pl.col("value").is_finite())
         .join(members.lazy(), on="trial")
+        .join(done, on="trial", how="semi")
         .select("method", "split", "modality", "metric", "epoch", "value")
         .collect()
     )

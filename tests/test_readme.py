@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 import yaml
 
+from ablate.claims import load as load_claim
+from analysis.ablations import ABLATIONS
+from analysis.decisions import RULES
 from search_spaces import STUDIES
 from tests.ablate.helpers import foreign, here
 
@@ -23,6 +26,17 @@ def block(language: str, containing: str) -> str:
     found = [code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in code]
     assert len(found) == 1, containing
     return str(found[0])
+
+
+def test_the_claim_of_the_docs_can_be_run_and_all_that_judges_is_listed(tmp_path: Path) -> None:
+    text = (ROOT / "docs/verdicts.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my-claim.yaml").write_text(example)
+    claim = load_claim(str(tmp_path / "my-claim.yaml"), str(tmp_path / "runs"))
+    assert list(claim.cells) == ["mfeat", "noisy"]
+    assert all(f"`{name}`" in text for name in [*ABLATIONS, *RULES])
+    (tmp_path / "my-claim.yaml").write_text(example.replace("{every: {rule: greater, margin: 0.005}}", "report"))
+    assert load_claim(str(tmp_path / "my-claim.yaml")).about.rule == {"report": {}}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -57,6 +58,17 @@ def test_the_doctor_sees_a_study_that_cannot_run(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, resources={"cpu": 99})), str(tmp_path / "store"))
     refused = [check for check in doctor.examine(study, 2) if not check.ok]
     assert [check.found for check in refused] == ["resources.cpu: a trial asks for 99 CPUs, and this run has 2"]
+
+
+def test_a_plan_refuses_what_a_run_would_refuse(tmp_path: Path) -> None:
+    label, split = np.arange(30) % 3, np.repeat([0, 1, 2], 10)
+    sound = np.ones((30, 4))
+    sound[3, 1] = np.nan
+    np.savez(tmp_path / "mine.npz", sound=sound, label=label, split=split)
+    (tmp_path / "mine.json").write_text(json.dumps({"task": "classification", "modalities": ["sound"]}))
+    ended = here("plan", write(tmp_path, data={"path": "mine.npz"}), "--store", tmp_path / "store")
+    assert ended.returncode == 2
+    assert "sound of mine: row 3 is partly NaN or infinite" in ended.stderr
 
 
 def test_a_plan_creates_nothing(tmp_path: Path) -> None:

@@ -186,6 +186,9 @@ BROKEN = {
     "a budget for less than a point": (
         "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method takes 10 trials", "",
     ),
+    "a target in percent": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nbudget: {target: 95}\n", ":4: budget.target: an accuracy lies between 0 and 1, got 95", "0.95",
+    ),
     "a budget of no time": ("name: x\ndata: mfeat\nmethods: [agm]\nbudget: {hours: 0}\n", ":4: budget.hours: must be greater than 0, got 0", ""),
     "a misspelt key deep inside": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: {tpe: {btach: 2}}\n", ":4: search.tpe.btach: there is no such key", "`batch`"),
     "a capital letter": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {Epochs: 2}\n", ":4: train.Epochs: there is no such key", "`epochs`"),

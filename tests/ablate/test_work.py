@@ -135,6 +135,19 @@ def test_of_a_pack_whose_process_died_what_is_in_the_store_is_done(tmp_path: Pat
     assert rest == [trial.id for trial in pack[1:]]
 
 
+def test_a_pack_that_ends_as_the_run_is_stopped_is_known(tmp_path: Path) -> None:
+    """Tune ends its trials without a result; what is in the store when all is closed is told."""
+    study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 2})), str(tmp_path / "store"))
+    feed, heard = fed(study)
+    packs = [[Trial(*trial) for trial in json.loads(feed.suggest(name)["job"])["pack"]] for name in "ab"]
+    feed.stop()
+    for name in "ab":
+        feed.on_trial_complete(name)
+    work.train_pack(work.settled(job(study)), packs[1], None)
+    feed.close()
+    assert [trial.id for trial, _, _ in heard] == [trial.id for trial in packs[1]]
+
+
 def test_studies_with_several_workers_a_pack_run_one_after_another(tmp_path: Path) -> None:
     """Their packs reserve nothing: two of them would wait for each other's CPUs."""
     studies = [

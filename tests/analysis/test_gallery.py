@@ -54,6 +54,13 @@ def test_the_curves_of_training_are_those_of_chosen_configurations(write_run: Wr
     assert {"learning", "coefficients"} <= set(drawings(run))
 
 
+def test_the_curves_of_trials_that_diverged_are_in_no_mean(write_run: Write) -> None:
+    rows = [trial(str(s), "joint", s, None if s else 0.9, None if s else 0.9) for s in range(3)]
+    metrics = [row for s in range(3) for row in epochs(str(s), "loss", None, "train", 1.0, 1e34 if s else 0.5)]
+    run = load(write_run(rows, metrics))
+    assert learning(run).select("epoch", "mean", "seeds").rows() == [(1, 1.0, 1), (2, 0.5, 1)]
+
+
 def searched(write_run: Write, points: np.ndarray, search: dict[str, Any], missing: int) -> Run:
     """Return a run in which only alpha matters, at the points [P, 2] of a design in the unit square."""
     names = [ALPHA, LR]
