@@ -12,6 +12,7 @@ from typing import Any
 version = cache(metadata.version)  # reading it takes longer than the rest of an id
 PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
 INSTALLED = {"site-packages", "dist-packages"}
+PLACES: set[Path] = set()  # where modules of one's own lie beside those that import them (`ablate.methods.reach`)
 TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs through
 
 
@@ -34,7 +35,7 @@ def fingerprint(method: str, *measurements: str) -> str:
     """Return a hash of the code that trains with a method's module and measures, without comments and docstrings.
 
     The code is the training loop, the method, the measurements, and all that they import of `trainables`; of a method
-    of one's own, also what it imports of its own package and of what lies beside that. Another method or measurement,
+    of one's own, also what it imports of its own package and of modules beside that. Another method or measurement,
     or the list of them, is not part of it: a formula changed in one method leaves the trials of the others standing.
     """
     files = closure(TRAINING | {method, *measurements})
@@ -65,16 +66,33 @@ def closure(modules: set[str]) -> dict[str, Path]:
     return known
 
 
-@cache
 def beside(module: str) -> set[str]:
-    """Return the top-level modules that lie where that of a module does; of installed ones, that one alone."""
+    """Return the top-level modules of one's own that a module may import: those where its own lies, and in PLACES.
+
+    Of this project's modules, and of what is installed, that is their own package alone.
+    """
     top = module.partition(".")[0]
     file = source(top)
     folder = file and (file.parent.parent if file.name == "__init__.py" else file.parent)
     if top in PACKAGES or folder is None or folder.name in INSTALLED:
         return {top}
-    found = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    return found - {*PACKAGES} | {top}
+    return {top}.union(*map(own_modules, {folder, *PLACES}))
+
+
+@cache
+def own_modules(folder: Path) -> set[str]:
+    """Return the modules of a folder that are imported by their names, and not others that are called so."""
+    if not folder.is_dir():
+        return set()
+    names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
+    return {name for name in names - {*PACKAGES} if name.isidentifier() and found_in(folder, name)}
+
+
+def found_in(folder: Path, name: str) -> bool:
+    """Say whether a module, found without importing it, lies in a folder."""
+    spec = importlib.util.find_spec(name)
+    places = [] if spec is None else [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+    return any(Path(place).is_relative_to(folder) for place in places if place)
 
 
 def imports(path: Path, module: str, packages: set[str]) -> set[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ablate import identity, methods
 from ablate.designs import Row
 from ablate.identity import closure, formulas
 from ablate.plan import trials
@@ -109,14 +110,22 @@ def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it imports from there can change its numbers; so can what runs as its package is imported."""
-    (tmp_path / "own_method.py").write_text("import own_helper, json\nfrom search_spaces.axes import number\n")
+    (tmp_path / "own_method.py").write_text(
+        "import own_helper, own_far, json, numpy\nfrom search_spaces.axes import number\n"
+    )
+    (tmp_path / "numpy").mkdir()  # which is imported from elsewhere
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "own_far.py").write_text("")
     (tmp_path / "own_helper.py").write_text("import own_tools.deep\nFACTOR = 1.0\n")
     (tmp_path / "own_tools").mkdir()
     for file in ("__init__.py", "deep.py"):
         (tmp_path / "own_tools" / file).write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(identity, "PLACES", places := set[Path]())
+    monkeypatch.setattr(methods, "PLACES", places)
+    methods.reach([str(tmp_path), str(tmp_path / "away")])
     known = closure({"own_method"}).keys()
-    assert known == {"own_method", "own_helper", "own_tools", "own_tools.deep"}
+    assert known == {"own_method", "own_far", "own_helper", "own_tools", "own_tools.deep"}
 
 
 def test_docstrings_leave_no_trace() -> None:
