@@ -54,8 +54,9 @@ def gpus(study: Study) -> int:
 
     has = torch.cuda.device_count()
     if asked.gpu * asked.workers > has:
+        count = asked.gpu * asked.workers
         raise UserError(
-            f"resources.gpu: a trial asks for {asked.gpu * asked.workers:g} GPUs, and this machine has {has}"
+            f"resources.gpu: a trial asks for {count:g} GPU{'s' * (count != 1)}, and this machine has {has}"
         )
     return has
 

@@ -62,7 +62,7 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
             ]
             return f"must be {' or '.join(dict.fromkeys(wanted))}"
         case "string_pattern_mismatch":
-            return "must start with a letter or digit and hold letters, digits, `._-`"
+            return "must start with a letter from A to z or a digit, and hold such and `._-`"
         case "too_short":
             return f"must have at least {error['ctx']['min_length']} entries" if error["input"] else "must not be empty"
         case "too_long" | "string_too_long":

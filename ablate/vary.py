@@ -87,6 +87,9 @@ def varied(scope: Scope, key: str, given: Any) -> Varied:
     """
     where: Where = ("vary", key)
     integer = whole(scope, where, key)
+    if not isinstance(given, dict) and not (isinstance(given, list) and given):
+        rule = "must be a list of values, or a range such as {log: [0.1, 10], num: 5}"
+        raise scope.document.error(where, f"{rule}, got {'no value' if given == [] else shown(given)}")
     given = {"choice": given} if isinstance(given, list) else given
     entry = validated(scope.document, Entry, given, where)
     scales = [scale for scale in ("choice", "log", "linear") if getattr(entry, scale) is not None]

@@ -148,7 +148,7 @@ BROKEN = {
         "name: x\ndata: av-digits\nmethods: [joint]\nmodel: {encoder: {imgae: cnn}}\n",
         ":4: model.encoder: av-digits has no modality `imgae`", "`image`",
     ),
-    "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter or digit", ""),
+    "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to z or a digit", ""),
     "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
     "two searches": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: {tpe: {}, cma: {}}\n", ":4: search: must be a name, or a mapping of one name", ""),
     "a Sobol design of another size": (
@@ -185,6 +185,12 @@ BROKEN = {
     "a metric listed twice": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: [loss, loss]\n", ":4: metric: lists a metric twice", ""),
     "a budget for less than a point": (
         "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method takes 10 trials", "",
+    ),
+    "an empty list of values": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: []}\n", ":4: vary.agm.alpha: must be a list of values, or a range such as {log: [0.1, 10], num: 5}, got no value", "",
+    ),
+    "a single value in place of a list": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: 1}\n", ":4: vary.agm.alpha: must be a list of values, or a range such as {log: [0.1, 10], num: 5}, got 1", "",
     ),
     "a target in percent": (
         "name: x\ndata: mfeat\nmethods: [agm]\nbudget: {target: 95}\n", ":4: budget.target: an accuracy lies between 0 and 1, got 95", "0.95",
