@@ -125,6 +125,8 @@ def check_search(study: "Study") -> None:
     if "trials" in study.file.model_fields_set and name not in NUMBERED:
         rule = f"belongs to the searches {', '.join(NUMBERED)}; the size of `{name}` follows from what varies"
         raise document.error(("trials",), rule)
+    if study.file.prune and name in {"sobol", "morris"}:
+        raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
     if name == "cma":
         check_numbers(study)
     if name == "ablate":

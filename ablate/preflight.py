@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
+from ablate.methods import axes_of
 from ablate.plan import size
 from ablate.schema import version
 from ablate.study import Study, about_data
@@ -69,6 +70,22 @@ def uncompiled(study: Study) -> list[str]:
 
     said = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
     return [] if compiler() else [f"{said}, steps are not compiled."]
+
+
+def idle(study: Study) -> list[str]:
+    """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
+    varied = {one.key: one.values or [one.low] for one in study.vary}
+    epochs = max([study.file.train.epochs, *varied.get("train.epochs", [])])
+    said = []
+    for method, setting in (("mses", "patience"), ("mslr", "window")):
+        key = f"{method}.{setting}"
+        if method in study.methods and not {f"{method}.factor"} & {*study.set, *varied}:
+            default = axes_of(method, study.methods[method])[setting].default
+            first = min(varied.get(key, [study.set.get(key, default)])) + 2
+            if first > epochs:
+                when = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
+                said.append(f"{key} is {first - 2:g}: {when}.")
+    return said
 
 
 def room(store: Path) -> None:

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from ablate.agenda import Agenda
 from ablate.plan import Result, Trial, size
-from ablate.preflight import uncompiled
+from ablate.preflight import idle, uncompiled
 from ablate.study import Study, lacking
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
@@ -110,7 +110,7 @@ class Progress:
             self.screen.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
         if agenda.over:
             return
-        for sentence in lacking(self.study) + uncompiled(self.study):
+        for sentence in lacking(self.study) + uncompiled(self.study) + idle(self.study):
             self.note(sentence)
         known = f", {agenda.cached} of {total} in the store already" if agenda.cached else ""
         words = f"{missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}"

@@ -13,6 +13,7 @@ import pytest
 
 from ablate.agenda import open_agenda
 from ablate.plan import Trial
+from ablate.preflight import idle
 from ablate.store import packs, trials_of
 from ablate.study import load
 from ablate.tables import Tables
@@ -110,6 +111,20 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))  # a Python without its headers
     assert ("where there is none, steps are not compiled." in said()) == (asked == "on")
+
+
+def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) -> None:
+    def said(**changes: Any) -> list[str]:
+        return idle(load(str(write(tmp_path, methods=["mses", "mslr"], **{"vary": None} | changes))))
+
+    late = "mses.patience is 10: mses acts from epoch 12 on, and of 11 epochs it is joint training."
+    assert said(train={"epochs": 11}) == [late]
+    assert said(train={"epochs": 12}) == []
+    assert said(train={"epochs": 6}, set={"mses.patience": 4}) == [
+        "mslr.window is 5: mslr acts from epoch 7 on, and of 6 epochs it is joint training."
+    ]
+    assert said(train={"epochs": 6}, set={"mses.patience": 4, "mslr.factor": 1.3}) == []
+    assert said(train={"epochs": 4}, vary={"mses.patience": [2, 9], "mslr.window": [1]}) == []
 
 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:

@@ -186,6 +186,9 @@ BROKEN = {
     "a budget for less than a point": (
         "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method takes 10 trials", "",
     ),
+    "indices of what is pruned": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: {log: [0.1, 2]}}\nsearch: morris\nprune: asha\n", ":6: prune: ends trials early, and `morris` needs the score of every point", "",
+    ),
     "an empty list of values": (
         "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: []}\n", ":4: vary.agm.alpha: must be a list of values, or a range such as {log: [0.1, 10], num: 5}, got no value", "",
     ),
