@@ -73,7 +73,9 @@ def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
     found = [ABLATIONS[name](cells, **options) for analysis in analyses for name, options in analysis.items()]
     if len(found) == 1:
         return found[0]
-    names = [f"{i}. {one.metric}" for i, one in enumerate(found, start=1)]
+    titles = [titled({name: options}) for analysis in analyses for name, options in analysis.items()]
+    alike = len(set(titles)) < len(titles)
+    names = [f"{i}. {one.metric}" for i, one in enumerate(found, start=1)] if alike else titles
     effects = [e._replace(name=f"{name}: {e.name}") for name, f in zip(names, found, strict=True) for e in f.effects]
     metrics = {one.metric for one in found}
     beside = tuple(effect for one in found for effect in one.beside)
@@ -90,8 +92,11 @@ def reported(finding: Finding) -> dict[str, Decision]:
 def titled(analysis: Chosen) -> str:
     """Return in words what an analysis is about: what it compares, or whose numbers it shows."""
     ((name, options),) = analysis.items()
+    if "factors" in options:
+        return " x ".join(said({column: levels}) for column, levels in options["factors"].items())
     sides = [said(options[side]) for side in ("of", "minus") if options.get(side)]
-    return " - ".join(sides) or name
+    metric = f"{options['metric']}: " if "metric" in options and sides else ""
+    return f"{metric}{' - '.join(sides)}" if sides else name
 
 
 def together(shown: Sequence[tuple[str, Mapping[str, Decision]]]) -> dict[str, Decision]:

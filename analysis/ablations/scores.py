@@ -116,7 +116,7 @@ def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[
 def label(row: Mapping[str, Any]) -> str:
     """Return `mfeat, fusion=sum`."""
     parts = [
-        str(value) if column in {"cell", "owner", "method"} else f"{column.rpartition('.')[2]}={shown(value)}"
+        shown(value) if column in {"cell", "owner", "method"} else f"{column.rpartition('.')[2]}={shown(value)}"
         for column, value in row.items()
         if value != ""
     ]
@@ -124,7 +124,9 @@ def label(row: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a setting as a label has it."""
+    """Return a setting as a label has it; several, of which one is chosen or all are meant, with strokes between."""
+    if isinstance(value, list):
+        return "/".join(map(shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
