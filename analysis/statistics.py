@@ -17,6 +17,7 @@ RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 NAN = float("nan")
 SHARES = ("accuracy", "f1", "dice", "iou")  # metrics from 0 to 1, as their names end
+CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1
 ANYWHERE = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]
@@ -44,9 +45,10 @@ class Difference(NamedTuple):
 
 def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
     """Return between which values a metric, or a difference of two of its values, must lie."""
-    if not metric.endswith(SHARES) or " " in metric or metric.startswith("fidelity"):  # an exponent, or a cosine
+    low = -1.0 if metric.endswith(CORRELATIONS) or metric == "fidelity_f1" else 0.0
+    if not metric.endswith((*SHARES, *CORRELATIONS)) or metric.startswith("exponent of"):
         return ANYWHERE
-    return (-1.0, 1.0) if change else (0.0, 1.0)
+    return (low - 1.0, 1.0 - low) if change else (low, 1.0)
 
 
 def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:

@@ -92,9 +92,10 @@ def reported(finding: Finding) -> dict[str, Decision]:
 def titled(analysis: Chosen) -> str:
     """Return in words what an analysis is about: what it compares, or whose numbers it shows."""
     ((name, options),) = analysis.items()
-    if "factors" in options:
+    if isinstance(options.get("factors"), dict):
         return " x ".join(said({column: levels}) for column, levels in options["factors"].items())
-    sides = [said(options[side]) for side in ("of", "minus") if options.get(side)]
+    given = [options[side] for side in ("of", "minus") if options.get(side)]
+    sides = [side if isinstance(side, str) else said(side) for side in given]
     metric = f"{options['metric']}: " if "metric" in options and sides else ""
     return f"{metric}{' - '.join(sides)}" if sides else name
 

@@ -1,6 +1,7 @@
 """The catalogue of claims: every file is right, three kinds run to a verdict, and a wrong one gets one sentence."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
 from ablate.preflight import check_methods, check_models
+from analysis.verdicts import titled
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here
 
@@ -167,6 +169,14 @@ def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     text = page.read_text()
     assert f"Of {len(names())} claims: {len(names())} not run." in text
     assert text.count("Not run yet.") == len(names())
+
+
+def test_every_analysis_of_the_catalogue_has_a_title() -> None:
+    for name in names():
+        about = load(name).about
+        titles = [titled(analysis) for analysis in [*about.analyses, *about.beside]]
+        assert all(titles)
+        assert not re.search(r"[\[\]{}']", " ".join(titles)), titles
 
 
 def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
