@@ -32,9 +32,9 @@ def check_metrics(study: "Study") -> None:
             ("metric",), f"`{study.metric}` cannot be chosen by alone; begin with accuracy, mae or loss"
         )
     target = study.file.budget.target
-    if target is not None and study.metric == "accuracy" and not 0 <= target <= 1:
-        percent = f". Did you mean {target / 100:g}?" if 1 < target <= 100 else ""
-        raise document.error(("budget", "target"), f"an accuracy lies between 0 and 1, got {target:g}{percent}")
+    if target is not None and study.metric == "accuracy" and target > 1:
+        percent = f". Did you mean `{target / 100:g}`?" if target <= 100 else ""
+        raise document.error(("budget", "target"), f"an accuracy is at most 1, got {target:g}{percent}")
     if len(set(study.objectives)) < len(study.objectives):
         raise document.error(("metric",), "lists a metric twice")
     if "balance" in study.objectives and not {"probe", "shapley"} & study.measure.keys():

@@ -196,7 +196,7 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: 1}\n", ":4: vary.agm.alpha: must be a list of values, or a range such as {log: [0.1, 10], num: 5}, got 1", "",
     ),
     "a target in percent": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nbudget: {target: 95}\n", ":4: budget.target: an accuracy lies between 0 and 1, got 95", "0.95",
+        "name: x\ndata: mfeat\nmethods: [agm]\nbudget: {target: 95}\n", ":4: budget.target: an accuracy is at most 1, got 95", "`0.95`",
     ),
     "a budget of no time": ("name: x\ndata: mfeat\nmethods: [agm]\nbudget: {hours: 0}\n", ":4: budget.hours: must be greater than 0, got 0", ""),
     "a misspelt key deep inside": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: {tpe: {btach: 2}}\n", ":4: search.tpe.btach: there is no such key", "`batch`"),
