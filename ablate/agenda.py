@@ -40,7 +40,8 @@ class Agenda:
         self.finished = False
         self.stopped = False
         self.found: Callable[[dict[str, Result]], None] = lambda known: None  # is told what a round finds in the store
-        self._rounds, self._known, self._packing, self._budget = rounds, known, packing, budget
+        self.stored = known
+        self._rounds, self._packing, self._budget = rounds, packing, budget
         self._queue: deque[list[Trial]] = deque()
         self._deaths: Counter[str] = Counter()
         self._open(next(rounds))
@@ -68,10 +69,6 @@ class Agenda:
     def next(self) -> list[Trial] | None:
         """Return a pack to run; None while the round waits for those that run, or where it is over."""
         return self._queue.popleft() if self._queue and not self.over else None
-
-    def stored(self, trials: list[Trial]) -> dict[str, Result]:
-        """Return what the store knows of some trials."""
-        return self._known(trials)
 
     def complete(self, trial: Trial, result: Result) -> None:
         """Take the result of a trial."""

@@ -66,8 +66,9 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus
         megabytes = missing * median(map(_bytes, where.values())) / 1e6
-    check_models(study, agenda)
-    check_methods(study, agenda)
+    if not agenda.over:
+        check_models(study, agenda)
+        check_methods(study, agenda)
     if measure and missing and agenda.queued:
         each, memory = measured(study, agenda.queued)
         seconds = missing * each / cpus

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.identity import PACKAGES, imports, source
+from ablate.identity import PACKAGES, closure
 from ablate.methods import folders
 from ablate.study import Study
 from trainables.data.archive import locate
@@ -43,23 +43,17 @@ def bring_study(studies: Sequence[Study], folder: Path) -> str:
 
 
 def bring_modules(study: Study, folder: Path) -> None:
-    """Copy the modules of methods of one's own, and what they import that lies beside the study or where it is run."""
-    places = [Path(place) for place in folders(study.document.file)]
-    own = {path.stem for place in places for path in place.iterdir() if path.suffix == ".py" or path.is_dir()}
-    waiting = {name for path in study.methods.values() if (name := path.partition(":")[0]).partition(".")[0] in own}
-    known: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        known.add(name)
-        file = source(name)
-        if file is None or not any(file.is_relative_to(place) for place in places):
-            continue
+    """Copy the modules of methods of one's own, and what of them lies beside the study or where it is run.
+
+    That are those in the ids of its trials (`ablate.identity`), so that they have the same there.
+    """
+    places = folders(study.document.file)
+    for name, file in closure({path.partition(":")[0] for path in study.methods.values()}).items():
         parts = name.split(".")
-        target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
-        above = {name.rpartition(".")[0]} - {""}
-        waiting |= (imports(file, name, own - {*PACKAGES}) | above) - known
+        if parts[0] not in PACKAGES and any(file.is_relative_to(place) for place in places):
+            target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
 
 
 def bring_data(study: Study, folder: Path) -> None:

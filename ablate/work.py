@@ -83,14 +83,15 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
 
 def deliver(url: str, folder: Path) -> None:
     """Send a pack to a remote store; raise a LostError where that cannot be reached, again and again."""
-    for attempt in range(TRIES):
+    for left in reversed(range(TRIES)):
         try:
-            return mirror(url).deliver(folder)
+            mirror(url).deliver(folder)
         except UserError as error:
-            if attempt == TRIES - 1:
+            if not left:
                 raise LostError(str(error)) from error
             time.sleep(PAUSE)
-    return None
+        else:
+            return
 
 
 def fitting(job: dict[str, Any], pack: list[Trial]) -> int:

@@ -93,6 +93,15 @@ def estimate(values: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Estim
     return Estimate(mean, low, high, sample.size)
 
 
+def pseudovalues(whole: ArrayLike, without: ArrayLike) -> Sample:
+    """Return the jackknife's values, [N], of a statistic of N seeds, given what it is without each (Tukey 1958).
+
+    Their mean is the statistic, less what few seeds make it too large, and their spread tells its interval.
+    """
+    others = np.asarray(without, dtype=float)
+    return np.asarray(len(others) * np.asarray(whole, dtype=float) - (len(others) - 1) * others)
+
+
 def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
     """Return values - baseline, both [N] in the order of the seeds, without the pairs in which one is missing."""
     one, other = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)

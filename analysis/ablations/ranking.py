@@ -10,7 +10,7 @@ from analysis import rankings
 from analysis.ablations.differences import chosen
 from analysis.ablations.finding import Effect, Finding, Sample
 from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
-from analysis.statistics import interval
+from analysis.statistics import interval, pseudovalues
 from analysis.tables import Run
 
 
@@ -81,14 +81,12 @@ def closed(gain: Sample, gap: Sample) -> Sample:
     A mean of the seeds' own shares would be that of the seeds whose gap is a sample or two.
     """
     known = np.isfinite(gain) & np.isfinite(gap)
-    count, shares = int(known.sum()), np.full(len(gain), np.nan)
-    if not count or not np.nanmin([*interval(gap[known]), gap[known].mean()]) > 0:
+    gains, gaps, shares = gain[known], gap[known], np.full(len(gain), np.nan)
+    if not len(gaps) or not np.nanmin([*interval(gaps), gaps.mean()]) > 0:
         return shares
-    whole = gain[known].mean() / gap[known].mean()
-    for i in np.flatnonzero(known):
-        others = known & (np.arange(len(gain)) != i)
-        without = gain[others].mean() / gap[others].mean() if count > 1 else whole
-        shares[i] = count * whole - (count - 1) * without
+    whole = gains.sum() / gaps.sum()
+    without = (gains.sum() - gains) / (gaps.sum() - gaps) if len(gaps) > 1 else [whole]
+    shares[known] = pseudovalues(whole, without)
     return shares
 
 

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
-from analysis.statistics import LEVEL, NAN, Estimate, estimate
+from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues
 
 FEW = 3  # seeds
 TINY = 1e-6  # a share beside which one is nothing
@@ -105,11 +105,10 @@ def jackknifed(units: Sequence[Unit], shares: Callable[[Sequence[Unit]], list[fl
 
 def jackknife(share: float, without: NDArray[np.float64]) -> Estimate:
     """Return the estimate of a share, given what it is without each unit, [N]."""
-    count = len(without)
     straight, bent = (
-        estimate(count * f(share) - (count - 1) * f(without))
+        estimate(pseudovalues(f(share), f(without)))
         for f in (np.asarray, lambda p: special.logit(np.clip(p, TINY, 1 - TINY)))
     )
     low = float(special.expit(bent.low)) if straight.low > 0 else 0.0
     high = float(special.expit(bent.high)) if straight.high < 1 else 1.0
-    return Estimate(min(max(straight.mean, low), high), low, high, count)
+    return Estimate(min(max(straight.mean, low), high), low, high, len(without))

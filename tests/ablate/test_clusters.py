@@ -12,6 +12,7 @@ from ablate.clusters import Node, afford, check, fits, reachable, refusal, token
 from ablate.doctor import at_cluster
 from ablate.errors import UserError
 from ablate.provenance import versions
+from ablate.search import rounds
 from ablate.staging import stage
 from ablate.study import load
 from ablate.submit import submit
@@ -170,6 +171,7 @@ def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: 
     (home / "method.py").write_text("import helper\n" + (home / "method.py").read_text())
     (home / "helper.py").write_text("")
     study = load(str(home / "study.yaml"))
+    ids = [trial.id for trial in next(rounds(study))]
     assert stage([study], tmp_path / "there") == "study.yaml"
     brought = {file.name for file in (tmp_path / "there").iterdir()}
     own = {"study.yaml", "method.py", "helper.py", "mine.npz", "mine.json"}
@@ -180,6 +182,12 @@ def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: 
     ended = subprocess.run(command, cwd=tmp_path / "there", capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert '"trials": 33' in ended.stdout
+    words = "from ablate.search import rounds; from ablate.study import load"
+    words += "; print(*[trial.id for trial in next(rounds(load('study.yaml')))])"
+    there = subprocess.run(
+        [sys.executable, "-c", words], cwd=tmp_path / "there", capture_output=True, text=True, check=True
+    )
+    assert there.stdout.split() == ids
 
 
 def test_the_version_is_known_where_the_package_is_not_installed() -> None:
