@@ -94,6 +94,7 @@ UNSHARE = ["unshare", "--map-root-user", "--mount"]
 APART = shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not APART, reason="mounts a disk of its own, which needs user namespaces")
 def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path) -> None:
     write(tmp_path, seeds=20, train={"epochs": 30}, resources={"pack": 1})

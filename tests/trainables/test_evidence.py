@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -284,6 +284,7 @@ def test_powers_are_of_the_logarithms_of_each_configuration(axes: tuple[Any, Any
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@settings(max_examples=30)  # each is traced
 @given(seeds, st.integers(1, 3), st.lists(st.integers(1, 9), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_taken_apart_for_a_compiler_logarithms_and_powers_are_the_same(
     dtype: torch.dtype, seed: int, count: int, sizes: list[int], centred: bool, powers: bool
