@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ablate.agenda import open_agenda
 from ablate.errors import UserError
 from ablate.methods import axes_of
-from ablate.preflight import check_methods, check_models, gpus, preflight
+from ablate.preflight import check_trials, gpus, preflight
 from ablate.provenance import available_cpus, versions
 from ablate.study import Study
 from search_spaces.methods import BASES, SPAN
@@ -54,8 +54,7 @@ def examine(study: Study | None, cpus: int | None, address: str | None = None) -
         try:
             preflight(study, cpus or (sys.maxsize if address else available_cpus()))
             agenda = open_agenda(study, available_cpus(), gpus=1 if address else gpus(study))
-            check_models(study, agenda)
-            check_methods(study, agenda)
+            check_trials(study, agenda)
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
             yield Check("study: can run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
         except UserError as error:

@@ -10,7 +10,7 @@ from ablate.agenda import open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
-from ablate.preflight import check_methods, check_models, gpus, preflight
+from ablate.preflight import check_trials, gpus, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import store_of, version
 from ablate.study import Study
@@ -67,8 +67,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus
         megabytes = missing * median(map(_bytes, where.values())) / 1e6
     if not agenda.over:
-        check_models(study, agenda)
-        check_methods(study, agenda)
+        check_trials(study, agenda)
     if measure and missing and agenda.queued:
         each, memory = measured(study, agenda.queued)
         seconds = missing * each / cpus

@@ -12,6 +12,8 @@ from ablate.plan import size
 from ablate.schema import version
 from ablate.study import Study, about_data
 from ablate.trackers import installed
+from trainables.data import DataError, Dataset, load
+from trainables.methods import METHODS
 
 MOST = 1_000_000  # trials of a study
 DISK = 200 * 2**20  # bytes that must be free before a run
@@ -95,31 +97,37 @@ def room(store: Path) -> None:
         raise UserError(f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
 
 
-def check_models(study: Study, agenda: Agenda) -> None:
-    """Refuse proposed models that cannot read the data, before anything is created."""
-    from trainables.data import DataError, load
-    from trainables.model import build
-
+def check_trials(study: Study, agenda: Agenda) -> None:
+    """Refuse proposed trials that could not train, before anything is created."""
     try:
         dataset = load(study.data)
-        shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
-        first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
-        for model in first.values():
-            build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
-        samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
-        longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
-        if longest > samples:
-            said = f"a stream of {samples} samples has one for each of as many epochs at most, got {longest}"
-            raise study.document.error(("train", "epochs"), said)
     except DataError as error:
         raise about_data(study.document, error) from None
+    check_models(study, agenda, dataset)
+    check_methods(study, agenda, dataset)
+
+
+def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
+    """Refuse models that cannot read the data, and streams that are too short for their epochs."""
+    from trainables.model import build
+
+    shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
+    first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
+    try:
+        for model in first.values():
+            build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
+    samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
+    longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
+    if longest > samples:
+        said = f"a stream of {samples} samples has one for each of as many epochs at most, got {longest}"
+        raise study.document.error(("train", "epochs"), said)
 
 
-def check_methods(study: Study, agenda: Agenda) -> None:
-    """Refuse settings of a method that contradict each other, before anything is created."""
-    from trainables.rehearsal import silent
+def check_methods(study: Study, agenda: Agenda, dataset: Dataset) -> None:
+    """Refuse settings of a method that contradict each other, and methods of one's own that cannot make a step."""
+    from trainables.rehearsal import attempt, silent
     from trainables.setup import load_method
     from trainables.signals import REVEALED, attributes, needs
 
@@ -127,17 +135,23 @@ def check_methods(study: Study, agenda: Agenda) -> None:
     seen = set()
     for trial in agenda.proposed.values():
         fixed = {k: v for k, v in trial.config["settings"].items() if isinstance(v, str | bool)}
-        if (shape := json.dumps([trial.config["method"], fixed])) not in seen:
-            seen.add(shape)
-            where = ("methods", order.index(trial.labels["method"]))
+        if (shape := json.dumps([trial.config["method"], fixed])) in seen:
+            continue
+        seen.add(shape)
+        where = ("methods", order.index(trial.labels["method"]))
+        try:
+            method = load_method(trial.config["method"])(**trial.config["settings"])
+            asked = frozenset(needs(method))
+            if attributes(method) and not trial.config["settings"].get("samples"):
+                method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
+        except ValueError as error:
+            raise study.document.error(where, str(error)) from None
+        except Exception as error:
+            raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
+        for name in asked - REVEALED:
+            raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")
+        if trial.config["method"] not in METHODS.values() and not study.file.resources.gpu:
             try:
-                method = load_method(trial.config["method"])(**trial.config["settings"])
-                asked = frozenset(needs(method))
-                if attributes(method) and not trial.config["settings"].get("samples"):
-                    method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
+                attempt(trial.config, dataset)
             except ValueError as error:
-                raise study.document.error(where, str(error)) from None
-            except Exception as error:
-                raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
-            for name in asked - REVEALED:
-                raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")
+                raise study.document.error(where, f"cannot train: {error}") from None

@@ -12,7 +12,7 @@ from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial
-from ablate.preflight import check_methods, check_models, gpus, preflight, room
+from ablate.preflight import check_trials, gpus, preflight, room
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
@@ -170,8 +170,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
         agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher.note), plan, gpus)
         if not agenda.over:
             try:
-                check_models(study, agenda)
-                check_methods(study, agenda)
+                check_trials(study, agenda)
             except UserError:
                 log.unlink(missing_ok=True)
                 raise

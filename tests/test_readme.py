@@ -137,6 +137,27 @@ def test_an_own_method_that_is_none_is_explained(
     assert "half.yaml:3" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("sound", "broken", "complaint"),
+    [
+        ("return Step(", "return print(", "`step` must return a `Step` of gradients, state and metrics, got NoneType"),
+        ("s.logits))", "s.logit))", "AttributeError: 'Signals' object has no attribute 'logit' (mine.py, line "),
+        ("Step(scale_encoders(grads, scale)", "Step(grads.encoders", "must have the form of the parameters"),
+        ('{"scale": scale}', '{"scale": scale[None]}', "metric `scale` must be a tensor of one number, or of one a"),
+        ('{"scale": scale}', '{"scale": 0.5}', "metric `scale` must be a tensor of one number, or of one a modality, got float"),
+    ],
+)  # fmt: skip
+def test_an_own_method_that_can_make_no_step_is_refused_before_anything_starts(
+    newcomer: Path, monkeypatch: pytest.MonkeyPatch, sound: str, broken: str, complaint: str
+) -> None:
+    (newcomer / "mine.py").write_text((newcomer / "mine.py").read_text().replace(sound, broken))
+    ended = planned(newcomer, monkeypatch)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("half.yaml:3: methods[1]: cannot train: ")
+    assert complaint in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_trial_that_fails_is_a_row_with_its_error_and_is_to_run_again(newcomer: Path) -> None:
     method = newcomer / "mine.py"
     sound = method.read_text()

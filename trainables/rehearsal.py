@@ -1,20 +1,25 @@
 """Short trainings, for checks and estimates: what they compute is real, what they learn is not."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice, pairwise
+from pathlib import Path
 from statistics import median
+from traceback import extract_tb
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
 
 from trainables.data import load
 from trainables.data.dataset import Dataset
 from trainables.measure import judge
 from trainables.packs import over, pack, stack
 from trainables.setup import Learner, alike, prepare, start
-from trainables.signals import Task, leaves
-from trainables.step import batches
+from trainables.signals import Params, Pull, Signals, Step, Task, leaves
+from trainables.step import batches, drawn, pose, step
 from trainables.tasks import classification
 from trainables.train import advance, epochs, exercises
 
@@ -40,6 +45,63 @@ def rehearse(method: str, settings: Mapping[str, Any], steps: int) -> tuple[Lear
     setup = prepare(trial, load(DATA))
     *_, last = epochs(setup, start(setup))
     return last.learner, next(row.value for row in last.rows if row.metric == "loss" and row.split == "train")
+
+
+def attempt(trial: Mapping[str, Any], dataset: Dataset) -> None:
+    """Make the first step of a trial, and look at what its method returns.
+
+    Raises:
+        ValueError: it returns what no trial can go on with, or fails; the message says where.
+    """
+    setup = prepare(trial, dataset)
+    own: Any = type(setup.method)
+
+    def watched(method: Any, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
+        made: Step = own.step(method, state, signals, task, pull)
+        check_step(made, learner.params)
+        return made
+
+    watching: Any = type(own.__name__, (own,), {"step": watched})
+    try:
+        learner = start(setup)
+        indices = batches(setup, 1)[0]
+        step(
+            setup._replace(method=watching(**trial["settings"])),
+            learner,
+            drawn(setup, indices),
+            pose(setup, indices, 1, 1),
+        )
+    except Exception as error:
+        file = sys.modules[own.__module__].__file__
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
+        place = f" ({Path(file).name}, line {lines[-1]})" if file and lines else ""
+        said = str(error) if isinstance(error, StepError) else f"{type(error).__name__}: {error}{place}"
+        raise ValueError(said) from None
+
+
+class StepError(ValueError):
+    """What a method's `step` returned is no step."""
+
+
+def check_step(made: Any, params: Params) -> None:
+    """Raise a StepError unless a method returned a `Step` with a gradient of every parameter, and metrics that fit."""
+    if not isinstance(made, Step):
+        raise StepError(f"`step` must return a `Step` of gradients, state and metrics, got {type(made).__name__}")
+    if form(made.grads) != form(params):
+        raise StepError(
+            "the gradients that `step` returns must have the form of the parameters, as those of `pull` have"
+        )
+    fit = {(), (len(params.encoders),)}
+    for name, value in made.metrics.items():
+        if not isinstance(value, Tensor) or tuple(value.shape) not in fit:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise StepError(f"metric `{name}` must be a tensor of one number, or of one a modality, got {got}")
+
+
+def form(tree: Any) -> tuple[Any, list[Any]]:
+    """Return the structure of a tree of tensors, and their shapes."""
+    tensors, structure = tree_flatten(tree)
+    return structure, [getattr(tensor, "shape", None) for tensor in tensors]
 
 
 def duration(trials: Sequence[Mapping[str, Any]], dataset: Dataset, steps: int = 3) -> float:

@@ -14,7 +14,7 @@ from ablate.claims import load, names, ready, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
-from ablate.preflight import check_methods, check_models
+from ablate.preflight import check_trials
 from analysis.verdicts import titled
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here
@@ -54,8 +54,7 @@ def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: P
         assert 0 < sum(size(study) for study in claim.cells.values()) <= (100 if quick else MOST)
     for study in claim.cells.values():
         agenda = open_agenda(study)
-        check_models(study, agenda)
-        check_methods(study, agenda)
+        check_trials(study, agenda)
     assert not list(tmp_path.iterdir())
 
 
