@@ -13,6 +13,7 @@ from ablate.schema import version
 from ablate.study import Study, about_data
 from ablate.trackers import installed
 from trainables.data import DataError, Dataset, load
+from trainables.data.oddities import oddities
 from trainables.methods import METHODS
 
 MOST = 1_000_000  # trials of a study
@@ -97,14 +98,15 @@ def room(store: Path) -> None:
         raise UserError(f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
 
 
-def check_trials(study: Study, agenda: Agenda) -> None:
-    """Refuse proposed trials that could not train, before anything is created."""
+def check_trials(study: Study, agenda: Agenda) -> list[str]:
+    """Refuse proposed trials that could not train, before anything is created; return what is odd about their data."""
     try:
         dataset = load(study.data)
     except DataError as error:
         raise about_data(study.document, error) from None
     check_models(study, agenda, dataset)
     check_methods(study, agenda, dataset)
+    return oddities(dataset)
 
 
 def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:

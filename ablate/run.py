@@ -166,17 +166,19 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
             study.mirror.sync(watcher.note)
             study.mirror.pull(study.folder)
         migrate(study.store)
-        log, plan = study.folder / "search.log", list[Trial]()
+        log, plan, odd = study.folder / "search.log", list[Trial](), list[str]()
         agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher.note), plan, gpus)
         if not agenda.over:
             try:
-                check_trials(study, agenda)
+                odd = check_trials(study, agenda)
             except UserError:
                 log.unlink(missing_ok=True)
                 raise
         mark(study.store)
         tables = Tables(study, agenda, watcher.note, plan)
         watcher.begin(agenda)
+        for sentence in odd:
+            watcher.note(sentence)
         held = stack.pop_all()
 
     def heard(trial: Trial, result: Result, error: str | None) -> None:

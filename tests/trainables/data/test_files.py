@@ -9,6 +9,7 @@ import pytest
 
 from tests.trainables.data.conftest import Write
 from trainables import data
+from trainables.data.oddities import oddities
 
 Arrays = dict[str, np.ndarray]
 MODALITIES = ["sound", "sight"]
@@ -264,3 +265,18 @@ def test_samples_lack_a_modality_as_often_as_asked() -> None:
 def test_what_cannot_be_taken_away_is_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(data.DataError, match=re.escape(sentence)):
         data.sheet(options)
+
+
+def test_what_cannot_teach_is_said(write: Write, rows: Arrays) -> None:
+    def odd() -> list[str]:
+        return oddities(data.load({"path": str(write(rows, modalities=MODALITIES, classes=8))}))
+
+    assert odd() == []
+    rows["sight"][:3] = 7
+    rows["label"][3] = 6
+    assert odd() == [
+        "data: no training sample is of class 6, which validation or test have.",
+        "data: sight is the same in all training samples.",
+    ]
+    rows["label"][:3] = 1
+    assert odd()[0] == "data: all training samples have the same target."
