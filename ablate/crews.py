@@ -1,30 +1,24 @@
 """Packs that several workers train together, by Ray Train. The Tune trial holds nothing itself; it waits for them."""
 
+import ablate.environment  # noqa: F401  (before Ray is imported)
+
+# isort: split
+
 import json
-import os
 from typing import Any
 from uuid import uuid4
 
-ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # a crew that has ended is noticed by its next check
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
-}
-os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: E402  (reads the environment when imported)
-from ray.train.torch import TorchConfig, TorchTrainer  # noqa: E402
-from ray.train.v2._internal.exceptions import (  # noqa: E402
-    WorkerHealthCheckFailedError,
-    WorkerHealthCheckTimeoutError,
-)
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError  # noqa: E402
-
-from ablate.files import hidden  # noqa: E402
-from ablate.launch import judged  # noqa: E402
-from ablate.plan import Trial  # noqa: E402
-from ablate.remote import local  # noqa: E402
-from ablate.work import LostError, StrandedError, Told, settled, train_pack  # noqa: E402
-from trainables.parallel import crew  # noqa: E402
+from ablate.files import hidden
+from ablate.plan import Trial
+from ablate.remote import local
+from ablate.work import LostError, StrandedError, Told, settled, train_pack
+from ablate.worker import judged
+from trainables.parallel import crew
 
 DIED = WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 

@@ -12,12 +12,13 @@ from ablate import work
 from ablate.agenda import Work, open_agenda
 from ablate.beginning import begin
 from ablate.errors import UserError
-from ablate.launch import Feed, Worker
+from ablate.feed import Feed
 from ablate.plan import Result, Trial
 from ablate.remote import Mirror, mirror
 from ablate.run import job
 from ablate.search import rounds
 from ablate.study import Study, load
+from ablate.worker import Worker
 from tests.ablate.helpers import write
 
 

@@ -1,0 +1,84 @@
+"""A process of Ray Tune that trains packs, and whom it asks which trials of a pack to end."""
+
+import ablate.environment  # noqa: F401  (before Ray is imported)
+
+# isort: split
+
+import json
+from math import ceil
+from typing import Any
+
+import ray
+from ray import tune
+
+from ablate.errors import traced
+from ablate.packs import split
+from ablate.plan import Trial
+from ablate.pruning import races
+from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack
+from trainables.train import Prune
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """A process that trains one pack after another and puts them into the store."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first pack."""
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next pack."""
+        self.asked = json.loads(new_config["job"])
+        self.job = settled(self.asked)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train the pack, in parts where the memory is too small for it."""
+        pack = [Trial(*trial) for trial in self.job["pack"]]
+        parts = split(pack, ceil(len(pack) / fitting(self.job, pack)))
+        told = {trial: told for part in parts for trial, told in self.trained(part).items()}
+        return {"done": True, "told": json.dumps(told)}  # as text, which Tune leaves as it is
+
+    def trained(self, pack: list[Trial]) -> dict[str, Told]:
+        """Train trials together and put them into the store.
+
+        An error is the result of a trial, not the end of the process: where several trained together, halves of
+        them do so again, until it is known whose error it is, and the others' numbers are what they would have been.
+
+        Raises:
+            LostError: the process is to end as if it had died.
+        """
+        try:
+            return self.together(pack)
+        except LostError:
+            raise
+        except StrandedError as error:
+            return {trial.id: ("failed", None, str(error)) for trial in pack}
+        except Exception as error:
+            if len(pack) > 1:
+                return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
+            return {pack[0].id: ("failed", None, traced(error))}
+
+    def together(self, pack: list[Trial]) -> dict[str, Told]:
+        """Train trials in one pass, here or on several workers."""
+        if self.job["workers"] == 1:
+            return train_pack(self.job, pack, judged(self.job, pack))
+        from ablate.crews import train_by_crew
+
+        return train_by_crew(self.asked, pack)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: a pack is in the store, or goes on from its own checkpoint."""
+
+
+def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
+    """Return how to ask a job's judge about a pack; None where the study has none."""
+    if job["judge"] is None:
+        return None
+    judge = ray.get_actor(job["judge"])
+
+    def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        stops = ray.get(judge.ends.remote(epoch, races(pack, scores)))
+        return {i for i in scores if pack[i].id in stops}
+
+    return ends
