@@ -55,7 +55,7 @@ def begin(setup: Setup, kind: type[Stepwise] | type[Epochwise]) -> dict[str, Any
     if setup.crew.rank > 0:
         return {}
     modules = {name: module(name) for name in setup.trial["measure"]}
-    return {name: one.begin(setup) for name, one in modules.items() if isinstance(one, kind)}
+    return {name: one.begin(setup.whole) for name, one in modules.items() if isinstance(one, kind)}
 
 
 def module(name: str) -> Any:

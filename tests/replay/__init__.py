@@ -29,12 +29,13 @@ ROOMS = (
 
 
 def deviation(ours: Any, theirs: Any) -> float:
-    """Return the largest relative deviation between two numbers or nests of numbers."""
+    """Return the largest relative deviation between two numbers or nests of numbers; equal infinities do not deviate."""
     a = torch.as_tensor(ours, dtype=torch.float64)
     b = torch.as_tensor(theirs, dtype=torch.float64)
     if a.shape != b.shape:
         return float("inf")
-    worst = ((a - b).abs() / b.abs().clamp(min=1)).nan_to_num(nan=float("inf")).flatten()
+    apart = ((a - b).abs() / b.abs().clamp(min=1)).nan_to_num(nan=float("inf"))
+    worst = torch.where(a == b, 0.0, apart).flatten()
     return float(worst.max()) if worst.numel() else 0.0
 
 
@@ -59,7 +60,11 @@ def replay(file: Path) -> Iterator[Replayed]:
             continue
         try:
             pairs = list(run(case))
-            offs = [(deviation(ours, theirs), what) for what, ours, theirs in pairs if ours is not None]
+            offs = [
+                (deviation(ours, theirs), what)
+                for what, ours, theirs in pairs
+                if ours is not None and theirs is not None
+            ]
         except Exception as error:
             yield Replayed(name, float("inf"), f"{type(error).__name__}: {error}", 0, [])
             continue

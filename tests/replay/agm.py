@@ -1,5 +1,6 @@
 """AGM: its authors' training loop, the Shapley weights, and the variants of the reference."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,9 +10,18 @@ from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
 from trainables.methods.agm import AGM, AGMState, lead
 from trainables.optim import SGD
+from trainables.rehearsal import silent
 from trainables.setup import Learner
 from trainables.shapley import blend, shapley_weights
 from trainables.signals import all_subsets, mix
+
+
+class Unbounded(AGM):
+    """AGM as in the script of UR-Funny, whose scores have no floor."""
+
+    @property
+    def most(self) -> float:
+        return math.inf
 
 
 def official(case: Case) -> Pairs:
@@ -19,7 +29,7 @@ def official(case: Case) -> Pairs:
     hyper, net = case["hyper"], networks.read(case)
     family, modalities = case["name"].split("_")[0], list(net.model.encoders)
     cap = float("inf") if hyper["clamp"] is None else hyper["clamp"]
-    method = AGM(alpha=hyper["alpha"], cap=cap, stale=True)
+    method = (Unbounded if family == "urfunny" else AGM)(alpha=hyper["alpha"], cap=cap, stale=True)
     order = [hyper["order_of_returned_scores"].index(m) for m in modalities]
     learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), history(case, order))
     means = []
@@ -53,7 +63,7 @@ def history(case: Case, order: list[int]) -> AGMState:
     hyper = case["hyper"]
     mean = torch.tensor([hyper["init_scores"][i] for i in order], dtype=torch.float64)
     steps = sum(s["epoch"] == hyper["start_epoch"] for s in case["steps"]) * (hyper["start_epoch"] - 1)
-    before = torch.tensor(float(steps), dtype=torch.float64)
+    before = torch.tensor(max(float(steps), 1e-200), dtype=torch.float64)  # in epoch 1 next to nothing, yet a mean
     counts = before.expand(len(mean))
     return AGMState(counts, (before * mean)[None], counts, torch.zeros(3).double(), torch.ones_like(mean))
 
@@ -83,6 +93,9 @@ def shapley(case: Case) -> Pairs:
     heard = [tuple(i for i, h in enumerate(row) if h) for row in all_subsets(modalities).tolist()]
     ours = shapley_weights(modalities) @ torch.tensor([value[s] for s in heard], dtype=torch.float64)
     yield "phi", ours, case["phi"]
+    found = torch.tensor([value[s] for s in heard], dtype=torch.float64)
+    without = AGM(score_attr="bb", route="encoder").weights(modalities, silent()) @ found
+    yield "phi_without_empty_coalition", without, case.get("phi_without_empty_coalition", without)
     yield "sum", ours.sum(), value[tuple(range(modalities))]
 
 

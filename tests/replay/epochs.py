@@ -1,5 +1,6 @@
 """MSLR and MSES: their training loop in the AGM release, with validation numbers that a script gives."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +20,23 @@ from trainables.train import obey
 ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # anything else is a crash
 
 
+class Unbounded(MSLR):
+    """MSLR as released, whose ratios have no limits."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return 0.0, math.inf
+
+
 def official(case: Case) -> Pairs:
     """Both methods as the AGM release has them, to the last epoch, its exit or its crash."""
     hyper, steps, ended = case["hyper"], case["steps"], case["ended"]
-    data = {"inputs": {name: case[name] for name in [*hyper["init_coeff"], "label"]}}  # one batch, in every step
+    names = [name.removeprefix("loss_") for name in case["scripted_validation"][0] if name.startswith("loss_")]
+    data = {"inputs": {name: case[name] for name in [*names, "label"]}}  # one batch, in every step
     net = networks.read({**case, "steps": [data]})
     modalities = list(net.model.encoders)
     method: Any = {
-        "MSLR": MSLR(factor=hyper["init_coeff"], form="grad_scale"),
+        "MSLR": Unbounded(factor=hyper.get("init_coeff", 1.0), form="grad_scale"),
         "MSES": MSES(hyper["patience"], stop="grad_zero", first="none"),
     }[hyper["method"]]
     setup = net.setup(method, SGD(hyper["lr"], hyper.get("momentum", 0.0), hyper.get("weight_decay", 0.0)))

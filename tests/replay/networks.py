@@ -171,12 +171,20 @@ def shared_name(name: str, order: list[str]) -> tuple[str | None, str]:
 
 
 def layers(group: Group, buffers: Group) -> tuple[tuple[str, str | None], ...]:
-    """Return the affine layers of an encoder in order, each with the normalisation that has its place and width."""
-    names = list(dict.fromkeys(name.rpartition(".")[0] for name in group))
-    affine = [name for name in names if group[f"{name}.weight"].ndim > 1]
-    norms = [name for name in names if group[f"{name}.weight"].ndim == 1]
-    for norm in norms:
-        weight = group[f"{norm}.weight"]
-        buffers.setdefault(f"{norm}.norm.mean", torch.zeros_like(weight))
-        buffers.setdefault(f"{norm}.norm.var", torch.ones_like(weight))
-    return tuple(zip(affine, [*norms, *[None] * (len(affine) - len(norms))], strict=True))
+    """Return the affine layers of an encoder in order, each with the normalisation that follows it, which has its width.
+
+    Raises:
+        ValueError: a normalisation follows no layer of its width.
+    """
+    found: list[tuple[str, str | None]] = []
+    for name in dict.fromkeys(name.rpartition(".")[0] for name in group):
+        weight = group[f"{name}.weight"]
+        if weight.ndim > 1:
+            found.append((name, None))
+            continue
+        if not found or found[-1][1] or len(group[f"{found[-1][0]}.weight"]) != len(weight):
+            raise ValueError(f"{name} normalises no layer of {len(weight)} outputs before it")
+        found[-1] = found[-1][0], name
+        buffers.setdefault(f"{name}.norm.mean", torch.zeros_like(weight))
+        buffers.setdefault(f"{name}.norm.var", torch.ones_like(weight))
+    return tuple(found)

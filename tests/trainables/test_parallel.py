@@ -109,7 +109,10 @@ def packed(trials: list[Trial], leaver: bool) -> list[Outcome]:
 def test_a_pack_trains_on_two_workers_as_its_members_do_alone(tmp_path: Path) -> None:
     """One diverges, another is pruned, the rest are measured; what is measured is the first worker's business."""
     chosen = configurations("agm", 4, batch_size=BATCH, model=MODEL | {"norm": "batch", "dropout": 0.2})
-    chosen = [each | {"measure": {"gradients": 2, "contribution": 3, "probe": 0}} for each in chosen]
+    chosen = [
+        each | {"measure": {"gradients": 2, "contribution": 3, "probe": 0, "competition": 3, "concepts": 0}}
+        for each in chosen
+    ]
     chosen = [replaced(each, {("train", "epochs"): 6 + i % 2}) for i, each in enumerate(chosen)]
     chosen[1] = replaced(chosen[1], {("train", "lr"): 1e30})
     first, second = side_by_side(tmp_path, 2, packed, chosen, True)

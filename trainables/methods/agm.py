@@ -23,6 +23,7 @@ from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, l
 
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
 LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
+FARTHEST = 300.0  # log of how far one modality is ahead, so that sums of it are finite in float64
 
 
 class AGMState(NamedTuple):
@@ -51,6 +52,7 @@ class AGM(NamedTuple):
 
     - ``cap`` (c) is the release's: 10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none (``inf``).
     - The empty coalition counts as zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
+    - A score takes the probability of the true class to be 1e-8 at least; in URFunny_main.py it has no floor (`most`).
     - Masked passes run in evaluation mode and with gradients (release); ``mute`` is what a masked modality hears:
       ``zero`` (release), the ``mean`` of the training set or a ``feature`` of zeros (ours).
     - The late-fusion and early-fusion scripts clip the total norm to 1 if an element of the head's gradient exceeds 1
@@ -108,6 +110,11 @@ class AGM(NamedTuple):
             return frozenset({"unimodal_values"})
         return frozenset({"muted" if self.route == "phi" else "muted_values"})
 
+    @property
+    def most(self) -> float:
+        """Return what the cross-entropy of a sample counts in a score at most."""
+        return FLOOR
+
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
         zero = torch.zeros(len(params.encoders), dtype=torch.float64, device=leaves(params)[0].device)
@@ -158,7 +165,7 @@ class AGM(NamedTuple):
             predictions = signals.logits.detach() - signals.muted.detach()
         else:
             predictions = blend(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
-        return task.heard(task.loss(predictions, FLOOR) if task.nats else task.loss(predictions)).double()
+        return task.heard(task.loss(predictions, self.most) if task.nats else task.loss(predictions)).double()
 
     def weights(self, modalities: int, task: Task) -> Tensor:
         """Return what each coalition contributes to each modality's prediction, [M, S] or, by sample, [M, S, B]."""
@@ -251,10 +258,12 @@ def lead(score: Tensor, among: Tensor | None = None) -> Tensor:
     """
     if among is None:
         modalities = score.shape[-1]
-        return torch.exp((modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(-20, 20))
+        return torch.exp(
+            (modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(-FARTHEST, FARTHEST)
+        )
     count = among.sum()
     mean = torch.where(among, score, 0.0).sum() / count.clamp(min=1)
-    difference = (count / (count - 1).clamp(min=1) * (mean - score)).clamp(-20, 20)
+    difference = (count / (count - 1).clamp(min=1) * (mean - score)).clamp(-FARTHEST, FARTHEST)
     return torch.where(among & (count > 1), torch.exp(difference), 1.0)
 
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_branches
 
-LOWEST, HIGHEST = 0.1, 10.0  # of the ratio; ours
-
 
 class MSLRState(NamedTuple):
     """What is remembered of the epochs before, in float64."""
@@ -58,6 +56,11 @@ class MSLR(NamedTuple):
     window: int = 5
     form: str = "lr"
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return between what the ratio is kept; the release has no limits."""
+        return 0.1, 10.0
+
     def init(self, params: Params) -> MSLRState:
         """Return an empty window; ratios start at 1."""
         zero = torch.zeros((), dtype=torch.float64, device=leaves(params)[0].device)
@@ -85,7 +88,7 @@ class MSLR(NamedTuple):
     def epoch(self, state: MSLRState, validation: Validation) -> Control:
         """Compare each modality's accuracy with its window, and move the window on."""
         full = state.epochs >= self.window
-        new = torch.where(full, ratio(validation.score, state.memory.mean(0)), state.ratio)
+        new = torch.where(full, ratio(validation.score, state.memory.mean(0)).clamp(*self.bounds), state.ratio)
         memory = torch.cat([state.memory[1:], validation.score[None]])
         never = torch.zeros_like(new, dtype=torch.bool)
         state = MSLRState(state.epochs + 1, memory, new if self.adapt else state.ratio)
@@ -95,4 +98,4 @@ class MSLR(NamedTuple):
 def ratio(score: Tensor, before: Tensor) -> Tensor:
     """Return how each score compares with the mean of those before it, [M] -> [M]; above 1: it is better."""
     better = torch.where(before < 0, before / score, score / before)
-    return better.nan_to_num(nan=1.0).clamp(LOWEST, HIGHEST)
+    return better.nan_to_num(nan=1.0)
