@@ -199,6 +199,14 @@ def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **option
     return {name: decide(case) for name, case in corrected(cases).items()}
 
 
+def members(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
+    """Return what `every` goes by in each cell: supported as it is by itself, and else what it is in the family."""
+    alone = {name: decide(CASES[rule](*cell, **options)) for name, cell in cells.items()}
+    return {
+        n: alone[n] if alone[n].verdict == "supported" else one for n, one in family(cells, rule, **options).items()
+    }
+
+
 def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **options: Any) -> Decision:
     """Claim that a rule's claim holds in every cell.
 

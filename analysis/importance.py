@@ -136,7 +136,12 @@ def _evaluate(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `normalize`, since 2022
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+        try:
+            found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+        except RuntimeError as error:
+            if "zero total variance" not in str(error):
+                raise
+            found = dict.fromkeys(settings, 0.0)  # the scores that a forest drew are all the same: no setting matters
     return {name: float(found[name]) for name in settings}
 
 

@@ -180,7 +180,10 @@ def effects(verdict: Mapping[str, Any]) -> Table:
         ]
         for name, one, metric in listed
     ]
-    note = "Effects with 95 % intervals over seeds, paired by seed where two things are compared; p corrected by Holm."
+    note = (
+        "Effects with 95 % intervals over seeds, paired by seed where two things are compared; "
+        "p is an effect's own where it supports, and else corrected by Holm for their number."
+    )
     return Table("effects", "What the verdict rests on", columns, rows, note)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.differences import said
-from analysis.decisions import RULES, Decision, family
+from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
 
@@ -129,7 +129,7 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
     metric = finding.metric
     if name == "every":
         inner = {"rule": "greater", **options}
-        return RULES["every"](cases, metric=metric, **inner), family(cases, metric=metric, **inner) | beside
+        return RULES["every"](cases, metric=metric, **inner), members(cases, metric=metric, **inner) | beside
     if name == "exact":
         together = np.concatenate([effect.numbers for effect in finding.effects])
         each = {e.name: RULES["exact"](e.numbers, metric=metric, **options) for e in finding.effects}

@@ -100,11 +100,10 @@ def indices_table(method: str, rows: "pl.DataFrame") -> Table:
     table = Table(f"indices of {method}", *(name.replace("_", " ") for name in columns), "above the floor", box=SIMPLE)
     for (factor, other), found in rows.group_by("factor", "other", maintain_order=True):
         held = {row["index"]: row for row in found.iter_rows(named=True)}
-        above = any(row["above_floor"] for row in held.values())
-        known = any(row["above_floor"] is not None for row in held.values())
+        judged = next((held[index]["above_floor"] for index in ("total", *columns) if index in held), None)
         name = factor if other is None else f"{factor} x {other}"
         cells = [interval(held.get(index)) for index in columns]
-        table.add_row(str(name), *cells, ("yes" if above else "no") if known else "")
+        table.add_row(str(name), *cells, "" if judged is None else "yes" if judged else "no")
     return table
 
 

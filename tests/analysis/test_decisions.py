@@ -14,6 +14,7 @@ from analysis.decisions import (
     family,
     greater,
     less,
+    members,
     non_inferior,
     report,
 )
@@ -164,24 +165,20 @@ def test_a_claim_of_every_cell_needs_no_correction_to_be_supported() -> None:
     assert decision.sentence.startswith("Supported in 3 of 3 cells; the weakest is a: +0.2 [0.00368, 0.396], p=0.047")
 
 
+def test_cells_are_shown_as_the_claim_of_all_of_them_goes_by_them() -> None:
+    cells = {name: (AROUND + shift, NONE) for name, shift in (("a", 0.2), ("b", 0.3), ("c", -0.2))}
+    shown = {name: decision.verdict for name, decision in members(cells).items()}
+    assert shown == {"a": "supported", "b": "supported", "c": "inconclusive"}
+    assert every(cells).sentence.startswith("Supported in 2 of 3 cells")
+
+
 def test_a_claim_of_every_cell_needs_it_to_be_refuted() -> None:
     mixed = {"a": (AROUND + 1, NONE), "b": (AROUND - 0.2, NONE)}
     assert every(mixed).verdict == "inconclusive"
     refuted = every(mixed | {"b": (AROUND - 0.4, NONE)})
     assert (refuted.verdict, refuted.effect) == ("refuted", pytest.approx(-0.4))
     assert "Supported in 1 of 2 cells; the weakest is b" in refuted.sentence
-    assert (
-        every(
-            {
-                "a": (
-                    AROUND + 1,
-                    NONE,
-                ),
-                "b": (AROUND, NONE),
-            }
-        ).verdict
-        == "inconclusive"
-    )
+    assert every({"a": (AROUND + 1, NONE), "b": (AROUND, NONE)}).verdict == "inconclusive"
     assert every({}).verdict == "inconclusive"
     assert every({"a": (AROUND - 0.4, NONE)}, rule="less").verdict == "supported"
 

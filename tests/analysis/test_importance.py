@@ -103,3 +103,12 @@ def test_a_run_with_zero_on_a_log_axis_and_a_choice(write_run: Write) -> None:
         assert table["factor"].to_list() == ["agm.alpha", "agm.route"]
         assert table.select("configurations", "dropped", "seeds").unique().rows() == [(7, 1, 2)]
     assert importance(run, "ogm").is_empty()
+
+
+def test_where_hardly_any_scores_differ_there_is_an_answer() -> None:
+    """A forest whose trees all draw equal scores has no variance to share out."""
+    y = np.full((16, 3), 0.25)
+    y[0] = 0.3
+    settings = {"a": list(range(16)), "b": list(map(float, RNG.random(16)))}
+    table = importances(settings, y, "fanova", resamples=10)
+    assert table["value"].null_count() == table["above_floor"].null_count() == 0
