@@ -202,9 +202,8 @@ def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **option
 def members(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
     """Return what `every` goes by in each cell: supported as it is by itself, and else what it is in the family."""
     alone = {name: decide(CASES[rule](*cell, **options)) for name, cell in cells.items()}
-    return {
-        n: alone[n] if alone[n].verdict == "supported" else one for n, one in family(cells, rule, **options).items()
-    }
+    together = family(cells, rule, **options)
+    return {name: one if one.verdict == "supported" else together[name] for name, one in alone.items()}
 
 
 def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **options: Any) -> Decision:

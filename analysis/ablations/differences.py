@@ -38,9 +38,12 @@ def difference(
         epochs: first and last to average over.
         per: columns, one effect for each combination of their values; the other side's own columns are left to it.
         along: a column with numbers; both sides are drawn along it.
+
+    Raises:
+        ValueError: a side means no trial.
     """
-    ours = chosen(cells, scores(cells, metric, split, epochs), of)
-    theirs = chosen(cells, scores(cells, against or metric, split, epochs), minus)
+    ours = some(chosen(cells, scores(cells, metric, split, epochs), of), of)
+    theirs = some(chosen(cells, scores(cells, against or metric, split, epochs), minus), minus)
     own, ends = {*minus, *minus.get("choose", ())}, bounds(unit(cells, metric))
     effects, rows = [], []
     for name, group in groups(ours, per):
@@ -78,9 +81,12 @@ def quantity(
         along: a column with numbers that each group is drawn along.
         scale: of that axis, linear or log.
         over: what is repeated: `seed`; or `cell`, each with the mean of its seeds, as where cells are drawn data sets.
+
+    Raises:
+        ValueError: no trial is meant.
     """
     table = scores(cells, metric, split, epochs)
-    mine, effects, rows = chosen(cells, table, of or {}), [], []
+    mine, effects, rows = some(chosen(cells, table, of or {}), of or {}), [], []
     if over == "cell":  # the cells take the seeds' place
         mine = mine.with_columns(
             seed=pl.col("cell").replace_strict({c: i for i, c in enumerate(cells)}), cell=pl.lit("")
@@ -93,6 +99,17 @@ def quantity(
             for x in places(members, along)
         ]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale)
+
+
+def some(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of a side, which has some.
+
+    Raises:
+        ValueError: it has none; a setting that does nothing beside another has no value there.
+    """
+    if rows.is_empty():
+        raise ValueError(f"no trial is of {said(side)}")
+    return rows
 
 
 def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:

@@ -20,6 +20,7 @@ def factorial(
     metric: str = "score",
     split: str = "test",
     per: Sequence[str] = ("cell",),
+    main: bool = True,
     interactions: bool = True,
 ) -> Finding:
     """Return main effects and interactions of factors of two levels, in every group, one number a seed.
@@ -33,11 +34,12 @@ def factorial(
         of: which trials.
         metric: see `scores`.
         split: whose metric.
-        interactions: of two factors, too.
         per: columns, one set of effects for each combination of their values.
+        main: the main effects.
+        interactions: those of two factors.
     """
     table = select(scores(cells, metric, split), {**(of or {}), **{c: list(levels) for c, levels in factors.items()}})
-    terms = [(c,) for c in factors] + (list(combinations(factors, 2)) if interactions else [])
+    terms = [term for size, asked in ((1, main), (2, interactions)) if asked for term in combinations(factors, size)]
     effects = []
     for name, group in groups(table, per):
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))

@@ -46,7 +46,13 @@ def draw(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Fig
 
 def data(finding: Finding, decisions: Mapping[str, Decision]) -> pl.DataFrame:
     """Return the numbers that `draw` draws."""
-    return finding.lines if len(finding.lines) else table(decisions)
+    return finding.lines if len(finding.lines) else table(judged(finding, decisions))
+
+
+def judged(finding: Finding, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
+    """Return the decisions without those of what is only shown beside, which may be in another unit."""
+    beside = {effect.name for effect in finding.beside} - {effect.name for effect in finding.effects}
+    return {name: one for name, one in decisions.items() if name not in beside}
 
 
 def table(decisions: Mapping[str, Decision]) -> pl.DataFrame:
@@ -57,7 +63,7 @@ def table(decisions: Mapping[str, Decision]) -> pl.DataFrame:
 
 def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:
     """Return each effect as a point with its 95 % interval, coloured by its verdict."""
-    rows = table(decisions).rename({"effect": "mean"})
+    rows = table(judged(finding, decisions)).rename({"effect": "mean"})
     compared = any(effect.baseline is not None for effect in finding.effects)
     subtitle = f"{intervals(rows)}; blue supports, orange refutes, grey neither"
     return plot_forest(rows, metric=finding.metric, title=title, subtitle=subtitle, change=compared)

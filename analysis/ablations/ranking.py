@@ -10,6 +10,7 @@ from analysis import rankings
 from analysis.ablations.differences import chosen
 from analysis.ablations.finding import Effect, Finding, Sample
 from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
+from analysis.effects import improvement
 from analysis.statistics import interval, pseudovalues
 from analysis.tables import Run
 
@@ -38,7 +39,17 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
             effects.append(Effect(method, ours, theirs))
     effects.sort(key=lambda effect: -float(np.nanmean(effect.numbers)))
     words = f"{rankings.said(found, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
-    return Finding(effects, unit(cells, "score"), remarks=(words,), ranking=found)
+    wins = [f"{m} {beats(sides[m], sides[baseline], signs)}" for m in methods if m != baseline]
+    said = f"How likely a run is to beat one of {baseline}, over these data sets: {', '.join(wins)}."
+    return Finding(effects, unit(cells, "score"), remarks=(words, said), ranking=found)
+
+
+def beats(side: pl.DataFrame, other: pl.DataFrame, signs: dict[str, int]) -> str:
+    """Return how likely a run of one side is to beat one of the other in the same cell, with the interval."""
+    ours, theirs = (by_seed(flipped(one, signs)) for one in (side, other))
+    both = sorted(ours.keys() & theirs.keys())
+    found = improvement(*([[one[cell, s] for cell, s in both if cell == c] for c in signs] for one in (ours, theirs)))
+    return f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]"
 
 
 def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores, select, shown, unit
-from analysis.ablations.variance import decomposed
+from analysis.ablations.variance import REST, decomposed, jackknifed
 from analysis.statistics import bounds
 
 
@@ -48,7 +48,7 @@ def response(
         effects.append(Effect(f"{name}: best ({label({a: best[a] for a in axes})})", sign * gained, sign * held))
         remarks.append(f"{name}: {safe(means, axes, best['value'], margin)}")
         if len(axes) > 1:
-            remarks.append(f"{name}: variance over the grid, {shares(means, axes)}")
+            remarks.append(f"{name}: variance over the grid, {shares(seen, axes)}")
         for values in means.select(axes).iter_rows(named=True):
             line = label({axis: values[axis] for axis in axes[1:]}) if axes[1:] else "score"
             numbers = list(by_seed(select(seen, values)).values())
@@ -75,7 +75,19 @@ def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float) -> st
     return f"within the margin of the best at {len(inside)} of {len(means)} points, {', '.join(ranges)}"
 
 
-def shares(means: pl.DataFrame, axes: list[str]) -> str:
-    """Return how the variance over a full grid divides among the settings and their interaction."""
-    found = decomposed(means, axes)
-    return ", ".join(f"{axis.rpartition('.')[2]} {share:.0%}" for axis, share in found.items())
+def shares(table: pl.DataFrame, axes: list[str]) -> str:
+    """Return how the variance of the mean over a full grid divides among the settings and their interaction.
+
+    Each with its 95 % interval over the seeds of which no trial failed; the noise of few seeds is no interaction.
+    """
+    whole = table.filter(pl.col("value").is_not_null().all().over("seed"))
+    found = jackknifed(whole.partition_by("seed"), lambda seeds: divided(pl.concat(seeds), axes))
+    names = [*(axis.rpartition(".")[2] for axis in axes), REST]
+    ends = ["" if np.isnan(one.low) else f" [{one.low:.0%}, {one.high:.0%}]" for one in found]
+    known = (f"{name} {one.mean:.0%}{end}" for name, one, end in zip(names, found, ends, strict=True))
+    return "not known" if np.isnan(found[0].mean) else ", ".join(known)
+
+
+def divided(table: pl.DataFrame, axes: list[str]) -> list[float]:
+    """Return the share of each setting, and of their interaction, in the variance of the mean over a full grid."""
+    return list(decomposed(grid(table, axes), axes).values())

@@ -1,5 +1,6 @@
 """Ablations on planted tables: what was planted is found, and what is missing is said to be."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +192,13 @@ def test_lines_are_drawn_in_their_unit(tmp_path: Path) -> None:
 
 
 def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
+    cells = {"": paired(tmp_path, 0.0)}
     with pytest.raises(ValueError, match="no trial that this analysis asks for"):
-        decided(
-            ABLATIONS["quantity"]({"": paired(tmp_path, 0.0)}, metric="share", of={"method": "ogm"}), {"report": {}}
-        )
+        decided(ABLATIONS["quantity"](cells, metric="share"), {"report": {}})
+    with pytest.raises(ValueError, match="no trial is of ogm"):
+        ABLATIONS["quantity"](cells, metric="share", of={"method": "ogm"})
+    with pytest.raises(ValueError, match="no trial is of ogm, seed=1"):
+        ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "ogm", "seed": 1})
     with pytest.raises(ValueError, match=r"no trial has `agm\.alpha`"):
         difference({"": load(tmp_path)}, per=["agm.alpha"])
 
@@ -233,12 +237,26 @@ def grid(folder: Path, effect: Any) -> Run:
     return load(write(folder, rows, vary=axes))
 
 
+def test_the_noise_of_few_seeds_is_no_interaction(tmp_path: Path) -> None:
+    """y = a + noise as large as a: of the means over the seeds it were a fifth."""
+    rng = np.random.default_rng(0)
+    run = grid(tmp_path, lambda a, b, s: a + rng.normal(0, 1))
+    default = {"cggm.rho": 1.0, "cggm.lam": 1.0}
+    finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.5)
+    (said,) = (remark for remark in finding.remarks if "variance" in remark)
+    found = re.search(r"rho (\d+)% .*interactions (\d+)% \[0%", said)
+    assert found is not None, said
+    assert int(found[1]) > 90
+    assert int(found[2]) < 5
+
+
 def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
     """y = 3 a + 4 b: shares 9 / 25 and 16 / 25, no interaction."""
     run = grid(tmp_path, lambda a, b, s: 3 * a + 4 * b)
     default = {"cggm.rho": 1.0, "cggm.lam": 1.0}
     finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.5)
-    assert "alphas: variance over the grid, rho 36%, lam 64%, interactions 0%" in finding.remarks
+    alike = "rho 36% [36%, 36%], lam 64% [64%, 64%], interactions 0% [0%, 0%]"
+    assert f"alphas: variance over the grid, {alike}" in finding.remarks
     shares = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho", "cggm.lam"])
     found = {e.name.partition(": ")[2]: e.values.mean for e in shares.effects}
     assert found == {
@@ -374,6 +392,7 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
     assert finding.remarks[0].startswith(
         "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
     )
+    assert "to beat one of joint, over these data sets: ogm 100% [100%, 100%], agm 100%" in finding.remarks[1]
 
 
 def test_the_ranking_of_a_claim_has_its_diagram(tmp_path: Path) -> None:
