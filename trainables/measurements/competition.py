@@ -67,7 +67,7 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     found = {m: strength(fused, one.feature, own) for (m, one), own in zip(known.items(), mine, strict=True)}
     widths = [concept.feature.shape[-1] for concept in known.values()]
     share = [one.strength * q / max(one.rank, 1) for one, q in zip(found.values(), widths, strict=True)]
-    first = preferred(dict(zip(found, share, strict=True)))
+    first = preferred({m: one.strength for m, one in found.items()})
     values = {
         "competition": [one.strength for one in found.values()],
         "competition_rank": [one.rank for one in found.values()],
