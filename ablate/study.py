@@ -230,7 +230,10 @@ def load(name: str, store: str | None = None) -> Study:
     Raises:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
-    return resolve(Document(find(name)), name, store)
+    document = Document(find(name))
+    if isinstance(document.value, dict) and "claim" in document.value:
+        raise UserError(f"{name}: is a claim, and here a study is asked for; `ablate run {name}` runs it")
+    return resolve(document, name, store)
 
 
 def resolve(document: Document, name: str, store: str | None = None) -> Study:

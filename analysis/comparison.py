@@ -38,7 +38,7 @@ def changes(run: Run, other: Run) -> dict[str, tuple[Any, Any]]:
 def entries(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Yield what lies in nested mappings, under names with dots."""
     for name, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
+        if isinstance(inner, Mapping):
             yield from entries(inner, f"{above}{name}.")
         else:
             yield f"{above}{name}", inner

@@ -2,7 +2,8 @@
 
 A rule is a list of statements about a mean, or a mean paired difference: some support a claim, some refute it. A
 statement is made where the whole 95 % interval lies within its region, and a claim about which none can be made is
-inconclusive. So at most 5 % of the verdicts are wrong, whatever the truth, and a lack of significance refutes nothing.
+inconclusive. So 5 % of the verdicts are wrong, at most, whatever the truth, where means are near normal (where they are
+not: docs/statistics.md), and a lack of significance refutes nothing.
 """
 
 from collections.abc import Callable, Mapping

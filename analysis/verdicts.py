@@ -15,6 +15,7 @@ from analysis.ablations.differences import said
 from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
+from analysis.text import plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
 
@@ -155,7 +156,7 @@ def bed(cells: Mapping[str, Run]) -> str:
         return ", ".join(dict.fromkeys(values))
 
     data = listed([s["data"] if isinstance(s["data"], str) else s["data"].get("name", "a file") for s in studies])
-    train = listed([f"{s['train']['optimizer']}, {s['train']['epochs']} epochs" for s in studies])
+    train = listed([f"{s['train']['optimizer']}, {plural(s['train']['epochs'], 'epoch')}" for s in studies])
     model = listed([f"{s['model']['fusion']} of {s['model']['encoder']}, {s['model']['hidden']} wide" for s in studies])
     seeds = listed([str(s["seeds"]) for s in studies])
     return f"{data}; {model}; {train}; {seeds} {'seed' if seeds == '1' else 'seeds'}"

@@ -16,7 +16,7 @@ from ablate.search import rounds
 from ablate.study import lacking, load
 from ablate.vary import spaced
 from ablate.waves import labels
-from search_spaces import STUDIES
+from search_spaces import CLAIMS, STUDIES
 from tests.ablate.helpers import SMALL, ablate, here, write
 
 BROKEN = {
@@ -288,7 +288,8 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     misspelt = here("run", "agm-alhpa")
     assert misspelt.returncode == 2
     assert misspelt.stderr.endswith("and no claim of that name. Did you mean `agm-alpha`?\n")
-    assert "agm-alpha: is a claim, and here a study is asked for" in here("plan", "agm-alpha").stderr
+    for name in ("agm-alpha", CLAIMS / "agm-alpha.yaml"):
+        assert f"{name}: is a claim, and here a study is asked for" in here("plan", name).stderr
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
 
 
