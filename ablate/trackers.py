@@ -8,6 +8,7 @@ by whoever runs the study: trials train in packs, so none of them could report a
 import logging
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -94,6 +95,8 @@ class MLflow:
         """Take a trial."""
         from mlflow.entities import Metric, Param
 
+        for cut in self.client.search_runs([self.experiment], f"tags.trial = '{trial.id}'"):  # by a kill
+            self.client.delete_run(cut.info.run_id)
         run = self.client.create_run(self.experiment, tags={"trial": trial.id}, run_name=trial.name).info.run_id
         points = [Metric(name, value, 0, epoch) for name, curve in trial.curves.items() for epoch, value in curve]
         points += [Metric(name, value, 0, 0) for name, value in trial.scores.items()]
@@ -106,6 +109,8 @@ class MLflow:
 class WandB:
     """`<run>/wandb/offline-run-*`, for `wandb sync`; WANDB_MODE=online sends them at once."""
 
+    WHOLE = "finished"  # an empty file in the folder of a run that was written to its end
+
     def __init__(self, run: Path) -> None:
         """Write to a run's folder; a project is named as the run."""
         os.environ.setdefault("WANDB_MODE", "offline")
@@ -113,12 +118,14 @@ class WandB:
 
     def known(self) -> set[str]:
         """Return the trials that it has."""
-        return {path.name.rpartition("-")[2] for path in (self.run / "wandb").glob("*run-*-*")}
+        return {path.parent.name.rpartition("-")[2] for path in (self.run / "wandb").glob(f"*run-*-*/{self.WHOLE}")}
 
     def add(self, trial: Ended) -> None:
         """Take a trial."""
         import wandb
 
+        for cut in (self.run / "wandb").glob(f"*run-*-{trial.id}"):  # by a kill
+            shutil.rmtree(cut)
         quiet = wandb.Settings(silent=True, console="off")
         run = wandb.init(
             project=self.run.name, id=trial.id, name=trial.name, dir=self.run, config=trial.settings, settings=quiet
@@ -130,7 +137,10 @@ class WandB:
         for epoch, values in sorted(epochs.items()):
             run.log(values, step=epoch)
         run.summary.update(trial.scores)
+        folder = Path(run.dir).parent
         run.finish()
+        if folder.is_dir():
+            (folder / self.WHOLE).touch()
 
 
 TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
@@ -172,11 +182,15 @@ class Trackers:
 
 
 def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
-    """Yield the trials of a run that have ended and are not known yet; one that failed has nothing to show."""
+    """Yield the trials of a run that have ended and are not known yet; one that failed has nothing to show.
+
+    One that is at several points of its study is shown at the first.
+    """
     import polars as pl
 
     run = load(folder)
-    rows = run.trials.filter(pl.col("status") != "failed", ~pl.col("trial").is_in(list(known))).collect()
+    new = run.trials.filter(pl.col("status") != "failed", ~pl.col("trial").is_in(list(known))).collect()
+    rows = new.unique("trial", keep="first", maintain_order=True)
     metrics = run.metrics.filter(pl.col("trial").is_in(rows["trial"].to_list())).collect()
     by_trial = metrics.partition_by("trial", as_dict=True)
     scores = [name for name in rows.columns if name.partition(".")[0] in {"validation", "test"}]

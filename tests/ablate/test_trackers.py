@@ -1,10 +1,12 @@
 """Trackers show the curves of a run, in their real local stores, and each trial once."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 import polars as pl
 import pytest
+import wandb
 
 from ablate import trackers
 from ablate.errors import UserError
@@ -19,21 +21,29 @@ pytestmark = pytest.mark.nightly
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that all trackers followed while it ran."""
     folder = tmp_path_factory.mktemp("tracked")
-    file = write(folder, track=ALL, vary={"agm.alpha": [1], "train.lr": [0.02, 1e30]}, seeds=1, resources={"pack": 1})
+    vary = {"agm.alpha": [1], "train.lr": [0.02, 1e30], "dummy": [0, 1]}  # a trial of two points is one trial
+    file = write(folder, track=ALL, vary=vary, seeds=1, resources={"pack": 1})
     ended = ablate("run", file, "--store", folder / "store")
     assert ended.returncode == 0, ended.stderr
     assert foreign(ended.stderr) == []
     return folder / "store/small"
 
 
+def ended(run: Path) -> pl.DataFrame:
+    """Return the trials of a run, each once."""
+    trials = table(run.parent, "small", "trials")
+    assert trials["trial"].is_duplicated().any()
+    return trials.unique("trial", keep="first", maintain_order=True)
+
+
 def test_tensorboard_has_every_curve(run: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    trials, metrics = table(run.parent, "small", "trials"), table(run.parent, "small", "metrics")
+    trials, metrics = ended(run), table(run.parent, "small", "metrics")
     metrics = metrics.filter(pl.col("value").abs() < LARGEST)
     for trial in trials["trial"]:
         (folder,) = (run / "tensorboard").glob(f"* {trial}")
         events = reader.EventAccumulator(str(folder)).Reload()
-        rows = metrics.filter(trial=trial)
+        rows = metrics.filter(trial=trial).unique()
         names = {"/".join(filter(None, key)) for key in rows.select("split", "metric", "modality").unique().iter_rows()}
         assert {tag for tag in events.Tags()["scalars"] if not tag.startswith("final/")} == names
         losses = rows.filter(split="validation", metric="loss").sort("epoch")
@@ -42,14 +52,14 @@ def test_tensorboard_has_every_curve(run: Path) -> None:
 
 
 def test_mlflow_has_settings_scores_and_curves(run: Path) -> None:
-    trials = table(run.parent, "small", "trials")
+    trials = ended(run)
     with sqlite3.connect(run / "mlflow.db") as database:
-        found = dict(
-            database.execute(
-                "select t.value, r.run_uuid from tags t join runs r using (run_uuid) where t.key = 'trial'"
-            )
+        tags = database.execute(
+            "select t.value, r.run_uuid from tags t join runs r using (run_uuid) where t.key = 'trial'"
         )
-        assert set(found) == set(trials["trial"])
+        pairs = tags.fetchall()
+        assert sorted(trial for trial, _ in pairs) == sorted(trials["trial"])
+        found = dict(pairs)
         for row in trials.filter(method="agm").iter_rows(named=True):
             of = (found[row["trial"]],)
             params = dict(database.execute("select key, value from params where run_uuid = ?", of))
@@ -62,9 +72,10 @@ def test_mlflow_has_settings_scores_and_curves(run: Path) -> None:
 
 
 def test_wandb_writes_offline_runs(run: Path) -> None:
-    trials = table(run.parent, "small", "trials")
-    files = {file.stem.removeprefix("run-"): file for file in (run / "wandb").glob("offline-run-*/run-*.wandb")}
-    assert set(files) == set(trials["trial"])
+    trials = ended(run)
+    written = [*(run / "wandb").glob("offline-run-*/run-*.wandb")]
+    files = {file.stem.removeprefix("run-"): file for file in written}
+    assert sorted(file.stem.removeprefix("run-") for file in written) == sorted(trials["trial"])
     for trial in trials.filter(status="done")["trial"]:
         assert b"validation/loss" in files[trial].read_bytes()
 
@@ -76,6 +87,41 @@ def test_a_trial_is_shown_once(run: Path) -> None:
     before = sorted(run.rglob("*"))
     Trackers(ALL, run, pytest.fail).follow()
     assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_kill_has_cut_is_written_again(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies after it has begun a trial, and the next one hands over all of them."""
+    folder = tmp_path / "small"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("tensorboard", "mlflow.db", "wandb"))
+    tracker, trial = TRACKERS[name](folder), next(trackers.ended(folder, set()))
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*_: object, **__: object) -> None:
+        raise Killed
+
+    broken = {
+        "tensorboard": "tensorboardX.SummaryWriter.add_hparams",
+        "mlflow": "mlflow.tracking.MlflowClient.set_terminated",
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(broken.get(name, "wandb.Run.finish"), dies)
+        with pytest.raises(Killed):
+            tracker.add(trial)
+    if name == "wandb":
+        wandb.finish()
+    after = TRACKERS[name](folder)
+    assert after.known() == set()
+    Trackers([name], folder, pytest.fail).follow()
+    assert TRACKERS[name](folder).known() == set(ended(run)["trial"])
+    if name == "wandb":
+        assert len([*(folder / "wandb").glob("*run-*-*")]) == len(ended(run))
+    if name == "mlflow":
+        assert len(after.client.search_runs([after.experiment])) == len(ended(run))
 
 
 def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
