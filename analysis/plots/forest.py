@@ -1,5 +1,7 @@
 """Differences, or any quantities, each a point with its interval."""
 
+from textwrap import wrap
+
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -7,6 +9,7 @@ from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet,
 from analysis.text import pvalue, score
 
 MOST = 30  # rows of a figure
+LETTERS = 36  # of a line of a name
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
 
 
@@ -26,7 +29,9 @@ def plot_forest(
     shown = rows.head(MOST).to_dicts()
     times = factor(metric)
     with styled():
-        figure = sheet(WIDE, 1.3 + 0.27 * max(len(shown), 2))
+        names = ["\n".join(wrap(short(row["name"], 3 * LETTERS), LETTERS)) for row in shown]
+        tallest = max((name.count("\n") + 1 for name in names), default=1)
+        figure = sheet(WIDE, 1.3 + (0.12 + 0.15 * tallest) * max(len(shown), 2))
         panel = figure.add_subplot()
         if change:
             panel.axvline(0, color="#555555", lw=1, zorder=1)
@@ -47,7 +52,7 @@ def plot_forest(
                 words + tail, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
                 color=DARK if row["mean"] is not None else SOFT, annotation_clip=False,
             )  # fmt: skip
-        panel.set_yticks(range(len(shown)), [short(row["name"]) for row in shown])
+        panel.set_yticks(range(len(shown)), names)
         panel.set_ylim(len(shown) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)

@@ -170,6 +170,13 @@ def test_a_forest_writes_each_difference_beside_its_point() -> None:
     assert panel.get_xlabel() == "accuracy, points"
 
 
+def test_a_forest_has_the_whole_name_of_a_row() -> None:
+    name = "joint/ogm x optimizer=sgd/adam: mfeat: method x optimizer"
+    rows = pl.DataFrame({"name": [name], "mean": [0.01], "low": [0.0], "high": [0.02]})
+    (panel,) = plots.plot_forest(rows, metric="accuracy", title="t", subtitle="s").axes
+    assert [tick.get_text().replace("\n", " ") for tick in panel.get_yticklabels()] == [name]
+
+
 def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
     """Over 20 blocks c is last without exception, and a and b take turns."""
     scores = [(i, m, s) for i in range(20) for m, s in (("a", 2 + i % 2), ("b", 3 - i % 2), ("c", 0))]
