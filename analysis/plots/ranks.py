@@ -4,10 +4,13 @@ import warnings
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import DARK, SOFT, WIDE, head, looks, sheet, short, styled
 from analysis.rankings import Ranking
 from analysis.text import plural, pvalue
+
+LEAST = 0.03  # of the axis, half of the least length of a bar: methods of one rank are joined, too
 
 
 def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure:
@@ -33,11 +36,18 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
 
         figure = sheet(WIDE, 1.9 + 0.22 * len(methods))
         panel = figure.add_subplot()
-        scikit_posthocs.critical_difference_diagram(
+        drawn = scikit_posthocs.critical_difference_diagram(
             ranks, matrix, ax=panel, color_palette=shades,
             label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
             label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
         )  # fmt: skip
+        for (bar,) in drawn["crossbars"]:
+            ends = bar.get_xdata()
+            middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) / 2, LEAST * (len(methods) - 1))
+            bar.set_data([middle - half, middle + half], [bar.get_ydata()[0]] * 2)
+        panel.update_datalim([(1, 0), (len(methods), 0)])
+        places = MaxNLocator(12, integer=True).tick_values(1, len(methods))
+        panel.set_xticks([place for place in places if 1 <= place <= len(methods)])
         for text in panel.texts:
             text.set_color(DARK)
         low, _ = panel.get_ylim()

@@ -187,6 +187,15 @@ def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
     assert plots.ranks_data(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
 
 
+def test_methods_of_one_rank_are_joined_on_an_axis_of_all_ranks() -> None:
+    scores = [(i, m, (i + place) % 3) for i in range(6) for place, m in enumerate("abc")]
+    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(found, title="t").axes
+    (bar,) = (line for line in panel.lines if line.get_linewidth() == 2.4)
+    assert (min(bar.get_xdata()), max(bar.get_xdata())) == pytest.approx((1.94, 2.06))
+    assert panel.get_xticks().tolist() == [1, 2, 3]
+
+
 def test_a_coefficient_that_explodes_does_not_hide_the_others() -> None:
     rows = [(m, e, v, v, v, 1) for m in ("image", "audio") for e, v in ((1, 1.0), (2, 4e5 if m == "image" else 0.5))]
     table = pl.DataFrame(rows, schema=["modality", "epoch", "mean", "low", "high", "seeds"], orient="row")
