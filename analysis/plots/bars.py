@@ -7,10 +7,10 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, head, legend, sheet, short, styled
+from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, legend, sheet, short, styled, unit
 from analysis.text import plural
 
-FAINT = "#bbbbbb"  # of what is not above the floor
+FAINT = "#bbbbbb"  # of what is not shown to be above a floor
 SHARES = {"first": "first-order", "total": "total", "second": "second-order"}
 EFFECTS = {"mu_star": "μ*, mean size of an effect", "sigma": "\N{GREEK SMALL LETTER SIGMA}, its spread over the space"}
 
@@ -28,8 +28,8 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
         for place, (name, table) in enumerate(tables.items(), start=1):
             panel = figure.add_subplot(1, len(tables), place)
             panel.set_title(name)
-            for row, factor in enumerate(factors):
-                _bar(panel, row, table.row(by_predicate=pl.col("factor") == factor, named=True))
+            for row, setting in enumerate(factors):
+                _bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
             _floor(panel, table["floor"])
             panel.set_yticks(range(len(factors)), [short(f) for f in factors] if place == 1 else [""] * len(factors))
             panel.set_ylim(len(factors) - 0.4, -0.6)
@@ -40,8 +40,8 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
         some = f"{one['used']} or more of " if one["used"] < one["configurations"] else ""
         dropped = f", {one['dropped']} without a result" if one["dropped"] else ""
         counts = f"{some}{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
-        head(figure, title, f"95 % intervals over {counts}; grey: not above the floor")
-        legend(figure)
+        floor = "grey: not shown to be above the floor (dashed) of a setting that does nothing"
+        head(figure, title, f"95 % intervals over {counts}; {floor}")
     return figure
 
 
@@ -56,25 +56,28 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
     shares = bool(indices["index"].is_in(list(SHARES)).any())
     shown = {i: words for i, words in (SHARES if shares else EFFECTS).items() if i in indices["index"]}
     pair = pl.concat_str(["factor", "other"], separator=" x ", ignore_nulls=True)
-    table = indices.with_columns(name=pair).filter(pl.col("factor") != "(dummy)")
+    numbers = pl.col("value", "low", "high", "floor") * (1.0 if shares else factor(metric))
+    table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != "(dummy)")
     names = table["name"].unique(maintain_order=True).to_list()
     with styled():
         figure = sheet(WIDE, 1.6 + 0.34 * max(len(names), 2))
         panel = figure.add_subplot()
         for at, (index, words) in enumerate(shown.items()):
             rows = table.filter(index=index)
-            panel.plot([], [], "o", ms=5, color=PALETTE[at], label=words)
+            judged = rows["above_floor"].is_not_null().any()
+            panel.plot([], [], "o", ms=5, color=PALETTE[at], mfc=PALETTE[at] if judged else FAINT, label=words)
             shift = 0.22 * (at - (len(shown) - 1) / 2)
             for row in rows.drop_nulls("value").iter_rows(named=True):
                 _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
             _floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
         panel.set_yticks(range(len(names)), [short(name) for name in names])
         panel.set_ylim(len(names) - 0.4, -0.6)
-        panel.set_xlabel("share of the variance" if shares else f"change of {metric} over the whole range")
+        panel.set_xlabel("share of the variance" if shares else f"{unit(metric, change=True)}, over the whole range")
         panel.grid(axis="x")
         counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "seeds": 0}
         words = f"{plural(counts['groups'], 'group')} of points, {plural(counts['seeds'], 'seed')}"
-        head(figure, title, f"95 % intervals over {words}; open: not above the floor of a setting that does nothing")
+        marks = "open: not above the floor of a setting that does nothing; grey: without a floor"
+        head(figure, title, f"95 % intervals over {words}; {marks}")
         legend(figure, columns=4)
     return figure
 
@@ -91,15 +94,13 @@ def _bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
 
 
 def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
-    """Draw one index; a setting that is not above the floor is left open."""
-    filled = colour if row["above_floor"] is not False else "white"
+    """Draw one index; one that is not above the floor is left open, one that has no floor is grey."""
+    filled = {True: colour, False: "white", None: FAINT}[row["above_floor"]]
     if row["low"] is not None:
         panel.hlines(place, row["low"], row["high"], color=colour, lw=1.4)
     panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled)
 
 
-def _floor(
-    panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "floor: a setting that does nothing"
-) -> None:
+def _floor(panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "") -> None:
     for floor in floors.drop_nulls().head(1):
         panel.axvline(floor, color=colour, lw=1.1, ls="--", label=words)

@@ -145,20 +145,30 @@ def test_what_is_not_above_the_floor_is_grey() -> None:
     assert [to_hex(bar.get_facecolor()) for bar in panel.patches] == ["#0072b2", "#bbbbbb"]
     assert words(panel) == ["  cannot tell"]
     assert "9 configurations, 1 without a result, 3 seeds" in figure.texts[-1].get_text()
+    assert "the floor (dashed) of a setting that does nothing" in figure.texts[-1].get_text()
 
 
-def test_an_index_below_the_floor_is_open_and_one_that_is_unknown_is_not_drawn() -> None:
+def test_an_index_below_the_floor_is_open_one_without_a_floor_grey_and_one_that_is_unknown_is_not_drawn() -> None:
     rows = [
         ("agm.alpha", None, "first", 0.6, 0.5, 0.7, 0.1, True),
         ("agm.cap", None, "first", 0.05, -0.1, 0.2, 0.1, False),
         ("agm.alpha", None, "total", None, None, None, None, None),
         (DUMMY, None, "first", 0.0, -0.1, 0.1, None, None),
+        ("agm.alpha", "agm.cap", "second", 0.0, -0.1, 0.1, None, None),
     ]
     table = pl.DataFrame([(*row, 8, 0, 3) for row in rows], schema=INDICES, orient="row")
     (panel,) = plots.plot_indices(table, title="t", metric="accuracy").axes
     faces = [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    assert faces == ["#0072B2", "white"]
-    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["agm.alpha", "agm.cap"]
+    assert faces == ["#0072B2", "white", "#bbbbbb"]
+    assert [tick.get_text() for tick in panel.get_yticklabels()] == ["agm.alpha", "agm.cap", "agm.alpha x agm.cap"]
+
+
+def test_the_effects_of_morris_are_in_the_unit_of_the_metric() -> None:
+    table = pl.DataFrame([("a", None, "mu_star", 0.08, 0.07, 0.09, 0.04, True, 8, 0, 3)], schema=INDICES, orient="row")
+    (panel,) = plots.plot_indices(table, title="t", metric="accuracy").axes
+    (point,) = (line for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata()))
+    assert point.get_xdata() == pytest.approx([8])
+    assert panel.get_xlabel() == "accuracy, points, over the whole range"
 
 
 def test_a_forest_writes_each_difference_beside_its_point() -> None:
