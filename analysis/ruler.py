@@ -74,7 +74,9 @@ def _log_ticks(low: float, high: float) -> dict[float, str]:
         ticks = {math.log10(v): f"{v:g}" for v in values if low - 1e-9 <= math.log10(v) <= high + 1e-9}
         if len(ticks) <= MAX_TICKS:
             break
-    return ticks
+    if len(ticks) < 2:  # less than a decade, in which no such value lies
+        return {math.log10(value): text for value, text in _linear_ticks(10**low, 10**high).items()}
+    return dict(list(ticks.items())[:: -(-len(ticks) // MAX_TICKS)])
 
 
 def _linear_ticks(low: float, high: float) -> dict[float, str]:

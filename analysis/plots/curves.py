@@ -1,5 +1,6 @@
 """The response along one axis: the joint prediction, and a panel for each encoder's probe."""
 
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,8 @@ from analysis.plots.style import (
     NARROW,
     WIDE,
     Look,
+    bounded,
+    factor,
     grid,
     head,
     intervals,
@@ -24,7 +27,11 @@ from analysis.plots.style import (
     unit,
 )
 from analysis.ruler import Ruler, ruler, window
-from analysis.text import is_percent, score
+from analysis.text import score
+
+LETTER = 5.1  # points that a letter of a tick takes
+CLOSE = 0.1  # of an axis, within which two numbers would touch
+BESIDE = 46  # points of a panel's width that its axis up takes
 
 
 def plot_curve(
@@ -44,54 +51,69 @@ def plot_curve(
         for place, (name, table) in enumerate(panels.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
             panel.set_title(short(name, 30))
-            _draw(panel, table, places, shades)
-            frame(panel, places, axis, metric)
-            if is_percent(metric):
-                panel.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}")
+            _draw(panel, table, places, shades, factor(metric))
             _crop(panel, table, places, shades, metric)
-        _mark_failures(figure.axes[0], curves, places)
-        head(figure, title, f"{intervals(curve)}, validation split")
+            frame(panel, places, axis, metric)
+        lost = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
+        _mark_lost(figure.axes[0], lost, places)
+        foot = "; at the foot, trials without a score" if len(lost) else ""
+        head(figure, title, f"{intervals(curve)}, validation split{foot}")
         legend(figure)
     return figure
 
 
-def _draw(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Look]) -> None:
+def _draw(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Look], times: float) -> None:
     for part in table.filter(pl.col("kind") == "curve").partition_by("method", maintain_order=True):
         method = part["method"][0]
-        draw_line(panel, part, places, shades[method], LABELS.get(method, method))
-    for row in table.filter(pl.col("kind") == "baseline").drop_nulls("mean").iter_rows(named=True):
-        _draw_baseline(panel, row["method"], row["mean"], row["low"], row["high"], shades[row["method"]].colour)
+        draw_line(panel, part, places, shades[method], LABELS.get(method, method), times)
+    baselines = table.filter(pl.col("kind") == "baseline").drop_nulls("mean")
+    for row in baselines.with_columns(pl.col("mean", "low", "high") * times).iter_rows(named=True):
+        _draw_baseline(panel, row["method"], row["mean"], row["low"], row["high"], shades[row["method"]])
 
 
-def _draw_baseline(panel: Axes, method: str, mean: float, low: float | None, high: float | None, colour: str) -> None:
-    """Draw joint training as a solid line in its band, other baselines dashed in a lighter one."""
+def _draw_baseline(panel: Axes, method: str, mean: float, low: float | None, high: float | None, look: Look) -> None:
+    """Draw a line that ends in its marker: joint training solid, in its band, others dashed in a lighter one."""
     main = method == "joint"
-    label = LABELS.get(method, method)
-    panel.axhline(mean, color=colour, lw=1.4, ls="-" if main else "--", label=label, zorder=1.5)
+    panel.plot(
+        [0, 1], [mean, mean], "-" if main else "--", lw=1.4, color=look.colour, marker=look.marker, markevery=[1],
+        label=LABELS.get(method, method), zorder=1.5, clip_on=False, transform=panel.get_yaxis_transform(),
+    )  # fmt: skip
     if low is not None and high is not None:
-        panel.axhspan(low, high, color=colour, alpha=0.18 if main else 0.10, lw=0, zorder=1)
+        panel.axhspan(low, high, color=look.colour, alpha=0.18 if main else 0.10, lw=0, zorder=1)
 
 
 def draw_line(panel: Axes, line: pl.DataFrame, places: Ruler, look: Look, label: str, times: float = 1) -> None:
-    """Draw `mean` over `value` in the band of its interval; values behind a break stand alone, with an error bar."""
+    """Draw `mean` over `value` in the band of its interval; values behind a break stand alone.
+
+    An interval that stands alone, as no neighbour has one, is an error bar.
+    """
     x = line["value"].replace_strict(places.at, return_dtype=pl.Float64)
     line = line.with_columns(pl.col("mean", "low", "high") * times, x=x, outside=pl.col("value").is_in(places.outside))
     inside = line.filter(~pl.col("outside")).sort("x")
+    alone = pl.all_horizontal(pl.col("low").shift(side).is_null() for side in (-1, 1))
     panel.fill_between(inside["x"], inside["low"], inside["high"], color=look.colour, alpha=0.2, lw=0, zorder=2)
     panel.plot(inside["x"], inside["mean"], look.dash, marker=look.marker, color=look.colour, label=label, zorder=3)
-    for row in line.filter("outside").drop_nulls("mean").iter_rows(named=True):
-        panel.plot(row["x"], row["mean"], look.marker, color=look.colour, zorder=3)
-        if row["low"] is not None:
-            panel.vlines(row["x"], row["low"], row["high"], color=look.colour, lw=1.8, alpha=0.6, zorder=2)
+    outside = line.filter("outside")
+    panel.plot(outside["x"], outside["mean"], look.marker, color=look.colour, zorder=3)
+    bars = pl.concat([inside.filter(alone), outside]).drop_nulls("low")
+    panel.vlines(bars["x"], bars["low"], bars["high"], color=look.colour, lw=1.8, alpha=0.6, zorder=2)
 
 
 def frame(panel: Axes, places: Ruler, axis: str, metric: str, *, change: bool = False) -> None:
-    """Set ticks, labels and the marks of a broken axis."""
-    panel.set_xticks(list(places.ticks), list(places.ticks.values()))
+    """Set the ticks and labels of both axes, and where they end."""
+    across(panel, places, axis)
     panel.margins(x=0.06, y=0.12)
-    panel.set_xlabel(short(axis))
     panel.set_ylabel(unit(metric, change=change))
     panel.grid(axis="y")
+    bounded(panel, metric, change=change)
+
+
+def across(panel: Axes, places: Ruler, axis: str) -> None:
+    """Set the ticks and label of the axis to the right, which shows all of its values, and the marks of its breaks."""
+    panel.update_datalim([(x, 0) for x in places.at.values()], updatey=False)
+    ticks = _legible(panel, places)
+    panel.set_xticks(list(ticks), list(ticks.values()))
+    panel.set_xlabel(short(axis))
     for x in places.breaks:
         panel.plot(
             [x], [0], marker=[(-1, -2), (1, 2)], ms=9, color=GREY, mew=1.2, clip_on=False,
@@ -99,29 +121,53 @@ def frame(panel: Axes, places: Ruler, axis: str, metric: str, *, change: bool = 
         )  # fmt: skip
 
 
+def _legible(panel: Axes, places: Ruler) -> dict[float, str]:
+    """Return every tick, or every second or third and so on, such that they do not touch in the width of the panel."""
+    spec, span = panel.get_subplotspec(), max(places.at.values(), default=0.0) - min(places.at.values(), default=0.0)
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    width = 72 * panel.figure.get_figwidth() / columns - BESIDE  # type: ignore[union-attr]
+    letter = 1.12 * span * LETTER / width  # in the unit of the axis, with its margins
+    outside = {places.at[value] for value in places.outside}
+    inside = [x for x in places.ticks if x not in outside]
+    choices = [inside[first::step] for step in range(1, len(inside) + 1) for first in range(step)]
+    for choice in choices:
+        ticks = {x: places.ticks[x] for x in sorted([*outside, *choice])}
+        pairs = pairwise(ticks.items())
+        if all(x - left >= letter * (len(one) + len(other) + 2) / 2 for (left, one), (x, other) in pairs):
+            return ticks
+    return {x: places.ticks[x] for x in outside}
+
+
 def _crop(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Look], metric: str) -> None:
     """Leave points far off outside the panel and write them, with an arrow, at its edge."""
     ends = window(table)
     if ends is None:
         return
-    panel.set_ylim(*ends)
+    panel.set_ylim(*(end * factor(metric) for end in ends))
     for row in table.filter(~pl.col("mean").is_between(*ends), pl.col("kind") == "curve").iter_rows(named=True):
         arrow, height = ("↓", 0.09) if row["mean"] < ends[0] else ("↑", 0.93)
         text, colour = f"{arrow} {score(metric, row['mean'])}", shades[row["method"]].colour
         _write(panel, text, places, row["value"], height, color=colour, fontweight="bold")
 
 
-def _mark_failures(panel: Axes, curves: pl.DataFrame, places: Ruler) -> None:
-    """Write at the foot of the panel how many trials have no result, and are in no mean, at a value."""
-    failed = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
-    for value, count in failed.iter_rows():
-        _write(panel, f"{count} failed", places, value, 0.02, color=FAILED)
+def _mark_lost(panel: Axes, lost: pl.DataFrame, places: Ruler) -> None:
+    """Write at the foot of the panel how many trials have no score, and are in no mean, at a value.
+
+    A number goes above those that it would touch.
+    """
+    near = CLOSE * (max(places.at.values()) - min(places.at.values()))
+    ends: list[float] = []  # of each row, so far
+    for value, count in lost.sort(pl.col("value").replace_strict(places.at, return_dtype=pl.Float64)).iter_rows():
+        x = places.at[value]
+        row = next((row for row, end in enumerate(ends) if x - end >= near), len(ends))
+        ends[row : row + 1] = [x]
+        _write(panel, str(count), places, value, 0.02 + 0.14 * row, color=FAILED)
 
 
 def _write(panel: Axes, text: str, places: Ruler, value: float, height: float, **style: Any) -> None:
     """Write at a value, on what is drawn there and within the panel."""
     x, first, last = places.at[value], min(places.at.values()), max(places.at.values())
-    side = "center" if first < x < last else "left" if x == first else "right"
+    side = "center" if first < x < last or len(text) < 4 else "left" if x == first else "right"
     under = {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.6}
     panel.annotate(
         text, (x, height), xycoords=panel.get_xaxis_transform(), ha=side, fontsize=8, bbox=under, zorder=5, **style

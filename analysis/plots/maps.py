@@ -10,7 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.plots.style import DARK, FAILED, SAFE, head, intervals, sheet, styled, unit
+from analysis.plots.style import DARK, FAILED, SAFE, head, intervals, ranked, sheet, styled, unit
+from analysis.statistics import bounds
 from analysis.text import DASH, score, setting
 
 CROWDED = 12  # cells in a row, from which on their numbers would not fit
@@ -18,6 +19,8 @@ CROWDED = 12  # cells in a row, from which on their numbers would not fit
 
 def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, highest_is_best: bool = True) -> Figure:
     """Return the metric at each pair of values of two axes; the best cell is framed, one without a result is hatched.
+
+    The best has the most seeds, as in `choice.configurations`; a cell that lost some says how many are left.
 
     Args:
         heat: of one method, as `sensitivity.heat` returns it; with `within`, a dashed line goes round these cells.
@@ -32,16 +35,15 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
     for row in heat.drop_nulls("mean").iter_rows(named=True):
         means[up.index(row["y"]), across.index(row["x"])] = row["mean"]
     with styled():
-        figure = sheet(min(7.0, 2.0 + 0.72 * max(len(across), 3)), 1.5 + 0.42 * max(len(up), 3))
+        figure = sheet(min(7.0, 2.0 + 0.72 * max(len(across), 3)), 1.5 + 0.52 * max(len(up), 3))
         panel = figure.add_subplot()
-        shades = Normalize(*_range(means))
+        shades = Normalize(*_range(means, metric))
         image = panel.pcolormesh(means, cmap="cividis", norm=shades, edgecolors="white", linewidth=1)
         for row in heat.iter_rows(named=True):
             _cell(panel, row, (across.index(row["x"]), up.index(row["y"])), metric, shades, len(across) < CROWDED)
-        if np.isfinite(means).any():
-            best = np.unravel_index(np.nanargmax(means if highest_is_best else -means), means.shape)
-            frame = Rectangle((float(best[1]), float(best[0])), 1, 1, fill=False, ec=SAFE, lw=2.2, clip_on=False)
-            panel.add_patch(frame)
+        for x_best, y_best in ranked(heat, highest_is_best=highest_is_best).select("x", "y").head(1).iter_rows():
+            corner = across.index(x_best), up.index(y_best)
+            panel.add_patch(Rectangle(corner, 1, 1, fill=False, ec=SAFE, lw=2.2, clip_on=False))
             _outline(panel, heat, across, up)
             bar = figure.colorbar(image, ax=panel, label=unit(metric), aspect=30, pad=0.02)
             bar.ax.yaxis.set_major_formatter(lambda value, _: score(metric, value))
@@ -74,21 +76,27 @@ def _outline(panel: Axes, heat: pl.DataFrame, across: Sequence[float], up: Seque
 def _cell(
     panel: Axes, row: Mapping[str, Any], place: tuple[int, int], metric: str, shades: Normalize, roomy: bool
 ) -> None:
-    """Write a cell's mean and half its interval, or what became of its trials."""
+    """Write a cell's mean, how far its interval reaches, and of how many seeds it is where some have no score."""
     mean, low, high = (row[key] for key in ("mean", "low", "high"))
+    left = f"{row['seeds']} of {row['seeds'] + row['failed']}" if row["failed"] else ""
     centre = place[0] + 0.5, place[1] + 0.5
     if mean is None:
         panel.add_patch(Rectangle(place, 1, 1, fc="#eeeeee", ec="white", hatch="////", lw=1))
-        panel.text(*centre, "failed" if row["failed"] else DASH, ha="center", va="center", fontsize=7, color=FAILED)
-    elif roomy:
-        reach = f"\n±{score(metric, (high - low) / 2)}" if low is not None else ""
-        colour = "white" if shades(mean) < 0.55 else DARK
-        panel.text(*centre, score(metric, mean) + reach, ha="center", va="center", fontsize=7.5, color=colour)
+        missing = "no score" if row["failed"] and roomy else DASH
+        panel.text(*centre, missing, ha="center", va="center", fontsize=7, color=FAILED)
+        return
+    reach = f"±{score(metric, max(high - mean, mean - low))}" if low is not None else ""  # one end may be cut off
+    words = [score(metric, mean), reach, left and f"{left} seeds"] if roomy else [left.replace(" of ", "/")]
+    colour = "white" if shades(mean) < 0.55 else DARK
+    text = "\n".join(filter(None, words))
+    panel.text(*centre, text, ha="center", va="center", fontsize=7.5 if roomy else 6, color=colour)
 
 
-def _range(means: np.ndarray) -> tuple[float, float]:
-    """Return the ends of the colours; a single value stands in the middle."""
+def _range(means: np.ndarray, metric: str) -> tuple[float, float]:
+    """Return the ends of the colours, between which the metric can lie; round a single value a tenth of it."""
     if not np.isfinite(means).any():
         return 0.0, 1.0
     low, high = float(np.nanmin(means)), float(np.nanmax(means))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    reach = 0.0 if high > low else abs(low) / 10 or 0.1
+    first, last = bounds(metric)
+    return max(low - reach, first), min(high + reach, last)

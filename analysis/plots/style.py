@@ -10,6 +10,7 @@ from typing import NamedTuple
 import polars as pl
 from matplotlib import style
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from matplotlib.ticker import NullFormatter
 from PIL import Image
 
 from analysis.files import write
+from analysis.statistics import bounds
 from analysis.text import MINUS, is_percent, plural
 
 STYLE = Path(__file__).parents[1] / "ablate.mplstyle"
@@ -33,7 +35,7 @@ class Look(NamedTuple):
 
 # in every figure of every study; kin share a colour
 LOOKS = {
-    "joint": Look("#555555", "o", "-"), "unimodal": Look("#009E73", "o", "--"),
+    "joint": Look("#555555", "p", "-"), "unimodal": Look("#009E73", "h", "--"),
     "joint-uni": Look("#D55E00", "s", "--"), "moddrop": Look("#D55E00", "X", ":"),
     "agm": Look("#0072B2", "o", "-"), "cggm": Look("#CC79A7", "D", "-"), "bogc": Look("#000000", "v", "-"),
     "ogm": Look("#E69F00", "^", "-"), "ogm-ge": Look("#E69F00", ">", "--"),
@@ -84,15 +86,22 @@ def parts(table: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]
         yield str(name), part
 
 
-def legend(figure: Figure, columns: int = 5, letters: int = 24) -> None:
-    """Name each line once, below the panels, where no data can be covered; a single line needs no name."""
+def legend(figure: Figure, columns: int = 5) -> None:
+    """Name each line once, below the panels, where no data can be covered; a single line needs no name.
+
+    There are as many columns, up to so many, as the figure has room for.
+    """
     handles: dict[str, Artist] = {}
     for panel in figure.axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if len(handles) > 1:
-        names = [short(name, letters) for name in handles]
-        figure.legend(list(handles.values()), names, loc="outside lower left", ncols=columns)
+        names = [short(name, 60) for name in handles]
+        for count in range(columns, 0, -1):
+            drawn = figure.legend(list(handles.values()), names, loc="outside lower left", ncols=count)
+            if count == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+                break
+            drawn.remove()
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
@@ -109,6 +118,17 @@ def unit(metric: str, *, change: bool = False) -> str:
     if change:
         return f"difference in {name}" if metric else "difference, each in its metric's own unit"
     return name
+
+
+def bounded(panel: Axes, metric: str, *, side: str = "y", change: bool = False) -> None:
+    """End an axis where its metric does, with room for the half of a marker; no data are cut off."""
+    axis = getattr(panel, f"{side}axis")
+    first, last = axis.get_view_interval()
+    least, most = axis.get_data_interval()
+    low, high = (end * factor(metric) for end in bounds(metric, change=change))
+    low, high = max(first, min(low, least)), min(last, max(high, most))
+    room = 0.03 * (high - low)
+    panel.set(**{f"{side}lim": (max(first, low - room), min(last, high + room))})
 
 
 def factor(metric: str) -> float:
@@ -131,6 +151,17 @@ def short(name: str, most: int = 36) -> str:
     """Return a name that fits beside a figure: of a long one, how it begins and ends."""
     name = " ".join(name.split())
     return name if len(name) <= most else f"{name[: most - 12]}…{name[-11:]}"
+
+
+def ranked(points: pl.DataFrame, *, highest_is_best: bool) -> pl.DataFrame:
+    """Return the points that have the most seeds, best first: one that lost a seed is not ahead of one that lost none.
+
+    So `choice.configurations` chooses.
+    """
+    known = points.drop_nulls("mean")
+    return known.filter(pl.col("seeds") == pl.col("seeds").max()).sort(
+        "mean", descending=highest_is_best, maintain_order=True
+    )
 
 
 def over_seeds(table: pl.DataFrame) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Stroke, withStroke
 
-from analysis.plots.curves import frame
+from analysis.plots.curves import across
 from analysis.plots.style import DARK, SAFE, factor, head, legend, sheet, short, styled, unit
 from analysis.ruler import Ruler
 from analysis.text import amount
@@ -40,16 +40,16 @@ def plot_surface(
         highest_is_best: whether more of it is better.
     """
     flat, times = surface.filter(kind="surface"), factor(metric)
-    across, up = (flat[side].unique().sort() for side in ("x", "y"))
-    heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(up), len(across)) * times
+    columns, rows = (flat[side].unique().sort() for side in ("x", "y"))
+    heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(rows), len(columns)) * times
     edge = heights.max() - margin * times if highest_is_best else heights.min() + margin * times
     with styled():
         figure = sheet(5.6, 4.4)
         panel = figure.add_subplot()
-        shades = panel.contourf(across, up, heights, levels=LEVELS, cmap="cividis")
+        shades = panel.contourf(columns, rows, heights, levels=LEVELS, cmap="cividis")
         shades.set_edgecolor("face")  # no seams between the bands
-        panel.contour(across, up, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
-        ring = panel.contour(across, up, heights, levels=[edge], colors=SAFE, linewidths=2.2)
+        panel.contour(columns, rows, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
+        ring = panel.contour(columns, rows, heights, levels=[edge], colors=SAFE, linewidths=2.2)
         ring.set_path_effects([Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=SAFE)])
         size = amount(metric, margin)
         panel.add_line(Line2D([], [], color=SAFE, lw=2.2, label=f"surface within {size} of its best"))
@@ -64,13 +64,13 @@ def plot_surface(
         for solid in bar.ax.collections:
             solid.set(rasterized=False, edgecolor="face")  # vectors, as the rest
         (x, right), (y, upward) = axes.items()
-        frame(panel, right, x, metric)
+        across(panel, right, x)
         panel.set_yticks(list(upward.ticks), list(upward.ticks.values()))
         panel.set_ylabel(short(y))
         panel.grid(visible=False)
         panel.margins(0.03)
         head(figure, title, subtitle)
-        legend(figure, columns=2, letters=40)
+        legend(figure, columns=2)
     return figure
 
 

@@ -11,6 +11,7 @@ from analysis.plots.style import (
     OTHERS,
     WIDE,
     Look,
+    bounded,
     factor,
     grid,
     head,
@@ -40,6 +41,7 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str) -> Figure:
             panel = _panel(figure, len(panels), place, f"{name}, {split}", unit(name))
             for method, line in parts(part, "method"):
                 _line(panel, line, shades[method], LABELS.get(method, method), factor(name))
+            bounded(panel, name)
         head(figure, title, f"{intervals(learning)}, configurations chosen by {metric} on validation")
         legend(figure)
     return figure

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.plots.curves import frame
 from analysis.plots.style import (
     NARROW,
     WIDE,
+    bounded,
     factor,
     grid,
     head,
@@ -18,7 +20,6 @@ from analysis.plots.style import (
     looks,
     parts,
     sheet,
-    short,
     styled,
     unit,
 )  # fmt: skip
@@ -45,6 +46,7 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str) -> Figure:
         panel.set_ylabel(f"best of n, {unit(metric)}")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(axis="y")
+        bounded(panel, metric)
         head(figure, title, f"{intervals(best)}, validation split")
         legend(figure)
     return figure
@@ -70,11 +72,8 @@ def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, t
                 look, x = shades[method], part[axis].replace_strict(places.at, return_dtype=pl.Float64)
                 panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
                 panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
-            panel.set_xticks(list(places.ticks), list(places.ticks.values()))
-            panel.set_xlabel(short(axis))
             _crop(panel, points, times)
-            panel.set_ylabel(unit(metric))
-            panel.grid(axis="y")
+            frame(panel, places, axis, metric)
         head(figure, title, f"a point a configuration, {intervals(points)}, validation split")
         legend(figure)
     return figure
@@ -90,11 +89,11 @@ def _crop(panel: Axes, points: pl.DataFrame, times: float) -> None:
 
 
 def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mapping[str, str], title: str) -> Figure:
-    """Return the configurations by their first two metrics; those on the Pareto front are filled, and joined.
+    """Return the configurations by their first two metrics; those on the Pareto front are filled, and of two joined.
 
     Args:
         front: as `pareto.front` returns it, and METRIC_low and METRIC_high.
-        metrics: the two names.
+        metrics: the names of all that are weighed.
         directions: metric -> max or min.
         title: of the figure.
     """
@@ -103,8 +102,9 @@ def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mappi
     with styled():
         figure = sheet(NARROW + 0.6, 3.8)
         panel = figure.add_subplot()
-        line = front.filter("front").sort(one)
-        panel.plot(line[one] * factor(one), line[other] * factor(other), color="#999999", lw=1, zorder=1)
+        if len(metrics) == 2:
+            line = front.filter("front").sort(one)
+            panel.plot(line[one] * factor(one), line[other] * factor(other), color="#999999", lw=1, zorder=1)
         for row in front.iter_rows(named=True):
             look, times = shades[row["method"]], (factor(one), factor(other))
             at = row[one] * times[0], row[other] * times[1]
@@ -119,6 +119,8 @@ def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mappi
         panel.set_xlabel(f"{unit(one)} ({better[directions[one]]})")
         panel.set_ylabel(f"{unit(other)} ({better[directions[other]]})")
         panel.grid()
+        bounded(panel, one, side="x")
+        bounded(panel, other)
         head(figure, title, f"{intervals(front)}, validation split; filled: on the Pareto front")
         legend(figure)
     return figure

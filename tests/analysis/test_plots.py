@@ -1,15 +1,19 @@
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from analysis import load, plots
 from analysis.indices import DUMMY, INDICES
 from analysis.plots import plot_curve, save
-from analysis.plots.style import LOOKS, intervals, looks, unit
+from analysis.plots.style import LOOKS, intervals, legend, looks, sheet, styled, unit
 from analysis.rankings import ranking
 from analysis.ruler import ruler, window
 from analysis.sensitivity import curve, probe_curve
@@ -51,8 +55,8 @@ def test_a_panel_for_the_joint_prediction_and_one_for_each_encoder(folder: Path)
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == ["joint prediction", "image encoder, probed", "audio encoder, probed"]
     texts = [text.get_text() for text in figure.texts]
-    assert "mean and 95 % interval over 1 to 3 seeds, validation split" in texts
-    assert "2 failed" in [text.get_text() for text in figure.axes[0].texts]
+    assert "mean and 95 % interval over 1 to 3 seeds, validation split; at the foot, trials without a score" in texts
+    assert "2" in [text.get_text() for text in figure.axes[0].texts]
     bare = plot_curve(
         table, pl.DataFrame(schema={"modality": pl.String, "method": pl.String}), axis="a", metric="mae", title="t"
     )
@@ -90,6 +94,84 @@ def test_few_values_are_their_own_ticks() -> None:
     assert list(ruler([0.01, 0.011, 1.0], "log").ticks.values()) == ["0.01", "0.03", "0.1", "0.3", "1"]
 
 
+def test_a_log_axis_has_ticks_within_a_decade_and_few_over_many() -> None:
+    short = ruler([0.9, 0.97, 0.99, 0.997, 0.999], "log")
+    assert list(short.ticks.values()) == ["0.9", "0.92", "0.94", "0.96", "0.98"]
+    assert min(short.ticks) == pytest.approx(np.log10(0.9))
+    assert list(ruler(10.0 ** np.arange(13), "log").ticks.values()) == ["1", "1000", "1e+06", "1e+09", "1e+12"]
+
+
+CURVE: dict[str, Any] = {"kind": "curve", "method": "agm", "settings": "", "seeds": 3}
+
+
+def drawn(values: list[float], panels: int = 1, **columns: Any) -> Figure:
+    """Return the response of agm along some values, in the joint prediction and some encoders."""
+    given = {"value": values, "mean": 0.5, "low": 0.4, "high": 0.6, "failed": 0} | columns
+    table = pl.DataFrame(CURVE | given, schema_overrides={"mean": pl.Float64, "low": pl.Float64, "high": pl.Float64})
+    probes = [table.with_columns(modality=pl.lit(str(place))) for place in range(panels - 1)]
+    other = pl.concat(probes) if probes else pl.DataFrame(schema={"modality": pl.String, "method": pl.String})
+    return plot_curve(table, other, axis="agm.alpha", metric="accuracy", title="t", scale="log")
+
+
+def test_a_value_at_which_all_was_lost_is_on_the_axis() -> None:
+    ends: dict[str, Any] = {key: [0.5, None] for key in ("mean", "low", "high")}
+    (panel,) = drawn([1.0, 100.0], failed=[0, 5], **ends).axes
+    assert panel.get_xlim()[1] > 2
+    (text,) = panel.texts
+    assert (text.get_text(), text.xy[0]) == ("5", 2)  # type: ignore[attr-defined]
+
+
+def test_the_numbers_of_lost_trials_do_not_touch() -> None:
+    figure = drawn([1.0, 1.1, 1.2, 10.0], failed=[12, 12, 12, 12])
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.05, 2.4), (0.0015, 0.09)])
+def test_the_ticks_of_three_panels_do_not_touch(first: float, last: float) -> None:
+    figure = drawn([0.0, *np.geomspace(first, last, 12).tolist()], panels=3)
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        boxes = [label.get_window_extent() for label in panel.get_xticklabels()]
+        assert len(boxes) > 2
+        assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+
+
+def test_an_interval_without_a_neighbour_is_a_bar() -> None:
+    """The first two share a band; the last stands alone, as the one before it has none."""
+    low = [0.4, 0.4, None, 0.4]
+    (panel,) = drawn([1.0, 2.0, 4.0, 8.0], low=low, high=[0.6, 0.6, None, 0.6]).axes
+    (bars,) = (one for one in panel.collections if type(one) is LineCollection)
+    (segment,) = bars.get_segments()
+    assert np.asarray(segment) == pytest.approx(np.array([[np.log10(8), 40], [np.log10(8), 60]]))
+
+
+def test_an_axis_does_not_leave_the_bounds_of_its_metric() -> None:
+    (panel,) = drawn([1.0, 2.0], low=[0.0, 0.4], high=[1.0, 0.6]).axes
+    low, high = panel.get_ylim()
+    assert -5 < low < 0  # room for a marker
+    assert 100 < high < 105
+    table = pl.DataFrame({"method": "agm", "a": [1.0, 2.0], "mean": 0.3, "low": 0.0, "high": 0.9, "seeds": 2})
+    (panel,) = plots.plot_slices(table, {"a": "linear"}, metric="accuracy", title="t").axes
+    assert panel.get_ylim()[0] > -5
+
+
+def test_a_legend_is_whole_and_within_its_figure() -> None:
+    names = [f"fusion={fusion}, samples={count}" for fusion in ("attention", "concat", "late") for count in (0, 8)]
+    with styled():
+        figure = sheet(4.7, 3.3)
+        panel = figure.add_subplot()
+        for name in names:
+            panel.plot([0, 1], label=name)
+        legend(figure)
+        figure.draw_without_rendering()
+    (box,) = figure.legends
+    assert [text.get_text() for text in box.texts] == names
+    assert 0 <= box.get_window_extent().x0 < box.get_window_extent().x1 <= figure.bbox.width
+
+
 def words(panel: Axes) -> list[str]:
     return [text.get_text() for text in panel.texts]
 
@@ -99,6 +181,7 @@ def test_no_two_methods_look_alike_and_a_method_looks_the_same_in_every_figure()
     assert len(set(own.values())) == len(own)
     assert own["agm"] == looks(["cggm", "agm"])["agm"]
     assert len({(look.colour, look.dash) for look in LOOKS.values()}) == len(LOOKS)
+    assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
 
 
 def test_a_caption_says_over_how_many_seeds_and_that_one_has_no_interval() -> None:
@@ -122,14 +205,31 @@ HEAT = pl.DataFrame(
 
 def test_a_heat_map_frames_the_best_cell_and_tells_of_intervals_and_failures() -> None:
     panel = plots.plot_map(HEAT, x="cggm.rho", y="cggm.lam", metric="accuracy", title="t").axes[0]
-    assert words(panel) == ["80.0\n±1.0", "90.0\n±2.0", "failed", "70.0"]
+    assert words(panel) == ["80.0\n±1.0", "90.0\n±2.0", "no score", "70.0\n1 of 3 seeds"]
     frame = panel.patches[-1]
     assert (frame.get_x(), frame.get_y()) == (1, 0)  # type: ignore[attr-defined]
 
 
-def test_a_heat_map_of_one_value_has_a_colour() -> None:
+def test_a_cell_that_lost_a_seed_is_not_ahead_of_one_that_lost_none() -> None:
+    lost = HEAT.with_columns(mean=pl.Series([0.8, 0.9, None, 0.95]))
+    panel = plots.plot_map(lost, x="cggm.rho", y="cggm.lam", metric="accuracy", title="t").axes[0]
+    frame = panel.patches[-1]
+    assert (frame.get_x(), frame.get_y()) == (1, 0)  # type: ignore[attr-defined]
+
+
+def test_a_cell_says_how_far_an_interval_reaches_that_a_bound_cuts_off() -> None:
+    """It is 31.2 plus and minus 35; below 0 there is no accuracy."""
+    cut = HEAT.head(2).with_columns(mean=0.312, low=0.0, high=0.662)
+    panel = plots.plot_map(cut, x="a", y="b", metric="accuracy", title="t").axes[0]
+    assert words(panel) == ["31.2\n±35.0"] * 2
+
+
+def test_the_colours_of_one_value_are_near_it_and_can_be() -> None:
     panel = plots.plot_map(HEAT.head(1), x="a", y="b", metric="mae", title="t", highest_is_best=False).axes[0]
     assert words(panel) == ["0.8\n±0.01"]
+    assert panel.collections[0].get_clim() == pytest.approx((0.72, 0.88))
+    top = plots.plot_map(HEAT.head(1).with_columns(mean=1.0), x="a", y="b", metric="accuracy", title="t").axes[0]
+    assert top.collections[0].get_clim() == pytest.approx((0.9, 1.0))
 
 
 def test_what_is_not_above_the_floor_is_grey() -> None:
