@@ -90,9 +90,10 @@ def weighed(run: Run) -> Iterator[Drawing]:
             ends[f"{metric}_high"].append(one.high)
     table = found.drop("trials").with_columns(pl.Series(name, reach).fill_nan(None) for name, reach in ends.items())
     best = [f"{row['method']} {row['settings']}".strip() for row in table.filter("front").iter_rows(named=True)]
-    caption = f"{plural(len(table), 'configuration')} by {metrics[0]} and {metrics[1]}; front: {'; '.join(best)}."
-    figure = plots.plot_front(table, metrics, directions=run.objectives, title=f"{run.name}: Pareto front")
-    yield Drawing("front", f"Pareto front of {metrics[0]} and {metrics[1]}", caption, figure, table)
+    what = f"Pareto front of {' and '.join(metrics)}"
+    caption = f"{plural(len(table), 'configuration')} by {' and '.join(metrics)}; front: {'; '.join(best)}."
+    figure = plots.plot_front(table, metrics, directions=run.objectives, title=f"{run.name}: {what}")
+    yield Drawing("front", what, caption, figure, table)
 
 
 def _pairs(table: pl.DataFrame) -> str:

@@ -9,6 +9,7 @@ from analysis import plots
 from analysis.choice import configurations, validation_scores
 from analysis.drawing import Drawing
 from analysis.gallery.words import LISTED, search
+from analysis.plots.style import ranked
 from analysis.sensitivity import axes
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
@@ -34,7 +35,7 @@ def slices(run: Run) -> Iterator[Drawing]:
     scales = {axis: run.vary[axis]["scale"] for axis in axes(run) if len(points) and points[axis].n_unique() > 1}
     if not scales:
         return
-    best = points.sort("mean", descending=run.highest_is_best).row(0, named=True)
+    best = ranked(points, highest_is_best=run.highest_is_best).row(0, named=True)
     where = ", ".join(f"{axis}={setting(best[axis])}" for axis in scales if best[axis] is not None)
     caption = (
         f"Each of {plural(len(points), 'configuration')} that has a result, along each axis, on validation. Best: "

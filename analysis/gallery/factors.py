@@ -1,6 +1,7 @@
 """Which settings matter."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from analysis.importance import importance
 from analysis.indices import DUMMY, morris, responses, sobol
 from analysis.plots.style import parts
 from analysis.tables import Run
+from analysis.text import amount
 
 EVALUATORS = ("ped-anova", "fanova")
 FEW = 8  # configurations, from which on their importance can be asked for
@@ -35,9 +37,12 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
             points = np.array(about["points"], dtype=float)
             table = morris(_whole(results, len(points)), points, names, levels=options["levels"])
         known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
+        if known.is_empty():
+            continue
+        size = "{:.2g}".format if kind == "sobol" else partial(amount, run.metric)
         main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
         words = "; ".join(
-            f"{row['factor']} {row['value']:.2g}{'' if row['above_floor'] else ' (not above the floor)'}"
+            f"{row['factor']} {size(row['value'])}{'' if row['above_floor'] else ' (not above the floor)'}"
             for row in main.iter_rows(named=True)
         )
         what = "Total Sobol indices" if kind == "sobol" else "Morris' mean effects"

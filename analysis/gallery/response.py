@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import polars as pl
 
 from analysis import plots
 from analysis.drawing import Drawing
 from analysis.gallery.words import LISTED, margin_of, methods, search, share, slug
-from analysis.plots.style import parts
+from analysis.plots.style import parts, ranked
 from analysis.regions import Region, safe_region
 from analysis.ruler import Ruler, ruler
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.surfaces import Surface, slice_of, surface
 from analysis.tables import Run
-from analysis.text import amount, plural, score, setting
+from analysis.text import amount, plural, score, setting, settings
 
 TRUSTED = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
 SIDE = 25  # values of an axis, up to which a heat map can be read
@@ -35,18 +36,19 @@ def curves(run: Run) -> Iterator[Drawing]:
 
 def maps(run: Run) -> Iterator[Drawing]:
     """Draw a heat map of each method over each pair of its axes that make a grid."""
-    for x, y in combinations(axes(run), 2):
+    for x, y in combinations(axes(run), 2) if search(run)[0] in LISTED else []:
         for method, part in parts(heat(run, x, y), "method"):
             known = part.drop_nulls("mean")
             sides = part["x"].n_unique(), part["y"].n_unique()
             if min(sides) < 2 or max(sides) > SIDE or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
                 continue
-            best = known.sort("mean", descending=run.highest_is_best).row(0, named=True)
+            best = ranked(part, highest_is_best=run.highest_is_best).row(0, named=True)
+            held = f" with {best['settings']}" if best["settings"] else ""
             region = safe_region(run, method, margin_of(run, method))
             alone = set(region.table.columns) & set(run.vary) == {x, y}  # else the map is a slice of the region
             safe = f" Safe, within {amount(run.metric, region.margin)} of it: {share(region)}." if alone else ""
             caption = (
-                f"{method} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
+                f"{method}{held} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
                 f"validation at {x}={setting(best['x'])}, {y}={setting(best['y'])}: "
                 f"{score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
             )
@@ -82,9 +84,11 @@ def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[
     points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
     top = flat.filter(kind="surface").sort("mean", descending=run.highest_is_best).row(0, named=True)
     near = [_nearest(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
+    held = settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
+    at = f" at {held}" if held else ""
     seeds, margin = plural(region.size.seeds, "seed"), amount(run.metric, region.margin)
     caption = (
-        f"Quadratic surface of {method} on validation over {seeds}, fitted to "
+        f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
         f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
         f"out of the fit {found.predicted:.0%}. It is best near {x}={setting(near[0])}, {y}={setting(near[1])}: "
         f"{score(run.metric, top['mean'], top['low'], top['high'])}. "
@@ -111,15 +115,24 @@ def _nearest(axis: Ruler, place: float) -> float:
 
 
 def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
-    """Return the best value of each method, and its worst."""
+    """Return the best value of each method, and its worst, of those that have the most seeds."""
     sentences = []
-    points = response.drop_nulls(["value", "mean"]).sort("mean", descending=run.highest_is_best)
-    for method, line in parts(points, "method"):
+    for method, points in parts(response.drop_nulls("value"), "method"):
+        line = ranked(points, highest_is_best=run.highest_is_best)
+        if line.is_empty():
+            continue
         best, worst = line.row(0, named=True), line.row(-1, named=True)
         held = f" with {best['settings']}" if best["settings"] else ""
-        sentences.append(
-            f"{method}{held}: best on validation at {axis}={setting(best['value'])} "
-            f"({score(run.metric, best['mean'], best['low'], best['high'])}), worst at "
-            f"{setting(worst['value'])} ({score(run.metric, worst['mean'], worst['low'], worst['high'])})."
-        )
+        if len(line) > 1 and score(run.metric, best["mean"]) == score(run.metric, worst["mean"]):
+            words = f"{score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
+        else:
+            words = f"best on validation at {axis}={_scored(run, best)}"
+            words += f", worst at {_scored(run, worst)}" if len(line) > 1 else ""
+        fewer = [setting(value) for value in points["value"] if value not in line["value"]]
+        short = f" Not ranked, as they have fewer seeds: {', '.join(fewer)}." if fewer else ""
+        sentences.append(f"{method}{held}: {words}.{short}")
     return " ".join(sentences)
+
+
+def _scored(run: Run, point: dict[str, Any]) -> str:
+    return f"{setting(point['value'])} ({score(run.metric, point['mean'], point['low'], point['high'])})"

@@ -12,7 +12,7 @@ from analysis import load
 from analysis.gallery import Drawing, gallery
 from analysis.tables import Run
 from analysis.training import coefficients, learning
-from tests.analysis.conftest import Write, trial, write_folder
+from tests.analysis.conftest import Write, probe, trial, write_folder
 
 ALPHA, LR = "agm.alpha", "train.lr"
 
@@ -89,6 +89,7 @@ def test_a_sobol_design_has_its_indices_with_a_floor_also_while_it_runs(write_ru
     assert "train.lr" in found["sobol-agm"].caption
     assert {"search", "importance-agm"} <= set(found)
     assert "not above the floor" in found["sobol-agm"].caption
+    assert not [stem for stem in found if stem.startswith("map")]
 
 
 def test_a_morris_design_has_its_effects(write_run: Write) -> None:
@@ -99,6 +100,13 @@ def test_a_morris_design_has_its_effects(write_run: Write) -> None:
     )
     assert row["value"] == pytest.approx(1, abs=0.05)
     assert row["above_floor"]
+    assert "agm.alpha 100 points" in found["morris-agm"].caption
+    assert not [stem for stem in found if stem.startswith("map")]  # its levels are no grid
+
+
+def test_a_design_of_which_no_group_is_whole_has_no_indices(write_run: Write) -> None:
+    points = morris.sample(PROBLEM, 1, num_levels=4, seed=1)
+    assert "morris-agm" not in drawings(searched(write_run, points, {"morris": {"trajectories": 1, "levels": 4}}, 2))
 
 
 def test_two_metrics_have_a_front(write_run: Write) -> None:
@@ -109,6 +117,21 @@ def test_two_metrics_have_a_front(write_run: Write) -> None:
     ]
     found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary={})))
     assert found["front"].caption == "3 configurations by accuracy and seconds; front: agm; joint."
+    assert found["front"].title == "Pareto front of accuracy and seconds"
+
+
+def test_all_metrics_that_are_weighed_are_named(write_run: Write) -> None:
+    """Joint training is on the front for its balance alone."""
+    rows = [trial(m, m, 0, v, v, seconds=t) for m, v, t in (("joint", 0.7, 2.0), ("agm", 0.8, 1.0))]
+    gaps = {"joint": 0.1, "agm": 0.2}
+    probes = [
+        row for m, gap in gaps.items() for row in [*probe(m, "image", 0.5, 0.5), *probe(m, "audio", 0.5 - gap, 0.5)]
+    ]
+    objectives = {"accuracy": "max", "balance": "max", "seconds": "min"}
+    front = drawings(load(write_run(rows, probes, objectives=objectives, vary={})))["front"]
+    assert front.caption == "2 configurations by accuracy and balance and seconds; front: agm; joint."
+    assert front.title == "Pareto front of accuracy and balance and seconds"
+    assert front.figure.get_suptitle().strip() == "alphas: Pareto front of accuracy and balance and seconds"
 
 
 def grid(write_run: Write, **lost: Any) -> Run:
@@ -142,6 +165,39 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
     assert surface.data.filter(kind="configuration")["within"].sum() == 1
     assert set(found["importance-agm"].data["by"]) == {"ped-anova", "fanova"}
+
+
+def test_what_lost_a_seed_is_not_best(write_run: Write) -> None:
+    """Alpha 0.5 scores highest, but for one seed of two; of the others 0 is ahead."""
+    scores = {0.0: (0.8, 0.8), 0.1: (0.7, 0.7), 0.5: (0.9, None)}
+    rows = [
+        trial(f"{a}-{lr}-{s}", "agm", s, v, v, **{ALPHA: a, LR: lr})
+        for a, both in scores.items()
+        for lr in (0.1, 0.2)
+        for s, v in enumerate(both)
+    ]
+    vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
+    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert found["curve-agm.alpha"].caption == (
+        "agm with train.lr=0.1: best on validation at agm.alpha=0 (80.0 [80.0, 80.0]), worst at 0.1 (70.0 [70.0, 70.0])"
+        ". Not ranked, as they have fewer seeds: 0.5."
+    )
+    assert "best on validation at agm.alpha=0, train.lr=0.1: 80.0" in found["map-agm-agm.alpha-train.lr"].caption
+    assert found["curve-train.lr"].caption == "agm with alpha=0: 80.0 on validation at each of 2 values of train.lr."
+
+
+def test_a_map_and_a_surface_say_where_the_other_axes_are_held(write_run: Write) -> None:
+    names = (ALPHA, LR, "agm.cap")
+    rows = [
+        trial(f"{a}-{lr}-{cap}-{s}", "agm", s, a * lr + cap, 0.5, **dict(zip(names, (a, lr, cap), strict=True)))
+        for a in (0.1, 0.5, 1.0) for lr in (0.1, 0.2, 0.3) for cap in (0.1, 0.2, 0.3) for s in range(2)
+    ]  # fmt: skip
+    vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in names}
+    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert found["map-agm-agm.alpha-train.lr"].caption.startswith(
+        "agm with cap=0.3 over agm.alpha and train.lr, 9 of 9"
+    )
+    assert "surface of agm at cap=0.3 on validation" in found["surface-agm-agm.alpha-train.lr"].caption
 
 
 def test_a_surface_that_predicts_nothing_is_not_drawn(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_page_tells_the_finding_the_failures_and_what_was_run(written: Path)
         "agm (alpha=0.5) reaches 74.0 % on test",
         "2 of 21 trials have no result",
         "the test split was read for 5 configurations",
-        "best on validation at agm.alpha=2",
+        "best on validation at agm.alpha=0.5",
         "torch",
         "ablate run alphas",
         "unequal tuning budgets",
