@@ -44,7 +44,7 @@ class Agenda:
         self._rounds, self._packing, self._budget = rounds, packing, budget
         self._queue: deque[list[Trial]] = deque()
         self._deaths: Counter[str] = Counter()
-        self._open(next(rounds))
+        self._open(next(rounds, []))  # a budget may be spent before the first
 
     @property
     def waiting(self) -> int:
@@ -156,7 +156,6 @@ def open_agenda(
     """
     asked = study.file.resources
     most = asked.pack if asked.pack != "auto" else CARD if asked.gpu else PACK
-    room = cpus / asked.cpus if not asked.gpu else min(cpus / asked.cpus, gpus / (asked.gpu * asked.workers))
 
     def known(asked: list[Trial]) -> dict[str, Result]:
         found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
@@ -166,7 +165,14 @@ def open_agenda(
 
     budget = Budget(study)
     proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
-    return Agenda(proposals, known, packing(most, max(1, int(room))), budget)
+    return Agenda(proposals, known, packing(most, room(study, cpus, gpus)), budget)
+
+
+def room(study: Study, cpus: float, gpus: float) -> int:
+    """Return how many packs of a study run at once on so many CPUs and, if it asks for any, GPUs; one at least."""
+    asked = study.file.resources
+    fit = [cpus / asked.cpus, *([gpus / (asked.gpu * asked.workers)] if asked.gpu else [])]
+    return max(1, int(min(fit)))
 
 
 def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:

@@ -1,6 +1,6 @@
 """The command line: parse, call, print. What is heavy is imported by the command that needs it."""
 
-import json
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -202,7 +202,7 @@ def plan(
 
     seen = forecast(load(study, store), measure=measure)
     if as_json:
-        sys.stdout.write(json.dumps(seen._asdict()) + "\n")
+        terminal.print_json(seen._asdict())
     else:
         terminal.show_forecast(seen)
 
@@ -216,7 +216,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 
     seen = progress(_folder(run, "study.yaml", "trials/*"))
     if as_json:
-        sys.stdout.write(json.dumps(seen._asdict()) + "\n")
+        terminal.print_json(seen._asdict())
     else:
         terminal.show_progress(Path(run), seen)
 
@@ -251,7 +251,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     except ValueError as error:
         raise UserError(f"compare: {error}") from None
     if as_json:
-        sys.stdout.write(json.dumps({"changes": differences, "methods": table.to_dicts()}, default=str) + "\n")
+        terminal.print_json({"changes": differences, "methods": table.to_dicts()})
     else:
         terminal.show_comparison(runs, differences, table)
 
@@ -280,7 +280,7 @@ def replay(
     sys.stderr.write(f"{found.trial}: trains again{company}.\n")
     seen = train_again(found, load(study) if study else None)
     if as_json:
-        sys.stdout.write(json.dumps({"trial": found.trial, "same": seen.same, **seen._asdict()}) + "\n")
+        terminal.print_json({"trial": found.trial, "same": seen.same, **seen._asdict()})
     else:
         terminal.show_replay(seen)
     return 0 if seen.same else 1
@@ -304,7 +304,7 @@ def gc(
         cleaning.delete(found)
     if as_json:
         parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]
-        sys.stdout.write(json.dumps(found._asdict() | {"parts": parts, "deleted": delete}) + "\n")
+        terminal.print_json(found._asdict() | {"parts": parts, "deleted": delete})
     else:
         terminal.show_inventory(found, deleted=delete)
 
@@ -349,7 +349,7 @@ def claims(
         page(listed, write, f"ablate claims --write {write}")
         sys.stdout.write(f"{write}\n")
     elif as_json:
-        sys.stdout.write(json.dumps([{k: v for k, v in one.items() if k != "folder"} for one in listed]) + "\n")
+        terminal.print_json([{k: v for k, v in one.items() if k != "folder"} for one in listed])
     else:
         terminal.show_claims(listed)
 
@@ -362,7 +362,8 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where 
 
     for file in begin(folder):
         sys.stdout.write(f"{file}\n")
-    sys.stdout.write(f"Next: python {folder / 'data.py'} && ablate run {folder / 'study.yaml'}\n")
+    data, study = (shlex.quote(str(folder / name)) for name in ("data.py", "study.yaml"))
+    sys.stdout.write(f"Next: python {data} && ablate run {study}\n")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
-from ablate.agenda import open_agenda, unasked
+from ablate.agenda import open_agenda, room, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
@@ -29,7 +29,7 @@ class Forecast(NamedTuple):
     missing: int
     methods: dict[str, int]  # trials of the first round that are missing, by method
     packs: list[int]  # how many trials train together in each pack of the first round
-    cpus: int
+    cpus: int  # packs at a time
     seconds: float | None  # estimated, from trials in the store or, if asked for, from a few steps; None: neither
     megabytes: float | None  # estimated, on disk; None if there is none in the store
     memory: float | None  # estimated megabytes of the largest pack; None unless asked for
@@ -53,15 +53,18 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     With ``measure``, what it takes is measured on a few steps of a pack of every method.
     """
     preflight(study, available_cpus())
+    if measure and study.file.resources.gpu:
+        raise UserError("--measure: steps are made on a CPU, and this study asks for GPUs")
     if study.mirror:
         study.mirror.fetch(lambda note: None)
     plan: list[Trial] = []
-    agenda = open_agenda(study, available_cpus(), plan=plan, gpus=gpus(study))
+    cards = gpus(study)
+    agenda = open_agenda(study, available_cpus(), plan=plan, gpus=cards)
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
     seconds = megabytes = memory = None
-    cpus = max(1, int(available_cpus() / study.file.resources.cpus))
+    cpus = room(study, available_cpus(), cards)
     if known:
         where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus

@@ -26,6 +26,8 @@ def preflight(study: Study, cpus: int) -> None:
     if asked.cpus > cpus:
         key = "cpu" if asked.workers == 1 else f"workers: {asked.workers} of {asked.cpu:g} CPU each"
         raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
+    if asked.workers > 1 and asked.gpu != int(asked.gpu):
+        raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {asked.gpu:g}")
     if size(study) > MOST:
         raise UserError(
             f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"

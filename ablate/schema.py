@@ -21,7 +21,7 @@ def version(store: Path) -> int:
     """
     if not (store / MARKER).is_file():
         return 1 if (store / "trials").is_dir() else SCHEMA
-    text = (store / MARKER).read_text(encoding="utf-8").strip()
+    text = (store / MARKER).read_text(encoding="utf-8", errors="replace").strip()
     if not text.isdecimal() or not 1 <= int(text) <= SCHEMA:
         rule = f"is a store of version {text or '(none)'}, and this release reads up to {SCHEMA}"
         raise UserError(f"{store}: {rule}; install the newer release, or name another --store")

@@ -1,5 +1,6 @@
 """Runs as lazy tables, from a folder or a remote store: nothing is read that is not asked for."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -41,6 +42,8 @@ TRACE = {
     "values": pl.UInt32,  # finite ones
 }
 SCANNED = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https")  # that Polars reads in part by itself
+
+MAGIC = b"PAR1"  # the end of every Parquet file
 
 Options = Mapping[str, Any]
 
@@ -123,7 +126,7 @@ def load(folder: str | Path | list[str] | list[Path], storage_options: Options |
         storage_options: what fsspec needs to reach it, such as `key`, `secret`, `endpoint_url`.
 
     Raises:
-        FileNotFoundError: a folder is no run. One in which no trial has finished has empty tables.
+        FileNotFoundError: a folder is no run, or is damaged. One in which no trial has finished has empty tables.
     """
     options = storage_options or {}
     if isinstance(folder, list):
@@ -188,12 +191,18 @@ def _load(place: Place) -> Run:
         about = yaml.safe_load(place.files.cat_file(study))
     except yaml.YAMLError:
         about = None
-    if not isinstance(about, Mapping) or not isinstance(about.get("study"), Mapping):
+    if not _whole(about):
         raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml is damaged.")
     run = Run(address, dict(about), pl.LazyFrame(), pl.LazyFrame())
     columns = TRIALS | _settings(run) | dict.fromkeys(_finals(run), pl.Float64)
     trials, metrics = (_scan(place.join(n), c) for n, c in (("trials", columns), ("metrics", METRICS)))
     return run._replace(trials=trials, metrics=metrics)
+
+
+def _whole(about: Any) -> bool:
+    """Say whether this is what a run writes of itself."""
+    study = about.get("study") if isinstance(about, Mapping) else None
+    return isinstance(study, Mapping) and isinstance(about.get("planned"), int) and {"metric", "direction"} <= {*study}
 
 
 def _together(runs: Sequence[Run]) -> Runs:
@@ -218,6 +227,15 @@ def _finals(run: Run) -> list[str]:
 
 
 def _scan(place: Place, columns: dict[str, Any]) -> pl.LazyFrame:
-    """Return all files of a folder as one table; files of different methods have different settings."""
+    """Return all files of a folder as one table; files of different methods have different settings.
+
+    Raises:
+        FileNotFoundError: one was cut.
+    """
     files = sorted(place.files.glob(place.join("[!.]*.parquet").path))
+    for file in files if place.scheme == "file" else ():
+        with Path(file).open("rb") as opened:
+            opened.seek(-min(len(MAGIC), Path(file).stat().st_size), os.SEEK_END)
+            if opened.read() != MAGIC:
+                raise FileNotFoundError(f"{file} is damaged; `ablate run` writes the tables of its study again.")
     return pl.concat([pl.LazyFrame(schema=columns), *map(place.scan, files)], how="diagonal_relaxed")

@@ -1,6 +1,7 @@
 """What a person sees: progress while trials run, and tables."""
 
 from ablate.terminal.claims import show_claims, show_verdict
+from ablate.terminal.console import print_json
 from ablate.terminal.listings import show_checks, show_data, show_methods
 from ablate.terminal.plans import show_forecast, show_inventory, show_progress
 from ablate.terminal.progress import Screen
@@ -8,6 +9,7 @@ from ablate.terminal.results import show_comparison, show_replay, show_report
 
 __all__ = [
     "Screen",
+    "print_json",
     "show_checks",
     "show_claims",
     "show_comparison",

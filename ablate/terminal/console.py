@@ -1,5 +1,7 @@
 """The console, and how paths, numbers and times are written on it."""
 
+import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,20 @@ def screen() -> Console:
 def shorter(path: Path) -> Path:
     """Return a path relative to the working directory if it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, which has no word for infinity: that is text."""
+    sys.stdout.write(json.dumps(finite(value), default=str, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Return a value in which numbers that are not finite are text."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plain(value: Any) -> str:

@@ -1,7 +1,5 @@
 """What there is to choose from, and whether it works here."""
 
-import json
-import sys
 from collections.abc import Iterable
 
 from rich.box import SIMPLE
@@ -9,7 +7,7 @@ from rich.table import Table
 
 from ablate.doctor import Check
 from ablate.methods import axes_of
-from ablate.terminal.console import plain, screen
+from ablate.terminal.console import plain, print_json, screen
 from search_spaces.methods import SPAN
 
 
@@ -21,7 +19,7 @@ def show_methods(*, as_json: bool) -> None:
         listing = {
             method[0]: {name: axis._asdict() for name, axis in axes_of(*method).items()} for method in METHODS.items()
         }
-        sys.stdout.write(json.dumps(listing) + "\n")
+        print_json(listing)
         return
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
     for method, path in METHODS.items():
@@ -47,7 +45,7 @@ def show_data(*, as_json: bool) -> None:
             s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256}
             for s in sheets
         }
-        sys.stdout.write(json.dumps(listing) + "\n")
+        print_json(listing)
         return
     table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
     for s in sheets:

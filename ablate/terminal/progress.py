@@ -106,7 +106,7 @@ class Progress:
         name, total = self.study.file.name, size(self.study)
         missing = total - agenda.cached if self.study.search.batch else agenda.waiting
         self.screen.begin(total if agenda.over else total - missing)
-        if agenda.finished:
+        if agenda.finished and not agenda.spent:
             self.screen.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
         if agenda.over:
             return

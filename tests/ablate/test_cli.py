@@ -29,6 +29,7 @@ def test_methods_lists_every_method_with_defaults_and_neutral_values() -> None:
     assert listed.keys() == METHODS.keys()
     assert (listed["agm"]["alpha"]["default"], listed["agm"]["alpha"]["neutral"]) == (1.0, 0.0)
     assert all(name in shown("methods") for name in METHODS)
+    assert json.loads(shown("methods", "--json"), parse_constant=pytest.fail)["agm"]["end"]["default"] == "inf"
 
 
 def test_data_lists_every_set() -> None:
@@ -89,11 +90,13 @@ def test_a_run_whose_study_is_damaged_is_named(tmp_path: Path, left: str) -> Non
 
 
 def test_a_method_that_fails_is_named_where_it_is_measured(tmp_path: Path) -> None:
+    """It makes a step alone, and fails in a pack."""
     method = (ROOT / "ablate/templates/method.py").read_text()
-    (tmp_path / "broken.py").write_text(
-        method.replace("        grads = pull", "        raise ValueError('no')\n        grads = pull")
+    alone = "        if torch._C._functorch.is_batchedtensor(signals.logits):\n            raise ValueError('no')\n"
+    (tmp_path / "broken.py").write_text(method.replace("        grads = pull", f"{alone}        grads = pull"))
+    ended = here(
+        "plan", write(tmp_path, methods=["broken:Half"], vary=None, seeds=8), "--measure", "--store", tmp_path / "s"
     )
-    ended = here("plan", write(tmp_path, methods=["broken:Half"], vary=None), "--measure", "--store", tmp_path / "s")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "Half: ValueError: no\n"
 

@@ -70,6 +70,12 @@ def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:
     assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
 
 
+def test_workers_do_not_share_a_gpu(tmp_path: Path) -> None:
+    ended = here("plan", write(tmp_path, resources={"workers": 2, "gpu": 0.5}), "--store", tmp_path / "store")
+    assert ended.returncode == 2
+    assert "resources.gpu: several workers need whole GPUs, one or more each, got 0.5" in ended.stderr
+
+
 @pytest.mark.nightly
 def test_a_crew_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """One trial, so that nothing is left to halve."""

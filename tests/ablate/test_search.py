@@ -11,13 +11,13 @@ from typing import Any
 import optuna
 import pytest
 
-from ablate.agenda import Agenda
+from ablate.agenda import Agenda, open_agenda
 from ablate.budget import Budget
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
 from ablate.store import write_trial
 from ablate.study import Study, load
-from tests.ablate.helpers import write
+from tests.ablate.helpers import here, write
 from trainables.measure import Row
 from trainables.train import Outcome
 
@@ -242,6 +242,15 @@ def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path:
     (first, *_) = agenda.queued[0]
     agenda.complete(first, score(first))
     assert agenda.results == {first.id: score(first)}
+
+
+def test_a_search_whose_hours_are_over_before_its_first_round_has_nothing_to_run(tmp_path: Path) -> None:
+    made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}})
+    agenda = open_agenda(made)
+    assert (agenda.next(), agenda.over, agenda.proposed, agenda.spent) == (None, True, {}, "1e-09 hours are over")
+    planned = here("plan", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
+    assert planned.returncode == 0
+    assert "1e-09 hours are over" in planned.stdout
 
 
 def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import fsspec
 import polars as pl
 import pytest
+import yaml
 
 from analysis import load, load_store, traces
 from analysis.choice import chosen
@@ -26,6 +27,23 @@ def test_files_with_different_settings_are_one_table(folder: Path) -> None:
 def test_half_written_files_are_not_read(folder: Path) -> None:
     (folder / "trials" / ".draft.parquet").write_bytes(b"half")
     assert len(load(folder).trials.collect()) == 21
+
+
+def test_a_table_that_was_cut_is_named(folder: Path) -> None:
+    file = next((folder / "trials").glob("*.parquet"))
+    for size in (0, 3, file.stat().st_size // 2):
+        file.write_bytes(file.read_bytes()[:size])
+        with pytest.raises(FileNotFoundError, match=rf"{file} is damaged; `ablate run` writes the tables"):
+            load(folder)
+
+
+@pytest.mark.parametrize("key", ["planned", "study"])
+def test_a_study_that_lacks_what_a_run_writes_is_damaged(folder: Path, key: str) -> None:
+    study = yaml.safe_load((folder / "study.yaml").read_text())
+    del study[key]
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    with pytest.raises(FileNotFoundError, match=r"its study\.yaml is damaged"):
+        load(folder)
 
 
 def test_a_run_without_trials_has_empty_tables_of_the_right_shape(write_run: Write) -> None:
