@@ -84,7 +84,7 @@ def lines(finding: Finding, title: str) -> Figure:
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(finding.metric))
             metric = finding.metric.removeprefix("exponent of ")
-            frame(panel, places, finding.axis, metric, change=group == GAIN)
+            frame(panel, places, finding.axes.get(str(group), finding.axis), metric, change=group == GAIN)
         head(figure, title, intervals(finding.lines))
         legend(figure, columns=4)
     return figure

@@ -1,5 +1,7 @@
 """What an ablation finds: numbers, one per seed, for a rule to judge, and lines to draw."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +54,7 @@ class Finding(NamedTuple):
     beside: tuple[Effect, ...] = ()  # shown, and not judged
     remarks: tuple[str, ...] = ()
     ranking: Ranking | None = None  # of what is compared, over blocks
+    axes: Mapping[str, str] = MappingProxyType({})  # panel -> axis of its lines, where that is not the same for all
 
 
 def point(panel: str, line: str, x: float, values: ArrayLike, within: tuple[float, float]) -> dict[str, object]:

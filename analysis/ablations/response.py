@@ -33,14 +33,14 @@ def response(
         margin: in the score's unit.
         scale: of the first setting, linear or log.
     """
-    effects, rows, remarks, along = [], [], [], []
+    effects, rows, remarks, along = [], [], [], dict[str, str]()
     for cell, run in cells.items():
         name, axes = cell or run.name, [axis for axis in default if axis in run.vary]
         seen, final = (select(scores({cell: run}, split=split), of) for split in ("validation", "test"))
         means = grid(seen, axes)
         if means.is_empty():
             continue
-        along.append(axes[0])
+        along[name] = axes[0]
         sign = 1 if run.highest_is_best else -1
         best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
         chosen, published = (select(final, {axis: where[axis] for axis in axes}) for where in (best, default))
@@ -53,8 +53,8 @@ def response(
             line = label({axis: values[axis] for axis in axes[1:]}) if axes[1:] else "score"
             numbers = list(by_seed(select(seen, values)).values())
             rows.append(point_of(name, line, values[axes[0]], numbers, run.metric))
-    axis = ", ".join(dict.fromkeys(along))
-    return Finding(effects, unit(cells, "score"), drawn(rows), axis, scale, remarks=tuple(remarks))
+    axis = ", ".join(dict.fromkeys(along.values()))
+    return Finding(effects, unit(cells, "score"), drawn(rows), axis, scale, remarks=tuple(remarks), axes=along)
 
 
 def point_of(panel: str, line: str, x: Any, numbers: Sequence[float], metric: str) -> dict[str, object]:

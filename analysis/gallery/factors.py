@@ -17,8 +17,7 @@ from analysis.plots.style import parts
 from analysis.tables import Run
 from analysis.text import amount
 
-EVALUATORS = ("ped-anova", "fanova")
-FEW = 8  # configurations, from which on their importance can be asked for
+LEAST = {"fanova": 8, "ped-anova": 100}  # configurations, from which on a setting that does all is above the floor
 
 
 def sensitivities(run: Run) -> Iterator[Drawing]:
@@ -56,15 +55,16 @@ def importances(run: Run) -> Iterator[Drawing]:
     """Draw which of several axes matter, for each method that has enough configurations."""
     for method in methods(run):
         found = design(run, method)
-        if len(found.axes) < 2 or len(found.scores) < FEW:
+        enough = [evaluator for evaluator, least in LEAST.items() if len(found.scores) >= least]
+        if len(found.axes) < 2 or not enough:
             continue
-        tables = {evaluator: importance(run, method, evaluator) for evaluator in EVALUATORS}
+        tables = {evaluator: importance(run, method, evaluator) for evaluator in enough}
         data = pl.concat([table.insert_column(0, pl.lit(name).alias("by")) for name, table in tables.items()])
         above = data.filter(pl.col("above_floor").fill_null(value=False))
         matter = "; ".join(f"by {name}: {', '.join(part['factor'])}" for name, part in parts(above, "by"))
         caption = (
             f"Importance of the settings of {method} for the score on validation, with a dummy's floor. "
-            f"Above the floor, {matter or 'none by either measure: it cannot be told which matters'}."
+            f"Above the floor, {matter or 'none: it cannot be told which matters'}."
         )
         figure = plots.plot_importance(
             dict(parts(data, "by")),

@@ -228,6 +228,15 @@ def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_pa
     assert (finding.axis, finding.lines["x"].to_list()) == ("agm.alpha", [0.1, 0.5, 1.0, 2.0])
 
 
+def test_each_panel_has_its_own_axis(tmp_path: Path) -> None:
+    settings = {"window": "agm.window", "momentum": "agm.beta"}
+    cells = {cell: along(tmp_path / cell, {0.1: 0.7, 0.5: 0.8}, axis) for cell, axis in settings.items()}
+    default = {"agm.window": 0.1, "agm.beta": 0.1}
+    finding = ABLATIONS["response"](cells, of={"method": "agm"}, default=default, margin=0.01)
+    panels = figures.draw(finding, {}, "both").axes
+    assert [(panel.get_title("left"), panel.get_xlabel()) for panel in panels] == [*settings.items()]
+
+
 def grid(folder: Path, effect: Any) -> Run:
     rows = [
         trial(f"{a}{b}{s}", "cggm", s, effect(a, b, s), effect(a, b, s), **{"cggm.rho": a, "cggm.lam": b})

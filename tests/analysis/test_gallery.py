@@ -164,7 +164,7 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     best = surface.data.filter(kind="optimum").select("x", "y", "mean").rows()
     assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
     assert surface.data.filter(kind="configuration")["within"].sum() == 1
-    assert set(found["importance-agm"].data["by"]) == {"ped-anova", "fanova"}
+    assert set(found["importance-agm"].data["by"]) == {"fanova"}  # of so few configurations PED-ANOVA cannot tell
 
 
 def test_what_lost_a_seed_is_not_best(write_run: Write) -> None:
