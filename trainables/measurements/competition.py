@@ -84,7 +84,7 @@ def strength(fused: Tensor, concept: Tensor, samples: Tensor) -> Competition:
 
     nan where a feature is not finite, or no sample is left to fit or to evaluate on.
     """
-    fused, concept = fused[samples], concept[samples]
+    fused, concept = fused[samples].cpu(), concept[samples].cpu()
     if len(samples) < 2:
         return Competition(math.nan, 0)
     if not (fused.isfinite().all() and concept.isfinite().all()):

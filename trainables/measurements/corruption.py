@@ -48,7 +48,8 @@ def spoil(clean: Tensor, kind: str, level: float, seed: int, modality: str) -> T
     if kind == "noise":
         return clean + level * torch.from_numpy(random.standard_normal(clean.shape)).to(clean)
     shape = clean.shape if kind == "blank" else (len(clean), *[1] * (clean.ndim - 1))
-    return torch.where(torch.from_numpy(random.random(shape)) < level, 0.0, clean)
+    gone = torch.from_numpy(random.random(shape)) < level
+    return torch.where(gone.to(clean.device), 0.0, clean)
 
 
 def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:

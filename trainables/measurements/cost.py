@@ -31,7 +31,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     """
     plain = without_method(setup)
     ours, theirs = look(setup, learner), look(plain, start(plain))
-    times = [(timed(ours), timed(theirs)) for _ in range(REPEATS)]
+    times = [(timed(ours, setup.device), timed(theirs, setup.device)) for _ in range(REPEATS)]
     seconds, joint = (median(each) for each in zip(*times, strict=True))
     bytes_, joint_bytes = kept(ours), kept(theirs)
     state = sum(t.numel() * t.element_size() for t in tree_leaves(learner.state) if isinstance(t, Tensor))
@@ -60,11 +60,19 @@ def look(setup: Setup, learner: Learner) -> Look:
     return lambda: step(setup, learner, inputs, task)
 
 
-def timed(one: Look) -> float:
-    """Return how many seconds something takes."""
+def timed(one: Look, device: torch.device) -> float:
+    """Return how many seconds something takes, until all is computed that it leaves to a device."""
+    finish(device)
     began = time.perf_counter()
     one()
+    finish(device)
     return time.perf_counter() - began
+
+
+def finish(device: torch.device) -> None:
+    """Wait for a GPU; a CPU has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def kept(one: Look) -> int:

@@ -46,9 +46,9 @@ def pose(setup: Setup, indices: Tensor) -> Task:
 
 @torch.no_grad()
 def worth(setup: Setup, learner: Learner, coalitions: Tensor) -> Tensor:
-    """Return the score on validation when each coalition alone is heard, [S, M] -> [S] float64."""
+    """Return the score on validation when each coalition alone is heard, [S, M] -> [S] float64, on the host."""
     scores = [task.score(muted).double() for task, muted in predictions(setup, learner, coalitions)]
-    return torch.cat(scores, -1).nan_to_num(-WORST, WORST, -WORST).mean(-1)
+    return torch.cat(scores, -1).nan_to_num(-WORST, WORST, -WORST).mean(-1).cpu()
 
 
 def all_worth(setup: Setup, learner: Learner) -> Tensor:
@@ -69,7 +69,7 @@ def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
 
 @torch.no_grad()
 def share_losses(setup: Setup, learner: Learner) -> Tensor:
-    """Return the loss of each modality's Shapley share of the prediction, [M] float64: the score of AGM."""
+    """Return the loss of each modality's Shapley share of the prediction, [M] float64 on the host: the score of AGM."""
     modalities = len(setup.model.encoders)
     rule = AGM(samples=0 if modalities <= EXACT else ORDERS)
     coalitions = rule.coalitions(modalities, pose(setup, torch.arange(0))) if rule.samples else all_subsets(modalities)
@@ -78,4 +78,4 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
         weights = rule.weights(modalities, task)
         shares = blend(weights.to(muted), muted, by_sample=weights.ndim == 3)
         losses.append(task.loss(shares, FLOOR) if task.nats else task.loss(shares))
-    return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST))
+    return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()
