@@ -165,10 +165,10 @@ def open_agenda(
 
     budget = Budget(study)
     proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
-    return Agenda(proposals, known, packing(most, room(study, cpus, gpus)), budget)
+    return Agenda(proposals, known, packing(most, at_once(study, cpus, gpus)), budget)
 
 
-def room(study: Study, cpus: float, gpus: float) -> int:
+def at_once(study: Study, cpus: float, gpus: float) -> int:
     """Return how many packs of a study run at once on so many CPUs and, if it asks for any, GPUs; one at least."""
     asked = study.file.resources
     fit = [cpus / asked.cpus, *([gpus / (asked.gpu * asked.workers)] if asked.gpu else [])]

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from ablate import store
-from ablate.agenda import open_agenda, room, unasked
+from ablate.agenda import at_once, open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.plan import Trial, size
@@ -64,7 +64,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     missing = 0 if agenda.spent else unasked(study, agenda, plan)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
     seconds = megabytes = memory = None
-    cpus = room(study, available_cpus(), cards)
+    cpus = at_once(study, available_cpus(), cards)
     if known:
         where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
         seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate.agenda import ATTEMPTS, Agenda, open_agenda, room
+from ablate.agenda import ATTEMPTS, Agenda, at_once, open_agenda
 from ablate.packs import packed, packing
 from ablate.plan import Result, Trial
 from ablate.search import rounds
@@ -63,7 +63,7 @@ def test_packs_of_a_gpu_are_large_and_as_many_as_there_are_gpus(tmp_path: Path) 
     assert [len(pack) for pack in open_agenda(study, 16, gpus=1).queued] == [1000] * 3
     assert [len(pack) for pack in open_agenda(study, 16, gpus=2).queued] == [750] * 4
     assert len(open_agenda(study, 2, gpus=8).queued) == 4  # each needs a CPU, too
-    assert [room(study, 16, cards) for cards in (1, 2, 32)] == [1, 2, 16]
+    assert [at_once(study, 16, cards) for cards in (1, 2, 32)] == [1, 2, 16]
 
 
 NUMBERS = ("lr", "momentum", "weight_decay", "clip", "clip_before")
