@@ -73,7 +73,7 @@ class Adam(NamedTuple):
     def init(self, params: Params) -> AdamState:
         """Return zero moments."""
         zeros = each(torch.zeros_like, params)
-        return AdamState(torch.zeros((), dtype=torch.float64), zeros, zeros)
+        return AdamState(torch.zeros((), dtype=torch.float64, device=leaves(params)[0].device), zeros, zeros)
 
     def update(self, grads: Params, state: AdamState, params: Params) -> tuple[Params, AdamState]:
         """Return the debiased mean over the root of the debiased square, and the decay."""
