@@ -23,7 +23,7 @@ class Pack(NamedTuple):
     """Trials that train together, and what tells them apart."""
 
     members: tuple[Setup, ...]
-    numbers: dict[Path, Tensor]  # [K] each, with their seeds; of a pack of one [], or nothing where it is plain
+    numbers: dict[Path, Tensor]  # [K] each, and on the host their seeds; of one [], or nothing where it is plain
     ways: Ways  # to make its steps
     traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
 
@@ -43,8 +43,8 @@ class Pack(NamedTuple):
         return pure if len(self.members) > 1 or meet else eager
 
     def told(self, number: int) -> int | Tensor:
-        """Return a number that all members share, as a plain step of this pack takes it."""
-        return number if len(self.members) == 1 else torch.tensor(number, device=self.members[0].device)
+        """Return the number of a step as a plain one of this pack takes it: on the host, which draws by it."""
+        return number if len(self.members) == 1 else torch.tensor(number)
 
 
 def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
@@ -52,13 +52,11 @@ def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
     first = members[0]
     if len(members) == 1 and "compiled" not in ways:
         return Pack(tuple(members), {}, ways, {})
-    dtype, device = kept(first.trial["train"]["dtype"]), first.device
-    trees = [
-        {path: torch.tensor(number, dtype=dtype, device=device) for path, number in numbers(setup.trial).items()}
-        | {("seed",): torch.tensor(setup.trial["seed"], device=device)}
-        for setup in members
-    ]
-    return Pack(tuple(members), stack(trees), ways, {})
+    dtype = kept(first.trial["train"]["dtype"])
+    trees = [{path: torch.tensor(n, dtype=dtype) for path, n in numbers(setup.trial).items()} for setup in members]
+    differing = {path: values.to(first.device) for path, values in stack(trees).items()}
+    seeds = stack([torch.tensor(setup.trial["seed"]) for setup in members])
+    return Pack(tuple(members), differing | {("seed",): seeds}, ways, {})
 
 
 def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -77,7 +75,7 @@ def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, num
     ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
     """
     first, alone = pack.members[0], len(pack.members) == 1
-    now = torch.tensor(number, device=first.device)
+    now = torch.tensor(number)
     given = first.data, pack.numbers, learner, *args, now
     key = f, *(None if arg is None else arg.shape for arg in args)
     if key not in pack.traced:

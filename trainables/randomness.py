@@ -36,33 +36,43 @@ def permutation(count: int, seed: int, *purpose: str | int) -> Tensor:
     return torch.from_numpy(stream(seed, *purpose).permutation(count))
 
 
-def noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
-    """Return what `normal` draws for each of the seeds [...] at step ``number`` [], [..., *shape]."""
-    drawn: Tensor = torch.ops.ablate.normal.default(seeds, number, purpose, shape)
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return what the host has drawn on a device; a GPU fetches it from pinned memory, and the host need not wait."""
+    pinned = drawn.pin_memory() if device.type == "cuda" else drawn
+    return pinned.to(device, non_blocking=True)
+
+
+def noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Return what `normal` draws for each of the seeds [...] at step ``number`` [], [..., *shape], on a device.
+
+    Seeds and number lie on the host, which draws.
+    """
+    drawn: Tensor = torch.ops.ablate.normal.default(seeds, number, purpose, shape, device)
     return drawn
 
 
-def drawn(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
+def drawn(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
     """Return `noise`, each seed's from its own stream."""
     values = np.empty((seeds.numel(), *shape), dtype=np.float32)
     for seed, row in zip(seeds.flatten().tolist(), values, strict=True):
         stream(seed, purpose, int(number)).standard_normal(dtype=np.float32, out=row)
-    return torch.from_numpy(values).view(*seeds.shape, *shape).to(seeds.device)
+    return sent(torch.from_numpy(values).view(*seeds.shape, *shape), device)
 
 
-def promised(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]) -> Tensor:
+def promised(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
     """Return `noise` without numbers in it."""
-    return seeds.new_empty([*seeds.shape, *shape], dtype=torch.float32)
+    return torch.empty([*seeds.shape, *shape], dtype=torch.float32, device=device)
 
 
 def stacked(
-    info: Any, axes: tuple[int | None, ...], seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int]
-) -> tuple[Tensor, int]:
+    info: Any, axes: tuple[int | None, ...], seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int],
+    device: torch.device,
+) -> tuple[Tensor, int]:  # fmt: skip
     """Return `noise` of stacked seeds, and where it is stacked."""
-    return noise(seeds.movedim(axes[0] or 0, 0), number, purpose, shape), 0
+    return noise(seeds.movedim(axes[0] or 0, 0), number, purpose, shape, device), 0
 
 
-torch.library.define(NAME, "(Tensor seeds, Tensor number, str purpose, SymInt[] shape) -> Tensor")
-torch.library.impl(NAME, ("CPU", "CUDA"), drawn)
-torch.library.impl(NAME, "Meta", promised)
+torch.library.define(NAME, "(Tensor seeds, Tensor number, str purpose, SymInt[] shape, Device device) -> Tensor")
+torch.library.impl(NAME, "CPU", drawn)
+torch.library.register_fake(NAME, promised)
 torch.library.register_vmap(NAME, stacked)

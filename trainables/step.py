@@ -11,7 +11,7 @@ from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.model import Buffers
 from trainables.optim import clip_norm, divided, moved
 from trainables.precision import reduced
-from trainables.randomness import noise, normal, permutation
+from trainables.randomness import noise, normal, permutation, sent
 from trainables.setup import Learner, Setup, strength
 from trainables.signals import Guided, Params, Pull, Signals, Task, attributes
 from trainables.tasks import against
@@ -23,16 +23,16 @@ def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
     Of a stream, the epochs share the samples out among them, in their order. A last batch of one sample has no
     variance: with batch normalisation it is left out.
     """
-    return parted(setup, order(setup, epoch))
+    return parted(setup, order(setup, epoch).to(setup.device))
 
 
 def order(setup: Setup, epoch: int) -> Tensor:
-    """Return the indices of the samples of an epoch, in their order."""
+    """Return the indices of the samples of an epoch, in their order, on the host."""
     settings, count = setup.trial["train"], len(setup.target["train"])
     if settings["order"] != "stream":
-        return permutation(count, setup.trial["seed"], "order", epoch).to(setup.device)
+        return permutation(count, setup.trial["seed"], "order", epoch)
     low, high = (round(part * count / settings["epochs"]) for part in (epoch - 1, epoch))
-    return torch.arange(low, high, device=setup.device)
+    return torch.arange(low, high)
 
 
 def parted(setup: Setup, samples: Tensor) -> tuple[Tensor, ...]:
@@ -54,7 +54,7 @@ def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
 def pose(setup: Setup, indices: Tensor, epoch: int, number: int) -> Task:
     """Return the task of one batch of the training split, [B] indices, at one moment of training."""
     share = strength(setup.trial, epoch)
-    now = torch.tensor(share, dtype=torch.float64, device=setup.device)
+    now = torch.full((), share, dtype=torch.float64, device=setup.device)
     return posed(setup, indices, now, number, full=share == 1)
 
 
@@ -68,8 +68,8 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
     def random(purpose: str, like: Tensor) -> Tensor:
         shape = tuple(like.shape)
         if isinstance(number, Tensor):
-            return noise(seed, number, purpose, shape).to(like)
-        return normal(shape, seed, purpose, number).to(like)
+            return noise(seed, number, purpose, shape, like.device).to(like)
+        return sent(normal(shape, seed, purpose, number), like.device).to(like)
 
     heard = None if present is None else present[:, indices]
     reduction = trial["train"]["reduction"]

@@ -52,7 +52,7 @@ class Lesson(NamedTuple):
     """What the steps of an epoch leave of one trial."""
 
     learner: Learner
-    series: dict[str, Tensor]  # metrics of each of T steps, [T, ...]
+    series: dict[str, Tensor]  # metrics of each of T steps, [T, ...], on the host
     looks: list[Looks]  # measurements of each step, if there are any
     watching: dict[str, Any]
 
@@ -214,9 +214,9 @@ def drill(
     if "compiled" in packed.ways:  # such a step writes over its own, of one layout
         learner = cloned(learner)
     rates = branch_rates(setups, learner)
-    paces = [torch.tensor(pace(setup.trial, epoch), dtype=torch.float64, device=setup.device) for setup in setups]
-    paced = None if setups[0].trial["train"]["schedule"] == "constant" else stack(paces)
-    strengths = stack([torch.tensor(each, dtype=torch.float64, device=setups[0].device) for each in share])
+    paces = numbered(setups, [pace(setup.trial, epoch) for setup in setups])
+    paced = None if setups[0].trial["train"]["schedule"] == "constant" else paces
+    strengths = numbered(setups, share)
     measured: list[dict[str, Tensor]] = []
     looks: list[list[Looks]] = [[] for _ in setups]
     for chosen in stacked_batches(setups, epoch):
@@ -231,14 +231,20 @@ def drill(
         learner, metrics = advance(packed, learner, given, steps, full=min(share) == 1)
         measured.append(metrics)
     along = 0 if count == 1 else 1
-    series = {name: torch.stack([metrics[name] for metrics in measured], along) for name in measured[0]}
+    series = {name: torch.stack([metrics[name] for metrics in measured], along).cpu() for name in measured[0]}
     parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
     return learner, steps, [Lesson(*part) for part in parts]
 
 
+def numbered(setups: Sequence[Setup], values: Sequence[float]) -> Tensor:
+    """Return a number of each member, stacked, where they compute."""
+    made: Tensor = stack([torch.tensor(value, dtype=torch.float64) for value in values])
+    return made.to(setups[0].device)
+
+
 def stacked_batches(setups: Sequence[Setup], epoch: int) -> tuple[Tensor, ...]:
     """Return the indices of each batch of an epoch of all members, stacked."""
-    return parted(setups[0], stack([order(setup, epoch) for setup in setups]))
+    return parted(setups[0], stack([order(setup, epoch) for setup in setups]).to(setups[0].device))
 
 
 def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
