@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainables.fusions import Features
 from trainables.layers import Draw, attend, linear, normed, positions
-from trainables.signals import Group
+from trainables.signals import Group, placed
 
 WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:80)
 
@@ -99,7 +99,7 @@ class Classifier(NamedTuple):
         """Return what the encoder layers (modules/transformer.py:37-101) see, [M, B, H] -> [M, B, D]."""
         vector = h.ndim == 3
         x = affine(params, "in", pieces(h, self.heads) if vector else h)  # [M, B, T, D]
-        x = math.sqrt(x.shape[-1]) * x + positions(*x.shape[-2:]).to(x)
+        x = math.sqrt(x.shape[-1]) * x + placed(x.device, positions, *x.shape[-2:]).to(x)
         for layer in range(self.layers):
             qkv = affine(params, f"{layer}.qkv", unit(params, f"{layer}.attend", x))
             x = x + affine(params, f"{layer}.mix", attend(qkv, self.heads))

@@ -81,6 +81,8 @@ def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, 
     if key not in CACHE:
         if len(CACHE) == MOST:
             CACHE.pop(next(iter(CACHE)))
+        with suppress(Exception):
+            step(*given)  # so that the tables that all steps share are there, and no step makes them
         fast = compiled(step, given, PARTS if alone else {}) if how == "compiled" else None
         CACHE[key] = lean(step, given) if fast is None and not alone else fast
     return Traced(CACHE[key], time.perf_counter() - began)

@@ -25,7 +25,7 @@ from trainables.layers import (
     positions,
     recur,
 )
-from trainables.signals import Group
+from trainables.signals import Group, placed
 
 
 class Encoder(Protocol):
@@ -175,7 +175,7 @@ class Transformer(NamedTuple):
     def __call__(self, params: Group, buffers: Group, x: Tensor, mode: Mode) -> tuple[Tensor, Group]:
         """Encode [B, *shape] -> [B, H], or [B, time, H] if dense."""
         tokens = x.transpose(1, 2).flatten(2) if len(self.shape) == 3 else x
-        h = affine(params, "in", tokens) + positions(tokens.shape[1], self.width).to(tokens)
+        h = affine(params, "in", tokens) + placed(tokens.device, positions, tokens.shape[1], self.width).to(tokens)
         for layer in range(self.layers):
             unit = layer_norm(h, -1, params, f"{layer}.attend")
             attended = affine(params, f"{layer}.mix", attend(affine(params, f"{layer}.qkv", unit)))

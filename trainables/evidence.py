@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainables.logarithms import logs
 from trainables.moments import Sizes, only, spread
+from trainables.signals import scalar
 
 SCALES = ("tensor", "dim", "none", "ema")
 FRAMES = ("modality", "reliability", "dims")
@@ -112,14 +113,14 @@ def evidence(
     precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances). A source
     that is not ``present`` [S] or [S, D] has none and does not count in the unit. Variances must be finite.
     """
-    power = torch.as_tensor(-kappa, dtype=variance.dtype, device=variance.device)
+    power = scalar(-kappa, variance)
     if present is None and means is None and scale in {"tensor", "none"} and power.ndim == 0:
         return together(variance, sizes, centred=scale == "tensor", times=power)
     found = log_variance(variance, means, present, sizes, centred=scale == "tensor")
     if scale == "dim":
         found = found - (found.mean(0) if present is None else only(present, found, math.nan).nanmean(0))
     elif scale == "ema":
-        found = found + spread(torch.as_tensor(reference, dtype=found.dtype), sizes)
+        found = found + spread(scalar(reference, found), sizes)
     return only(present, (found * power).clamp(-LARGEST, LARGEST).exp_())
 
 
@@ -203,7 +204,7 @@ def agree(
 
     if sizes is None or (frame != "dims" and gain != "match_norm"):
         return settled(means, e, k, count, fusion)
-    columns = [torch.as_tensor(x, dtype=means.dtype, device=means.device) for x in (means, e, k, count, fusion)]
+    columns = [scalar(x, means) for x in (means, e, k, count, fusion)]
     pieces = [torch.split(x.expand(*x.shape[:-1], means.shape[-1]), list(sizes), -1) for x in columns]
     parts = [settled(*part) for part in zip(*pieces, strict=True)]
     return Agreement(*(torch.cat(each) for each in zip(*parts, strict=True)))
@@ -224,7 +225,7 @@ def settle(
     plain = added(means)
     if frame == "modality" and fallback == "mean":
         among = at_least_one(count)
-        mean, doubt = added(evidence) / among, torch.as_tensor(k / among, dtype=plain.dtype, device=plain.device)
+        mean, doubt = added(evidence) / among, scalar(k / among, plain)
         excess = torch.addcmul(products(evidence, means), mean, plain, value=-1)  # 0 where all evidence is 1
         total = mean + doubt
         total = total if isinstance(count, int) else total.clamp(min=SMALLEST)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainables.parallel import alone
 from trainables.precision import wide
-from trainables.signals import Group
+from trainables.signals import Group, scalar
 
 Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
 Noise = Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal
@@ -135,7 +135,7 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     if mode.training is not False:
         training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
         if isinstance(count, Tensor):
-            training, count = torch.as_tensor(training, device=h.device) & (count > 1), count.clamp(min=2)
+            training, count = training & (count > 1), count.clamp(min=2)
         unbiased = batch_var.detach() * (count / (count - 1))
         buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
         buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
@@ -167,7 +167,7 @@ def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
     if mode.training is False or mode.noise is None or (not isinstance(rate, Tensor) and rate == 0):
         return h
     h = wide(h)
-    rate = torch.as_tensor(rate, dtype=h.dtype, device=h.device)
+    rate = scalar(rate, h)
     kept = mode.noise(layer, h) > torch.special.ndtri(rate)
     return chosen(mode.training, torch.where(kept, h / (1 - rate), 0.0), h)
 

@@ -51,7 +51,7 @@ def code(present: Tensor) -> Tensor:
 
 def permutations(modalities: int, count: int, task: Task) -> Tensor:
     """Return ``count`` orders of arrival drawn in antithetic pairs, [count, M]: the rank of each modality."""
-    draw = task.noise("agm.permutations", torch.empty((count + 1) // 2, modalities))
+    draw = task.noise("agm.permutations", torch.empty((count + 1) // 2, modalities, device=task.device))
     order = draw.argsort(-1)
     return torch.cat([order, modalities - 1 - order])[:count]
 
@@ -59,14 +59,15 @@ def permutations(modalities: int, count: int, task: Task) -> Tensor:
 def prefixes(ranks: Tensor) -> Tensor:
     """Return who has arrived at each moment of each order, the full coalition first, [1 + count (M - 1), M] bool."""
     modalities = ranks.shape[-1]
-    moments = torch.arange(modalities - 1)[:, None]
+    moments = torch.arange(modalities - 1, device=ranks.device)[:, None]
     partial = (ranks[:, None, :] <= moments).flatten(0, 1)
-    return torch.cat([torch.ones(1, modalities, dtype=torch.bool), partial])
+    return torch.cat([torch.ones(1, modalities, dtype=torch.bool, device=ranks.device), partial])
 
 
 def sampled_weights(ranks: Tensor) -> Tensor:
     """Return the weight of each coalition of `prefixes` in each share, [M, S] float64: mean gain on arrival."""
-    return present_sampled_weights(ranks, torch.ones(ranks.shape[-1], 1, dtype=torch.bool))[..., 0]
+    everyone = torch.ones(ranks.shape[-1], 1, dtype=torch.bool, device=ranks.device)
+    return present_sampled_weights(ranks, everyone)[..., 0]
 
 
 def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
     The first to arrive gains on nothing; whoever completes a sample's modalities arrives at the joint pass.
     """
     count, modalities = ranks.shape
-    moments = torch.arange(modalities)
+    moments = torch.arange(modalities, device=ranks.device)
     arrived = (present.T[None, :, None, :] & (ranks[:, None, None, :] <= moments[:, None])).sum(-1)  # [count, B, M]
     one_hot = torch.nn.functional.one_hot(ranks, modalities).double()[:, None]  # [count, 1, M, moment]
     complete = (arrived == present.sum(0)[:, None])[:, :, None, :]  # by a moment

@@ -90,6 +90,11 @@ class Task(NamedTuple):
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
     rows: slice | None = None  # the samples of this worker among B; None: all
 
+    @property
+    def device(self) -> torch.device:
+        """Return where the batch lies, and all that is made for it."""
+        return self.strength.device
+
     def mean(self, values: Tensor) -> Tensor:
         """Average over the samples of all workers, [..., B] -> [...]."""
         return self.total(values.sum(-1)) / self.samples
@@ -282,6 +287,17 @@ def mix(weights: Tensor, values: Tensor) -> Tensor:
     """Return weighted sums over the first axis, [..., S] and [S, ...] -> [..., ...]."""
     mixed = weights @ values.flatten(1)
     return mixed.view(*weights.shape[:-1], *values.shape[1:])
+
+
+def scalar(value: float | Tensor, like: Tensor) -> Tensor:
+    """Return a number as a tensor beside others, [] unless it is one; no device is waited for to be told it."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
+
+
+@cache
+def placed(device: torch.device, table: Callable[..., Tensor], *sizes: int) -> Tensor:
+    """Return a table of some sizes on a device, to which it is copied once."""
+    return table(*sizes).to(device)
 
 
 @cache

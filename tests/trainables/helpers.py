@@ -78,7 +78,8 @@ def pose(
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
     held = against(task, target, loss)
-    return Task(*held, noise, torch.tensor(strength, dtype=torch.float64), len(target), present)
+    share = torch.tensor(strength, dtype=torch.float64, device=target.device)
+    return Task(*held, noise, share, len(target), present)
 
 
 def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:

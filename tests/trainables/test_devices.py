@@ -6,26 +6,26 @@ import pytest
 import torch
 from torch import Tensor
 from torch.fx.experimental import _config as tracing
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import batch, network, pose, setup, untrained
 from tests.trainables.test_methods import Case, published
 from tests.trainables.test_packs import tiny
-from tests.trainables.test_train import AGM, trial
+from tests.trainables.test_train import AGM, BASE, trial
+from trainables import compilation, train
 from trainables.measurements import MEASUREMENTS, concepts
 from trainables.measurements.cost import timed
+from trainables.methods import METHODS
 from trainables.signals import EpochMethod
 from trainables.step import step
-from trainables.train import fit_pack
+from trainables.train import advance, fit_pack
 
 READ = torch.ops.aten._local_scalar_dense.default
 COPY = torch.ops.aten._to_copy.default
+MAKING = (torch.tensor, torch.as_tensor)
 MIXED = (torch.ops.aten.copy_.default, torch.ops.aten.index.Tensor)  # indices of the CPU are copied
-ASKING = {"agm": [{"samples": 4}]}  # their noise is drawn where the generator is, which has no numbers here
-CASES = [
-    c for c in published() if c.settings not in ASKING.get(c.name, []) and c.settings.get("estimator") != "laplace"
-]
 
 
 class OneDevice(TorchDispatchMode):
@@ -47,13 +47,35 @@ class OneDevice(TorchDispatchMode):
         return func(*args, **given)
 
 
+class Unwaited(OneDevice):
+    """Also refuses what the host would wait for a GPU to do: to be read, or to take what is not sent ahead."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        devices = {t.device.type for t in tree_leaves((args, given)) if isinstance(t, Tensor)}
+        moves = func == COPY and {str(given.get("device") or "meta"), *devices} == {"cpu", "meta"}
+        if (func == READ and "meta" in devices) or (moves and not given.get("non_blocking")):
+            raise RuntimeError(f"{func} waits")
+        return super().__torch_dispatch__(func, types, args, given)
+
+
+class Untold(TorchFunctionMode):
+    """Refuses tensors that are made of numbers on another device, for which the host would wait, too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func in MAKING and str(given.get("device")) == "meta" and not isinstance(args[0], Tensor):
+            raise RuntimeError(f"{func} waits")
+        return func(*args, **given)
+
+
 def elsewhere(tree: Any) -> Any:
     return tree_map(lambda t: t.detach().to("meta") if isinstance(t, Tensor) else t, tree)
 
 
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.name}{c.settings or ''}")
-def test_a_step_stays_on_its_device(case: Case, missing: bool) -> None:
+@pytest.mark.parametrize("case", published(), ids=lambda c: f"{c.name}{c.settings or ''}")
+def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case, missing: bool) -> None:
     for modalities, fusion in ((3, "concat"), (1, "sum")):
         made = setup(case.build(), network(modalities, fusion))
         inputs, target = batch(made.model, 0)
@@ -64,9 +86,12 @@ def test_a_step_stays_on_its_device(case: Case, missing: bool) -> None:
         made = made._replace(model=made.model._replace(silence=elsewhere(dict(made.model.silence))))
         task = pose(elsewhere(target), 0, present=elsewhere(present) if missing else None)
         task = task._replace(noise=lambda purpose, like: torch.zeros_like(like))
+        there = elsewhere(inputs)
         with OneDevice():
             rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
-            after, _ = step(made, learner, elsewhere(inputs), task, rates)
+            after, _ = step(made, learner, there, task, rates)
+        with Unwaited(), Untold():
+            after, _ = step(made, after, there, task, rates)
         assert {t.device.type for t in tree_leaves((after.params, after.state)) if t.ndim} == {"meta"}
 
 
@@ -80,6 +105,29 @@ def test_a_trial_is_trained_and_measured_on_its_device(
     with OneDevice(), tracing.patch(meta_nonzero_assume_all_nonzero=True):
         (outcome,) = fit_pack([trial(AGM, measure={name: 1}, epochs=1, batch_size=16)], dataset, device="meta")
     assert outcome.status == "done"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("method", ["agm", "ogm-ge"])
+@pytest.mark.parametrize("many", [10**9, 1], ids=["plain", "traced"])
+def test_the_steps_of_an_epoch_do_not_wait_for_their_device(
+    many: int, method: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "batch_size": 16, "epochs": 2}
+    model = BASE["model"] | {"hidden": 6, "dropout": 0.3}
+    trials = [trial(METHODS[method], {}, model=model, seed=i, **changes) for i in range(count)]
+
+    def watched(*given: Any, **kwargs: Any) -> Any:
+        if given[3] % 4 == 2:
+            with Unwaited(), Untold():
+                return advance(*given, **kwargs)
+        return advance(*given, **kwargs)
+
+    monkeypatch.setattr(train, "advance", watched)
+    monkeypatch.setattr(compilation, "MANY", many)
+    with OneDevice():
+        outcomes = fit_pack(trials, tiny(), compiling="auto", device="meta")
+    assert {outcome.status for outcome in outcomes} == {"done"}
 
 
 def test_a_step_is_timed_until_a_gpu_has_made_it(monkeypatch: pytest.MonkeyPatch) -> None:

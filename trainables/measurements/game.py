@@ -24,7 +24,7 @@ WORST = 1e100  # stands for an error that is not finite, so that a run about to 
 def predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[tuple[Task, Tensor]]:
     """Yield the task of some samples of validation, and what each coalition [S, M] predicts of them, [S, B, C]."""
     size = max(1, CHUNK // (1 + len(coalitions) // TOGETHER))
-    for chunk in torch.split(torch.arange(len(setup.target["validation"])), size):
+    for chunk in torch.split(torch.arange(len(setup.target["validation"]), device=setup.device), size):
         inputs = {m: x[chunk] for m, x in setup.inputs["validation"].items()}
         signals, _ = setup.model(
             learner.params, learner.buffers, inputs, frozenset({"muted_values"}), coalitions=coalitions, training=False
@@ -41,7 +41,7 @@ def pose(setup: Setup, indices: Tensor) -> Task:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
 
     heard = None if present is None else present[:, indices]
-    return Task(*held, noise, torch.ones((), dtype=torch.float64), len(indices), heard)
+    return Task(*held, noise, torch.ones((), dtype=torch.float64, device=setup.device), len(indices), heard)
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
     if modalities <= EXACT:
         scores = all_worth(setup, learner)
         return shapley(scores), scores[0].item()
-    ranks = permutations(modalities, ORDERS, pose(setup, torch.arange(0)))
+    ranks = permutations(modalities, ORDERS, pose(setup, torch.arange(0))).cpu()
     scores = worth(setup, learner, torch.from_numpy(arrivals(ranks)))
     return sampled_shapley(scores, ranks), scores[0].item()
 

@@ -19,7 +19,7 @@ from trainables.shapley import (
     sampled_weights,
     shapley_weights,
 )
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix
+from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, placed, scalar
 
 FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
 LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
@@ -129,7 +129,7 @@ class AGM(NamedTuple):
         Raises:
             ValueError: more than six modalities without `samples`.
         """
-        alone = torch.eye(modalities, dtype=torch.bool)
+        alone = torch.eye(modalities, dtype=torch.bool, device=task.device)
         if self.score_attr in {"single", "head"}:
             return alone
         if self.score_attr == "loo":
@@ -138,11 +138,11 @@ class AGM(NamedTuple):
             return prefixes(permutations(modalities, self.samples, task))
         if modalities > EXACT:
             raise ValueError(f"agm: {modalities} modalities have {2**modalities} coalitions; set agm.samples")
-        return all_subsets(modalities)
+        return placed(task.device, all_subsets, modalities)
 
     def step(self, state: AGMState, signals: Signals, task: Task, pull: Pull) -> Step:
         """Scale the path of each share, or the gradients of each encoder, by its coefficient."""
-        weights = self.weights(len(state.scale), task).to(state.scale.device)
+        weights = self.weights(len(state.scale), task)
         score = self.scores(signals, task, weights)
         metrics, state = self.compare(state, score, task.attending(), task)
         scale = metrics["scale"]
@@ -170,15 +170,14 @@ class AGM(NamedTuple):
     def weights(self, modalities: int, task: Task) -> Tensor:
         """Return what each coalition contributes to each modality's prediction, [M, S] or, by sample, [M, S, B]."""
         if self.score_attr not in {"shapley", "bb"}:
-            return torch.eye(modalities, dtype=torch.float64)
+            return torch.eye(modalities, dtype=torch.float64, device=task.device)
         if self.samples:
             ranks = permutations(modalities, self.samples, task)
-            return (
-                sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present.cpu())
-            )
-        weights = shapley_weights(modalities)
-        if task.present is not None:
-            weights = present_weights(modalities).to(task.present.device)[:, :, code(task.present)]
+            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present)
+        if task.present is None:
+            weights = placed(task.device, shapley_weights, modalities)
+        else:
+            weights = placed(task.device, present_weights, modalities)[:, :, code(task.present)]
         if self.score_attr == "bb":
             first = torch.arange(modalities, device=weights.device)
             weights = weights.index_put((first, 2**first - 1), weights.new_zeros(()))
@@ -217,7 +216,7 @@ class AGM(NamedTuple):
 
     def damping(self, ahead: Tensor, usual: Tensor, among: Tensor | None = None) -> Tensor:
         """Return kappa of r and tau, all [M]; finite whatever alpha and cap are."""
-        excess = torch.minimum(usual - ahead, torch.as_tensor(self.cap, dtype=ahead.dtype, device=ahead.device))
+        excess = torch.minimum(usual - ahead, scalar(self.cap, ahead))
         kappa = torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
         return kappa if among is None else torch.where(among & (among.sum() > 1), kappa, 1.0)
 

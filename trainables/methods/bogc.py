@@ -13,7 +13,7 @@ from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
 from trainables.shapley import EXACT, blend, code, present_weights, shapley_weights
-from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves
+from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
 NOUGHT = 64.0  # times the precision of a number and the largest gradient: what rounding may leave of one that is zero
@@ -142,10 +142,10 @@ class BOGC(NamedTuple):
             ValueError: the joint gradient is split by the shares of more than six modalities.
         """
         if self.where != "phi":
-            return torch.eye(modalities, dtype=torch.bool)
+            return torch.eye(modalities, dtype=torch.bool, device=task.device)
         if modalities > EXACT:
             raise ValueError(f"bogc: where: phi compares all {2**modalities} coalitions; it takes {EXACT} modalities")
-        return all_subsets(modalities)
+        return placed(task.device, all_subsets, modalities)
 
     def init(self, params: Params) -> BOGCState:
         """Return an empty past for every place where it acts.
@@ -364,9 +364,10 @@ class BOGC(NamedTuple):
 def shares(s: Signals, slope: Tensor, task: Task) -> Tensor:
     """Return what each modality's share adds to each sample's loss, to first order, [M, B]."""
     modalities = len(s.muted).bit_length()
-    weights = shapley_weights(modalities)
-    if task.present is not None:
-        weights = present_weights(modalities).to(task.present.device)[:, :, code(task.present)]
+    if task.present is None:
+        weights = placed(task.device, shapley_weights, modalities)
+    else:
+        weights = placed(task.device, present_weights, modalities)[:, :, code(task.present)]
     parts = blend(weights.to(s.muted), s.muted, by_sample=weights.ndim == 3)
     return (slope * parts).flatten(2).sum(-1)
 
@@ -437,7 +438,7 @@ def over_the_batch(rows: Tensor, stretches: list[Stretch], task: Task) -> tuple[
 def unexplained(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
     """Return what `over_the_batch` does of tensors that the same samples teach, and whether it is known, []."""
     heard = None if heard is None else task.everyone(heard)
-    count = torch.full((len(rows),), rows.shape[1]) if heard is None else heard.sum(-1)
+    count = torch.full((len(rows),), rows.shape[1], device=rows.device) if heard is None else heard.sum(-1)
     masks = [None] * len(rows) if heard is None else heard.unbind()
     variance = torch.stack([sample_variance(row, mask) for row, mask in zip(rows.unbind(), masks, strict=True)])
     if task.reduction == "sum":

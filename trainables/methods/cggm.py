@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.classifiers import Classifier
 from trainables.optim import Optimizer, optimizer
-from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, leaves, scale_encoders
+from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, leaves, placed, scalar, scale_encoders
 
 POLE = 1e-8  # added to the sum of all changes (msatrain.py:109)
 ETA = 1e-3  # what `delta=positive` grants every modality, ours (METHODS.md 7.5)
@@ -126,7 +126,7 @@ class CGGM(NamedTuple):
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
         """Return each modality alone, [M, M] bool."""
-        return alone(modalities)
+        return placed(task.device, alone, modalities)
 
     def step(self, state: CGGMState, signals: Signals, task: Task, pull: Pull) -> Step:
         """Scale the gradients of each encoder by rho B, and turn the joint gradient towards the classifiers'."""
@@ -181,7 +181,7 @@ class CGGM(NamedTuple):
         if self.eps_metric == "accuracy" and not task.nats:  # minus an error: 0 is not where an untrained one starts
             before = torch.where(state.seen > 0, before, eps)
         if isinstance(self.smooth, Tensor) or self.smooth:
-            eps = torch.lerp(eps, before, torch.as_tensor(self.smooth, dtype=eps.dtype, device=eps.device))
+            eps = torch.lerp(eps, before, scalar(self.smooth, eps))
         if heard is None:
             return eps, eps - before, torch.ones_like(eps)
         eps = torch.where(heard, eps, state.eps)
@@ -202,7 +202,7 @@ class CGGM(NamedTuple):
         """Return B no larger than `clip_b` in absolute value, [M] -> [M]."""
         if not isinstance(self.clip_b, Tensor) and self.clip_b == float("inf"):
             return balance
-        bound = torch.as_tensor(self.clip_b, dtype=balance.dtype, device=balance.device)
+        bound = scalar(self.clip_b, balance)
         return torch.minimum(torch.maximum(balance, -bound), bound)
 
     def direct(

@@ -32,7 +32,7 @@ class JointUni(NamedTuple):
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
         """Return each modality alone, [M, M] bool."""
-        return torch.eye(modalities, dtype=torch.bool)
+        return torch.eye(modalities, dtype=torch.bool, device=task.device)
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the joint loss and the weighted unimodal losses."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.shapley import EXACT, code
-from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves
+from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, placed
 
 
 class ModDrop(NamedTuple):
@@ -36,7 +36,7 @@ class ModDrop(NamedTuple):
         """
         if modalities > EXACT:
             raise ValueError(f"moddrop: {modalities} modalities have {2**modalities} coalitions; it takes {EXACT}")
-        return all_subsets(modalities)
+        return placed(task.device, all_subsets, modalities)
 
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradient of the loss of what the modalities that are left predict of each sample."""
