@@ -130,6 +130,31 @@ def test_the_steps_of_an_epoch_do_not_wait_for_their_device(
     assert {outcome.status for outcome in outcomes} == {"done"}
 
 
+class Shelf:
+    """Keeps each state of a pack, as a file would: on the CPU."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Any]] = []
+
+    def due(self) -> bool:
+        return True
+
+    def write(self, state: dict[str, Any]) -> None:
+        self.states.append(tree_map(lambda t: t.cpu() if isinstance(t, Tensor) else t, state))
+
+    def read(self) -> dict[str, Any]:
+        return self.states[0]
+
+
+def test_a_pack_that_goes_on_is_on_its_device() -> None:
+    trials = [trial(METHODS["cggm"], {}, seed=i, measure={"fidelity": 2}, epochs=3, optimizer="adam") for i in range(2)]
+    shelf = Shelf()
+    with OneDevice():
+        fit_pack(trials, tiny(), device="meta", memory=shelf)
+        fit_pack(trials, tiny(), device="meta", memory=shelf)
+    assert [state["number"] for state in shelf.states] == [1, 2, 2]
+
+
 def test_a_step_is_timed_until_a_gpu_has_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append(f"waited for {device}"))
