@@ -62,7 +62,8 @@ class Outcome(NamedTuple):
 def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str], rows: slice | None = None) -> Signals:
     """Return the signals of a whole split, or of some rows of it, in evaluation mode."""
     pieces = []
-    for chunk in torch.split(torch.arange(len(setup.target[split]), device=setup.device)[rows or slice(None)], CHUNK):
+    target = setup.target[split]
+    for chunk in torch.split(torch.arange(len(target), device=target.device)[rows or slice(None)], CHUNK):
         inputs = {m: x[chunk] for m, x in setup.inputs[split].items()}
         pieces.append(setup.model(learner.params, learner.buffers, inputs, wanted, training=False)[0])
     if len(pieces) == 1:

@@ -24,7 +24,8 @@ WORST = 1e100  # stands for an error that is not finite, so that a run about to 
 def predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[tuple[Task, Tensor]]:
     """Yield the task of some samples of validation, and what each coalition [S, M] predicts of them, [S, B, C]."""
     size = max(1, CHUNK // (1 + len(coalitions) // TOGETHER))
-    for chunk in torch.split(torch.arange(len(setup.target["validation"]), device=setup.device), size):
+    target = setup.target["validation"]
+    for chunk in torch.split(torch.arange(len(target), device=target.device), size):
         inputs = {m: x[chunk] for m, x in setup.inputs["validation"].items()}
         signals, _ = setup.model(
             learner.params, learner.buffers, inputs, frozenset({"muted_values"}), coalitions=coalitions, training=False
@@ -35,13 +36,14 @@ def predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[
 def pose(setup: Setup, indices: Tensor) -> Task:
     """Return the task of some samples of validation, [B] indices; its noise is the same in all epochs."""
     trial, present = setup.trial, setup.present["validation"]
-    held = against(setup.task, setup.target["validation"][indices], trial["train"]["loss"])
+    target = setup.target["validation"][indices]
+    held = against(setup.task, target, trial["train"]["loss"])
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
 
     heard = None if present is None else present[:, indices]
-    return Task(*held, noise, torch.ones((), dtype=torch.float64, device=setup.device), len(indices), heard)
+    return Task(*held, noise, torch.ones((), dtype=torch.float64, device=target.device), len(indices), heard)
 
 
 @torch.no_grad()
