@@ -1,5 +1,6 @@
 """BOGC: Bayesian-oriented gradient calibration."""
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial, reduce
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from trainables.shapley import EXACT, blend, code, present_weights, shapley_weig
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
-NOUGHT = 64.0  # times the precision of a number and the largest gradient: what rounding may leave of one that is zero
+NOUGHT = 1.5  # power of the precision: of the largest square, what rounding may leave of a gradient that is zero
 
 
 class Level(NamedTuple):
@@ -418,7 +419,7 @@ def reaching(gradients: Tensor, variance: Tensor, there: Tensor | None = None) -
     variance there, and is no opinion of which all is certain but none (METHODS.md 8.2.4). It is zero but for rounding.
     """
     power = gradients.square() + variance
-    found = power >= (NOUGHT * torch.finfo(power.dtype).eps) ** 2 * power.amax(0)
+    found = power >= math.pow(torch.finfo(power.dtype).eps, NOUGHT) * power.amax(0)
     return found if there is None else found & there
 
 
