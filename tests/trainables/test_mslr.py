@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tests.trainables.helpers import apart, batch, network, pose, pure_step, setup, stack, train, untrained
 from tests.trainables.test_train import JOINT, tiny, trial
 from trainables.methods.joint import Joint
-from trainables.methods.mslr import MSLR, MSLRState, ratio
+from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import optimizer
 from trainables.rehearsal import distance
 from trainables.setup import Learner, prepare, start
@@ -64,7 +64,7 @@ def test_accuracies_of_zero_do_not_divide_by_zero() -> None:
 
 def test_in_regression_a_loss_that_falls_speeds_up_as_an_accuracy_that_rises() -> None:
     assert ratios(MSLR(window=1), (-1.0, -1.0), (-0.5, -2.0)) == [[1, 1], [2, 0.5]]
-    assert ratio(torch.tensor([-0.0]), torch.tensor([-1.0])).item() == 10
+    assert ratios(MSLR(window=1), (-1.0, -1.0), (-0.0, -2.0)) == [[1, 1], [10, 0.5]]
 
 
 def test_without_adapt_the_ratios_stay() -> None:
