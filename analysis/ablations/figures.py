@@ -65,7 +65,8 @@ def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> F
     """Return each effect as a point with its 95 % interval, coloured by its verdict."""
     rows = table(judged(finding, decisions)).rename({"effect": "mean"})
     compared = any(effect.baseline is not None for effect in finding.effects)
-    subtitle = f"{intervals(rows)}; blue supports, orange refutes, grey neither"
+    tested = not rows["verdict"].is_in(["reported"]).all()
+    subtitle = f"{intervals(rows)}{'; blue supports, orange refutes, grey neither' if tested else ''}"
     return plot_forest(rows, metric=finding.metric, title=title, subtitle=subtitle, change=compared)
 
 
