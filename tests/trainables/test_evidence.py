@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from trainables.evidence import (
     evidence,
     level,
 )
-from trainables.logarithms import PARTS, logs
+from trainables.logarithms import EVERY, FEW, PARTS, logs, median, select
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -245,6 +246,35 @@ def test_tensors_side_by_side_do_not_meet(frame: str, scale: str, gain: str, snr
         alone = [agree(mu, v, 0.6, 2.0, reference=r, fusion=f, **options) for mu, v, f, r in parts]
         assert close(together.gradient, torch.cat([one.gradient for one in alone]))
         assert close(together.uncertainty, torch.cat([one.uncertainty for one in alone]))
+
+
+MANY = drawn(0, 9 * FEW).square()  # numbers, of which a sample is taken first
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "values",
+    [
+        MANY, MANY.sort().values, MANY.flip(0), (MANY > 1).double(), torch.zeros_like(MANY),
+        torch.where(torch.arange(len(MANY)) % EVERY == 0, 1e9 * MANY, MANY),  # a sample that is all wrong
+        torch.where(torch.arange(len(MANY)) % 7 == 0, math.nan, MANY), torch.where(MANY > 0.5, math.inf, 0.0),
+    ],
+)  # fmt: skip
+def test_the_median_of_many_is_selected_exactly(values: Tensor, dtype: torch.dtype) -> None:
+    numbers = values.to(dtype)
+    order = np.sort(numbers.numpy())  # no numbers last
+    assert median(numbers.numpy().reshape(2, -1)) == order[(len(order) - 1) // 2]
+    for place in (0, 1, len(order) // 3, len(order) - 1):
+        assert np.array_equal(select(numbers.numpy(), place), order[place], equal_nan=True)
+
+
+@pytest.mark.parametrize("lowest", [0.0, 1e-4, 5e-3, 0.5])
+def test_only_numbers_below_the_floor_are_raised_whatever_the_largest(lowest: float) -> None:
+    """The median is 1, the largest 100, the mean just above 1: what tells that no number is below a thousandth."""
+    values = torch.ones(1, 5000, dtype=torch.float64)
+    values[0, :2] = torch.tensor([lowest, 100.0])
+    found = logs(values, [5000], 1e-3, 1e-30, centred=False)
+    assert torch.allclose(found, values.clamp(min=1e-3).log())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
