@@ -53,7 +53,7 @@ def chosen(run: Run) -> pl.DataFrame:
 
 
 def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores on test: the one function that reads them, to be called with what `chosen` returned."""
+    """Return the scores on test: the one function of a report that reads them, to be given what `chosen` returned."""
     return _scores(run, configurations, "test")
 
 

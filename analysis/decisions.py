@@ -95,7 +95,7 @@ def greater(
         small = f"greater{_by(metric, by)}, though not by the margin of {size}"
         none = f"no effect (equivalent within {size})" if not by else f"within {size} of {amount(metric, by)}"
         statements = [
-            Statement("supported", by, by + margin, small),
+            Statement("refuted", by, by + margin, small),
             *statements,
             Statement("refuted", by - margin, by + margin, none),
             Statement("refuted", -INF, by + margin, f"no gain of {amount(metric, by + margin)}"),
@@ -324,7 +324,7 @@ def _needed(case: Case, statement: Statement) -> int | None:
 def _figures(case: Case, p: float | None) -> str:
     """Return `+1.2 points [0.3, 2.1], p=0.01, 10 seeds`."""
     mean, low, high, seeds = case.found
-    if not seeds:
+    if not seeds or np.isnan(mean):
         return "No result"
     text = effect(case.metric, mean, low, high, change=case.difference)
     tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"

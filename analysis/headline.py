@@ -13,7 +13,10 @@ BASELINES = ("joint", "joint-uni", "unimodal")
 
 
 def headline(summary: pl.DataFrame) -> str:
-    """Return the finding in one sentence: the method that is best on validation, on test, against joint training."""
+    """Return the finding in one sentence: the method that is best on validation, on test, against joint training.
+
+    That is among those that have most seeds.
+    """
     finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
     if finished.is_empty():
         failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
@@ -22,7 +25,8 @@ def headline(summary: pl.DataFrame) -> str:
         bad = f"No trial has a score: {failed} failed, {diverged} diverged."
         return bad if failed + diverged else "No trial has finished yet."
     best_is_high = finished["direction"][0] == "max"
-    ranked = finished.sort("validation", descending=best_is_high, maintain_order=True).to_dicts()
+    order = [True, best_is_high]  # one that lost seeds is not ahead
+    ranked = finished.sort("seeds", "validation", descending=order, maintain_order=True).to_dicts()
     methods = [row for row in ranked if row["method"] not in BASELINES]
     row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
     start = f"{_named(row)} reaches {_with_unit(row)} on test"

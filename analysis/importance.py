@@ -14,6 +14,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.choice import Design, design
+from analysis.ruler import ruler
 from analysis.statistics import NAN
 from analysis.tables import Run, numeric
 
@@ -46,7 +47,8 @@ def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: i
     """Return how much each setting of a method, or of training, matters for the validation metric, as IMPORTANCE says.
 
     `evaluator` is ped-anova or fanova. Numbers enter as they stand on the axis of a figure: logarithmic where the study
-    varied them so, 0 and infinity one step outside.
+    varied them so, 0 and infinity one step outside; so do configurations beside which a setting does not act, and what
+    switches it on counts for it, too.
     """
     found = design(run, method)
     settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.axes}
@@ -169,8 +171,12 @@ def _distribution(values: Sequence[Any]) -> "BaseDistribution":
 
 
 def _positions(found: Design, axis: str, spec: Mapping[str, Any]) -> Values:
-    """Return numbers as they stand on an axis, and choices as text."""
+    """Return numbers as they stand on an axis, one step below them where the setting does not act; choices as text."""
     values = found.points[axis].to_list()
-    if not numeric(values):
+    known = [value for value in values if value is not None]
+    if not known or not numeric(known):
         return [str(value) for value in values]
-    return [float(place) for place in found.places(axis, spec["scale"])]
+    at = ruler(known, spec["scale"]).at
+    low, high = min(at.values()), max(at.values())
+    below = low - ((high - low) / 10 or 1.0)
+    return [below if value is None else float(at[value]) for value in values]

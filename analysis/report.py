@@ -81,7 +81,7 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
         )
         for cell, run in runs.items()
     }
-    sections = [_section(run, drawn[cell]) for cell, run in runs.items()]
+    sections = [_section(run, drawn[cell], claimed=verdict is not None) for cell, run in runs.items()]
     page: dict[str, Any] = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
@@ -99,11 +99,11 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     return folder / "report.html"
 
 
-def _section(run: Run, pictures: list[Picture]) -> Section:
+def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
     table, beside = summary(run), encoders(run)
     status = run.trials.select("trial", "status").unique("trial").collect()
     looks = len(chosen(run).filter(pl.col("seeds") > 0))
-    tables = [tabulation.methods(run, table, looks)] if len(table) else []
+    tables = [tabulation.methods(run, table, looks, claimed=claimed)] if len(table) else []
     tables += [tabulation.encoders(run, beside)] if len(beside) else []
     tables += [tabulation.all_configurations(run)] if run.vary and len(table) else []
     known = ("modalities", "task", "data_sha256")

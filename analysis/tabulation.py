@@ -43,8 +43,11 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def methods(run: Run, summary: pl.DataFrame, looks: int) -> Table:
-    """Return the table of the methods, from `summary`; `looks` is how many configurations' test scores were read."""
+def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = False) -> Table:
+    """Return the table of the methods, from `summary`; `looks` is how many configurations' test scores it reads.
+
+    The analyses of a claim, whose run is ``claimed``, may read those of others.
+    """
     metric, unit = run.metric, _unit(run.metric)
     columns = _columns(
         ["method", "chosen"],
@@ -77,7 +80,8 @@ def methods(run: Run, summary: pl.DataFrame, looks: int) -> Table:
         for row in summary.iter_rows(named=True)
     ]
     note = (
-        f"Chosen on the validation split; the test split was read for {plural(looks, 'configuration')}. "
+        f"Chosen on the validation split; {'here ' * claimed}the test split was read for "
+        f"{plural(looks, 'configuration')}. "
         "Brackets are 95 % intervals over seeds, Student's t. Differences are paired by seed; p is from the paired "
         "t-test, corrected by Holm for the methods compared. Failed and diverged trials are counted over all "
         "configurations of a method (column “of”)."

@@ -1,7 +1,6 @@
 """From the tables of a claim's runs to its verdict, with its figure and its numbers beside it."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +11,14 @@ import numpy as np
 from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.differences import said
+from analysis.ablations.scores import shown as written
 from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
 from analysis.text import plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
+MADE_OF = ("model.fusion", "model.encoder", "model.hidden", "train.optimizer", "train.epochs")
 
 
 def judge(
@@ -47,14 +48,14 @@ def judge(
     cells = {cell: load(path) for cell, path in folders.items()}
     finding = examined(cells, analyses)
     others = [examined(cells, [analysis]) for analysis in beside]
-    shown = [(titled(one), reported(other)) for one, other in zip(beside, others, strict=True)]
+    extra = [reported(titled(one), other) for one, other in zip(beside, others, strict=True)]
     decision, each = decided(finding, rule)
     verdict = {
         **claim,
         **{key: value for key, value in plain(decision).items() if key != "difference"},
         "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
-        "beside": {name: plain(one) for name, one in together(shown).items()},
+        "beside": {name: plain(one) for name, one in together(extra).items()},
         "remarks": [remark for one in (finding, *others) for remark in one.remarks],
         "bed": bed(cells),
         "cells": list(cells),
@@ -84,31 +85,34 @@ def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
     return Finding(effects, metrics.pop() if len(metrics) == 1 else "", beside=beside, remarks=remarks)
 
 
-def reported(finding: Finding) -> dict[str, Decision]:
-    """Return what a finding shows, without a judgement."""
+def reported(title: str, finding: Finding) -> dict[str, Decision]:
+    """Return what a finding shows, without a judgement, by what an analysis of that title is about."""
+    about = title.removeprefix(finding.metric).removeprefix(": ")
     shown = [*finding.effects, *finding.beside]
-    return {f"{e.name} ({finding.metric})": RULES["report"](*e.sides, metric=finding.metric) for e in shown}
+    sides = {e.name if about in e.name else f"{about}: {e.name}": e.sides for e in shown}
+    return {f"{name} ({finding.metric})": RULES["report"](*s, metric=finding.metric) for name, s in sides.items()}
 
 
 def titled(analysis: Chosen) -> str:
-    """Return in words what an analysis is about: what it compares, or whose numbers it shows."""
+    """Return in words what an analysis is about: the metric if it is not the score, and what it compares or shows."""
     ((name, options),) = analysis.items()
-    if isinstance(options.get("factors"), dict):
-        return " x ".join(said({column: levels}) for column, levels in options["factors"].items())
+    metric = options.get("metric", "").removesuffix("_*")
     given = [options[side] for side in ("of", "minus") if options.get(side)]
-    sides = [side if isinstance(side, str) else said(side) for side in given]
-    metric = f"{options['metric']}: " if "metric" in options and sides else ""
-    return f"{metric}{' - '.join(sides)}" if sides else name
+    words = " - ".join(side if isinstance(side, str) else said(side) for side in given)
+    if isinstance(options.get("factors"), dict):
+        words = " x ".join(said({column: levels}) for column, levels in options["factors"].items())
+    elif name == "trend":
+        words += f" per doubling of {options['along']}"
+    words = words or ("" if name == "quantity" else name)
+    return f"{metric}: {words}" if metric and words else metric or words
 
 
-def together(shown: Sequence[tuple[str, Mapping[str, Decision]]]) -> dict[str, Decision]:
-    """Return decisions of several analyses as one; names that two of them share say which is which."""
-    count = Counter(name for _, decisions in shown for name in decisions)
+def together(several: Sequence[Mapping[str, Decision]]) -> dict[str, Decision]:
+    """Return decisions of several analyses as one; names that two of them share are numbered."""
     found: dict[str, Decision] = {}
-    for place, (title, decisions) in enumerate(shown, start=1):
+    for place, decisions in enumerate(several, start=1):
         for name, decision in decisions.items():
-            known = name if count[name] == 1 else f"{title}: {name}"
-            found[known if known not in found else f"{place}. {known}"] = decision
+            found[name if name not in found else f"{place}. {name}"] = decision
     return found
 
 
@@ -149,17 +153,23 @@ def plain(decision: Decision) -> dict[str, Any]:
 
 
 def bed(cells: Mapping[str, Run]) -> str:
-    """Return in words what the runs were made of: data, methods, model and training."""
-    studies = [run.study["study"] for run in cells.values()]
+    """Return in words what the runs were made of: data, model, training and seeds; of what varied, all values."""
+    parts = [made_of(run) for run in cells.values()]
+    return "; ".join(", ".join(dict.fromkeys(part)) for part in zip(*parts, strict=True))
 
-    def listed(values: list[str]) -> str:
-        return ", ".join(dict.fromkeys(values))
 
-    data = listed([s["data"] if isinstance(s["data"], str) else s["data"].get("name", "a file") for s in studies])
-    train = listed([f"{s['train']['optimizer']}, {plural(s['train']['epochs'], 'epoch')}" for s in studies])
-    model = listed([f"{s['model']['fusion']} of {s['model']['encoder']}, {s['model']['hidden']} wide" for s in studies])
-    seeds = listed([str(s["seeds"]) for s in studies])
-    return f"{data}; {model}; {train}; {seeds} {'seed' if seeds == '1' else 'seeds'}"
+def made_of(run: Run) -> tuple[str, ...]:
+    """Return in words what a run was made of."""
+    study = run.study["study"]
+    given = {f"{part}.{key}": value for part in ("model", "train") for key, value in study[part].items()}
+    varied = {key: written(one["values"]) or "varied" for key, one in run.vary.items()}
+    fusion, encoder, hidden, optimizer, epochs = (varied.get(key, str(given[key])) for key in MADE_OF)
+    return (
+        study["data"] if isinstance(study["data"], str) else study["data"].get("name", "a file"),
+        f"{fusion} of {encoder}, {hidden} wide",
+        f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
+        plural(study["seeds"], "seed"),
+    )
 
 
 def counts(cells: Mapping[str, Run]) -> dict[str, int]:

@@ -109,7 +109,7 @@ def select(row: Any, place: int) -> Any:
         sample = np.sort(row[::EVERY])
         middle, reach = place * sample.size // row.size, math.ceil(1.5 * sample.size**0.5)
         low, high = sample[max(middle - reach, 0)], sample[min(middle + reach, sample.size - 1)]
-        among, below = row[(row >= low) & (row <= high)], np.count_nonzero(row < low)
+        among, below = row[(row >= low) & (row <= high)], int(np.count_nonzero(row < low))
         if below <= place < below + among.size:
             row, place = among, place - below
     return np.partition(row, place)[place]

@@ -27,4 +27,6 @@ ABLATIONS: dict[str, Callable[..., Finding]] = {
     "variance_shares": variance_shares,
 }
 
-__all__ = ["ABLATIONS", "Effect", "Finding"]
+PAIRED = {"apart", "difference", "factorial", "ranking", "response", "trend"}  # what they find has two sides
+
+__all__ = ["ABLATIONS", "PAIRED", "Effect", "Finding"]

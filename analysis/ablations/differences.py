@@ -6,7 +6,19 @@ from typing import Any
 import polars as pl
 
 from analysis.ablations.finding import Effect, Finding, drawn, point
-from analysis.ablations.scores import Cells, Side, groups, label, lower_is_better, pairs, sample, scores, select, unit
+from analysis.ablations.scores import (
+    OWN,
+    Cells,
+    Side,
+    groups,
+    label,
+    lower_is_better,
+    pairs,
+    sample,
+    scores,
+    select,
+    unit,
+)
 from analysis.statistics import bounds
 
 
@@ -102,13 +114,18 @@ def quantity(
 
 
 def some(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of a side, which has some.
+    """Return the rows of a side, which has some, at each of the values that it lists.
 
     Raises:
         ValueError: it has none; a setting that does nothing beside another has no value there.
     """
     if rows.is_empty():
         raise ValueError(f"no trial is of {said(side)}")
+    for column, wanted in side.items():
+        listed = wanted if isinstance(wanted, list) and column not in ("choose", *OWN) else []
+        for value in listed:
+            if rows.filter(pl.col(column).eq_missing(pl.lit(value))).is_empty():
+                raise ValueError(f"no trial is of {said({**side, column: value})}")
     return rows
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, Sample
-from analysis.ablations.scores import Cells, Side, groups, lower_is_better, scores, select, unit
+from analysis.ablations.scores import OWN, Cells, Side, groups, lower_is_better, scores, select, unit
 
 
 def factorial(
@@ -37,8 +38,12 @@ def factorial(
         per: columns, one set of effects for each combination of their values.
         main: the main effects.
         interactions: those of two factors.
+
+    Raises:
+        ValueError: no trial is at some level of a factor.
     """
-    table = select(scores(cells, metric, split), {**(of or {}), **{c: list(levels) for c, levels in factors.items()}})
+    side = {**(of or {}), **{column: list(levels) for column, levels in factors.items()}}
+    table = some(select(scores(cells, metric, split), side), side)
     terms = [term for size, asked in ((1, main), (2, interactions)) if asked for term in combinations(factors, size)]
     effects = []
     for name, group in groups(table, per):
@@ -54,11 +59,13 @@ def factorial(
 def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Sequence[str]) -> Sample:
     """Return the contrast of a term, [N] by seed: nan where a trial of the design has no result.
 
-    Several cells are averaged, over the seeds that all of them have.
+    What a trial has of each modality or level is averaged, as are several cells, over the seeds that all of them have.
     """
     corners = 2 ** len(factors)
     found: dict[int, list[float]] = {}
-    for (seed, _), runs in table.unique("trial").sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
+    whole = pl.when(pl.col("value").is_not_null().all()).then(pl.col("value").mean())
+    trials = table.unique(["trial", *OWN]).group_by("trial").agg(pl.exclude("value", *OWN).first(), value=whole)
+    for (seed, _), runs in trials.sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
         signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
         values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         complete = len(values) == corners

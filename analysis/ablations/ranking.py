@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from analysis import rankings
-from analysis.ablations.differences import chosen
+from analysis.ablations.differences import chosen, some
 from analysis.ablations.finding import Effect, Finding, Sample
 from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
 from analysis.effects import improvement
@@ -22,7 +22,7 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
     The tests of ranks are over blocks of a cell and a seed, in which all methods have a result.
     """
     table = scores(cells)
-    sides = {m: chosen(cells, table, {"method": m, "choose": list(choose)}) for m in methods}
+    sides = {m: some(chosen(cells, table, {"method": m, "choose": list(choose)}), {"method": m}) for m in methods}
     signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
     blocks = [
         {"block": f"{cell} {seed}", "method": method, "score": signs[cell] * value}
@@ -37,7 +37,7 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
         if method != baseline:
             ours, theirs = pairs(*(flipped(sides[m], signs) for m in (method, baseline)))
             effects.append(Effect(method, ours, theirs))
-    effects.sort(key=lambda effect: -float(np.nanmean(effect.numbers)))
+    effects.sort(key=lambda effect: last_if_lost(effect.numbers))
     words = f"{rankings.said(found, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
     wins = [f"{m} {beats(sides[m], sides[baseline], signs)}" for m in methods if m != baseline]
     said = f"How likely a run is to beat one of {baseline}, over these data sets: {', '.join(wins)}."
@@ -49,7 +49,13 @@ def beats(side: pl.DataFrame, other: pl.DataFrame, signs: dict[str, int]) -> str
     ours, theirs = (by_seed(flipped(one, signs)) for one in (side, other))
     both = sorted(ours.keys() & theirs.keys())
     found = improvement(*([[one[cell, s] for cell, s in both if cell == c] for c in signs] for one in (ours, theirs)))
-    return f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]"
+    return "not known" if np.isnan(found.mean) else f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def last_if_lost(gains: Sample) -> tuple[bool, float]:
+    """Return by what the gains of methods, [N], are sorted: the best first, and last one that has none."""
+    known = gains[np.isfinite(gains)]
+    return (False, -float(known.mean())) if len(known) else (True, 0.0)
 
 
 def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from analysis.ablations.differences import among, chosen
+from analysis.ablations.differences import among, chosen, some
 from analysis.ablations.finding import GAIN, Effect, Finding, Sample, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, groups, label, lower_is_better, scores, select, unit
 from analysis.statistics import bounds
@@ -22,7 +22,7 @@ def growth(
 
     A metric that is 0 or less somewhere, as the state of a method that keeps none, follows no such law; it is said so.
     """
-    table = chosen(cells, scores(cells, metric, split), of or {})
+    table = some(chosen(cells, scores(cells, metric, split), of or {}), of or {})
     effects, rows, remarks = [], [], []
     ends = bounds(unit(cells, metric))
     for name, group in groups(table, per):
@@ -46,7 +46,7 @@ def trend(
 ) -> Finding:
     """Return how much a gain rises with each doubling of a column, one fit a seed, in every group."""
     table = scores(cells, metric, split)
-    ours, theirs = (chosen(cells, table, side) for side in (of, minus))
+    ours, theirs = (some(chosen(cells, table, side), side) for side in (of, minus))
     effects, rows = [], []
     ends = bounds(unit(cells, metric), change=True)
     for name, group in groups(ours, per):
@@ -79,7 +79,7 @@ def correlation(
     one, two = (scores(cells, name, s) for name, s in ((metric, split), (other, others_split or split)))
     effects = []
     keys = ["cell", "trial", "owner"]
-    both = chosen(cells, one, of or {}).join(two.select(*keys, twin="value"), on=keys, nulls_equal=True)
+    both = some(chosen(cells, one, of or {}), of or {}).join(two.select(*keys, twin="value"), on=keys, nulls_equal=True)
     for name, group in groups(both, per):
         part = among(both, group).sort("seed")
         found = [rank(seed["value"], seed["twin"]) * sign for seed in part.partition_by("seed", maintain_order=True)]
@@ -92,10 +92,10 @@ def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side,
 
     One a seed; ``within`` says in which trials the metric is read. Beside it, the metric and the gain of every cell.
     """
-    seen = by_seed(select(scores(cells, metric, split), within))
+    seen = by_seed(some(select(scores(cells, metric, split), within), within))
     table = scores(cells)
     signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
-    ours, theirs = (by_seed(chosen(cells, table, side)) for side in (of, minus))
+    ours, theirs = (by_seed(some(chosen(cells, table, side), side)) for side in (of, minus))
     gains = {key: signs[key[0]] * (ours[key] - theirs[key]) for key in ours.keys() & theirs.keys()}
     seeds = sorted({seed for _, seed in gains})
     found = [[[side.get((cell, s), NAN) for cell in cells] for side in (seen, gains)] for s in seeds]

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores, select, shown, unit
-from analysis.ablations.variance import REST, decomposed, jackknifed
+from analysis.ablations.variance import REST, by_seeds, decomposed
+from analysis.regions import TINY
 from analysis.statistics import bounds
 
 
@@ -32,21 +34,26 @@ def response(
         default: setting -> published value; a cell has those that its study varies.
         margin: in the score's unit.
         scale: of the first setting, linear or log.
+
+    Raises:
+        ValueError: a cell has none of the trials, or none at the published values.
     """
     effects, rows, remarks, along = [], [], [], dict[str, str]()
     for cell, run in cells.items():
         name, axes = cell or run.name, [axis for axis in default if axis in run.vary]
         seen, final = (select(scores({cell: run}, split=split), of) for split in ("validation", "test"))
-        means = grid(seen, axes)
+        points, means = some(seen, of).n_unique(axes), grid(seen, axes)
         if means.is_empty():
+            effects.append(Effect(f"{name}: best", np.full(final["seed"].n_unique(), np.nan)))
+            remarks.append(f"{name}: each of the {points} points lost a trial")
             continue
         along[name] = axes[0]
         sign = 1 if run.highest_is_best else -1
         best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
-        chosen, published = (select(final, {axis: where[axis] for axis in axes}) for where in (best, default))
-        gained, held = pairs(chosen, published)
+        sides = [{axis: where[axis] for axis in axes} for where in (best, default)]
+        gained, held = pairs(*(some(select(final, side), side) for side in sides))
         effects.append(Effect(f"{name}: best ({label({a: best[a] for a in axes})})", sign * gained, sign * held))
-        remarks.append(f"{name}: {safe(means, axes, best['value'], margin)}")
+        remarks.append(f"{name}: {safe(means, axes, best['value'], margin, points)}")
         if len(axes) > 1:
             remarks.append(f"{name}: variance over the grid, {shares(seen, axes)}")
         for values in means.select(axes).iter_rows(named=True):
@@ -68,11 +75,12 @@ def grid(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
     return table.group_by(axes, maintain_order=True).agg(value=value).drop_nulls().sort(axes)
 
 
-def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float) -> str:
-    """Return in words where the mean score lies within the margin of the best."""
-    inside = means.filter((pl.col("value") - best).abs() <= margin)
+def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float, points: int) -> str:
+    """Return in words at which of some points the mean score lies within the margin of the best."""
+    inside = means.filter((pl.col("value") - best).abs() <= margin + TINY)
     ranges = [f"{a.rpartition('.')[2]} from {shown(inside[a].min())} to {shown(inside[a].max())}" for a in axes]
-    return f"within the margin of the best at {len(inside)} of {len(means)} points, {', '.join(ranges)}"
+    lost = f"; {points - len(means)} lost a trial" if len(means) < points else ""
+    return f"within the margin of the best at {len(inside)} of {points} points, {', '.join(ranges)}{lost}"
 
 
 def shares(table: pl.DataFrame, axes: list[str]) -> str:
@@ -80,8 +88,7 @@ def shares(table: pl.DataFrame, axes: list[str]) -> str:
 
     Each with its 95 % interval over the seeds of which no trial failed; the noise of few seeds is no interaction.
     """
-    whole = table.filter(pl.col("value").is_not_null().all().over("seed"))
-    found = jackknifed(whole.partition_by("seed"), lambda seeds: divided(pl.concat(seeds), axes))
+    found = by_seeds(table, lambda seeds: divided(seeds, axes))
     names = [*(axis.rpartition(".")[2] for axis in axes), REST]
     ends = ["" if np.isnan(one.low) else f" [{one.low:.0%}, {one.high:.0%}]" for one in found]
     known = (f"{name} {one.mean:.0%}{end}" for name, one, end in zip(names, found, ends, strict=True))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.ablations.differences import said
+from analysis.ablations.differences import said, some
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, pairs, scores, select, unit
 from analysis.statistics import bounds
@@ -19,10 +19,11 @@ def apart(cells: Cells, *, metric: str, of: Side, minus: Side, epochs: Sequence[
     sides = {said(side): side for side in (of, minus)}
     tables = {e: spread(scores(cells, metric, split, [e, e])) for e in range(epochs[0], epochs[1] + 1)}
     whole = pl.concat([table.with_columns(epoch=pl.lit(e)) for e, table in tables.items()], how="diagonal_relaxed")
+    ours, theirs = (some(select(whole, side), side) for side in (of, minus))
     effects, rows = [], []
     for cell in cells:
-        part = whole.filter(pl.col("cell") == cell)
-        effects.append(Effect(cell or cells[cell].name, *pairs(select(part, of), select(part, minus))))
+        compared = pairs(*(side.filter(pl.col("cell") == cell) for side in (ours, theirs)))
+        effects.append(Effect(cell or cells[cell].name, *compared))
         for words, side in sides.items():
             for epoch, table in tables.items():
                 numbers = select(table.filter(pl.col("cell") == cell), side)["value"].drop_nulls()

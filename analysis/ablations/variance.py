@@ -8,9 +8,12 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
+from analysis.decisions import MISSING
 from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues
+from analysis.text import plural
 
 FEW = 3  # seeds
 TINY = 1e-6  # a share beside which one is nothing
@@ -27,13 +30,10 @@ def variance_shares(
     `interactions` (with the seed: the rest). They are those of all seeds, estimated from some (`jackknifed`). A seed of
     which a trial has no result is left out: without it the grid would not be full.
     """
-    effects = []
+    effects, whole = [], some(select(scores(cells, metric, split), of or {}), of or {})
     for cell, run in cells.items():
-        table = select(scores({cell: run}, metric, split), of or {})
-        table = table.filter(pl.col("value").is_not_null().all().over("seed"))
-        found = jackknifed(
-            table.partition_by("seed"), lambda parts: list(decomposed(pl.concat(parts), factors).values())
-        )
+        table = whole.filter(pl.col("cell") == cell)
+        found = by_seeds(table, lambda seeds: list(decomposed(seeds, factors).values()))
         names = [*factors, REST]
         effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
     return Finding(effects, "share of the variance")
@@ -57,15 +57,21 @@ def agreement(
 ) -> Finding:
     """Return the intraclass correlation ICC(1) of repeated measurements, by level, of what differs by seed and owner.
 
-    The share of the variance that lies between the objects, and not between repetitions on the same one.
+    The share of the variance that lies between the objects, and not between repetitions on the same one. The objects
+    are taken for a sample of all that there could be, the modalities of a data set, too. It is not known where more
+    seeds lack a result than a rule allows.
     """
-    table = select(scores(cells, metric, split), of or {}).drop_nulls("value")
-    effects = []
+    table = some(select(scores(cells, metric, split), of or {}), of or {})
+    effects, remarks = [], []
     for name, group in groups(table, per):
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))
-        objects = [one["value"].to_numpy() for one in part.partition_by("cell", "trial", "owner")]
-        effects.append(Effect(name, icc(objects)._replace(seeds=part["seed"].n_unique())))
-    return Finding(effects, unit(cells, "intraclass correlation"))
+        whole = part.filter(pl.col("value").is_not_null().all().over("seed"))
+        seeds, kept = part["seed"].n_unique(), whole["seed"].n_unique()
+        objects = [one["value"].to_numpy() for one in whole.partition_by("cell", "trial", "owner")]
+        known = seeds - kept <= MISSING * seeds
+        effects.append(Effect(name, icc(objects if known else [])._replace(seeds=kept)))
+        remarks += [f"{name}: {seeds - kept} of {plural(seeds, 'seed')} have no result."] if kept < seeds else []
+    return Finding(effects, unit(cells, "intraclass correlation"), remarks=tuple(remarks))
 
 
 def icc(objects: Sequence[np.ndarray]) -> Estimate:
@@ -73,8 +79,9 @@ def icc(objects: Sequence[np.ndarray]) -> Estimate:
 
     Its interval is that of the ratio B / W, whose law is F (Shrout and Fleiss 1979). The objects take the seeds' place.
     """
-    values = np.array([one for one in objects if len(one) == max(map(len, objects))], dtype=float)  # [N, K]
-    count, times = values.shape
+    times = max(map(len, objects), default=0)
+    values = np.array([one for one in objects if len(one) == times], dtype=float)  # [N, K]
+    count = len(values)
     if count < 2 or times < 2:
         return Estimate(NAN, NAN, NAN, count)
     between = times * values.mean(1).var(ddof=1)
@@ -87,6 +94,12 @@ def icc(objects: Sequence[np.ndarray]) -> Estimate:
     ratios = between / within / np.array([1.0, *tails])
     mean, low, high = ((ratios - 1) / (ratios + times - 1)).tolist()
     return Estimate(mean, low, high, count)
+
+
+def by_seeds(table: pl.DataFrame, shares: Callable[[pl.DataFrame], list[float]]) -> list[Estimate]:
+    """Return shares of a table, each with its interval over the seeds of which no trial failed."""
+    whole = table.filter(pl.col("value").is_not_null().all().over("seed"))
+    return jackknifed(whole.partition_by("seed"), lambda seeds: shares(pl.concat([table.clear(), *seeds])))
 
 
 def jackknifed(units: Sequence[Unit], shares: Callable[[Sequence[Unit]], list[float]]) -> list[Estimate]:
@@ -104,7 +117,9 @@ def jackknifed(units: Sequence[Unit], shares: Callable[[Sequence[Unit]], list[fl
 
 
 def jackknife(share: float, without: NDArray[np.float64]) -> Estimate:
-    """Return the estimate of a share, given what it is without each unit, [N]."""
+    """Return the estimate of a share, given what it is without each unit, [N]; all nan where it is not defined."""
+    if np.isnan(share) or np.isnan(without).any():
+        return Estimate(NAN, NAN, NAN, len(without))
     straight, bent = (
         estimate(pseudovalues(f(share), f(without)))
         for f in (np.asarray, lambda p: special.logit(np.clip(p, TINY, 1 - TINY)))

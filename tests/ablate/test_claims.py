@@ -10,7 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ablate.agenda import open_agenda
-from ablate.claims import load, names, ready, recipes
+from ablate.claims import CHANGED, listing, load, names, ready, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
@@ -119,6 +119,26 @@ BROKEN = {
     "a missing option": (
         {"claim": CLAIM["claim"] | {"rule": {"above": {}}}}, "claim.rule.above: the option `threshold` is missing"
     ),
+    "a rule of rules about none": (
+        {"claim": CLAIM["claim"] | {"rule": {"every": {"rule": "grater"}}}},
+        "claim.rule.every.rule: there is no `grater` (it has: greater, less, non_inferior, equivalent, above, below). "
+        "Did you mean `greater`?",
+    ),
+    "a rule of rules about one that tests nothing": (
+        {"claim": CLAIM["claim"] | {"rule": {"every": {"rule": "report"}}}}, "claim.rule.every.rule: there is no `report`"
+    ),
+    "a rule about one number for two sides": (
+        {"claim": CLAIM["claim"] | {"rule": {"above": {"threshold": 0.5}}}},
+        "claim.rule: `above` is about one number a seed, and `difference` finds two sides",
+    ),
+    "a rule about two sides for one number": (
+        {"claim": CLAIM["claim"] | {"analysis": {"quantity": {"metric": "share"}}, "rule": {"every": {}}}},
+        "claim.rule: `greater` is about two sides a seed, and `quantity` finds one number",
+    ),
+    "a column that is not there": (
+        {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "share", "of": {"agm.alfa": 1}}}]}},
+        "claim.beside.quantity.of: no trial has `agm.alfa`. Did you mean `agm.alpha`?",
+    ),
     "two rules": ({"claim": CLAIM["claim"] | {"rule": {"greater": {}, "less": {}}}}, "claim.rule: "),
     "a wrong cell": ({"cells": {"x": {"data": {"snrr": 1}}}}, "data: synthetic has no parameter 'snrr'"),
     "a cell that is none": ({"cells": {"x": 3}}, "cells.x: must be a mapping of changes to the study"),
@@ -152,6 +172,17 @@ def test_claims_lists_the_catalogue(tmp_path: Path) -> None:
     listed = json.loads(CliRunner().invoke(app, ["claims", "--json", "--store", str(tmp_path)]).stdout)
     assert [claim["name"] for claim in listed] == names()
     assert all(claim["source"] and "verdict" not in claim for claim in listed)
+
+
+def test_a_verdict_on_other_words_is_said_to_be_one(tmp_path: Path) -> None:
+    first, second, *_ = names()
+    about = {name: load(name).about.model_dump() for name in (first, second)}
+    for name, change in ((first, {}), (second, {"support": "something else"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "verdict.json").write_text(json.dumps({"verdict": "reported"} | about[name] | change))
+    listed = {claim["name"]: claim for claim in listing(str(tmp_path))}
+    assert CHANGED not in listed[first]["remarks"]
+    assert CHANGED in listed[second]["remarks"]
 
 
 def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:

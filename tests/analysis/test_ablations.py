@@ -62,7 +62,8 @@ def difference(cells: dict[str, Run], **options: Any) -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("gain", "verdict"), [(0.05, "supported"), (-0.05, "refuted"), (0.0005, "refuted"), (0.01, "supported")]
+    ("gain", "verdict"),
+    [(0.05, "supported"), (-0.05, "refuted"), (0.0005, "refuted"), (0.0035, "refuted"), (0.01, "supported")],
 )
 def test_a_planted_gain_is_judged(tmp_path: Path, gain: float, verdict: str) -> None:
     decision, _ = decided(difference({"": paired(tmp_path, gain)}), {"greater": {"margin": 0.005}})
@@ -146,6 +147,29 @@ def test_a_factorial_finds_main_effects_and_interaction(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) -> None:
+    """Magnitude adds 0.1 to u and 0.3 to v; a seed of which one is lost has no effect."""
+    levels = [(bool(a), b) for a in (0, 1) for b in ("off", "grad")]
+    rows = [
+        trial(f"{a}{b}{s}", "cggm", s, 0.5, 0.5, **{"cggm.magnitude": a, "cggm.direction": b})
+        for a, b in levels for s in range(3)
+    ]  # fmt: skip
+    found = [
+        metric(row["trial"], np.nan if row["trial"] == "Trueoff0" and m == "v" else a * row["cggm.magnitude"], m)
+        for row in rows for m, a in (("u", 0.1), ("v", 0.3))
+    ]  # fmt: skip
+    cells = {"": load(write(tmp_path, rows, found))}
+    factors = {"cggm.magnitude": [False, True], "cggm.direction": ["off", "grad"]}
+    asked = {"factors": factors, "metric": "share", "split": "validation"}
+    whole = ABLATIONS["factorial"](cells, **asked).effects[0].numbers
+    assert whole == pytest.approx([np.nan, 0.2, 0.2], nan_ok=True)
+    parts = ABLATIONS["factorial"](cells, **asked, per=["owner"], interactions=False).effects
+    assert {e.name: e.numbers[1] for e in parts} == {
+        "u: magnitude": pytest.approx(0.1), "u: direction": pytest.approx(0),
+        "v: magnitude": pytest.approx(0.3), "v: direction": pytest.approx(0),
+    }  # fmt: skip
+
+
 def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> None:
     rows = [
         trial(f"{mute}{s}", "agm", s, 0.5, 0.5, **{"agm.mute": mute}) for mute in ("zero", "feature") for s in range(3)
@@ -199,6 +223,21 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
         ABLATIONS["quantity"](cells, metric="share", of={"method": "ogm"})
     with pytest.raises(ValueError, match="no trial is of ogm, seed=1"):
         ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "ogm", "seed": 1})
+    sides = {"of": {"method": "agm"}, "minus": {"method": "ogm"}}
+    for name, options in {
+        "apart": {"metric": "share", "epochs": [1, 1], **sides},
+        "companion": {"metric": "share", **sides, "within": {"method": "joint"}},
+        "correlation": {"metric": "share", "other": "share", "of": {"method": "ogm"}},
+        "factorial": {"factors": {"method": ["joint", "ogm"]}},
+        "growth": {"along": "params", "metric": "share", "of": {"method": "ogm"}},
+        "ranking": {"methods": ["joint", "ogm", "agm"]},
+        "trend": {"along": "params", **sides},
+        "variance_shares": {"factors": ["seed"], "of": {"method": "ogm"}},
+    }.items():
+        with pytest.raises(ValueError, match="no trial is of ogm"):
+            ABLATIONS[name](cells, **options)
+    with pytest.raises(ValueError, match="no trial is of ogm"):
+        ABLATIONS["quantity"](cells, metric="share", of={"method": ["agm", "ogm"]})
     with pytest.raises(ValueError, match=r"no trial has `agm\.alpha`"):
         difference({"": load(tmp_path)}, per=["agm.alpha"])
 
@@ -226,6 +265,51 @@ def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_pa
     assert effect.numbers == pytest.approx(np.full(SEEDS, 0.05))
     assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha from 0.5 to 2",)
     assert (finding.axis, finding.lines["x"].to_list()) == ("agm.alpha", [0.1, 0.5, 1.0, 2.0])
+
+
+def test_what_lies_a_margin_from_the_best_is_safe_whatever_the_rounding(tmp_path: Path) -> None:
+    rows = [trial(f"{a}", "agm", 0, v, v, **{"agm.alpha": a}) for a, v in ((0.5, 0.97), (1.0, 0.96))]
+    run = load(write(tmp_path, rows, vary={"agm.alpha": {"values": [0.5, 1.0], "scale": "log"}}))
+    finding = ABLATIONS["response"]({"": run}, of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01)
+    assert "at 2 of 2 points" in finding.remarks[0]
+
+
+def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
+    """One of two values is lost for a seed; in the other cell both are."""
+    cells = {}
+    for cell, lost in (("one", [1.0]), ("both", [0.5, 1.0])):
+        rows = [
+            trial(f"{a}{s}", "agm", s, None if s == 0 and a in lost else 0.9, 0.9, **{"agm.alpha": a})
+            for a in (0.5, 1.0) for s in range(3)
+        ]  # fmt: skip
+        vary = {"agm.alpha": {"values": [0.5, 1.0], "scale": "log"}}
+        cells[cell] = load(write(tmp_path / cell, rows, vary=vary))
+    finding = ABLATIONS["response"](cells, of={"method": "agm"}, default={"agm.alpha": 0.5}, margin=0.01)
+    assert [(e.name, np.isfinite(e.numbers).any()) for e in finding.effects] == [
+        ("one: best (alpha=0.5)", True), ("both: best", False),
+    ]  # fmt: skip
+    assert finding.remarks == (
+        "one: within the margin of the best at 1 of 2 points, alpha from 0.5 to 0.5; 1 lost a trial",
+        "both: each of the 2 points lost a trial",
+    )
+
+
+def test_a_corner_that_is_lost_in_every_seed_leaves_the_rest_to_be_told(tmp_path: Path) -> None:
+    run = grid(tmp_path, lambda a, b, s: None if (a, b) == (1.0, 1.0) else 0.5 + 0.1 * a + 0.001 * s)
+    default = {"cggm.rho": 0.0, "cggm.lam": 0.0}
+    finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.01)
+    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.1))
+    assert finding.remarks[1] == "alphas: variance over the grid, not known"
+    shares = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "cggm.lam"])
+    _, each = decided(shares, {"every": {"rule": "above", "threshold": 0.5}})
+    assert {one.verdict for one in each.values()} == {"inconclusive"}
+    assert all(one.sentence.startswith("No result") for one in each.values())
+
+
+def test_a_share_of_what_never_varies_is_no_result(tmp_path: Path) -> None:
+    run = grid(tmp_path, lambda a, b, s: 1.0)
+    _, each = decided(ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho"]), {"report": {}})
+    assert {one.sentence for one in each.values()} == {"No result."}
 
 
 def test_each_panel_has_its_own_axis(tmp_path: Path) -> None:
@@ -332,6 +416,19 @@ def test_agreement_is_the_intraclass_correlation(tmp_path: Path, between: float,
     assert decided(finding, {"above": {"threshold": 0.75}})[0].verdict == verdict
 
 
+@pytest.mark.parametrize("lost", [1, 5])
+def test_agreement_is_not_known_of_the_few_seeds_that_are_left(tmp_path: Path, lost: int) -> None:
+    run = repeated(tmp_path, 5.0, 1.0)
+    table = run.trials.collect().with_columns(status=pl.when(pl.col("seed") < lost).then(pl.lit("diverged"))
+                                              .otherwise("status"))  # fmt: skip
+    table.write_parquet(tmp_path / "trials" / "00000.parquet")
+    finding = ABLATIONS["agreement"]({"": load(tmp_path)}, metric="d_*")
+    assert finding.effects[0].values.seeds == SEEDS - lost
+    assert finding.remarks == (f"all: {lost} of 10 seeds have no result.",)
+    decision = decided(finding, {"above": {"threshold": 0.75}})[0]
+    assert decision.verdict == ("supported" if lost == 1 else "inconclusive")
+
+
 def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     run = along(tmp_path, dict.fromkeys((2.0, 4.0, 8.0), 0.5), "model.hidden", "agm")
     names = run.trials.select("trial", "model.hidden").collect().iter_rows()
@@ -402,6 +499,20 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
         "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
     )
     assert "to beat one of joint, over these data sets: ogm 100% [100%, 100%], agm 100%" in finding.remarks[1]
+
+
+def test_a_method_that_is_lost_in_one_data_set_is_ranked_last_and_it_is_said(tmp_path: Path) -> None:
+    cells, lost = {}, {"status": "diverged", "test.accuracy": None}
+    for cell in ("one", "two"):
+        rows = [
+            trial(f"{m}{s}", m, s, 0.5, score, **(lost if (cell, m) == ("two", "agm") else {}))
+            for m, score in (("joint", 0.6), ("agm", 0.8), ("ogm", 0.7)) for s in range(3)
+        ]  # fmt: skip
+        cells[cell] = load(write(tmp_path / cell, rows))
+    finding = ABLATIONS["ranking"](cells, methods=["joint", "agm", "ogm"])
+    assert [e.name for e in finding.effects] == ["ogm", "agm"]
+    assert "over 3 blocks in which no method lost its score (3 of 6 left out)" in finding.remarks[0]
+    assert finding.remarks[1].endswith("over these data sets: agm not known, ogm 100% [100%, 100%].")
 
 
 def test_the_ranking_of_a_claim_has_its_diagram(tmp_path: Path) -> None:
@@ -489,7 +600,7 @@ def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     cells = {"": load(write(tmp_path, rows, found))}
     finding = ABLATIONS["apart"](cells, metric="eps", of={"method": "agm"}, minus={"method": "joint"}, epochs=[1, 2])
     assert finding.effects[0].numbers == pytest.approx([-0.1] * 3)
-    assert decided(finding, {"every": {"rule": "less"}})[0].verdict in {"supported", "inconclusive"}
+    assert decided(finding, {"every": {"rule": "less"}})[0].verdict == "inconclusive"  # of three that are equal
     joint = finding.lines.filter(line="joint")
     assert joint["mean"].to_list() == [pytest.approx(0.1), pytest.approx(0.3)]
 
@@ -635,6 +746,38 @@ def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None
     }  # fmt: skip
     cells = {row[0].text: row[2].text for row in tables.effects(verdict).rows}
     assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}0.05")
+
+
+def test_numbers_beside_a_verdict_say_what_they_are_of(tmp_path: Path) -> None:
+    run = paired(tmp_path / "run", 0.05)
+    rows = [metric(f"agm-{s}", 0.1 + 0.01 * s, m) for s in range(SEEDS) for m in "uv"]
+    pl.DataFrame(rows).write_parquet(tmp_path / "run" / "metrics" / "00000.parquet")
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    beside = [
+        {"trend": {"along": "params", **sides}},
+        {"quantity": {"metric": "share", "split": "validation", "per": ["owner"]}},
+        {"quantity": {"metric": "share", "split": "validation", "of": {"owner": "u"}, "per": ["owner"]}},
+        {"variance_shares": {"factors": ["owner"], "metric": "share", "split": "validation", "of": {"method": "agm"}}},
+    ]
+    verdict = judge(
+        CLAIM, [{"difference": sides}], beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict"
+    )
+    assert list(verdict["beside"]) == [
+        "agm - joint per doubling of params: all (accuracy)", "u (share)", "v (share)", "3. u (share)",
+        "share: agm: alphas: owner (share of the variance)", "share: agm: alphas: interactions (share of the variance)",
+    ]  # fmt: skip
+
+
+def test_the_bed_of_a_verdict_has_all_values_of_what_varied(tmp_path: Path) -> None:
+    vary = {
+        "model.encoder": {"values": ["mlp", "gru"], "scale": "choice"},
+        "train.optimizer": {"values": ["sgd", "adam"], "scale": "choice"},
+        "model.hidden": {"values": [], "scale": "log"},
+    }
+    paired(tmp_path / "run", 0.05, vary=vary)
+    analysis = [{"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}]
+    verdict = judge(CLAIM, analysis, [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "verdict")
+    assert verdict["bed"] == "av-digits; concat of mlp/gru, varied wide; sgd/adam, 2 epochs; 3 seeds"
 
 
 def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:

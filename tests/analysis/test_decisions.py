@@ -63,8 +63,12 @@ def test_a_loss_beyond_the_margin_is_no_equivalence() -> None:
     assert "no gain of 0.05" in decision.sentence
 
 
-def test_a_gain_below_the_margin_says_so() -> None:
-    assert "greater, though not by the margin of 0.5" in greater(AROUND + 0.25, NONE, margin=0.5).sentence
+def test_a_gain_that_is_shown_to_be_below_the_margin_refutes() -> None:
+    """Around 0.25 the interval is [0.054, 0.446]: above 0, and below 0.5; around 0.4 it ends above that."""
+    small = greater(AROUND + 0.25, NONE, margin=0.5)
+    assert (small.verdict, small.p) == ("refuted", pytest.approx(0.024, abs=1e-3))  # of t(4) beyond 0.25 / 0.0707
+    assert "greater, though not by the margin of 0.5" in small.sentence
+    assert greater(AROUND + 0.4, NONE, margin=0.5).verdict == "supported"
     assert greater(AROUND + 0.25, NONE, by=0.5).verdict == "refuted"
     assert greater(AROUND + 0.7, NONE, by=0.5).sentence.endswith(": greater by more than 0.5.")
 

@@ -105,6 +105,22 @@ def test_a_run_with_zero_on_a_log_axis_and_a_choice(write_run: Write) -> None:
     assert importance(run, "ogm").is_empty()
 
 
+def test_a_setting_that_does_not_act_beside_another_is_a_number_where_it_does(write_run: Write) -> None:
+    """Accuracy grows with beta, which acts beside one reference of two."""
+    vary = {
+        "agm.reference": {"values": ["cumulative", "ema"], "scale": "choice"},
+        "agm.beta": {"values": [], "scale": "linear"},
+    }
+    betas = [None if i % 4 == 0 else 0.9 + 0.001 * i for i in range(100)]
+    rows = [
+        trial(f"{i}", "agm", 0, 0.5 + 4 * ((beta or 0.9) - 0.9), 0.5,
+              **{"agm.beta": beta, "agm.reference": "ema" if beta else "cumulative"})
+        for i, beta in enumerate(betas)
+    ]  # fmt: skip
+    table = importance(load(write_run(rows, vary=vary)), "agm", resamples=5)
+    assert dict(table.select("factor", "above_floor").rows())["agm.beta"] is True
+
+
 def test_where_hardly_any_scores_differ_there_is_an_answer() -> None:
     """A forest whose trees all draw equal scores has no variance to share out."""
     y = np.full((16, 3), 0.25)

@@ -120,6 +120,13 @@ def test_one_seed_tells_nothing() -> None:
     assert "no finished trial with the same seed" in finding()
 
 
+def test_a_method_that_lost_seeds_is_not_ahead() -> None:
+    """On validation agm's one seed is better than ogm's five."""
+    fixed = {"metric": "accuracy", "direction": "max", "configurations": 1, "settings": "", "test": 0.9}
+    rows = [{"method": m, "validation": v, "seeds": n} | fixed for m, v, n in (("agm", 0.95, 1), ("ogm", 0.93, 5))]
+    assert headline(pl.DataFrame(rows, schema=SUMMARY)).startswith("ogm reaches")
+
+
 def test_a_better_baseline_is_named(folder: Path) -> None:
     """On validation alone; joint-uni with 81 is behind agm with 82."""
     table = summary(load(folder))
