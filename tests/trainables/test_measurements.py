@@ -31,6 +31,7 @@ from trainables.measurements import (
     quality,
     shapley,
     variance,
+    weights,
 )
 from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
 from trainables.measurements.slopes import afresh
@@ -40,7 +41,7 @@ from trainables.setup import Learner, Setup, prepare, start
 from trainables.step import batches, pose, step
 from trainables.train import Outcome, epochs, fit
 
-CGGM = "trainables.methods.cggm:CGGM"
+BOGC, CGGM = "trainables.methods.bogc:BOGC", "trainables.methods.cggm:CGGM"
 SMALL = {"name": "synthetic", "modalities": 3, "samples": [160, 60, 40], "snr": [9, 3, -3]}
 MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 12, "norm": "none", "dropout": 0.0}
 
@@ -89,7 +90,7 @@ def unobserved(method: str) -> Outcome:
 @pytest.mark.parametrize(
     ("names", "method"),
     [
-        *(([name], AGM) for name in sorted(MEASUREMENTS)),
+        *(([name], BOGC if name == "weights" else AGM) for name in sorted(MEASUREMENTS)),
         *(pytest.param(sorted(MEASUREMENTS), method, marks=marks) for method, marks in SEVERAL.items()),
     ],
 )
@@ -430,9 +431,6 @@ def test_attribution_follows_the_theory_of_additive_heads(fusion: str, mute: str
     assert value(rows, "attribution_gap_mean", "m0") <= gap
 
 
-BOGC = "trainables.methods.bogc:BOGC"
-
-
 def test_evidence_is_combined_as_dempster_defines_it(dataset: Dataset) -> None:
     for frame in ("modality", "reliability", "dims"):
         rows = fit(small(BOGC, {"frame": frame}, measure={"combination": 0}), dataset).rows
@@ -519,6 +517,80 @@ def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: D
     width = sum(p.numel() for p in learner.params.encoders["m0"].values())
     each = 16 * gradients_[:, :width].var(0)
     assert value(found, "variance_median", "m0") == pytest.approx(each[each > 0].log10().median().item(), abs=0.02)
+
+
+def after_steps(settings: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner, dict[str, Tensor]]:
+    """BOGC after four steps, and the metrics of the last."""
+    setup = prepare(small(BOGC, settings), dataset)
+    learner = start(setup)
+    for number, indices in enumerate(batches(setup, 1)[:4], start=1):
+        inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
+        learner, metrics = step(setup, learner, inputs, pose(setup, indices, 1, number))
+    return setup, learner, metrics
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"scale": "dim"}, {"scale": "ema", "kappa": 1.0}, {"scale": "none"}, {"snr": False, "k": 0.2},
+        {"frame": "dims"}, {"frame": "reliability"}, {"losses": "split"}, {"losses": "split", "where": "joint"},
+    ],
+)  # fmt: skip
+def test_the_weights_are_those_of_the_last_step(settings: dict[str, Any], dataset: Dataset) -> None:
+    """Its mean uncertainty is that which the step itself had; weights and uncertainty sum to 1 dimension by dimension."""
+    setup, learner, metrics = after_steps(settings, dataset)
+    opinions = setup.method.opinions(learner.state, learner.params)
+    for opinion in opinions.values():
+        if "frame" not in settings:
+            assert torch.allclose(opinion.weights.sum(0) + opinion.uncertainty, torch.ones(()))
+    if "encoders" in opinions:
+        widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
+        doubt = torch.stack([part.mean() for part in opinions["encoders"].uncertainty.split(widths)])
+        assert torch.allclose(doubt, metrics["method.uncertainty"].float())
+    rows = weights.rows(setup, weights.begin(setup), learner, Moment(1, 4, last=True))
+    joint = [row for row in rows if row.metric == "weight_joint_median"]
+    assert [row.modality for row in joint] == (["m0", "m1", "m2", None] if "losses" in settings else [])
+    assert all(math.isfinite(row.value) for row in rows)
+
+
+def test_weights_by_hand(dataset: Dataset) -> None:
+    """Evidence is the root of the precision in units of the tensor's geometric mean, K the number of sources."""
+    setup, learner, _ = after_steps({}, dataset)
+    first = next(iter(learner.params.encoders["m0"].values())).numel()
+    variance_ = learner.state.moments["encoders"].variance[:, :first].double()
+    precision_ = 1 / variance_.clamp(min=1e-6 * variance_.flatten().median().item())
+    held = (precision_ / precision_.log().mean().exp()).sqrt()
+    total = held.sum(0) + 2
+    opinion = setup.method.opinions(learner.state, learner.params)["encoders"]
+    assert torch.allclose(opinion.weights[:, :first].double(), held / total, rtol=1e-4)
+    assert torch.allclose(opinion.uncertainty[:first].double(), 2 / total, rtol=1e-4)
+
+
+def test_another_modalitys_share_has_no_weight_in_an_encoder(dataset: Dataset) -> None:
+    """What adds up is reached by its own share alone, but for what it makes of silence, a part of all; dead units by none.
+
+    Of silence, zeros, the first weights make nothing.
+    """
+    setup, learner, _ = after_steps({"where": "phi"}, dataset)
+    widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
+    held = setup.method.opinions(learner.state, learner.params)["encoders"].weights.split(widths, -1)
+    known = learner.state.moments["encoders"].variance.split(widths, -1)
+    for place, (share, spread) in enumerate(zip(held, known, strict=True)):
+        first = next(iter(learner.params.encoders[f"m{place}"].values())).numel()
+        alive = (spread[place] > 0).nonzero().flatten()
+        alive, others = alive[alive < first], [s for s in range(3) if s != place]
+        assert len(alive) > first // 4
+        assert share[others][:, alive].count_nonzero() == 0
+        assert bool((share[place][alive] > 0).all())
+    rows = weights.rows(setup, weights.begin(setup), learner, Moment(1, 4, last=True))
+    assert 0 < value(rows, "weight_own_median", "m0") < 1
+
+
+def test_a_method_without_moments_has_no_weights(dataset: Dataset) -> None:
+    for method, settings in ((AGM, {}), (BOGC, {"where": "repr", "estimator": "laplace"})):
+        assert not [
+            row for row in fit(small(method, settings, measure={"weights": 0}), dataset).rows if "weight_" in row.metric
+        ]
 
 
 def test_concepts_of_other_seeds_differ_and_are_the_same_for_all_trials(dataset: Dataset) -> None:

@@ -33,5 +33,6 @@ MEASUREMENTS = {
     "shapley": Kind("epochs", 0, several=True),
     "truth": Kind("epochs", 0, several=True),
     "variance": Kind("epochs", 0),
+    "weights": Kind("epochs", 1),
 }
 EXHAUSTIVE = 10  # modalities, at most, whose coalitions `shape` lists one by one

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.evidence import Agreement, agree, level
+from trainables.evidence import Agreement, Opinion, agree, combine, evidence, level
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
 from trainables.shapley import EXACT, blend, code, present_weights, shapley_weights
-from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed
+from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed, scalar
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
 NOUGHT = 1.5  # power of the precision: of the largest square, what rounding may leave of a gradient that is zero
@@ -303,12 +303,9 @@ class BOGC(NamedTuple):
 
         ``there`` is [S, D] bool, of what is present and reaches a place; ``known`` is [T] or [].
         """
-        kappa = known.double() * self.kappa
-        if known.ndim:
-            kappa = spread(kappa.to(gradients), sizes)
-        count = len(gradients) if there is None else there.sum(0).to(gradients)
+        kappa, k = self.powers(gradients, known, there, sizes)
         made = agree(
-            gradients, variance, kappa, self.k * count,
+            gradients, variance, kappa, k,
             scale=self.scale, frame=self.frame, fallback=self.fallback, gain=self.gain, snr=self.snr,
             reference=reference, present=there, sizes=sizes,
             fusion=gradients.mean(0) if self.where == "phi" else gradients[0],
@@ -317,6 +314,30 @@ class BOGC(NamedTuple):
             return made
         rest = only(~there, gradients).sum(0)
         return made._replace(plain=made.plain + rest, gradient=made.gradient + rest)
+
+    def powers(
+        self, gradients: Tensor, known: Tensor, there: Tensor | None, sizes: Sequence[int] | None
+    ) -> tuple[Tensor, float | Tensor]:
+        """Return kappa, 0 where nothing is known of the variance, and K, both of each dimension or of all."""
+        kappa = known.double() * self.kappa
+        if known.ndim:
+            kappa = spread(kappa.to(gradients), sizes)
+        return kappa, self.k * (len(gradients) if there is None else there.sum(0).to(gradients))
+
+    def opinions(self, state: BOGCState, params: Params) -> dict[str, Opinion]:
+        """Return what the sources of each place say together, [S, D] and [D], by the moments after the last step."""
+        found = {}
+        for place, part in self.places(params).items():
+            sizes, moments = [tensor.numel() for tensor in leaves(part)], state.moments[place]
+            there = reaching(moments.mean, moments.variance) if self.where == "phi" or place == JOINT else None
+            kappa, k = self.powers(moments.mean, informed(moments), there, sizes)
+            reference = state.levels[place].mean if self.scale == "ema" else 0.0
+            means = moments.mean if self.snr else None
+            held = evidence(moments.variance, kappa, self.scale, reference, means=means, present=there, sizes=sizes)
+            columns = (torch.split(x, sizes, -1) for x in (held, scalar(k, held).expand(held.shape[1:])))
+            said = [combine(e, own, self.frame) for e, own in zip(*columns, strict=True)]  # tensors do not meet
+            found[place] = Opinion(*(torch.cat(parts, -1) for parts in zip(*said, strict=True)))
+        return found
 
     def metrics(self, place: str, made: list[Agreement], task: Task) -> dict[str, Tensor]:
         """Return each encoder's gradient along the plain sum, in units of that, and the mean uncertainty, both [M]."""

@@ -1,0 +1,56 @@
+"""Weights: whom BOGC believes, and how far, over the dimensions of each encoder and of the joint head (10.1)."""
+
+import torch
+from torch import Tensor
+
+from trainables.evidence import Opinion
+from trainables.measure import Moment, Row, tabulate
+from trainables.methods.bogc import BOGC, ENCODERS, JOINT
+from trainables.setup import Learner, Setup
+
+QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
+
+
+def begin(setup: Setup) -> tuple[()]:
+    """Return nothing: epochs share nothing."""
+    return ()
+
+
+def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+    """Return quantiles of the weights of the sources, and of the uncertainty, by the moments after the last step.
+
+    ``weight_own`` is that of encoder m's own source (its unimodal loss; with ``where=phi`` its share of the joint
+    gradient), ``weight_rest`` that of the others together; ``weight_joint`` that of each modality's source in fusion
+    and joint head and, without modality, of the fusion loss. In frame ``modality`` weights and uncertainty of a
+    dimension sum to 1. A method that keeps no moments has none.
+    """
+    method = setup.method
+    if not isinstance(method, BOGC) or not learner.state.moments:
+        return []
+    opinions = method.opinions(learner.state, learner.params)
+    values: dict[str, Tensor] = {}
+    if ENCODERS in opinions:
+        values |= of_encoders(method, opinions[ENCODERS], learner)
+    if JOINT in opinions:
+        weights, doubt = opinions[JOINT]
+        values |= quantiles("weight_joint", weights if method.where == "phi" else weights.roll(-1, 0))
+        values |= quantiles("uncertainty_joint", doubt)
+    return tabulate(setup, values, "train", moment)
+
+
+def of_encoders(method: BOGC, opinion: Opinion, learner: Learner) -> dict[str, Tensor]:
+    """Return the quantiles of each encoder, [M]."""
+    sizes = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
+    blocks = zip(torch.split(opinion.weights, sizes, -1), torch.split(opinion.uncertainty, sizes, -1), strict=True)
+    found = []
+    for place, (weights, doubt) in enumerate(blocks):
+        own = weights[place if method.where == "phi" else 1]
+        parts = {"weight_own": own, "weight_rest": weights.sum(0) - own, "uncertainty": doubt}
+        found.append({key: q for name, part in parts.items() for key, q in quantiles(name, part).items()})
+    return {key: torch.stack([one[key] for one in found]) for key in found[0]}
+
+
+def quantiles(name: str, values: Tensor) -> dict[str, Tensor]:
+    """Return the 10, 50 and 90 % quantiles over the dimensions, [..., D] -> [...] each, by the names of metrics."""
+    at = torch.quantile(values.double(), values.new_tensor([*QUANTILES.values()]).double(), -1)
+    return {f"{name}_{key}": one for key, one in zip(QUANTILES, at.unbind(), strict=True)}
