@@ -18,6 +18,7 @@ class Batch(NamedTuple):
     inputs: dict[str, Tensor]  # modality -> [B, ...]
     task: Task
     number: int  # of the step, from 1
+    rate: Tensor | None = None  # [] share of the learning rate by its schedule; None: all of it
 
 
 Looks = dict[str, dict[str, Tensor]]  # measurement -> what it saw in one step; empty where it was not due

@@ -224,7 +224,8 @@ def drill(
         if any(watching):
             for i, (one, indices) in enumerate(zip(unstack(learner, count), unstack(chosen, count), strict=True)):
                 setup = setups[i].whole
-                batch = Batch(indices, drawn(setup, indices), pose(setup, indices, epoch, steps), steps)
+                rate = paced if paced is None or count == 1 else paced[i]
+                batch = Batch(indices, drawn(setup, indices), pose(setup, indices, epoch, steps), steps, rate)
                 watching[i], look = observe(setup, watching[i], one, batch)
                 looks[i].append(look)
         given = chosen, strengths, rates, paced

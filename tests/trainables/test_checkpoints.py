@@ -94,7 +94,7 @@ def test_a_trial_alone_goes_on() -> None:
 
 
 def test_measurements_go_on() -> None:
-    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0}
+    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0, "separate": 3}
     goes_on([each | {"measure": measure} for each in configurations("agm", 2)], 4)
 
 

@@ -270,6 +270,32 @@ def test_the_measurements_own_classifiers_learn_as_those_of_cggm_beside_joint_tr
         assert ours[3] == pytest.approx(theirs[3], abs=1e-4, nan_ok=True)
 
 
+@pytest.mark.parametrize("method", [JOINT, CGGM])
+@pytest.mark.parametrize("fusion", ["concat", "gated"])
+def test_where_the_others_are_silent_a_run_is_the_network_of_one_modality(
+    fusion: str, method: str, dataset: Dataset
+) -> None:
+    """Step by step, with momentum and a schedule: what f({m}) says is what the network of m says."""
+    splits = {
+        name: one._replace(inputs={m: x if m == "m1" else np.zeros_like(x) for m, x in one.inputs.items()})
+        for name in ("train", "validation", "test") for one in [getattr(dataset, name)]
+    }  # fmt: skip
+    off = {} if method == JOINT else {"magnitude": False, "lam": 0.0}
+    measure = {"fidelity": 3, "separate": 3}
+    config = small(method, off, model=MODEL | {"fusion": fusion}, schedule="cosine", epochs=3, measure=measure)
+    rows = fit(config, dataset._replace(**splits)).rows
+    found = {
+        (row.metric.removeprefix("fidelity_f1_separate").removeprefix("fidelity_f1"), row.epoch, "separate" in row.metric):
+        row.value for row in rows
+        if row.modality == "m1" and row.metric in {f"fidelity_f1{s}{p}" for s in ("", "_separate") for p in ("", "_low")}
+    }  # fmt: skip
+    assert len(found) == 12
+    for (name, epoch, apart), number in found.items():
+        assert number == pytest.approx(found[name, epoch, not apart], abs=1e-6)
+    others = [r.value for r in rows if r.metric == "fidelity_f1_separate" and r.modality == "m0"]
+    assert not np.allclose(others, [number for (name, _, apart), number in found.items() if apart and not name])
+
+
 @pytest.mark.parametrize("fusion", ["concat", "sum", "gated", "attention"])
 def test_gradient_norms_and_cosines_are_those_of_autograd(fusion: str, dataset: Dataset) -> None:
     setup, learner = trained(small(dtype="float64", model=MODEL | {"fusion": fusion}), dataset)

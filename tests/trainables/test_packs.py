@@ -92,7 +92,7 @@ def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, meth
 
 
 def test_measurements_are_those_of_each_member() -> None:
-    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0}
+    measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0, "separate": 3}
     chosen = [each | {"measure": measure} for each in configurations("agm", 2)]
     for one, other in zip(fit_pack(chosen, tiny()), [fit(each, tiny()) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9

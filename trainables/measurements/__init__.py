@@ -29,6 +29,7 @@ MEASUREMENTS = {
     "precision": Kind("epochs", 0),
     "probe": Kind("epochs", 0),
     "quality": Kind("epochs", 0),
+    "separate": Kind("steps", 10),
     "shape": Kind("epochs", 0, several=True),
     "shapley": Kind("epochs", 0, several=True),
     "truth": Kind("epochs", 0, several=True),

@@ -41,8 +41,8 @@ def begin(setup: Setup) -> State | None:
     """Return untrained classifiers, those that CGGM would start from; None where the method has its own."""
     if setup.model.classifier is not None:
         return None
-    guided = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
-    own = divided(start(guided).params)[1]
+    untrained = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
+    own = divided(start(untrained).params)[1]
     return State(own, RULE.init(own))
 
 
@@ -50,10 +50,16 @@ def step(
     setup: Setup, state: State | None, learner: Learner, batch: Batch, *, due: bool
 ) -> tuple[State | None, dict[str, Tensor]]:
     """Compare the gradients if that is due; train the measurement's own classifiers in any case."""
+    classifier, learner = guided(setup, state, learner)
+    seen = compare(setup, classifier, learner, batch) if due else {}
+    return None if state is None else taught(setup, state, learner, batch), seen
+
+
+def guided(setup: Setup, state: State | None, learner: Learner) -> tuple[Any, Learner]:
+    """Return the classifiers, and the learner with their parameters: the method's, or the measurement's own."""
     if state is None:
-        return None, compare(setup, setup.model.classifier, learner, batch) if due else {}
-    guided = learner._replace(params=learner.params._replace(heads=state.params.heads))
-    return taught(setup, state, guided, batch), compare(setup, CLASSIFIER, guided, batch) if due else {}
+        return setup.model.classifier, learner
+    return CLASSIFIER, learner._replace(params=learner.params._replace(heads=state.params.heads))
 
 
 def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
