@@ -97,7 +97,7 @@ def titled(analysis: Chosen) -> str:
     """Return in words what an analysis is about: the metric if it is not the score, and what it compares or shows."""
     ((name, options),) = analysis.items()
     metric = options.get("metric", "").removesuffix("_*")
-    given = [options[side] for side in ("of", "minus") if options.get(side)]
+    given = [options[side] for side in ("of", "against" if "against" in options else "minus") if options.get(side)]
     words = " - ".join(side if isinstance(side, str) else said(side) for side in given)
     if isinstance(options.get("factors"), dict):
         words = " x ".join(said({column: levels}) for column, levels in options["factors"].items())

@@ -752,18 +752,21 @@ def test_numbers_beside_a_verdict_say_what_they_are_of(tmp_path: Path) -> None:
     run = paired(tmp_path / "run", 0.05)
     rows = [metric(f"agm-{s}", 0.1 + 0.01 * s, m) for s in range(SEEDS) for m in "uv"]
     pl.DataFrame(rows).write_parquet(tmp_path / "run" / "metrics" / "00000.parquet")
-    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    mine = {"method": "agm"}
+    sides = {"of": mine, "minus": {"method": "joint"}}
     beside = [
         {"trend": {"along": "params", **sides}},
         {"quantity": {"metric": "share", "split": "validation", "per": ["owner"]}},
         {"quantity": {"metric": "share", "split": "validation", "of": {"owner": "u"}, "per": ["owner"]}},
-        {"variance_shares": {"factors": ["owner"], "metric": "share", "split": "validation", "of": {"method": "agm"}}},
+        {"difference": {"of": mine, "minus": mine, "metric": "share", "against": "gap", "split": "validation"}},
+        {"variance_shares": {"factors": ["owner"], "metric": "share", "split": "validation", "of": mine}},
     ]
     verdict = judge(
         CLAIM, [{"difference": sides}], beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict"
     )
     assert list(verdict["beside"]) == [
         "agm - joint per doubling of params: all (accuracy)", "u (share)", "v (share)", "3. u (share)",
+        "agm - gap: all (share)",
         "share: agm: alphas: owner (share of the variance)", "share: agm: alphas: interactions (share of the variance)",
     ]  # fmt: skip
 
