@@ -171,7 +171,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
         if not agenda.over:
             try:
                 odd = check_trials(study, agenda)
-            except UserError:
+            except BaseException:
                 log.unlink(missing_ok=True)
                 raise
         mark(study.store)

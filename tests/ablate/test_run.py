@@ -181,6 +181,26 @@ def test_a_trial_that_diverges_is_a_row_and_the_others_are_what_they_would_have_
     assert kept.select("trial", "test.loss").equals(table(store, "small", "trials")[:4].select("trial", "test.loss"))
 
 
+def test_a_modality_that_no_sample_has_is_planned_and_trained(tmp_path: Path) -> None:
+    data = {"name": "synthetic", "modalities": 2, "samples": [64, 32, 32], "missing": [0, 1]}
+    file = write(tmp_path, data=data, vary=None, seeds=1)
+    assert here("plan", file, "--store", tmp_path / "store").returncode == 0
+    assert len(train(file, tmp_path / "store")) == 2
+    found = open_agenda(load(str(file), str(tmp_path / "store"))).results
+    assert {result.status for result in found.values()} == {"done"}
+
+
+def test_what_breaks_off_before_the_first_trial_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not even the journal of a search, which is there by then."""
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    leaves = "        raise SystemExit(3)\n        grads = pull"
+    (tmp_path / "leaving.py").write_text(method.replace("        grads = pull", leaves))
+    vary = {"Half.factor": {"linear": [0.1, 1]}}
+    file = write(tmp_path, methods=["leaving:Half"], vary=vary, search="tpe", trials=4)
+    assert here("run", file, "--store", tmp_path / "store").returncode == 3
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_model_that_cannot_read_the_data_is_refused_before_anything_starts(tmp_path: Path) -> None:
     ended = here("run", write(tmp_path, model={"encoder": "cnn"}), "--store", tmp_path / "store")
     assert ended.returncode == 2

@@ -6,7 +6,7 @@ from trainables.data.dataset import Dataset
 
 
 def oddities(dataset: Dataset) -> list[str]:
-    """Return a sentence for a target and for each modality that do not vary in training, and for unknown classes."""
+    """Return a sentence for a target and for each modality that teach nothing, and for classes unknown in training."""
     training, others = dataset.train.target, (dataset.validation.target, dataset.test.target)
     found = []
     if np.ptp(training) == 0:
@@ -19,6 +19,8 @@ def oddities(dataset: Dataset) -> list[str]:
             found.append(f"no training sample is of {plural} {listed}, which validation or test have")
     for modality, inputs in dataset.train.inputs.items():
         known = inputs[dataset.train.present.get(modality, slice(None))]
-        if not np.ptp(known, axis=0).any():
+        if not len(known):
+            found.append(f"{modality} is missing in all training samples")
+        elif not np.ptp(known, axis=0).any():
             found.append(f"{modality} is the same in all training samples")
     return [f"data: {sentence}." for sentence in found]

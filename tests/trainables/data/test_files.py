@@ -280,3 +280,8 @@ def test_what_cannot_teach_is_said(write: Write, rows: Arrays) -> None:
     ]
     rows["label"][:3] = 1
     assert odd()[0] == "data: all training samples have the same target."
+
+
+def test_a_modality_that_no_training_sample_has_is_said() -> None:
+    dataset = data.load({"name": "synthetic", "modalities": 2, "samples": [20, 10, 10], "missing": [0, 1]})
+    assert oddities(dataset) == ["data: m1 is missing in all training samples."]
