@@ -37,6 +37,7 @@ class Agenda:
         self.proposed: dict[str, Trial] = {}  # in the order of the plan
         self.results: dict[str, Result] = {}
         self.cached = 0
+        self.asked = 0  # trials so far, each as often as it was asked for
         self.finished = False
         self.stopped = False
         self.found: Callable[[dict[str, Result]], None] = lambda known: None  # is told what a round finds in the store
@@ -98,6 +99,7 @@ class Agenda:
     def _open(self, proposals: list[Trial] | None) -> None:
         while proposals is not None:
             self._round = proposals
+            self.asked += len(proposals)
             fresh = {t.id: t for t in proposals if t.id not in self.proposed}
             self.proposed |= fresh
             known = self.stored(list(fresh.values()))
@@ -187,6 +189,6 @@ def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
             return
 
 
-def unasked(study: Study, agenda: Agenda, plan: list[Trial]) -> int:
+def unasked(study: Study, agenda: Agenda) -> int:
     """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
-    return size(study) - len(plan) + agenda.waiting
+    return size(study) - agenda.asked + agenda.waiting

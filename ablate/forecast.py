@@ -57,11 +57,10 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         raise UserError("--measure: steps are made on a CPU, and this study asks for GPUs")
     if study.mirror:
         study.mirror.fetch(lambda note: None)
-    plan: list[Trial] = []
     cards = gpus(study)
-    agenda = open_agenda(study, available_cpus(), plan=plan, gpus=cards)
+    agenda = open_agenda(study, available_cpus(), gpus=cards)
     known = [agenda.proposed[trial] for trial in agenda.results]
-    missing = 0 if agenda.spent else unasked(study, agenda, plan)
+    missing = 0 if agenda.spent else unasked(study, agenda)
     by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
     seconds = megabytes = memory = None
     cpus = at_once(study, available_cpus(), cards)

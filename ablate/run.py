@@ -205,7 +205,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
             count["pruned"],
             agenda.stopped,
         )
-        closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda, plan) else None))
+        closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda) else None))
 
     return Work(agenda, job(study), heard, close)
 

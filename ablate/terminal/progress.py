@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ablate.agenda import Agenda
+from ablate.agenda import Agenda, unasked
 from ablate.plan import Result, Trial, size
 from ablate.preflight import idle, uncompiled
 from ablate.study import Study, lacking
@@ -104,9 +104,9 @@ class Progress:
     def begin(self, agenda: Agenda) -> None:
         """Say what is known and what will run."""
         name, total = self.study.file.name, size(self.study)
-        missing = total - agenda.cached if self.study.search.batch else agenda.waiting
+        missing = unasked(self.study, agenda)
         self.screen.begin(total if agenda.over else total - missing)
-        if agenda.finished and not agenda.spent:
+        if agenda.finished and not missing:
             self.screen.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
         if agenda.over:
             return

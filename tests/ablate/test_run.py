@@ -201,6 +201,12 @@ def test_what_breaks_off_before_the_first_trial_leaves_nothing_behind(tmp_path: 
     assert not (tmp_path / "store").exists()
 
 
+def test_a_finished_study_that_has_reached_its_target_says_that_nothing_runs(tmp_path: Path) -> None:
+    train(write(tmp_path), tmp_path / "store")
+    ended = here("run", write(tmp_path, budget={"target": 0}), "--store", tmp_path / "store")
+    assert (ended.returncode, ended.stderr) == (0, "small: all 6 trials are in the store; nothing to run.\n")
+
+
 def test_a_model_that_cannot_read_the_data_is_refused_before_anything_starts(tmp_path: Path) -> None:
     ended = here("run", write(tmp_path, model={"encoder": "cnn"}), "--store", tmp_path / "store")
     assert ended.returncode == 2
