@@ -166,10 +166,9 @@ class Mirror:
     def pull(self, part: Path, patterns: Sequence[str] = ()) -> None:
         """Make a folder of the mirror what the remote store has of it, or of it the files that have a pattern."""
         place = self.within(part)
-        names = {name for name in self.listing(place) if not patterns or any(fnmatch(name, one) for one in patterns)}
-        names = {name for name in names if lasting(name)}
-        for name in files_of(part) - names:
-            (part / name).unlink()
+        names = {name for name in chosen(self.listing(place), patterns) if lasting(name)}
+        for name in chosen(files_of(part), patterns) - names:
+            (part / name).unlink(missing_ok=True)  # another process reads it, too
         if not names:
             return
         with hidden(part / "fetched") as drafts:
@@ -179,19 +178,20 @@ class Mirror:
                 (drafts / name).replace(part / name)
                 self.sent[self.there(place, name)] = stamp(part / name)
 
-    def push(self, part: Path) -> None:
+    def push(self, part: Path, patterns: Sequence[str] = ()) -> None:
         """Send what has changed in a folder since it was pulled or pushed, and remove there what is gone here.
 
-        What others have put there meanwhile stays.
+        Of it all, or the files that have a pattern. What others have put there meanwhile stays.
         """
         place = self.within(part)
-        here = {self.there(place, name): name for name in files_of(part)}
+        here = {self.there(place, name): name for name in chosen(files_of(part), patterns)}
         stamps = {file: stamp(part / name) for file, name in here.items()}
         changed = sorted(file for file in here if self.sent.get(file) != stamps[file])
         self.put([here[file] for file in changed], place)
         self.sent |= {file: stamps[file] for file in changed}
-        gone = [file for file in self.sent if file not in here and file.startswith(f"{self.there(place)}/")]
-        for file in gone:
+        start = f"{self.there(place)}/"
+        sent = {file.removeprefix(start) for file in self.sent if file.startswith(start)}
+        for file in {f"{start}{name}" for name in chosen(sent, patterns)} - here.keys():
             with self.reached(), suppress(FileNotFoundError):
                 self.files.rm_file(file)
             del self.sent[file]
@@ -251,6 +251,11 @@ def files_of(folder: Path) -> set[str]:
     """Return the files below a folder, relative to it, less those that are of this machine and of the moment."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name for name in found if lasting(name)}
+
+
+def chosen(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
+    """Return those of some files that have one of the patterns; all of them where there is none."""
+    return {name for name in names if not patterns or any(fnmatch(name, one) for one in patterns)}
 
 
 def lasting(name: str) -> bool:

@@ -144,6 +144,24 @@ def test_the_files_of_a_run_are_as_the_machine_wrote_them_that_ran_it_last(machi
     assert (other.folder / "run/trials/00000.parquet").read_text() == "changed"
 
 
+def test_a_command_that_reads_a_run_takes_nothing_from_a_report_of_it(machine: Machine, bucket: Path) -> None:
+    """They share a copy; the report sends what it has written alone, for the run goes on meanwhile."""
+    machine("one")
+    lay(bucket, "run/study.yaml", "run/trials/0.parquet", "run/metrics/0.parquet", "run/figures/old.svg")
+    report, status = (Mirror(f"file://{bucket}/run", "copies") for _ in range(2))
+    report.pull(report.folder)
+    (bucket / "run/trials/0.parquet").write_text("later")
+    status.pull(status.folder, ("study.yaml", "trials/*"))
+    assert (report.folder / "metrics/0.parquet").is_file()
+    (bucket / "run/trials/0.parquet").write_text("latest")
+    (report.folder / "figures/old.svg").unlink()
+    lay(report.folder, "report.html", "figures/new.svg")
+    report.push(report.folder, ("report.*", "figures/*"))
+    there = sorted(path.relative_to(bucket / "run").as_posix() for path in bucket.rglob("*") if path.is_file())
+    assert there == ["figures/new.svg", "metrics/0.parquet", "report.html", "study.yaml", "trials/0.parquet"]
+    assert (bucket / "run/trials/0.parquet").read_text() == "latest"
+
+
 def lay(folder: Path, *names: str) -> None:
     """Write files that hold their names."""
     for name in names:
