@@ -38,6 +38,13 @@ class Stored(NamedTuple):
     origin: dict[str, Any]
     ends: dict[int, int]  # place in the pack -> the epoch after which the trial there was pruned
 
+    @property
+    def device(self) -> str:
+        """Return where it trains again: on a GPU if it did and there is one here, else on the CPU."""
+        import torch
+
+        return "cuda" if self.origin["device"] != "cpu" and torch.cuda.is_available() else "cpu"
+
 
 class Compared(NamedTuple):
     """What training a trial again gave."""
@@ -117,7 +124,7 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
     reach(folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)
-        outcomes = fit_pack(found.configs, dataset, prune=ended(found.ends), compiling=origin["compile"])
+        outcomes = fit_pack(found.configs, dataset, ended(found.ends), origin["compile"], device=found.device)
     except (DataError, ModuleNotFoundError) as error:
         raise UserError(
             f"{found.trial}: {str(error).rstrip('.')}; --study says where data and modules are now"
@@ -125,7 +132,7 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
     except Exception as error:
         raise UserError(f"{found.trial}: cannot be trained again: {type(error).__name__}: {error}") from None
     config = found.configs[found.place]
-    now = {**circumstances(), "code": code(config), "data": about.sha256}
+    now = {**circumstances(found.device), "code": code(config), "data": about.sha256}
     before = {key: value for key, value in origin.items() if key not in ASKED} | {"data": config["data"]["sha256"]}
     changed = {key: (value, now[key]) for key, value in before.items() if value != now[key]}
     return compared(found, outcomes[found.place], changed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ablate import cli, store
 from ablate.designs import Row
@@ -90,6 +91,27 @@ def test_a_compiler_that_has_gone_is_said(study: Study, monkeypatch: pytest.Monk
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
     assert replay(stored(study.store, trial.id)).changed == {"compiler": ("c++", None)}
+
+
+def test_a_trial_of_a_gpu_trains_on_the_cpu_where_there_is_none_and_that_is_said(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (trial, _), *_ = keep(study, 1, device="NVIDIA H200")
+    with pytest.raises(SystemExit):
+        cli.app(["replay", trial.id, "--store", str(study.store)])
+    place = "on the CPU: it trained on NVIDIA H200, and there is no GPU here"
+    assert capsys.readouterr().err == f"{trial.id}: trains again, {place}.\n"
+    assert replay(stored(study.store, trial.id)).changed == {"device": ("NVIDIA H200", "cpu")}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_trial_of_a_gpu_trains_on_one_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told that there is one, and torch knows better."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (trial, _), *_ = keep(study, 1, device="NVIDIA H200")
+    with pytest.raises(UserError, match=f"{trial.id}: cannot be trained again: .*(CUDA|NVIDIA)"):
+        replay(stored(study.store, trial.id))
 
 
 def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
