@@ -151,7 +151,7 @@ class Feed(Searcher):  # type: ignore[misc]
         for work in self.begun:
             try:
                 work.close()
-            except OSError as error:
+            except (OSError, UserError) as error:
                 self.fail(error)
         if self.trouble:
             raise self.trouble

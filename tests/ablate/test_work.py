@@ -149,6 +149,20 @@ def test_a_pack_that_ends_as_the_run_is_stopped_is_known(tmp_path: Path) -> None
     assert [trial.id for trial, _, _ in heard] == [trial.id for trial in packs[1]]
 
 
+def test_a_study_that_cannot_be_closed_leaves_none_open_and_hides_no_trouble(tmp_path: Path) -> None:
+    study, closed = load(str(write(tmp_path)), str(tmp_path / "store")), list[str]()
+
+    def fails() -> None:
+        raise UserError("store: it cannot be reached")
+
+    feed, _ = fed()
+    feed.begun += [Work(open_agenda(study), job(study), print, end) for end in (fails, lambda: closed.append("second"))]
+    feed.fail(OSError(28, "No space left on device"))
+    with pytest.raises(OSError, match="No space left on device"):
+        feed.close()
+    assert closed == ["second"]
+
+
 def test_studies_with_several_workers_a_pack_run_one_after_another(tmp_path: Path) -> None:
     """Their packs reserve nothing: two of them would wait for each other's CPUs."""
     studies = [
