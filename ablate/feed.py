@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import ray
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ablate.agenda import Work
 from ablate.checkpoints import checkpoint
@@ -171,11 +172,15 @@ class Feed(Searcher):  # type: ignore[misc]
 
 
 def supervised(work: Work) -> Work:
-    """Start the judge of a study that prunes, tell it what the store knows, and give its name to the workers."""
+    """Start the judge of a study that prunes, tell it what the store knows, and give its name to the workers.
+
+    It sits on the node of this process, because another may be lost.
+    """
     how, name = work.job["prune"], f"judge-{uuid4().hex}"
     if not how:
         return work._replace(job={**work.job, "judge": None})
-    judge = ray.remote(num_cpus=0)(Judge).options(name=name).remote(**how)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    judge = ray.remote(num_cpus=0)(Judge).options(name=name, scheduling_strategy=here).remote(**how)
     results = {} if work.agenda.over else work.agenda.results
 
     def hear(results: dict[str, Result]) -> None:

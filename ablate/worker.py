@@ -18,6 +18,8 @@ from ablate.pruning import races
 from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack
 from trainables.train import Prune
 
+UNJUDGED = "the process that judges which trials to end has died"
+
 
 class Worker(tune.Trainable):  # type: ignore[misc]
     """A process that trains one pack after another and puts them into the store."""
@@ -72,13 +74,23 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 
 def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
-    """Return how to ask a job's judge about a pack; None where the study has none."""
+    """Return how to ask a job's judge about a pack; None where the study has none.
+
+    Raises:
+        StrandedError: the judge has died; so does asking it.
+    """
     if job["judge"] is None:
         return None
-    judge = ray.get_actor(job["judge"])
+    try:
+        judge = ray.get_actor(job["judge"])
+    except ValueError:
+        raise StrandedError(UNJUDGED) from None
 
     def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
-        stops = ray.get(judge.ends.remote(epoch, races(pack, scores)))
+        try:
+            stops = ray.get(judge.ends.remote(epoch, races(pack, scores)))
+        except ray.exceptions.RayActorError:
+            raise StrandedError(UNJUDGED) from None
         return {i for i in scores if pack[i].id in stops}
 
     return ends

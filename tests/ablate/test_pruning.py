@@ -1,6 +1,9 @@
 """Who goes on and who ends, by rules that were computed by hand."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from ablate.pruning import Halving, Judge, Median, heard, race, races
 from ablate.run import job
 from ablate.study import Study, load
 from ablate.work import settled, train_pack
-from tests.ablate.helpers import ablate, here, write
+from tests.ablate.helpers import ROOT, ablate, here, write
+from tests.ablate.nodes import APART, Cluster, node
 
 
 def told(names: str, *scores: float) -> dict[str, dict[str, float]]:
@@ -137,3 +141,61 @@ def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
     proposed = open_agenda(study, 1).proposed.values()
     found = {(trial.labels["modality"], trial.seed): race(trial) for trial in proposed}
     assert len(set(found.values())) == len(found) == 3 * len(study.sheet.modalities) > 3
+
+
+SUPERVISED = """
+import json, sys
+from ablate.agenda import Work, open_agenda
+from ablate.clusters import connected
+from ablate.feed import supervised
+from ablate.launch import local_ray
+from ablate.run import job
+from ablate.study import load
+from ablate.worker import Worker
+import ray
+
+study = load(*sys.argv[1:3])
+
+def begun():
+    return supervised(Work(open_agenda(study), job(study), print))
+"""
+DIED = """
+with local_ray(1):
+    work = begun()
+    pack = work.agenda.next()
+    ray.kill(work.judge)
+    worker = Worker.__new__(Worker)
+    worker.reset_config({"job": json.dumps({**work.job, "pack": pack})})
+    told = worker.trained(pack)
+print(json.dumps([*told.values()]))
+"""
+PLACED = """
+def place(self):
+    return ray.get_runtime_context().get_node_id()
+
+with connected(sys.argv[3], study):
+    nodes = {ray.get(begun().judge.__ray_call__.remote(place)) for _ in range(8)}
+    print(sum(node["Alive"] for node in ray.nodes()), nodes == {place(None)})
+"""
+
+
+def supervised(code: str, *words: object, **environment: str) -> str:
+    """Run code in a process of its own, where `begun()` starts a study with its judge; return what it prints."""
+    command = [sys.executable, "-c", SUPERVISED + code, *map(str, words)]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    ended = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_a_judge_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
+    told = json.loads(supervised(DIED, write(tmp_path, **RACE), tmp_path / "s"))
+    assert told == [["failed", None, "the process that judges which trials to end has died"]] * 6
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
+def test_a_judge_sits_where_the_driver_is_and_dies_with_no_other_node(cluster: Cluster, tmp_path: Path) -> None:
+    with node(cluster, tmp_path / "log"):
+        words = [write(tmp_path, **RACE), tmp_path / "s", cluster.address]
+        assert supervised(PLACED, *words, **cluster.environment) == "2 True\n"
