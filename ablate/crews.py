@@ -21,6 +21,7 @@ from ablate.worker import judged
 from trainables.parallel import crew
 
 DIED = WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+PATIENCE = 7 * 24 * 3600  # seconds that workers wait for one that measures alone; for one that died they do not
 
 
 def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
@@ -35,7 +36,7 @@ def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
         trainer = TorchTrainer(
             member,
             train_loop_config={"job": json.dumps({**job, "pack": pack})},
-            torch_config=TorchConfig(backend="nccl" if job["gpu"] else "gloo"),
+            torch_config=meeting(job),
             scaling_config=ScalingConfig(
                 num_workers=job["workers"],
                 use_gpu=job["gpu"] > 0,
@@ -55,6 +56,11 @@ def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
             raise first(error) from None
         except TrainingFailedError as error:
             raise StrandedError(f"the workers could not start: {' '.join(str(error).split())}") from None
+
+
+def meeting(job: dict[str, Any]) -> TorchConfig:
+    """Return how the workers of a job meet."""
+    return TorchConfig(backend="nccl" if job["gpu"] else "gloo", timeout_s=PATIENCE)
 
 
 def first(error: WorkerGroupError) -> BaseException:

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ablate.crews import meeting
 from tests.ablate.helpers import ablate, here, start, table, write
 from tests.ablate.nodes import below, eventually
 
@@ -74,6 +75,13 @@ def test_workers_do_not_share_a_gpu(tmp_path: Path) -> None:
     ended = here("plan", write(tmp_path, resources={"workers": 2, "gpu": 0.5}), "--store", tmp_path / "store")
     assert ended.returncode == 2
     assert "resources.gpu: several workers need whole GPUs, one or more each, got 0.5" in ended.stderr
+
+
+def test_workers_wait_for_days_for_the_one_that_measures_alone() -> None:
+    """`concepts` trains 20 networks a modality; a worker that died is not waited for, as the next test has it."""
+    for gpu, backend in ((0, "gloo"), (1, "nccl")):
+        meets = meeting({"gpu": gpu})
+        assert (meets.backend, meets.timeout_s) == (backend, 7 * 24 * 3600)
 
 
 @pytest.mark.nightly
