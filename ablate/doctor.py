@@ -4,8 +4,8 @@ import importlib.util
 import math
 import shutil
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ablate.agenda import open_agenda
 from ablate.errors import UserError
@@ -13,6 +13,7 @@ from ablate.methods import axes_of
 from ablate.preflight import check_trials, gpus, preflight
 from ablate.provenance import available_cpus, versions
 from ablate.study import Study
+from search_spaces.axes import plain
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet
 from trainables.methods import METHODS
@@ -95,7 +96,7 @@ def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[
 
 def at_work(method: str, path: str) -> Iterator[Check]:
     """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
-    from trainables.rehearsal import distance, rehearse
+    from trainables.rehearsal import rehearse
 
     settings = {name: axis.default for name, axis in axes_of(method, path).items() if name not in SPAN}
     off = {name: axis.neutral for name, axis in axes_of(method, path).items() if axis.neutral is not None}
@@ -106,8 +107,18 @@ def at_work(method: str, path: str) -> Iterator[Check]:
         return
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3g}")
     if off:
-        base = BASES.get(method, "joint")
-        apart = distance(rehearse(path, settings | off, STEPS)[0], rehearse(METHODS[base], {}, STEPS)[0])
-        values = ", ".join(f"{name}={value:g}" for name, value in off.items())
-        name = "joint training" if base == "joint" else base
-        yield Check(f"{method}: {values} is {name}", apart <= 1e-9, f"parameters differ by {apart:.1e}")
+        yield switched_off(method, path, settings, off)
+
+
+def switched_off(method: str, path: str, settings: Mapping[str, Any], off: Mapping[str, Any]) -> Check:
+    """Train a method with the settings by which its parts are off, and tell how far it is from its base."""
+    from trainables.rehearsal import distance, rehearse
+
+    base = BASES.get(method, "joint")
+    values = ", ".join(f"{name}={plain(value)}" for name, value in off.items())
+    what = f"{method}: {values} is {'joint training' if base == 'joint' else base}"
+    try:
+        apart = distance(rehearse(path, {**settings, **off}, STEPS)[0], rehearse(METHODS[base], {}, STEPS)[0])
+    except Exception as error:
+        return Check(what, False, f"{type(error).__name__}: {error}")
+    return Check(what, apart <= 1e-9, f"parameters differ by {apart:.1e}")

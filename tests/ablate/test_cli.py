@@ -55,6 +55,20 @@ def test_the_doctor_sees_an_off_state_that_is_not_off(monkeypatch: pytest.Monkey
     assert [check.ok for check in checks] == [True, False]
 
 
+@pytest.mark.parametrize(("fails", "found"), [("", "parameters differ by 0.0e+00"), ("no", "ValueError: no")])
+def test_the_doctor_switches_off_by_a_name_and_says_what_fails_then(tmp_path: Path, fails: str, found: str) -> None:
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    method = method.replace("import NamedTuple", "import Literal, NamedTuple").replace('"factor": 1.0', '"mode": "off"')
+    method = method.replace("factor: float = 0.5", 'mode: Literal["on", "off"] = "on"')
+    method = method.replace("self.factor *", '(0.5 if self.mode == "on" else 1.0) *')
+    raises = f"        if self.mode == 'off' and '{fails}':\n            raise ValueError('{fails}')\n"
+    (tmp_path / "switch.py").write_text(method.replace("        grads = pull", f"{raises}        grads = pull"))
+    study = load(str(write(tmp_path, methods=["switch:Half"], vary=None)), str(tmp_path / "store"))
+    works, switched = doctor.at_work("Half", study.methods["Half"])
+    assert works.ok
+    assert switched == ("Half: mode=off is joint training", not fails, found)
+
+
 def test_the_doctor_sees_a_study_that_cannot_run(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, resources={"cpu": 99})), str(tmp_path / "store"))
     refused = [check for check in doctor.examine(study, 2) if not check.ok]
