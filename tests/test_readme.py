@@ -137,11 +137,22 @@ def test_an_own_method_that_is_none_is_explained(
     assert "half.yaml:3" in ended.stderr
 
 
+CLASSIFIED = """
+    @property
+    def classifier(self):
+        return Classifer()
+
+    trainer = None
+
+"""
+
+
 @pytest.mark.parametrize(
     ("sound", "broken", "complaint"),
     [
         ("return Step(", "return print(", "`step` must return a `Step` of gradients, state and metrics, got NoneType"),
         ("s.logits))", "s.logit))", "AttributeError: 'Signals' object has no attribute 'logit' (mine.py, line "),
+        ("    def init", f"{CLASSIFIED}    def init", "NameError: name 'Classifer' is not defined (mine.py, line "),
         ("Step(scale_encoders(grads, scale)", "Step(grads.encoders", "must have the form of the parameters"),
         ('{"scale": scale}', '{"scale": scale[None]}', "metric `scale` must be a tensor of one number, or of one a"),
         ('{"scale": scale}', '{"scale": 0.5}', "metric `scale` must be a tensor of one number, or of one a modality, got float"),

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
 from trainables.data import load
 from trainables.data.dataset import Dataset
 from trainables.measure import judge
 from trainables.packs import over, pack, stack
-from trainables.setup import Learner, alike, prepare, start
+from trainables.setup import Learner, alike, load_method, prepare, start
 from trainables.signals import Params, Pull, Signals, Step, Task, leaves
 from trainables.step import batches, drawn, pose, step
 from trainables.tasks import classification
@@ -53,8 +52,7 @@ def attempt(trial: Mapping[str, Any], dataset: Dataset) -> None:
     Raises:
         ValueError: it returns what no trial can go on with, or fails; the message says where.
     """
-    setup = prepare(trial, dataset)
-    own: Any = type(setup.method)
+    own: Any = load_method(trial["method"])
 
     def watched(method: Any, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
         made: Step = own.step(method, state, signals, task, pull)
@@ -63,6 +61,7 @@ def attempt(trial: Mapping[str, Any], dataset: Dataset) -> None:
 
     watching: Any = type(own.__name__, (own,), {"step": watched})
     try:
+        setup = prepare(trial, dataset)
         learner = start(setup)
         indices = batches(setup, 1)[0]
         step(
@@ -87,7 +86,7 @@ def check_step(made: Any, params: Params) -> None:
     """Raise a StepError unless a method returned a `Step` with a gradient of every parameter, and metrics that fit."""
     if not isinstance(made, Step):
         raise StepError(f"`step` must return a `Step` of gradients, state and metrics, got {type(made).__name__}")
-    if form(made.grads) != form(params):
+    if form(made.grads) != form(params) or rows(made.grads) != rows(params):
         raise StepError(
             "the gradients that `step` returns must have the form of the parameters, as those of `pull` have"
         )
@@ -98,10 +97,18 @@ def check_step(made: Any, params: Params) -> None:
             raise StepError(f"metric `{name}` must be a tensor of one number, or of one a modality, got {got}")
 
 
-def form(tree: Any) -> tuple[Any, list[Any]]:
-    """Return the structure of a tree of tensors, and their shapes."""
-    tensors, structure = tree_flatten(tree)
-    return structure, [getattr(tensor, "shape", None) for tensor in tensors]
+def form(tree: Any) -> Any:
+    """Return the shapes of a tree of tensors by their names, in whatever order these stand."""
+    if isinstance(tree, dict):
+        return {name: form(part) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        return type(tree), [form(part) for part in tree]
+    return getattr(tree, "shape", None)
+
+
+def rows(params: Params) -> list[tuple[str, ...]]:
+    """Return the names of the networks beside the model, whose optimiser lays them in a row: here the order counts."""
+    return [(name, *group) for name, group in params.heads.items()]
 
 
 def duration(trials: Sequence[Mapping[str, Any]], dataset: Dataset, steps: int = 3) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from trainables.data import load
 from trainables.data.dataset import Dataset, Split
-from trainables.rehearsal import distance
+from trainables.methods.cggm import CGGM
+from trainables.rehearsal import attempt, distance
 from trainables.setup import load_method, pace, prepare, start
 from trainables.shape import shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
@@ -185,6 +186,44 @@ class Slowed(NamedTuple):
         return Step(
             pull(lambda s: task.objective(s.logits)), state, {}, lambda t: scale_encoders(t, torch.tensor([0.5, 1.0]))
         )
+
+
+def turned(group: dict[str, Any]) -> dict[str, Any]:
+    return dict(reversed(group.items()))
+
+
+class Turned(NamedTuple):
+    """Joint training whose gradients name the parameters from the last to the first."""
+
+    def init(self, params: Params) -> tuple[()]:
+        return ()
+
+    def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
+        grads = pull(lambda s: task.objective(s.logits))
+        encoders = turned({m: turned(group) for m, group in grads.encoders.items()})
+        return Step(Params(encoders, turned(grads.readouts), turned(grads.shared), {}), state, {})
+
+
+class Headlong(CGGM):
+    """CGGM whose gradients name the parameters of its classifiers from the last to the first."""
+
+    def step(self, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
+        made = super().step(state, signals, task, pull)
+        heads = {name: turned(group) for name, group in made.grads.heads.items()}
+        return made._replace(grads=made.grads._replace(heads=heads))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_gradients_are_known_by_their_names_in_whatever_order(optimizer: str) -> None:
+    other, joint = (trial(path, optimizer=optimizer) for path in ("tests.trainables.test_train:Turned", JOINT))
+    attempt(other, tiny())
+    assert fit(other, tiny()).rows == fit(joint, tiny()).rows
+
+
+def test_gradients_of_classifiers_keep_the_order_in_which_their_optimiser_lays_them_in_a_row() -> None:
+    attempt(trial("trainables.methods.cggm:CGGM"), tiny())
+    with pytest.raises(ValueError, match="must have the form of the parameters"):
+        attempt(trial("tests.trainables.test_train:Headlong"), tiny())
 
 
 def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:
