@@ -245,10 +245,21 @@ def stepped(made: Setup, learner: Learner, steps: int) -> Learner:
 
 
 def test_switched_off_it_is_its_base(case: Case, modalities: int, task: str) -> None:
-    """After fifty steps; options after twenty."""
+    """After fifty steps; options after twenty, and by night after fifty, too."""
+    check_off(case, modalities, task, steps=20 if case.settings else 50)
+
+
+@pytest.mark.nightly
+def test_an_option_switched_off_is_its_base_after_fifty_steps(case: Case, modalities: int, task: str) -> None:
+    if not case.settings:
+        pytest.skip("no option")
+    check_off(case, modalities, task, steps=50)
+
+
+def check_off(case: Case, modalities: int, task: str, steps: int) -> None:
     if not case.off:
         pytest.skip("nothing to switch off")
-    fusion, steps = ("concat", "sum", "early")[modalities % 3], 20 if case.settings else 50
+    fusion = ("concat", "sum", "early")[modalities % 3]
     off = taught(setup(case.build(**case.off), network(modalities, fusion, task=task)), steps, task=task)
     assert apart(taught_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
 
