@@ -68,8 +68,11 @@ class AGM(NamedTuple):
     but m), or ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` draws that
     many permutations a step (antithetic pairs) in place of all coalitions; 0: exact. In regression a score is
     the loss over the standard deviation of all losses before; the first batch has none, and kappa is 1. A
-    sample without m has no share of m; a batch without m leaves m's history as it is. A step whose scores are not
-    finite is not left out, as METHODS.md 6.8 would have it: the trial ends as diverged, as with any other method.
+    sample without m has no share of m; a batch without m leaves m's history as it is.
+
+    Otherwise than in METHODS.md 6.8, a step whose scores are not finite is not left out: the trial ends as diverged, as
+    with any other method. And the logarithm of r is bounded by 300, not by 20: the release bounds it nowhere. With the
+    floor it is 18.4 at most; without one (regression, UR-Funny's script), 20 would level whatever lies beyond.
 
     BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
     first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
