@@ -41,6 +41,7 @@ def space(study: "Study", method: str) -> Space:
     base = {f"{method}.{name}": one.default for name, one in axes_of(method, study.methods[method]).items()}
     for owner, section in (("train", study.file.train), ("model", study.file.model)):
         base |= {f"{owner}.{name}": value for name, value in section.model_dump().items()}
+    base["train.lr"] = study.file.train.rate
     return Space([axes[key] for key in order.static_order()], base | study.set)
 
 

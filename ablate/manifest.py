@@ -9,14 +9,14 @@ from ablate import designs
 from ablate.files import aside
 from ablate.plan import size
 from ablate.provenance import available_cpus, processor, versions
-from ablate.study import DIRECTIONS, LEARNING_RATES, Study
+from ablate.study import DIRECTIONS, Study
 
 
 def described(study: Study) -> dict[str, Any]:
     """Return what study.yaml holds: the study as resolved, with versions and machine."""
     file = study.file.model_dump(mode="json")
-    if file["train"]["lr"] is None and not any(one.key == "train.optimizer" for one in study.vary):
-        file["train"]["lr"] = LEARNING_RATES[file["train"]["optimizer"]]
+    if not any(one.key == "train.optimizer" for one in study.vary):
+        file["train"]["lr"] = study.file.train.rate
     vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
     resolved = {**file, "vary": vary | designs.switched(study), "set": study.set, "measure": study.measure}
     resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]

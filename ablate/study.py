@@ -49,6 +49,11 @@ class Training(Section):
     schedule: Literal["constant", "cosine", "step"] = "constant"  # of the learning rate, over the epochs
     dtype: Literal["float32", "float64", "bfloat16", "tf32"] = "float32"
 
+    @property
+    def rate(self) -> float:
+        """Return the learning rate: the one that is given, or that of the optimiser."""
+        return self.lr or LEARNING_RATES[self.optimizer]
+
     @field_validator("dtype", mode="before")
     @classmethod
     def unscaled(cls, dtype: Any) -> Any:

@@ -93,6 +93,13 @@ def test_one_at_a_time_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     assert found == [base, *((a, *base[1:]) for a in (0.0, 2.0)), (1.0, 5.0, *base[2:]), (*base[:2], "adam", "encoder")]
 
 
+@pytest.mark.parametrize(("optimizer", "usual"), [("sgd", 0.02), ("adam", 0.001)])
+def test_the_learning_rate_of_the_optimiser_is_no_further_value(tmp_path: Path, optimizer: str, usual: float) -> None:
+    vary, train = {"train.lr": [0.001, 0.02, 0.05]}, {"optimizer": optimizer}
+    planned = plan(study(tmp_path, search="one-at-a-time", vary=vary, train=train, seeds=1))
+    assert [rate for (rate,) in values(planned, "train.lr")] == [usual, *(r for r in vary["train.lr"] if r != usual)]
+
+
 def test_random_points_of_more_trials_begin_with_those_of_fewer(tmp_path: Path) -> None:
     few, many = (
         plan(study(tmp_path, search="random", trials=n, vary=RANGES, seeds=2, methods=["agm", "joint"])) for n in (5, 9)
