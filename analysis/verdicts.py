@@ -87,7 +87,8 @@ def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
 
 def reported(title: str, finding: Finding) -> dict[str, Decision]:
     """Return what a finding shows, without a judgement, by what an analysis of that title is about."""
-    about = title.removeprefix(finding.metric).removeprefix(": ")
+    metric, _, rest = title.partition(": ")
+    about = rest if f" {finding.metric}".endswith(f" {metric}") else title  # it is said in the unit
     shown = [*finding.effects, *finding.beside]
     sides = {e.name if about in e.name else f"{about}: {e.name}": e.sides for e in shown}
     return {f"{name} ({finding.metric})": RULES["report"](*s, metric=finding.metric) for name, s in sides.items()}

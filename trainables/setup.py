@@ -128,13 +128,17 @@ def presence(data: Split, modalities: list[str]) -> Tensor | None:
 
 
 def silence(mute: str, inputs: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor | None]:
-    """Return the input [1, ...] that mutes each modality: zero, the mean of the samples that have it, or None."""
+    """Return the input [1, ...] that mutes each modality: zero, the mean of the samples that have it, or None.
+
+    Of a modality that no sample has the mean is zero.
+    """
     if mute == "zero":
         return {}
     if mute == "feature":
         return dict.fromkeys(inputs)
     heard = [slice(None)] * len(inputs) if present is None else list(present)
-    return {m: x[who].mean(0, keepdim=True) for (m, x), who in zip(inputs.items(), heard, strict=True)}
+    known = {m: x[who] for (m, x), who in zip(inputs.items(), heard, strict=True)}
+    return {m: x.mean(0, keepdim=True) if len(x) else x.new_zeros(1, *x.shape[1:]) for m, x in known.items()}
 
 
 def load_method(path: str) -> Any:

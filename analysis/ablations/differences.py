@@ -114,16 +114,16 @@ def quantity(
 
 
 def some(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of a side, which has some, at each of the values that it lists.
+    """Return the rows of a side, which has some, at each of the values that it lists and none is chosen of.
 
     Raises:
         ValueError: it has none; a setting that does nothing beside another has no value there.
     """
     if rows.is_empty():
         raise ValueError(f"no trial is of {said(side)}")
+    free = {"choose", *OWN, *side.get("choose", ())}
     for column, wanted in side.items():
-        listed = wanted if isinstance(wanted, list) and column not in ("choose", *OWN) else []
-        for value in listed:
+        for value in wanted if isinstance(wanted, list) and column not in free else []:
             if rows.filter(pl.col(column).eq_missing(pl.lit(value))).is_empty():
                 raise ValueError(f"no trial is of {said({**side, column: value})}")
     return rows

@@ -11,7 +11,7 @@ from trainables.data import load
 from trainables.data.dataset import Dataset, Split
 from trainables.methods.cggm import CGGM
 from trainables.rehearsal import attempt, distance
-from trainables.setup import load_method, pace, prepare, start
+from trainables.setup import load_method, pace, prepare, silence, start
 from trainables.shape import shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
 from trainables.step import batches, pose, step
@@ -294,3 +294,10 @@ def test_a_schedule_is_the_same_in_a_pack(kind: str) -> None:
     dataset, trials = load(TINY), [trial(seed=s, schedule=kind, epochs=8 + s, dtype="float64") for s in (0, 1)]
     for one, packed in zip(trials, fit_pack(trials, dataset), strict=True):
         assert packed.final["test.loss"] == pytest.approx(fit(one, dataset).final["test.loss"], rel=1e-12)
+
+
+def test_a_modality_is_muted_by_the_mean_of_those_that_have_it_and_by_zero_where_none_has() -> None:
+    inputs = {"u": torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]), "v": torch.ones(3, 1)}
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    found = silence("mean", inputs, present)
+    assert {m: x.tolist() for m, x in found.items() if x is not None} == {"u": [[2.0, 4.0]], "v": [[0.0]]}
