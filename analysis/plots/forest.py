@@ -4,12 +4,14 @@ from textwrap import wrap
 
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, short, styled, unit
 from analysis.text import pvalue, score
 
 MOST = 30  # rows of a figure
 LETTERS = 36  # of a line of a name
+TICKS = 5  # intervals between them, of numbers that may be long
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
 
 
@@ -57,6 +59,7 @@ def plot_forest(
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         panel.set_xlabel(unit(metric, change=change))
+        panel.xaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
         panel.grid(axis="x")
         more = f"; {len(rows) - MOST} more are in the table" if len(rows) > MOST else ""
         head(figure, title, subtitle + more)

@@ -280,6 +280,20 @@ def test_a_forest_writes_each_difference_beside_its_point() -> None:
     assert panel.get_xlabel() == "accuracy, points"
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.174, -0.0653), (-0.0052, 0.0011), (0.0, 33000.0)])
+def test_the_ticks_of_a_forest_do_not_touch(low: float, high: float) -> None:
+    row = {"name": "mfeat, cls_layers=0", "mean": (low + high) / 2, "low": low, "high": high, "p": 0.0001}
+    rows = pl.DataFrame([row])
+    figure = plots.plot_forest(rows, metric="fidelity_f1_median", title="t", subtitle="s")
+    figure.draw_without_rendering()
+    ends = figure.axes[0].get_xlim()
+    ticks = figure.axes[0].xaxis.get_major_ticks()
+    boxes = [tick.label1.get_window_extent() for tick in ticks if ends[0] <= tick.get_loc() <= ends[1]]
+    assert len(boxes) > 2
+    letter = boxes[0].height / 2
+    assert all(one.x1 + letter < other.x0 for one, other in pairwise(boxes))
+
+
 def test_a_forest_has_the_whole_name_of_a_row() -> None:
     name = "joint/ogm x optimizer=sgd/adam: mfeat: method x optimizer"
     rows = pl.DataFrame({"name": [name], "mean": [0.01], "low": [0.0], "high": [0.02]})
