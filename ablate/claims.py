@@ -5,9 +5,8 @@ name, and each makes a study of its own, `CLAIM/CELL` of the store. `quick` has 
 """
 
 import copy
-import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -15,15 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
+from ablate.analyses import check_columns, check_rule, columns, known
 from ablate.document import Document, Where
-from ablate.errors import UserError, meant, near
-from ablate.plan import described
+from ablate.errors import UserError
 from ablate.run import Outcome, Watcher, run_all
 from ablate.study import REDUCED, Study, find, resolve
 from ablate.validation import Section, validated
-from analysis.ablations import ABLATIONS, PAIRED
-from analysis.ablations.scores import OWN as MEASURED
-from analysis.decisions import CASES, RULES
+from analysis.ablations import ABLATIONS
+from analysis.decisions import RULES
 from analysis.record import read
 from analysis.verdicts import judge
 from search_spaces import CLAIMS, RECIPES
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 HURRY = {"seeds": 3}
-SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
 CHANGED = "The words of this claim were changed since it was judged: run it again."
 Choice = Annotated[  # a name and its options; a name alone has none
     dict[str, dict[str, Any]],
@@ -140,7 +137,7 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     for analysis in about.beside:
         known(document, ("claim", "beside"), analysis, ABLATIONS)
     known(document, ("claim", "rule"), about.rule, RULES)
-    check_rule(document, about)
+    check_rule(document, about.analyses, about.rule)
     cells = given.get("cells", {"": {}})
     for key in ("cells", "quick"):
         if not isinstance(given.get(key, {}), dict):
@@ -192,63 +189,6 @@ def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
         inside = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = overlay(merged[key], value) if inside else value
     return {key: value for key, value in merged.items() if value is not None or change.get(key, 0) is not None}
-
-
-def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
-    """Raise a UserError unless a name is one of the choices and takes the options that it is given."""
-    ((name, options),) = chosen.items()
-    if name not in choices:
-        raise document.error(where, f"there is no `{name}` {meant(name, choices)}")
-    takes = parameters(choices[name])
-    if isinstance(inner := options.get("rule"), str) and inner in choices:  # a rule of rules: `every`
-        takes |= parameters(choices[inner])
-    for option in options:
-        if option not in takes:
-            raise document.error((*where, name, option), f"{name} has no option `{option}` {meant(option, takes)}")
-    for option, parameter in takes.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise document.error((*where, name), f"the option `{option}` is missing")
-
-
-def check_rule(document: Document, about: About) -> None:
-    """Raise a UserError unless the rule is about what the analyses find: two sides, or one number a seed."""
-    ((name, options),) = about.rule.items()
-    inner = options.get("rule", "greater") if name == "every" else name
-    if name == "every" and inner not in CASES:
-        raise document.error(("claim", "rule", "every", "rule"), f"there is no `{inner}` {meant(inner, CASES)}")
-    pairs = "baseline" in inspect.signature(RULES[inner]).parameters
-    for (analysis,) in about.analyses:
-        if inner in CASES and pairs != (analysis in PAIRED):
-            finds, wants = ("two sides", "one number") if analysis in PAIRED else ("one number", "two sides")
-            raise document.error(
-                ("claim", "rule"), f"`{inner}` is about {wants} a seed, and `{analysis}` finds {finds}"
-            )
-
-
-def columns(studies: Iterable[Study]) -> set[str]:
-    """Return the columns by which an analysis may tell trials apart."""
-    found = {"cell", "trial", "status", "seconds", "steps", "params", *MEASURED}
-    for study in studies:
-        found |= {f"data.{key}" for key in study.data}
-        found |= {column for method in study.methods for column in described(study, method, {}, None)[1]}
-    return found
-
-
-def check_columns(document: Document, where: Where, chosen: Choice, there: set[str]) -> None:
-    """Raise a UserError unless an analysis asks for columns that are there."""
-    ((name, options),) = chosen.items()
-    given = {option: options.get(option) or () for option in SIDES}
-    given["along"] = [options["along"]] if "along" in options else []
-    for option, columns in given.items():
-        asked = () if isinstance(columns, str) else columns  # a text is the name of a method
-        for column in (one for key in asked for one in (asked[key] if key == "choose" else [key])):
-            if column not in there:
-                raise document.error((*where, name, option), f"no trial has `{column}`{near(column, there)}")
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return what a function takes by keyword alone."""
-    return {p.name: p for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY}
 
 
 def prove(
