@@ -36,18 +36,20 @@ def learnt(setup: Setup, modality: str) -> Concept:
     return Concept(feature, report(setup.task, score.item())[1])
 
 
+def plain(setup: Setup) -> Setup:
+    """Return the same training by no method, unobserved."""
+    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
+    trial = {**setup.trial, "start": 1, "end": math.inf, "warmup": 0, "measure": {}}
+    model = setup.model._replace(classifier=None)
+    return setup._replace(trial=trial, model=model, method=Joint(), needs=frozenset(), optimizer=rule)
+
+
 def isolated(setup: Setup, modality: str) -> Setup:
     """Return the same training by no method, on one modality alone and unobserved."""
-    trial = {**setup.trial, "start": 1, "end": math.inf, "warmup": 0, "modality": modality, "measure": {}}
-    encoders = {modality: setup.model.encoders[modality]}
-    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
-    place = list(setup.model.encoders).index(modality)
-    return setup._replace(
-        trial=trial,
-        model=setup.model._replace(encoders=encoders, classifier=None, silence={}),
-        method=Joint(),
-        needs=frozenset(),
-        optimizer=rule,
+    bare, place = plain(setup), list(setup.model.encoders).index(modality)
+    return bare._replace(
+        trial={**bare.trial, "modality": modality},
+        model=bare.model._replace(encoders={modality: setup.model.encoders[modality]}, silence={}),
         inputs={split: {modality: x[modality]} for split, x in setup.inputs.items()},
         present={split: None if p is None else p[place : place + 1] for split, p in setup.present.items()},
     )

@@ -1,6 +1,5 @@
 """Fidelity by networks that are trained on one modality each: do classifiers point where these do? (10.3)."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -8,10 +7,9 @@ from torch import Tensor
 
 from trainables.diagnostics.fidelity import cosine
 from trainables.measurements import fidelity
+from trainables.measurements.competition import plain
 from trainables.measurements.slopes import afresh, flat, gradients, head
-from trainables.methods.joint import Joint
 from trainables.observation import Batch
-from trainables.optim import Apart
 from trainables.setup import Learner, Setup, start
 from trainables.step import step as trained
 
@@ -27,15 +25,6 @@ def begin(setup: Setup) -> State:
     """Return untrained classifiers and, for every modality, the network that the run starts from."""
     learner = start(plain(setup))
     return State(fidelity.begin(setup), dict.fromkeys(setup.model.encoders, learner))
-
-
-def plain(setup: Setup) -> Setup:
-    """Return the same training by no method, unobserved."""
-    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
-    return setup._replace(
-        trial={**setup.trial, "start": 1, "end": math.inf, "warmup": 0, "measure": {}},
-        model=setup.model._replace(classifier=None), method=Joint(), needs=frozenset(), optimizer=rule,
-    )  # fmt: skip
 
 
 def step(setup: Setup, state: State, learner: Learner, batch: Batch, *, due: bool) -> tuple[State, dict[str, Tensor]]:

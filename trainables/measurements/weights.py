@@ -5,10 +5,9 @@ from torch import Tensor
 
 from trainables.evidence import Opinion
 from trainables.measure import Moment, Row, tabulate
+from trainables.measurements.variance import QUANTILES
 from trainables.methods.bogc import BOGC, ENCODERS, JOINT
 from trainables.setup import Learner, Setup
-
-QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
 
 
 def begin(setup: Setup) -> tuple[()]:
