@@ -8,9 +8,9 @@ import math
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.convolution import convolve
 from trainables.layers import (
     Draw,
     Mode,
@@ -101,7 +101,7 @@ class CNN(NamedTuple):
         """Encode [B, *shape] -> [B, H]."""
         h, updated = x if len(self.shape) == 3 else x[:, None], dict(buffers)
         for layer, padding in (("0", 2), ("1", 1)):
-            h = F.conv2d(h, params[f"{layer}.weight"], params[f"{layer}.bias"], stride=2, padding=padding)
+            h = convolve(h, params[f"{layer}.weight"], params[f"{layer}.bias"], stride=2, padding=padding)
             h = torch.relu(normalise(h, 1, params, updated, layer, mode))
             h = drop(h, self.dropout, layer, mode)
         h = torch.relu(affine(params, "2", h.flatten(1)))
