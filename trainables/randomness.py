@@ -52,10 +52,14 @@ def noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], dev
 
 
 def drawn(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return `noise`, each seed's from its own stream."""
-    values = np.empty((seeds.numel(), *shape), dtype=np.float32)
+    """Return `noise`, each seed's from its own stream; a seed that comes again draws once."""
+    values, known = np.empty((seeds.numel(), *shape), dtype=np.float32), dict[int, np.ndarray]()
     for seed, row in zip(seeds.flatten().tolist(), values, strict=True):
-        stream(seed, purpose, int(number)).standard_normal(dtype=np.float32, out=row)
+        if seed in known:
+            row[...] = known[seed]
+        else:
+            stream(seed, purpose, int(number)).standard_normal(dtype=np.float32, out=row)
+            known[seed] = row
     return sent(torch.from_numpy(values).view(*seeds.shape, *shape), device)
 
 

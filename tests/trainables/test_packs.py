@@ -82,6 +82,13 @@ def test_every_network_trains_in_a_pack_as_it_does_alone(network: str) -> None:
         assert max(differences(one, other)) < 1e-9
 
 
+def test_trials_of_one_seed_draw_the_same_noise() -> None:
+    chosen = configurations("ogm-ge", model=MODEL | {"dropout": 0.3})
+    chosen, dataset = [{**each, "seed": i % 3} for i, each in enumerate(chosen)], tiny()
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
 @pytest.mark.parametrize("method", ["agm", "bogc"])
 @pytest.mark.parametrize("kind", ["missing", "regression"])
 def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, method: str) -> None:
