@@ -49,7 +49,7 @@ def check_together(study: "Study") -> None:
     """Raise a UserError where parts that are right by themselves do not fit."""
     document, file, about = study.document, study.file, study.sheet
     if "agm" in file.methods and len(about.modalities) > 6:
-        counts = next((one.values for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
+        counts = next((one.reach for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
         if not all(counts):
             rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
             raise document.error(("methods", file.methods.index("agm")), rule)
@@ -64,7 +64,7 @@ def check_together(study: "Study") -> None:
         lacking = [m for m in about.modalities if m not in value] if isinstance(value, dict) else []
         if where[-1] == "agm.target" and lacking:
             raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(lacking)} has none")
-    taken = {one.key: one.values for one in study.vary}
+    taken = {one.key: one.reach for one in study.vary}
     check_training(study, taken)
     if "batch" in taken.get("model.norm", [file.model.norm]) and 1 in taken.get(
         "train.batch_size", [file.train.batch_size]
@@ -147,15 +147,16 @@ def check_search(study: "Study") -> None:
 
 def possible(study: "Study", when: Condition) -> bool:
     """Say whether any trial fulfils a condition."""
-    varied = {} if study.search.name == "one-at-a-time" else {one.key: one.values for one in study.vary}
+    varied = {} if study.search.name == "one-at-a-time" else {one.key: one for one in study.vary}
 
-    def taken(key: str) -> list[Any]:
+    def taken(key: str, value: Any) -> bool:
+        if key in varied:
+            return varied[key].takes(value)
         owner = key.partition(".")[0]
-        return varied.get(key) or [
-            space(study, owner if owner in study.methods else next(iter(study.methods))).base[key]
-        ]
+        base = space(study, owner if owner in study.methods else next(iter(study.methods))).base
+        return bool(base[key] == value)
 
-    return not when or any(value in values for key, values in when.items() for value in taken(key))
+    return not when or any(taken(key, value) for key, values in when.items() for value in values)
 
 
 def check_numbers(study: "Study") -> None:

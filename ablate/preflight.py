@@ -79,7 +79,7 @@ def uncompiled(study: Study) -> list[str]:
 
 def idle(study: Study) -> list[str]:
     """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
-    varied = {one.key: one.values or [one.low] for one in study.vary}
+    varied = {one.key: one.reach for one in study.vary}
     epochs = max([study.file.train.epochs, *varied.get("train.epochs", [])])
     said = []
     for method, setting in (("mses", "patience"), ("mslr", "window")):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 Encoder = Literal["mlp", "cnn", "gru", "transformer"]
-RESERVED = "trials"  # where a store keeps finished trials
+RESERVED = {"trials", "schema"}  # what a store keeps for itself
 Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
 REDUCED = {"bfloat16", "tf32"}  # precision of training
@@ -297,8 +297,8 @@ def parsed(document: Document) -> StudyFile:
     if not isinstance(document.value, dict):
         raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
     file = validated(document, StudyFile, document.value, ())
-    if file.name == RESERVED:
-        raise document.error(("name",), f"`{file.name}` is the store's own folder; take another name")
+    if file.name.lower() in RESERVED:
+        raise document.error(("name",), f"`{file.name}` is the store's own; take another name")
     return file
 
 

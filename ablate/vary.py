@@ -60,6 +60,23 @@ class Varied(NamedTuple):
             raise ValueError(f"{self.key} has a list of values, and no range")
         return (math.ceil(self.low), math.floor(self.high)) if self.integer else (self.low, self.high)
 
+    @property
+    def reach(self) -> list[Any]:
+        """Return the values of a list, or the ends of a range."""
+        return self.values or [*self.ends]
+
+    def takes(self, value: Any) -> bool:
+        """Say whether a value is listed or, where only a range is given, lies in it."""
+        if self.values:
+            return value in self.values
+        low, high = self.ends
+        return isinstance(value, int | float) and low <= value <= high
+
+    def nearest(self, number: float) -> float:
+        """Return what is closest to a number in a range."""
+        low, high = self.ends
+        return min(max(round(number) if self.integer else number, low), high)
+
     def at(self, share: float) -> Any:
         """Return the value below which a share of the axis lies, from 0 to 1; choices lie side by side."""
         if self.low is None:
@@ -67,7 +84,7 @@ class Varied(NamedTuple):
         low, high = self.ends
         first, last = (low - 0.5, high + 0.5) if self.integer else (low, high)
         value = first * (last / first) ** share if self.scale == "log" else first + (last - first) * share
-        return min(max(round(value) if self.integer else value, low), high)
+        return self.nearest(value)
 
 
 class Scope(NamedTuple):
@@ -104,10 +121,11 @@ def varied(scope: Scope, key: str, given: Any) -> Varied:
         raise scope.document.error(where, "a grid needs `num`, the number of points")
     if entry.also and not scope.lists:
         raise scope.document.error((*where, "also"), "belongs to a grid; a search chooses its own values")
-    points = spaced(low, high, scales[0], entry.num) if entry.num else [low, high]
-    ordered = sorted({*entry.also, *(round(point) if integer else point for point in points)})
+    ranged = Varied(key, scales[0], [], low, high, integer, condition(scope, where, key))
+    points = spaced(low, high, scales[0], entry.num or 2)
+    ordered = sorted({*entry.also, *map(ranged.nearest, points)})
     values = [one_value(scope, where, key, int(v) if integer and v == int(v) else v) for v in ordered]
-    return Varied(key, scales[0], values if entry.num else [], low, high, integer, condition(scope, where, key))
+    return ranged._replace(values=values) if entry.num else ranged
 
 
 def condition(scope: Scope, where: Where, key: str) -> Condition:

@@ -13,10 +13,12 @@ from ablate.designs import Row
 from ablate.errors import UserError
 from ablate.plan import trials
 from ablate.search import rounds
-from ablate.study import lacking, load
-from ablate.vary import spaced
+from ablate.study import Study, lacking, load
+from ablate.vary import Varied, spaced
 from ablate.waves import labels
 from search_spaces import CLAIMS, STUDIES
+from search_spaces.axes import number
+from search_spaces.methods import METHODS
 from tests.ablate.helpers import SMALL, ablate, here, write
 
 BROKEN = {
@@ -100,6 +102,10 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {accumulate: 2}\n",
         ":5: train.accumulate: passes a batch through the model in parts", "",
     ),
+    "parts of a batch that is normalised as a whole, from a range": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\nsearch: random\nvary: {train.accumulate: {linear: [1, 4]}}\n",
+        "train.accumulate: passes a batch through the model in parts", "",
+    ),
     "clipping before a method that has no gradient before it": (
         "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
     ),
@@ -114,6 +120,17 @@ BROKEN = {
     ),
     "clipping before a method with several gradients": (
         "name: x\ndata: mfeat\nmethods: [bogc]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
+    ),
+    "clipping before a method with several gradients, from a range": (
+        "name: x\ndata: mfeat\nmethods: [bogc]\nsearch: random\nvary: {train.clip_before: {log: [0.1, 10]}}\n",
+        "train.clip_before: clips the gradient before", "",
+    ),
+    "coalitions of too many modalities": (
+        "name: x\ndata: {name: synthetic, modalities: 7}\nmethods: [joint, agm]\n", ":3: methods[1]: 7 modalities have too many coalitions", "",
+    ),
+    "coalitions of too many modalities, from a range": (
+        "name: x\ndata: {name: synthetic, modalities: 7}\nmethods: [agm]\nsearch: random\nvary: {agm.samples: {linear: [0, 8]}}\n",
+        ":3: methods[0]: 7 modalities have too many coalitions; set agm.samples", "",
     ),
     "a method that would never act": (
         "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 5, agm.end: 2}\n", ":4: set.agm.start: agm would never act", "",
@@ -216,6 +233,10 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {batch_size: 1}\n",
         ":5: train.batch_size: batch normalisation needs batches of more than one sample", "",
     ),
+    "batches of one to normalise, from a range": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\nsearch: random\nvary: {train.batch_size: {log: [1, 8]}}\n",
+        "train.batch_size: batch normalisation needs batches of more than one sample", "",
+    ),
     "a list as a value": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.cap: [7]}\n", ":4: set.agm.cap: must be a number in [0, inf], got a list", ""),
     "a list as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: [ema]}\n", "must be one of cumulative, ema", ""),
     "none as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: none}\n", "got 'none'", ""),
@@ -229,7 +250,8 @@ BROKEN = {
     ),
     "a key that is no text": ("name: x\ndata: mfeat\n? [a]\n: 1\nmethods: [joint]\n", ":3: a key must be text", ""),
     "an alias": ("name: x\ndata: &a [*a]\nmethods: [joint]\n", ":2: is not safe YAML: alias *a is not supported", ""),
-    "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own folder", ""),
+    "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own", ""),
+    "the store's marker": ("name: Schema\ndata: mfeat\nmethods: [joint]\n", ":1: name: `Schema` is the store's own", ""),
     "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is no address of a store: Protocol not known: s4", ""),
     "a store without a bucket": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://\n", ":4: store: s3:// is no address of a store: it must be like", ""),
     "a varied encoder of no modality": (
@@ -322,12 +344,47 @@ def test_numbers_may_be_written_as_people_write_them(tmp_path: Path) -> None:
         ({"agm.reference": ["cumulative", "fixed"]}, ["cumulative", "fixed"]),
         ({"train.optimizer": {"choice": ["sgd", "adam"]}}, ["sgd", "adam"]),
         ({"model.hidden": {"linear": [8, 16], "num": 2}}, [8, 16]),
+        ({"model.hidden": {"linear": [1, 10.6], "num": 3}}, [1, 6, 10]),
+        ({"model.hidden": {"linear": [2.5, 10], "num": 3}}, [3, 6, 10]),
+        ({"train.batch_size": {"log": [0.4, 8], "num": 2}}, [1, 8]),
     ],
 )
 def test_axes_become_values(vary: dict[str, Any], values: list[Any], tmp_path: Path) -> None:
     (axis,) = load(str(write(tmp_path, vary=vary))).vary
     assert axis.values == values
     assert [type(v) for v in axis.values] == [type(v) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({"train": {"clip_trigger": 1}, "vary": {"train.clip": {"log": [0.1, 10]}}}, [0.1, 10]),
+        ({"model": {"norm": "batch"}, "vary": {"train.batch_size": {"log": [2, 8]}}}, [2, 8]),
+        ({"vary": {"train.batch_size": {"log": [0.4, 8.6]}}}, [1, 8]),
+        ({"data": {"name": "synthetic", "modalities": 7}, "vary": {"agm.samples": {"linear": [0.5, 8]}}}, [1, 8]),
+        ({"set": {"agm.start": 5}, "vary": {"train.epochs": {"linear": [2, 9]}}}, [2, 9]),
+    ],
+)
+def test_a_range_reaches_to_its_ends(changes: dict[str, Any], ends: list[float], tmp_path: Path) -> None:
+    (axis,) = load(str(write(tmp_path, search="random", **changes))).vary
+    assert (axis.values, axis.reach) == ([], ends)
+
+
+def test_what_lies_in_a_range_or_in_a_list_is_taken() -> None:
+    ranged, listed = Varied("a.b", "linear", [], 1, 4.5, integer=True), Varied("a.b", "choice", [1, "x"])
+    assert [ranged.takes(value) for value in (0, 1, 3, 4, 4.5, "x")] == [False, True, True, True, False, False]
+    assert [listed.takes(value) for value in (1, 3, "x")] == [True, False, True]
+
+
+def test_an_axis_acts_beside_a_number_within_a_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(low: float, high: float) -> Study:
+        vary = {"agm.alpha": {"linear": [low, high]}, "agm.beta": {"linear": [0.9, 0.99]}}
+        return load(str(write(tmp_path, search="random", vary=vary)))
+
+    monkeypatch.setitem(METHODS["agm"], "beta", number(0.99, 0, 1, when={"alpha": (0.5,)}))
+    assert len(loaded(0, 1).vary) == 2
+    with pytest.raises(UserError, match=r"vary.agm.beta: never acts here: it acts where agm.alpha is 0.5"):
+        loaded(2, 3)
 
 
 def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_path: Path) -> None:
