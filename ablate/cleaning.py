@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ablate.checkpoints import FOLDER
 from ablate.errors import UserError
 from ablate.files import abandoned
-from ablate.lock import driver
+from ablate.lock import DRIVER, driver, whole
 from ablate.schema import version
 from ablate.store import DamagedError, packs, trials_of
 
@@ -35,8 +35,21 @@ class Inventory(NamedTuple):
 
 def runs(store: Path) -> Iterator[Path]:
     """Yield the folders of runs: those of studies, and of the cells of claims."""
+    yield from holding(store, "study.yaml")
+
+
+def holding(store: Path, name: str) -> Iterator[Path]:
+    """Yield those folders of studies and of cells that hold a file of this name."""
     for depth in ("*", "*/*"):
-        yield from sorted(file.parent for file in store.glob(f"{depth}/study.yaml"))
+        yield from sorted(file.parent for file in store.glob(f"{depth}/{name}"))
+
+
+def opened(store: Path) -> Path:
+    """Return a folder that is a store; raise a UserError if it is none, or of a later version."""
+    if not (store / "trials").is_dir():
+        raise UserError(f"{store}: is no store; it has no folder `trials`")
+    version(store)
+    return store
 
 
 def inventory(store: Path) -> Inventory:
@@ -49,11 +62,9 @@ def inventory(store: Path) -> Inventory:
 
     from analysis import load
 
-    if not (store / "trials").is_dir():
-        raise UserError(f"{store}: is no store; it has no folder `trials`")
-    version(store)
+    opened(store)
     named: set[str] = set()
-    unfinished, running = [], []
+    unfinished = []
     for folder in runs(store):
         run = load(folder)
         trials = run.trials.select("trial", "status").collect()
@@ -61,8 +72,8 @@ def inventory(store: Path) -> Inventory:
         name = str(folder.relative_to(store))
         if len(trials.filter(pl.col("status") != "failed")) < run.study["planned"]:  # those that failed run again
             unfinished.append(name)
-        if by := driver(folder):
-            running.append(f"{name}, by {by}")
+    drivers = ((folder.relative_to(store), driver(folder)) for folder in holding(store, DRIVER))
+    running = [f"{name}, by {by}" for name, by in drivers if by]
     used: list[Path] = []
     unused: list[Path] = []
     for folder in packs(store):
@@ -91,18 +102,21 @@ def part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:
     return Part(what, folders, sum(file.stat().st_size for file in files), may_go)
 
 
-def delete(found: Inventory) -> None:
-    """Remove what may go.
+def delete(store: Path) -> Inventory:
+    """Remove what may go, and return what was there; a run that begins waits for it.
 
     Raises:
-        UserError: a study of the store is being run.
+        UserError: a study of the store is being run, or as in `inventory`.
     """
-    if found.running:
-        raise UserError(f"gc: {found.running[0]}, is being run; wait for it")
-    for one in found.parts:
-        if one.may_go:
-            for path in one.folders:
-                remove(path)
+    with whole(opened(store)):
+        found = inventory(store)
+        if found.running:
+            raise UserError(f"gc: {found.running[0]}, is being run; wait for it")
+        for one in found.parts:
+            if one.may_go:
+                for path in one.folders:
+                    remove(path)
+    return found
 
 
 def remove(path: Path) -> None:

@@ -301,9 +301,7 @@ def gc(
 
     if is_remote(store):
         raise UserError(f"gc: {store} is no folder of this machine; only such are looked through")
-    found = cleaning.inventory(Path(store))
-    if delete:
-        cleaning.delete(found)
+    found = cleaning.delete(Path(store)) if delete else cleaning.inventory(Path(store))
     if as_json:
         parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]
         terminal.print_json(found._asdict() | {"parts": parts, "deleted": delete})

@@ -43,6 +43,7 @@ class Progress(NamedTuple):
     done: int
     failed: int
     diverged: int
+    pruned: int
     seconds: float | None  # median of a trial
     driver: str | None  # who runs it now, as far as this machine can tell
 
@@ -128,7 +129,8 @@ def progress(folder: Path) -> Progress:
     middle = trials.filter(pl.col("status") == "done")["seconds"].median()
     who = driver(folder)
     seconds = float(middle) if isinstance(middle, int | float) else None
-    return Progress(run.study["planned"], count["done"], count["failed"], count["diverged"], seconds, who and str(who))
+    ended = {status: count[status] for status in ("done", "failed", "diverged", "pruned")}
+    return Progress(run.study["planned"], **ended, seconds=seconds, driver=who and str(who))
 
 
 def open_run(folder: Path) -> "Run":

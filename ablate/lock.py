@@ -18,6 +18,7 @@ from ablate.errors import UserError
 from ablate.files import alive, aside
 
 LOCK = "lock"
+WHOLE = ".lock"  # of a store
 DRIVER = "driver.json"
 
 
@@ -35,10 +36,11 @@ class Driver(NamedTuple):
 
 
 @contextmanager
-def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
+def alone(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder of a run; if nothing was written to it meanwhile, it is gone afterwards.
 
     Args:
+        store: that the run is of.
         folder: of the run.
         note: is told if the file system has no locks.
 
@@ -57,7 +59,8 @@ def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
     try:
-        sign(folder)
+        with whole(store):
+            sign(folder)
         yield
     finally:
         (folder / DRIVER).unlink(missing_ok=True)
@@ -67,6 +70,21 @@ def alone(folder: Path, note: Callable[[str], None]) -> Iterator[None]:
         with suppress(OSError):
             for path in made:
                 path.rmdir()
+
+
+@contextmanager
+def whole(store: Path) -> Iterator[None]:
+    """Hold a store for a moment in which no run begins in it; where the file system has no locks, nothing is held."""
+    from filelock import FileLock
+
+    lock = FileLock(store / WHOLE, fallback_to_soft=False)
+    with suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        (store / WHOLE).unlink(missing_ok=True)
+        lock.release()
 
 
 def sign(folder: Path) -> None:

@@ -160,7 +160,7 @@ def most(study: Study, cpus: int) -> int | None:
 def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
     """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
     with ExitStack() as stack:
-        stack.enter_context(alone(study.folder, watcher.note))
+        stack.enter_context(alone(study.store, study.folder, watcher.note))
         if study.mirror:
             watcher.note(f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile.")
             study.mirror.sync(watcher.note)

@@ -30,6 +30,8 @@ class Tables:
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set(agenda.proposed)
         write_study(study.folder, described(study))
+        if study.search.batch is None:
+            (study.folder / "search.log").unlink(missing_ok=True)
         self.trackers = Trackers(study.file.track, study.folder, note)
         self.write()
 
@@ -50,11 +52,12 @@ class Tables:
         self.due = began + FLUSH  # where it fails
         if self.study.mirror:
             self.study.mirror.sync(self.note)
+        listed: set[str] = set()
         for part, plan in self.parts().items():
             waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}
             for wave in sorted(waves):
-                self.write_wave(plan, wave, part)
-        self.changed.clear()
+                listed |= self.write_wave(plan, wave, part)
+        self.changed &= self.agenda.results.keys() - listed  # a shared file system may show them later
         self.trackers.follow()
         if self.study.mirror:
             self.study.mirror.push(self.study.folder)
@@ -66,21 +69,28 @@ class Tables:
         proposed = self.agenda.proposed
         return {"": list(proposed.values()), "again": [t for t in self.plan if t is not proposed[t.id]]}
 
-    def write_wave(self, plan: list[Trial], wave: int, part: Part) -> None:
-        """Write a wave; a folder of the store that was damaged since it was read fails its trials for this time."""
+    def write_wave(self, plan: list[Trial], wave: int, part: Part) -> set[str]:
+        """Write a wave, and return what is listed; a damaged folder of the store fails its trials for this time."""
         try:
-            write_wave(self.study.store, self.study.folder, plan, self.failures, wave, part)
+            return write_wave(self.study.store, self.study.folder, plan, self.failures, wave, part)
         except store.DamagedError as damage:
             lost = store.trials_of(damage.folder)
             pass_over(damage, self.note)
-            for trial in self.agenda.results.keys() & set(lost):
-                self.agenda.results[trial] = Result("failed", None)
-                self.failures[trial] = "what the store held of it was damaged while the study ran"
-            self.write_wave(plan, wave, part)
+            self.fail(self.agenda.results.keys() & set(lost), "was damaged")
+            return self.write_wave(plan, wave, part)
+
+    def fail(self, trials: set[str], what: str) -> None:
+        """Take back the results of trials that the store has lost."""
+        for trial in trials:
+            self.agenda.results[trial] = Result("failed", None)
+            self.failures[trial] = f"what the store held of it {what} while the study ran"
 
     def close(self) -> None:
         """Write what is left, and remove waves of an earlier, larger form of the study."""
         self.write()
+        if self.changed:
+            self.fail(set(self.changed), "is gone")
+            self.write()
         kept = {wave_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // WAVE))}
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):

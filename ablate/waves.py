@@ -18,8 +18,8 @@ Part = Literal["", "again"]
 
 def write_wave(
     store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int, part: Part = ""
-) -> None:
-    """Write one file of each table: the trials of a wave that have finished or failed.
+) -> set[str]:
+    """Write one file of each table: the trials of a wave that have finished or failed, and return those.
 
     Args:
         store: where they are.
@@ -51,6 +51,7 @@ def write_wave(
         order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
         with aside(file) as draft:
             order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(draft)
+    return {trial.id for trial in listed}
 
 
 def wave_name(wave: int, part: Part = "") -> str:

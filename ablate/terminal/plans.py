@@ -41,9 +41,10 @@ def show_forecast(seen: Forecast) -> None:
 
 def show_progress(folder: Path, seen: Progress) -> None:
     """Print how far a run is."""
-    bad = ", ".join(f"{n} {word}" for n, word in ((seen.failed, "failed"), (seen.diverged, "diverged")) if n)
+    others = (("failed", seen.failed), ("diverged", seen.diverged), ("pruned", seen.pruned))
+    rest = "".join(f", {count} {word}" for word, count in others if count)
     console = screen()
-    console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{f', {bad}' if bad else ''}.")
+    console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{rest}.")
     if seen.driver:
         console.print(f"Being run by {seen.driver}.")
 

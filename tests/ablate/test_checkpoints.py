@@ -139,10 +139,10 @@ def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:
     found = {part.what: [path.stem for path in part.folders] for part in inventory(tmp_path).parts}
     assert found["checkpoints of packs that are to go on"] == [trial(5).id]
     assert found["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
-    delete(inventory(tmp_path))
+    delete(tmp_path)
     assert [one.exists for one in kept] == [False, True]
     written(tmp_path, planned=1)
-    delete(inventory(tmp_path))
+    delete(tmp_path)
     assert [one.exists for one in kept] == [False, False]
 
 

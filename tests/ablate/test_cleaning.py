@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from ablate import store
 from ablate.cleaning import delete, inventory
 from ablate.errors import UserError
 from ablate.files import aside
-from ablate.lock import alone
+from ablate.lock import alone, whole
 from ablate.manifest import write_study
 from ablate.waves import write_wave
 from tests.ablate.helpers import ROOT, here
@@ -51,14 +52,14 @@ def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> 
         ("trials", 1, False), ("trials", 1, True), ("damaged,", 1, True), ("written", 1, True), ("tables", 1, False),
     ]  # fmt: skip
     assert found.parts[3].size == 1000
-    delete(found)
+    assert delete(folder) == found
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id])}
     assert store.finished(folder, [trial(0).id, trial(1).id]) == {trial(0).id, trial(1).id}
 
 
 def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:
     written(folder, 2)
-    delete(inventory(folder))
+    delete(folder)
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id]), trial(2).id}
 
 
@@ -71,17 +72,39 @@ def test_a_study_whose_trial_failed_tries_it_again_and_wants_its_checkpoint(fold
 def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
     before = folders(folder)
     with (
-        alone(folder / "s", pytest.fail),
+        alone(folder, folder / "s", pytest.fail),
         pytest.raises(UserError, match=f"s, by process {os.getpid()} of .*being run"),
     ):
-        delete(inventory(folder))
+        delete(folder)
     assert folders(folder) == before
+
+
+def test_nothing_goes_while_a_run_begins_that_has_no_tables_yet(folder: Path) -> None:
+    with alone(folder, folder / "new", pytest.fail):
+        assert inventory(folder).running[0].startswith("new, by process")
+        with pytest.raises(UserError, match="being run"):
+            delete(folder)
+
+
+def test_a_run_waits_for_what_is_being_deleted(folder: Path) -> None:
+    def begin() -> None:
+        with alone(folder, folder / "new", pytest.fail):
+            pass
+
+    waiting = threading.Thread(target=begin)
+    with whole(folder):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert not (folder / "new/driver.json").exists()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_what_a_living_process_writes_stays(folder: Path) -> None:
     with aside(folder / "trials" / trial(8).id) as draft:
         draft.mkdir()
-        delete(inventory(folder))
+        delete(folder)
         assert draft.is_dir()
     assert trial(8).id in folders(folder)
 

@@ -16,7 +16,7 @@ from ablate.lock import alone, driver
 from ablate.store import finished
 from tests.ablate.helpers import ROOT, here, start, table, write
 
-HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
+HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]).parent, Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
 
 
 @contextmanager
@@ -49,14 +49,14 @@ def test_a_driver_that_was_killed_holds_nothing(tmp_path: Path) -> None:
         first.wait()
     assert (tmp_path / "store/small/driver.json").is_file()
     assert driver(tmp_path / "store/small") is None
-    with alone(tmp_path / "store/small", pytest.fail):
+    with alone(tmp_path / "store", tmp_path / "store/small", pytest.fail):
         now = driver(tmp_path / "store/small")
         assert now is not None
         assert now.pid == os.getpid()
 
 
 def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
-    with alone(tmp_path / "store/small", pytest.fail):
+    with alone(tmp_path / "store", tmp_path / "store/small", pytest.fail):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -1,6 +1,7 @@
 """Whole runs on a real local Ray: equal numbers whatever the store and the number of CPUs, and no work done twice."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,29 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     assert (seen["planned"], seen["done"]) == (6, 0)
 
 
+def test_what_the_store_has_lost_since_it_was_read_has_failed(tmp_path: Path) -> None:
+    file = write(tmp_path, resources={"pack": 2})
+    train(file, tmp_path / "s")
+    study, plan = load(str(file), str(tmp_path / "s")), list[Trial]()
+    agenda = open_agenda(study, plan=plan)
+    lost = trials_of(folder := next(iter(packs(study.store))))
+    shutil.rmtree(folder)
+    Tables(study, agenda, pytest.fail, plan).close()
+    trials = pl.read_parquet(study.folder / "trials/*.parquet")
+    assert set(trials.filter(pl.col("status") == "failed")["trial"]) == set(lost)
+    assert {agenda.results[trial].status for trial in lost} == {"failed"}
+    assert trials.height == 6
+    assert [trial.id for trial in train(file, study.store)] == list(lost)
+
+
+def test_a_study_that_is_no_search_any_more_has_no_log_of_one(tmp_path: Path) -> None:
+    study, plan = load(str(write(tmp_path)), str(tmp_path / "s")), list[Trial]()
+    study.folder.mkdir(parents=True)
+    (study.folder / "search.log").write_text("{}")
+    Tables(study, open_agenda(study, plan=plan), pytest.fail, plan)
+    assert not (study.folder / "search.log").exists()
+
+
 @pytest.mark.parametrize("asked", ["on", "auto"])
 def test_steps_that_cannot_be_compiled_as_asked_are_named(
     asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -120,6 +144,7 @@ def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) 
     late = "mses.patience is 10: mses acts from epoch 12 on, and of 11 epochs it is joint training."
     assert said(train={"epochs": 11}) == [late]
     assert said(train={"epochs": 12}) == []
+    assert said(train={"epochs": 1}, vary={"train.epochs": {"log": [5, 20]}}, search="random") == []
     assert said(train={"epochs": 6}, set={"mses.patience": 4}) == [
         "mslr.window is 5: mslr acts from epoch 7 on, and of 6 epochs it is joint training."
     ]
