@@ -85,15 +85,20 @@ def _inputs(
     if not present[rows[0]].any():
         raise DataError(f"data: {modality} of {archive.name} is missing in every training sample.")
     scale = fit(pool[rows[0]], present[rows[0]], kind)
-    left = [present[r] & heard(modality, selection, split, len(r)) for split, r in enumerate(rows)]
+    places = [np.arange(len(r)) if split or found.chosen is None else found.chosen for split, r in enumerate(rows)]
+    left = [present[r] & heard(modality, selection, split, places[split]) for split, r in enumerate(rows)]
     return [(apply(pool[r], here, scale), here) for r, here in zip(rows, left, strict=True)]
 
 
-def heard(modality: str, selection: Selection, split: int, count: int) -> np.ndarray:
-    """Return which samples of a split are not to lack a modality, [N] bool; the same whatever else is chosen."""
+def heard(modality: str, selection: Selection, split: int, places: np.ndarray) -> np.ndarray:
+    """Return which samples of a split, by their places in it, are not to lack a modality, [N] bool.
+
+    It is the same for a sample whatever else is chosen.
+    """
     share = selection.missing.get(modality, 0.0)
     source = selection.columns.index(modality)
-    return np.asarray(np.random.default_rng([split, source]).random(count) >= share)
+    drawn = np.random.default_rng([split, source]).random(places.max() + 1)
+    return np.asarray(drawn[places] >= share)
 
 
 def _floats(raw: np.ndarray, modality: str, owner: str) -> tuple[np.ndarray, np.ndarray]:

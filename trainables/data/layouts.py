@@ -23,6 +23,7 @@ class Layout(NamedTuple):
     members: tuple[dict[str, np.ndarray], ...]  # train, val, test: modality -> [N] rows of its array
     targets: tuple[np.ndarray, ...]  # train, val, test: [N] or [N, L], as stored
     sizes: dict[str, int]  # modality -> rows that its array must have
+    chosen: np.ndarray | None = None  # [N] the places of the training samples among all of the file's; None: all
 
 
 def layout(archive: Archive, selection: Selection) -> Layout:
@@ -49,7 +50,8 @@ def few(found: Layout, shots: int) -> Layout:
     target = found.targets[0]
     kept = np.sort(np.concatenate([np.flatnonzero(target == one)[:shots] for one in np.unique(target)]))
     training = {modality: rows[kept] for modality, rows in found.members[0].items()}
-    return found._replace(members=(training, *found.members[1:]), targets=(target[kept], *found.targets[1:]))
+    members, targets = (training, *found.members[1:]), (target[kept], *found.targets[1:])
+    return found._replace(members=members, targets=targets, chosen=kept)
 
 
 def _rows(archive: Archive, selection: Selection) -> Layout:

@@ -65,6 +65,9 @@ def _modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
             "a file that only completes another one cannot be studied alone."
         )
     names = tuple(entry.split()[0] for entry in entries)
+    for name in names:
+        if name.startswith(".") or {"/", "\\"} & set(name):
+            raise DataError(f"data: a modality of {archive.path} must not be named like a path, got {name!r}.")
     default = tuple(entry.split()[0] for entry in entries if "optional" not in entry)
     return names, default or names
 

@@ -184,6 +184,12 @@ def test_a_modality_whose_name_has_a_space_is_refused_and_the_rule_said(write: W
     assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in refused(path)
 
 
+@pytest.mark.parametrize("name", ["a/../../b", "..", "a\\b", ".hidden"])
+def test_a_modality_is_not_named_like_a_path(write: Write, rows: Arrays, name: str) -> None:
+    path = write(rows | {name: rows["sound"]}, modalities=["sound", name])
+    assert f"must not be named like a path, got {name!r}" in refused(path)
+
+
 @pytest.mark.parametrize("name", ["label", "split"])
 def test_what_a_sample_is_cannot_be_an_input(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows, modalities=[*MODALITIES, name])
@@ -251,6 +257,13 @@ def test_samples_lack_a_modality_as_often_as_asked() -> None:
     assert np.array_equal(part.train.inputs["fou"][heard], whole.train.inputs["fou"][heard])
     assert set(part.train.present) == {"fou"}
     assert 0.4 < part.test.present["fou"].mean() < 0.6
+
+
+def test_a_sample_lacks_what_it_lacks_whichever_others_are_there() -> None:
+    whole, few = (data.load({"name": "mfeat", "missing": {"fou": 0.5}, **more}) for more in ({}, {"shots": 5}))
+    kept = np.sort(np.concatenate([np.flatnonzero(whole.train.target == one)[:5] for one in range(10)]))
+    assert np.array_equal(few.train.present["fou"], whole.train.present["fou"][kept])
+    assert np.array_equal(few.test.present["fou"], whole.test.present["fou"])
 
 
 @pytest.mark.parametrize(
