@@ -1,4 +1,4 @@
-"""Which settings matter over their whole range: Sobol indices and Morris screening of a design's results (SALib).
+"""Which settings matter over their whole range: Sobol indices (SALib) and Morris screening of a design's results.
 
 Each design is a list of points in SALib's order, run with the same seeds. Beside the settings stands a dummy that does
 nothing but draw other seeds: what it seems to do is the noise floor, and a setting that is not above it is not shown to
@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
+from scipy import stats
 
-from analysis.statistics import NAN
+from analysis.statistics import LEVEL, NAN
 
 RESAMPLES = 200
 DUMMY = "(dummy)"
@@ -102,34 +103,47 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
 def morris(results: Array, points: Array, names: Sequence[str], *, levels: int = 4) -> pl.DataFrame:
     """Return Morris' mu* and sigma as INDICES says, from results [P, S] at the points [P, D] of SALib's Morris sample.
 
-    Effects are changes of the metric over the whole range of a setting; a trajectory with a missing result is dropped.
+    A point says where on each axis its values lie, from 0 to 1: effects are changes of the metric over the whole range
+    of a setting, by how far it moved. A step in which it did not move tells nothing of it; a trajectory with a missing
+    result is dropped.
     """
     blocks = _blocks(results, np.asarray(points, dtype=float), len(names) + 1)
     step = levels / (2 * (levels - 1))
 
-    def analyze(y: Array, x: Array, factors: list[str]) -> Found:
-        from SALib.analyze import morris as salib
-
-        problem = {"num_vars": len(factors), "names": factors, "bounds": [[0, 1]] * len(factors)}
-        flat = x.reshape(-1, len(factors))
-        found = salib.analyze(problem, flat, y.ravel(), num_resamples=RESAMPLES, num_levels=levels, seed=1)
-        rows: Found = {}
-        for i, one in enumerate(factors):
-            rows[one, None, "mu_star"] = found["mu_star"][i], found["mu_star_conf"][i]
-            rows[one, None, "sigma"] = found["sigma"][i], NAN
-        return rows
-
     def dummy(y: Array, noise: Array) -> Found:
         """Let each trajectory end with one more step, of the dummy alone."""
-        steps = np.zeros((*blocks.x.shape[:2], 1))
-        x = np.concatenate([blocks.x, steps], axis=2)
-        last = x[:, -1:].copy()
-        last[..., -1] = step
-        y = np.concatenate([y, y[:, -1:] + noise[:, -1:]], axis=1)
-        return analyze(y, np.concatenate([x, last], axis=1), [*names, DUMMY])
+        return _screened(np.column_stack([_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
 
     keys: list[Index] = [(name, None, index) for name in names for index in ("mu_star", "sigma")]
-    return _table(blocks, keys, lambda y: analyze(y, blocks.x, list(names)), dummy)
+    return _table(blocks, keys, lambda y: _screened(_effects(y, blocks.x), names), dummy)
+
+
+def _effects(y: Array, x: Array) -> Array:
+    """Return each setting's elementary effect in each trajectory, [G, D]; nan where it did not move.
+
+    Args:
+        y: results, [G, D + 1].
+        x: points, [G, D + 1, D], of which each step moves one setting.
+    """
+    moves = np.diff(x, axis=1)
+    changes = np.where(moves == 0, 0, np.diff(y, axis=1)[..., None])
+    with np.errstate(invalid="ignore"):  # 0 / 0 is nan
+        return np.asarray(changes.sum(axis=1) / moves.sum(axis=1))
+
+
+def _screened(effects: Array, factors: Sequence[str]) -> Found:
+    """Return mu* and sigma of the elementary effects [G, D] of factors that have two or more, as SALib has them."""
+    rng = np.random.default_rng(1)
+    rows: Found = {}
+    for factor, column in zip(factors, effects.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(known) < 2:
+            continue
+        drawn = np.abs(known)[rng.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
+        reach = stats.norm.ppf(1 - LEVEL / 2) * drawn.std(ddof=1)
+        rows[factor, None, "mu_star"] = float(np.abs(known).mean()), float(reach)
+        rows[factor, None, "sigma"] = float(known.std(ddof=1)), NAN
+    return rows
 
 
 def _blocks(results: Array, points: Array, size: int) -> _Blocks:

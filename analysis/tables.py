@@ -135,13 +135,13 @@ def load(folder: str | Path | list[str] | list[Path], storage_options: Options |
 
 
 def load_store(store: str | Path, storage_options: Options | None = None) -> Runs:
-    """Return all runs of a store.
+    """Return all runs of a store: those of studies, and of the cells of claims.
 
     Raises:
         FileNotFoundError: there is none.
     """
     place = _place(store, storage_options or {})
-    studies = sorted(place.files.glob(place.join("*/study.yaml").path))
+    studies = [s for depth in ("*", "*/*") for s in sorted(place.files.glob(place.join(f"{depth}/study.yaml").path))]
     if not studies:
         raise FileNotFoundError(f"{store} is no store: no folder in it has a study.yaml.")
     return _together([_load(place._replace(path=study.removesuffix("/study.yaml"))) for study in studies])

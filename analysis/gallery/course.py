@@ -13,7 +13,7 @@ from analysis.plots.style import ranked
 from analysis.sensitivity import axes
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
-from analysis.text import plural, score, setting
+from analysis.text import plural, score, settings
 from analysis.training import coefficients, learning
 from analysis.tuning import best_of
 
@@ -26,9 +26,9 @@ def slices(run: Run) -> Iterator[Drawing]:
         pl.col("encoder").is_null(), pl.col("method") != "unimodal"
     )
     rows = [
-        dict(zip(["method", *axes(run)], key, strict=True))
+        dict(zip(["method", *run.vary], key, strict=True))
         | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict()
-        for key, group in scores.group_by("method", *axes(run), maintain_order=True)
+        for key, group in scores.group_by("method", *run.vary, maintain_order=True)
     ]
     kept = pl.DataFrame(rows, infer_schema_length=None)
     points = kept.with_columns(cs.float().fill_nan(None)).drop_nulls("mean") if len(kept) else kept
@@ -36,10 +36,10 @@ def slices(run: Run) -> Iterator[Drawing]:
     if not scales:
         return
     best = ranked(points, highest_is_best=run.highest_is_best).row(0, named=True)
-    where = ", ".join(f"{axis}={setting(best[axis])}" for axis in scales if best[axis] is not None)
+    where = f" at {held}" if (held := settings(best, run.vary)) else ""
     caption = (
         f"Each of {plural(len(points), 'configuration')} that has a result, along each axis, on validation. Best: "
-        f"{best['method']} at {where}, {score(run.metric, best['mean'], best['low'], best['high'])}."
+        f"{best['method']}{where}, {score(run.metric, best['mean'], best['low'], best['high'])}."
     )
     figure = plots.plot_slices(points, scales, metric=run.metric, title=f"{run.name}: all configurations")
     yield Drawing("search", "All configurations of the search", caption, figure, points)

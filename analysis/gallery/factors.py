@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from analysis import plots
 from analysis.choice import design
+from analysis.designs import indices
 from analysis.drawing import Drawing
 from analysis.gallery.words import methods, search, slug
 from analysis.importance import importance
-from analysis.indices import DUMMY, morris, responses, sobol
+from analysis.indices import DUMMY
 from analysis.plots.style import parts
 from analysis.tables import Run
 from analysis.text import amount
@@ -22,19 +21,8 @@ LEAST = {"fanova": 8, "ped-anova": 100}  # configurations, from which on a setti
 
 def sensitivities(run: Run) -> Iterator[Drawing]:
     """Draw the indices of a Sobol or a Morris design, for each of its methods."""
-    kind, options = search(run)
-    if kind not in ("sobol", "morris") or "point" not in run.trials.collect_schema():
-        return
-    for method, about in run.study["study"]["design"].items():
-        done = (pl.col("method") == method) & (pl.col("status") == "done")
-        results = responses(run.trials.filter(done).select("point", "seed", score=f"validation.{run.metric}").collect())
-        names = about["names"]
-        if kind == "sobol":
-            count = options["samples"] * (len(names) * (2 if options["second_order"] else 1) + 2)
-            table = sobol(_whole(results, count), names, second_order=options["second_order"])
-        else:
-            points = np.array(about["points"], dtype=float)
-            table = morris(_whole(results, len(points)), points, names, levels=options["levels"])
+    kind, _ = search(run)
+    for method, table in indices(run).items():
         known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
         if known.is_empty():
             continue
@@ -71,8 +59,3 @@ def importances(run: Run) -> Iterator[Drawing]:
             title=f"{run.name}: importance of {method}'s settings",
         )
         yield Drawing(f"importance-{slug(method)}", f"Importance of the settings of {method}", caption, figure, data)
-
-
-def _whole(results: NDArray[np.float64], points: int) -> NDArray[np.float64]:
-    """Return results [P, S] of all the points of a design; nan for those that have none yet."""
-    return np.concatenate([results, np.full((points - len(results), results.shape[1]), np.nan)])

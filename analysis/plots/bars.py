@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, legend, sheet, short, styled, unit
+from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, labels, legend, sheet, styled, unit
 from analysis.text import plural
 
 FAINT = "#bbbbbb"  # of what is not shown to be above a floor
@@ -31,7 +31,7 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
             for row, setting in enumerate(factors):
                 _bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
             _floor(panel, table["floor"])
-            panel.set_yticks(range(len(factors)), [short(f) for f in factors] if place == 1 else [""] * len(factors))
+            panel.set_yticks(range(len(factors)), labels(factors).values() if place == 1 else [""] * len(factors))
             panel.set_ylim(len(factors) - 0.4, -0.6)
             panel.set_xlim(left=0)
             panel.set_xlabel("importance")
@@ -70,7 +70,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
             for row in rows.drop_nulls("value").iter_rows(named=True):
                 _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
             _floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
-        panel.set_yticks(range(len(names)), [short(name) for name in names])
+        panel.set_yticks(range(len(names)), labels(names).values())
         panel.set_ylim(len(names) - 0.4, -0.6)
         panel.set_xlabel("share of the variance" if shares else f"{unit(metric, change=True)}, over the whole range")
         panel.grid(axis="x")

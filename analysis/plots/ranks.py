@@ -6,7 +6,7 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plots.style import DARK, SOFT, WIDE, head, looks, sheet, short, styled
+from analysis.plots.style import DARK, SOFT, WIDE, head, labels, looks, sheet, styled
 from analysis.rankings import Ranking
 from analysis.text import plural, pvalue
 
@@ -23,12 +23,13 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
     """
     import pandas as pd
 
-    ranks = {short(method, 24): rank for method, rank in ranking.ranks.items()}
-    shades = {short(method, 24): looks(ranking.ranks)[method].colour for method in ranking.ranks}
+    names = labels(ranking.ranks, 24)
+    ranks = {names[method]: rank for method, rank in ranking.ranks.items()}
+    shades = {names[method]: looks(ranking.ranks)[method].colour for method in ranking.ranks}
     methods = list(ranks)
     matrix = pd.DataFrame(1.0, index=methods, columns=methods)
     for one, other, _, p in ranking.pairs.iter_rows():
-        pair = short(one, 24), short(other, 24)
+        pair = names[one], names[other]
         matrix.loc[pair] = matrix.loc[pair[::-1]] = p
     with styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the library's own dependencies deprecate

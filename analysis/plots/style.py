@@ -96,7 +96,7 @@ def legend(figure: Figure, columns: int = 5) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if len(handles) > 1:
-        names = [short(name, 60) for name in handles]
+        names = list(labels(handles, 60).values())
         for count in range(columns, 0, -1):
             drawn = figure.legend(list(handles.values()), names, loc="outside lower left", ncols=count)
             if count == 1 or drawn.get_window_extent().width <= figure.bbox.width:
@@ -151,6 +151,17 @@ def short(name: str, most: int = 36) -> str:
     """Return a name that fits beside a figure: of a long one, how it begins and ends."""
     name = " ".join(name.split())
     return name if len(name) <= most else f"{name[: most - 12]}…{name[-11:]}"
+
+
+def labels(names: Iterable[str], most: int = 36) -> dict[str, str]:
+    """Return what each name is called in a figure: shortened, but so far only that no other is called the same."""
+    every = set(names)
+    return {name: _label(name, every - {name}, most) for name in dict.fromkeys(names)}
+
+
+def _label(name: str, others: set[str], most: int) -> str:
+    sizes = range(most, max(most, len(name)) + 1)
+    return next((short(name, n) for n in sizes if short(name, n) not in {short(o, n) for o in others}), name)
 
 
 def ranked(points: pl.DataFrame, *, highest_is_best: bool) -> pl.DataFrame:

@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
-from SALib.sample import morris
+from SALib.sample import morris, sobol
 
+from ablate.vary import Varied
 from analysis import load
-from analysis.designs import indices
+from analysis.designs import indices, place
 from tests.analysis.conftest import Write, trial
 
 NAMES = ["agm.alpha", "agm.cap"]
 POINTS = morris.sample({"num_vars": 2, "names": NAMES, "bounds": [[0, 1]] * 2}, 4, num_levels=4, seed=0).tolist()
 DESIGN: dict[str, Any] = {
-    "search": {"morris": {"trajectories": 4, "levels": 4, "seed": 0}}, "vary": {}, "methods": ["joint", "agm"],
-    "design": {"agm": {"names": NAMES, "scales": ["linear"] * 2, "bounds": [[0, 1]] * 2, "points": POINTS}},
+    "search": {"morris": {"trajectories": 4, "levels": 4, "seed": 0}}, "methods": ["joint", "agm"],
+    "vary": {name: {"values": [], "scale": "linear", "low": 0.0, "high": 1.0} for name in NAMES},
+    "design": {"agm": {"names": NAMES, "scales": ["linear"] * 2, "bounds": [[0.0, 1.0]] * 2, "points": POINTS}},
 }  # fmt: skip
 
 
@@ -44,3 +48,83 @@ def test_a_trajectory_that_is_not_known_yet_is_left_out(write_run: Write) -> Non
 def test_other_searches_have_none(write_run: Write) -> None:
     run = load(write_run([trial("joint", "joint", 0, 0.5, 0.5)], methods=["joint"], vary={}))
     assert indices(run) == {}
+
+
+def test_a_design_of_which_nothing_is_known_has_none(write_run: Write) -> None:
+    assert indices(load(write_run([], **DESIGN))) == {}
+
+
+@pytest.mark.parametrize("kind", ["morris", "sobol"])
+def test_each_modality_alone_has_indices_of_its_own(write_run: Write, kind: str) -> None:
+    """Alpha and cap change places from one modality to the other."""
+    options: dict[str, Any] = {"samples": 4, "second_order": False} if kind == "sobol" else DESIGN["search"]["morris"]
+    problem = {"num_vars": 2, "names": NAMES, "bounds": [[0, 1]] * 2}
+    points = POINTS if kind == "morris" else sobol.sample(problem, 4, calc_second_order=False, seed=0).tolist()
+    rows = [
+        trial(f"{m}-{i}", "unimodal", 0, 0.5 * pair[0] - 0.25 * pair[1], 0.5, point=i, modality=m)
+        for i, pair in enumerate(points)
+        for m, pair in (("image", pair), ("audio", pair[::-1]))
+    ]
+    about = DESIGN | {"search": {kind: options}, "design": {"unimodal": DESIGN["design"]["agm"] | {"points": points}}}
+    found = indices(load(write_run(rows, **about)))
+    assert list(found) == ["unimodal (audio)", "unimodal (image)"]
+    index = "total" if kind == "sobol" else "mu_star"
+    for method, least in (("unimodal (audio)", NAMES[0]), ("unimodal (image)", NAMES[1])):
+        table = found[method].filter(pl.col("factor").is_in(NAMES), index=index)
+        assert table.sort("value")["factor"][0] == least
+
+
+AXES = [
+    Varied("agm.rho", "linear", [], 1.0, 2.0),
+    Varied("train.lr", "log", [], 0.001, 0.1),
+    Varied("train.optimizer", "choice", ["sgd", "adam"]),
+    Varied("agm.reference", "choice", ["cumulative", "ema", "window"]),
+    Varied("train.batch_size", "linear", [], 31.0, 32.0, integer=True),
+    Varied("model.hidden", "log", [], 1.0, 2.0, integer=True),
+    Varied("agm.window", "log", [], 1.0, 13.0, integer=True),
+]
+
+
+def at(axis: Varied, value: Any) -> float:
+    """Return how far along its axis a value is."""
+    if axis.scale == "choice":
+        return axis.values.index(value) / (len(axis.values) - 1)
+    low, high, value = (np.log(x) if axis.scale == "log" else x for x in (*axis.ends, value))
+    return float((value - low) / (high - low))
+
+
+@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.key)
+def test_a_place_is_that_of_the_value_which_the_study_has_there(axis: Varied) -> None:
+    ends = [axis.at(0.0), axis.at(1.0)]
+    for share in (*np.linspace(0, 1, 4).tolist(), *np.linspace(0, 1, 97).tolist()):
+        assert place(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.at(share)))
+
+
+@pytest.mark.parametrize(
+    "axis", [Varied("agm.window", "linear", [], 3.0, 3.0, integer=True), Varied("agm.route", "choice", ["phi"])]
+)
+def test_an_axis_of_one_value_has_one_place(axis: Varied) -> None:
+    assert place(0.9, axis.scale, [axis.at(0.0), axis.at(1.0)], len(axis.values)) == 0.0
+
+
+def test_effects_over_the_whole_range_are_the_same_on_axes_of_all_kinds(write_run: Write) -> None:
+    """Each changes the metric by 1 from end to end; at some steps of `hidden`, from 1 to 2, its value stays."""
+    names = [axis.key for axis in AXES]
+    problem = {"num_vars": len(names), "names": names, "bounds": [[0, 1]] * len(names)}
+    points = morris.sample(problem, 20, num_levels=4, seed=0).tolist()
+    rows = [
+        trial(str(i), "agm", 0, sum(at(a, a.at(x)) for a, x in zip(AXES, point, strict=True)), 0.5, point=i)
+        for i, point in enumerate(points)
+    ]
+    about = {
+        "names": names,
+        "scales": [axis.scale for axis in AXES],
+        "bounds": [[axis.at(0.0), axis.at(1.0)] for axis in AXES],
+        "points": points,
+    }
+    vary = {a.key: {"values": a.values, "scale": a.scale, "low": a.low, "high": a.high} for a in AXES}
+    search = {"morris": {"trajectories": 20, "levels": 4, "seed": 0}}
+    run = load(write_run(rows, search=search, methods=["agm"], vary=vary, design={"agm": about}))
+    table = indices(run)["agm"].filter(pl.col("factor").is_in(names))
+    assert table.filter(index="mu_star")["value"].to_list() == pytest.approx([1.0] * len(names))
+    assert table.filter(index="sigma")["value"].to_list() == pytest.approx([0.0] * len(names), abs=1e-9)

@@ -10,6 +10,7 @@ from SALib.sample import morris, sobol
 
 from analysis import load
 from analysis.gallery import Drawing, gallery
+from analysis.summary import summary
 from analysis.tables import Run
 from analysis.training import coefficients, learning
 from tests.analysis.conftest import Write, probe, trial, write_folder
@@ -70,7 +71,8 @@ def searched(write_run: Write, points: np.ndarray, search: dict[str, Any], missi
         for p, (x, y) in enumerate(points[: len(points) - missing].tolist())
         for s in range(3)
     ]
-    about: dict[str, Any] = {"names": names, "points": points.tolist()}
+    about: dict[str, Any] = {"names": names, "scales": ["linear"] * 2, "bounds": [[0.0, 1.0]] * 2}
+    about["points"] = points.tolist()
     vary = {name: {"values": [], "scale": "linear"} for name in names}
     return load(write_run(rows, search=search, design={"agm": about}, vary=vary, methods=["agm"]))
 
@@ -102,6 +104,57 @@ def test_a_morris_design_has_its_effects(write_run: Write) -> None:
     assert row["above_floor"]
     assert "agm.alpha 100 points" in found["morris-agm"].caption
     assert not [stem for stem in found if stem.startswith("map")]  # its levels are no grid
+
+
+def test_a_morris_design_has_its_effects_on_each_modality_alone(write_run: Write) -> None:
+    points = morris.sample(PROBLEM | {"names": [LR, "train.momentum"]}, 4, num_levels=4, seed=1).tolist()
+    names = [LR, "train.momentum"]
+    rows = [
+        trial(f"{m}-{p}", "unimodal", 0, x * y, 0.5, modality=m, point=p, **{names[0]: x, names[1]: y})
+        for p, (x, y) in enumerate(points)
+        for m in ("image", "audio")
+    ]
+    about = {"names": names, "scales": ["linear"] * 2, "bounds": [[0.0, 1.0]] * 2, "points": points}
+    vary = {name: {"values": [], "scale": "linear"} for name in names}
+    search = {"morris": {"trajectories": 4, "levels": 4}}
+    run = load(write_run(rows, search=search, design={"unimodal": about}, vary=vary, methods=["unimodal"]))
+    found = {stem: drawing.title for stem, drawing in drawings(run).items() if stem.startswith("morris")}
+    assert found == {
+        "morris-unimodal_audio_": "Morris: settings of unimodal (audio)",
+        "morris-unimodal_image_": "Morris: settings of unimodal (image)",
+    }
+
+
+def test_the_best_of_a_search_is_a_configuration_and_the_one_that_is_chosen(write_run: Write) -> None:
+    """Where the window is idle, only the reference tells the best from the worst."""
+    names = ("agm.reference", "agm.window")
+    at = {("cumulative", None): 0.9, ("ema", None): 0.5, ("window", 30.0): 0.7, ("window", 100.0): 0.6}
+    rows = [
+        trial(f"{point}-{s}", "agm", s, value, value, **dict(zip(names, point, strict=True)))
+        for point, value in at.items()
+        for s in range(2)
+    ]
+    vary = {
+        names[0]: {"values": ["cumulative", "ema", "window"], "scale": "choice"},
+        names[1]: {"values": [], "scale": "log"},
+    }
+    run = load(write_run(rows, search={"tpe": {"batch": 4}}, vary=vary, methods=["agm"]))
+    found = drawings(run)["search"]
+    (chosen,) = summary(run)["settings"]
+    assert chosen == "reference=cumulative, window=none"
+    assert found.caption == (
+        "Each of 4 configurations that has a result, along each axis, on validation. "
+        f"Best: agm at {chosen}, 90.0 [90.0, 90.0]."
+    )
+    assert {tuple(point): value for *point, value in found.data.select(*names, "mean").rows()} == pytest.approx(at)
+
+
+def test_the_best_of_a_search_may_have_nothing_that_varies(write_run: Write) -> None:
+    rows = [trial("joint", "joint", 0, 0.9, 0.9)]
+    rows += [trial(str(a), "agm", 0, a, a, **{ALPHA: a}) for a in (0.1, 0.2)]
+    vary = {ALPHA: {"values": [], "scale": "linear"}}
+    run = load(write_run(rows, search={"random": {}}, vary=vary, methods=["joint", "agm"]))
+    assert drawings(run)["search"].caption.endswith("Best: joint, 90.0.")
 
 
 def test_a_design_of_which_no_group_is_whole_has_no_indices(write_run: Write) -> None:

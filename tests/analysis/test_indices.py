@@ -3,6 +3,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
+from SALib.analyze import morris as salib_morris
 from SALib.analyze import sobol as salib
 from SALib.sample import morris as morris_sample
 from SALib.sample import sobol as sobol_sample
@@ -89,6 +90,27 @@ def test_morris_finds_the_mean_effects_of_the_grid(function: str) -> None:
     assert within(table, "mu_star", grid_effects(function, 4))
 
 
+@pytest.mark.parametrize("levels", [4, 6])
+def test_effects_of_ranges_are_those_of_salib(levels: int) -> None:
+    problem = G | {"bounds": [[0.0, 1.0]] * 4}
+    points = morris_sample.sample(problem, 12, num_levels=levels, seed=1)
+    results = Sobol_G.evaluate(points, a=np.array(WEIGHTS))
+    found = morris(results[:, None], points, list("abcd"), levels=levels).filter(pl.col("factor") != DUMMY)
+    direct = salib_morris.analyze(problem, points, results, num_levels=levels, num_resamples=200, seed=1)
+    for index in ("mu_star", "sigma"):
+        assert found.filter(index=index)["value"].to_list() == pytest.approx(list(direct[index]))
+    reach = found.filter(index="mu_star").select(pl.col("high") - pl.col("value")).to_series()
+    assert reach.to_list() == pytest.approx(list(direct["mu_star_conf"]))
+
+
+def test_an_effect_is_by_how_far_a_setting_moved_and_none_where_it_stayed() -> None:
+    """The first adds 3 from end to end; the second moves once, and has no second effect to speak of."""
+    points = np.array([[[0, 0], [1, 0], [1, 1]], [[0.5, 1], [0.5, 1], [0, 1]], [[0, 0], [0, 0], [0.5, 0]]])
+    results = 3 * points[..., 0] + 2 * points[..., 1]
+    table = morris(results.reshape(-1, 1), points.reshape(-1, 2), ["a", "b"]).filter(index="mu_star")
+    assert dict(table.select("factor", "value").rows()) == {"a": 3.0, "b": None, DUMMY: None}
+
+
 def test_a_missing_result_takes_its_group_and_no_index_to_zero() -> None:
     """SALib itself returns 0 for all total indices."""
     results = ishigami()
@@ -120,7 +142,7 @@ def test_a_setting_that_does_nothing_is_not_above_the_floor() -> None:
     assert dead["value"][0] > 0.1
     assert dead["above_floor"].to_list() == [False]
     points = morris_sample.sample(problem, 40, num_levels=4, seed=1)
-    table = morris(noisy(Ishigami.evaluate(points[:, :3])[:, None], 4.0), points, [*NAMES, "dead"])
+    table = morris(noisy(Ishigami.evaluate(points[:, :3])[:, None], 4.0), points / (2 * np.pi) + 0.5, [*NAMES, "dead"])
     above = table.filter(pl.col("index") == "mu_star", pl.col("factor") != DUMMY)
     assert above["above_floor"].to_list() == [True, True, True, False]
 

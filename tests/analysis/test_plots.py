@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis import load, plots
 from analysis.indices import DUMMY, INDICES
 from analysis.plots import plot_curve, save
-from analysis.plots.style import LOOKS, intervals, legend, looks, sheet, styled, unit
+from analysis.plots.style import LOOKS, intervals, labels, legend, looks, sheet, styled, unit
 from analysis.rankings import ranking
 from analysis.ruler import ruler, window
 from analysis.sensitivity import curve, probe_curve
@@ -309,6 +309,26 @@ def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
     assert {"a  1.50 ", "b  1.50 ", " 3.00  c"} <= set(words(panel))
     assert f"critical difference {found.critical:.2f}" in words(panel)
     assert plots.ranks_data(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
+
+
+def test_methods_whose_names_begin_and_end_alike_have_ranks_of_their_own() -> None:
+    names = ["joint", "gradient_modulation_A_with_noise", "gradient_modulation_B_with_noise", f"agm{'-' * 40}long-name"]
+    scores = [(i, m, place) for i in range(8) for place, m in enumerate(names)]
+    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(found, title="t").axes
+    said = " ".join(words(panel))
+    assert [name in said for name in names] == [True, True, True, False]
+    assert all(f"{rank:.2f}" in said for rank in (1, 2, 3, 4))
+
+
+def test_labels_are_short_and_never_the_same() -> None:
+    alike = [f"a-long-name-{which}-that-ends-as-others-do" for which in ("one", "other", "third")]
+    found = labels([*alike, f"b{'-' * 50}c", "short"], 24)
+    assert [*found] == [*alike, f"b{'-' * 50}c", "short"]
+    assert len(set(found.values())) == 5
+    assert [len(label) for label in found.values()][3:] == [24, 5]
+    assert all(24 < len(found[name]) <= len(name) for name in alike)
+    assert len(set(labels(["a  b", "a b"]).values())) == 2
 
 
 def test_methods_of_one_rank_are_joined_on_an_axis_of_all_ranks() -> None:

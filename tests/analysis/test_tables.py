@@ -101,6 +101,21 @@ def test_runs_side_by_side(folder: Path) -> None:
         load_store("memory://empty")
 
 
+def test_the_cells_of_a_claim_are_runs_of_its_store(folder: Path) -> None:
+    """As `ablate claims` writes them, one folder deeper than studies."""
+    for name in ("claim/one", "claim/two"):
+        remote(folder, f"memory://claimed/{name}")
+    assert set(load_store("memory://claimed").runs) == {"memory:///claimed/claim/one", "memory:///claimed/claim/two"}
+    remote(folder, "memory://claimed/study")
+    assert next(iter(load_store("memory://claimed").runs)) == "memory:///claimed/study"
+    here = folder.parent / "store"
+    (here / "claim").mkdir(parents=True)
+    folder.rename(here / "claim" / "cell")
+    runs = load_store(here)
+    assert list(runs.runs) == ["alphas"]
+    assert len(runs.trials.collect()) == 21
+
+
 def test_traces_by_hand(folder: Path) -> None:
     """The probe of images alone is 0.60, 0.61 and 0.62 on test at the last epoch."""
     table = traces(load(folder), ["probe_accuracy"])
