@@ -1,11 +1,11 @@
-"""A study to fill in: a commented file, data and a method of one's own, which run as they are."""
+"""A study to fill in: a commented file, data, a method and an encoder of one's own, which run as they are."""
 
 from importlib.resources import files
 from pathlib import Path
 
 from ablate.errors import UserError
 
-FILES = ("study.yaml", "data.py", "method.py")
+FILES = ("study.yaml", "data.py", "method.py", "encoder.py")
 
 
 def begin(folder: Path) -> list[Path]:

@@ -26,19 +26,22 @@ def trial_id(config: dict[str, Any]) -> str:
 
 def code(config: dict[str, Any]) -> str:
     """Return a hash of the code that trains and measures a configuration."""
-    observed = (f"trainables.measurements.{name}" for name in config["measure"])
-    return fingerprint(config["method"].partition(":")[0], *observed)
+    encoder = config["model"]["encoder"]
+    encoders = encoder.values() if isinstance(encoder, dict) else [encoder]
+    modules = (path.partition(":")[0] for path in (config["method"], *encoders) if ":" in path)
+    return fingerprint(*modules, *(f"trainables.measurements.{name}" for name in config["measure"]))
 
 
 @cache
-def fingerprint(method: str, *measurements: str) -> str:
-    """Return a hash of the code that trains with a method's module and measures, without comments and docstrings.
+def fingerprint(*modules: str) -> str:
+    """Return a hash of the code that trains and measures with some modules, without comments and docstrings.
 
-    The code is the training loop, the method, the measurements, and all that they import of `trainables`; of a method
-    of one's own, also what it imports of its own package and of modules beside that. Another method or measurement,
-    or the list of them, is not part of it: a formula changed in one method leaves the trials of the others standing.
+    The code is the training loop, the modules (a method, encoders of one's own, measurements), and all that they import
+    of `trainables`; of a module of one's own, also what it imports of its own package and of modules beside that.
+    Another method or measurement, or the list of them, is not part of it: a formula changed in one method leaves the
+    trials of the others standing.
     """
-    files = closure(TRAINING | {method, *measurements})
+    files = closure(TRAINING | {*modules})
     parts = {name: formulas_of(file) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

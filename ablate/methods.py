@@ -30,7 +30,6 @@ def named(document: Document, methods: list[str]) -> dict[str, str]:
         if not own and method not in METHODS:
             raise document.error(where, f"there is no method `{method}` {meant(method, METHODS)}")
         if own:
-            reach(folders(document.file))
             check_own(document, where, method)
         name = method.partition(":")[2] if own else method
         if name in found:
@@ -52,6 +51,34 @@ def reach(places: list[str]) -> None:
 
 def check_own(document: Document, where: Where, path: str) -> None:
     """Raise a UserError unless `module:attribute` is a method."""
+    found = imported(document, where, path)
+    parts = ("_field_defaults", "init", "step")
+    if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
+        rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
+        raise document.error(where, f"{rule}, got `{path}`")
+    for name in getattr(found, "neutral", {}):
+        if name not in found._fields:
+            raise document.error(where, f"`neutral` names `{name}`, which is no setting {meant(name, found._fields)}")
+
+
+def own_encoders(encoder: Any) -> list[str]:
+    """Return the encoders of one's own, `module:attribute`, among one name for all modalities or one for each."""
+    return [path for path in (encoder.values() if isinstance(encoder, dict) else [encoder]) if ":" in path]
+
+
+def check_encoder(document: Document, where: Where, path: str) -> None:
+    """Raise a UserError unless `module:attribute` is a class of torch modules."""
+    from torch.nn import Module
+
+    found = imported(document, where, path)
+    if not isinstance(found, type) or not issubclass(found, Module):
+        rule = "must be a class of torch.nn.Module, which is called with the shape of a sample"
+        raise document.error(where, f"{rule}, got `{path}`")
+
+
+def imported(document: Document, where: Where, path: str) -> Any:
+    """Return what is at `module:attribute`, beside the study or where it is run; raise a UserError if nothing is."""
+    reach(folders(document.file))
     module, _, attribute = path.partition(":")
     try:
         found = getattr(import_module(module), attribute, None)
@@ -63,13 +90,7 @@ def check_own(document: Document, where: Where, path: str) -> None:
         raise document.error(where, rule)
     if found is None:
         raise document.error(where, f"`{module}` has no `{attribute}` {meant(attribute, public(module))}")
-    parts = ("_field_defaults", "init", "step")
-    if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
-        rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
-        raise document.error(where, f"{rule}, got `{path}`")
-    for name in getattr(found, "neutral", {}):
-        if name not in found._fields:
-            raise document.error(where, f"`neutral` names `{name}`, which is no setting {meant(name, found._fields)}")
+    return found
 
 
 def origin(module: str) -> Path | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.identity import PACKAGES, closure
-from ablate.methods import folders
-from ablate.study import Study
+from ablate.methods import folders, own_encoders
+from ablate.study import Study, encoders
 from trainables.data.archive import locate
 
 LARGEST = 100 * 2**20  # bytes of data that travel with a job
@@ -43,12 +43,13 @@ def bring_study(studies: Sequence[Study], folder: Path) -> str:
 
 
 def bring_modules(study: Study, folder: Path) -> None:
-    """Copy the modules of methods of one's own, and what of them lies beside the study or where it is run.
+    """Copy the modules of methods and encoders of one's own, and what of them lies beside the study or where it is run.
 
     That are those in the ids of its trials (`ablate.identity`), so that they have the same there.
     """
     places = folders(study.document.file)
-    for name, file in closure({path.partition(":")[0] for path in study.methods.values()}).items():
+    named = [path for _, encoder in encoders(study.file, study.vary) for path in own_encoders(encoder)]
+    for name, file in closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
         parts = name.split(".")
         if parts[0] not in PACKAGES and any(file.is_relative_to(place) for place in places):
             target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)

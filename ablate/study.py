@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from ablate.contradictions import check
-from ablate.document import Document
+from ablate.document import Document, Where
 from ablate.errors import UserError, kind, near
 from ablate.measuring import intervals
-from ablate.methods import named
+from ablate.methods import check_encoder, named, own_encoders
 from ablate.searching import Count, Search, searched
 from ablate.settings import axis, checked
 from ablate.validation import Section, validated
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ablate.remote import Mirror
 
 Positive = Annotated[float, Field(gt=0)]
-Encoder = Literal["mlp", "cnn", "gru", "transformer"]
+Encoder = Literal["mlp", "cnn", "gru", "transformer"] | Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 RESERVED = {"trials", "schema"}  # what a store keeps for itself
 Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
@@ -71,6 +71,14 @@ class Network(Section):
     hidden: Annotated[int, Field(ge=1, le=65536)] = 64
     norm: Literal["none", "batch", "layer"] = "none"  # of mlp and cnn; a transformer has its own, a gru has none
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of hidden units left out in training
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_module(cls, given: Any) -> Any:
+        """Return `module: my_package.nets:Net` as what it says, the encoder of all modalities."""
+        if isinstance(given, dict) and "module" in given and "encoder" not in given:
+            return {"encoder" if key == "module" else key: value for key, value in given.items()}
+        return given
 
 
 class Limits(Section):
@@ -270,6 +278,9 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     search = searched(document, file.search)
     scope = Scope(document, methods, {"train": file.train, "model": file.model}, search.lists)
     vary = [varied(scope, key, value) for key, value in file.vary.items()]
+    for where, encoder in encoders(file, vary):
+        for path in own_encoders(encoder):
+            check_encoder(document, where, path)
     for one in vary:
         if one.key in settings:
             raise document.error(("vary", one.key), "is both set and varied; keep one of the two")
@@ -281,6 +292,12 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     )  # fmt: skip
     check(study)
     return study
+
+
+def encoders(file: StudyFile, vary: list[Varied]) -> list[tuple[Where, Any]]:
+    """Return the encoders of a study, each one name or one for each modality, and where they are said."""
+    varied = [(("vary", one.key), value) for one in vary if one.key == "model.encoder" for value in one.values]
+    return [(("model", "encoder"), file.model.encoder), *varied]
 
 
 def objectives(file: StudyFile, about: Sheet) -> list[str]:

@@ -53,7 +53,8 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
     """Return the rule that an error is about, in a user's words."""
     match error["type"]:
         case "literal_error":
-            return f"must be one of {', '.join(options(error))}"
+            own = any(e["type"] == "string_pattern_mismatch" for e in rivals)
+            return f"must be one of {', '.join(options(error))}{', or your own as module:attribute' * own}"
         case "string_type" | "dict_type" | "list_type" | "model_type" | "int_type" | "float_type" | "bool_type":
             nouns = {"string": "text", "dict": "a mapping", "list": "a list", "model": "a mapping", "int": "an integer",
                      "float": "a number", "bool": "true or false"}  # fmt: skip

@@ -47,6 +47,15 @@ def newcomer(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_encoder_of_the_readme_trains(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(block("python", "class Net"))
+    study = {"name": "own", "data": "av-digits", "methods": ["joint"], "model": {"encoder": {"image": "nets:Net"}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(study))
+    planned = run(tmp_path, "plan", "own.yaml", "--measure")
+    assert planned.returncode == 0, planned.stderr
+    assert "About " in planned.stdout
+
+
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from ablate.cli import main; main()", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

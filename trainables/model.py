@@ -8,6 +8,7 @@ makes every coalition's sum from the same 2 M terms.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from trainables.classifiers import Classifier
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums
 from trainables.layers import EVALUATION, Draw, Mode, Noise, linear
+from trainables.modules import attribute, module
 from trainables.signals import Group, Params, Signals, mix
 
 Buffers = dict[str, Group]  # modality -> running statistics
@@ -305,6 +307,11 @@ def encoder_of(settings: Mapping[str, Any], modality: str, shape: tuple[int, ...
     """Return the encoder that a study describes for one modality."""
     hidden, kinds, norm, dropout = (settings[key] for key in ("hidden", "encoder", "norm", "dropout"))
     kind = kinds if isinstance(kinds, str) else kinds.get(modality, "mlp")
+    if ":" in kind:
+        try:
+            return module(partial(attribute(kind), shape), shape, dropout, dense=dense)
+        except ValueError as error:
+            raise ValueError(f"{kind} of modality {modality!r} {error}") from None
     if len(shape) not in (POSITIONED if dense else READABLE)[kind]:
         where = " and a target with positions" if dense else ""
         raise ValueError(f"{kind} cannot read modality {modality!r} with samples of shape {shape}{where}")

@@ -11,7 +11,7 @@ from tests.ablate.helpers import ablate, here
 def test_what_init_writes_can_run_as_it_is(tmp_path: Path) -> None:
     written = here("init", tmp_path / "new")
     assert written.returncode == 0, written.stderr
-    assert {file.name for file in (tmp_path / "new").iterdir()} == {"study.yaml", "data.py", "method.py"}
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {"study.yaml", "data.py", "method.py", "encoder.py"}
     subprocess.run([sys.executable, tmp_path / "new/data.py"], check=True)
     planned = ablate("plan", tmp_path / "new/study.yaml", "--store", tmp_path / "runs", "--json")
     assert planned.returncode == 0, planned.stderr

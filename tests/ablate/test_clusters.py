@@ -174,7 +174,7 @@ def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: 
     ids = [trial.id for trial in next(rounds(study))]
     assert stage([study], tmp_path / "there") == "study.yaml"
     brought = {file.name for file in (tmp_path / "there").iterdir()}
-    own = {"study.yaml", "method.py", "helper.py", "mine.npz", "mine.json"}
+    own = {"study.yaml", "method.py", "helper.py", "encoder.py", "mine.npz", "mine.json"}
     wanted = {"ablate", "search_spaces", "trainables", "analysis"} | own
     assert brought == wanted
     home.rename(tmp_path / "gone")

@@ -165,6 +165,18 @@ BROKEN = {
         "name: x\ndata: av-digits\nmethods: [joint]\nmodel: {encoder: {imgae: cnn}}\n",
         ":4: model.encoder: av-digits has no modality `imgae`", "`image`",
     ),
+    "an unknown encoder": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {encoder: {pix: cmn}}\n",
+        ":4: model.encoder.pix: must be one of mlp, cnn, gru, transformer, or your own as module:attribute, got 'cmn'", "`cnn`",
+    ),
+    "an encoder in no module": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {model.encoder: [mlp, nowhere:Net]}\n",
+        ":4: vary.model.encoder: `nowhere` cannot be imported: ModuleNotFoundError", "",
+    ),
+    "an encoder that is none": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {module: torch.nn.functional:relu}\n",
+        ":4: model.encoder: must be a class of torch.nn.Module", "",
+    ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to z or a digit", ""),
     "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
     "two searches": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: {tpe: {}, cma: {}}\n", ":4: search: must be a name, or a mapping of one name", ""),

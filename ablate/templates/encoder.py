@@ -1,0 +1,23 @@
+"""An encoder of your own: a torch module, called with the shape of a sample."""
+
+import math
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Encodes one modality, [B, *shape] -> [B, 32].
+
+    Its weights are drawn from each trial's seed. It draws no random numbers in its passes: dropout is `model.dropout`.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """Make the layers for samples of this shape."""
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 32), nn.Tanh(), nn.Linear(32, 32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch; whatever their number is, the fusion takes it."""
+        features: torch.Tensor = self.layers(x)
+        return features

@@ -1,0 +1,113 @@
+"""Encoders of one's own: torch modules that train in packs as they do alone, and are refused where they could not."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.trainables.test_checkpoints import goes_on
+from tests.trainables.test_packs import MODEL, configurations, differences, tiny
+from trainables.layers import EVALUATION, Mode
+from trainables.modules import module
+from trainables.randomness import uniform
+from trainables.setup import prepare, start
+from trainables.train import fit, fit_pack
+
+
+class Net(nn.Module):
+    """A convolution and batch normalisation, with an index and a constant that are no weights."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(inplace=True))
+        self.out = nn.Linear(4 * shape[0], 7)
+        self.register_buffer("order", torch.arange(4).flip(0))
+        self.register_buffer("share", torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layers(x[:, None])[:, self.order] * self.share
+        return torch.tanh(self.out(h.flatten(1)))
+
+
+class Drops(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+class Flat(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).sum(1)
+
+
+class Broken(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("here")
+
+
+OWN = MODEL | {"encoder": {"a": "tests.trainables.test_modules:Net", "b": "mlp"}}
+DRAW = partial(uniform, 3)
+
+
+def test_it_is_the_module_with_the_weights_of_the_seed() -> None:
+    """In training and evaluation, running statistics included; the process draws on as if nothing had been."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    encoder = module(partial(Net, (5,)), (5,), 0.0, dense=False)
+    params, buffers = encoder.init(DRAW), encoder.buffers()
+    assert torch.equal(torch.rand(3), expected)
+    assert encoder.width == 7
+    assert buffers.keys() == {f"layers.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    theirs = Net((5,))
+    theirs.load_state_dict(dict(params), strict=False)
+    x = torch.randn(6, 5)
+    for mode in (Mode(training=True), EVALUATION):
+        h, buffers = encoder(params, buffers, x, mode)
+        assert torch.equal(h, theirs.train(mode.training is True)(x))
+        assert all(torch.equal(buffers[name], value) for name, value in theirs.named_buffers() if name in buffers)
+    assert all(torch.equal(encoder.init(DRAW)[name], value) for name, value in params.items())
+    assert not torch.equal(encoder.init(partial(uniform, 4))["out.weight"], params["out.weight"])
+
+
+def test_a_branch_that_only_the_run_knows_to_be_stopped_is_in_evaluation() -> None:
+    encoder = module(partial(Net, (5,)), (5,), 0.0, dense=False)
+    params, buffers, x = encoder.init(DRAW), encoder.buffers(), torch.randn(6, 5)
+    for training in (True, False):
+        known, unknown = (encoder(params, buffers, x, Mode(training=t)) for t in (training, torch.tensor(training)))
+        assert torch.equal(known[0], unknown[0])
+        assert all(torch.equal(known[1][name], unknown[1][name]) for name in buffers)
+
+
+@pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc", "mses"])
+def test_it_trains_in_a_pack_as_it_does_alone(method: str) -> None:
+    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    chosen, dataset = configurations(method, 3, settings=tame, model=OWN | {"dropout": 0.2}), tiny()
+    packed = fit_pack(chosen, dataset)
+    assert len({outcome.weights for outcome in packed}) == 3
+    for one, other in zip(packed, [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+
+
+def test_it_goes_on_from_where_it_was() -> None:
+    goes_on(configurations("agm", 3, model=OWN), 7)
+
+
+def test_its_weights_are_of_the_precision_of_the_trial() -> None:
+    params = start(prepare(configurations("joint", 1, model=OWN)[0], tiny())).params.encoders["a"]
+    assert {value.dtype for value in params.values()} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("kind", "dense", "sentence"),
+    [
+        (Drops, False, "draws random numbers in training"),
+        (Flat, False, r"must encode 3 samples of shape \(5,\) as \[B, H\], got \(3,\)"),
+        (Net, True, r"as \[B, L, H\], as the target has positions, got \(3, 7\)"),
+        (Broken, False, r"cannot encode samples of shape \(5,\): KeyError: 'here'"),
+    ],
+)
+def test_what_could_not_train_is_refused(kind: Any, dense: bool, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        module(partial(kind, (5,)), (5,), 0.0, dense=dense)
