@@ -191,4 +191,4 @@ def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
 
 def unasked(study: Study, agenda: Agenda) -> int:
     """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
-    return size(study) - agenda.asked + agenda.waiting
+    return agenda.waiting + (0 if agenda.finished else size(study) - agenda.asked)

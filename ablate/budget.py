@@ -17,7 +17,7 @@ class Budget:
 
     def __init__(self, study: Study) -> None:
         """Count the hours from now."""
-        self.limits, self.maximise, self.seeds = study.file.budget, study.maximise, study.file.seeds
+        self.limits, self.maximise, self.seeds = study.file.budget, study.maximise, study.looks[0]
         self.began = time.monotonic()
         self.reached: str | None = None
         self._scores: dict[str, dict[int, float]] = defaultdict(dict)  # configuration -> seed -> score
@@ -31,7 +31,7 @@ class Budget:
         scores[trial.config["seed"]] = result.score
         mean = math.fsum(scores.values()) / len(scores)
         good = mean >= self.limits.target if self.maximise else mean <= self.limits.target
-        if good and len(scores) == self.seeds:
+        if good and len(scores) >= self.seeds:
             self.reached = f"a configuration reaches {mean:.4g}, and the target is {self.limits.target:g}"
 
     def spent(self) -> str | None:

@@ -157,6 +157,8 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
         raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
     study = resolve(changed(document, cell, quick=quick), name, store)
+    if len(study.looks) > 1:
+        raise study.document.error(("seeds",), "must be a number: a verdict names it")
     varied = (value for one in study.vary if one.key == "train.dtype" for value in one.values)
     if REDUCED.intersection([study.file.train.dtype, *varied]):
         raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")

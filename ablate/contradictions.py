@@ -127,6 +127,8 @@ def check_search(study: "Study") -> None:
         raise document.error(("trials",), rule)
     if study.file.prune and name in {"sobol", "morris"}:
         raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
+    if len(study.looks) > 1:
+        check_seeds(study)
     if name == "cma":
         check_numbers(study)
     if name == "ablate":
@@ -143,6 +145,16 @@ def check_search(study: "Study") -> None:
         when = {f"{method}.{other}": values for other, values in axis.when.items()}
         if value != axis.default and not possible(study, when):
             raise document.error(("set", key), f"never acts here: it acts where {spelled(when)}")
+
+
+def check_seeds(study: "Study") -> None:
+    """Raise a UserError where seeds cannot be added until methods are told from joint training."""
+    if study.search.name not in {"grid", "one-at-a-time", "ablate"}:
+        rule = f"are added to the points of a grid, and `{study.search.name}` wants as many of all; give a number"
+        raise study.document.error(("seeds",), rule)
+    if "joint" not in study.methods or not {*study.methods} - {"joint", "unimodal"}:
+        rule = "are added until methods are told from joint training; name it and others among the methods"
+        raise study.document.error(("seeds",), rule)
 
 
 def possible(study: "Study", when: Condition) -> bool:

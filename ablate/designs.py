@@ -87,7 +87,7 @@ def count(study: "Study", method: str) -> int:
 
 def width(study: "Study", method: str) -> int:
     """Return how many trials one point of a method takes."""
-    return study.file.seeds * (len(study.sheet.modalities) if method == "unimodal" else 1)
+    return study.looks[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
 
 
 def cells(among: Space) -> Iterator[Point]:

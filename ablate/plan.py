@@ -51,7 +51,7 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
     for modality in alone:
         config, labels = described(study, method, row.point, modality)
         columns = labels | row.labels
-        seeds = range(study.file.seeds)
+        seeds = range(study.looks[-1])
         found.extend(Trial(trial_id(config | {"seed": seed}), config, columns, seed) for seed in seeds)
     return found
 

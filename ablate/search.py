@@ -6,6 +6,7 @@ run at once or which finishes first. Run again, it makes the same proposals and 
 Where results of a round are missing from the answer, nothing more will run, and the conversation ends.
 """
 
+import math
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +37,53 @@ def rounds(study: Study, log: Path | None = None, spent: Callable[[], str | None
         spent: says between two rounds of a search why no other should follow; None: it should.
     """
     if study.search.batch is None:
-        yield shortened(study, [trial for method in study.methods for trial in design(study, method)])
+        plan = shortened(study, [trial for method in study.methods for trial in design(study, method)])
+        yield from looked(study, plan)
     else:
         yield from search(study, study.search.batch, log, spent)
+
+
+def looked(study: Study, plan: list[Trial]) -> Rounds:
+    """Propose the seeds of a plan up to each look; after one, of the methods that are still to be told apart."""
+    results: dict[str, Result] = {}
+    going, done = set(study.methods), 0
+    for look in study.looks:
+        proposed = [t for t in plan if done <= t.seed < look and t.columns["method"] in going]
+        answers = yield proposed
+        results |= answers
+        if look == study.looks[-1] or any(trial.id not in answers for trial in proposed):
+            break
+        going, done = undecided(study, plan, results), look
+        if not going:
+            break
+
+
+def undecided(study: Study, plan: list[Trial], results: dict[str, Result]) -> set[str]:
+    """Return the methods whose best configurations are not told from that of joint training yet, and that itself."""
+    from analysis.sequential import so_far
+    from analysis.statistics import LEVEL, holm
+
+    scores = {method: validated(method, plan, results) for method in study.methods if method != "unimodal"}
+    joint = best(study, scores.pop("joint"))
+    p = [so_far(best(study, ones), joint, study.looks).p * len(ones) for ones in scores.values()]  # the best of so many
+    left = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
+    return {"joint", *left} if left else set()
+
+
+def validated(method: str, plan: list[Trial], results: dict[str, Result]) -> list[dict[int, float]]:
+    """Return the scores on validation, by seed, of each configuration of a method that has some."""
+    scores: dict[int, dict[int, float]] = {}
+    for trial in plan:
+        result = results.get(trial.id)
+        if trial.columns["method"] == method and result and result.score is not None:
+            scores.setdefault(trial.columns["point"], {})[trial.seed] = result.score
+    return list(scores.values())
+
+
+def best(study: Study, scores: list[dict[int, float]]) -> dict[int, float]:
+    """Return the scores of the best configuration among those that have the most seeds."""
+    sign = 1 if study.maximise else -1
+    return max(scores, key=lambda one: (len(one), sign * math.fsum(one.values()) / len(one)), default={})
 
 
 def design(study: Study, method: str) -> list[Trial]:

@@ -133,6 +133,20 @@ class Resources(Section):
         return self.cpu * self.workers
 
 
+class Seeds(Section):
+    """Seeds that are added until methods are told apart from joint training: the fewest, and the most."""
+
+    auto: Annotated[list[Annotated[int, Field(ge=2, le=10_000)]], Field(min_length=2, max_length=2)]
+
+    @field_validator("auto")
+    @classmethod
+    def rising(cls, auto: list[int]) -> list[int]:
+        """Raise a ValueError unless there is room for more seeds."""
+        if auto[0] >= auto[1]:
+            raise ValueError("must be the fewest and the most seeds, as [5, 40]")
+        return auto
+
+
 class StudyFile(Section):
     """The keys of a study file."""
 
@@ -143,7 +157,7 @@ class StudyFile(Section):
     methods: Annotated[list[str], Field(min_length=1)]
     set: dict[str, Any] = Field(default_factory=dict)
     vary: dict[str, Any] = Field(default_factory=dict)
-    seeds: Annotated[int, Field(ge=1, le=10_000)] = 5
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | Seeds = 5
     search: str | dict[str, Any] = "grid"
     trials: Annotated[int, Field(ge=1, le=100_000)] = 50
     metric: Metric | Annotated[list[Metric], Field(min_length=1)] | None = None
@@ -176,6 +190,15 @@ class Study(NamedTuple):
     def metric(self) -> str:
         """Return the metric that is chosen by and reported: accuracy, mae or loss."""
         return self.objectives[0]
+
+    @property
+    def looks(self) -> list[int]:
+        """Return the numbers of seeds at which it may end, rising; most studies have one."""
+        if isinstance(self.file.seeds, int):
+            return [self.file.seeds]
+        from analysis.sequential import looks
+
+        return looks(*self.file.seeds.auto)
 
     @property
     def maximise(self) -> bool:

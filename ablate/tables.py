@@ -91,6 +91,8 @@ class Tables:
         if self.changed:
             self.fail(set(self.changed), "is gone")
             self.write()
+        if self.agenda.finished and len(self.study.looks) > 1:  # its methods may be told apart with fewer seeds
+            write_study(self.study.folder, described(self.study) | {"planned": len(self.plan)})
         kept = {wave_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // WAVE))}
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):

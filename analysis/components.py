@@ -32,7 +32,7 @@ Draws = NDArray[np.float64]  # [DRAWS]
 def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score") -> pl.DataFrame:
     """Return the variance that each block of seeds adds, as COMPONENTS says; an estimate below 0 is 0.
 
-    Blocks are columns, as `seed.split`, `seed.init`, crossed with each other. One with a single level, or one that
+    Blocks are columns, such as `data.seed` and `seed`, crossed with each other. One with a single level, or one that
     cannot be told from the rest since nothing was repeated, is null.
     """
     kept = table.filter(pl.col(score).is_finite())

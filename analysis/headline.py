@@ -76,7 +76,8 @@ def limits(run: Run, summary: pl.DataFrame) -> list[str]:
         for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
         if len(part) > 1 and part["validation"].n_unique() == 1
     ]
-    fewer = finished.filter(pl.col("seeds") < pl.col("seeds").max())["method"].to_list()
+    full = pl.col("seeds").is_in(run.looks) if len(run.looks) > 1 else pl.col("seeds") == pl.col("seeds").max()
+    fewer = finished.filter(~full)["method"].to_list()
     most = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     said = {
         f"{_listed(empty)}: no trial has a score, so nothing is known of it.": bool(empty),

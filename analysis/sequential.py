@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.decisions import CASES, Case, Decision, corrected, decide
-from analysis.statistics import LEVEL, NAN, Estimate, bounds
+from analysis.statistics import ANYWHERE, LEVEL, NAN, Difference, Estimate, bounds, paired
 
 SPENDING = {
     "pocock": lambda t: np.log1p((np.e - 1) * t),
@@ -67,6 +67,34 @@ def undecided(decisions: Mapping[str, Decision]) -> list[str]:
 def next_look(run: int, seeds: Iterable[int]) -> int | None:
     """Return up to which number of seeds an undecided comparison is to be run; None after the last look."""
     return min((look for look in seeds if look > run), default=None)
+
+
+def so_far(
+    values: Mapping[int, float],
+    baseline: Mapping[int, float],
+    seeds: Sequence[int],
+    within: tuple[float, float] = ANYWHERE,
+) -> Difference:
+    """Return the paired difference to a baseline, as `paired`, with a p and an interval that hold at every look.
+
+    Args:
+        values: by seed, of those that have a result.
+        baseline: the same.
+        seeds: all the looks, as numbers of seeds.
+        within: bounds of a difference.
+    """
+    pairs = sorted(values.keys() & baseline.keys())
+    weights = dict(zip(seeds, shares(seeds), strict=True))
+    latest = next((look for look in seeds if look > max(pairs, default=0)), seeds[-1])
+    found = []
+    for look in (look for look in seeds if look <= latest):
+        seen = [seed for seed in pairs if seed < look]
+        difference = paired([values[seed] for seed in seen], [baseline[seed] for seed in seen], within)
+        found.append((difference, weights[look]))
+    last, share = found[-1]
+    p = min((min(one.p / weight, 1.0) for one, weight in found if not np.isnan(one.p)), default=NAN)
+    low, high = _repeated(Estimate(last.mean, NAN, NAN, last.pairs), last.sd, LEVEL * share, within)[1:3]
+    return last._replace(low=low, high=high, p=p)
 
 
 def _so_far(

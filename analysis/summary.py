@@ -8,6 +8,7 @@ import polars.selectors as cs
 
 from analysis.choice import chosen, test_scores
 from analysis.pareto import front
+from analysis.sequential import so_far
 from analysis.statistics import NAN, bounds, estimate, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
@@ -58,11 +59,7 @@ def summary(run: Run) -> pl.DataFrame:
     rows = []
     for choice in choices.iter_rows(named=True):
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        row = (
-            _choice(run, choice)
-            | _test(of_choice, run.metric)
-            | _against(choice["method"], of_choice, joint, run.metric)
-        )
+        row = _choice(run, choice) | _test(of_choice, run.metric) | _against(run, choice["method"], of_choice, joint)
         rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
     return _corrected(_table(rows, SUMMARY))
 
@@ -93,12 +90,19 @@ def _test(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
     return {"test": mean, "low": low, "high": high}
 
 
-def _against(method: str, scores: pl.DataFrame, joint: pl.DataFrame, metric: str) -> dict[str, Any]:
-    """Return the difference to joint training over the seeds that both have finished."""
+def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
+    """Return the difference to joint training over the seeds that both have finished.
+
+    Where seeds are added until methods are told apart, p and interval hold at every look.
+    """
     if method in ("joint", "unimodal"):
         return {}
-    pairs = scores.join(joint, on="seed")
-    mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"], bounds(metric, change=True))
+    pairs, within = scores.join(joint, on="seed"), bounds(run.metric, change=True)
+    if len(run.looks) > 1:
+        own, other = (dict(zip(pairs["seed"], pairs[side], strict=True)) for side in ("score", "baseline"))
+        mean, _, low, high, p, count = so_far(own, other, run.looks, within)
+    else:
+        mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"], within)
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 

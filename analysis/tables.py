@@ -67,6 +67,14 @@ class Run(NamedTuple):
         return str(self.study["study"]["metric"])
 
     @property
+    def looks(self) -> list[int]:
+        """The numbers of seeds at which it may end, rising: one but for `seeds: {auto: ...}`."""
+        from analysis.sequential import looks
+
+        asked = self.study["study"].get("seeds", 1)
+        return [asked] if isinstance(asked, int) else looks(*asked["auto"])
+
+    @property
     def highest_is_best(self) -> bool:
         """Whether the metric is to be maximised."""
         return bool(self.study["study"]["direction"] == "max")

@@ -79,11 +79,14 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
         ]
         for row in summary.iter_rows(named=True)
     ]
+    shown = ", ".join(map(str, run.looks))
+    added = f", and, as the interval, for looks at {shown} seeds, which were added until methods were told apart"
+    added = added if len(run.looks) > 1 else ""
     note = (
         f"Chosen on the validation split; {'here ' * claimed}the test split was read for "
         f"{plural(looks, 'configuration')}. "
         "Brackets are 95 % intervals over seeds, Student's t. Differences are paired by seed; p is from the paired "
-        "t-test, corrected by Holm for the methods compared. Failed and diverged trials are counted over all "
+        f"t-test, corrected by Holm for the methods compared{added}. Failed and diverged trials are counted over all "
         "configurations of a method (column “of”)."
     )
     data = run.study["study"]["data"]
