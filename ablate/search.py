@@ -50,9 +50,9 @@ def looked(study: Study, plan: list[Trial]) -> Rounds:
     for look in study.looks:
         proposed = [t for t in plan if done <= t.seed < look and t.columns["method"] in going]
         answers = yield proposed
-        results |= answers
         if look == study.looks[-1] or any(trial.id not in answers for trial in proposed):
             break
+        results |= answers
         going, done = undecided(study, plan, results), look
         if not going:
             break

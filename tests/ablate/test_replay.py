@@ -121,7 +121,8 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     before = load(str(home / "study.yaml"), str(tmp_path / "store"))
     (trial, _), *_ = keep(before, 1)
     home.rename(tmp_path / "moved")
-    del sys.modules["method"]  # it trains again in another process
+    for name in ("method", "encoder"):  # it trains again in another process
+        del sys.modules[name]
     found = stored(before.store, trial.id)
     with pytest.raises(UserError, match=r"there is no file or folder .*; --study says where data and modules are now"):
         replay(found)

@@ -57,7 +57,7 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.samples: 4}\nvary:\n  agm.alhpa: [0, 1]\n",
         ":6: vary.agm.alhpa: agm has no setting `alhpa`", "`alpha`",
     ),
-    "a wrong type": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: ten\n", ":4: seeds: must be an integer, got 'ten'", ""),
+    "a wrong type": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: ten\n", ":4: seeds: must be an integer or a mapping, got 'ten'", ""),
     "out of range": (
         "name: x\ndata: mfeat\nmethods: [agm]\nset:\n  agm.alpha: -1\n",
         ":5: set.agm.alpha: must be a number in [0, 1000], got -1", "",
@@ -176,6 +176,16 @@ BROKEN = {
     "an encoder that is none": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {module: torch.nn.functional:relu}\n",
         ":4: model.encoder: must be a class of torch.nn.Module", "",
+    ),
+    "seeds that do not rise": (
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nseeds: {auto: [5, 5]}\n", ":4: seeds.auto: must be the fewest and the most seeds", "",
+    ),
+    "seeds to be added to a search": (
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nvary: {agm.alpha: {log: [0.1, 1]}}\nsearch: tpe\nseeds: {auto: [5, 40]}\n",
+        ":6: seeds: are added to the points of a grid, and `tpe` wants as many of all", "",
+    ),
+    "seeds to be added to nothing": (
+        "name: x\ndata: mfeat\nmethods: [agm, ogm]\nseeds: {auto: [5, 40]}\n", ":4: seeds: are added until methods are told from joint", "",
     ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to z or a digit", ""),
     "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
@@ -315,7 +325,7 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     ended = ablate("run", file, "--store", tmp_path / "store")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
-    assert "seeds: must be an integer, got 'ten'" in ended.stderr
+    assert "seeds: must be an integer or a mapping, got 'ten'" in ended.stderr
     missing = here("run", tmp_path / "nowhere.yaml")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from analysis.decisions import RULES
-from analysis.sequential import looks, next_look, sequential, shares, undecided
+from analysis.sequential import looks, next_look, sequential, shares, so_far, undecided
+from analysis.statistics import paired
 
 SEEDS = [5, 10, 20, 40]
 RNG = np.random.default_rng(0)
@@ -67,3 +68,33 @@ def test_the_interval_of_an_accuracy_ends_where_accuracies_do() -> None:
     values = np.array([0.99, 0.98, 1.0, 0.95, 0.99])
     found = sequential({"x": (values, np.zeros(5))}, seeds=[5, 10], metric="accuracy")["x"]
     assert found.high == 1.0
+
+
+def test_a_difference_so_far_by_hand() -> None:
+    """Its p is the least of those at the looks by their shares, its interval that of the latest at its share."""
+    values = dict(enumerate([0.3, 0.1, 0.2, 0.4, 0.1, -0.1, 0.2, 0.0]))
+    baseline = dict.fromkeys(range(8), 0.0)
+    shared = dict(zip([5, 10], shares([5, 10]), strict=True))
+    first, second = (paired([values[s] for s in range(n)], [0.0] * n) for n in (5, 8))
+    found = so_far(values, baseline, [5, 10])
+    assert found.p == pytest.approx(min(first.p / shared[5], second.p / shared[10]))
+    assert (found.mean, found.sd, found.pairs) == pytest.approx((second.mean, second.sd, 8))
+    assert found.low < second.low < second.high < found.high
+    assert so_far(values, baseline, [8])[:6] == pytest.approx(paired([*values.values()], [0.0] * 8)[:6])
+
+
+def test_only_seeds_of_both_count_and_those_before_a_look() -> None:
+    values, baseline = {0: 1.0, 1: 1.1, 2: 0.9, 6: 5.0}, {0: 0.0, 2: 0.0, 3: 0.0, 6: 0.0}
+    found = so_far(values, baseline, [5, 10])
+    assert found.pairs == 3
+    weight = shares([5, 10])[0]
+    assert found.p <= paired([1.0, 0.9], [0.0, 0.0]).p / weight
+    assert np.isnan(so_far({0: 1.0}, {1: 1.0}, [5, 10]).p)
+
+
+def test_looks_find_a_difference_that_is_not_there_as_seldom_as_stated() -> None:
+    """Of 2,000 comparisons of nothing with nothing at 5, 10 and 20 seeds, one in twenty at most."""
+    drawn, seeds = np.random.default_rng(1).normal(size=(2000, 20)), [5, 10, 20]
+    zeros = dict.fromkeys(range(20), 0.0)
+    wrong = np.mean([so_far(dict(enumerate(one)), zeros, seeds).p < 0.05 for one in drawn])
+    assert wrong < 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
