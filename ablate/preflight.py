@@ -114,14 +114,18 @@ def check_trials(study: Study, agenda: Agenda) -> list[str]:
 def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     """Refuse models that cannot read the data, and streams that are too short for their epochs."""
     from trainables.model import build
+    from trainables.modules import Module
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
     first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
     try:
-        for model in first.values():
-            build(model, shapes, dataset.outputs, dense=dataset.task == "segmentation")
+        models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in first.values()]
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
+    encoders = [encoder for model in models for encoder in model.encoders.values()]
+    if study.file.resources.workers > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
+        rule = "must be 1 where a module of one's own normalises by the batch, of which each worker sees a part"
+        raise study.document.error(("resources", "workers"), rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:

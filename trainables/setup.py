@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
-from trainables.modules import Module, attribute
+from trainables.modules import attribute
 from trainables.optim import Apart, Optimizer, optimizer
 from trainables.parallel import Crew
 from trainables.precision import kept
@@ -85,8 +85,6 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    if crew.size > 1 and any(isinstance(one, Module) and one.changing for one in model.encoders.values()):
-        raise ValueError("a module of one's own that normalises by the batch cannot share it among several workers")
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
     return Setup(trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew, trial["train"]["dtype"])

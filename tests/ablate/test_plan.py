@@ -5,7 +5,7 @@ from typing import Any
 
 from ablate.search import rounds
 from ablate.study import Study, load
-from tests.ablate.helpers import write
+from tests.ablate.helpers import here, write
 
 
 def study(tmp_path: Path, **changes: Any) -> Study:
@@ -22,3 +22,12 @@ def test_unimodal_is_one_trial_of_joint_a_modality_and_seed(tmp_path: Path) -> N
 def test_the_learning_rate_follows_the_optimiser_unless_given(tmp_path: Path) -> None:
     (proposed,) = list(rounds(study(tmp_path, methods=["joint"], vary={"train.optimizer": ["sgd", "adam"]})))
     assert [t.labels["train.lr"] for t in proposed] == [0.02, 0.02, 0.001, 0.001]
+
+
+def test_workers_do_not_share_a_batch_that_a_module_of_ones_own_normalises_by(tmp_path: Path) -> None:
+    own = {"encoder": "tests.trainables.test_modules:Net"}
+    asked = {"vary": None, "methods": ["joint"], "model": own}
+    assert here("plan", write(tmp_path, **asked), "--store", tmp_path / "s").returncode == 0
+    ended = here("plan", write(tmp_path, **asked, resources={"workers": 2}), "--store", tmp_path / "s")
+    assert ended.returncode == 2
+    assert "resources.workers: must be 1 where a module of one's own normalises by the batch" in ended.stderr
