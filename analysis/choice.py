@@ -29,6 +29,7 @@ def configurations(run: Run) -> pl.DataFrame:
             seeds=done.sum().cast(pl.Int64),
             failed=(pl.col("status") == "failed").sum().cast(pl.Int64),
             diverged=(pl.col("status") == "diverged").sum().cast(pl.Int64),
+            pruned=(pl.col("status") == "pruned").sum().cast(pl.Int64),
             validation=pl.col(f"validation.{run.metric}").filter(done).mean(),
             seconds=pl.col("seconds").median(),
         )
@@ -48,7 +49,7 @@ def chosen(run: Run) -> pl.DataFrame:
     return (
         configurations(run)
         .group_by("method", "modality", maintain_order=True)
-        .agg(pl.exclude("failed", "diverged").first(), counts.sum(), configurations=pl.len().cast(pl.Int64))
+        .agg(pl.exclude("failed", "diverged", "pruned").first(), counts.sum(), configurations=pl.len().cast(pl.Int64))
     )
 
 
@@ -69,6 +70,7 @@ class Design(NamedTuple):
     axes: list[str]  # that the method has several values of
     scores: NDArray[np.float64]  # [N, S], nan without a result
     seeds: list[int]
+    pruned: NDArray[np.bool_]  # [N], ended for lagging behind, for one seed at least
 
     def places(self, axis: str, scale: str) -> NDArray[np.float64]:
         """Return where the points stand on an axis, [N]: as in a figure, 0 and infinity one step outside a log axis."""
@@ -87,7 +89,9 @@ def design(run: Run, method: str) -> Design:
     placed = joint.join(points.select(keys).with_row_index("place"), on=keys, nulls_equal=True, maintain_order="left")
     scores = np.full((len(points), len(seeds)), np.nan)
     scores[placed["place"], seeds.search_sorted(placed["seed"])] = placed["score"].cast(float).fill_null(np.nan)
-    return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds.to_list())
+    ended = table.group_by(keys).agg(pruned=(pl.col("pruned") > 0).any())
+    pruned = points.join(ended, on=keys, nulls_equal=True, how="left", maintain_order="left")["pruned"].to_numpy()
+    return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds.to_list(), pruned)
 
 
 def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
@@ -124,5 +128,5 @@ def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:
 
 def _places(run: Run) -> dict[str, int]:
     """Return each method's place in the tables: joint, joint-uni, the others as the study has them, unimodal."""
-    others = [method for method in run.study["study"]["methods"] if method not in FIRST + LAST]
+    others = [method for method in run.methods if method not in FIRST + LAST]
     return {method: place for place, method in enumerate([*FIRST, *others, *LAST])}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
 MOST = {"ped-anova": 2048, "fanova": 256}  # configurations: of more, so many at random, or a report takes minutes
+SHARES = ("fanova",)  # which lie between 0 and 1; a difference between distributions may be greater
 REACH = 1.96  # standard errors to each side
 DUMMY = "(dummy)"
 IMPORTANCE = {
@@ -81,7 +82,9 @@ def importances(
     for name in settings:
         value, reach = found.get(name, (NAN, NAN))
         above = bool(value - reach > floor) if np.isfinite(value - reach - floor) else None
-        ends = {"value": value, "low": max(value - reach, min(value, 0.0)), "high": value + reach, "floor": floor}
+        low, high = max(value - reach, min(value, 0.0)), value + reach
+        high = min(high, max(value, 1.0)) if evaluator in SHARES else high
+        ends = {"value": value, "low": low, "high": high, "floor": floor}
         counts = {"configurations": len(known), "used": count, "dropped": len(scores) - len(known), "seeds": seeds}
         rows.append({"factor": name, **ends, "above_floor": above, **counts})
     table = pl.DataFrame(rows, schema=IMPORTANCE).with_columns(cs.float().fill_nan(None))

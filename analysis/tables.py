@@ -62,6 +62,11 @@ class Run(NamedTuple):
         return str(self.study["study"]["name"])
 
     @property
+    def methods(self) -> list[str]:
+        """The methods that are compared, as the tables call them: one of one's own, `module:Name`, by its name."""
+        return [method.rpartition(":")[2] for method in self.study["study"]["methods"]]
+
+    @property
     def metric(self) -> str:
         """The metric that is chosen by and reported, such as `accuracy`."""
         return str(self.study["study"]["metric"])

@@ -18,6 +18,7 @@ BEST = {
     "high": pl.Float64,
     "seeds": pl.Int64,
     "failed": pl.Int64,  # configurations without a result for every seed, which are never the best
+    "pruned": pl.Int64,  # others, ended for lagging behind, which are worse than every one with a result
 }
 
 
@@ -29,31 +30,39 @@ def best_of(run: Run) -> pl.DataFrame:
     tables = []
     for method in run.trials.select("method").unique(maintain_order=True).collect()["method"]:
         if method != "unimodal":
+            tried = design(run, method)
             found = expected_best(
-                design(run, method).scores, highest_is_best=run.highest_is_best, within=bounds(run.metric)
+                tried.scores, tried.pruned, highest_is_best=run.highest_is_best, within=bounds(run.metric)
             )
             tables.append(found.with_columns(method=pl.lit(method)).select(list(BEST)))
     return pl.concat([pl.DataFrame(schema=BEST), *tables])
 
 
 def expected_best(
-    scores: NDArray[np.float64], *, highest_is_best: bool = True, within: tuple[float, float] = ANYWHERE
+    scores: NDArray[np.float64],
+    pruned: NDArray[np.bool_] | None = None,
+    *,
+    highest_is_best: bool = True,
+    within: tuple[float, float] = ANYWHERE,
 ) -> pl.DataFrame:
     """Return BEST, without `method`, from scores [N, S] of N configurations for S seeds, nan without a result.
 
-    The best is that with the best mean over seeds. One that lacks a result is tried like the others and never chosen;
-    of n draws that hold no other there is no best, and they are in no mean.
+    The best is that with the best mean over seeds. One that failed is tried like the others and never chosen; n draws
+    that hold no other have no best, and are in no mean. One of the `pruned`, [N], is worse than those with a result,
+    nobody knows by how much: where it may be the best of n, there is no mean.
     """
-    whole = scores[np.isfinite(scores).all(axis=1)] if scores.shape[1] else scores[:0]
-    count, failed = len(scores), len(scores) - len(whole)
+    known = np.isfinite(scores).all(axis=1) if scores.shape[1] else np.zeros(len(scores), dtype=bool)
+    whole, lagged = scores[known], 0 if pruned is None else int((pruned & ~known).sum())
+    count, lost = len(scores), len(scores) - len(whole)
     mean = whole.sum(axis=1)
     ranked = whole[np.argsort(mean if highest_is_best else -mean)]
     rows = []
     for n in range(1, count + 1):
-        worse = np.arange(failed, count)  # configurations that are no better than each
+        worse = np.arange(lost, count)  # configurations that are no better than each
         weight = np.exp(_log_choose(worse, n - 1) - _log_choose(np.array(count), n))
-        chosen = weight @ ranked / weight.sum() if len(ranked) else np.empty(0)
-        rows.append({"n": n, **estimate(chosen, within)._asdict(), "failed": failed})
+        told = len(ranked) and (n > lost or not lagged)
+        chosen = weight @ ranked / weight.sum() if told else np.empty(0)
+        rows.append({"n": n, **estimate(chosen, within)._asdict(), "failed": lost - lagged, "pruned": lagged})
     schema = {name: kind for name, kind in BEST.items() if name != "method"}
     return pl.DataFrame(rows, schema=schema).with_columns(cs.float().fill_nan(None))
 

@@ -69,7 +69,8 @@ def ranks(run: Run) -> Iterator[Drawing]:
     found = ranking(joint.select("method", "score", block="seed"), highest_is_best=run.highest_is_best)
     if found.pairs.is_empty():
         return
-    figure = plots.plot_ranks(found, title=f"{run.name}: ranks of the methods on test", blocks="seed")
+    title = f"{run.name}: ranks of the methods on test"
+    figure = plots.plot_ranks(found, title=title, blocks="seed", methods=run.methods)
     caption = f"{said(found, 'seed')} Ranks over the seeds of one data set speak of that one."
     yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_data(found))
 
@@ -92,7 +93,8 @@ def weighed(run: Run) -> Iterator[Drawing]:
     best = [f"{row['method']} {row['settings']}".strip() for row in table.filter("front").iter_rows(named=True)]
     what = f"Pareto front of {' and '.join(metrics)}"
     caption = f"{plural(len(table), 'configuration')} by {' and '.join(metrics)}; front: {'; '.join(best)}."
-    figure = plots.plot_front(table, metrics, directions=run.objectives, title=f"{run.name}: {what}")
+    title = f"{run.name}: {what}"
+    figure = plots.plot_front(table, metrics, directions=run.objectives, title=title, methods=run.methods)
     yield Drawing("front", what, caption, figure, table)
 
 

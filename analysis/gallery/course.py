@@ -41,7 +41,8 @@ def slices(run: Run) -> Iterator[Drawing]:
         f"Each of {plural(len(points), 'configuration')} that has a result, along each axis, on validation. Best: "
         f"{best['method']}{where}, {score(run.metric, best['mean'], best['low'], best['high'])}."
     )
-    figure = plots.plot_slices(points, scales, metric=run.metric, title=f"{run.name}: all configurations")
+    title = f"{run.name}: all configurations"
+    figure = plots.plot_slices(points, scales, metric=run.metric, title=title, methods=run.methods)
     yield Drawing("search", "All configurations of the search", caption, figure, points)
 
 
@@ -52,8 +53,10 @@ def budgets(run: Run) -> Iterator[Drawing]:
         return
     caption = (
         f"What the best of n configurations scores on validation; at the whole budget: {_ends(run, table, ' of {n}')}."
+        f"{_lagging(table)}"
     )
-    figure = plots.plot_best_of(table, metric=run.metric, title=f"{run.name}: what tuning buys")
+    title = f"{run.name}: what tuning buys"
+    figure = plots.plot_best_of(table, metric=run.metric, title=title, methods=run.methods)
     yield Drawing("best-of-n", "Best of n configurations", caption, figure, table)
 
 
@@ -64,7 +67,8 @@ def learned(run: Run) -> Iterator[Drawing]:
         return
     ends = _ends(run, table.filter(split="validation", metric=run.metric))
     caption = f"Learning curves of the chosen configurations; after the last epoch, on validation: {ends}."
-    figure = plots.plot_learning(table, metric=run.metric, title=f"{run.name}: learning curves")
+    title = f"{run.name}: learning curves"
+    figure = plots.plot_learning(table, metric=run.metric, title=title, methods=run.methods)
     yield Drawing("learning", "Learning curves", caption, figure, table)
 
 
@@ -81,6 +85,18 @@ def modulation(run: Run) -> Iterator[Drawing]:
     )
     figure = plots.plot_coefficients(table, title=f"{run.name}: coefficients over training")
     yield Drawing("coefficients", "Coefficients over training", caption, figure, table)
+
+
+def _lagging(table: pl.DataFrame) -> str:
+    """Return how many configurations of each method were ended for lagging behind, and what that means; or nothing."""
+    ended = table.group_by("method", maintain_order=True).last().filter(pl.col("pruned") > 0)
+    counts = "; ".join(f"{row['method']} {row['pruned']} of {row['n']}" for row in ended.iter_rows(named=True))
+    if not counts:
+        return ""
+    return (
+        f" Ended for lagging behind, and counted as worse than every one that was scored: {counts}. "
+        "Such a line begins where one of n must have a score."
+    )
 
 
 def _ends(run: Run, table: pl.DataFrame, more: str = "") -> str:

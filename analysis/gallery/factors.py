@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from analysis import plots
@@ -16,7 +17,7 @@ from analysis.plots.style import parts
 from analysis.tables import Run
 from analysis.text import amount
 
-LEAST = {"fanova": 8, "ped-anova": 100}  # configurations, from which on a setting that does all is above the floor
+LEAST = {"fanova": 8, "ped-anova": 100}  # with a result, from which on a setting that does all is above the floor
 
 
 def sensitivities(run: Run) -> Iterator[Drawing]:
@@ -43,7 +44,8 @@ def importances(run: Run) -> Iterator[Drawing]:
     """Draw which of several axes matter, for each method that has enough configurations."""
     for method in methods(run):
         found = design(run, method)
-        enough = [evaluator for evaluator, least in LEAST.items() if len(found.scores) >= least]
+        known = int(np.isfinite(found.scores).any(axis=1).sum())
+        enough = [evaluator for evaluator, least in LEAST.items() if known >= least]
         if len(found.axes) < 2 or not enough:
             continue
         tables = {evaluator: importance(run, method, evaluator) for evaluator in enough}

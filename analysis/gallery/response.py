@@ -29,7 +29,9 @@ def curves(run: Run) -> Iterator[Drawing]:
             continue
         probes, scale = probe_curve(run, axis), run.vary[axis]["scale"]
         title = f"{run.name}: {axis}"
-        figure = plots.plot_curve(response, probes, axis=axis, metric=run.metric, title=title, scale=scale)
+        figure = plots.plot_curve(
+            response, probes, axis=axis, metric=run.metric, title=title, scale=scale, methods=run.methods
+        )
         data = pl.concat([response, probes], how="diagonal")
         yield Drawing(f"curve-{slug(axis)}", f"Sensitivity to {axis}", _extremes(run, axis, response), figure, data)
 

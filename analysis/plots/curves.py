@@ -1,5 +1,6 @@
 """The response along one axis: the joint prediction, and a panel for each encoder's probe."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -35,15 +36,32 @@ BESIDE = 46  # points of a panel's width that its axis up takes
 
 
 def plot_curve(
-    curve: pl.DataFrame, probes: pl.DataFrame, *, axis: str, metric: str, title: str, scale: str = "linear"
+    curve: pl.DataFrame,
+    probes: pl.DataFrame,
+    *,
+    axis: str,
+    metric: str,
+    title: str,
+    scale: str = "linear",
+    methods: Sequence[str] = (),
 ) -> Figure:
-    """Return the response along an axis: the joint prediction first, then a panel for each encoder's probe."""
+    """Return the response along an axis: the joint prediction first, then a panel for each encoder's probe.
+
+    Args:
+        curve: as `sensitivity.curve` returns it.
+        probes: as `sensitivity.probe_curve` returns it.
+        axis: its name.
+        metric: its name.
+        title: of the figure.
+        scale: of the axis, log or linear.
+        methods: of the study, so that each looks the same in all of its figures.
+    """
     panels = {"joint prediction": curve} | {
         f"{encoder} encoder, probed": probes.filter(pl.col("modality") == encoder)
         for encoder in probes["modality"].unique(maintain_order=True)
     }
     curves = curve.filter(pl.col("kind") == "curve")
-    shades = looks([*curves["method"], *curve["method"], *probes["method"]])
+    shades = looks([*methods, *curve["method"], *probes["method"]])
     places = ruler(curve["value"].drop_nulls(), scale)
     rows, columns = grid(len(panels))
     with styled():
@@ -72,10 +90,10 @@ def _draw(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Loo
 
 
 def _draw_baseline(panel: Axes, method: str, mean: float, low: float | None, high: float | None, look: Look) -> None:
-    """Draw a line that ends in its marker: joint training solid, in its band, others dashed in a lighter one."""
+    """Draw a line that ends in its marker, in the band of its interval: a lighter one but for joint training."""
     main = method == "joint"
     panel.plot(
-        [0, 1], [mean, mean], "-" if main else "--", lw=1.4, color=look.colour, marker=look.marker, markevery=[1],
+        [0, 1], [mean, mean], look.dash, lw=1.4, color=look.colour, marker=look.marker, markevery=[1],
         label=LABELS.get(method, method), zorder=1.5, clip_on=False, transform=panel.get_yaxis_transform(),
     )  # fmt: skip
     if low is not None and high is not None:

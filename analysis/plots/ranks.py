@@ -1,6 +1,7 @@
 """The critical-difference diagram: mean ranks, with a bar over methods that cannot be told apart (Demsar 2006)."""
 
 import warnings
+from collections.abc import Sequence
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -13,21 +14,23 @@ from analysis.text import plural, pvalue
 LEAST = 0.03  # of the axis, half of the least length of a bar: methods of one rank are joined, too
 
 
-def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure:
+def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: Sequence[str] = ()) -> Figure:
     """Return the diagram of a ranking that could be tested, which has three methods and two blocks at least.
 
     Args:
         ranking: as `rankings.ranking` returns it.
         title: of the figure.
         blocks: what one of the rankings' blocks is called.
+        methods: of the study, so that each looks the same in all of its figures.
     """
     import pandas as pd
 
     names = labels(ranking.ranks, 24)
     ranks = {names[method]: rank for method, rank in ranking.ranks.items()}
-    shades = {names[method]: looks(ranking.ranks)[method].colour for method in ranking.ranks}
-    methods = list(ranks)
-    matrix = pd.DataFrame(1.0, index=methods, columns=methods)
+    every = looks([*methods, *ranking.ranks])
+    shades = {names[method]: every[method].colour for method in ranking.ranks}
+    rows = list(ranks)
+    matrix = pd.DataFrame(1.0, index=rows, columns=rows)
     for one, other, _, p in ranking.pairs.iter_rows():
         pair = names[one], names[other]
         matrix.loc[pair] = matrix.loc[pair[::-1]] = p
@@ -35,7 +38,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
         warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
         import scikit_posthocs
 
-        figure = sheet(WIDE, 1.9 + 0.22 * len(methods))
+        figure = sheet(WIDE, 1.9 + 0.22 * len(rows))
         panel = figure.add_subplot()
         drawn = scikit_posthocs.critical_difference_diagram(
             ranks, matrix, ax=panel, color_palette=shades,
@@ -44,15 +47,15 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block") -> Figure
         )  # fmt: skip
         for (bar,) in drawn["crossbars"]:
             ends = bar.get_xdata()
-            middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) / 2, LEAST * (len(methods) - 1))
+            middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) / 2, LEAST * (len(rows) - 1))
             bar.set_data([middle - half, middle + half], [bar.get_ydata()[0]] * 2)
-        panel.update_datalim([(1, 0), (len(methods), 0)])
-        places = MaxNLocator(12, integer=True).tick_values(1, len(methods))
-        panel.set_xticks([place for place in places if 1 <= place <= len(methods)])
+        panel.update_datalim([(1, 0), (len(rows), 0)])
+        places = MaxNLocator(12, integer=True).tick_values(1, len(rows))
+        panel.set_xticks([place for place in places if 1 <= place <= len(rows)])
         for text in panel.texts:
             text.set_color(DARK)
         low, _ = panel.get_ylim()
-        left = ranks[methods[0]]
+        left = ranks[rows[0]]
         panel.plot([left, left + ranking.critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
         panel.text(
             left + ranking.critical / 2,

@@ -41,7 +41,18 @@ LOOKS = {
     "ogm": Look("#E69F00", "^", "-"), "ogm-ge": Look("#E69F00", ">", "--"),
     "mslr": Look("#56B4E9", "P", "-"), "mses": Look("#56B4E9", "*", "--"),
 }  # fmt: skip
-OTHERS = tuple(Look(c, m, d) for d in ("-", "--", "-.") for c, m in zip(PALETTE, "hpd<8X", strict=True))
+# of methods of one's own; any two of all differ in two of colour, mark and dash at least
+OWN = (
+    Look("#CC79A7", "<", "--"), Look("#000000", "d", ":"), Look("#0072B2", "H", "--"), Look("#D55E00", "<", "-"),
+    Look("#56B4E9", "d", "-."), Look("#E69F00", "H", ":"), Look("#CC79A7", "8", "-."), Look("#000000", "8", "--"),
+    Look("#CC79A7", "p", ":"), Look("#000000", "<", "-."), Look("#0072B2", "X", "-."), Look("#D55E00", "H", "-."),
+    Look("#0072B2", "8", ":"), Look("#56B4E9", "<", ":"), Look("#E69F00", "p", "-."),
+)  # fmt: skip
+OTHERS = tuple(  # of lines that are no methods
+    Look(c, m, d)
+    for d, ms in (("-", "hpd<8X"), ("--", "Xhpd<8"), ("-.", "8Xhpd<"))
+    for c, m in zip(PALETTE, ms, strict=True)
+)
 LABELS = {"unimodal": "trained alone"}
 GREY, DARK, SOFT, FAILED = "#777777", "#222222", "#555555", "#B00020"
 SAFE = PALETTE[1]  # of the best, and of what is near it, on maps and surfaces
@@ -105,9 +116,9 @@ def legend(figure: Figure, columns: int = 5) -> None:
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each method; those that are not known take what is left, in order."""
-    others = [method for method in dict.fromkeys(methods) if method not in LOOKS]
-    return LOOKS | {method: OTHERS[i % len(OTHERS)] for i, method in enumerate(others)}
+    """Return the look of each method; those of one's own take theirs by name: of the same methods, always the same."""
+    own = sorted({method for method in methods if method not in LOOKS})
+    return LOOKS | {method: OWN[i % len(OWN)] for i, method in enumerate(own)}
 
 
 def unit(metric: str, *, change: bool = False) -> str:

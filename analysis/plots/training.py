@@ -1,5 +1,7 @@
 """Curves over the epochs of training: what is learned, and what a method does to each modality."""
 
+from collections.abc import Sequence
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,10 +32,17 @@ FEW = 6  # markers of a line, about
 HUGE = 50  # a coefficient beyond which the axis is logarithmic outside -10 to 10
 
 
-def plot_learning(learning: pl.DataFrame, *, metric: str, title: str) -> Figure:
-    """Return learning curves as `training.learning` returns them: loss of training, loss and metric of validation."""
+def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
+    """Return learning curves: loss of training, loss and metric of validation.
+
+    Args:
+        learning: as `training.learning` returns it.
+        metric: by which configurations were chosen.
+        title: of the figure.
+        methods: of the study, so that each looks the same in all of its figures.
+    """
     panels = learning.partition_by("split", "metric", maintain_order=True)
-    shades = looks(learning["method"])
+    shades = looks([*methods, *learning["method"]])
     with styled():
         figure = _figure(len(panels))
         for place, part in enumerate(panels, start=1):

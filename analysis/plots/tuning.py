@@ -26,9 +26,16 @@ from analysis.plots.style import (
 from analysis.ruler import ruler
 
 
-def plot_best_of(best: pl.DataFrame, *, metric: str, title: str) -> Figure:
-    """Return the expected best of n configurations as `tuning.best_of` returns it: compare methods at equal n."""
-    times, shades = factor(metric), looks(best["method"])
+def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
+    """Return the expected best of n configurations: compare methods at equal n.
+
+    Args:
+        best: as `tuning.best_of` returns it.
+        metric: its name.
+        title: of the figure.
+        methods: of the study, so that each looks the same in all of its figures.
+    """
+    times, shades = factor(metric), looks([*methods, *best["method"]])
     with styled():
         figure = sheet(NARROW, 3.3)
         panel = figure.add_subplot()
@@ -52,7 +59,9 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str) -> Figure:
     return figure
 
 
-def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, title: str) -> Figure:
+def plot_slices(
+    points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, title: str, methods: Sequence[str] = ()
+) -> Figure:
     """Return every configuration along each axis, where a search has no grid to draw lines along.
 
     Args:
@@ -60,8 +69,9 @@ def plot_slices(points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, t
         axes: axis -> its scale, log or linear.
         metric: its name.
         title: of the figure.
+        methods: of the study, so that each looks the same in all of its figures.
     """
-    times, shades = factor(metric), looks(points["method"])
+    times, shades = factor(metric), looks([*methods, *points["method"]])
     rows, columns = grid(len(axes))
     with styled():
         figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
@@ -88,7 +98,14 @@ def _crop(panel: Axes, points: pl.DataFrame, times: float) -> None:
         panel.set_ylim((low - reach) * times, (high + reach) * times)
 
 
-def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mapping[str, str], title: str) -> Figure:
+def plot_front(
+    front: pl.DataFrame,
+    metrics: Sequence[str],
+    *,
+    directions: Mapping[str, str],
+    title: str,
+    methods: Sequence[str] = (),
+) -> Figure:
     """Return the configurations by their first two metrics; those on the Pareto front are filled, and of two joined.
 
     Args:
@@ -96,9 +113,10 @@ def plot_front(front: pl.DataFrame, metrics: Sequence[str], *, directions: Mappi
         metrics: the names of all that are weighed.
         directions: metric -> max or min.
         title: of the figure.
+        methods: of the study, so that each looks the same in all of its figures.
     """
     one, other = metrics[:2]
-    shades = looks(front["method"])
+    shades = looks([*methods, *front["method"]])
     with styled():
         figure = sheet(NARROW + 0.6, 3.8)
         panel = figure.add_subplot()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.lines import Line2D
 from SALib.sample import morris, sobol
 
 from analysis import load
@@ -218,6 +219,57 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
     assert surface.data.filter(kind="configuration")["within"].sum() == 1
     assert set(found["importance-agm"].data["by"]) == {"fanova"}  # of so few configurations PED-ANOVA cannot tell
+
+
+@pytest.mark.parametrize("scored", [2, 7, 8])
+def test_importance_needs_eight_configurations_with_a_result(write_run: Write, scored: int) -> None:
+    points = [(a, lr) for a in (0.1, 0.5, 1.0) for lr in (0.1, 0.2, 0.3)]
+    rows = [trial(f"{a}-{lr}", "agm", 0, a * lr, 0.5, **{ALPHA: a, LR: lr}) for a, lr in points]
+    for row in rows[scored:]:
+        row |= {"status": "pruned", "validation.accuracy": None, "test.accuracy": None}
+    vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
+    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert ("importance-agm" in found) == (scored >= 8)
+
+
+def test_the_best_of_n_says_how_many_were_ended_for_lagging(write_run: Write) -> None:
+    """Where one was scored of three, only all three are sure to hold it."""
+    rows = [trial(str(a), "agm", 0, a, a, **{ALPHA: a}) for a in (0.9, 0.5, 0.1)]
+    for row in rows[1:]:
+        row |= {"status": "pruned", "validation.accuracy": None, "test.accuracy": None}
+    rows += [trial(f"ogm-{a}", "ogm", 0, a, a, **{ALPHA: a}) for a in (0.8, 0.7)]
+    found = drawings(load(write_run(rows, methods=["agm", "ogm"])))["best-of-n"]
+    assert found.caption == (
+        "What the best of n configurations scores on validation; at the whole budget: agm 90.0 of 3; ogm 80.0 of 2. "
+        "Ended for lagging behind, and counted as worse than every one that was scored: agm 2 of 3. "
+        "Such a line begins where one of n must have a score."
+    )
+    assert found.data.filter(method="agm")["mean"].to_list() == [None, None, 0.9]
+
+
+def test_a_method_of_ones_own_looks_the_same_in_all_figures(write_run: Write) -> None:
+    """Alpha is first in the study, Beta first in the ranks; the curve is that of Beta alone."""
+    means = {("Alpha", None): 0.6, ("Beta", 0.1): 0.7, ("Beta", 0.2): 0.8, ("joint", None): 0.5}
+    rows = [
+        trial(f"{m}-{factor}-{s}", m, s, v + 0.01 * s, v, **{"Beta.factor": factor})
+        for (m, factor), v in means.items()
+        for s in range(4)
+    ]
+    metrics = [row for one in rows for row in epochs(one["trial"], "loss", None, "train", 1.0, 0.5)]
+    study = {
+        "methods": ["joint", "mine:Alpha", "mine:Beta"],
+        "vary": {"Beta.factor": {"values": [], "scale": "linear"}},
+    }
+    found = drawings(load(write_run(rows, metrics, **study)))
+    drawn: dict[str, set[Any]] = {"Alpha": set(), "Beta": set(), "joint": set()}
+    for stem in ("curve-Beta.factor", "best-of-n", "learning"):
+        for panel in found[stem].figure.axes:
+            for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
+                assert isinstance(line, Line2D)
+                drawn[label].add((line.get_color(), line.get_marker(), line.get_linestyle()))
+    assert {len(seen) for seen in drawn.values()} == {1}
+    ranked = {line.get_color() for line in found["ranks"].figure.axes[0].lines}
+    assert {colour for seen in drawn.values() for colour, *_ in seen} <= ranked
 
 
 def test_what_lost_a_seed_is_not_best(write_run: Write) -> None:

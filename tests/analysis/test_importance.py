@@ -78,6 +78,15 @@ def test_what_cannot_be_told_is_null(scores: np.ndarray) -> None:
     assert table["value"].to_list() == table["above_floor"].to_list() == [None] * 3
 
 
+def test_the_interval_of_a_share_ends_where_a_share_does() -> None:
+    """One of two settings decides all, and halves of twelve configurations differ much."""
+    rng = np.random.default_rng(0)
+    much, none = rng.random((2, 12))
+    settings = {"much": list(map(float, much)), "none": list(map(float, none))}
+    table = importances(settings, much[:, None] ** 4, "fanova")
+    assert 0 == table["low"].min() < table["high"].max() == 1  # type: ignore[operator]
+
+
 def test_an_unknown_measure_is_refused() -> None:
     with pytest.raises(ValueError, match="by ped-anova or fanova, not by `shap`"):
         importances(SETTINGS, SCORES[:, None], "shap")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis import load, plots
 from analysis.indices import DUMMY, INDICES
 from analysis.plots import plot_curve, save
-from analysis.plots.style import LOOKS, intervals, labels, legend, looks, sheet, styled, unit
+from analysis.plots.style import LOOKS, OTHERS, OWN, Look, intervals, labels, legend, looks, sheet, styled, unit
 from analysis.rankings import ranking
 from analysis.ruler import ruler, window
 from analysis.sensitivity import curve, probe_curve
@@ -182,6 +182,16 @@ def test_no_two_methods_look_alike_and_a_method_looks_the_same_in_every_figure()
     assert own["agm"] == looks(["cggm", "agm"])["agm"]
     assert len({(look.colour, look.dash) for look in LOOKS.values()}) == len(LOOKS)
     assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
+
+
+@pytest.mark.parametrize("drawn_together", [[*LOOKS.values(), *OWN], OTHERS])
+def test_any_two_differ_in_two_of_colour_mark_and_dash(drawn_together: list[Look]) -> None:
+    for one, other in combinations(drawn_together, 2):
+        assert sum(a != b for a, b in zip(one, other, strict=True)) >= 2
+
+
+def test_what_a_method_looks_like_does_not_depend_on_the_order_of_a_table() -> None:
+    assert looks(["mine:Third", "agm", "mine:Half"]) == looks(["mine:Half", "mine:Third"])
 
 
 def test_a_caption_says_over_how_many_seeds_and_that_one_has_no_interval() -> None:

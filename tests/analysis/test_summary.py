@@ -116,3 +116,9 @@ def test_without_unimodal_trials_there_is_no_gap(folder: Path) -> None:
     table = encoders(load(folder))
     assert table["method"].to_list() == ["joint", "agm"]
     assert table["gap"].null_count() == 2
+
+
+def test_a_method_of_ones_own_comes_where_the_study_has_it(write_run: Write) -> None:
+    rows = [trial(method, method, 0, 0.5, 0.5) for method in ("unimodal", "agm", "Half", "joint")]
+    run = load(write_run(rows, methods=["unimodal", "mine:Half", "agm", "joint"]))
+    assert summary(run)["method"].to_list() == ["joint", "Half", "agm", "unimodal"]

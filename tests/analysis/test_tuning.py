@@ -31,6 +31,16 @@ def test_a_failed_configuration_costs_budget_and_is_never_best() -> None:
     assert table["failed"].to_list() == [1, 1, 1]
 
 
+def test_a_configuration_that_was_ended_for_lagging_is_worse_than_every_one_that_was_scored() -> None:
+    """The best of two draws out of 1, 3, a failure and a lagging one may be the latter; that of three is 3, 3, 3 or 1."""
+    scores = np.array([[1.0, 1.0], [3.0, 3.0], [np.nan, 2.0], [5.0, np.nan]])
+    table = expected_best(scores, np.array([False, False, True, False]))
+    assert table["mean"].to_list() == [None, None, pytest.approx(2.5), 3.0]
+    assert table.select("failed", "pruned").unique().rows() == [(1, 1)]
+    one = expected_best(np.array([[0.953], *[[np.nan]] * 8]), np.arange(9) > 0)
+    assert one["mean"].to_list() == [None] * 8 + [0.953]
+
+
 def test_many_configurations_overflow_nothing() -> None:
     scores = np.arange(3000.0)[:, None]
     assert expected_best(scores)["mean"][-1] == 2999.0
@@ -48,3 +58,12 @@ def test_the_curves_of_a_run(write_run: Write) -> None:
     assert list(table.schema) == list(BEST)
     assert table.filter(method="agm")["mean"].to_list() == pytest.approx([0.7, (0.9 + 0.9 + 0.7) / 3, 0.9])
     assert table.filter(method="joint")["n"].to_list() == [1]
+
+
+def test_the_curves_of_a_run_that_prunes(write_run: Write) -> None:
+    """Of three alphas 0.5 lags for one seed of two."""
+    rows = [trial(f"{a}{s}", "agm", s, a, a, **{"agm.alpha": a}) for a in (0.5, 0.7, 0.9) for s in range(2)]
+    rows[0] |= {"status": "pruned", "validation.accuracy": None}
+    table = best_of(load(write_run(rows)))
+    assert table["mean"].to_list() == [None, pytest.approx(0.9 * 2 / 3 + 0.7 / 3), pytest.approx(0.9)]
+    assert table.select("failed", "pruned").unique().rows() == [(0, 1)]
