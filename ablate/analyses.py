@@ -1,19 +1,50 @@
-"""Whether the analyses and the rule of a claim are there, fit each other, and ask for columns that the trials have."""
+"""Whether the analyses and the rule of a claim are there, fit each other, and ask for what the runs will have."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import AfterValidator, Field, create_model
 
 from ablate.document import Document, Where
-from ablate.errors import meant, near
+from ablate.errors import kind, meant, near
+from ablate.metrics import FINAL, alike, elsewhere, metrics
 from ablate.plan import described
 from ablate.study import Study
-from analysis.ablations import PAIRED
+from ablate.validation import Section, validated
+from analysis.ablations import ABLATIONS, PAIRED
 from analysis.ablations.scores import OWN
 from analysis.decisions import CASES, RULES
 
 SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
 Choice = Mapping[str, Mapping[str, Any]]  # a name and its options
+
+
+def rising(epochs: list[int] | None) -> list[int] | None:
+    """Raise a ValueError unless two epochs are the first and the last of some."""
+    if epochs is not None and not (len(epochs) == 2 and 1 <= epochs[0] <= epochs[1]):
+        raise ValueError("must be the first and the last epoch, as [11, 20]")
+    return epochs
+
+
+def switched(factors: Any) -> Any:
+    """Raise a ValueError unless factors, where they have levels, have two each."""
+    if isinstance(factors, dict) and any(len(levels) != 2 for levels in factors.values()):
+        raise ValueError("must be columns with two levels each, as {agm.stale: [false, true]}")
+    return factors
+
+
+Split = Literal["train", "validation", "test"]
+WORDS: dict[str, Any] = {  # what an option that is text may say
+    "split": Split, "others_split": Split | None, "scale": Literal["linear", "log"], "over": Literal["seed", "cell"]
+}  # fmt: skip
+LIMITS: dict[str, Any] = {
+    "margin": Field(gt=0), "tolerance": Field(ge=0), "epochs": AfterValidator(rising),
+    "factors": AfterValidator(switched),
+}  # fmt: skip
 
 
 def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
@@ -22,14 +53,38 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
     if name not in choices:
         raise document.error(where, f"there is no `{name}` {meant(name, choices)}")
     takes = parameters(choices[name])
-    if isinstance(inner := options.get("rule"), str) and inner in choices:  # a rule of rules: `every`
-        takes |= parameters(choices[inner])
+    if name == "every" and (inner := str(options.get("rule", "greater"))) in CASES:  # a rule of rules
+        takes |= parameters(CASES[inner])
+    if choices is RULES:
+        takes.pop("metric", None)  # it is that of the analysis
     for option in options:
         if option not in takes:
             raise document.error((*where, name, option), f"{name} has no option `{option}` {meant(option, takes)}")
     for option, parameter in takes.items():
         if parameter.default is parameter.empty and option not in options:
             raise document.error((*where, name), f"the option `{option}` is missing")
+    types = {option: typed(option, takes[option].annotation) for option in options}
+    validated(document, section(types), dict(options), (*where, name))
+
+
+def section(types: Mapping[str, Any]) -> type[Section]:
+    """Return a section whose keys have these types."""
+    fields: dict[str, Any] = {name: (one, ...) for name, one in types.items()}
+    return create_model("Options", __base__=Section, **fields)
+
+
+def typed(option: str, annotation: Any) -> Any:
+    """Return what the value of an option must be: what the function says, within the limits of its kind."""
+    given = WORDS.get(option) or plain(annotation)
+    return Annotated[given, LIMITS[option]] if option in LIMITS else given
+
+
+def plain(annotation: Any) -> Any:
+    """Return a type as a file has it: lists and mappings where a function takes sequences and mappings."""
+    origin, inner = get_origin(annotation), tuple(plain(one) for one in get_args(annotation))
+    if origin in {Union, UnionType}:
+        return reduce(or_, inner)
+    return list[inner] if origin is Sequence else dict[inner] if origin is Mapping else annotation  # type: ignore[valid-type,misc]
 
 
 def check_rule(document: Document, analyses: Iterable[Choice], rule: Choice) -> None:
@@ -47,6 +102,29 @@ def check_rule(document: Document, analyses: Iterable[Choice], rule: Choice) -> 
             )
 
 
+def check_count(document: Document, analyses: Iterable[Choice], rule: Choice, cells: Mapping[str, Study]) -> None:
+    """Raise a UserError if the analyses are sure to find nothing, or several effects where the rule is about one."""
+    (name,) = rule
+    count = sum(least(analysis, cells) for analysis in analyses)
+    if not count:
+        raise document.error(("claim", "analysis"), "compares nothing: there is no effect to judge")
+    if name in CASES and count > 1:
+        rest = f"and the analysis finds {count} or more; `every` is about several"
+        raise document.error(("claim", "rule"), f"`{name}` is about one effect, {rest}")
+
+
+def check_analysis(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+    """Raise a UserError unless an analysis asks for columns, methods, cells and metrics that the runs will have."""
+    check_columns(document, where, chosen, columns(cells.values()))
+    check_values(document, where, chosen, cells)
+    check_metrics(document, where, chosen, cells)
+    ((name, options),) = chosen.items()
+    for cell, study in cells.items():
+        if name == "response" and not any(one.key in options["default"] for one in study.vary):
+            rule = f"the study{f' of the cell `{cell}`' * bool(cell)} varies none of these settings"
+            raise document.error((*where, name, "default"), rule)
+
+
 def columns(studies: Iterable[Study]) -> set[str]:
     """Return the columns by which an analysis may tell trials apart."""
     found = {"cell", "trial", "status", "seconds", "steps", "params", *OWN}
@@ -60,12 +138,123 @@ def check_columns(document: Document, where: Where, chosen: Choice, there: set[s
     """Raise a UserError unless an analysis asks for columns that are there."""
     ((name, options),) = chosen.items()
     given = {option: options.get(option) or () for option in SIDES}
-    given["along"] = [options["along"]] if "along" in options else []
+    given["along"] = [options["along"]] if options.get("along") else []
     for option, value in given.items():
+        if isinstance(value, dict) and not texts(value.get("choose", [])):
+            raise document.error((*where, name, option, "choose"), "must be a list of columns")
         asked = () if isinstance(value, str) else value  # a text is the name of a method
         for column in (one for key in asked for one in (asked[key] if key == "choose" else [key])):
             if column not in there:
                 raise document.error((*where, name, option), f"no trial has `{column}`{near(column, there)}")
+
+
+def texts(value: Any) -> bool:
+    """Tell whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def check_values(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+    """Raise a UserError unless sides have values for their columns, and name methods and cells that there are."""
+    ((name, options),) = chosen.items()
+    methods = dict.fromkeys(method for study in cells.values() for method in study.methods)
+    there = {"method": list(methods), "cell": [cell for cell in cells if cell]}
+    for at, column, value in sided(name, options):
+        for one in listed(value):
+            if isinstance(one, list | dict):
+                raise document.error((*where, name, *at), f"must be a value or a list of values, got {kind(one)}")
+            if column in there and one not in there[column]:
+                rule = f"there is no {column} `{one}` {meant(one, there[column])}"
+                raise document.error((*where, name, *at), rule)
+    if name == "ranking" and (baseline := defaults(chosen)["baseline"]) not in options["methods"]:
+        raise document.error((*where, name, "methods"), f"the baseline `{baseline}` must be among them")
+
+
+def sided(name: str, options: Mapping[str, Any]) -> Iterator[tuple[Where, str, Any]]:
+    """Yield where an analysis asks for values of a column, the column and the value or the values."""
+    given = defaults({name: options})
+    for option in ("of", "minus", "within", "factors"):
+        side = given.get(option)
+        if isinstance(side, dict):
+            yield from (((option, column), column, value) for column, value in side.items() if column != "choose")
+        elif isinstance(side, str):
+            yield (option,), "method", side
+    yield from (((option,), "method", given[option]) for option in ("methods", "baseline") if option in given)
+    if name == "ceiling":
+        yield (), "method", "unimodal"
+
+
+def check_metrics(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+    """Raise a UserError if an analysis asks for a metric that no trial is going to have."""
+    ((name, _),) = chosen.items()
+    there = {one for study in cells.values() for method in study.methods for one in metrics(study, method)}
+    for option, metric, split in asked(chosen):
+        if not has(there, metric, split, chosen):
+            rule = f"no trial has the metric `{metric}` on {split}{elsewhere(metric, there, cells.values())}"
+            raise document.error((*where, name, option), rule)
+
+
+def asked(chosen: Choice) -> Iterator[tuple[str, str, str]]:
+    """Yield the options of an analysis that are metrics, with the metric and the split that it is read on."""
+    given = defaults(chosen)
+    for option in ("metric", "against", "other"):
+        if metric := given.get(option):
+            yield option, metric, (option == "other" and given["others_split"]) or given["split"]
+
+
+def has(there: Iterable[tuple[str, str]], metric: str, split: str, chosen: Choice) -> bool:
+    """Tell whether trials that may have such metrics may have what an analysis asks for."""
+    if metric in FINAL and not defaults(chosen).get("epochs"):
+        return True
+    return any(one == split and alike(metric, name) for one, name in there)
+
+
+def least(chosen: Choice, cells: Mapping[str, Study]) -> int:
+    """Return how many effects an analysis is sure to find, if its trials end."""
+    ((name, _),) = chosen.items()
+    given = defaults(chosen)
+    factors = len(given.get("factors", ()))
+    if name == "companion":
+        return 1
+    if name == "ranking":
+        return len([method for method in given["methods"] if method != given["baseline"]])
+    if name == "variance_shares":
+        return len(cells) * (factors + 1)
+    if "per" not in given:
+        return len(cells)
+    terms = factors * given["main"] + factors * (factors - 1) // 2 * given["interactions"] if name == "factorial" else 1
+    return terms * max(1, len(grouped(chosen, cells)))
+
+
+def grouped(chosen: Choice, cells: Mapping[str, Study]) -> set[tuple[str, ...]]:
+    """Return the groups that an analysis is sure to tell apart; none where it goes by more than cells and methods."""
+    given = defaults(chosen)
+    side = {**(given["of"] or {}), **given.get("factors", {})}
+    per = [column for column in given["per"] if (column, given.get("over")) != ("cell", "cell")]
+    unsure = any(split == "train" and metric not in {"loss", *FINAL} for _, metric, split in asked(chosen))
+    if unsure or {*per, *side} - {"cell", "method", "choose"}:
+        return set()
+    rows = [{"cell": cell, "method": method} for cell, study in cells.items() for method in study.methods]
+    meant = [row for row in rows if all(row[c] in listed(side[c]) for c in row if c in side)]
+    return {
+        tuple(row[column] for column in per) for row in meant if measured(chosen, cells[row["cell"]], row["method"])
+    }
+
+
+def measured(chosen: Choice, study: Study, method: str) -> bool:
+    """Tell whether trials of a method may have all metrics that an analysis asks for."""
+    there = metrics(study, method)
+    return all(has(there, metric, split, chosen) for _, metric, split in asked(chosen))
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value, or several, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def defaults(chosen: Choice) -> dict[str, Any]:
+    """Return the options of an analysis, those that are not given at their defaults."""
+    ((name, options),) = chosen.items()
+    return {one.name: one.default for one in parameters(ABLATIONS[name]).values()} | dict(options)
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
-from ablate.analyses import check_columns, check_rule, columns, known
+from ablate.analyses import check_analysis, check_count, check_rule, known
 from ablate.document import Document, Where
 from ablate.errors import UserError
+from ablate.lock import DRIVER, LOCK
 from ablate.run import Outcome, Watcher, run_all
+from ablate.store import TABLES
 from ablate.study import REDUCED, Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from ablate.remote import Mirror
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
+KEPT = {  # what a claim's folder has of its own, or of a run that it was before it had cells
+    "verdict.json", "report.html", "report.md", "figures", "tables", "study.yaml", "search.log", LOCK, DRIVER, *TABLES
+}  # fmt: skip
 HURRY = {"seeds": 3}
 CHANGED = "The words of this claim were changed since it was judged: run it again."
 Choice = Annotated[  # a name and its options; a name alone has none
@@ -145,10 +150,10 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     studies = {cell: one_cell(document, name, store, cell, quick=quick) for cell in cells}
     if not studies:
         raise document.error(("cells",), "must not be empty")
-    there = columns(studies.values())
     for key, analyses in (("analysis", about.analyses), ("beside", about.beside)):
         for analysis in analyses:
-            check_columns(document, ("claim", key), analysis, there)
+            check_analysis(document, ("claim", key), analysis, studies)
+    check_count(document, about.analyses, about.rule, studies)
     return Claim(f"{document.value['name']}{'-quick' * quick}", about, studies, quick)
 
 
@@ -156,6 +161,8 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     """Return the study of a cell; its folder lies in the claim's."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
         raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
+    if cell.lower() in KEPT:
+        raise document.error(("cells", cell), f"`{cell}` is in the claim's own folder; take another name")
     study = resolve(changed(document, cell, quick=quick), name, store)
     if len(study.looks) > 1:
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
@@ -244,4 +251,5 @@ def judged(claim: Claim) -> dict[str, Any]:
     try:
         return judge(facts, about.analyses, about.beside, about.rule, folders, claim.folder)
     except (ValueError, PolarsError) as error:
-        raise UserError(f"{claim.name}: cannot be judged: {error}") from None
+        first, *_ = str(error).splitlines()  # polars says more
+        raise UserError(f"{claim.name}: cannot be judged: {first}") from None

@@ -1,5 +1,6 @@
 """The catalogue of claims: every file is right, three kinds run to a verdict, and a wrong one gets one sentence."""
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ CLAIM: dict[str, Any] = {
     "claim": {
         "source": "us", "question": "q?", "says": "yes", "support": "it is",
         "analysis": {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}},
-        "rule": {"greater": {"margin": 0.01}},
+        "rule": {"every": {"rule": "greater", "margin": 0.01}},
     },
     "data": {"name": "synthetic", "modalities": 2, "samples": [96, 48, 48]},
     "model": {"hidden": 8},
@@ -107,14 +108,32 @@ def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
     assert claim.folder == Path("store").absolute() / "mine-quick"
 
 
-BROKEN = {
+ONE = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}, "per": []}}
+
+
+def analysed(name: str, rule: str = "report", **options: Any) -> dict[str, Any]:
+    """Return the change of a claim that gives it another analysis."""
+    return {"claim": CLAIM["claim"] | {"analysis": {name: options}, "rule": rule}}
+
+
+def changed(**options: Any) -> dict[str, Any]:
+    """Return the change of a claim that gives its analysis other options."""
+    return analysed("difference", **CLAIM["claim"]["analysis"]["difference"] | options)
+
+
+def ruled(name: str, **options: Any) -> dict[str, Any]:
+    """Return the change of a claim that gives it another rule."""
+    return {"claim": CLAIM["claim"] | {"rule": {name: options}}}
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a part is missing": ({"claim": {"source": "us"}}, "claim: the key `question` is missing"),
     "an unknown analysis": (
         {"claim": CLAIM["claim"] | {"analysis": {"diference": {}}}}, "claim.analysis: there is no `diference`"
     ),
     "an unknown option": (
         {"claim": CLAIM["claim"] | {"rule": {"greater": {"margn": 1}}}},
-        "claim.rule.greater.margn: greater has no option `margn` (it has: by, margin, metric). Did you mean `margin`?",
+        "claim.rule.greater.margn: greater has no option `margn` (it has: by, margin). Did you mean `margin`?",
     ),
     "a missing option": (
         {"claim": CLAIM["claim"] | {"rule": {"above": {}}}}, "claim.rule.above: the option `threshold` is missing"
@@ -147,6 +166,114 @@ BROKEN = {
     ),
     "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell holds letters, digits and `._-`"),
     "no cell": ({"cells": {}}, "cells: must not be empty"),
+    "a side that is a name": (
+        changed(of="agm"), "claim.analysis.difference.of: must be a mapping, got 'agm'"
+    ),
+    "factors without levels": (
+        analysed("factorial", factors=["method"]), "claim.analysis.factorial.factors: must be a mapping, got a list"
+    ),
+    "a factor of one level": (
+        analysed("factorial", factors={"method": ["agm"]}),
+        "claim.analysis.factorial.factors: must be columns with two levels each",
+    ),
+    "a ranking without its baseline": (
+        analysed("ranking", methods=["agm"]),
+        "claim.analysis.ranking.methods: the baseline `joint` must be among them",
+    ),
+    "a ranking of the baseline": (analysed("ranking", methods=["joint"]), "claim.analysis: compares nothing"),
+    "a metric that is a list": (
+        changed(metric=["shapley"]), "claim.analysis.difference.metric: must be text, got a list"
+    ),
+    "a split that is none": (
+        changed(split="tset"), "claim.analysis.difference.split: must be one of train, validation, test, got 'tset'. "
+        "Did you mean `test`?",
+    ),
+    "epochs that are no range": (
+        changed(epochs=[3]), "claim.analysis.difference.epochs: must be the first and the last epoch, as [11, 20]"
+    ),
+    "epochs of what has none": (
+        changed(metric="seconds", epochs=[1, 1]),
+        "no trial has the metric `seconds` on test in some epochs; it is of a whole trial",
+    ),
+    "columns that are text": (changed(per="cell"), "claim.analysis.difference.per: must be a list, got 'cell'"),
+    "a choice that is text": (
+        changed(of={"method": "agm", "choose": "train.lr"}),
+        "claim.analysis.difference.of.choose: must be a list of columns",
+    ),
+    "a method that is a number": (
+        changed(of={"method": 5}),
+        "claim.analysis.difference.of.method: there is no method `5` (it has: joint, agm)",
+    ),
+    "a method among several that the study lacks": (
+        changed(minus={"method": ["joint", "agn"]}),
+        "claim.analysis.difference.minus.method: there is no method `agn` (it has: joint, agm). Did you mean `agm`?",
+    ),
+    "a method in words": (
+        analysed("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
+    ),
+    "no single modalities": (analysed("ceiling", of="agm"), "claim.analysis.ceiling: there is no method `unimodal`"),
+    "a cell that is not there": (
+        changed(of={"method": "agm", "cell": "hrad"}),
+        "claim.analysis.difference.of.cell: there is no cell `hrad` (it has: easy, hard). Did you mean `hard`?",
+    ),
+    "a value that is a mapping": (
+        changed(of={"agm.alpha": {"m0": 1}}),
+        "claim.analysis.difference.of.agm.alpha: must be a value or a list of values, got a mapping",
+    ),
+    "a response to what does not vary": (
+        analysed("response", of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01),
+        "claim.analysis.response.default: the study of the cell `easy` varies none of these settings",
+    ),
+    "a metric that is misspelled": (
+        changed(metric="shaply"),
+        "claim.analysis.difference.metric: no trial has the metric `shaply` on test. Did you mean `shapley`?",
+    ),
+    "a metric that is not measured": (
+        changed(metric="shapley", split="validation"),
+        "no trial has the metric `shapley` on validation; `measure: [shapley]` takes it",
+    ),
+    "a metric that is measured elsewhere": (
+        changed(metric="shapley") | {"measure": ["shapley"]},
+        "no trial has the metric `shapley` on test; it is on validation",
+    ),
+    "a metric of another task": (changed(metric="mae"), "no trial has the metric `mae` on test"),
+    "a metric of another method": (changed(metric="eps", split="train"), "no trial has the metric `eps` on train"),
+    "a score in training": (
+        changed(split="train"), "no trial has the metric `score` on train; it is on validation and test"
+    ),
+    "another metric that is not measured": (
+        changed(against="share"), "claim.analysis.difference.against: no trial has the metric `share` on test"
+    ),
+    "a metric beside": (
+        {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "sharee"}}]}},
+        "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",
+    ),
+    "a rule about one of two cells": (
+        ruled("greater"), "claim.rule: `greater` is about one effect, and the analysis finds 2 or more"
+    ),
+    "a rule about one of two analyses": (
+        {"claim": CLAIM["claim"] | {"analysis": [ONE, copy.deepcopy(ONE)], "rule": "less"}},
+        "claim.rule: `less` is about one effect, and the analysis finds 2 or more",
+    ),
+    "a margin that is text": (
+        ruled("greater", margin="1 %"), "claim.rule.greater.margin: must be a number, got '1 %'"
+    ),
+    "a margin below 0": (
+        ruled("every", rule="greater", margin=-0.3), "claim.rule.every.margin: must be greater than 0, got -0.3"
+    ),
+    "a margin of 0": (ruled("non_inferior", margin=0), "claim.rule.non_inferior.margin: must be greater than 0, got 0"),
+    "a margin without end": (
+        ruled("equivalent", margin=float("inf")), "claim.rule.equivalent.margin: must be a finite number, got inf"
+    ),
+    "a tolerance below 0": (
+        ruled("exact", tolerance=-1), "claim.rule.exact.tolerance: must be greater than or equal to 0, got -1"
+    ),
+    "a metric of a rule": (
+        ruled("every", metric="loss"), "claim.rule.every.metric: every has no option `metric`"
+    ),
+} | {
+    f"a cell that is named as the claim's {own}": ({"cells": {own: {}}}, f"`{own}` is in the claim's own folder")
+    for own in ("verdict.json", "report.html", "report.md", "figures", "tables", "lock", "driver.json", "Figures")
 }  # fmt: skip
 
 
@@ -159,6 +286,27 @@ def test_a_wrong_claim_gets_one_sentence(case: str, tmp_path: Path) -> None:
     assert str(refused.value).startswith(f"{file}:")
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_wrong_claim_creates_nothing(tmp_path: Path) -> None:
+    file, runs = write(tmp_path, CLAIM | changed(metric="shaply")), tmp_path / "runs"
+    ended = CliRunner().invoke(app, ["run", str(file), "--store", str(runs)])
+    assert (ended.exit_code, len(ended.stderr.splitlines())) == (2, 1)
+    assert not runs.exists()
+
+
+def test_a_rule_about_one_effect_has_one(tmp_path: Path) -> None:
+    """What may be one is not refused, and what is below 0 in a rule may be."""
+    right = [
+        {"analysis": ONE, "rule": {"greater": {"by": -0.1}}},
+        {"analysis": {"difference": ONE["difference"] | {"of": {"method": "agm", "cell": "hard"}, "per": ["cell"]}},
+         "rule": "greater"},
+        {"analysis": {"quantity": {"metric": "seconds", "of": {"method": "agm"}, "over": "cell"}},
+         "rule": {"below": {"threshold": 9}}},
+        {"analysis": {"quantity": {"metric": "reference", "split": "train"}}, "rule": {"above": {"threshold": 0}}},
+    ]  # fmt: skip
+    for change in right:
+        load(str(write(tmp_path, CLAIM | {"claim": CLAIM["claim"] | change})))
 
 
 def test_a_wrong_cell_is_found_on_its_own_line(tmp_path: Path) -> None:
@@ -211,11 +359,8 @@ def test_every_analysis_of_the_catalogue_has_a_title() -> None:
 
 def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     """Where one cannot be judged, a sentence says so, and the others are."""
-    several = CLAIM["claim"] | {"rule": {"every": {"rule": "greater"}}}
-    right, wrong = (
-        write(tmp_path, CLAIM | {"name": "right", "claim": several}),
-        write(tmp_path, CLAIM | {"name": "wrong"}),
-    )
+    nowhere = changed(of={"method": "agm", "agm.alpha": 7})
+    right, wrong = write(tmp_path, CLAIM | {"name": "right"}), write(tmp_path, CLAIM | {"name": "wrong"} | nowhere)
     runs, exact = tmp_path / "runs", tiny("agm-attribution-exact", tmp_path)
     ended = ablate("run", "--claims", f"{exact},{right}", "--quick", "--store", runs, "--cpus", 1)
     assert ended.returncode == 0, ended.stderr
@@ -223,5 +368,11 @@ def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     assert judged(runs, "right", ended.stdout)["trials"]["done"] == 12
     again = here("run", "--claims", f"{wrong},{right}", "--quick", "--store", runs)
     assert again.returncode == 2
-    assert again.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: the rule `greater` is about one")
+    assert again.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: no trial is of alpha=7, agm")
     assert judged(runs, "right", again.stdout)["trials"]["done"] == 12
+    for command in (["status", runs / "right-quick"], ["compare", runs / "right-quick", runs / "right-quick" / "easy"]):
+        ended = here(*command)
+        cells = ", ".join(str(runs / "right-quick" / cell) for cell in ("easy", "hard"))
+        sentence = f"{runs / 'right-quick'} is the folder of a claim, and no run; its runs are {cells}"
+        assert (ended.returncode, ended.stderr) == (2, f"{sentence}\n")
+    assert "no study.yaml" in here("status", runs).stderr  # a store is no claim
