@@ -96,15 +96,26 @@ def run(
     address: Address = None,
 ) -> int:
     """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
-    from ablate.claims import asked, is_claim
+    from ablate.claims import is_claim
 
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
-        return _prove(asked(claims or str(study)), store, cpus, address, quick=quick)
+        named = [str(study)] if claims is None else _named(claims)
+        return _prove(named, store, cpus, address, quick=quick)
     if quick:
         raise UserError("--quick: is about claims; a study has its own `seeds` and `epochs`")
     return _run(str(study), store, cpus, address)
+
+
+def _named(claims: str) -> list[str]:
+    """Return the claims that `--claims` asks for, each once: names, files, and all of a group."""
+    from ablate.claims import asked
+
+    parts = [part.strip() for part in claims.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {claims!r}")
+    return list(dict.fromkeys(name for part in parts for name in asked(part)))
 
 
 def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
@@ -192,7 +203,9 @@ def submit(
 def plan(
     study: StudyName,
     store: Store = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Make a few steps to estimate time and memory.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="If no trial is stored, make a few steps to estimate time and memory.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what `run` would do, and run nothing."""
@@ -200,11 +213,14 @@ def plan(
     from ablate.forecast import forecast
     from ablate.study import load
 
-    seen = forecast(load(study, store), measure=measure)
+    checked = load(study, store)
+    seen = forecast(checked, measure=measure)
     if as_json:
         terminal.print_json(seen._asdict())
-    else:
-        terminal.show_forecast(seen)
+        return
+    terminal.show_forecast(seen)
+    if seen.memory is not None and checked.measure:
+        sys.stdout.write(f"What `measure` takes is not in it: {', '.join(checked.measure)}.\n")
 
 
 @app.command()
@@ -341,6 +357,8 @@ def claims(
     from ablate.claims import listing
     from ablate.remote import copy, is_remote
 
+    if write is not None and write.is_dir():
+        raise UserError(f"--write: must be a file, and {write} is a folder")
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
     listed = listing(str(copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:

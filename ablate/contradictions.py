@@ -1,6 +1,5 @@
 """Parts of a study that are right by themselves and do not fit; a broken rule is one sentence."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from ablate.designs import components, space, width
@@ -8,7 +7,7 @@ from ablate.document import Where
 from ablate.errors import meant
 from ablate.methods import axes_of
 from ablate.searching import NUMBERED
-from search_spaces.axes import Condition, spelled
+from search_spaces.axes import Condition, plain, spelled
 
 if TYPE_CHECKING:
     from ablate.study import Study
@@ -88,13 +87,37 @@ def check_training(study: "Study", taken: dict[str, list[Any]]) -> None:
         rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
         raise document.error(("train", "accumulate"), rule)
     for name in study.methods:
-        start, end = study.set.get(f"{name}.start", 1), study.set.get(f"{name}.end", math.inf)
-        if start > end or start > max([file.train.epochs, *taken.get("train.epochs", [])]):
-            raise document.error(("set", f"{name}.start"), f"{name} would never act: it starts in epoch {start}")
+        check_span(study, name, taken)
     for key in ("ogm.ratio", "ogm-ge.ratio"):
         if study.sheet.task == "regression" and {study.set.get(key), *taken.get(key, [])} & {"bb", "bb3"}:
             place = "set" if key in study.set else "vary"
             raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
+
+
+def check_span(study: "Study", method: str, taken: dict[str, list[Any]]) -> None:
+    """Raise a UserError where a method would act in no epoch, whatever else is chosen beside a value, or a range."""
+    base = space(study, method).base
+    keys = (f"{method}.start", f"{method}.end", "train.epochs")
+    fixed = {key: [base[key]] for key in keys}
+    reached = fixed | {key: taken[key] for key in keys if key in taken}
+    if study.search.name == "one-at-a-time":
+        reached = {key: fixed[key] + taken.get(key, []) for key in keys}
+    for one in study.vary:
+        beside = fixed if study.search.name == "one-at-a-time" else reached
+        for values in [[value] for value in one.values] or [one.reach] if one.key in keys else ():
+            check_epochs(study, method, ("vary", one.key), [*(beside | {one.key: values}).values()])
+    for key in keys:
+        if key in study.set:
+            check_epochs(study, method, ("set", key), [*reached.values()])
+
+
+def check_epochs(study: "Study", method: str, where: Where, among: list[list[Any]]) -> None:
+    """Raise a UserError unless a method starts in one of the epochs, by its starts, ends and their numbers."""
+    starts, ends, epochs = among
+    last = min(max(ends), max(epochs))
+    if min(starts) > last:
+        rule = f"{method} would never act: it starts in epoch {plain(min(starts))}, and the last is {plain(last)}"
+        raise study.document.error(where, rule)
 
 
 def check_clips(study: "Study", taken: dict[str, list[Any]]) -> None:

@@ -34,6 +34,7 @@ class Forecast(NamedTuple):
     megabytes: float | None  # estimated, on disk; None if there is none in the store
     memory: float | None  # estimated megabytes of the largest pack; None unless asked for
     spent: str | None  # why the budget lets nothing run
+    adds: bool = False  # seeds where they are needed: there may be fewer trials
 
 
 class Progress(NamedTuple):
@@ -51,7 +52,8 @@ class Progress(NamedTuple):
 def forecast(study: Study, *, measure: bool = False) -> Forecast:
     """Return what running a study would mean; raise a UserError where it cannot run here.
 
-    With ``measure``, what it takes is measured on a few steps of a pack of every method.
+    With ``measure``, where none of its trials is stored, what it takes is measured on a few steps of a pack of every
+    method.
     """
     preflight(study, available_cpus())
     if measure and study.file.resources.gpu:
@@ -71,7 +73,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         megabytes = missing * median(map(_bytes, where.values())) / 1e6
     if not agenda.over:
         check_trials(study, agenda)
-    if measure and missing and agenda.queued:
+    if measure and seconds is None and missing and agenda.queued:
         each, memory = measured(study, agenda.queued)
         seconds = missing * each / cpus
     return Forecast(
@@ -87,13 +89,14 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         megabytes,
         memory,
         agenda.spent,
+        adds=len(study.looks) > 1,
     )
 
 
 def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
     """Return the seconds that a trial takes on average, and the megabytes of the largest pack, of those that wait.
 
-    A few steps are made of the first pack of every method.
+    A few steps are made of the first pack of every method; the study's measurements are not.
 
     Raises:
         UserError: a method fails in them.
@@ -141,6 +144,10 @@ def open_run(folder: Path) -> "Run":
     try:
         return load(folder)
     except FileNotFoundError as error:
+        cells = [str(file.parent) for file in sorted(folder.glob("*/study.yaml"))]
+        is_store = store_of(folder / "cell") == folder.absolute()
+        if cells and not is_store and not (folder / "study.yaml").exists():
+            raise UserError(f"{folder} is the folder of a claim, and no run; its runs are {', '.join(cells)}") from None
         raise UserError(str(error)) from None
 
 

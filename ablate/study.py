@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ablate.contradictions import check
 from ablate.document import Document, Where
@@ -28,6 +28,13 @@ Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
 REDUCED = {"bfloat16", "tf32"}  # precision of training
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
+
+
+def portion(number: float) -> float:
+    """Return a part of a processor as Ray can count it; Ray drops further digits, or fails on them."""
+    if round(number, 4) != number:
+        raise ValueError("must be a multiple of 0.0001")
+    return number
 
 
 class Training(Section):
@@ -120,8 +127,8 @@ class Pruning(Section):
 class Resources(Section):
     """What a pack of trials reserves, and how large it may be."""
 
-    cpu: Positive = 1  # of each worker
-    gpu: Annotated[float, Field(ge=0)] = 0  # of each worker
+    cpu: Annotated[float, Field(ge=0.01), AfterValidator(portion)] = 1  # of each worker
+    gpu: Annotated[float, Field(ge=0), AfterValidator(portion)] = 0  # of each worker
     workers: Annotated[int, Field(ge=1, le=1024)] = 1  # that train a pack together, each with its share of a batch
     pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
     compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
@@ -285,6 +292,7 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     folder = file.store if store is None else store
     if not folder or "\0" in folder:
         raise document.error(("store",), f"must be a folder, or an address such as s3://bucket/runs, got {folder!r}")
+    place = expanded(document, ("store",), folder)
     try:
         mirrored = mirror(folder) if is_remote(folder) else None
     except UserError as error:
@@ -311,7 +319,7 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
         name,
         document, file, methods, data, described, settings, vary, search, objectives(file, described),
         intervals(document, file.measure, described),
-        mirrored.folder if mirrored else Path(folder).expanduser().absolute(), mirrored,
+        mirrored.folder if mirrored else place.absolute(), mirrored,
     )  # fmt: skip
     check(study)
     return study
@@ -353,6 +361,20 @@ def about_data(document: Document, error: DataError) -> UserError:
 def located(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
     """Return the data key as a mapping; a relative path is relative to the study file."""
     spec = {"name": data} if isinstance(data, str) else dict(data)
-    if isinstance(spec.get("path"), str):
-        spec["path"] = str((document.file.parent / Path(spec["path"]).expanduser()).resolve())
+    path = spec.get("path")
+    if isinstance(path, str):
+        place = document.file.parent / expanded(document, ("data", "path"), path)
+        try:
+            spec["path"] = str(place.resolve())
+        except (ValueError, RuntimeError):  # a null byte; links in a circle
+            rule = f"must be the path of an .npz file or its folder, got {path!r}"
+            raise document.error(("data", "path"), rule) from None
     return spec
+
+
+def expanded(document: Document, where: Where, path: str) -> Path:
+    """Return a path with the home directory in place of `~`; raise a UserError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise document.error(where, f"must not begin with an unknown home directory, got {path!r}") from None

@@ -77,9 +77,23 @@ class MLflow:
 
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-            self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{run / 'mlflow.db'}"))
+            self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or self.address(run))
             found = self.client.get_experiment_by_name(run.name)
             self.experiment = found.experiment_id if found else self.client.create_experiment(run.name)
+
+    @staticmethod
+    def address(run: Path) -> str:
+        """Return the address of the database in a run's folder.
+
+        Raises:
+            ValueError: another path would be read in it; escaped, MLflow would make a folder of the escaped name, too.
+        """
+        from sqlalchemy import make_url
+
+        address = f"sqlite:///{run / 'mlflow.db'}"
+        if make_url(address).database != str(run / "mlflow.db"):
+            raise ValueError(f"it takes no path with `?`, or with `%` and two digits, got {run}")
+        return address
 
     def known(self) -> set[str]:
         """Return the trials that it has."""

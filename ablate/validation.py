@@ -15,6 +15,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+NOUNS = {  # what pydantic wants in place of another kind of thing
+    "string_type": "text", "dict_type": "a mapping", "list_type": "a list", "model_type": "a mapping",
+    "int_type": "an integer", "float_type": "a number", "bool_type": "true or false",
+}  # fmt: skip
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
@@ -25,17 +29,35 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
     except ValidationError as complaints:
         errors = complaints.errors(include_url=False)
         errors.sort(key=lambda e: e["type"] == "missing")  # a key that is missing may be one that is spelled wrong
-        first = next(e for e in errors if e["loc"][:1] == errors[0]["loc"][:1])
-        # Of a value that may be one thing or another, the complaint that goes deepest knows what was meant.
-        rivals = [e for e in errors if e["loc"][:1] == first["loc"][:1]]
-        error = max(rivals, key=lambda e: len(location(value, e)))
+        error, rivals = fitting(value, errors)
         at = (*where, *location(value, error))
         if error["type"] == "extra_forbidden":
             known = fields(section, location(value, error)[:-1])
             raise document.error(at, f"there is no such key {meant(at[-1], known)}") from None
         if error["type"] == "missing":
             raise document.error(at, f"the key `{error['loc'][-1]}` is missing") from None
-        raise document.error(at, f"{rule(error, rivals)}, got {shown(error['input'])}{hint(error)}") from None
+        raise document.error(at, sentence(error, rivals)) from None
+
+
+def fitting(value: Any, errors: list[ErrorDetails]) -> tuple[ErrorDetails, list[ErrorDetails]]:
+    """Return the complaint about the first wrong part of a value that knows best what was meant, and all in its place.
+
+    Of a value that may be one thing or another, that is one that goes deepest and, of these, one about its own kind.
+    """
+    about = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
+    deepest = max((location(value, e) for e in about), key=len)
+    rivals = [e for e in about if location(value, e) == deepest]
+    return max(rivals, key=of_its_kind), rivals
+
+
+def of_its_kind(error: ErrorDetails) -> bool:
+    """Say whether an error is about what a value is, and not that it is another kind of thing."""
+    return isinstance(error["input"], str) if error["type"] == "literal_error" else error["type"] not in NOUNS
+
+
+def sentence(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
+    """Return an error in a user's words: the rule, what was found and, of names, what was probably meant."""
+    return f"{rule(error, rivals)}, got {shown(error['input'])}{hint(error)}"
 
 
 def location(value: Any, error: ErrorDetails) -> Where:
@@ -51,17 +73,15 @@ def location(value: Any, error: ErrorDetails) -> Where:
 
 def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
     """Return the rule that an error is about, in a user's words."""
+    wanted = dict.fromkeys(NOUNS[e["type"]] for e in rivals if e["type"] in NOUNS)
     match error["type"]:
         case "literal_error":
-            own = any(e["type"] == "string_pattern_mismatch" for e in rivals)
-            return f"must be one of {', '.join(options(error))}{', or your own as module:attribute' * own}"
-        case "string_type" | "dict_type" | "list_type" | "model_type" | "int_type" | "float_type" | "bool_type":
-            nouns = {"string": "text", "dict": "a mapping", "list": "a list", "model": "a mapping", "int": "an integer",
-                     "float": "a number", "bool": "true or false"}  # fmt: skip
-            wanted = [
-                nouns[e["type"].removesuffix("_type")] for e in rivals if e["type"].removesuffix("_type") in nouns
-            ]
-            return f"must be {' or '.join(dict.fromkeys(wanted))}"
+            named = options(error)
+            own = any(e["type"] in {"string_pattern_mismatch", "string_type"} for e in rivals)
+            others = ["your own as module:attribute"] * own + [noun for noun in wanted if noun != NOUNS["string_type"]]
+            return ", or ".join([f"must be {'one of ' * (len(named) > 1)}{', '.join(named)}", *others])
+        case kind if kind in NOUNS:
+            return f"must be {' or '.join(wanted)}"
         case "string_pattern_mismatch":
             return "must start with a letter from A to z or a digit, and hold such and `._-`"
         case "too_short":

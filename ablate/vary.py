@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from ablate.document import Document, Where
 from ablate.errors import meant, shown
 from ablate.settings import axis, checked
-from ablate.validation import Section, rule, validated
+from ablate.validation import Section, fitting, sentence, validated
 from search_spaces.axes import ALWAYS, Condition, acts
 from search_spaces.methods import TRAINING
 
@@ -190,5 +190,5 @@ def one_value(scope: Scope, where: Where, key: str, value: Any) -> Any:
     try:
         return getattr(type(section).model_validate({**section.model_dump(), name: value}), name)
     except ValidationError as errors:
-        found = errors.errors(include_url=False)
-        raise scope.document.error(where, f"{rule(found[0], found)}, got {shown(value)}") from None
+        found = fitting({name: value}, errors.errors(include_url=False))
+        raise scope.document.error(where, sentence(*found)) from None

@@ -15,7 +15,7 @@ def show_forecast(seen: Forecast) -> None:
     from analysis.text import plural
 
     console = screen()
-    asked = plural(seen.trials, "trial")
+    asked = plural(seen.trials, "trial") + " at most" * seen.adds
     console.print(f"{seen.study} on {seen.data}: {asked}, {seen.stored} in the store, {seen.missing} to run.")
     if seen.spent:
         console.print(f"Nothing will run: {seen.spent}.")

@@ -46,7 +46,8 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
         console.print(indices_table(method, found))
     console.print(headline(table))
     page = write(folder, pdf=pdf)
-    console.print(f"figures: {shorter(folder / 'figures')}")
+    if (folder / "figures").is_dir():
+        console.print(f"figures: {shorter(folder / 'figures')}")
     console.print(f"report: {shorter(page)}")
 
 

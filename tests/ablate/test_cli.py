@@ -3,17 +3,18 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ablate import doctor
+from ablate import claims, cli, doctor, forecast
 from ablate.cli import app
 from ablate.study import load
 from search_spaces.axes import number
 from search_spaces.methods import METHODS as AXES
-from tests.ablate.helpers import ROOT, here, write
+from tests.ablate.helpers import ROOT, here, train, write
 from trainables.data import names
 from trainables.methods import METHODS
 
@@ -131,3 +132,50 @@ def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:
     assert seen["seconds"] > 0
     assert 0.01 < seen["memory"] < 100  # of models with some thousand parameters
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_what_is_stored_tells_more_than_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    train(write(tmp_path, methods=["joint"], vary=None), store)
+    monkeypatch.setattr(forecast, "measured", pytest.fail)
+    more = str(write(tmp_path))
+    seen, other = (
+        json.loads(shown("plan", more, "--store", str(store), *words, "--json")) for words in ((), ["--measure"])
+    )
+    assert seen["stored"] == 2
+    assert seen == other
+
+
+def test_a_plan_that_measures_steps_says_that_measurements_are_not_in_it(tmp_path: Path) -> None:
+    def said(**changes: Any) -> str:
+        return shown("plan", str(write(tmp_path, **changes)), "--store", str(tmp_path / "store"), "--measure")
+
+    assert said(measure=["probe", "fidelity"]).endswith("What `measure` takes is not in it: fidelity, probe.\n")
+    assert "What `measure` takes" not in said()
+
+
+def test_figures_that_are_not_there_are_not_named(tmp_path: Path) -> None:
+    ended = here("run", write(tmp_path, budget={"hours": 1e-7}), "--store", tmp_path / "store")
+    assert ended.returncode == 0
+    again = here("report", tmp_path / "store" / "small")
+    for text in (ended.stdout, again.stdout):
+        assert "figures: " not in text
+        assert "report: " in text
+    assert not (tmp_path / "store" / "small" / "figures").exists()
+
+
+def test_a_page_of_claims_is_a_file(tmp_path: Path) -> None:
+    ended = here("claims", "--store", tmp_path, "--write", tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"--write: must be a file, and {tmp_path} is a folder\n"
+
+
+def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cli, "_prove", lambda names, *_, **__: asked.extend(names))
+    assert here("run", "--claims", "all, recipes,agm-alpha,").returncode == 0
+    assert asked == [*claims.names(), *claims.recipes()]
+    for given in (",", ""):
+        ended = here("run", "--claims", given)
+        assert ended.returncode == 2
+        assert ended.stderr == f"--claims: must be all, recipes or names with commas between them, got {given!r}\n"

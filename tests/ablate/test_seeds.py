@@ -52,6 +52,8 @@ def test_a_method_that_is_told_apart_gets_no_more(tmp_path: Path) -> None:
     """Agm is better by ten deviations, ogm by nothing; joint training goes on beside ogm, unimodal beside none."""
     made = study(tmp_path)
     assert made.looks == [5, 10, 20]
+    said = here("plan", made.given, "--store", made.store).stdout
+    assert said.startswith("small on synthetic: 120 trials at most, 0 in the store, 120 to run.\n")
     found = asked(made, lambda t: 0.01 * noise(t) + (t.labels["method"] == "agm"))
     assert {method: len(seeds) for method, seeds in found.items()} == {"joint": 20, "agm": 5, "ogm": 20, "unimodal": 5}
     assert found["ogm"] == set(range(20))

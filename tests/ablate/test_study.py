@@ -300,6 +300,69 @@ BROKEN = {
         "name: x\ndata: av-digits\nmethods: [mses]\nset: {mses.mix: {audio: 0.5}}\n",
         ":4: set.mses.mix: must be a number in [0, 1], got a mapping", "",
     ),
+    "less of a CPU than can be counted": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nresources: {cpu: 0.00005}\n", ":4: resources.cpu: must be greater than or equal to 0.01, got 5e-05", "",
+    ),
+    "a CPU in parts that cannot be counted": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nresources: {cpu: 0.12345}\n", ":4: resources.cpu: must be a multiple of 0.0001, got 0.12345", "",
+    ),
+    "less of a GPU than can be counted": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nresources: {gpu: 0.00005}\n", ":4: resources.gpu: must be a multiple of 0.0001, got 5e-05", "",
+    ),
+    "a store at nobody's home": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nstore: ~nosuchuser/x\n", ":4: store: must not begin with an unknown home directory, got '~nosuchuser/x'", "",
+    ),
+    "data at nobody's home": (
+        "name: x\ndata: {path: ~nosuchuser/x.npz}\nmethods: [joint]\n", ":2: data.path: must not begin with an unknown home directory, got", "",
+    ),
+    "a path that no file can have": (
+        'name: x\ndata: {path: "a\\0b"}\nmethods: [joint]\n', ":2: data.path: must be the path of an .npz file or its folder, got 'a\\x00b'", "",
+    ),
+    "a pack of none": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nresources: {pack: 0}\n", ":4: resources.pack: must be greater than or equal to 1, got 0", "",
+    ),
+    "a fraction of a pack": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nresources: {pack: 1.5}\n", ":4: resources.pack: must be auto, or an integer, got 1.5", "",
+    ),
+    "two rules of pruning": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nprune: {asha: {}, median: {}}\n", ":4: prune: must name one rule: asha or median, got a mapping", "",
+    ),
+    "no rule of pruning": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nprune: {asha: }\n", ":4: prune: must name one rule: asha or median, got a mapping", "",
+    ),
+    "a rule of pruning that is none": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nprune: 3\n", ":4: prune: must be one of asha, median, or a mapping, got 3", "",
+    ),
+    "no metric": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmetric: []\n", ":4: metric: must not be empty, got a list", "",
+    ),
+    "a measurement that is no name": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [3]\n", ":4: measure[0]: must be text, got 3", "",
+    ),
+    "a varied encoder that is unknown": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {model.encoder: [mlp, {pix: 3}]}\n", ":4: vary.model.encoder: must be one of mlp, cnn, gru, transformer, or your own as module:attribute, got 3", "",
+    ),
+    "starts after the last epoch": (
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nvary: {agm.start: [5, 6]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 5, and the last is 2", "",
+    ),
+    "one start after the last epoch": (
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nvary: {agm.start: [1, 6]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 6", "",
+    ),
+    "starts after the last epoch, from a range": (
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nsearch: random\nvary: {agm.start: {linear: [5, 6]}}\n", "vary.agm.start: agm would never act: it starts in epoch 5", "",
+    ),
+    "an end before the start": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 2}\nvary: {agm.end: [1, 2]}\n", ":5: vary.agm.end: agm would never act: it starts in epoch 2, and the last is 1", "",
+    ),
+    "an end before anything starts": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.end: 0}\n", ":4: set.agm.end: agm would never act: it starts in epoch 1, and the last is 0", "",
+    ),
+    "fewer epochs than to the start": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 5}\nvary: {train.epochs: [2, 9]}\n", ":5: vary.train.epochs: agm would never act: it starts in epoch 5, and the last is 2", "",
+    ),
+    "a start after the last epoch where the others are left as they are": (
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: one-at-a-time\nvary: {agm.start: [25], train.epochs: [30]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 25, and the last is 20", "",
+    ),
     "a value listed twice": ("name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: [1, 1]}\n", "lists a value twice", ""),
 }  # fmt: skip
 
@@ -385,11 +448,26 @@ def test_axes_become_values(vary: dict[str, Any], values: list[Any], tmp_path: P
         ({"vary": {"train.batch_size": {"log": [0.4, 8.6]}}}, [1, 8]),
         ({"data": {"name": "synthetic", "modalities": 7}, "vary": {"agm.samples": {"linear": [0.5, 8]}}}, [1, 8]),
         ({"set": {"agm.start": 5}, "vary": {"train.epochs": {"linear": [2, 9]}}}, [2, 9]),
+        ({"train": {"epochs": 3}, "vary": {"agm.start": {"linear": [3, 9]}}}, [3, 9]),
     ],
 )
 def test_a_range_reaches_to_its_ends(changes: dict[str, Any], ends: list[float], tmp_path: Path) -> None:
     (axis,) = load(str(write(tmp_path, search="random", **changes))).vary
     assert (axis.values, axis.reach) == ([], ends)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vary": {"agm.start": [1, 2], "agm.end": [1, 2]}},
+        {"vary": {"agm.start": [1, 9], "train.epochs": [5, 10]}},
+        {"vary": {"agm.end": ["inf", 1]}},
+        {"set": {"agm.start": 25}, "vary": {"train.epochs": [30]}, "search": "one-at-a-time"},
+        {"resources": {"cpu": 0.3, "gpu": 0.0001}},
+    ],
+)
+def test_what_can_act_or_be_counted_is_taken(changes: dict[str, Any], tmp_path: Path) -> None:
+    assert load(str(write(tmp_path, **{"vary": None} | changes)))
 
 
 def test_what_lies_in_a_range_or_in_a_list_is_taken() -> None:

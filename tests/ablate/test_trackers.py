@@ -135,6 +135,18 @@ def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.Monke
     assert list(followed.trackers) == ["tensorboard"]
 
 
+@pytest.mark.parametrize("name", ["a?b", "a%25b"])
+def test_mlflow_writes_nowhere_else(name: str, tmp_path: Path) -> None:
+    folder, said = tmp_path / name / "small", list[str]()
+    folder.mkdir(parents=True)
+    followed = Trackers(["mlflow"], folder, said.append)
+    followed.follow()
+    assert said == [
+        f"mlflow follows no longer: ValueError: it takes no path with `?`, or with `%` and two digits, got {folder}"
+    ]
+    assert [*tmp_path.rglob("*")] == [tmp_path / name, folder]
+
+
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"track: wandb is not installed; pip install 'ablate\[wandb\]'"):
