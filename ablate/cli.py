@@ -217,10 +217,8 @@ def plan(
     seen = forecast(checked, measure=measure)
     if as_json:
         terminal.print_json(seen._asdict())
-        return
-    terminal.show_forecast(seen)
-    if seen.memory is not None and checked.measure:
-        sys.stdout.write(f"What `measure` takes is not in it: {', '.join(checked.measure)}.\n")
+    else:
+        terminal.show_forecast(seen, checked.measure)
 
 
 @app.command()

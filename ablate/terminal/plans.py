@@ -1,5 +1,6 @@
 """What a run would do, how far it is, and what a store holds."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -10,8 +11,8 @@ from ablate.forecast import Forecast, Progress
 from ablate.terminal.console import screen, spell
 
 
-def show_forecast(seen: Forecast) -> None:
-    """Print what a run would do."""
+def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
+    """Print what a run would do; what it measures costs more than the steps by which it may have been estimated."""
     from analysis.text import plural
 
     console = screen()
@@ -37,6 +38,8 @@ def show_forecast(seen: Forecast) -> None:
     disk = "" if seen.megabytes is None else f", {seen.megabytes:.1f} MB on disk"
     memory = "" if seen.memory is None else f"; the largest pack needs {seen.memory:.0f} MB of memory"
     console.print(f"About {spell(seen.seconds)} on {seen.cpus} at a time{disk}{memory}.")
+    if measure and seen.memory is not None:
+        console.print(f"What `measure` takes is not in it: {', '.join(measure)}.")
 
 
 def show_progress(folder: Path, seen: Progress) -> None:
