@@ -17,10 +17,11 @@ from pydantic import BeforeValidator, Field
 from ablate.analyses import check_analysis, check_count, check_rule, known
 from ablate.document import Document, Where
 from ablate.errors import UserError
+from ablate.keys import REDUCED
 from ablate.lock import DRIVER, LOCK
 from ablate.run import Outcome, Watcher, run_all
 from ablate.store import TABLES
-from ablate.study import REDUCED, Study, find, resolve
+from ablate.study import Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
 from analysis.decisions import RULES
@@ -96,9 +97,16 @@ def recipes() -> list[str]:
 
 
 def asked(given: str) -> list[str]:
-    """Return the claims that a person asks for: `all`, `recipes`, or names or files with commas between them."""
+    """Return the claims that a person asks for, each once: names or files with commas between them, `all`, `recipes`.
+
+    Raises:
+        UserError: there is none.
+    """
     groups = {"all": names, "recipes": recipes}
-    return groups[given]() if given in groups else list(dict.fromkeys(given.split(",")))
+    parts = [part.strip() for part in given.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {given!r}")
+    return list(dict.fromkeys(name for part in parts for name in (groups[part]() if part in groups else [part])))
 
 
 def listing(store: str) -> list[dict[str, Any]]:

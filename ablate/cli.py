@@ -96,26 +96,16 @@ def run(
     address: Address = None,
 ) -> int:
     """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
-    from ablate.claims import is_claim
+    from ablate.claims import asked, is_claim
 
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
-        named = [str(study)] if claims is None else _named(claims)
+        named = [str(study)] if claims is None else asked(claims)
         return _prove(named, store, cpus, address, quick=quick)
     if quick:
         raise UserError("--quick: is about claims; a study has its own `seeds` and `epochs`")
     return _run(str(study), store, cpus, address)
-
-
-def _named(claims: str) -> list[str]:
-    """Return the claims that `--claims` asks for, each once: names, files, and all of a group."""
-    from ablate.claims import asked
-
-    parts = [part.strip() for part in claims.split(",") if part.strip()]
-    if not parts:
-        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {claims!r}")
-    return list(dict.fromkeys(name for part in parts for name in asked(part)))
 
 
 def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 
 from ablate import designs
 from ablate.files import aside
+from ablate.keys import DIRECTIONS
 from ablate.plan import size
 from ablate.provenance import available_cpus, processor, versions
-from ablate.study import DIRECTIONS, Study
+from ablate.study import Study
 
 
 def described(study: Study) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from ablate.designs import Point, Row, count, space, width
 from ablate.identity import trial_id
+from ablate.keys import LEARNING_RATES
 from ablate.methods import axes_of
-from ablate.study import LEARNING_RATES, Study
+from ablate.study import Study
 from ablate.vary import DUMMY
 from search_spaces.axes import acts
 from search_spaces.methods import SPAN, TRAINING

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.designs import Point, Row, Space, rows, space, walk
+from ablate.keys import DIRECTIONS
 from ablate.objectives import measured
 from ablate.plan import Result, Trial, points, trials
-from ablate.study import DIRECTIONS, Study
+from ablate.study import Study
 from ablate.vary import Varied
 
 Rounds = Generator[list[Trial], dict[str, Result], None]

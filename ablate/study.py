@@ -1,18 +1,17 @@
 """The study file: one page of YAML, checked as a whole before anything starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.contradictions import check
 from ablate.document import Document, Where
 from ablate.errors import UserError, kind, near
+from ablate.keys import DIRECTIONS, Pruning, StudyFile
 from ablate.measuring import intervals
 from ablate.methods import check_encoder, named, own_encoders
-from ablate.searching import Count, Search, searched
+from ablate.searching import Search, searched
 from ablate.settings import axis, checked
-from ablate.validation import Section, validated
+from ablate.validation import validated
 from ablate.vary import Scope, Varied, varied
 from search_spaces import CLAIMS, RECIPES, STUDIES
 from search_spaces.methods import COMPANIONS
@@ -21,159 +20,7 @@ from trainables.data import DataError, Sheet, sheet
 if TYPE_CHECKING:
     from ablate.remote import Mirror
 
-Positive = Annotated[float, Field(gt=0)]
-Encoder = Literal["mlp", "cnn", "gru", "transformer"] | Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 RESERVED = {"trials", "schema"}  # what a store keeps for itself
-Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
-DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
-REDUCED = {"bfloat16", "tf32"}  # precision of training
-LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
-
-
-def portion(number: float) -> float:
-    """Return a part of a processor as Ray can count it; Ray drops further digits, or fails on them."""
-    if round(number, 4) != number:
-        raise ValueError("must be a multiple of 0.0001")
-    return number
-
-
-class Training(Section):
-    """How a trial is trained; the same for all methods of a study, unless varied."""
-
-    epochs: Count = 20
-    batch_size: Count = 64
-    accumulate: Count = 1  # parts in which a batch passes through the model, one after another
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: Positive | None = None  # 0.02 for sgd, 0.001 for adam and adamw
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    loss: Literal["mse", "l1", "huber"] = "mse"  # of regression
-    reduction: Literal["mean", "sum"] = "mean"  # of the loss over a batch
-    clip: Positive | None = None  # total norm of the gradients, after the method
-    clip_before: Positive | None = None  # the same, before the method
-    clip_trigger: Positive | None = None  # clip only if the head's gradient has an element beyond this
-    order: Literal["shuffled", "stream"] = "shuffled"  # stream: one pass over the samples in their order, in all epochs
-    schedule: Literal["constant", "cosine", "step"] = "constant"  # of the learning rate, over the epochs
-    dtype: Literal["float32", "float64", "bfloat16", "tf32"] = "float32"
-
-    @property
-    def rate(self) -> float:
-        """Return the learning rate: the one that is given, or that of the optimiser."""
-        return self.lr or LEARNING_RATES[self.optimizer]
-
-    @field_validator("dtype", mode="before")
-    @classmethod
-    def unscaled(cls, dtype: Any) -> Any:
-        """Raise a ValueError for what would need its losses scaled."""
-        if dtype == "float16":
-            raise ValueError("must not overflow, as float16 does where losses are not scaled; take bfloat16")
-        return dtype
-
-
-class Network(Section):
-    """What is trained."""
-
-    fusion: Literal["concat", "sum", "early", "gated", "film", "attention"] = "concat"
-    encoder: Encoder | dict[str, Encoder] = "mlp"
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 64
-    norm: Literal["none", "batch", "layer"] = "none"  # of mlp and cnn; a transformer has its own, a gru has none
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of hidden units left out in training
-
-    @model_validator(mode="before")
-    @classmethod
-    def one_module(cls, given: Any) -> Any:
-        """Return `module: my_package.nets:Net` as what it says, the encoder of all modalities."""
-        if isinstance(given, dict) and "module" in given and "encoder" not in given:
-            return {"encoder" if key == "module" else key: value for key, value in given.items()}
-        return given
-
-
-class Limits(Section):
-    """When a study ends before all of it has run."""
-
-    hours: Positive | None = None  # of a run, by the clock
-    trials: Count | None = None  # of the study, those known before included
-    target: Annotated[float, Field(allow_inf_nan=False)] | None = None  # of a configuration's mean on validation
-
-
-class Halving(Section):
-    """Successive halving: after `first` epochs, and each `reduction` times as many, the best of the trials go on."""
-
-    reduction: Annotated[int, Field(ge=2, le=100)] = 3
-    first: Count = 1
-
-
-class Median(Section):
-    """The median rule: from epoch `first` on, what is worse than half of the trials ends, once `enough` came so far."""
-
-    first: Count = 3
-    enough: Annotated[int, Field(ge=2, le=10**6)] = 5
-
-
-class Pruning(Section):
-    """How lagging trials are ended early; one of both."""
-
-    asha: Halving | None = None
-    median: Median | None = None
-
-    @model_validator(mode="after")
-    def one(self) -> "Pruning":
-        """Raise a ValueError unless there is one rule."""
-        if (self.asha is None) == (self.median is None):
-            raise ValueError("must name one rule: asha or median")
-        return self
-
-
-class Resources(Section):
-    """What a pack of trials reserves, and how large it may be."""
-
-    cpu: Annotated[float, Field(ge=0.01), AfterValidator(portion)] = 1  # of each worker
-    gpu: Annotated[float, Field(ge=0), AfterValidator(portion)] = 0  # of each worker
-    workers: Annotated[int, Field(ge=1, le=1024)] = 1  # that train a pack together, each with its share of a batch
-    pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
-    compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
-    checkpoint: Annotated[float, Field(ge=0)] = 60  # seconds, at least, between two; 0: none are written
-
-    @property
-    def cpus(self) -> float:
-        """Return how many CPUs all workers of a pack need."""
-        return self.cpu * self.workers
-
-
-class Seeds(Section):
-    """Seeds that are added until methods are told apart from joint training: the fewest, and the most."""
-
-    auto: Annotated[list[Annotated[int, Field(ge=2, le=10_000)]], Field(min_length=2, max_length=2)]
-
-    @field_validator("auto")
-    @classmethod
-    def rising(cls, auto: list[int]) -> list[int]:
-        """Raise a ValueError unless there is room for more seeds."""
-        if auto[0] >= auto[1]:
-            raise ValueError("must be the fewest and the most seeds, as [5, 40]")
-        return auto
-
-
-class StudyFile(Section):
-    """The keys of a study file."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-    data: str | dict[str, Any]
-    model: Network = Network()
-    train: Training = Training()
-    methods: Annotated[list[str], Field(min_length=1)]
-    set: dict[str, Any] = Field(default_factory=dict)
-    vary: dict[str, Any] = Field(default_factory=dict)
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | Seeds = 5
-    search: str | dict[str, Any] = "grid"
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 50
-    metric: Metric | Annotated[list[Metric], Field(min_length=1)] | None = None
-    budget: Limits = Limits()
-    measure: list[str] | dict[str, Any] = Field(default_factory=list)
-    prune: Literal["asha", "median"] | Pruning | None = None
-    resources: Resources = Resources()
-    track: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
-    store: str = "runs"
 
 
 class Study(NamedTuple):
