@@ -19,7 +19,7 @@ from torch import Tensor
 
 NAME, FLOORS = "ablate::logs", "ablate::floors"
 MANY = 2**15  # numbers, that torch adds up sooner
-FEW = 2**12  # numbers, of which the median is selected at once
+FEW = 2**14  # numbers, of which the median is selected at once
 EVERY = 31  # which of more numbers are a sample: a prime, so that it follows no rows
 
 
