@@ -101,8 +101,11 @@ def compiled(step: Step, given: tuple[Any, ...], parts: dict[OpOverload, Callabl
     for one in (partial(written_over, step), step):
         with suppress(Exception):
             trial = (*given[:2], cloned(given[2]), *given[3:])
-            asked = {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
-            fast: Step = torch.compile(make_fx(one, parts)(*trial), dynamic=False, options=asked)
+            fast: Step = torch.compile(
+                make_fx(one, parts)(*trial),
+                dynamic=False,
+                options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
+            )
             fast(*trial)
             return fast
     return None
