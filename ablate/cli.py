@@ -247,9 +247,10 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     """Show what two runs were asked differently, and the differences of their results, paired by seed."""
     from ablate import terminal
     from ablate.forecast import open_run
+    from analysis.blocks import independent
     from analysis.comparison import changes, comparison
 
-    runs = open_run(_folder(run)), open_run(_folder(other))
+    runs = independent(open_run(_folder(run))), independent(open_run(_folder(other)))
     try:
         differences, table = changes(*runs), comparison(*runs)
     except ValueError as error:

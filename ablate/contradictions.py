@@ -152,6 +152,8 @@ def check_search(study: "Study") -> None:
         raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
     if len(study.looks) > 1:
         check_seeds(study)
+    if study.blocks and study.blocks[0] > 1 and "deal" in study.data:
+        raise document.error(("data", "deal"), "is one deal of the samples, and `seeds: {split: ...}` makes its own")
     if name == "cma":
         check_numbers(study)
     if name == "ablate":

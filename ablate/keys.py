@@ -1,5 +1,6 @@
 """The keys of a study file, each valid by itself; what does not fit together is found in `contradictions`."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -8,6 +9,9 @@ from ablate.searching import Count
 from ablate.validation import Section
 
 Positive = Annotated[float, Field(gt=0)]
+MOST_SEEDS = 10_000
+SeedCount = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
+BLOCKS = ("split", "init", "order")  # what seeds decide, each nested in those before
 Encoder = Literal["mlp", "cnn", "gru", "transformer"] | Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
@@ -126,17 +130,38 @@ class Resources(Section):
 
 
 class Seeds(Section):
-    """Seeds that are added until methods are told apart from joint training: the fewest, and the most."""
+    """Seeds that are added until methods are told apart from joint training, or a number of each kind."""
 
-    auto: Annotated[list[Annotated[int, Field(ge=2, le=10_000)]], Field(min_length=2, max_length=2)]
+    auto: Annotated[list[Annotated[int, Field(ge=2, le=MOST_SEEDS)]], Field(min_length=2, max_length=2)] | None = None
+    split: SeedCount | None = None  # of training and validation
+    init: SeedCount | None = None  # initial weights
+    order: SeedCount | None = None  # of the samples, and all else that is drawn during training
 
     @field_validator("auto")
     @classmethod
-    def rising(cls, auto: list[int]) -> list[int]:
+    def rising(cls, auto: list[int] | None) -> list[int] | None:
         """Raise a ValueError unless there is room for more seeds."""
-        if auto[0] >= auto[1]:
+        if auto and not auto[0] < auto[1]:
             raise ValueError("must be the fewest and the most seeds, as [5, 40]")
         return auto
+
+    @model_validator(mode="after")
+    def possible(self) -> "Seeds":
+        """Raise a ValueError unless one way is chosen, and there is room for all."""
+        blocks = [getattr(self, block) for block in BLOCKS]
+        if self.auto is None:
+            if not any(blocks):
+                raise ValueError("must be a number, {auto: [5, 40]}, or numbers of split, init and order")
+            if math.prod(self.blocks) > MOST_SEEDS:
+                raise ValueError(f"must be {MOST_SEEDS:,} at most in all")
+        elif any(blocks):
+            raise ValueError("must be one way or the other: `auto`, or split, init and order")
+        return self
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Return how many seeds there are of each kind; one of which nothing is said is held."""
+        return tuple(getattr(self, block) or 1 for block in BLOCKS)
 
 
 class StudyFile(Section):
@@ -149,7 +174,7 @@ class StudyFile(Section):
     methods: Annotated[list[str], Field(min_length=1)]
     set: dict[str, Any] = Field(default_factory=dict)
     vary: dict[str, Any] = Field(default_factory=dict)
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | Seeds = 5
+    seeds: SeedCount | Seeds = 5
     search: str | dict[str, Any] = "grid"
     trials: Annotated[int, Field(ge=1, le=100_000)] = 50
     metric: Metric | Annotated[list[Metric], Field(min_length=1)] | None = None

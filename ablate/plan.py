@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import math
 from typing import Any, NamedTuple
 
 from ablate.designs import Point, Row, count, space, width
 from ablate.identity import trial_id
-from ablate.keys import LEARNING_RATES
+from ablate.keys import BLOCKS, LEARNING_RATES
 from ablate.methods import axes_of
 from ablate.study import Study
 from ablate.vary import DUMMY
@@ -26,16 +27,17 @@ class Trial(NamedTuple):
     common: dict[str, Any]  # the configuration, but for the seed
     columns: dict[str, Any]  # what tells it from others, but for the seed: method, modality, settings that act, ...
     seed: int
+    blocks: tuple[int, ...] = ()  # `seeds` of each of BLOCKS, if the study tells them apart
 
     @property
     def config(self) -> dict[str, Any]:
         """Return all that can change the result."""
-        return self.common | {"seed": self.seed}
+        return seeded(self.common, self.seed, self.blocks)
 
     @property
     def labels(self) -> dict[str, Any]:
         """Return the columns of its row in a table, with the seed where they have its place."""
-        return self.columns | {"seed": self.seed}
+        return self.columns | {"seed": self.seed} | blockwise(self.seed, self.blocks)
 
 
 class Result(NamedTuple):
@@ -52,9 +54,44 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
     for modality in alone:
         config, labels = described(study, method, row.point, modality)
         columns = labels | row.labels
-        seeds = range(study.looks[-1])
-        found.extend(Trial(trial_id(config | {"seed": seed}), config, columns, seed) for seed in seeds)
+        for seed in range(study.looks[-1]):
+            identity = trial_id(seeded(config, seed, study.blocks))
+            found.append(Trial(identity, config, columns, seed, study.blocks))
     return found
+
+
+def blockwise(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
+    """Return what a seed is made of: one of each kind, by column; of a kind with a single one, 0.
+
+    They are nested: no two of the first have an `init` in common, and no two of these an `order`.
+    """
+    inner, found = math.prod(blocks), {}
+    for name, many in zip(BLOCKS, blocks, strict=False):
+        inner //= many
+        found[f"seed.{name}"] = seed // inner if many > 1 else 0
+    return found
+
+
+def seeded(common: dict[str, Any], seed: int, blocks: tuple[int, ...]) -> dict[str, Any]:
+    """Return a configuration with its seed, which decides all that is drawn; or with one for each of some blocks.
+
+    What one seed would decide as well has the configuration that it has there.
+    """
+    if not blocks:
+        return common | {"seed": seed}
+    deal, init, order = blockwise(seed, blocks).values()
+    config = common | {"seed": order}
+    if init != order:
+        config["init"] = init
+    if deal:
+        config["data"] = common["data"] | {"deal": deal}
+    return config
+
+
+def source(data: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of a trial, as `trainables.data` takes it, from those of its study."""
+    deal = config["data"].get("deal")
+    return data if deal is None else data | {"deal": deal}
 
 
 def described(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -85,7 +122,8 @@ def described(study: Study, method: str, point: Point, modality: str | None) -> 
     }
     if study.pruning:
         config["prune"] = study.pruning
-    labels = {"method": method, "modality": modality, "seed": None, "data": study.sheet.name}
+    labels = {"method": method, "modality": modality, "seed": None, **dict.fromkeys(blockwise(0, study.blocks))}
+    labels["data"] = study.sheet.name
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
     labels |= dict.fromkeys(idle) | {key: value for key, value in point.items() if key == DUMMY}

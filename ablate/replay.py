@@ -13,6 +13,7 @@ from ablate import store
 from ablate.errors import UserError, near
 from ablate.identity import code
 from ablate.methods import folders, reach
+from ablate.plan import source
 from ablate.provenance import circumstances
 from ablate.study import Study
 
@@ -120,7 +121,7 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
     from trainables.train import fit_pack
 
     origin = found.origin
-    data = study.data if study else origin["data"]
+    data = source(study.data if study else origin["data"], found.configs[0])
     reach(folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)

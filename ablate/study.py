@@ -1,5 +1,6 @@
 """The study file: one page of YAML, checked as a whole before anything starts."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,11 +49,20 @@ class Study(NamedTuple):
     @property
     def looks(self) -> list[int]:
         """Return the numbers of seeds at which it may end, rising; most studies have one."""
-        if isinstance(self.file.seeds, int):
-            return [self.file.seeds]
+        seeds = self.file.seeds
+        if isinstance(seeds, int):
+            return [seeds]
+        if seeds.auto is None:
+            return [math.prod(seeds.blocks)]
         from analysis.sequential import looks
 
-        return looks(*self.file.seeds.auto)
+        return looks(*seeds.auto)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Return how many seeds there are of each of `keys.BLOCKS`; none where one decides all but the split."""
+        seeds = self.file.seeds
+        return () if isinstance(seeds, int) or seeds.auto else seeds.blocks
 
     @property
     def maximise(self) -> bool:

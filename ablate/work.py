@@ -12,7 +12,7 @@ from ablate.checkpoints import checkpoint
 from ablate.errors import UserError, spoken
 from ablate.identity import code, trial_id
 from ablate.methods import reach
-from ablate.plan import Trial, content
+from ablate.plan import Trial, content, source
 from ablate.provenance import available_cpus, circumstances
 from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
@@ -60,12 +60,13 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
         StrandedError: they cannot be stored.
         LostError: they cannot be sent to the remote store.
     """
-    confirm(pack, job["data"])
+    data = source(job["data"], pack[0].config)
+    confirm(pack, data)
     keep()
     configs, device = [trial.config for trial in pack], device_of(job)
     kept = checkpoint(job, pack)
     memory = kept if job["checkpoint"] else None
-    outcomes = fit_pack(configs, dataset(json.dumps(job["data"])), prune, job["compile"], crew, device, memory)
+    outcomes = fit_pack(configs, dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
     if crew.rank == 0:
         origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code(pack[0].config)
@@ -102,7 +103,8 @@ def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
     """
     if len(pack) == 1 or job["workers"] > 1:
         return len(pack)
-    config, data, part = pack[0].config, json.dumps(job["data"]), min(1.0, job["gpu"] or job["cpu"] / available_cpus())
+    config, part = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
+    data = json.dumps(source(job["data"], config))
     with suppress(Exception):
         key = shape(config), data, device_of(job), part
         if key not in ROOM:

@@ -83,8 +83,8 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
 
 
 def same_data(run: Run, other: Run) -> bool:
-    """Say whether two runs are about the same samples."""
-    return run.study.get("data_sha256") == other.study.get("data_sha256")
+    """Say whether two runs are about the same samples, and seeds decide the same in both."""
+    return run.kinds == other.kinds and run.study.get("data_sha256") == other.study.get("data_sha256")
 
 
 def _difference(pairs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:

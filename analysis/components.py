@@ -1,11 +1,10 @@
 """Where the spread of results comes from: variance components over blocks of seeds, and intraclass correlation.
 
-Components come from the mean squares of an analysis of variance (statsmodels), their intervals from those mean squares'
-chi-square laws: a thousandfold draw of what the variances may be, given what was seen (Tsui and Weerahandi 1989).
+Components come from the mean squares of an analysis of variance of nested blocks, their intervals from those mean
+squares' chi-square laws: ten thousand draws of what the variances may be, given what was seen (Tsui, Weerahandi 1989).
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 from analysis.statistics import LEVEL, NAN, Estimate
 
 DRAWS = 10_000
-RESIDUAL = "(rest)"
 COMPONENTS = {
-    "source": pl.String,  # a block, or the rest: what blocks do together, and what is left
+    "source": pl.String,  # a block
     "levels": pl.Int64,
     "variance": pl.Float64,
     "low": pl.Float64,  # 95 % interval of the variance
@@ -32,29 +30,24 @@ Draws = NDArray[np.float64]  # [DRAWS]
 def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score") -> pl.DataFrame:
     """Return the variance that each block of seeds adds, as COMPONENTS says; an estimate below 0 is 0.
 
-    Blocks are columns, such as `data.seed` and `seed`, crossed with each other. One with a single level, or one that
-    cannot be told from the rest since nothing was repeated, is null.
+    Blocks are columns, such as `split` and `init`, each nested in those before: a level of one is found beside a single
+    level of each before. The last one has what is left. Levels of the first that have fewer scores than others are left
+    out. What cannot be told, of a block with a single level or where nothing varies, is null.
     """
     kept = table.filter(pl.col(score).is_finite())
-    levels = {block: kept[block].n_unique() for block in blocks}
-    varied = [block for block in blocks if levels[block] > 1]
-    found = _mean_squares(kept, varied, score) if varied and len(kept) > 2 else {}
+    kept = kept.filter(pl.len().over(blocks[0]) == pl.len().over(blocks[0]).max())
+    squares = _mean_squares(kept, blocks, score)
     rng = np.random.default_rng(0)
-    drawn = {source: square * df / rng.chisquare(df, DRAWS) for source, (square, df) in found.items()}
-    rest = found.get(RESIDUAL, (NAN, 0.0))[0]
+    drawn = [square * df / rng.chisquare(df, DRAWS) if df else np.full(DRAWS, NAN) for square, df, _ in squares]
     rows = []
-    for source in [*blocks, RESIDUAL]:
-        row = {"source": source, "levels": levels.get(source), "variance": NAN, "low": NAN, "high": NAN}
-        if source in found and RESIDUAL in found:
-            per_level = 1.0 if source == RESIDUAL else len(kept) / levels[source]
-            less = 0.0 if source == RESIDUAL else 1.0
-            draws = np.maximum(drawn[source] - less * drawn[RESIDUAL], 0) / per_level
-            low, high = np.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2])
-            variance = max(found[source][0] - less * rest, 0.0) / per_level
-            row |= {"variance": variance, "low": float(low), "high": float(high)}
-        rows.append(row)
-    whole = pl.col("variance") / pl.col("variance").sum()
+    for place, (block, (square, _, size)) in enumerate(zip(blocks, squares, strict=True)):
+        inner = place + 1 < len(blocks)
+        less, draws = (squares[place + 1][0], drawn[place] - drawn[place + 1]) if inner else (0.0, drawn[place])
+        low, high = np.quantile(np.maximum(draws, 0) / size, [LEVEL / 2, 1 - LEVEL / 2])
+        variance = max(square - less, 0.0) / size if math.isfinite(square - less) else NAN
+        rows.append({"source": block, "levels": kept[block].n_unique(), "variance": variance, "low": low, "high": high})
     shown = pl.DataFrame(rows, schema={k: v for k, v in COMPONENTS.items() if k != "share"})
+    whole = pl.col("variance") / pl.col("variance").sum()
     return shown.with_columns(cs.float().fill_nan(None)).with_columns(share=whole.fill_nan(None))
 
 
@@ -85,27 +78,16 @@ def _icc(squares: NDArray[np.float64], targets: int, raters: int) -> NDArray[np.
     return np.asarray((target - rest) / np.where(whole > 0, whole, np.inf))
 
 
-def _mean_squares(table: pl.DataFrame, blocks: list[str], score: str) -> dict[str, tuple[float, float]]:
-    """Return mean square and degrees of freedom of each block and of the rest.
-
-    Where a single block varies and no level of it was repeated, all the spread is its own. Nothing is returned where
-    the blocks cannot be told apart.
-    """
+def _mean_squares(table: pl.DataFrame, blocks: Sequence[str], score: str) -> list[tuple[float, float, float]]:
+    """Return mean square, degrees of freedom and scores a level of each block, nested in those before."""
     values = table[score].to_numpy().astype(float)
-    if len(blocks) == 1 and table[blocks[0]].n_unique() == len(table):
-        return {blocks[0]: (float(values.var(ddof=1)), len(table) - 1.0), RESIDUAL: (0.0, 1.0)}
-    from statsmodels.formula.api import ols
-    from statsmodels.stats.anova import anova_lm
-
-    names = {block: f"b{place}" for place, block in enumerate(blocks)}
-    frame = {name: [str(value) for value in table[block]] for block, name in names.items()} | {"y": list(values)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of results that differ by rounding alone, and of what is told here
-        fit = ols("y ~ " + " + ".join(names.values()), pl.DataFrame(frame).to_pandas()).fit()
-        confounded = fit.model.rank < fit.model.exog.shape[1]
-        if fit.df_resid < 1 or confounded or np.ptp(values) == 0:
-            return {}
-        rows = anova_lm(fit, typ=2)
-    sources = {**names, RESIDUAL: "Residual"}
-    found = {source: (float(rows.loc[key, "sum_sq"]), float(rows.loc[key, "df"])) for source, key in sources.items()}
-    return {source: (squares / df, df) for source, (squares, df) in found.items() if math.isfinite(squares)}
+    above, groups, found = np.full_like(values, values.mean() if len(values) else NAN), 1, []
+    for place in range(len(blocks)):
+        keys = blocks[: place + 1]
+        means = table.select(pl.col(score).mean().over(keys)).to_series().to_numpy().astype(float)
+        count = table.select(keys).n_unique()
+        df = count - groups
+        square = float(((means - above) ** 2).sum()) / df if df > 0 and np.ptp(values) > 0 else NAN
+        found.append((square, float(max(df, 0)), len(values) / max(count, 1)))
+        above, groups = means, count
+    return found

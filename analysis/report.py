@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
 from analysis import files, gallery, tabulation
+from analysis.blocks import independent, spread
 from analysis.choice import chosen
 from analysis.drawing import Drawing
 from analysis.headline import headline, limits
@@ -79,7 +80,7 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
             f"{cell}-" if cell else "",
             pdf=pdf,
         )
-        for cell, run in runs.items()
+        for cell, run in zip(runs, map(independent, runs.values()), strict=True)
     }
     sections = [_section(run, drawn[cell], claimed=verdict is not None) for cell, run in runs.items()]
     page: dict[str, Any] = {
@@ -100,12 +101,14 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
 
 
 def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
-    table, beside = summary(run), encoders(run)
+    whole = independent(run)
+    table, beside, parts = summary(whole), encoders(whole), spread(run)
     status = run.trials.select("trial", "status").unique("trial").collect()
-    looks = len(chosen(run).filter(pl.col("seeds") > 0))
-    tables = [tabulation.methods(run, table, looks, claimed=claimed)] if len(table) else []
+    looks = len(chosen(whole).filter(pl.col("seeds") > 0))
+    tables = [tabulation.methods(whole, table, looks, claimed=claimed)] if len(table) else []
     tables += [tabulation.encoders(run, beside)] if len(beside) else []
-    tables += [tabulation.all_configurations(run)] if run.vary and len(table) else []
+    tables += [tabulation.spread(run, parts)] if len(parts) else []
+    tables += [tabulation.all_configurations(whole)] if run.vary and len(table) else []
     known = ("modalities", "task", "data_sha256")
     return Section(
         name=run.name,
@@ -114,7 +117,7 @@ def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
         finished=int(run.trials.select(pl.len()).collect().item()),
         failed=len(status.filter(pl.col("status").is_in(LOST))),
         pruned=len(status.filter(status="pruned")),
-        limits=limits(run, table),
+        limits=limits(whole, table),
         pictures=pictures,
         tables=tables,
         failures=tabulation.failures(run),

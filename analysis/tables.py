@@ -73,11 +73,20 @@ class Run(NamedTuple):
 
     @property
     def looks(self) -> list[int]:
-        """The numbers of seeds at which it may end, rising: one but for `seeds: {auto: ...}`."""
+        """The numbers of independent seeds at which it may end, rising: one but for `seeds: {auto: ...}`."""
         from analysis.sequential import looks
 
         asked = self.study["study"].get("seeds", 1)
-        return [asked] if isinstance(asked, int) else looks(*asked["auto"])
+        if isinstance(asked, int):
+            return [asked]
+        return looks(*asked["auto"]) if asked["auto"] else [next(iter(self.kinds.values()), 1)]
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many seeds there are of each kind with several, nested in those before; none where one decides all."""
+        asked = self.study["study"].get("seeds", 1)
+        blocks = {} if isinstance(asked, int) else asked
+        return {kind: blocks[kind] for kind in ("split", "init", "order") if (blocks.get(kind) or 1) > 1}
 
     @property
     def highest_is_best(self) -> bool:

@@ -117,6 +117,31 @@ def encoders(run: Run, table: pl.DataFrame) -> Table:
     return Table("encoders", "Encoders", columns, rows, note)
 
 
+def spread(run: Run, table: pl.DataFrame) -> Table:
+    """Return the table of what each kind of seed adds to the spread of a method's test scores, from `blocks.spread`."""
+    names = {"split": "split of training and validation", "init": "initial weights", "order": "order and what is drawn"}
+    roots = table.with_columns(pl.col("variance", "low", "high").sqrt())
+    rows = [
+        [
+            Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+            Cell(names[row["source"]]),
+            _count(row["levels"]),
+            Cell(score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
+            Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
+        ]
+        for row in roots.iter_rows(named=True)
+    ]
+    unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
+    columns = _columns(["method", "kind of seed"], ["seeds", unit, "share of the variance"])
+    held = " and ".join(kind for kind in names if kind not in run.kinds)
+    note = (
+        "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
+        f"before it, with 95 % intervals{f'; seeds of {held} are held' if held else ''}. In all else that is shown "
+        "a seed is one of the first kind, with the mean over those within it."
+    )
+    return Table("spread", "Where the spread comes from", columns, rows, note)
+
+
 def all_configurations(run: Run) -> Table:
     """Return the table of all configurations, best first within a method, scored on validation alone."""
     table = configurations(run)

@@ -12,6 +12,7 @@ from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.differences import said
 from analysis.ablations.scores import shown as written
+from analysis.blocks import independent
 from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
@@ -45,7 +46,7 @@ def judge(
     Raises:
         ValueError: the analysis asks for what the runs do not have.
     """
-    cells = {cell: load(path) for cell, path in folders.items()}
+    cells = {cell: independent(load(path)) for cell, path in folders.items()}
     finding = examined(cells, analyses)
     others = [examined(cells, [analysis]) for analysis in beside]
     extra = [reported(titled(one), other) for one, other in zip(beside, others, strict=True)]

@@ -147,8 +147,8 @@ def load_method(path: str) -> Any:
 
 
 def start(setup: Setup) -> Learner:
-    """Return the untrained state, drawn from the trial's seed."""
-    seed, dtype = setup.trial["seed"], kept(setup.trial["train"]["dtype"])
+    """Return the untrained state, drawn from the trial's seed, or from that which it has for this alone."""
+    seed, dtype = setup.trial.get("init", setup.trial["seed"]), kept(setup.trial["train"]["dtype"])
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
     params, buffers = tree_map(lambda tensor: tensor.to(setup.device, dtype), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))

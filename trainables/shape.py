@@ -12,7 +12,7 @@ from typing import Any
 Path = tuple[str, ...]  # of a number in a configuration, such as ("settings", "alpha")
 
 TRAINING = ("lr", "momentum", "weight_decay", "clip", "clip_before")
-SCHEDULE = ("seed", "start", "end", "warmup")
+SCHEDULE = ("seed", "init", "start", "end", "warmup")
 
 
 def numbers(trial: Mapping[str, Any]) -> dict[Path, float]:

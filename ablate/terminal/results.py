@@ -24,6 +24,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     Raises:
         UserError: the folder holds neither.
     """
+    from analysis.blocks import independent
     from analysis.designs import indices
     from analysis.headline import headline
     from analysis.pareto import front
@@ -34,7 +35,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     if verdict := read(folder):
         show_verdict(verdict, folder, screen(), pdf=pdf)
         return
-    run = open_run(folder)
+    run = independent(open_run(folder))
     console = screen()
     table, beside = summary(run), encoders(run)
     console.print(summary_table(table, run.metric))
@@ -146,7 +147,7 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
     if not same_data(*runs):
-        console.print("The data differ: seeds are no pairs, and nothing is tested.")
+        console.print("The data, or what seeds decide, differ: seeds are no pairs, and nothing is tested.")
 
 
 def show_replay(seen: Compared) -> None:

@@ -82,6 +82,19 @@ def test_every_network_trains_in_a_pack_as_it_does_alone(network: str) -> None:
         assert max(differences(one, other)) < 1e-9
 
 
+def test_weights_may_be_those_of_another_seed() -> None:
+    """Of the first trial they are not: it has the shape of the others."""
+    chosen, dataset = configurations("agm"), tiny()
+    chosen = [{**each, "seed": 0} | ({"init": i} if i else {}) for i, each in enumerate(chosen)]
+    assert len({shape(each) for each in chosen}) == 1
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+    same = {key: value for key, value in chosen[0].items() if key != "start"} | {"start": 1}
+    seeds, both = fit({**same, "seed": 3}, dataset), fit({**same, "seed": 3, "init": 3}, dataset)
+    assert max(differences(seeds, both)) == 0
+    assert max(differences(seeds, fit({**same, "seed": 3, "init": 2}, dataset))) > 1e-6
+
+
 def test_trials_of_one_seed_draw_the_same_noise() -> None:
     chosen = configurations("ogm-ge", model=MODEL | {"dropout": 0.3})
     chosen, dataset = [{**each, "seed": i % 3} for i, each in enumerate(chosen)], tiny()

@@ -54,6 +54,20 @@ def few(found: Layout, shots: int) -> Layout:
     return found._replace(members=members, targets=targets, chosen=kept)
 
 
+def dealt(splits: list[np.ndarray], classes: np.ndarray, *deal: int) -> list[np.ndarray]:
+    """Return the rows of train, val and test after samples of a class have changed places among the first two.
+
+    ``classes`` [N] are those of all rows; a row that is named more than once remains one sample. Test stays as it is,
+    and so does how many samples of a class each split has.
+    """
+    random, now = np.random.default_rng(deal), np.arange(len(classes))
+    among = np.unique(np.concatenate(splits[:2]))
+    for one in np.unique(classes[among]):
+        own = among[classes[among] == one]
+        now[own] = random.permutation(own)
+    return [*(now[rows] for rows in splits[:2]), *splits[2:]]
+
+
 def _rows(archive: Archive, selection: Selection) -> Layout:
     name = selection.target or "label"
     split, target = archive.read("split"), archive.read(name)
@@ -66,6 +80,8 @@ def _rows(archive: Archive, selection: Selection) -> Layout:
         wanted = "0 (training), 1 (validation) or 2 (test)"
         raise DataError(f"data: `split` of {archive.name} must be {wanted} for each sample, got {split.dtype}.")
     rows = [np.flatnonzero(split == code) for code in range(len(SPLITS))]
+    if selection.deal:
+        rows = dealt(rows, target if archive.task == "classification" else np.zeros(len(split)), selection.deal)
     return Layout(
         members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
         targets=tuple(target[r] for r in rows),
@@ -81,6 +97,12 @@ def _pairs(archive: Archive, selection: Selection, protocol: str) -> Layout:
         raise DataError(f"data.target: {selection.target} must have one entry a sample of {owner}.")
     tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
     members = tuple(_columns(table, labels, archive.name) for table in tables)
+    if selection.deal:
+        pools = {
+            m: dealt([member[m] for member in members], labels[m], selection.deal, place)
+            for place, m in enumerate(selection.columns)
+        }
+        members = tuple(dict(zip(pools, rows, strict=True)) for rows in zip(*pools.values(), strict=True))
     return Layout(
         members=members,
         targets=tuple(target[member[owner]] for member in members),

@@ -33,6 +33,7 @@ class Parameters(NamedTuple):
     missing: tuple[float, ...]  # [M] probability that a sample lacks the modality
     drift: Drift | None
     seed: int
+    deal: int  # which samples are drawn for training and validation
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,6 +66,7 @@ DEFAULTS: dict[str, Any] = {
     "missing": 0.0,
     "drift": None,
     "seed": 0,
+    "deal": 0,
 }
 
 
@@ -90,6 +92,7 @@ def resolve(options: Mapping[str, Any]) -> Parameters:
         missing=_each("missing", given["missing"], count, 0, 1),
         drift=_drift(given["drift"], count),
         seed=_whole("seed", given["seed"], 0, 2**63 - 1),
+        deal=_whole("deal", given["deal"], 0, 2**63 - 1),
     )
     if parameters.synergy > 0 and sum(share > 0 for share in parameters.information) < 2:
         raise DataError("data.synergy: needs two modalities with information above 0.")

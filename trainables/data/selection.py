@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, choose
 
-KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise", "shots", "missing")
+KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise", "deal", "shots", "missing")
 PCA = ("pca_mean", "pca_basis", "pca_k25")  # what the file must hold for `image: pca25`
 
 
@@ -21,6 +21,7 @@ class Selection(NamedTuple):
     retargeted: bool  # the study names another target than the datasheet, so the classes are others too
     transform: str  # none or log1p, of a regression target before it is standardised
     standardise: bool
+    deal: int  # how training and validation share their samples; 0: as in the file
     shots: int | None  # training samples of each class; None: all
     missing: dict[str, float]  # modality -> probability that a sample lacks it, where it is above 0
 
@@ -48,6 +49,7 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
         retargeted=wanted != target,
         transform=choose(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
         standardise=_boolean(options.get("standardise", True), "data.standardise"),
+        deal=whole(options.get("deal", 0), "data.deal", 0),
         shots=_shots(options.get("shots"), archive),
         missing=_missing(options.get("missing", {}), modalities, archive),
     )
@@ -119,9 +121,7 @@ def _shots(value: Any, archive: Archive) -> int | None:
         return None
     if archive.task != "classification":
         raise DataError(f"data.shots: counts samples of a class, and {archive.name} is {archive.task}.")
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"data.shots: must be a whole number from 1, got {value!r}.")
-    return value
+    return whole(value, "data.shots", 1)
 
 
 def _missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
@@ -132,6 +132,13 @@ def _missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
             raise DataError(f"data.missing: must be a probability in [0, 1), got {share!r}.")
     return {modality: float(share) for modality, share in given.items() if share}
+
+
+def whole(value: Any, where: str, least: int) -> int:
+    """Return a whole number that is not below the least."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DataError(f"{where}: must be a whole number from {least}, got {value!r}.")
+    return value
 
 
 def _boolean(value: Any, where: str) -> bool:

@@ -46,14 +46,16 @@ from trainables.data.targets import regression
 from trainables.data.truth import pair_weights, ratio, truth
 
 VERSION = 1  # raise when a formula below changes: it is part of the sha256
+TEST = 2  # the split that no `deal` changes
 MIXING = 3  # in the place of a split: the stream of A_m
 SHARED, TIES = 0, 1000  # in the place of a modality: the streams of r and of ties
 
 
 def describe(options: Mapping[str, Any]) -> Sheet:
-    """Return the sheet of a synthetic data set; its sha256 covers all parameters and VERSION."""
+    """Return the sheet of a synthetic data set; its sha256 covers VERSION and all parameters but `deal`."""
     p = resolve(options)
     resolved = {**p._asdict(), "drift": p.drift and p.drift._asdict(), "generator": VERSION}
+    del resolved["deal"]  # one population, of which other samples may be drawn
     return Sheet(
         name="synthetic",
         task=p.task,
@@ -148,4 +150,5 @@ def _classes(score: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _stream(p: Parameters, split: int, source: int) -> np.random.Generator:
-    return np.random.default_rng([p.seed, split, source])
+    dealt = [p.deal] if p.deal and split < TEST else []
+    return np.random.default_rng([p.seed, split, source, *dealt])

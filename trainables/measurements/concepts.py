@@ -20,7 +20,7 @@ def begin(setup: Setup) -> dict[str, list[Tensor]]:
 def learnt(setup: Setup, modality: str, seed: int) -> Tensor:
     """Return the concept of one modality and seed."""
     alone = isolated(setup, modality)
-    alone = alone._replace(trial={**alone.trial, "seed": seed})
+    alone = alone._replace(trial={**alone.trial, "seed": seed, "init": seed})
     *_, last = epochs(alone, start(alone))
     features: Features = outputs(alone, last.learner, "validation", frozenset({"features"})).features
     return features[modality]

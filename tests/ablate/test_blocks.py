@@ -1,0 +1,122 @@
+"""Seeds of each kind by themselves: `seeds: {split: a, init: b, order: c}`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ablate.errors import UserError
+from ablate.plan import Trial, blockwise, size
+from ablate.search import rounds
+from ablate.study import Study, load
+from tests.ablate.helpers import ablate, here, table, train, write
+from trainables.data import load as load_data
+from trainables.setup import prepare, start
+from trainables.step import order
+
+FEW = {"train": {"epochs": 2}, "methods": ["joint", "agm"], "vary": None}
+
+
+def study(tmp_path: Path, seeds: Any, **changes: Any) -> Study:
+    return load(str(write(tmp_path, **FEW | {"seeds": seeds} | changes)), str(tmp_path / "s"))
+
+
+def planned(made: Study) -> list[Trial]:
+    return [trial for trials in rounds(made) for trial in trials]
+
+
+def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
+    found = [tuple(blockwise(seed, (2, 1, 3)).values()) for seed in range(6)]
+    assert found == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 3), (1, 0, 4), (1, 0, 5)]
+    assert [tuple(blockwise(seed, (2, 2, 1)).values()) for seed in range(4)] == [
+        (0, 0, 0),
+        (0, 1, 0),
+        (1, 2, 0),
+        (1, 3, 0),
+    ]
+    assert blockwise(3, ()) == {}
+
+
+def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
+    """The first trial is that of seed 0 of any study; of the others the order is still its order."""
+    plain, made = study(tmp_path, 4), study(tmp_path, {"init": 4})
+    assert made.looks == [4]
+    assert size(made) == 8
+    known, found = planned(plain), planned(made)
+    assert [one.id for one in found[::4]] == [one.id for one in known[::4]]
+    assert not {one.id for one in found[1:4]} & {one.id for one in known}
+    assert [(one.config["seed"], one.config.get("init", 0)) for one in found[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert found[3].labels | {"seed": 3, "seed.split": 0, "seed.init": 3, "seed.order": 0} == found[3].labels
+    assert planned(study(tmp_path, {"init": 4, "split": 1, "order": 1})) == found
+
+
+def test_a_split_is_a_deal_of_the_data(tmp_path: Path) -> None:
+    found = planned(study(tmp_path, {"split": 3}))[:3]
+    assert ["deal" in one.config["data"] for one in found] == [False, True, True]
+    assert [one.config["data"].get("deal", 0) for one in found] == [0, 1, 2]
+    assert {one.config["seed"] for one in found} == {0}
+
+
+def test_what_seeds_decide_is_drawn_from_their_own(tmp_path: Path) -> None:
+    """Weights are those of the seed of `init`, and the order is that of the other."""
+    one, other = planned(study(tmp_path, 2))[:2]
+    made = planned(study(tmp_path, {"init": 2}))[1]
+    dataset = load_data(study(tmp_path, 1).data)
+    setups = [prepare(trial.config, dataset) for trial in (one, other, made)]
+    weights = [next(iter(start(setup).params.encoders["m0"].values())) for setup in setups]
+    orders = [order(setup, 1) for setup in setups]
+    assert weights[2].equal(weights[1])
+    assert not weights[2].equal(weights[0])
+    assert orders[2].equal(orders[0])
+    assert not orders[2].equal(orders[1])
+
+
+def test_a_study_trains_them_and_says_where_the_spread_comes_from(tmp_path: Path) -> None:
+    """Four draws of the data, two of the weights for each: eight trials a method, and four independent results."""
+    file = write(tmp_path, **FEW | {"seeds": {"split": 4, "init": 2}})
+    assert ablate("run", file, "--store", tmp_path / "s").returncode == 0
+    trials = table(tmp_path / "s", "small", "trials").filter(method="joint").sort("seed")
+    assert trials["seed.split"].to_list() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert trials["seed.init"].to_list() == list(range(8))
+    assert trials["validation.accuracy"].n_unique() > 2
+    shown = here("report", str(tmp_path / "s" / "small"))
+    assert re.search(r"joint +4 ", shown.stdout)
+    page = (tmp_path / "s" / "small" / "report.md").read_text()
+    assert "Where the spread comes from" in page
+    assert "| joint | split of training and validation | 4 |" in page
+    assert "| joint | initial weights | 8 |" in page
+    assert "seeds of order are held" in page
+    means = trials.group_by("seed.split").agg(pl.col("test.accuracy").mean())["test.accuracy"].mean()
+    assert f"{100 * float(means):.1f} " in shown.stdout  # type: ignore[arg-type]
+
+
+def test_a_trial_that_another_study_has_is_not_trained_again(tmp_path: Path) -> None:
+    file = write(tmp_path, **FEW | {"seeds": 1})
+    train(file, tmp_path / "s")
+    file = write(tmp_path, **FEW | {"seeds": {"split": 2, "order": 2}})
+    assert here("plan", str(file), "--store", str(tmp_path / "s")).stdout.startswith(
+        "small on synthetic: 8 trials, 2 in the store, 6 to run."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rule"),
+    [
+        ({}, "must be a number, {auto: [5, 40]}, or numbers of split, init and order"),
+        ({"auto": [5, 10], "init": 3}, "`auto`, or split, init and order"),
+        ({"split": 100, "init": 100, "order": 100}, "must be 10,000 at most in all"),
+        ({"inits": 3}, "seeds.inits: there is no such key (it has: auto, split, init, order). Did you mean `init`?"),
+        ({"init": 0}, "must be greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, seeds: Any, rule: str) -> None:
+    with pytest.raises(UserError, match=re.escape(rule)):
+        study(tmp_path, seeds)
+
+
+def test_data_that_are_dealt_are_not_dealt_again(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.deal.* is one deal of the samples"):
+        study(tmp_path, {"split": 2}, data={"name": "mfeat", "deal": 1})
+    assert planned(study(tmp_path, {"init": 2}, data={"name": "mfeat", "deal": 1}))[1].config["data"]["deal"] == 1
