@@ -19,6 +19,7 @@ from analysis.tables import Run, load
 from analysis.text import plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
+KINDS = {"split": "split", "init": "initialisation", "order": "order"}
 MADE_OF = ("model.fusion", "model.encoder", "model.hidden", "train.optimizer", "train.epochs")
 
 
@@ -46,7 +47,8 @@ def judge(
     Raises:
         ValueError: the analysis asks for what the runs do not have.
     """
-    cells = {cell: independent(load(path)) for cell, path in folders.items()}
+    runs = {cell: load(path) for cell, path in folders.items()}
+    cells = {cell: independent(run) for cell, run in runs.items()}
     finding = examined(cells, analyses)
     others = [examined(cells, [analysis]) for analysis in beside]
     extra = [reported(titled(one), other) for one, other in zip(beside, others, strict=True)]
@@ -60,7 +62,7 @@ def judge(
         "remarks": [remark for one in (finding, *others) for remark in one.remarks],
         "bed": bed(cells),
         "cells": list(cells),
-        "trials": counts(cells),
+        "trials": counts(runs),
         "figures": [],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -170,7 +172,7 @@ def made_of(run: Run) -> tuple[str, ...]:
         study["data"] if isinstance(study["data"], str) else study["data"].get("name", "a file"),
         f"{fusion} of {encoder}, {hidden} wide",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
-        plural(study["seeds"], "seed"),
+        " x ".join(plural(count, KINDS[kind]) for kind, count in run.kinds.items()) or plural(run.looks[-1], "seed"),
     )
 
 

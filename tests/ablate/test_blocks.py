@@ -1,5 +1,6 @@
 """Seeds of each kind by themselves: `seeds: {split: a, init: b, order: c}`."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,16 @@ def test_data_that_are_dealt_are_not_dealt_again(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.deal.* is one deal of the samples"):
         study(tmp_path, {"split": 2}, data={"name": "mfeat", "deal": 1})
     assert planned(study(tmp_path, {"init": 2}, data={"name": "mfeat", "deal": 1}))[1].config["data"]["deal"] == 1
+
+
+def test_a_verdict_is_about_independent_seeds(tmp_path: Path) -> None:
+    claim = {
+        "source": "here", "question": "Does it help?", "says": "It does.", "support": "It is more accurate.",
+        "analysis": {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}, "rule": "greater",
+    }  # fmt: skip
+    file = write(tmp_path, **FEW | {"seeds": {"split": 3, "init": 2}, "claim": claim})
+    assert ablate("run", file, "--store", tmp_path / "s").returncode == 0
+    verdict = json.loads((tmp_path / "s" / "small" / "verdict.json").read_text())
+    assert verdict["seeds"] == 3
+    assert verdict["bed"].endswith("2 epochs, 3 splits x 2 initialisations".replace(", ", "; ", 1))
+    assert verdict["trials"] == {"planned": 12, "done": 12, "diverged": 0, "failed": 0}
