@@ -123,6 +123,9 @@ def check_analysis(document: Document, where: Where, chosen: Choice, cells: Mapp
         if name == "response" and not any(one.key in options["default"] for one in study.vary):
             rule = f"the study{f' of the cell `{cell}`' * bool(cell)} varies none of these settings"
             raise document.error((*where, name, "default"), rule)
+        if name == "ceiling" and study.metric != "accuracy":
+            rule = f"adds up what classifiers predict, and is about accuracy; the metric here is {study.metric}"
+            raise document.error((*where, name), rule)
 
 
 def columns(studies: Iterable[Study]) -> set[str]:

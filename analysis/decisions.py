@@ -60,6 +60,7 @@ class Case(NamedTuple):
     margin: float | None
     metric: str
     difference: bool
+    family: int = 1  # cases that p is corrected for
 
 
 RULES: dict[str, Callable[..., Decision]] = {}
@@ -217,17 +218,16 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
     if not cases:
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
-    decisions = {name: decide(case) for name, case in cases.items()}
-    refuted = {n: d for n, d in family(cells, rule, **options).items() if d.verdict == "refuted"}
+    decisions = members(cells, rule, **options)
+    refuted = {name: decision for name, decision in decisions.items() if decision.verdict == "refuted"}
     weakest = max(cases, key=lambda name: (decisions[name].verdict != "supported", _least(cases[name], "supported")))
     if refuted:
         weakest = min(refuted, key=lambda name: refuted[name].p or 0.0)
-    chosen = refuted.get(weakest, decisions[weakest])
+    chosen = decisions[weakest]
     held = sum(decision.verdict == "supported" for decision in decisions.values())
     verdict = "refuted" if refuted else "supported" if held == len(cases) else "inconclusive"
-    p = chosen.p if chosen.p is None or refuted else _least(cases[weakest], "supported")
     sentence = f"Supported in {held} of {plural(len(cases), 'cell')}; the weakest is {weakest}: {chosen.sentence}"
-    return chosen._replace(verdict=verdict, p=p, sentence=sentence)
+    return chosen._replace(verdict=verdict, sentence=sentence)
 
 
 RULES |= {"exact": exact, "report": report, "every": every}
@@ -279,7 +279,7 @@ def corrected(cases: dict[str, Case]) -> dict[str, Case]:
     """Return the cases with the p of each statement corrected for the number of cases."""
     columns = zip(*(case.p for case in cases.values()), strict=True)
     rows = zip(*map(holm, columns), strict=True)
-    return {name: case._replace(p=list(p)) for (name, case), p in zip(cases.items(), rows, strict=True)}
+    return {n: case._replace(p=list(p), family=len(cases)) for (n, case), p in zip(cases.items(), rows, strict=True)}
 
 
 def _least(case: Case, verdict: str) -> float:
@@ -318,7 +318,8 @@ def _needed(case: Case, statement: Statement) -> int | None:
     mean = case.found.mean
     if not statement.low < mean < statement.high:
         return None
-    return seeds_needed(mean - statement.low, statement.high - mean, case.sd) if case.sd else SIGNS
+    sides = mean - statement.low, statement.high - mean
+    return seeds_needed(*sides, case.sd, level=LEVEL / case.family) if case.sd else SIGNS
 
 
 def _figures(case: Case, p: float | None) -> str:

@@ -27,6 +27,7 @@ class Trials(BaseModel):
 
     planned: int
     done: int
+    pruned: int = 0
     diverged: int
     failed: int
 

@@ -1,10 +1,17 @@
 """Numbers and settings as a reader sees them."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # as the names of metrics end
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+def less_is_better(metric: str) -> bool:
+    """Tell whether a metric is an error, a loss or a cost; `missing_mae_*` and `missing_mae_0.5` are, as `mae` is."""
+    return re.sub(r"_(\*|[\d.]+)$", "", metric).endswith(LOWER)
 
 
 def is_percent(metric: str) -> bool:
@@ -39,8 +46,14 @@ def amount(metric: str, value: float, *, change: bool = True) -> str:
 def effect(
     metric: str, value: float, low: float | None = None, high: float | None = None, *, change: bool = False
 ) -> str:
-    """Return `+1.2 points [0.3, 2.1]`, or `96.9 % [96.5, 97.2]` where it is no change; nan for an end shows none."""
-    unit = ((" points" if change else " %") if is_percent(metric) else "") if math.isfinite(value) else ""
+    """Return `+1.2 points [0.3, 2.1]`, or `96.9 % [96.5, 97.2]` where it is no change; nan for an end shows none.
+
+    A change is for the better where it is above 0: of a loss it is what was gained.
+    """
+    unit = (" points" if change else " %") if is_percent(metric) else ""
+    if change and less_is_better(metric):
+        unit = f" gain in {metric}"
+    unit = unit if math.isfinite(value) else ""
     ends = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
     text = score(metric, value, sign="+" if change else "") + unit
     return f"{text} {span(metric, low, high)}" if ends and low is not None and high is not None else text

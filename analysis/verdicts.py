@@ -93,8 +93,9 @@ def reported(title: str, finding: Finding) -> dict[str, Decision]:
     metric, _, rest = title.partition(": ")
     about = rest if f" {finding.metric}".endswith(f" {metric}") else title  # it is said in the unit
     shown = [*finding.effects, *finding.beside]
-    sides = {e.name if about in e.name else f"{about}: {e.name}": e.sides for e in shown}
-    return {f"{name} ({finding.metric})": RULES["report"](*s, metric=finding.metric) for name, s in sides.items()}
+    named = {e.name if about in e.name else f"{about}: {e.name}": e for e in shown}
+    units = {name: finding.metric if e.metric is None else e.metric for name, e in named.items()}
+    return {f"{n} ({units[n]})": RULES["report"](*e.sides, metric=units[n]) for n, e in named.items()}
 
 
 def titled(analysis: Chosen) -> str:
@@ -129,7 +130,7 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
     ((name, options),) = rule.items()
     cases = {effect.name: effect.sides for effect in finding.effects}
     beside = {
-        effect.name: RULES["report"](*effect.sides, metric=finding.metric)
+        effect.name: RULES["report"](*effect.sides, metric=finding.metric if effect.metric is None else effect.metric)
         for effect in finding.beside
         if effect.name not in cases
     }
@@ -180,4 +181,4 @@ def counts(cells: Mapping[str, Run]) -> dict[str, int]:
     """Return how many trials were asked for, and how many ended how."""
     ended = [status for run in cells.values() for status in run.trials.select("status").collect()["status"]]
     planned = sum(int(run.study["planned"]) for run in cells.values())
-    return {"planned": planned, **{s: ended.count(s) for s in ("done", "diverged", "failed")}}
+    return {"planned": planned, **{s: ended.count(s) for s in ("done", "pruned", "diverged", "failed")}}

@@ -16,7 +16,7 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, 
     from analysis.report import write
 
     trials = verdict["trials"]
-    lost = ", ".join(f"{trials[word]} {word}" for word in ("diverged", "failed") if trials[word])
+    lost = ", ".join(f"{trials[word]} {word}" for word in ("pruned", "diverged", "failed") if trials[word])
     hurry = " (quick: few seeds and epochs)" if verdict["quick"] else ""
     bed = f"on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}" if verdict["bed"] else ""
     beside = [f"beside: {name}: {one['sentence']}" for name, one in verdict["beside"].items()]

@@ -151,9 +151,13 @@ def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
 
 
 def among(table: pl.DataFrame, group: dict[str, Any]) -> pl.DataFrame:
-    """Return the rows of a group; those that lack one of its columns belong to every group."""
+    """Return the rows of a group; those that lack one of its columns belong to every group.
+
+    But for a trial of which the metric was never measured, as of a method that has none: it belongs to no modality.
+    """
     for column, value in group.items():
-        table = table.filter((pl.col(column) == value) | pl.col(column).is_null())
+        never = pl.lit(column in OWN) & pl.col("value").is_null() & (pl.col("status") == "done")
+        table = table.filter((pl.col(column) == value) | (pl.col(column).is_null() & ~never))
     return table
 
 

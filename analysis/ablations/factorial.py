@@ -59,13 +59,15 @@ def factorial(
 def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Sequence[str]) -> Sample:
     """Return the contrast of a term, [N] by seed: nan where a trial of the design has no result.
 
-    What a trial has of each modality or level is averaged, as are several cells, over the seeds that all of them have.
+    What a trial has of each modality or level is averaged, and so are trials that differ in nothing of the design; and
+    cells, over the seeds that all of them have.
     """
     corners = 2 ** len(factors)
     found: dict[int, list[float]] = {}
     whole = pl.when(pl.col("value").is_not_null().all()).then(pl.col("value").mean())
     trials = table.unique(["trial", *OWN]).group_by("trial").agg(pl.exclude("value", *OWN).first(), value=whole)
-    for (seed, _), runs in trials.sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
+    at = trials.group_by("seed", "cell", *factors).agg(value=whole)
+    for (seed, _), runs in at.sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
         signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
         values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         complete = len(values) == corners

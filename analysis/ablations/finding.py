@@ -30,6 +30,7 @@ class Effect(NamedTuple):
     name: str
     values: Sample | Estimate  # an estimate has an interval of its own
     baseline: Sample | None = None
+    metric: str | None = None  # that it is in the unit of, if not that of the finding
 
     @property
     def sides(self) -> tuple[Sample | Estimate, ...]:

@@ -85,9 +85,9 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
         effects.append(Effect(name, share))
         remarks += [f"{name}: no gap is shown that could be closed"] if np.isnan(share).all() else []
         beside += [
-            Effect(f"{name}: late ensemble - {baseline}", top, joint),
-            Effect(f"{name}: best modality - {baseline}", best, joint),
-            Effect(f"{name}: {of} - {baseline}", method, joint),
+            Effect(f"{name}: late ensemble - {baseline}", top, joint, run.metric),
+            Effect(f"{name}: best modality - {baseline}", best, joint, run.metric),
+            Effect(f"{name}: {of} - {baseline}", method, joint, run.metric),
         ]
     return Finding(effects, "share of the gap closed", beside=tuple(beside), remarks=tuple(remarks))
 

@@ -44,9 +44,14 @@ def trend(
     split: str = "test",
     per: Sequence[str] = (),
 ) -> Finding:
-    """Return how much a gain rises with each doubling of a column, one fit a seed, in every group."""
+    """Return how much a gain rises with each doubling of a column, one fit a seed, in every group.
+
+    A side that has no such column is the same all along.
+    """
     table = scores(cells, metric, split)
     ours, theirs = (some(chosen(cells, table, side), side) for side in (of, minus))
+    if theirs[along].is_null().all():
+        theirs = theirs.drop(along).join(ours.select(along).drop_nulls().unique(), how="cross")
     effects, rows = [], []
     ends = bounds(unit(cells, metric), change=True)
     for name, group in groups(ours, per):
@@ -100,8 +105,11 @@ def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side,
     seeds = sorted({seed for _, seed in gains})
     found = [[[side.get((cell, s), NAN) for cell in cells] for side in (seen, gains)] for s in seeds]
     effect = Effect("over cells", np.array([rank(pl.Series(one), pl.Series(other)) for one, other in found]))
-    beside = [Effect(f"{cell}: {metric}", np.array([seen.get((cell, s), NAN) for s in seeds])) for cell in cells]
-    beside += [Effect(f"{cell}: gain", np.array([gains.get((cell, s), NAN) for s in seeds])) for cell in cells]
+    beside = [
+        Effect(f"{cell}: {what}", np.array([side.get((cell, s), NAN) for s in seeds]), metric="")
+        for what, side in ((metric, seen), ("gain", gains))
+        for cell in cells
+    ]
     return Finding([effect], "rank correlation", beside=tuple(beside))
 
 

@@ -1,7 +1,6 @@
 """The numbers of several runs side by side: one row a trial, and a modality or a level where a metric has them."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,11 @@ import polars as pl
 
 from analysis.ablations.finding import Sample
 from analysis.tables import Run
+from analysis.text import less_is_better
 
 Cells = Mapping[str, Run]
 Side = Mapping[str, Any]  # column -> value or list of values; `choose`: columns whose value is chosen on validation
 OWN = ("owner", "variant", "level")  # columns of a measured number, which a trial without a result does not have
-LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # of these less is better, as their names end
 
 
 def scores(
@@ -40,10 +39,10 @@ def unit(cells: Cells, metric: str) -> str:
 
 
 def lower_is_better(cells: Cells, metric: str) -> bool:
-    """Tell whether less of a metric is better; `missing_mae_*` and `missing_mae_0.5` are errors as `mae` is."""
+    """Tell whether less of a metric is better, or of the score of these runs."""
     if metric == "score":
         return not next(iter(cells.values())).highest_is_best
-    return re.sub(r"_(\*|[\d.]+)$", "", metric).endswith(LOWER)
+    return less_is_better(metric)
 
 
 def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:

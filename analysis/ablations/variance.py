@@ -26,15 +26,15 @@ def variance_shares(
 ) -> Finding:
     """Return the share of the variance of a metric that each factor explains alone, in every cell.
 
-    The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone is
-    `interactions` (with the seed: the rest). They are those of all seeds, estimated from some (`jackknifed`). A seed of
-    which a trial has no result is left out: without it the grid would not be full.
+    The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone are their
+    `interactions`, or the `rest`, in which seeds are, too. They are those of all seeds, estimated from some
+    (`jackknifed`). A seed of which a trial has no result is left out: without it the grid would not be full.
     """
     effects, whole = [], some(select(scores(cells, metric, split), of or {}), of or {})
     for cell, run in cells.items():
         table = whole.filter(pl.col("cell") == cell)
         found = by_seeds(table, lambda seeds: list(decomposed(seeds, factors).values()))
-        names = [*factors, REST]
+        names = [*factors, REST if "seed" in factors and len(factors) > 1 else "rest"]
         effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
     return Finding(effects, "share of the variance")
 
