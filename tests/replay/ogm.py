@@ -1,5 +1,6 @@
 """OGM and OGM-GE: their authors' training loop."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,14 +15,32 @@ from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
 from trainables.setup import Learner
 
+FREE = 0.0, math.inf
+
+
+class Unbounded(OGM):
+    """OGM as released, whose ratios have no limits."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return FREE
+
+
+class Enhanced(OGMGE):
+    """OGM-GE as released, the same."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return FREE
+
 
 def official(case: Case) -> Pairs:
     """OGM, OGM-GE and joint training as in the OGM-GE release; its noise is handed to ours as unit noise."""
     hyper, net = case["hyper"], networks.read(case)
     modalities = list(net.model.encoders)
     method: Any = {
-        "OGM": OGM(hyper["alpha"], "conv4d"),
-        "OGM_GE": OGMGE(hyper["alpha"], 1.0, "conv4d"),
+        "OGM": Unbounded(hyper["alpha"], "conv4d"),
+        "OGM_GE": Enhanced(hyper["alpha"], 1.0, "conv4d"),
         "Normal": Joint(),
     }[hyper["modulation"]]
     learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), method.init(net.params))
@@ -48,7 +67,7 @@ def official(case: Case) -> Pairs:
         for i, m in enumerate(modalities):
             known |= {f"out_{m[0]}": unimodal[i], f"loss_{m[0]}": alone[i], f"score_{m[0]}": score[i]}
             known[f"ratio_{m[0]}"] = metrics.get("method.ratio", score / (score.sum() - score))[i]
-            known[f"coeff_{m[0]}"] = damping(ratios(score), hyper["alpha"])[i]
+            known[f"coeff_{m[0]}"] = damping(ratios(score, bounds=FREE), hyper["alpha"])[i]
         yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
         yield f"{number}.noise left over", len(list(drawn)), 0 if active else len(theirs["normal_calls"])
         each = {m[0]: float(alone[i]) for i, m in enumerate(modalities)}
@@ -112,7 +131,7 @@ def agm_repository(case: Case) -> Pairs:
     hyper, net = case["hyper"], networks.read(case)
     modalities, rule = list(net.model.encoders), SGD(hyper["lr"], 0.0)
     inert = not any(recorded["official"].get("normal_calls") for recorded in case["steps"])
-    method: Any = Joint() if inert else OGMGE(hyper["alpha"], 1.0, "all")
+    method: Any = Joint() if inert else Enhanced(hyper["alpha"], 1.0, "all")
     learner = Learner(net.params, net.buffers, rule.init(net.params), ())
     for number, recorded in enumerate(case["steps"]):
         theirs = recorded["official"]
@@ -125,8 +144,8 @@ def agm_repository(case: Case) -> Pairs:
         known = {"loss": metrics["loss"]}
         for i, m in enumerate(modalities):
             known |= {f"out_{m[0]}": unimodal[i], f"OGM_score_{m[0]}": score[i]}
-            known[f"OGM_ratio_{m[0]}"] = ratios(score)[i]
-            known[f"OGM_coeff_{m[0]}"] = damping(ratios(score), hyper["alpha"])[i]
+            known[f"OGM_ratio_{m[0]}"] = ratios(score, bounds=FREE)[i]
+            known[f"OGM_coeff_{m[0]}"] = damping(ratios(score, bounds=FREE), hyper["alpha"])[i]
         yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
         yield f"{number}.noise left over", len(calls), 0
     yield from net.compare_params("final", learner, case["final_params"])

@@ -144,7 +144,19 @@ def test_a_regression_is_compared_in_deviations_of_its_losses() -> None:
     for unit in (1.0, 1000.0):
         moments = sum(pooled(unit * score, None) for score in history)
         assert float(deviation(moments)) == pytest.approx(unit * torch.stack(history).std(correction=0).item())
-    assert float(deviation(pooled(torch.ones(3, dtype=torch.float64), None))) == 1
+    for alike in (1.0, 1.1866654647839523):  # of the second rounding leaves a spread
+        assert float(deviation(pooled(torch.full((3,), alike, dtype=torch.float64), None))) == 1
+
+
+def test_by_balance_benchmark_an_only_modality_says_nothing_beyond_itself() -> None:
+    """Of its share the prediction by it alone is left out, which is all there is: every class is as likely."""
+    model, method = network(2), AGM(score_attr="bb", route="encoder")
+    made = setup(method, model)
+    inputs, target = batch(model, 0)
+    present = torch.zeros(2, len(target), dtype=torch.bool)
+    present[0] = True
+    _, metrics = step(made, untrained(made), inputs, pose(target, 0, present=present))
+    assert float(metrics["method.score"][0]) == pytest.approx(math.log(model.outputs))
 
 
 def test_scaling_encoders_is_what_it_says() -> None:

@@ -246,6 +246,30 @@ def test_the_shares_split_the_joint_gradient() -> None:
     assert apart(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("method", "absent"),
+    [(BOGC(where="phi", estimator="sample"), 5), (BOGC(where="joint", losses="split", estimator="sample"), 0)],
+)
+def test_a_loss_that_is_summed_is_that_of_the_mean_so_many_times(method: BOGC, absent: int) -> None:
+    """Evidence knows no unit: that m1 is heard in few samples, or in none, changes nothing of this."""
+    model = network(3)
+    made = setup(method, model, lr=1.0)
+    learner, (inputs, target) = untrained(made), batch(model, 0)
+    present = torch.ones(3, len(target), dtype=torch.bool)
+    present[1, absent:] = False
+    task = pose(target, 0, present=present)
+    mean, total = (step(made, learner, inputs, task._replace(reduction=r))[0].params for r in ("mean", "sum"))
+    ours, theirs = (tree_map(torch.sub, learner.params, after) for after in (mean, total))
+    assert apart(tree_map(lambda g: len(target) * g, ours), theirs) < 1e-7
+
+
+def test_a_source_that_is_absent_does_not_say_which_of_the_others_reach_a_place() -> None:
+    """Its variance is 1, which says nothing, and the others' are small."""
+    gradients, variance = torch.tensor([[3e-6], [2e-6], [0.0]]), torch.tensor([[1e-12], [1e-12], [1.0]])
+    there = torch.tensor([[True], [True], [False]])
+    assert reaching(gradients, variance, there).flatten().tolist() == [True, True, False]
+
+
 MODES: list[dict[str, Any]] = [
     {},
     {"losses": "split"},

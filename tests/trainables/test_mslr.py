@@ -65,6 +65,7 @@ def test_accuracies_of_zero_do_not_divide_by_zero() -> None:
 def test_in_regression_a_loss_that_falls_speeds_up_as_an_accuracy_that_rises() -> None:
     assert ratios(MSLR(window=1), (-1.0, -1.0), (-0.5, -2.0)) == [[1, 1], [2, 0.5]]
     assert ratios(MSLR(window=1), (-1.0, -1.0), (-0.0, -2.0)) == [[1, 1], [10, 0.5]]
+    assert ratios(MSLR(window=1), (-1.0, -1.0), (0.0, -2.0)) == [[1, 1], [10, 0.5]]
 
 
 def test_without_adapt_the_ratios_stay() -> None:

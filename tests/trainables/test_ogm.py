@@ -66,6 +66,20 @@ def test_without_noise_it_is_ogm() -> None:
     assert apart(train(OGMGE(0.5, noise=0.0), model, 10).params, train(OGM(0.5), model, 10).params) < 1e-15
 
 
+def test_a_modality_that_is_alone_is_trained_as_without_it() -> None:
+    """The only one there is, and the only one in a batch."""
+    model = network(1)
+    assert apart(train(OGMGE(), model, 5).params, train(Joint(), model, 5).params) == 0
+    model = network(2)
+    inputs, target = batch(model, 0)
+    present = torch.ones(2, len(target), dtype=torch.bool)
+    present[1] = False
+    made, plain = setup(OGMGE(), model), setup(Joint(), model)
+    task = pose(target, 0, present=present)
+    ours, joint = (step(one, untrained(one), inputs, task)[0].params for one in (made, plain))
+    assert apart(ours, joint) == 0
+
+
 def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:
     """With alpha = 0 the change is the noise alone: its mean square over many seeds is the gradient's variance."""
     model = network(2)

@@ -184,6 +184,10 @@ class AGM(NamedTuple):
         if self.score_attr == "bb":
             first = torch.arange(modalities, device=weights.device)
             weights = weights.index_put((first, 2**first - 1), weights.new_zeros(()))
+            if task.present is not None:  # of a sample's only modality that prediction is all there is
+                last = torch.arange(weights.shape[1], device=weights.device) == weights.shape[1] - 1
+                alone = task.present & (task.present.sum(0) == 1)
+                weights = torch.where(last[:, None] & alone[:, None], 0.0, weights)
         return weights
 
     def compare(
@@ -290,4 +294,4 @@ def deviation(moments: Tensor) -> Tensor:
     """Return the standard deviation of all scores so far, []; 1 where they do not differ."""
     mean, square = moments[1:] / moments[0].clamp(min=1)
     spread = (square - mean * mean).clamp(min=0).sqrt()
-    return torch.where(spread > 1e-12 * mean.abs(), spread, 1.0)
+    return torch.where(spread > 1e-7 * mean.abs(), spread, 1.0)  # of equal scores rounding leaves some 1e-8

@@ -215,7 +215,7 @@ class BOGC(NamedTuple):
             else:
                 flat = torch.cat([row.flatten(1) for row in leaves(self.places(samples)[place])], 1)
                 flat = self.sources(place, flat.view(len(trees), -1, flat.shape[-1]))
-                variance, known = over_the_batch(flat, stretches, task)
+                variance, known = over_the_batch(flat, stretches, task, whole=self.where == "phi")
             there = None if present is None else spread(present, sizes)
             if self.where == "phi" or place == JOINT:
                 there = reaching(gradients, variance, there)
@@ -439,32 +439,34 @@ def reaching(gradients: Tensor, variance: Tensor, there: Tensor | None = None) -
     One that never reaches it (another modality's share at an encoder, another modality's columns of a head) has no
     variance there, and is no opinion of which all is certain but none (METHODS.md 8.2.4). It is zero but for rounding.
     """
-    power = gradients.square() + variance
+    power = only(there, gradients.square() + variance)
     found = power >= math.pow(torch.finfo(power.dtype).eps, NOUGHT) * power.amax(0)
     return found if there is None else found & there
 
 
-def over_the_batch(rows: Tensor, stretches: list[Stretch], task: Task) -> tuple[Tensor, Tensor]:
+def over_the_batch(rows: Tensor, stretches: list[Stretch], task: Task, *, whole: bool) -> tuple[Tensor, Tensor]:
     """Return the variance of each source's gradient from its rows, [S, B, D] -> [S, D], and of which it is known.
 
-    The latter is [T] bool where samples are missing; else [], of all.
+    The latter is [T] bool where samples are missing; else [], of all. ``whole``: a gradient is the mean over all
+    samples, those that do not teach the source as zeros.
     """
     if task.present is None:
-        return unexplained(rows, None, task)
+        return unexplained(rows, None, task, whole=whole)
     pieces = torch.split(rows, [sum(one.sizes) for one in stretches], -1)
-    found = [unexplained(piece, one.heard, task) for piece, one in zip(pieces, stretches, strict=True)]
+    found = [unexplained(piece, one.heard, task, whole=whole) for piece, one in zip(pieces, stretches, strict=True)]
     known = [each.expand(len(one.sizes)) for (_, each), one in zip(found, stretches, strict=True)]
     return torch.cat([variance for variance, _ in found], -1), torch.cat(known)
 
 
-def unexplained(rows: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
+def unexplained(rows: Tensor, heard: Tensor | None, task: Task, *, whole: bool) -> tuple[Tensor, Tensor]:
     """Return what `over_the_batch` does of tensors that the same samples teach, and whether it is known, []."""
     heard = None if heard is None else task.everyone(heard)
     count = torch.full((len(rows),), rows.shape[1], device=rows.device) if heard is None else heard.sum(-1)
     masks = [None] * len(rows) if heard is None else heard.unbind()
     variance = torch.stack([sample_variance(row, mask) for row, mask in zip(rows.unbind(), masks, strict=True)])
-    if task.reduction == "sum":
-        variance = variance * count.to(variance)[:, None].square()
+    if task.reduction == "sum" or whole:
+        summed = count if task.reduction == "sum" else count / rows.shape[1]
+        variance = variance * summed.to(variance)[:, None].square()
     return variance, (count != 1).all()
 
 

@@ -97,5 +97,5 @@ class MSLR(NamedTuple):
 
 def ratio(score: Tensor, before: Tensor) -> Tensor:
     """Return how each score compares with the mean of those before it, [M] -> [M]; above 1: it is better."""
-    better = torch.where(before < 0, before / score, score / before)
+    better = torch.where(before < 0, before.abs() / score.abs(), score / before)
     return better.nan_to_num(nan=1.0)

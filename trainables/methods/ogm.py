@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainables.signals import Group, Params, Pull, Signals, Step, Task
 
+BOUNDS = 1e-8, 1e4  # least mean of the others, and largest ratio
 Change = Callable[[Tensor, Tensor, str], Tensor]  # (k_m, gradient, "m.name") -> gradient
 
 
@@ -48,13 +49,18 @@ class OGM(NamedTuple):
         """Return the signals it reads beside the logits."""
         return frozenset({"unimodal_values"})
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return the least that others count for, and the most that a modality leads by (ours)."""
+        return BOUNDS
+
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead."""
-        metrics = coefficients(signals, task, self.alpha, self.ratio)
+        metrics = coefficients(signals, task, self.alpha, self.ratio, self.bounds)
 
         def damped(tree: Params) -> Params:
             return modulate(tree, metrics["scale"], self.filter, lambda k, g, name: k * g)
@@ -63,11 +69,13 @@ class OGM(NamedTuple):
         return Step(grads, state, metrics, damped) if self.apply == "lr" else Step(damped(grads), state, metrics)
 
 
-def coefficients(signals: Signals, task: Task, alpha: float | Tensor, ratio: str) -> dict[str, Tensor]:
+def coefficients(
+    signals: Signals, task: Task, alpha: float | Tensor, ratio: str, bounds: tuple[float, float]
+) -> dict[str, Tensor]:
     """Return `scale`, the coefficient k of each modality, and `ratio`, how far it leads; both [M]."""
     logits = signals.unimodal.detach()
     if ratio == "mean":
-        leads = ratios(task.heard(task.likelihood(logits)), task.attending())
+        leads = ratios(task.heard(task.likelihood(logits)), task.attending(), bounds)
     else:
         leads = benchmark_ratios(logits, task, ratio)
     return {"scale": task.faded(damping(leads, alpha)), "ratio": leads}
@@ -78,11 +86,12 @@ def damping(ratio: Tensor, alpha: float | Tensor) -> Tensor:
     return 1 - torch.tanh(alpha * F.threshold(ratio, 1, 0))
 
 
-def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
+def ratios(score: Tensor, among: Tensor | None = None, bounds: tuple[float, float] = BOUNDS) -> Tensor:
     """Return each modality's score over the mean of the others', [M] -> [M]; 1 where there are no others.
 
-    ``among`` [M] are the modalities in the batch; None: all.
+    ``among`` [M] are the modalities in the batch; None: all. ``bounds`` are the least mean, and the largest ratio.
     """
+    least, most = bounds
     if len(score) == 1:
         return torch.ones_like(score)
     if len(score) == 2:
@@ -90,7 +99,7 @@ def ratios(score: Tensor, among: Tensor | None = None) -> Tensor:
     else:
         count = len(score) if among is None else among.sum().clamp(min=2)
         others = (score.sum() - score) / (count - 1)  # an absent modality scores 0
-    ratio = (score / others.clamp(min=1e-8)).clamp(max=1e4)
+    ratio = (score / others.clamp(min=least)).clamp(max=most)
     return ratio if among is None else torch.where(among & (among.sum() > 1), ratio, 1.0)
 
 

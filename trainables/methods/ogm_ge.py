@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from trainables.methods.ogm import coefficients, modulate
+from trainables.methods.ogm import BOUNDS, coefficients, modulate
 from trainables.signals import Params, Pull, Signals, Step, Task
 
 
@@ -14,7 +14,8 @@ class OGMGE(NamedTuple):
     As `OGM`; every scaled tensor also receives Gaussian noise of the standard deviation of its own gradient before
     scaling, :math:`g \leftarrow k_m g + \epsilon`, :math:`\epsilon \sim N(0, (\mathrm{std}(g) + 10^{-8})^2)`, for the
     lagging modality too (main.py:133). ``noise`` multiplies that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``:
-    joint training. A tensor of one element has no deviation and receives none (ours). With ``apply=lr`` the noise
+    joint training. A tensor of one element has no deviation and receives none, nor does any where one modality is
+    alone in a batch, so that there is nothing to modulate (ours). With ``apply=lr`` the noise
     is in the gradient and k_m on the update.
     """
 
@@ -29,14 +30,21 @@ class OGMGE(NamedTuple):
         """Return the signals it reads beside the logits."""
         return frozenset({"unimodal_values"})
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return the bounds of `OGM`."""
+        return BOUNDS
+
     def init(self, params: Params) -> tuple[()]:
         """Return the empty state."""
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Damp the encoders of the modalities that lead, and perturb all."""
-        metrics = coefficients(signals, task, self.alpha, self.ratio)
-        scale, size = metrics["scale"], task.strength * self.noise
+        metrics = coefficients(signals, task, self.alpha, self.ratio, self.bounds)
+        scale, heard = metrics["scale"], task.attending()
+        several = len(scale) > 1 if heard is None else heard.sum() > 1
+        size = task.strength * self.noise * several
 
         def perturbed(gradient: Tensor, name: str) -> Tensor:
             if gradient.numel() == 1:
