@@ -10,6 +10,7 @@ from analysis.ruler import ruler
 from analysis.tables import Run
 
 FIRST, LAST = ("joint", "joint-uni"), ("unimodal",)
+DUMMY = "dummy"  # an axis that does nothing
 
 
 def configurations(run: Run) -> pl.DataFrame:
@@ -40,14 +41,20 @@ def configurations(run: Run) -> pl.DataFrame:
     return table.sort(order, "modality", "seeds", "validation", *run.vary, descending=best_first, nulls_last=True)
 
 
+def merged(run: Run) -> Run:
+    """Return a run without the axis that does nothing: configurations that differ in it alone are one."""
+    vary = {axis: spec for axis, spec in run.vary.items() if axis != DUMMY}
+    return run._replace(study=run.study | {"study": run.study["study"] | {"vary": vary}})
+
+
 def chosen(run: Run) -> pl.DataFrame:
     """Return the best configuration of each method, and of each modality of `unimodal`.
 
-    `configurations` says how many were tried; `failed` and `diverged` count over all of them.
+    `configurations` says how many were tried, of `merged` ones; `failed` and `diverged` count over all of them.
     """
     counts = pl.col("failed", "diverged")
     return (
-        configurations(run)
+        configurations(merged(run))
         .group_by("method", "modality", maintain_order=True)
         .agg(pl.exclude("failed", "diverged", "pruned").first(), counts.sum(), configurations=pl.len().cast(pl.Int64))
     )
@@ -70,7 +77,7 @@ class Design(NamedTuple):
     axes: list[str]  # that the method has several values of
     scores: NDArray[np.float64]  # [N, S], nan without a result
     seeds: list[int]
-    pruned: NDArray[np.bool_]  # [N], ended for lagging behind, for one seed at least
+    pruned: NDArray[np.bool_]  # [N], ended for lagging behind, for one seed at least, and lost for none
 
     def places(self, axis: str, scale: str) -> NDArray[np.float64]:
         """Return where the points stand on an axis, [N]: as in a figure, 0 and infinity one step outside a log axis."""
@@ -89,7 +96,8 @@ def design(run: Run, method: str) -> Design:
     placed = joint.join(points.select(keys).with_row_index("place"), on=keys, nulls_equal=True, maintain_order="left")
     scores = np.full((len(points), len(seeds)), np.nan)
     scores[placed["place"], seeds.search_sorted(placed["seed"])] = placed["score"].cast(float).fill_null(np.nan)
-    ended = table.group_by(keys).agg(pruned=(pl.col("pruned") > 0).any())
+    lost = pl.col("failed") + pl.col("diverged")
+    ended = table.group_by(keys).agg(pruned=(pl.col("pruned").sum() > 0) & (lost.sum() == 0))
     pruned = points.join(ended, on=keys, nulls_equal=True, how="left", maintain_order="left")["pruned"].to_numpy()
     return Design(points, axes, np.where(np.isfinite(scores), scores, np.nan), seeds.to_list(), pruned)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.choice import configurations
+from analysis.choice import configurations, merged
 from analysis.statistics import LEVEL
 from analysis.tables import Run
 from analysis.text import is_percent, pvalue, score, span
@@ -12,10 +12,10 @@ from analysis.text import is_percent, pvalue, score, span
 BASELINES = ("joint", "joint-uni", "unimodal")
 
 
-def headline(summary: pl.DataFrame) -> str:
+def headline(run: Run, summary: pl.DataFrame) -> str:
     """Return the finding in one sentence: the method that is best on validation, on test, against joint training.
 
-    That is among those that have most seeds.
+    That is among those that lost no seed, or else have most; `summary` is that of the run.
     """
     finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
     if finished.is_empty():
@@ -25,8 +25,9 @@ def headline(summary: pl.DataFrame) -> str:
         bad = f"No trial has a score: {failed} failed, {diverged} diverged."
         return bad if failed + diverged else "No trial has finished yet."
     best_is_high = finished["direction"][0] == "max"
-    order = [True, best_is_high]  # one that lost seeds is not ahead
-    ranked = finished.sort("seeds", "validation", descending=order, maintain_order=True).to_dicts()
+    whole = _whole(run)
+    order = [whole, pl.when(~whole).then("seeds"), "validation"]  # one that lost seeds is not ahead
+    ranked = finished.sort(order, descending=[True, True, best_is_high], maintain_order=True).to_dicts()
     methods = [row for row in ranked if row["method"] not in BASELINES]
     row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
     start = f"{_named(row)} reaches {_with_unit(row)} on test"
@@ -67,7 +68,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def limits(run: Run, summary: pl.DataFrame) -> list[str]:
     """Return what a run cannot tell, and why, a sentence each; `summary` is that of the run."""
-    table = configurations(run)
+    table = configurations(merged(run))
     joint = summary.filter(pl.col("method") != "unimodal")
     finished = joint.drop_nulls("test")
     empty = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]
@@ -76,8 +77,7 @@ def limits(run: Run, summary: pl.DataFrame) -> list[str]:
         for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
         if len(part) > 1 and part["validation"].n_unique() == 1
     ]
-    full = pl.col("seeds").is_in(run.looks) if len(run.looks) > 1 else pl.col("seeds") == pl.col("seeds").max()
-    fewer = finished.filter(~full)["method"].to_list()
+    fewer = finished.filter(~_whole(run))["method"].to_list()
     most = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     said = {
         f"{_listed(empty)}: no trial has a score, so nothing is known of it.": bool(empty),
@@ -95,6 +95,12 @@ def limits(run: Run, summary: pl.DataFrame) -> list[str]:
         ),
     }
     return [sentence for sentence, holds in said.items() if holds]
+
+
+def _whole(run: Run) -> pl.Expr:
+    """Return whether a method has the most seeds or, where they are added until it is told apart, those of a look."""
+    seeds = pl.col("seeds")
+    return seeds.is_in(run.looks) if len(run.looks) > 1 else seeds == seeds.max()
 
 
 def _listed(names: list[str]) -> str:

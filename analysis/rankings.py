@@ -67,7 +67,7 @@ def said(found: Ranking, block: str) -> str:
         return "Too few results to rank."
     order = ", ".join(f"{method} {rank:.2f}" for method, rank in found.ranks.items())
     apart = len(found.pairs.filter(pl.col("p") < LEVEL))
-    whole = f" in which no method lost its score ({found.dropped} of {found.blocks + found.dropped} left out)"
+    whole = f" in which all methods have a score ({found.dropped} of {found.blocks + found.dropped} left out)"
     return (
         f"Mean ranks on test over {plural(found.blocks, block)}{whole if found.dropped else ''}, 1 is best: {order}. "
         f"Friedman's p {pvalue(found.p)}; "

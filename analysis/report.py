@@ -48,6 +48,7 @@ class Section(NamedTuple):
     headline: str
     planned: int
     finished: int  # trials; one that several points of a design ask for, several times
+    trials: int  # each once, as those are counted that follow
     failed: int  # or diverged
     pruned: int
     limits: list[str]
@@ -112,9 +113,10 @@ def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
     known = ("modalities", "task", "data_sha256")
     return Section(
         name=run.name,
-        headline=headline(table),
+        headline=headline(whole, table),
         planned=run.study["planned"],
         finished=int(run.trials.select(pl.len()).collect().item()),
+        trials=len(status),
         failed=len(status.filter(pl.col("status").is_in(LOST))),
         pruned=len(status.filter(status="pruned")),
         limits=limits(whole, table),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from analysis.choice import configurations, validation_scores
+from analysis.choice import configurations, merged, validation_scores
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
 from analysis.text import DASH, effect, is_percent, plural, pvalue, score, settings
@@ -144,6 +144,7 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
 
 def all_configurations(run: Run) -> Table:
     """Return the table of all configurations, best first within a method, scored on validation alone."""
+    run = merged(run)
     table = configurations(run)
     joint = validation_scores(run, table.head(SHOWN)).filter(pl.col("encoder").is_null())
     keys = ["method", "modality", *run.vary]

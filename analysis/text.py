@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # as the names of metrics end
+GAINED = "gain in "
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
@@ -52,7 +53,7 @@ def effect(
     """
     unit = (" points" if change else " %") if is_percent(metric) else ""
     if change and less_is_better(metric):
-        unit = f" gain in {metric}"
+        unit = f" {GAINED}{metric}"
     unit = unit if math.isfinite(value) else ""
     ends = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
     text = score(metric, value, sign="+" if change else "") + unit

@@ -6,7 +6,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.choice import design
+from analysis.choice import design, merged
 from analysis.statistics import ANYWHERE, bounds, estimate
 from analysis.tables import Run
 
@@ -30,7 +30,7 @@ def best_of(run: Run) -> pl.DataFrame:
     tables = []
     for method in run.trials.select("method").unique(maintain_order=True).collect()["method"]:
         if method != "unimodal":
-            tried = design(run, method)
+            tried = design(merged(run), method)
             found = expected_best(
                 tried.scores, tried.pruned, highest_is_best=run.highest_is_best, within=bounds(run.metric)
             )

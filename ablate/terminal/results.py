@@ -25,6 +25,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
         UserError: the folder holds neither.
     """
     from analysis.blocks import independent
+    from analysis.choice import merged
     from analysis.designs import indices
     from analysis.headline import headline
     from analysis.pareto import front
@@ -42,10 +43,10 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     if len(beside):
         console.print(encoders_table(beside, run.metric))
     if len(run.objectives) > 1:
-        console.print(front_table(front(run), run.objectives))
+        console.print(front_table(front(merged(run)), run.objectives))
     for method, found in indices(run).items():
         console.print(indices_table(method, found))
-    console.print(headline(table))
+    console.print(headline(run, table))
     page = write(folder, pdf=pdf)
     if (folder / "figures").is_dir():
         console.print(f"figures: {shorter(folder / 'figures')}")
@@ -99,7 +100,10 @@ def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
 def indices_table(method: str, rows: "pl.DataFrame") -> Table:
     """Return the indices of a method's settings with their intervals, one line each, beside the noise floor."""
     columns = rows["index"].unique(maintain_order=True).to_list()
-    table = Table(f"indices of {method}", *(name.replace("_", " ") for name in columns), "above the floor", box=SIMPLE)
+    groups, dropped = rows.select("groups", "dropped").row(0)
+    lost = f"left out for want of a result: {dropped} of {groups + dropped} groups of points" if dropped else None
+    names = [name.replace("_", " ") for name in columns]
+    table = Table(f"indices of {method}", *names, "above the floor", box=SIMPLE, caption=lost)
     for (factor, other), found in rows.group_by("factor", "other", maintain_order=True):
         held = {row["index"]: row for row in found.iter_rows(named=True)}
         judged = next((held[index]["above_floor"] for index in ("total", *columns) if index in held), None)

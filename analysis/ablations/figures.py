@@ -27,6 +27,7 @@ from analysis.plots.style import (
 )
 from analysis.rankings import said
 from analysis.ruler import ruler
+from analysis.text import GAINED, less_is_better
 
 
 def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, words: str) -> Iterator[Drawing]:
@@ -67,7 +68,14 @@ def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> F
     compared = any(effect.baseline is not None for effect in finding.effects)
     tested = not rows["verdict"].is_in(["reported"]).all()
     subtitle = f"{intervals(rows)}{'; blue supports, orange refutes, grey neither' if tested else ''}"
-    return plot_forest(rows, metric=finding.metric, title=title, subtitle=subtitle, change=compared)
+    return plot_forest(
+        rows, metric=gained(finding.metric, change=compared), title=title, subtitle=subtitle, change=compared
+    )
+
+
+def gained(metric: str, *, change: bool) -> str:
+    """Return what an axis is about: of a metric of which less is better, a change is what was gained."""
+    return f"{GAINED}{metric}" if change and less_is_better(metric) else metric
 
 
 def lines(finding: Finding, title: str) -> Figure:
@@ -85,7 +93,8 @@ def lines(finding: Finding, title: str) -> Figure:
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(finding.metric))
             metric = finding.metric.removeprefix("exponent of ")
-            frame(panel, places, finding.axes.get(str(group), finding.axis), metric, change=group == GAIN)
+            axis, change = finding.axes.get(str(group), finding.axis), group == GAIN
+            frame(panel, places, axis, gained(metric, change=change), change=change)
         head(figure, title, intervals(finding.lines))
         legend(figure, columns=4)
     return figure

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from analysis import plots
-from analysis.choice import chosen, test_scores
+from analysis.choice import chosen, merged, test_scores
 from analysis.drawing import Drawing
 from analysis.pareto import front, values
 from analysis.plots.style import intervals
@@ -55,9 +55,11 @@ def gaps(run: Run) -> Iterator[Drawing]:
     title = f"{run.name}: encoders minus themselves trained alone"
     worst = table.sort("gap", descending=not run.highest_is_best).row(0, named=True)
     gap = score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
+    behind = worst["gap"] < 0 if run.highest_is_best else worst["gap"] > 0
+    farthest = f"Farthest behind: {worst['modality']} with {worst['method']}, {gap}."
     caption = (
         "What a linear probe reads off each encoder, less the same for the encoder trained alone, paired by seed. "
-        f"Farthest behind: {worst['modality']} with {worst['method']}, {gap}."
+        f"{farthest if behind else 'On average none is behind.'}"
     )
     figure = plots.plot_forest(rows, metric=run.metric, title=title, subtitle=subtitle)
     yield Drawing("encoders", "Encoders against themselves trained alone", caption, figure, rows)
@@ -79,7 +81,7 @@ def weighed(run: Run) -> Iterator[Drawing]:
     """Draw the configurations by the first two metrics that are weighed against each other."""
     if len(run.objectives) < 2:
         return
-    found, metrics = front(run), list(run.objectives)
+    found, metrics = front(merged(run)), list(run.objectives)
     if found.is_empty():
         return
     scores = values(run.trials, run.metrics, metrics).collect()

@@ -30,11 +30,17 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
         size = "{:.2g}".format if kind == "sobol" else partial(amount, run.metric)
         main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
         words = "; ".join(
-            f"{row['factor']} {size(row['value'])}{'' if row['above_floor'] else ' (not above the floor)'}"
+            f"{row['factor']} {size(row['value'])}{' (not above the floor)' if row['above_floor'] is False else ''}"
             for row in main.iter_rows(named=True)
         )
         what = "Total Sobol indices" if kind == "sobol" else "Morris' mean effects"
         caption = f"{what} of the settings of {method} for the score on validation: {words or 'cannot be told'}."
+        if main["floor"].null_count():
+            caption += " There is no floor that tells which of them matter."
+        groups, dropped = table.select("groups", "dropped").row(0)
+        if dropped:
+            group = "groups of points" if kind == "sobol" else "trajectories"
+            caption += f" Left out for want of a result: {dropped} of {groups + dropped} {group}."
         title = f"{run.name}: {kind.capitalize()} of {method}"
         figure = plots.plot_indices(table, title=title, metric=run.metric)
         yield Drawing(f"{kind}-{slug(method)}", f"{kind.capitalize()}: settings of {method}", caption, figure, table)

@@ -74,8 +74,9 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
         panel.set_ylim(len(names) - 0.4, -0.6)
         panel.set_xlabel("share of the variance" if shares else f"{unit(metric, change=True)}, over the whole range")
         panel.grid(axis="x")
-        counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "seeds": 0}
-        words = f"{plural(counts['groups'], 'group')} of points, {plural(counts['seeds'], 'seed')}"
+        counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "dropped": 0, "seeds": 0}
+        dropped = f", {counts['dropped']} more without a result" if counts["dropped"] else ""
+        words = f"{plural(counts['groups'], 'group')} of points{dropped}, {plural(counts['seeds'], 'seed')}"
         marks = "open: not above the floor of a setting that does nothing; grey: without a floor"
         head(figure, title, f"95 % intervals over {words}; {marks}")
         legend(figure, columns=4)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from analysis.files import write
 from analysis.statistics import bounds
-from analysis.text import MINUS, is_percent, plural
+from analysis.text import GAINED, MINUS, is_percent, plural
 
 STYLE = Path(__file__).parents[1] / "ablate.mplstyle"
 PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
@@ -125,6 +125,8 @@ def unit(metric: str, *, change: bool = False) -> str:
     """Return a metric with its unit, as an axis has it."""
     if is_percent(metric):
         return f"{metric}, {'points' if change else '%'}"
+    if metric.startswith(GAINED):
+        return metric
     name = {"seconds": "time, s", "bytes": "memory, bytes", "": "score"}.get(metric, metric)
     if change:
         return f"difference in {name}" if metric else "difference, each in its metric's own unit"

@@ -1,5 +1,6 @@
 """Indices of a run's design: of a plane by hand, and of what is known while others still run."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 from SALib.sample import morris, sobol
 
+from ablate.terminal.results import indices_table
 from ablate.vary import Varied
 from analysis import load
 from analysis.designs import indices, place
@@ -43,6 +45,13 @@ def test_a_trajectory_that_is_not_known_yet_is_left_out(write_run: Write) -> Non
     effects = plane(write_run, len(POINTS) - 2)["agm"].filter(index="mu_star")
     assert effects["value"].to_list()[:2] == pytest.approx([0.5, 0.25])
     assert effects.select("groups", "dropped").row(0) == (3, 1)
+
+
+def test_the_table_of_the_terminal_says_what_is_left_out(write_run: Write, tmp_path: Path) -> None:
+    lost = indices_table("agm", plane(write_run, len(POINTS) - 2)["agm"]).caption
+    assert lost == "left out for want of a result: 1 of 4 groups of points"
+    (tmp_path / "run").rename(tmp_path / "other")
+    assert indices_table("agm", plane(write_run, len(POINTS))["agm"]).caption is None
 
 
 def test_other_searches_have_none(write_run: Write) -> None:

@@ -34,6 +34,29 @@ def test_a_sweep_has_its_curve_and_what_it_is_compared_with(folder: Path) -> Non
     assert set(found["curve-agm.alpha"].data["modality"].drop_nulls()) == {"image", "audio"}
 
 
+@pytest.mark.parametrize(
+    ("metric", "direction", "shift", "said"),
+    [
+        ("accuracy", "max", -0.1, "Farthest behind: image with joint, \N{MINUS SIGN}10.0 ["),
+        ("accuracy", "max", 0.1, "On average none is behind."),
+        ("mae", "min", 0.1, "Farthest behind: image with joint, +0.1 ["),
+        ("mae", "min", -0.1, "On average none is behind."),
+    ],
+)
+def test_an_encoder_is_behind_only_where_it_is_worse_than_alone(
+    write_run: Write, metric: str, direction: str, shift: float, said: str
+) -> None:
+    rows, metrics = [], []
+    for seed in range(2):
+        for method, modality, score in (("joint", None, 0.5 + shift), ("unimodal", "image", 0.5)):
+            name = f"{method}-{seed}"
+            scores = {f"{split}.{metric}": score for split in ("validation", "test")}
+            rows.append(trial(name, method, seed, score, score, modality=modality) | scores)
+            metrics += [row | {"metric": f"probe_{metric}"} for row in probe(name, "image", score, score)]
+    run = load(write_run(rows, metrics, metric=metric, direction=direction, vary={}))
+    assert said in drawings(run)["encoders"].caption
+
+
 def epochs(name: str, metric: str, modality: str | None, split: str, *values: float) -> list[dict[str, Any]]:
     keys = {"trial": name, "split": split, "modality": modality, "metric": metric}
     return [keys | {"epoch": e, "step": e, "value": v} for e, v in enumerate(values, start=1)]
@@ -92,6 +115,7 @@ def test_a_sobol_design_has_its_indices_with_a_floor_also_while_it_runs(write_ru
     assert "train.lr" in found["sobol-agm"].caption
     assert {"search", "importance-agm"} <= set(found)
     assert "not above the floor" in found["sobol-agm"].caption
+    assert ("Left out for want of a result: 1 of 16 groups of points." in found["sobol-agm"].caption) == bool(missing)
     assert not [stem for stem in found if stem.startswith("map")]
 
 
@@ -104,7 +128,21 @@ def test_a_morris_design_has_its_effects(write_run: Write) -> None:
     assert row["value"] == pytest.approx(1, abs=0.05)
     assert row["above_floor"]
     assert "agm.alpha 100 points" in found["morris-agm"].caption
+    assert "Left out" not in found["morris-agm"].caption
     assert not [stem for stem in found if stem.startswith("map")]  # its levels are no grid
+
+
+def test_a_morris_design_of_one_seed_has_no_floor_and_says_which_trajectories_are_left_out(write_run: Write) -> None:
+    """Of 8 trajectories of 3 points the third and the last have a point that diverged."""
+    points = morris.sample(PROBLEM, 8, num_levels=4, seed=1)
+    run = searched(write_run, points, {"morris": {"trajectories": 8, "levels": 4}}, 0)
+    lost = pl.when(pl.col("point").is_in([7, 23])).then(pl.lit("diverged")).otherwise("status")
+    run = run._replace(trials=run.trials.filter(pl.col("seed") == 0).with_columns(status=lost))
+    caption = drawings(run)["morris-agm"].caption
+    assert "not above" not in caption
+    assert caption.endswith(
+        " There is no floor that tells which of them matter. Left out for want of a result: 2 of 8 trajectories."
+    )
 
 
 def test_a_morris_design_has_its_effects_on_each_modality_alone(write_run: Write) -> None:
@@ -172,6 +210,16 @@ def test_two_metrics_have_a_front(write_run: Write) -> None:
     found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary={})))
     assert found["front"].caption == "3 configurations by accuracy and seconds; front: agm; joint."
     assert found["front"].title == "Pareto front of accuracy and seconds"
+
+
+def test_a_front_has_configurations_that_differ_in_what_does_nothing_once(write_run: Write) -> None:
+    """Joint training is faster, agm better."""
+    rows = [
+        trial(m, m, 0, v, v, seconds=t, dummy=d) for m, v, t in (("joint", 0.7, 1.0), ("agm", 0.8, 2.0)) for d in (0, 1)
+    ]
+    vary = {"dummy": {"values": [0, 1], "scale": "linear"}}
+    found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary=vary)))
+    assert found["front"].caption == "2 configurations by accuracy and seconds; front: agm; joint."
 
 
 def test_all_metrics_that_are_weighed_are_named(write_run: Write) -> None:

@@ -203,6 +203,7 @@ def test_a_caption_says_over_how_many_seeds_and_that_one_has_no_interval() -> No
 def test_an_axis_names_its_unit() -> None:
     assert [unit("accuracy"), unit("accuracy", change=True)] == ["accuracy, %", "accuracy, points"]
     assert [unit("mae", change=True), unit("seconds")] == ["difference in mae", "time, s"]
+    assert unit("gain in mae", change=True) == "gain in mae"
 
 
 HEAT = pl.DataFrame(
@@ -267,10 +268,18 @@ def test_an_index_below_the_floor_is_open_one_without_a_floor_grey_and_one_that_
         ("agm.alpha", "agm.cap", "second", 0.0, -0.1, 0.1, None, None),
     ]
     table = pl.DataFrame([(*row, 8, 0, 3) for row in rows], schema=INDICES, orient="row")
-    (panel,) = plots.plot_indices(table, title="t", metric="accuracy").axes
+    figure = plots.plot_indices(table, title="t", metric="accuracy")
+    assert "over 8 groups of points, 3 seeds;" in figure.texts[-1].get_text()
+    (panel,) = figure.axes
     faces = [line.get_markerfacecolor() for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert faces == ["#0072B2", "white", "#bbbbbb"]
     assert [tick.get_text() for tick in panel.get_yticklabels()] == ["agm.alpha", "agm.cap", "agm.alpha x agm.cap"]
+
+
+def test_groups_of_points_that_are_left_out_are_counted() -> None:
+    table = pl.DataFrame([("a", None, "mu_star", 0.1, 0.1, 0.1, 0.1, True, 3, 2, 3)], schema=INDICES, orient="row")
+    figure = plots.plot_indices(table, title="t", metric="accuracy")
+    assert "over 3 groups of points, 2 more without a result, 3 seeds;" in figure.texts[-1].get_text()
 
 
 def test_the_effects_of_morris_are_in_the_unit_of_the_metric() -> None:

@@ -78,7 +78,7 @@ def test_every_analysis_of_a_run_answers(run: Run) -> None:
     configurations(run)
     chosen(run)
     table = summary(run)
-    assert headline(table)
+    assert headline(run, table)
     assert finite(table.select("low", "high", "difference", "difference_low", "difference_high", "p"))
     lone = table.filter(pl.col("pairs") < 2)
     assert lone["p"].null_count() == len(lone)

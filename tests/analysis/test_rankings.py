@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.rankings import agreement, ranking
+from analysis.rankings import agreement, ranking, said
 
 NAN = math.nan
 
@@ -52,6 +52,15 @@ def test_an_error_ranks_the_other_way() -> None:
 def test_a_block_without_a_score_is_dropped_and_counted() -> None:
     found = ranking(long({"a": [1, NAN, 1], "b": [2, 2, 2], "c": [3, 3, 3]}))
     assert (found.blocks, found.dropped) == (2, 1)
+
+
+def test_a_block_that_some_methods_did_not_have_is_said_to_lack_a_score_and_not_to_have_lost_it() -> None:
+    """A method that was told apart after three seeds has no other; Nemenyi's critical difference is 1.91."""
+    scores = long({"a": [1, 1, 1, 1, 1], "b": [2, 2, 2, 2, 2], "c": [3, 3, 3]})
+    assert said(ranking(scores), "seed") == (
+        "Mean ranks on test over 3 seeds in which all methods have a score (2 of 5 left out), 1 is best: c 1.00, "
+        "b 2.00, a 3.00. Friedman's p 0.05; Nemenyi's test separates 1 of 3 pairs at 5 %."
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,16 @@ from analysis import load
 from analysis.headline import headline, limits
 from analysis.report import inline, write
 from analysis.summary import SUMMARY, summary
-from analysis.tabulation import latex, markdown
-from analysis.text import pvalue, score, settings
+from analysis.tables import Run
+from analysis.tabulation import all_configurations, latex, markdown
+from analysis.text import DASH, pvalue, score, settings
 from analysis.verdicts import judge
-from tests.analysis.conftest import Write, alphas, trial, write_folder
+from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
+
+
+def asked(**study: Any) -> Run:
+    """Return a run of which nothing is known but what was asked for."""
+    return Run("", {"study": STUDY | study}, pl.LazyFrame(), pl.LazyFrame())
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,25 @@ def test_a_run_without_trials_has_a_page(write_run: Write) -> None:
     assert "0 of 20 trials" in page
 
 
+def test_a_trial_that_several_points_ask_for_counts_once(write_run: Write) -> None:
+    """With an axis that does nothing each of 6 trials is asked for twice, which 12 of the planned 20 are."""
+    rows = [trial(f"j{s}", "joint", s, 0.8, 0.7) for s in range(2)]
+    rows += [trial(f"{a}{s}", "agm", s, 0.8, 0.7, **{"agm.alpha": a}) for a in (0.0, 0.5) for s in range(2)]
+    rows[2] |= {"status": "diverged", "validation.accuracy": None}
+    rows[3] |= {"status": "pruned", "validation.accuracy": None}
+    vary = STUDY["vary"] | {"dummy": {"values": [1, 2], "scale": "linear"}}
+    folder = write_run([row | {"dummy": d} for row in rows for d in (1, 2)], vary=vary)
+    for page in (write(folder).read_text(), (folder / "report.md").read_text()):
+        assert "12 of 20 trials" in page
+        assert "1 of 6 trials has no result" in page
+        assert "1 of 6 trials ended early" in page
+    table = all_configurations(load(folder))
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [
+        ["joint", DASH], ["agm", "alpha=0.5"], ["agm", "alpha=0"],
+    ]  # fmt: skip
+    assert not [one for one in limits(load(folder), summary(load(folder))) if one.startswith("joint: all conf")]
+
+
 def test_a_run_in_which_nothing_trained_says_so(write_run: Write) -> None:
     page = write(write_run([trial("a", "joint", 0, None, None), trial("b", "agm", 0, None, None)])).read_text()
     assert "No trial has a score: 2 failed, 0 diverged." in page
@@ -99,7 +124,7 @@ def finding(**agm: float | None) -> str:
     fixed = {"metric": "accuracy", "direction": "max", "configurations": 1, "settings": ""}
     joint = {"method": "joint", "validation": 0.9, "test": 0.9} | fixed
     other = {"method": "agm", "validation": 0.91, "test": 0.969, "pairs": 10} | fixed | agm
-    return headline(pl.DataFrame([joint, other], schema=SUMMARY))
+    return headline(asked(), pl.DataFrame([joint, other], schema=SUMMARY))
 
 
 def test_a_difference_is_separated_only_by_its_p() -> None:
@@ -124,17 +149,29 @@ def test_a_method_that_lost_seeds_is_not_ahead() -> None:
     """On validation agm's one seed is better than ogm's five."""
     fixed = {"metric": "accuracy", "direction": "max", "configurations": 1, "settings": "", "test": 0.9}
     rows = [{"method": m, "validation": v, "seeds": n} | fixed for m, v, n in (("agm", 0.95, 1), ("ogm", 0.93, 5))]
-    assert headline(pl.DataFrame(rows, schema=SUMMARY)).startswith("ogm reaches")
+    assert headline(asked(), pl.DataFrame(rows, schema=SUMMARY)).startswith("ogm reaches")
+
+
+def test_a_method_that_was_told_apart_early_lost_no_seed() -> None:
+    """Looks are at 4, 8 and 12 seeds: ogm, which is better on validation, lost one of 8."""
+    fixed = {"metric": "accuracy", "direction": "max", "configurations": 1, "settings": "", "test": 0.9}
+    tried = (("agm", 0.93, 12), ("cggm", 0.95, 4), ("ogm", 0.97, 7))
+    table = pl.DataFrame([{"method": m, "validation": v, "seeds": n} | fixed for m, v, n in tried], schema=SUMMARY)
+    assert headline(asked(seeds={"auto": [4, 12]}), table).startswith("cggm reaches")
+    assert headline(asked(seeds=12), table).startswith("agm reaches")
+    lost = table.filter(pl.col("seeds") != 4).with_columns(seeds=pl.Series([3, 7]))
+    assert headline(asked(seeds={"auto": [4, 12]}), lost).startswith("ogm reaches")
 
 
 def test_a_better_baseline_is_named(folder: Path) -> None:
     """On validation alone; joint-uni with 81 is behind agm with 82."""
-    table = summary(load(folder))
-    assert "joint-uni" not in headline(table)
+    run = load(folder)
+    table = summary(run)
+    assert "joint-uni" not in headline(run, table)
     ahead = table.with_columns(validation=pl.when(pl.col("method") == "joint-uni").then(1.0).otherwise("validation"))
-    assert headline(ahead).endswith("; the baseline joint-uni reaches 73.3 %.")
+    assert headline(run, ahead).endswith("; the baseline joint-uni reaches 73.3 %.")
     baselines = ahead.filter(pl.col("method").is_in(["joint", "joint-uni"]))
-    assert headline(baselines).startswith("joint-uni reaches 73.3 % on test, +1.3 points against joint")
+    assert headline(run, baselines).startswith("joint-uni reaches 73.3 % on test, +1.3 points against joint")
 
 
 @pytest.mark.parametrize(("metric", "shown"), [("accuracy", "96.9 [96.5, 97.2]"), ("mae", "0.969 [0.965, 0.972]")])
@@ -154,7 +191,7 @@ def test_a_setting_that_is_null_is_named_and_one_of_another_method_is_not() -> N
 
 def test_modalities_alone_have_nothing_to_be_compared_with() -> None:
     alone = pl.DataFrame({"method": ["unimodal"], "test": [0.9], "failed": [0], "diverged": [0]})
-    assert headline(alone) == "Each modality was trained alone; there is no joint prediction to compare."
+    assert headline(asked(), alone) == "Each modality was trained alone; there is no joint prediction to compare."
 
 
 def test_a_paper_gets_the_tables_in_latex(written: Path) -> None:

@@ -47,6 +47,17 @@ def test_failures_count_and_have_no_number(folder: Path) -> None:
     assert (agm["failed"], agm["diverged"], agm["seeds"]) == (1, 1, 3)
 
 
+def test_configurations_that_differ_in_what_does_nothing_are_one(write_run: Write) -> None:
+    """Of two alphas one diverged for one seed of two; each is there with two values of a dummy."""
+    rows = [trial(f"{a}{s}", "agm", s, 0.8, 0.8, **{"agm.alpha": a}) for a in (0.0, 0.5) for s in range(2)]
+    rows[0] |= {"status": "diverged", "validation.accuracy": None}
+    vary = {name: {"values": [0, 1], "scale": "linear"} for name in ("agm.alpha", "dummy")}
+    run = load(write_run([one | {"dummy": d} for one in rows for d in (0, 1)], vary=vary))
+    agm = row(summary(run), "agm")
+    assert (agm["configurations"], agm["diverged"], agm["seeds"], agm["settings"]) == (2, 1, 2, "alpha=0.5")
+    assert len(choice.configurations(run)) == len(choice.design(run, "agm").points) == 4
+
+
 def test_a_method_that_always_fails_stays_in_the_table(write_run: Write) -> None:
     run = load(write_run([trial("a", "joint", 0, 0.8, 0.8), trial("b", "ogm", 0, None, None)]))
     ogm = row(summary(run), "ogm")

@@ -67,3 +67,22 @@ def test_the_curves_of_a_run_that_prunes(write_run: Write) -> None:
     table = best_of(load(write_run(rows)))
     assert table["mean"].to_list() == [None, pytest.approx(0.9 * 2 / 3 + 0.7 / 3), pytest.approx(0.9)]
     assert table.select("failed", "pruned").unique().rows() == [(0, 1)]
+
+
+def test_a_configuration_that_lagged_for_one_seed_and_diverged_for_another_failed(write_run: Write) -> None:
+    """As Optuna is told. Of two draws out of 0.5, 0.7 and a failure: 0.7, 0.7 or 0.5."""
+    rows = [trial(f"{a}{s}", "agm", s, a, a, **{"agm.alpha": a}) for a in (0.5, 0.7, 0.9) for s in range(3)]
+    for row, status in zip(rows[-2:], ("pruned", "diverged"), strict=True):
+        row |= {"status": status, "validation.accuracy": None}
+    table = best_of(load(write_run(rows)))
+    assert table["mean"].to_list() == pytest.approx([0.6, (0.7 + 0.7 + 0.5) / 3, 0.7])
+    assert table.select("failed", "pruned").unique().rows() == [(1, 0)]
+
+
+def test_configurations_that_differ_in_what_does_nothing_are_drawn_once(write_run: Write) -> None:
+    rows = [trial(str(a), "agm", 0, a, a, **{"agm.alpha": a}) for a in (0.5, 0.7)]
+    rows += [trial("joint", "joint", 0, 0.6, 0.6)]
+    vary = {name: {"values": [0, 1], "scale": "linear"} for name in ("agm.alpha", "dummy")}
+    table = best_of(load(write_run([row | {"dummy": d} for row in rows for d in (0, 1)], vary=vary)))
+    assert table.filter(method="agm")["mean"].to_list() == pytest.approx([0.6, 0.7])
+    assert table.filter(method="joint")["n"].to_list() == [1]
