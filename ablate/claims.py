@@ -155,7 +155,11 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     for key in ("cells", "quick"):
         if not isinstance(given.get(key, {}), dict):
             raise document.error((key,), "must be a mapping")
+    check_changes(document, cells)
     studies = {cell: one_cell(document, name, store, cell, quick=quick) for cell in cells}
+    if "quick" in given and not quick:  # what it changes is wrong or right whether it is asked for or not
+        for cell in cells:
+            one_cell(document, name, store, cell, quick=True)
     if not studies:
         raise document.error(("cells",), "must not be empty")
     for key, analyses in (("analysis", about.analyses), ("beside", about.beside)):
@@ -163,6 +167,14 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
             check_analysis(document, ("claim", key), analysis, studies)
     check_count(document, about.analyses, about.rule, studies)
     return Claim(f"{document.value['name']}{'-quick' * quick}", about, studies, quick)
+
+
+def check_changes(document: Document, cells: Mapping[str, Any]) -> None:
+    """Raise a UserError where a cell, or the quick form, changes where results lie."""
+    layers: dict[Where, Any] = {("cells", cell): change for cell, change in cells.items()}
+    for where, change in {**layers, ("quick",): document.value.get("quick", {})}.items():
+        for key in {"name", "store"}.intersection(change if isinstance(change, dict) else ()):
+            raise document.error((*where, key), "is of the whole claim; what is changed here is the study")
 
 
 def one_cell(document: Document, name: str, store: str | None, cell: str, *, quick: bool) -> Study:

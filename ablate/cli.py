@@ -15,6 +15,7 @@ from ablate.errors import UserError, spoken
 if TYPE_CHECKING:
     from ablate.claims import Claim
     from ablate.remote import Mirror
+    from ablate.study import Study
 
 app = typer.Typer(
     add_completion=False,
@@ -30,12 +31,13 @@ Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this 
 Address = Annotated[
     str | None, typer.Option(help="A Ray cluster, such as HOST:6379, or auto on a machine of it; else this machine.")
 ]
+QUICK = "--quick: is about claims; a study has its own `seeds` and `epochs`"
 Quick = Annotated[bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def explained(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turn a wrong input, and what the system refuses, into one sentence and exit code 2."""
+    """Turn a wrong input, and what the system refuses, into one sentence and exit code 2; Ctrl-C into one and 130."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -44,6 +46,9 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
         except (UserError, OSError) as error:
             sys.stderr.write(f"{spoken(error)}\n")
             code = 2
+        except KeyboardInterrupt:
+            sys.stderr.write("Stopped; the same command continues.\n" if command.__name__ == "run" else "Stopped.\n")
+            code = 130
         raise typer.Exit(code or 0)
 
     return wrapped
@@ -104,8 +109,21 @@ def run(
         named = [str(study)] if claims is None else asked(claims)
         return _prove(named, store, cpus, address, quick=quick)
     if quick:
-        raise UserError("--quick: is about claims; a study has its own `seeds` and `epochs`")
+        raise UserError(QUICK)
     return _run(str(study), store, cpus, address)
+
+
+def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
+    """Return the study of that name, or those of a claim's cells."""
+    from ablate.claims import is_claim
+    from ablate.claims import load as load_claim
+    from ablate.study import load
+
+    if is_claim(name):
+        return list(load_claim(name, store, quick=quick).cells.values())
+    if quick:
+        raise UserError(QUICK)
+    return [load(name, store)]
 
 
 def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
@@ -171,13 +189,9 @@ def submit(
     quick: Quick = False,
 ) -> int:
     """Run a study or a claim as a job of a Ray cluster, and follow it; the job goes on if this command is stopped."""
-    from ablate.claims import is_claim
-    from ablate.claims import load as load_claim
-    from ablate.study import load
     from ablate.submit import submit as send
 
-    claim = is_claim(study)
-    studies = list(load_claim(study, store, quick=quick).cells.values()) if claim else [load(study, store)]
+    studies = _studies(study, store, quick=quick)
     options = [*(["--cpus", str(cpus)] if cpus else []), *(["--quick"] if quick else [])]
     job = send(studies, store or studies[0].file.store, address, options)
     sys.stderr.write(f"Submitted as {job.name}; `ray job stop {job.name}` stops it.\n")
@@ -196,19 +210,21 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="If no trial is stored, make a few steps to estimate time and memory.")
     ] = False,
+    quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Show what `run` would do, and run nothing."""
+    """Show what `run` would do, and run nothing; of a claim, for each of its cells."""
     from ablate import terminal
     from ablate.forecast import forecast
-    from ablate.study import load
 
-    checked = load(study, store)
-    seen = forecast(checked, measure=measure)
+    studies = _studies(study, store, quick=quick)
+    seen = {checked.file.name: forecast(checked, measure=measure) for checked in studies}
     if as_json:
-        terminal.print_json(seen._asdict())
-    else:
-        terminal.show_forecast(seen, checked.measure)
+        found = {name: one._asdict() for name, one in seen.items()}
+        terminal.print_json(found if len(found) > 1 else next(iter(found.values())))
+        return
+    for checked in studies:
+        terminal.show_forecast(seen[checked.file.name], checked.measure)
 
 
 @app.command()

@@ -164,6 +164,8 @@ CLASSIFIED = """
         ("    def init", f"{CLASSIFIED}    def init", "NameError: name 'Classifer' is not defined (mine.py, line "),
         ("Step(scale_encoders(grads, scale)", "Step(grads.encoders", "must have the form of the parameters"),
         ('{"scale": scale}', '{"scale": scale[None]}', "metric `scale` must be a tensor of one number, or of one a"),
+        ('{"scale": scale}', '{"loss": scale}', "metric `loss` is one of every run; name that of the method otherwise"),
+        ("s.logits))", "s.logits) * __import__('torch').rand(()))", "`step` draws numbers that no seed of a trial decides"),
         ('{"scale": scale}', '{"scale": 0.5}', "metric `scale` must be a tensor of one number, or of one a modality, got float"),
     ],
 )  # fmt: skip

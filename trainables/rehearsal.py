@@ -23,6 +23,7 @@ from trainables.tasks import classification
 from trainables.train import advance, epochs, exercises
 
 SAMPLES, BATCH = 160, 16
+TAKEN = {"loss", "accuracy", "mae", "balance", "seconds"}  # metrics that a run has by itself
 DATA = {"name": "synthetic", "modalities": 3, "samples": [SAMPLES, 40, 40]}
 MODEL = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": "none", "dropout": 0.0}
 TRAINING = {
@@ -55,8 +56,13 @@ def attempt(trial: Mapping[str, Any], dataset: Dataset) -> None:
     own: Any = load_method(trial["method"])
 
     def watched(method: Any, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
+        before = torch.get_rng_state()
         made: Step = own.step(method, state, signals, task, pull)
         check_step(made, learner.params)
+        if not before.equal(torch.get_rng_state()):
+            raise StepError(
+                "`step` draws numbers that no seed of a trial decides; `task.noise` draws those that one does"
+            )
         return made
 
     watching: Any = type(own.__name__, (own,), {"step": watched})
@@ -92,6 +98,8 @@ def check_step(made: Any, params: Params) -> None:
         )
     fit = {(), (len(params.encoders),)}
     for name, value in made.metrics.items():
+        if name in TAKEN:
+            raise StepError(f"metric `{name}` is one of every run; name that of the method otherwise")
         if not isinstance(value, Tensor) or tuple(value.shape) not in fit:
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise StepError(f"metric `{name}` must be a tensor of one number, or of one a modality, got {got}")

@@ -108,6 +108,17 @@ def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
     assert claim.folder == Path("store").absolute() / "mine-quick"
 
 
+def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> None:
+    file = write(tmp_path, CLAIM)
+    shown = here("plan", file, "--store", tmp_path / "runs", "--quick").stdout
+    assert re.findall(r"^(\S+) on synthetic: (\d+) trials, 0 in the store", shown, re.MULTILINE) == [
+        (f"mine-quick/{cell}", "6") for cell in ("easy", "hard")
+    ]
+    found = json.loads(here("plan", file, "--store", tmp_path / "runs", "--json").stdout)
+    assert list(found) == ["mine/easy", "mine/hard"]
+    assert not (tmp_path / "runs").exists()
+
+
 ONE = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}, "per": []}}
 
 
@@ -211,6 +222,13 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a method in words": (
         analysed("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
     ),
+    "a wrong key in the quick form": ({"quick": {"seds": 1}}, "seds: there is no such key"),
+    "a number that is too small in the quick form": ({"quick": {"seeds": 0}}, "seeds: must be greater than or equal to 1"),
+    "a cell of another name": (
+        {"cells": {"easy": {"name": "z"}}}, "cells.easy.name: is of the whole claim; what is changed here is the study"
+    ),
+    "a cell in another store": ({"cells": {"easy": {"store": "z"}}}, "cells.easy.store: is of the whole claim"),
+    "another store of the quick form": ({"quick": {"store": "z"}}, "quick.store: is of the whole claim"),
     "ceiling of an error": (
         {**analysed("ceiling", of="agm"), "methods": ["joint", "agm", "unimodal"], "metric": "loss"},
         "claim.analysis.ceiling: adds up what classifiers predict, and is about accuracy; the metric here is loss",

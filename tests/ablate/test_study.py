@@ -396,7 +396,7 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     assert misspelt.returncode == 2
     assert misspelt.stderr.endswith("and no claim of that name. Did you mean `agm-alpha`?\n")
     for name in ("agm-alpha", CLAIMS / "agm-alpha.yaml"):
-        assert f"{name}: is a claim, and here a study is asked for" in here("plan", name).stderr
+        assert f"{name}: is a claim, and here a study is asked for" in here("doctor", name).stderr
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
 
 
