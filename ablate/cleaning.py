@@ -10,7 +10,7 @@ from ablate.checkpoints import FOLDER
 from ablate.errors import UserError
 from ablate.files import abandoned
 from ablate.lock import DRIVER, driver, whole
-from ablate.schema import version
+from ablate.schema import MARKER, version
 from ablate.store import DamagedError, packs, trials_of
 
 DAMAGED = re.compile(r"\.damaged-\d+$")
@@ -46,7 +46,7 @@ def holding(store: Path, name: str) -> Iterator[Path]:
 
 def opened(store: Path) -> Path:
     """Return a folder that is a store; raise a UserError if it is none, or of a later version."""
-    if not (store / "trials").is_dir():
+    if not (store / "trials").is_dir() and not (store / MARKER).is_file():
         raise UserError(f"{store}: is no store; it has no folder `trials`")
     version(store)
     return store
@@ -81,7 +81,7 @@ def inventory(store: Path) -> Inventory:
             (used if named.intersection(trials_of(folder)) else unused).append(folder)
         except DamagedError:
             used.append(folder)  # the next run sets it aside
-    every = list((store / "trials").iterdir())
+    every = list((store / "trials").glob("*"))
     kept = sorted((store / FOLDER).glob("*.pt"))
     wanted = [file for file in kept if unfinished and not (store / "trials" / file.stem).exists()]
     parts = [

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. What is heavy is imported by the command that needs it."""
 
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -47,6 +48,7 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
             sys.stderr.write(f"{spoken(error)}\n")
             code = 2
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what ends now, such as Ray, is not to be cut short
             sys.stderr.write("Stopped; the same command continues.\n" if command.__name__ == "run" else "Stopped.\n")
             code = 130
         raise typer.Exit(code or 0)

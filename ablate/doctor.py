@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ablate.agenda import open_agenda
 from ablate.errors import UserError
 from ablate.methods import axes_of
-from ablate.preflight import check_trials, gpus, preflight
+from ablate.preflight import check_trials, gpus, preflight, writable
 from ablate.provenance import available_cpus, versions
 from ablate.study import Study
 from search_spaces.axes import plain
@@ -54,6 +54,7 @@ def examine(study: Study | None, cpus: int | None, address: str | None = None) -
     if study is not None:
         try:
             preflight(study, cpus or (sys.maxsize if address else available_cpus()))
+            writable(study)
             agenda = open_agenda(study, available_cpus(), gpus=1 if address else gpus(study))
             check_trials(study, agenda)
             free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free

@@ -33,15 +33,20 @@ def preflight(study: Study, cpus: int) -> None:
             f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"
         )
     for folder in (study.folder, study.store / "trials"):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"store: {folder} is in the way; it must be a folder")
-    for folder in (study.folder, study.store / "trials"):
         existing = next(p for p in [folder, *folder.parents] if p.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UserError(f"store: cannot write to {existing}")
+        if not existing.is_dir():
+            raise UserError(f"store: {existing} is in the way; it must be a folder")
     installed(study.file.track)
     version(study.store)
     room(study.store)
+
+
+def writable(study: Study) -> None:
+    """Refuse a store that cannot be written to."""
+    for folder in (study.folder, study.store / "trials"):
+        existing = next(p for p in [folder, *folder.parents] if p.exists())
+        if not os.access(existing, os.W_OK):
+            raise UserError(f"store: cannot write to {existing}")
     if study.mirror:
         with study.mirror.marker():
             pass

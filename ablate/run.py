@@ -12,7 +12,7 @@ from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
 from ablate.plan import Result, Trial
-from ablate.preflight import check_trials, gpus, preflight, room
+from ablate.preflight import check_trials, gpus, preflight, room, writable
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
@@ -131,6 +131,7 @@ def conduct(
     """Run what is missing on so many CPUs and GPUs; the place is entered only if something is."""
     for study in studies:
         preflight(study, cpus)
+        writable(study)
     share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
     works = (begun(study, share, gpus, watch(study), closed)._replace(most=most(study, cpus)) for study in studies)
     for first in works:
@@ -139,10 +140,10 @@ def conduct(
         first.close()
     else:
         return
-    from ablate.launch import drive
-
     with ExitStack() as stack:
         try:
+            from ablate.launch import drive
+
             entered = stack.enter_context(place)
         except BaseException:
             first.agenda.stopped = True
@@ -184,16 +185,15 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
     def heard(trial: Trial, result: Result, error: str | None) -> None:
         """Take a result; where it cannot be written, the run ends."""
         try:
-            tables.add(trial, result, error)
-            room(study.store)
-        except (OSError, UserError) as failure:
-            raise UserError(f"{spoken(failure)}; the same command continues with what is missing") from None
+            with continuing():
+                tables.add(trial, result, error)
+                room(study.store)
         finally:
             watcher.heard(trial, result, error)
 
     def close() -> None:
         """Write what is left and let the folder go."""
-        with held:
+        with held, continuing():
             agenda.close()
             tables.close()
         count = Counter(result.status for result in agenda.results.values())
@@ -208,6 +208,15 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
         closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda) else None))
 
     return Work(agenda, job(study), heard, close)
+
+
+@contextmanager
+def continuing() -> Iterator[None]:
+    """Say of what cannot be written that nothing is lost."""
+    try:
+        yield
+    except (OSError, UserError) as failure:
+        raise UserError(f"{spoken(failure)}; the same command continues with what is missing") from None
 
 
 def job(study: Study) -> dict[str, Any]:

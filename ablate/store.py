@@ -13,7 +13,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -108,7 +108,7 @@ def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
     write_pack(store, [(trial, outcome)])
 
 
-def pack_name(trials: list[str]) -> str:
+def pack_name(trials: Sequence[str]) -> str:
     """Return the name of the folder that holds some trials."""
     if len(trials) == 1:
         return trials[0]
@@ -169,16 +169,19 @@ def read_index(folder: Path) -> Index:
     """Return what a folder says of itself.
 
     Raises:
-        DamagedError: it cannot be read.
+        DamagedError: it cannot be read, or names other trials than the folder's name does.
     """
     try:
-        return INDICES.validate_json((folder / INDEX).read_bytes())
+        found = INDICES.validate_json((folder / INDEX).read_bytes())
     except FileNotFoundError:
         if several(folder):
             raise DamagedError(folder, f"it has no {INDEX}") from None
         return Index((folder.name,), {})  # of the first version of the store
     except (OSError, ValueError):
         raise DamagedError(folder, f"its {INDEX} cannot be read") from None
+    if pack_name(found.trials) != folder.name:
+        raise DamagedError(folder, f"its {INDEX} names other trials")
+    return found
 
 
 def several(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """A wave: so many trials of a study's plan, as one file of each of its tables."""
 
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,8 +50,10 @@ def write_wave(
             continue
         rows = pl.concat(frames, how="diagonal_relaxed")
         order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
+        buffer = io.BytesIO()  # of a full disk, polars itself raises no OSError
+        order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(buffer)
         with aside(file) as draft:
-            order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(draft)
+            draft.write_bytes(buffer.getbuffer())
     return {trial.id for trial in listed}
 
 

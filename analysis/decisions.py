@@ -318,8 +318,8 @@ def _needed(case: Case, statement: Statement) -> int | None:
     mean = case.found.mean
     if not statement.low < mean < statement.high:
         return None
-    sides = mean - statement.low, statement.high - mean
-    return seeds_needed(*sides, case.sd, level=LEVEL / case.family) if case.sd else SIGNS
+    level = LEVEL if statement.verdict == "supported" else LEVEL / case.family  # as `every` has it
+    return seeds_needed(mean - statement.low, statement.high - mean, case.sd, level=level) if case.sd else SIGNS
 
 
 def _figures(case: Case, p: float | None) -> str:

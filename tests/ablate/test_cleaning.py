@@ -15,8 +15,11 @@ from ablate.errors import UserError
 from ablate.files import aside
 from ablate.lock import alone, whole
 from ablate.manifest import write_study
+from ablate.run import begun
+from ablate.study import load
+from ablate.terminal import Screen
 from ablate.waves import write_wave
-from tests.ablate.helpers import ROOT, here
+from tests.ablate.helpers import ROOT, here, write
 from tests.ablate.test_store import fill, trial
 
 KILLED = """
@@ -67,6 +70,16 @@ def test_a_study_whose_trial_failed_tries_it_again_and_wants_its_checkpoint(fold
     write_study(folder / "s", {"study": {"name": "s", "metric": "accuracy", "direction": "max"}, "planned": 2})
     write_wave(folder, folder / "s", [trial(0), trial(5)], {trial(5).id: "a process died"}, 0)
     assert inventory(folder).unfinished == ["s"]
+
+
+def test_what_a_run_left_that_was_stopped_before_its_first_trial_is_a_store(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path)), str(tmp_path / "store"))
+    begun(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None).close()
+    assert sorted(path.name for path in study.store.iterdir()) == ["schema", "small"]
+    seen = here("gc", study.store, "--delete", "--json")
+    assert seen.returncode == 0
+    told = json.loads(seen.stdout)
+    assert (told["unfinished"], [part["what"] for part in told["parts"]]) == (["small"], ["tables and figures"])
 
 
 def test_nothing_goes_while_a_study_runs(folder: Path) -> None:

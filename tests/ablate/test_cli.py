@@ -1,12 +1,14 @@
 """The commands that run nothing: what they list is what there is, and the doctor's checks can fail."""
 
 import json
+import signal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from ablate import claims, cli, doctor, forecast
@@ -42,6 +44,26 @@ def test_data_lists_every_set() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert shown("--version") == f"ablate {version('ablate')}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("run", "Stopped; the same command continues.\n"), ("replay", "Stopped.\n")]
+)
+def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
+    name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    command.__name__ = name
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(typer.Exit) as ended:
+            cli.explained(command)()
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (ended.value.exit_code, capsys.readouterr().err) == (130, said)
 
 
 def test_the_doctor_finds_all_well() -> None:

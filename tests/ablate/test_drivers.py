@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from ablate import tables
+from ablate.errors import UserError
 from ablate.lock import alone, driver
+from ablate.plan import Result
+from ablate.run import begun
 from ablate.store import finished
-from tests.ablate.helpers import ROOT, here, start, table, write
+from ablate.study import load
+from ablate.terminal import Screen
+from ablate.work import settled, train_pack
+from tests.ablate.helpers import ROOT, here, start, table, train, write
 
 HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]).parent, Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
 
@@ -79,6 +87,37 @@ def test_two_studies_of_one_store_run_at_once_and_share_their_trials(tmp_path: P
     assert len(finished(tmp_path / "s", {*a["trial"], *b["trial"]})) == 10
 
 
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """Let the system refuse to make a file larger, as it does where the disk is full."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+
+
+def test_tables_that_cannot_be_written_end_a_run_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "FLUSH", 0)
+    monkeypatch.setattr(tables, "SHARE", 0)
+    study = load(str(write(tmp_path)), str(tmp_path / "store"))
+    work = begun(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
+    pack = work.agenda.next()
+    assert pack is not None
+    status, score, _ = train_pack(settled(work.job), pack, None)[pack[0].id]
+    said = "^File too large; the same command continues with what is missing$"
+    with small_files(100):
+        with pytest.raises(UserError, match=said):
+            work.heard(pack[0], Result(status, score), None)
+        with pytest.raises(UserError, match=said):
+            work.close()
+    assert driver(study.folder) is None
+    assert here("status", study.folder).returncode == 0
+
+
 DISK = """
 mkdir disk; mount -t tmpfs -o size=230m none disk
 "$@" run small.yaml --store disk/s --cpus 1 & pid=$!
@@ -86,7 +125,7 @@ while [ -d /proc/$pid ] && ! ls disk/s/trials/*/index.json; do sleep 0.05; done 
 head -c 40M /dev/zero > disk/filler
 wait $pid; echo "exit $?"
 ls disk/s/trials/*/index.json
-mount -o remount,ro disk
+rm disk/filler; mount -o remount,ro disk
 "$@" run small.yaml --store disk/s; echo "exit $?"
 "$@" status disk/s/small; echo "exit $?"
 """
@@ -94,13 +133,34 @@ UNSHARE = ["unshare", "--map-root-user", "--mount"]
 APART = shutil.which("unshare") is not None and subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
 
 
+def apart(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script, whose arguments are the command line, in a folder and with mounts of its own."""
+    words = ["sh", "-c", script, "sh", sys.executable, "-c", "from ablate.cli import main; main()"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([*UNSHARE, *words], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+READ_ONLY = """
+mount --bind store store; mount -o remount,bind,ro store
+"$@" plan small.yaml --store store; echo "exit $?"
+"$@" run small.yaml --store store; echo "exit $?"
+"""
+
+
+@pytest.mark.skipif(not APART, reason="mounts a disk of its own, which needs user namespaces")
+def test_a_study_of_a_read_only_store_is_planned_and_not_run(tmp_path: Path) -> None:
+    train(write(tmp_path), tmp_path / "store")
+    ended = apart(READ_ONLY, tmp_path)
+    assert re.findall(r"exit (\d+)", ended.stdout) == ["0", "2"], ended.stderr
+    assert "small on synthetic: 6 trials, 6 in the store, 0 to run." in ended.stdout
+    assert ended.stderr == f"store: cannot write to {tmp_path / 'store'}\n"
+
+
 @pytest.mark.nightly
 @pytest.mark.skipif(not APART, reason="mounts a disk of its own, which needs user namespaces")
 def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path) -> None:
     write(tmp_path, seeds=20, train={"epochs": 30}, resources={"pack": 1})
-    words = ["sh", "-c", DISK, "sh", sys.executable, "-c", "from ablate.cli import main; main()"]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([*UNSHARE, *words], cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    ended = apart(DISK, tmp_path)
     assert re.findall(r"exit (\d+)", ended.stdout) == ["2", "2", "0"], ended.stderr
     assert re.search(r"1[89]\d MB are free on the disk of", ended.stderr)
     assert "a run needs 200; the same command continues with what is missing" in ended.stderr

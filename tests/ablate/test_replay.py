@@ -69,8 +69,8 @@ def test_what_has_changed_is_said(study: Study, capsys: pytest.CaptureFixture[st
     (trial, outcome), folder = members[0], store.locate(study.store, [members[0][0].id]).popitem()[1]
     other = outcome._replace(weights="0" * 64, final=outcome.final | {"test.loss": outcome.final["test.loss"] + 0.5})
     other = other._replace(rows=[row._replace(value=row.value + 0.25) for row in outcome.rows[:1]] + outcome.rows[1:])
+    origin = json.loads(store.read_table(folder, "trials")["origin"][0])
     folder.rename(folder.with_name("gone"))
-    origin = json.loads(store.read_table(folder.with_name("gone"), "trials")["origin"][0])
     store.write_pack(study.store, [(trial, other)], origin)
     seen = replay(stored(study.store, trial.id))
     assert not seen.same

@@ -267,6 +267,19 @@ def test_after_ctrl_c_the_same_command_continues_and_the_tables_are_the_same_bit
         assert table(store, "small", name).equals(table(tmp_path / "s", "small", name))
 
 
+def test_ctrl_c_while_ray_starts_and_again_is_answered_once(tmp_path: Path) -> None:
+    with start("run", write(tmp_path), "--store", tmp_path / "s", "--cpus", 1) as process:
+        deadline = time.monotonic() + 60
+        while not list(Path("/tmp").glob(f"ablate-{process.pid}-*")) and time.monotonic() < deadline:  # noqa: S108
+            time.sleep(0.05)
+        while process.poll() is None and time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, errors = process.communicate(timeout=60)
+    assert errors == "small: 6 trials to run on synthetic.\nStopped; the same command continues.\n"
+    assert process.returncode == 130
+
+
 def test_a_study_with_every_measurement_has_their_rows(tmp_path: Path) -> None:
     names = ["competition", "contribution", "fidelity", "gradients", "probe", "shape", "shapley", "truth"]
     file = write(tmp_path, measure=names, methods=["agm", "unimodal"], vary=None, seeds=1)

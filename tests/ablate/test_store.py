@@ -132,6 +132,19 @@ def test_a_pack_written_over_a_damaged_one_is_not_lost(left: str, tmp_path: Path
     assert json.loads((folder / "index.json").read_text())["trials"] == [trial(0).id, trial(1).id]
 
 
+@pytest.mark.parametrize("numbers", [[0], [0, 1]])
+def test_a_pack_whose_index_names_other_trials_than_the_folder_is_damaged(numbers: list[int], tmp_path: Path) -> None:
+    fill(tmp_path, numbers)
+    trials = [trial(n).id for n in numbers]
+    folder = tmp_path / "trials" / store.pack_name(trials)
+    (folder / "index.json").write_text('{"trials": ["x"], "files": {}}')
+    found, bad = store.results(tmp_path, trials, "accuracy")
+    assert (found, [str(damage) for damage in bad]) == ({}, [f"{folder} is damaged: its index.json names other trials"])
+    fill(tmp_path, numbers)
+    found, bad = store.results(tmp_path, trials, "accuracy")
+    assert (set(found), bad) == (set(trials), [])
+
+
 def test_a_trial_in_two_packs_is_read_from_one_of_them(tmp_path: Path) -> None:
     """Two drivers packed it differently; its rows come once, and all from the same pack."""
     fill(tmp_path, [0, 1], [1, 2], [1])

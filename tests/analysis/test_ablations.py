@@ -115,8 +115,8 @@ def test_every_cell_must_support_and_the_weakest_is_named(tmp_path: Path) -> Non
 
 
 def test_the_verdict_on_all_cells_has_the_numbers_of_the_weakest(tmp_path: Path) -> None:
-    """Corrected for the three, as in the table of effects; seeds are counted for that level, too."""
-    cells = {name: paired(tmp_path / name, gain) for name, gain in (("a", 0.05), ("b", 0.0005), ("c", 0.04))}
+    """Corrected for the three, as in the table of effects; seeds for what refutes are counted at that level, too."""
+    cells = {name: paired(tmp_path / name, gain) for name, gain in (("a", 0.05), ("b", -0.0005), ("c", 0.04))}
     decision, each = decided(difference(cells), {"every": {}})
     assert decision.verdict == "inconclusive"
     assert decision.p == each["b"].p
