@@ -19,8 +19,8 @@ A verdict compares runs that share seed, data order and initial weights, and say
 with it**: small sets that come with the package, small models, few epochs. It judges the claim on this test bed, never
 the paper. *Supported* and *refuted* mean that the whole 95 % interval lies where the rule wants it, or where the rule
 excludes it; *inconclusive* that it lies in neither, and nothing can be told; *reported* that a quantity was measured
-and nothing tested. The p of a cell among several is corrected for their number (Holm), intervals are not; a change of an
-error or a loss is what was gained.
+and nothing tested. The p of a cell among several is corrected for their number (Holm), intervals are not; a change of
+an error or a loss is what was gained.
 """
 
 
