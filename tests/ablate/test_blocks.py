@@ -133,4 +133,4 @@ def test_a_verdict_is_about_independent_seeds(tmp_path: Path) -> None:
     verdict = json.loads((tmp_path / "s" / "small" / "verdict.json").read_text())
     assert verdict["seeds"] == 3
     assert verdict["bed"].endswith("2 epochs, 3 splits x 2 initialisations".replace(", ", "; ", 1))
-    assert verdict["trials"] == {"planned": 12, "done": 12, "diverged": 0, "failed": 0}
+    assert verdict["trials"] == {"planned": 12, "done": 12, "pruned": 0, "diverged": 0, "failed": 0}
