@@ -50,7 +50,7 @@ def ranking(scores: pl.DataFrame, *, highest_is_best: bool = True) -> Ranking:
     methods = sorted(scores["method"].unique())
     wide = scores.with_columns(known).pivot("method", index="block", values="score", aggregate_function="mean")
     whole = wide.drop_nulls()
-    table = whole.select(methods).to_numpy().astype(float)
+    table = np.array(whole.select(methods).rows(), dtype=float).reshape(len(whole), len(methods))
     places = stats.rankdata(-table if highest_is_best else table, axis=1)
     mean = {name: float(place) for name, place in zip(methods, places.mean(0), strict=True)} if len(table) else {}
     statistic, p = _friedman(table)
