@@ -59,7 +59,8 @@ def responses(table: pl.DataFrame, score: str = "score") -> Array:
     wide = table.select("point", "seed", score).pivot("seed", index="point", values=score)
     places = wide["point"].to_numpy()
     found = np.full((places.max(initial=-1) + 1, wide.width - 1), NAN)
-    found[places] = wide.drop("point").cast(pl.Float64).fill_null(NAN).to_numpy()
+    if len(wide):
+        found[places] = wide.drop("point").cast(pl.Float64).fill_null(NAN).to_numpy()
     return np.where(np.isfinite(found), found, NAN)
 
 
