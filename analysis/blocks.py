@@ -22,13 +22,14 @@ def independent(run: Run) -> Run:
     inner = math.prod([*run.kinds.values()][1:])
     if inner == 1:
         return run
+    first = pl.col(f"seed.{next(iter(run.kinds))}")
     names = run.trials.collect_schema().names()
     finals = [name for name in names if name.partition(".")[0] in ("validation", "test")]
     told = [name for name in names if name not in {*OUTCOMES, *finals} and not name.startswith("seed.")]
     rank = pl.col("status").replace_strict({status: i for i, status in enumerate(WORST)}, return_dtype=pl.Int8)
     trials = (
         run.trials.sort("seed", maintain_order=True)
-        .group_by(*told, pl.col("seed") // inner, maintain_order=True)
+        .group_by(*told, first.alias("seed"), maintain_order=True)
         .agg(
             pl.col("trial", "params").first(),
             pl.col("status").sort_by(rank).last(),
@@ -40,10 +41,10 @@ def independent(run: Run) -> Run:
         )
         .filter(pl.col("members").list.n_unique() == inner)
     )
-    first = trials.select(pl.col("trial").alias("unit"), trial="members").explode("trial").unique("trial")
+    units = trials.select(pl.col("trial").alias("unit"), trial="members").explode("trial").unique("trial")
     keys = [name for name in METRICS if name not in ("trial", "value")]
     metrics = (
-        run.metrics.join(first, on="trial")
+        run.metrics.join(units, on="trial")
         .group_by("unit", *keys, maintain_order=True)
         .agg(pl.col("value").mean())
         .rename({"unit": "trial"})
@@ -54,15 +55,14 @@ def independent(run: Run) -> Run:
 
 def spread(run: Run) -> pl.DataFrame:
     """Return what each kind of seed adds to the variance of the chosen configurations' test scores, as SPREAD says."""
-    kinds = run.kinds
+    parts, kinds = [pl.DataFrame(schema=SPREAD)], list(run.kinds)
+    if not kinds:
+        return parts[0]
     joint = test_scores(run, chosen(run)).filter(pl.col("encoder").is_null()).drop_nulls("score")
-    parts = [pl.DataFrame(schema=SPREAD)]
-    inner = math.prod(kinds.values())
-    for kind, count in kinds.items():
-        inner //= count
-        joint = joint.with_columns((pl.col("seed") // inner).alias(kind))
-    for (method, modality), group in joint.group_by("method", "modality", maintain_order=True) if kinds else ():
-        found = components(group, list(kinds))
+    drawn = run.trials.select("trial", **{kind: f"seed.{kind}" for kind in kinds}).unique("trial").collect()
+    joint = joint.join(drawn, on="trial", maintain_order="left")
+    for (method, modality), group in joint.group_by("method", "modality", maintain_order=True):
+        found = components(group, kinds)
         parts.append(
             found.select(pl.lit(method).alias("method"), pl.lit(modality, pl.String).alias("modality"), pl.all())
         )

@@ -216,7 +216,8 @@ def _load(place: Place) -> Run:
     if not _whole(about):
         raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml is damaged.")
     run = Run(address, dict(about), pl.LazyFrame(), pl.LazyFrame())
-    columns = TRIALS | _settings(run) | dict.fromkeys(_finals(run), pl.Float64)
+    kinds = {f"seed.{kind}": pl.Int64 for kind in run.kinds}
+    columns = TRIALS | kinds | _settings(run) | dict.fromkeys(_finals(run), pl.Float64)
     trials, metrics = (_scan(place.join(n), c) for n, c in (("trials", columns), ("metrics", METRICS)))
     return run._replace(trials=trials, metrics=metrics)
 

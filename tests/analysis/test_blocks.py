@@ -45,7 +45,7 @@ def test_what_is_nested_in_a_seed_is_repetition(write_run: Write) -> None:
 def test_a_mean_is_of_all_or_there_is_none(write_run: Write) -> None:
     """Of ogm one trial failed, and one is still to come."""
     lost = rows()
-    lost[6] = trial("ogm-0", "ogm", 0, None, None)
+    lost[6] = trial("ogm-0", "ogm", 0, None, None, **{"seed.split": 0, "seed.order": 0})
     del lost[9]
     trials = (
         independent(load(write_run(lost, seeds=NESTED, vary={}))).trials.filter(method="ogm").sort("seed").collect()
