@@ -352,6 +352,25 @@ def data(as_json: Json = False) -> None:
 
 @app.command()
 @explained
+def convert(
+    layout: Annotated[
+        str, typer.Argument(metavar="LAYOUT", help="Of a paper, such as mult; `ablate data` lists them.")
+    ],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder of that layout.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="What to write, with a datasheet beside it.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the layout; may be repeated.")
+    ] = None,
+) -> None:
+    """Make data that lies in the layout of a paper a file of one's own, for `data: {path: FILE.npz}`."""
+    from ablate import terminal
+    from ablate.convert import convert as read
+
+    terminal.show_found(read(layout, source, file, settings or []), file)
+
+
+@app.command()
+@explained
 def claims(
     store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     as_json: Json = False,

@@ -2,7 +2,7 @@
 
 from ablate.terminal.claims import show_claims, show_verdict
 from ablate.terminal.console import print_json
-from ablate.terminal.listings import show_checks, show_data, show_methods
+from ablate.terminal.listings import show_checks, show_data, show_found, show_methods
 from ablate.terminal.plans import show_forecast, show_inventory, show_progress
 from ablate.terminal.progress import Screen
 from ablate.terminal.results import show_comparison, show_replay, show_report
@@ -15,6 +15,7 @@ __all__ = [
     "show_comparison",
     "show_data",
     "show_forecast",
+    "show_found",
     "show_inventory",
     "show_methods",
     "show_progress",

@@ -1,6 +1,8 @@
 """What there is to choose from, and whether it works here."""
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -9,6 +11,9 @@ from ablate.doctor import Check
 from ablate.methods import axes_of
 from ablate.terminal.console import plain, print_json, screen
 from search_spaces.methods import SPAN
+
+if TYPE_CHECKING:
+    from trainables.data.convert import Found
 
 
 def show_methods(*, as_json: bool) -> None:
@@ -38,6 +43,7 @@ def show_methods(*, as_json: bool) -> None:
 def show_data(*, as_json: bool) -> None:
     """Print the data sets that come with the package."""
     from trainables.data import names, sheet
+    from trainables.data.convert import LAYOUTS
 
     sheets = [sheet(name) for name in names()]
     if as_json:
@@ -53,7 +59,23 @@ def show_data(*, as_json: bool) -> None:
         table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), licence)
     console = screen()
     console.print(table)
-    console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json.")
+    console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json; `ablate convert` makes both of the")
+    console.print(f"layouts of papers: {', '.join(LAYOUTS)}.")
+
+
+def show_found(found: "Found", file: Path) -> None:
+    """Print what a layout was found to hold, and how a study names it."""
+    table = Table("array", "shape", "type", box=SIMPLE)
+    for name, array in found.arrays.items():
+        table.add_row(name, " x ".join(map(str, array.shape)), str(array.dtype))
+    console = screen()
+    console.print(table)
+    counts = [int((found.arrays["split"] == code).sum()) for code in range(3)]
+    console.print("{} training, {} validation and {} test samples".format(*counts), end="")
+    console.print(f"; {found.sheet['splits']}.")
+    for note in found.notes:
+        console.print(f"{note}.", style="yellow")
+    console.print(f"stored: {file}; in a study, data: {{path: {file}}}")
 
 
 def show_checks(checks: Iterable[Check]) -> int:

@@ -1,0 +1,94 @@
+"""`ablate convert`: a file that a study trains on, or a sentence and nothing."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from ablate.cli import app
+from trainables import data
+from trainables.data.convert import pickles
+
+
+@pytest.fixture
+def mosi(tmp_path: Path) -> Path:
+    """Return a small pickle of MulT's layout."""
+    random = np.random.default_rng(0)
+    held: dict[str, dict[str, Any]] = {}
+    for name, count in (("train", 40), ("valid", 12), ("test", 16)):
+        sizes = {"text": 5, "audio": 3, "vision": 4}
+        held[name] = {m: random.normal(size=(count, 6, size)) for m, size in sizes.items()}
+        held[name]["labels"] = held[name]["text"].mean((1, 2)).reshape(count, 1, 1) * 9
+    file = tmp_path / "mosi_data.pkl"
+    file.write_bytes(pickle.dumps(held))
+    return file
+
+
+def told(*words: str, code: int = 0) -> str:
+    ended = CliRunner().invoke(app, ["convert", *words])
+    assert ended.exit_code == code, ended.output
+    return ended.stdout if code == 0 else ended.stderr
+
+
+def test_what_was_found_is_told_and_can_be_read(mosi: Path, tmp_path: Path) -> None:
+    file = tmp_path / "made" / "mosi.npz"
+    said = told("mult", str(mosi), str(file), "--set", "target=nonnegative")
+    assert any(line.split() == ["text", "68", "x", "6", "x", "5", "float32"] for line in said.splitlines())
+    assert "40 training, 12 validation and 16 test samples; as published." in said
+    assert f"data: {{path: {file}}}" in said.replace("\n", "")
+    sheet = json.loads(file.with_suffix(".json").read_text())
+    assert sheet["converted"] == {"layout": "mult", "target": "nonnegative", "version": sheet["converted"]["version"]}
+    loaded = data.load({"path": str(file)})
+    assert (loaded.task, loaded.outputs, list(loaded.train.inputs)) == (
+        "classification",
+        2,
+        ["text", "audio", "vision"],
+    )
+    assert sorted(one.name for one in file.parent.iterdir()) == ["mosi.json", "mosi.npz"]
+
+
+def test_the_same_source_gives_the_same_file(mosi: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        told("mult", str(mosi), str(tmp_path / name / "mosi.npz"))
+    assert (tmp_path / "a" / "mosi.npz").read_bytes() == (tmp_path / "b" / "mosi.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mutl", "mosi_data.pkl", "a.npz"], "has no layout 'mutl'"),
+        (["mult", "none.pkl", "a.npz"], "there is no file or folder none.pkl"),
+        (["mult", "mosi_data.pkl", "a.csv"], "must end in .npz, got a.csv"),
+        (["mult", "mosi_data.pkl", "a.npz", "--set", "target"], "an option is given as key=value, got target"),
+        (["mult", "mosi_data.pkl", "a.npz", "--set", "target=[1"], "the value of target cannot be read: [1"),
+        (["mult", "mosi_data.pkl", "a.npz", "--set", "targt=seven"], "Did you mean 'target'?"),
+        (["mmsa", "mosi_data.pkl", "a.npz"], "has no `regression_labels` of `train`"),
+    ],
+)
+def test_what_is_wrong_gets_a_sentence_and_leaves_nothing(
+    mosi: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(mosi.parent)
+    answer = told(*words, code=2)
+    assert said in answer
+    assert answer.count("\n") == 1
+    assert [one.name for one in mosi.parent.iterdir()] == ["mosi_data.pkl"]
+
+
+def test_a_file_that_is_there_stays(mosi: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("mine")
+    assert "there is a file" in told("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
+    assert (tmp_path / "a.json").read_text() == "mine"
+    assert not (tmp_path / "a.npz").exists()
+
+
+def test_what_no_study_could_read_is_not_written(mosi: Path, tmp_path: Path) -> None:
+    held = pickles.load(mosi)
+    held["valid"] = {key: array[:0] for key, array in held["valid"].items()}
+    mosi.write_bytes(pickle.dumps(held))
+    assert "has no sample in its val split" in told("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
+    assert [one.name for one in tmp_path.iterdir()] == ["mosi_data.pkl"]

@@ -1,0 +1,63 @@
+"""Data in the layouts that papers left on people's disks, read once into this project's own format.
+
+A layout is a function of a file or folder, with options. Nothing is downloaded, and no file is trusted: pickles may
+hold numbers, text and arrays alone (`pickles`). Shapes are read from the files. Training does not import this package,
+so that no trial's identity depends on it.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainables.data.convert.found import Found
+from trainables.data.dataset import DataError, choose
+
+__all__ = ["LAYOUTS", "Found", "convert", "options"]
+
+HERE = "trainables.data.convert"
+LAYOUTS = {
+    "av-mnist": f"{HERE}.av_mnist:av_mnist",
+    "crema-d": f"{HERE}.clips:crema_d",
+    "kinetics-sounds": f"{HERE}.clips:kinetics_sounds",
+    "vggsound": f"{HERE}.clips:vggsound",
+    "ucf-101": f"{HERE}.clips:ucf_101",
+    "ave": f"{HERE}.hdf5:ave",
+    "iemocap-mmin": f"{HERE}.hdf5:iemocap",
+    "mult": f"{HERE}.sequences:mult",
+    "mmsa": f"{HERE}.sequences:mmsa",
+    "ur-funny": f"{HERE}.sequences:ur_funny",
+    "food-101": f"{HERE}.food:food_101",
+    "brats": f"{HERE}.brats:brats",
+}
+
+
+def convert(layout: str, source: Path, given: Mapping[str, Any]) -> Found:
+    """Return what a file or folder of a layout holds, read with the options given.
+
+    Raises:
+        DataError: the layout or an option does not exist, or the source is not of that layout.
+    """
+    read = reader(layout)
+    if not source.exists():
+        raise DataError(f"convert: there is no file or folder {source}.")
+    known = options(layout)
+    for key, value in given.items():
+        choose(key, known, "convert", layout, "option")
+        if type(value) is not type(known[key]):
+            raise DataError(f"convert: {key} of {layout} must be like {known[key]!r}, got {value!r}.")
+    return read(source, **given)
+
+
+def options(layout: str) -> dict[str, Any]:
+    """Return the options of a layout with their defaults."""
+    parameters = inspect.signature(reader(layout)).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def reader(layout: str) -> Callable[..., Found]:
+    """Return the function that reads a layout."""
+    module, _, name = LAYOUTS[choose(layout, LAYOUTS, "convert", "ablate", "layout")].partition(":")
+    read: Callable[..., Found] = getattr(importlib.import_module(module), name)
+    return read

@@ -1,0 +1,47 @@
+"""AV-MNIST as MultiBench and the releases of AGM and others read it: digits and spectrograms of spoken ones."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.convert.found import Found, present, rows
+from trainables.data.dataset import DataError
+
+SIDES = {"image": 28, "audio": 112}
+
+
+def av_mnist(source: Path) -> Found:
+    """Read ``{image,audio}/{train,test}_data.npy`` and ``{train,test}_labels.npy``.
+
+    The last twelfth of training, in the order of the files, is for validation: 55,000 / 5,000 / 10,000, as in
+    MultiBench (datasets/avmnist/get_data.py). AGM's release validates on test samples instead.
+    """
+    splits = {name: part(source, name) for name in ("train", "test")}
+    cut = len(splits["train"]["label"]) - len(splits["train"]["label"]) // 12
+    training, validation = ({k: a[part] for k, a in splits["train"].items()} for part in (slice(cut), slice(cut, None)))
+    sheet = {
+        "task": "classification",
+        "classes": 10,
+        "modalities": list(SIDES),
+        "pairing": "by class",
+        "splits": "test as published; the last twelfth of training is validation, as in MultiBench",
+    }
+    return Found(rows({"train": training, "val": validation, "test": splits["test"]}), sheet)
+
+
+def part(source: Path, name: str) -> dict[str, np.ndarray]:
+    """Return the images [N, 28, 28], the spectrograms [N, 112, 112] and the labels [N] of one split."""
+    *data, labels = present(source, *(f"{m}/{name}_data.npy" for m in SIDES), f"{name}_labels.npy")
+    label = np.load(labels, allow_pickle=False).astype(np.int64)
+    arrays = {m: square(file, side, len(label)) for (m, side), file in zip(SIDES.items(), data, strict=True)}
+    return {**arrays, "label": label}
+
+
+def square(file: Path, side: int, count: int) -> np.ndarray:
+    """Return pictures of bytes, [N, side, side]; what is stored as numbers from 0 to 255 or to 1 is rounded."""
+    array = np.load(file, allow_pickle=False)
+    if array.shape[:1] != (count,) or array[0].size != side * side:
+        raise DataError(f"convert: {file} must hold {count} pictures of {side} x {side}, got {array.shape}.")
+    if array.dtype != np.uint8:
+        array = np.rint(array * (255 if array.max() <= 1 else 1)).astype(np.uint8)
+    return np.asarray(array.reshape(count, side, side))
