@@ -3,12 +3,13 @@
 from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
 from ablate.agenda import at_once, open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
+from ablate.outdated import outdated
 from ablate.plan import Trial, size
 from ablate.preflight import check_trials, gpus, preflight
 from ablate.provenance import available_cpus
@@ -34,6 +35,7 @@ class Forecast(NamedTuple):
     megabytes: float | None  # estimated, on disk; None if there is none in the store
     memory: float | None  # estimated megabytes of the largest pack; None unless asked for
     spent: str | None  # why the budget lets nothing run
+    changed: dict[str, tuple[Any, Any]]  # since the last run, why some of its trials run again: before, now
     adds: bool = False  # seeds where they are needed: there may be fewer trials
 
 
@@ -64,7 +66,8 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     agenda = open_agenda(study, available_cpus(), gpus=cards)
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda)
-    by_method = Counter(t.labels["method"] for t in agenda.proposed.values() if t.id not in agenda.results)
+    fresh = [trial for trial in agenda.proposed.values() if trial.id not in agenda.results]
+    by_method = Counter(trial.columns["method"] for trial in fresh)
     seconds = megabytes = memory = None
     cpus = at_once(study, available_cpus(), cards)
     if known:
@@ -89,6 +92,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         megabytes,
         memory,
         agenda.spent,
+        outdated(study, fresh),
         adds=len(study.looks) > 1,
     )
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ablate.cleaning import Inventory
 from ablate.forecast import Forecast, Progress
+from ablate.outdated import PACKAGES
 from ablate.terminal.console import screen, spell
 
 
@@ -23,6 +24,9 @@ def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
         return
     for method, missing in seen.methods.items():
         console.print(f"  {method}: {missing}")
+    if seen.changed:
+        told = (f"{name} ({was}, now {now})" if name in PACKAGES else name for name, (was, now) in seen.changed.items())
+        console.print(f"Since the last run has changed, so that its trials run again: {', '.join(told)}.")
     if seen.packs:
         least, most = min(seen.packs), plural(max(seen.packs), "trial")
         size = most if least == max(seen.packs) else f"{least} to {most}"

@@ -1,0 +1,84 @@
+"""`ablate plan` says what has changed where trials that ran before are to run again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablate import identity, outdated
+from ablate.agenda import open_agenda
+from ablate.forecast import forecast
+from ablate.plan import Trial
+from ablate.study import load
+from ablate.tables import Tables
+from tests.ablate.helpers import here, train, write
+
+OWN = {"data": {"path": "mine.npz"}, "methods": ["joint", "ogm"], "vary": {"ogm.alpha": [0.5, 1]}}
+
+
+def data(folder: Path, factor: float = 1.0, **more: Any) -> None:
+    random = np.random.default_rng(0)
+    arrays = {m: factor * random.normal(size=(60, 4)).astype(np.float32) for m in ("sound", "sight")}
+    np.savez(folder / "mine.npz", **arrays, label=np.arange(60) % 3, split=np.repeat([0, 1, 2], 20))
+    sheet = {"name": "mine", "task": "classification", "modalities": ["sound", "sight"], **more}
+    (folder / "mine.json").write_text(json.dumps(sheet))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return the store of a study of a file of one's own that has run."""
+    data(tmp_path)
+    file, store, plan = write(tmp_path, **OWN), tmp_path / "runs", list[Trial]()
+    train(file, store)
+    study = load(str(file), str(store))
+    Tables(study, open_agenda(study, plan=plan), pytest.fail, plan).close()
+    return store
+
+
+def changed(store: Path, **changes: Any) -> dict[str, tuple[Any, Any]]:
+    return forecast(load(str(write(store.parent, **OWN | changes)), str(store))).changed
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"seeds": 4}, {"vary": {"ogm.alpha": [0.5, 1, 2]}}, {"train": {"epochs": 3}}, {"name": "other", "seeds": 3}],
+)
+def test_what_is_known_or_asked_for_the_first_time_has_not_changed(store: Path, more: dict[str, Any]) -> None:
+    assert changed(store, **more) == {}
+
+
+def test_what_is_measured_has_changed_and_no_code_with_it(store: Path) -> None:
+    assert changed(store, measure=["probe"]) == {"measure": ({}, {"probe": 0})}
+
+
+def test_other_data_under_the_same_name_is_said(store: Path) -> None:
+    data(store.parent, factor=2)
+    assert changed(store).keys() == {"data"}
+    data(store.parent, standardise={"sound": "all"})
+    assert changed(store).keys() == {"datasheet"}
+
+
+def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = identity.version("torch")
+    for module in (identity, outdated):
+        monkeypatch.setattr(
+            module, "version", lambda name: "99" if name == "torch" else identity.metadata.version(name)
+        )
+    assert changed(store) == {"torch": (then, "99")}
+    told = here("plan", store.parent / "small.yaml", "--store", store).stdout
+    assert f"so that its trials run again: torch ({then}, now 99)." in " ".join(told.split())
+    monkeypatch.setattr(identity, "fingerprint", lambda *modules: "another")
+    assert changed(store).keys() == {"torch", "code"}
+    assert json.loads(here("plan", store.parent / "small.yaml", "--store", store, "--json").stdout)["changed"][
+        "torch"
+    ] == [then, "99"]
+
+
+def test_results_that_are_gone_have_not_changed(store: Path) -> None:
+    for folder in (store / "trials").iterdir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    assert changed(store, measure=["probe"]) == {}
