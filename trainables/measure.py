@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from trainables.parallel import alone
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
-from trainables.tasks import against, report
+from trainables.tasks import report
 
 CHUNK = 2048  # samples of one evaluation pass
 
@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
     split: str
     outputs: np.ndarray  # [N, ..., C] float32
-    target: np.ndarray  # [N, ...]
+    target: np.ndarray  # [N, ...], -1 where a position has no label
 
 
 class Outcome(NamedTuple):
@@ -89,7 +89,7 @@ def judge(setup: Setup, learner: Learner) -> tuple[Tensor, Tensor, Tensor, Tenso
     seen = outputs(setup, learner, "validation", by_modality, rows)
     if rows is not None:
         target, present = target[rows], None if present is None else present[:, rows]
-    held = against(setup.task, target, setup.trial["train"]["loss"])
+    held = setup.against(target)
     parts = seen.unimodal if by_modality else seen.logits[None]
     by_loss, by_score = (heard(present, measured(parts).double(), total) for measured in (held.loss, held.score))
     joint_loss, joint_score = (
@@ -157,7 +157,7 @@ def conclude(
     final: dict[str, float] = {}
     predictions: list[Prediction] = []
     for split in SPLITS[1:]:
-        held = against(setup.task, setup.target[split], setup.trial["train"]["loss"])
+        held = setup.against(setup.target[split])
         logits = seen[split].logits
         joint_loss, joint_score = (measured(logits).double().mean() for measured in (held.loss, held.score))
         measured = scores(setup, split, joint_loss, joint_score, epoch, number)

@@ -17,6 +17,7 @@ from trainables.parallel import Crew
 from trainables.precision import kept
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
+from trainables.tasks import Target, against
 
 SPLITS = ("train", "validation", "test")
 ALONE = Crew()
@@ -37,6 +38,7 @@ class Setup(NamedTuple):
     truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
     crew: Crew = ALONE  # the workers that train it
     dtype: str = "float32"  # of the products of a training pass (`trainables.precision`)
+    gaps: bool = False  # positions of the target may have no label: class -1
 
     @property
     def device(self) -> torch.device:
@@ -58,6 +60,14 @@ class Setup(NamedTuple):
     def whole(self) -> "Setup":
         """Return it for what this worker computes by itself, over all samples."""
         return self._replace(crew=ALONE)
+
+    def against(self, target: Tensor) -> Target:
+        """Return loss and score of samples with this target."""
+        return against(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
+
+    def labelled(self, split: str) -> Tensor | None:
+        """Return which positions of a split have a label, [N, L] bool; None: all."""
+        return self.target[split] >= 0 if self.gaps else None
 
 
 class Learner(NamedTuple):
@@ -87,7 +97,10 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
-    return Setup(trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew, trial["train"]["dtype"])
+    gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())
+    return Setup(
+        trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew, trial["train"]["dtype"], gaps
+    )
 
 
 def equip(

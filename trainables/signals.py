@@ -81,6 +81,7 @@ class Task(NamedTuple):
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
     curve: Callable[[Tensor, Tensor], Tensor]  # a prediction and a change of it -> what it changes of the slope
     nats: bool  # the loss is a negative log-likelihood, comparable between modalities as it is
+    labelled: Tensor | None  # [B, L] bool, which positions of a dense target have a label; None: all
     noise: Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal; the same on all workers
     strength: Tensor  # [] of the method in this epoch: 0 outside its `start` and `end`, rising to 1 in its `warmup`
     samples: int  # B, over all workers

@@ -14,7 +14,6 @@ from trainables.precision import reduced
 from trainables.randomness import noise, normal, permutation, sent
 from trainables.setup import Learner, Setup, strength
 from trainables.signals import Guided, Params, Pull, Signals, Task, attributes
-from trainables.tasks import against
 
 
 def batches(setup: Setup, epoch: int) -> tuple[Tensor, ...]:
@@ -63,7 +62,7 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
     trial, present, seed = setup.trial, setup.present["train"], setup.trial["seed"]
     crew, samples, rows = setup.crew, len(indices), setup.crew.rows(len(indices))
     indices = indices if rows is None else indices[rows]
-    held = against(setup.task, setup.target["train"][indices], trial["train"]["loss"])
+    held = setup.against(setup.target["train"][indices])
 
     def random(purpose: str, like: Tensor) -> Tensor:
         shape = tuple(like.shape)

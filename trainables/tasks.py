@@ -1,7 +1,7 @@
 """What a prediction is held against: per-sample loss, score and likelihood of a target, for each kind of task.
 
 Letters in shapes: B samples, L positions of a dense target, C outputs. The functions broadcast over leading
-dimensions and return one number a sample; positions are averaged.
+dimensions and return one number a sample; positions are averaged, those that have a label.
 """
 
 import math
@@ -22,17 +22,30 @@ class Target(NamedTuple):
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
     curve: Callable[[Tensor, Tensor], Tensor]  # a prediction and a change of it -> what it changes of the slope
     nats: bool  # the loss is a negative log-likelihood
+    labelled: Tensor | None = None  # [B, L] bool, which positions have a label; None: all
 
 
-def classification(target: Tensor) -> Target:
-    """Cross-entropy, hit rate and probability of classes, [B] or [B, L] int64; predictions are logits."""
+def classification(target: Tensor, *, gaps: bool = False) -> Target:
+    """Cross-entropy, hit rate and probability of classes, [B] or [B, L] int64; predictions are logits.
+
+    With ``gaps`` positions [B, L] of class -1 have no label and count nowhere.
+    """
     positions = target.ndim - 1
+    labelled = target >= 0 if gaps else None
+    classes = target.clamp(min=0) if gaps else target
 
     def per_sample(values: Tensor) -> Tensor:
+        if labelled is not None:
+            return averaged(values, labelled)
         return values.flatten(values.ndim - positions).mean(-1) if positions else values
 
+    def per_position(changes: Tensor) -> Tensor:
+        if labelled is not None:
+            return torch.where(labelled[..., None], changes, 0.0) / count(labelled)[:, None, None]
+        return changes / math.prod(target.shape[1:]) if positions else changes
+
     def labels(logits: Tensor) -> Tensor:
-        return target.expand(logits.shape[:-1]).unsqueeze(-1)
+        return classes.expand(logits.shape[:-1]).unsqueeze(-1)
 
     def log_likelihood(logits: Tensor) -> Tensor:
         return F.log_softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)
@@ -46,12 +59,11 @@ def classification(target: Tensor) -> Target:
 
     def slope(logits: Tensor) -> Tensor:
         hot = target[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-        slopes = torch.softmax(logits, -1) - hot.to(logits)
-        return slopes / math.prod(target.shape[1:]) if positions else slopes
+        return per_position(torch.softmax(logits, -1) - hot.to(logits))
 
     def curve(logits: Tensor, change: Tensor) -> Tensor:
         p = torch.softmax(logits, -1)
-        weighed = p * (change / math.prod(target.shape[1:]) if positions else change)
+        weighed = p * per_position(change)
         return weighed - p * weighed.sum(-1, keepdim=True)
 
     return Target(
@@ -61,7 +73,18 @@ def classification(target: Tensor) -> Target:
         slope,
         curve,
         nats=True,
+        labelled=labelled,
     )
+
+
+def averaged(values: Tensor, labelled: Tensor) -> Tensor:
+    """Return the mean over the positions that have a label, [..., B, L] and [B, L] bool -> [..., B]."""
+    return torch.where(labelled, values, 0.0).sum(-1) / count(labelled)
+
+
+def count(labelled: Tensor) -> Tensor:
+    """Return how many positions have a label, [B, L] bool -> [B], to divide by; 1 where none has."""
+    return labelled.sum(-1).clamp(min=1)
 
 
 def regression(target: Tensor, kind: str) -> Target:
@@ -94,9 +117,9 @@ def regression(target: Tensor, kind: str) -> Target:
     return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, curve, nats=False)
 
 
-def against(task: str, target: Tensor, loss: str) -> Target:
+def against(task: str, target: Tensor, loss: str, *, gaps: bool = False) -> Target:
     """Return loss and score for a task (classification, segmentation or regression)."""
-    return regression(target, loss) if task == "regression" else classification(target)
+    return regression(target, loss) if task == "regression" else classification(target, gaps=gaps)
 
 
 def report(task: str, score: float) -> tuple[str, float]:

@@ -71,13 +71,14 @@ def pose(
     task: str = "classification",
     loss: str = "mse",
     present: Tensor | None = None,
+    gaps: bool = False,
 ) -> Task:
     """The task of a batch, with noise from the trial's own stream."""
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    held = against(task, target, loss)
+    held = against(task, target, loss, gaps=gaps)
     share = torch.tensor(strength, dtype=torch.float64, device=target.device)
     return Task(*held, noise, share, len(target), present)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainables.test_packs import MODEL, configurations, differences, tiny
+from tests.trainables.test_packs import MODEL, configurations, differences, of_kind, tiny
 from tests.trainables.test_parallel import variants
 from trainables.methods import METHODS
 from trainables.shape import replaced
@@ -38,9 +38,9 @@ def test_every_option_does_with_the_parts_of_a_batch_what_it_does_with_the_whole
 
 
 @pytest.mark.parametrize("method", ["agm", "cggm", "bogc"])
-@pytest.mark.parametrize("kind", ["missing", "regression"])
+@pytest.mark.parametrize("kind", ["missing", "regression", "gaps"])
 def test_targets_and_missing_modalities_are_those_of_the_part(kind: str, method: str) -> None:
-    dataset = tiny("regression") if kind == "regression" else tiny(missing=True)
+    dataset = of_kind(kind)
     settings = {"estimator": "sample"} if method == "bogc" else {"clip_b": 2.0} if method == "cggm" else {}
     for trial in configurations(method, 2, settings=settings):
         trial = replaced(trial, {("train", "epochs"): 3})

@@ -223,6 +223,18 @@ def test_samples_without_a_modality_do_not_teach_its_head(task: str) -> None:
     assert apart(masked, few) < 1e-10
 
 
+def test_positions_without_a_label_do_not_teach_a_head() -> None:
+    """The others count one by one, however many of them a sample has."""
+    generator = torch.Generator().manual_seed(0)
+    h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((3, 4, 6), (3, 7)))
+    target = torch.tensor([[0, -1, 2, 1], [-1, -1, 1, -1], [2, 2, 0, 1]])
+    before = laplace.prior(head.flatten(), 0.1)
+    task = pose(target, 0, task="segmentation", gaps=True)
+    ours = posterior(head, h, None, task, laplace.Normal(*before[:2]))
+    known = target >= 0
+    assert apart(ours, laplace.posterior(head, h[known], target[known], before)) < 1e-10
+
+
 def test_the_posterior_of_a_regression_is_exact() -> None:
     """Of the squared error, a mean over two outputs, as log-likelihood: ridge regression."""
     model = network(1, task="regression")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.trainables.helpers import apart
-from tests.trainables.test_packs import configurations, differences, tiny
+from tests.trainables.test_packs import configurations, dense, differences, tiny
 from trainables import compilation
 from trainables.compilation import cloned, compiler, signature, way, written_over
 from trainables.methods import METHODS
@@ -91,6 +91,17 @@ def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pyt
     for one, other in zip(*found, strict=True):
         assert one.weights == other.weights
         assert max(differences(one, other)) == 0
+
+
+def test_positions_without_a_label_are_traced_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set of the same shapes with a label everywhere has another step."""
+    monkeypatch.setattr("trainables.compilation.CACHE", {})
+    chosen = brief("agm", 13)
+    for dataset in (dense(share=0), dense()):
+        monkeypatch.setattr("trainables.compilation.MANY", math.inf)
+        plain = fit_pack(chosen, dataset)
+        monkeypatch.setattr("trainables.compilation.MANY", 0)
+        assert [one.weights for one in fit_pack(chosen, dataset)] == [one.weights for one in plain]
 
 
 def twice(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import truth as benchmark
+from tests.trainables.test_packs import dense, differences
 from tests.trainables.test_train import AGM, JOINT, trial
 from trainables.classifiers import Classifier
 from trainables.data import load
@@ -437,6 +438,37 @@ def test_all_are_measured_whatever_the_task(data: dict[str, Any], modality: str 
     assert all(math.isfinite(row.value) for row in outcome.rows if row.metric != "shapley_share")  # of no gain, nan
 
 
+def test_what_lies_where_there_is_no_label_moves_no_measurement_but_attribution() -> None:
+    """Which is about the outputs; nor does it move the trained weights."""
+    names = [name for name in MEASUREMENTS if name not in {"attribution", "cost", "truth"}]
+    config = small(BOGC, {"estimator": "sample"}, measure=dict.fromkeys(names, 1), epochs=2, dtype="float64")
+    one, other = fit(config, dense()), fit(config, dense(fill=3.0))
+    assert (one.status, one.error) == ("done", None)
+    assert all(math.isfinite(row.value) for row in one.rows if row.metric != "shapley_share")
+    assert max(differences(one, other)) < 1e-9
+    assert not np.allclose(one.predictions[0].outputs, other.predictions[0].outputs, atol=0.1)
+
+
+def test_positions_without_a_label_are_no_samples_of_a_probe_and_none_of_a_concept() -> None:
+    setup, learner = trained(small(dtype="float64"), dense())
+    last = Moment(1, 1, last=True)
+    known = {split: setup.target[split] >= 0 for split in ("train", "validation", "test")}
+    seen = {split: outputs(setup, learner, split, frozenset({"features", "fused"})) for split in known}
+    features = {split: seen[split].features["a"][rows].numpy() for split, rows in known.items()}
+    targets = {split: setup.target[split][rows].numpy() for split, rows in known.items()}
+    expected = linear_probe(features, targets, "classification")
+    rows = module("probe").rows(setup, (), learner, last)
+    assert {row.split: row.value for row in rows if row.modality == "a"} == pytest.approx(expected)
+    competition = module("competition")
+    concepts = competition.begin(setup)
+    halves = [
+        [x[i::2][known["validation"][i::2]] for i in (0, 1)] for x in (seen["validation"].fused, concepts["a"].feature)
+    ]
+    assert value(competition.rows(setup, concepts, learner, last), "competition", "a") == pytest.approx(
+        competition_strength(tuple(halves[0]), tuple(halves[1])).strength, rel=1e-9
+    )
+
+
 @pytest.mark.parametrize("fusion", ["early", "film", "attention"])
 @pytest.mark.parametrize("encoder", ["mlp", "gru", "transformer"])
 def test_batches_are_measured_whatever_the_model(fusion: str, encoder: str) -> None:
@@ -534,6 +566,7 @@ def test_macro_scores_by_hand() -> None:
     """Class 0: 1 hit, 1 in the prediction alone; class 1: 1 hit, 1 missed; class 2 is neither predicted nor there."""
     found = quality.classes(np.array([0, 0, 1]), np.array([0, 1, 1]))
     assert found == {"dice": pytest.approx(2 / 3), "iou": pytest.approx(1 / 2)}
+    assert found == quality.classes(np.array([[0, 0], [1, 2]]), np.array([[0, 1], [1, -1]]))  # of those with a label
     assert quality.regression(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])) == {"correlation": pytest.approx(1)}
     assert math.isnan(quality.regression(np.ones((3, 1)), np.ones((3, 1)))["correlation"])
 

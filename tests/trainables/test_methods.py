@@ -401,6 +401,28 @@ def test_nobody_missing_is_the_same_as_no_mask(case: Case) -> None:
     assert apart(one, other) < 1e-10
 
 
+def widened(x: Tensor, between: float) -> Tensor:
+    """Six positions where there were four, a number at the two between them."""
+    wide = x.new_full((len(x), 6, *x.shape[2:]), between)
+    wide[:, [0, 2, 3, 5]] = x
+    return wide
+
+
+def test_a_position_without_a_label_is_as_if_it_were_not_there(case: Case) -> None:
+    if case.settings.get("cls_heads"):
+        pytest.skip("such classifiers look across positions")
+    made = setup(case.build(**case.tame), network(3, task="segmentation"))
+    silence = {m: None if x is None else widened(x, 0.0) for m, x in made.model.silence.items()}
+    wide = made._replace(model=made.model._replace(silence=silence))
+    one = other = untrained(made)
+    for number in range(6):
+        inputs, target = batch(made.model, number, task="segmentation")
+        one, seen = step(made, one, inputs, pose(target, number, task="segmentation"))
+        posed = pose(widened(target, -1), number, task="segmentation", gaps=True)
+        other, also = step(wide, other, {m: widened(x, 9.0 + number) for m, x in inputs.items()}, posed)
+        assert apart((one, seen), (other, also)) < 1e-7
+
+
 def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case) -> None:
     """Two modalities and one that is always missing, its encoder silent: the two train as they would alone."""
     if plain.name in {"bogc", "joint-uni", "cggm"}:

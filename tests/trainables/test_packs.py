@@ -33,6 +33,29 @@ def tiny(
     return Dataset("tiny", kind, 1 if kind == "regression" else 3, split(52), split(30), split(30))
 
 
+def dense(share: float = 0.4, fill: float = 0.0) -> Dataset:
+    """52 samples of five positions, a share of which has no label; ``fill`` is added to the inputs of these."""
+    draw = np.random.default_rng(0)
+
+    def split(n: int) -> Split:
+        target = draw.integers(0, 3, (n, 5))
+        inputs = {m: (draw.normal(size=(n, 5, 4)) + target[..., None]).astype(np.float32) for m in "ab"}
+        bare = draw.random((n, 5)) < share
+        bare[np.arange(n), draw.integers(0, 5, n)] = False
+        for x in inputs.values():
+            x[bare] += fill
+        return Split(inputs, np.where(bare, -1, target))
+
+    return Dataset("dense", "segmentation", 3, split(52), split(30), split(30))
+
+
+def of_kind(kind: str) -> Dataset:
+    """A set with samples that lack a modality (missing), of a regression, or with positions that lack a label (gaps)."""
+    if kind == "gaps":
+        return dense()
+    return tiny("regression") if kind == "regression" else tiny(missing=kind == "missing")
+
+
 def configurations(method: str, count: int = 4, **changes: Any) -> list[dict[str, Any]]:
     """Trials of one shape whose every number differs, with seeds, lengths and schedules of their own."""
     settings = {name: axis.default for name, axis in AXES[method].items()} | changes.pop("settings", {})
@@ -103,12 +126,21 @@ def test_trials_of_one_seed_draw_the_same_noise() -> None:
 
 
 @pytest.mark.parametrize("method", ["agm", "bogc"])
-@pytest.mark.parametrize("kind", ["missing", "regression"])
+@pytest.mark.parametrize("kind", ["missing", "regression", "gaps"])
 def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, method: str) -> None:
-    dataset = tiny("regression") if kind == "regression" else tiny(missing=True)
-    chosen = configurations(method, 3, optimizer="adam", weight_decay=0.01, clip=0.5)
+    chosen, dataset = configurations(method, 3, optimizer="adam", weight_decay=0.01, clip=0.5), of_kind(kind)
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"), [("cggm", {"clip_b": 2.0}), ("bogc", {"where": "repr", "estimator": "laplace", "draws": 8})]
+)
+def test_positions_without_a_label_are_those_of_each_member(method: str, settings: dict[str, Any]) -> None:
+    chosen, dataset = configurations(method, 3, settings=settings), dense()
+    chosen = [replaced(each, {("train", "epochs"): 4}) for each in chosen]
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-7
 
 
 def test_measurements_are_those_of_each_member() -> None:

@@ -10,7 +10,7 @@ import torch
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.helpers import apart
 from tests.trainables.test_methods import OPTIONS, TAME
-from tests.trainables.test_packs import MODEL, NETWORKS, configurations, differences, tiny
+from tests.trainables.test_packs import MODEL, NETWORKS, configurations, differences, of_kind, tiny
 from tests.trainables.test_train import trial
 from tests.trainables.workers import side_by_side
 from trainables import compilation
@@ -45,7 +45,7 @@ def variants(options: bool) -> dict[str, Trial]:
 def traced(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Traced]:
     """Train each of the trials by itself on the workers of this process's group."""
     torch.set_num_threads(1)
-    dataset, found = tiny("regression") if kind == "regression" else tiny(missing=kind == "missing"), {}
+    dataset, found = of_kind(kind), {}
     for name, one in trials.items():
         setup = prepare(one, dataset, crew())
         ended = list(epochs(setup, start(setup)))
@@ -68,7 +68,7 @@ def test_every_method_trains_on_two_workers_as_on_one(options: bool, tmp_path: P
     check(tmp_path, variants(options))
 
 
-@pytest.mark.parametrize("kind", ["missing", pytest.param("regression", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("kind", ["missing", "gaps", pytest.param("regression", marks=pytest.mark.nightly)])
 def test_targets_and_missing_modalities_are_of_all_workers(kind: str, tmp_path: Path) -> None:
     more = {"bogc": [{"estimator": "sample"}, {"where": "phi"}, {"where": "repr", "estimator": "laplace", "draws": 8}]}
     cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *more.get(m, [])]]

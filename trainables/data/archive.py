@@ -13,7 +13,10 @@ import numpy as np
 from trainables.data.dataset import TASKS, DataError, choose
 
 EMBEDDED = Path(__file__).parent / "embedded"
-READ = ("name", "task", "classes", "modalities", "target", "standardise", "channels", "sha256", "sha256_file")
+READ = (
+    "name", "task", "classes", "ignore_index", "modalities", "target", "standardise", "channels",
+    "sha256", "sha256_file",
+)  # fmt: skip
 ALIKE = 0.8  # a key of a datasheet this near to one that is read was meant to be it
 
 
@@ -34,6 +37,11 @@ class Archive(NamedTuple):
     def task(self) -> str:
         """The task that the datasheet states, one of TASKS."""
         return str(self.description["task"])
+
+    @property
+    def ignored(self) -> int | None:
+        """The label of positions that have none; None: all positions have one."""
+        return self.description.get("ignore_index")
 
     def read(self, array: str) -> np.ndarray:
         """Return an array of the file; raises DataError where it is absent, damaged or a pickle."""
@@ -77,6 +85,7 @@ def open_archive(path: Path) -> Archive:
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"data: {path} is not a readable .npz file: {error}.") from error
     choose(description.get("task"), TASKS, "data", path.with_suffix(".json").name, "task")
+    _check_ignored(description, path.with_suffix(".json"))
     return Archive(path, sha256, description, arrays)
 
 
@@ -94,6 +103,15 @@ def _datasheet(path: Path) -> dict[str, Any]:
         for close in get_close_matches(key.lower(), absent, n=1, cutoff=ALIKE):
             raise DataError(f"data: {path} has a key `{key}`, which is not read. Did you mean `{close}`?")
     return description
+
+
+def _check_ignored(description: dict[str, Any], path: Path) -> None:
+    """Raise a DataError at an `ignore_index` that is no label, or of a task without positions."""
+    ignored, task = description.get("ignore_index"), description["task"]
+    if ignored is not None and task != "segmentation":
+        raise DataError(f"data: {path} has an `ignore_index`, which is about positions; samples of {task} have none.")
+    if isinstance(ignored, bool) or not isinstance(ignored, int | None):
+        raise DataError(f"data: `ignore_index` of {path} must be an integer, got {ignored!r}.")
 
 
 def _verified(path: Path, description: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ class Split(NamedTuple):
     """The samples of one split; in `inputs` a modality that a sample lacks is all zeros."""
 
     inputs: dict[str, np.ndarray]  # modality -> [N, ...] float32, standardised
-    target: np.ndarray  # [N] int64 classes; [N, L] int64 dense labels; [N, 1] float32 regression
+    target: np.ndarray  # [N] int64 classes; [N, L] int64 dense labels, -1: it has none; [N, 1] float32 regression
     present: Mapping[str, np.ndarray] = MappingProxyType({})  # modality -> [N] bool, of those that samples lack
 
 

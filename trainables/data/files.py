@@ -10,7 +10,7 @@ from trainables.data.dataset import DataError, Dataset, Sheet, Split
 from trainables.data.layouts import Layout, layout
 from trainables.data.selection import Selection, select
 from trainables.data.standardise import apply, fit, kind_of
-from trainables.data.targets import check_classes, regression
+from trainables.data.targets import check_classes, classes, regression
 
 
 def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
@@ -54,13 +54,13 @@ def _outputs(archive: Archive, selection: Selection, found: Layout) -> int:
         return 1
     # the classes of the datasheet are those of its own target
     stated = None if selection.retargeted else archive.description.get("classes")
-    return check_classes(found.targets, stated, archive.task, archive.name)
+    return check_classes(found.targets, stated, archive.task, archive.name, archive.ignored)
 
 
 def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[np.ndarray, ...]:
     if archive.task == "regression":
         return regression(found.targets, selection.transform, selection.standardise, archive.name)
-    return tuple(target.astype(np.int64) for target in found.targets)
+    return tuple(classes(target, archive.ignored) for target in found.targets)
 
 
 def _inputs(
@@ -68,6 +68,8 @@ def _inputs(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return a modality of the three splits, each [N, ...] float32 and who has it [N]; indexed once a split."""
     raw = archive.read(modality)
+    if found.tiles is not None:
+        raw = found.tiles.layers(raw, modality, archive.name)
     size = found.sizes[modality]
     if raw.dtype.kind not in "biuf" or raw.shape[:1] != (size,):
         raise DataError(
@@ -77,8 +79,9 @@ def _inputs(
     if raw.size == 0:
         raise DataError(f"data: {modality} of {archive.name} holds no number for any sample, got {raw.shape}.")
     raw = raw.reshape(size, -1) if raw.ndim == 1 else raw
-    kind = kind_of(modality, raw, archive.description) if selection.standardise else "none"
-    pool, present = _floats(raw, modality, archive.name)
+    tiled = found.tiles is not None
+    kind = kind_of(modality, raw, archive.description, tiled=tiled) if selection.standardise else "none"
+    pool, present = _floats(raw, modality, archive.name, found)
     if selection.variants[modality] == "pca25":
         pool = _degraded(pool, *(archive.read(array) for array in ("pca_mean", "pca_basis", "pca_k25")))
     rows = [members[modality] for members in found.members]
@@ -101,7 +104,7 @@ def heard(modality: str, selection: Selection, split: int, places: np.ndarray) -
     return np.asarray(drawn[places] >= share)
 
 
-def _floats(raw: np.ndarray, modality: str, owner: str) -> tuple[np.ndarray, np.ndarray]:
+def _floats(raw: np.ndarray, modality: str, owner: str, found: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Return an array [N, ...] as float32, bytes as shares of 255, and which samples are present [N]."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
         pool = raw.astype(np.float32)
@@ -112,7 +115,7 @@ def _floats(raw: np.ndarray, modality: str, owner: str) -> tuple[np.ndarray, np.
     broken = np.flatnonzero(~np.isfinite(flat).all(axis=1) & present)
     if broken.size:
         raise DataError(
-            f"data: {modality} of {owner}: row {broken[0]} is partly NaN or infinite; "
+            f"data: {modality} of {owner}: {found.name(broken[0])} is partly NaN or infinite; "
             "a sample is either complete or, all of it NaN, missing."
         )
     return pool, present

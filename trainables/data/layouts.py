@@ -1,9 +1,10 @@
-"""The two layouts of a file: which rows of which array are the samples of each split, and their labels.
+"""The three layouts of a file: which rows of which array are the samples of each split, and their labels.
 
 *rows*: one array a modality with the sample as first axis, a label array, and `split` (0 train, 1
 validation, 2 test, any other value unused). *pairs*: one pool a modality with its `<modality>_label`, and
 index tables `pairs_<protocol>_<train|val|test>` whose columns point into the pools in the order of the
-datasheet's modalities.
+datasheet's modalities. *maps*: one array a modality [C, H, W], labels [H, W], the tile of each pixel, `tile` [H, W],
+and `tile_split`, which is to tiles what `split` is to samples.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError
 from trainables.data.selection import Selection
+from trainables.data.tiles import Tiles, tiling
 
 SPLITS = ("train", "val", "test")
 
@@ -24,6 +26,11 @@ class Layout(NamedTuple):
     targets: tuple[np.ndarray, ...]  # train, val, test: [N] or [N, L], as stored
     sizes: dict[str, int]  # modality -> rows that its array must have
     chosen: np.ndarray | None = None  # [N] the places of the training samples among all of the file's; None: all
+    tiles: Tiles | None = None  # what the maps are cut into, a row each
+
+    def name(self, row: int) -> str:
+        """Return what the file has at a row."""
+        return f"row {row}" if self.tiles is None else f"tile {self.tiles.numbers[row]}"
 
 
 def layout(archive: Archive, selection: Selection) -> Layout:
@@ -32,17 +39,33 @@ def layout(archive: Archive, selection: Selection) -> Layout:
         found = _pairs(archive, selection, selection.protocol)
     elif "split" in archive.arrays:
         found = _rows(archive, selection)
+    elif {"tile", "tile_split"} <= set(archive.arrays):
+        found = _maps(archive, selection)
     else:
         raise DataError(
-            f"data: {archive.path} is in neither layout: it holds no `split` array with one value a sample "
-            "(rows) and no `pairs_<protocol>_<split>` tables (pairs)."
+            f"data: {archive.path} is in no layout: it holds no `split` array with one value a sample (rows), no "
+            "`pairs_<protocol>_<split>` tables (pairs) and no `tile` with a `tile_split` (maps)."
         )
     if selection.shots is not None:
         found = few(found, selection.shots)
     for name, target in zip(SPLITS, found.targets, strict=True):
         if len(target) == 0:
             raise DataError(f"data: {archive.name} has no sample in its {name} split.")
+    if archive.ignored is not None:
+        _check_labelled(found, archive, archive.ignored)
     return found
+
+
+def _check_labelled(found: Layout, archive: Archive, ignored: int) -> None:
+    """Raise a DataError at a sample none of whose positions has a label."""
+    for members, target in zip(found.members, found.targets, strict=True):
+        bare = np.flatnonzero((target == ignored).reshape(len(target), -1).all(axis=1))
+        if bare.size:
+            modality, rows = next(iter(members.items()))
+            raise DataError(
+                f"data: {found.name(rows[bare[0]])} of {modality} in {archive.path} has no labelled position, all are "
+                f"{ignored}; give it another split, such as -1, which is not used."
+            )
 
 
 def few(found: Layout, shots: int) -> Layout:
@@ -76,16 +99,42 @@ def _rows(archive: Archive, selection: Selection) -> Layout:
             f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
             f"got {split.shape} and {target.shape}."
         )
-    if split.dtype.kind not in "biuf":
-        wanted = "0 (training), 1 (validation) or 2 (test)"
-        raise DataError(f"data: `split` of {archive.name} must be {wanted} for each sample, got {split.dtype}.")
-    rows = [np.flatnonzero(split == code) for code in range(len(SPLITS))]
+    rows = _parted(split, f"`split` of {archive.name}", "sample")
     if selection.deal:
         rows = dealt(rows, target if archive.task == "classification" else np.zeros(len(split)), selection.deal)
     return Layout(
         members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
         targets=tuple(target[r] for r in rows),
         sizes=dict.fromkeys(selection.columns, len(split)),
+    )
+
+
+def _parted(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
+    """Return the rows of train, val and test."""
+    if split.dtype.kind not in "biuf":
+        wanted = "0 (training), 1 (validation) or 2 (test)"
+        raise DataError(f"data: {name} must be {wanted} for each {noun}, got {split.dtype}.")
+    return [np.flatnonzero(split == code) for code in range(len(SPLITS))]
+
+
+def _maps(archive: Archive, selection: Selection) -> Layout:
+    name = selection.target or "label"
+    if archive.task != "segmentation":
+        raise DataError(f"data: {archive.path} holds maps, whose task is segmentation, got {archive.task}.")
+    tile, split, target = (archive.read(array) for array in ("tile", "tile_split", name))
+    if split.ndim != 1:
+        raise DataError(f"data: `tile_split` of {archive.name} must have one entry a tile, got {split.shape}.")
+    parts = _parted(split, f"`tile_split` of {archive.name}", "tile")
+    tiles = tiling(tile, len(split), np.sort(np.concatenate(parts)), archive.name)
+    rows = [np.searchsorted(tiles.numbers, part) for part in parts]
+    if selection.deal:
+        rows = dealt(rows, np.zeros(len(tiles.numbers)), selection.deal)
+    labels = tiles.labels(target, name, archive.name)
+    return Layout(
+        members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
+        targets=tuple(labels[r] for r in rows),
+        sizes=dict.fromkeys(selection.columns, len(tiles.numbers)),
+        tiles=tiles,
     )
 
 

@@ -7,7 +7,9 @@ from trainables.data.dataset import Dataset
 
 def oddities(dataset: Dataset) -> list[str]:
     """Return a sentence for a target and for each modality that teach nothing, and for classes unknown in training."""
-    training, others = dataset.train.target, (dataset.validation.target, dataset.test.target)
+    training, *others = (split.target for split in (dataset.train, dataset.validation, dataset.test))
+    if dataset.task == "segmentation":  # of the positions that have a label
+        training, *others = (target[target >= 0] for target in (training, *others))
     found = []
     if np.ptp(training) == 0:
         found.append("all training samples have the same target")

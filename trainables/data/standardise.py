@@ -17,18 +17,21 @@ class Scale(NamedTuple):
     std: np.ndarray
 
 
-def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any]) -> str:
+def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any], *, tiled: bool = False) -> str:
     """Return which of KINDS standardises the array `raw` [N, ...] of a modality.
 
     The datasheet decides by `standardise: {modality: kind}` or `channels: first`. Otherwise samples of one
     axis are standardised by feature, float samples of two axes (time, channel) by channel, and images, whose
-    pixels share a unit, as a whole.
+    pixels share a unit, as a whole. Of maps (``tiled``) the channels come first, and in their tiles last.
     """
     stated = description.get("standardise", {})
     if not isinstance(stated, dict):
         raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
     if modality in stated:
-        return choose(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
+        kind = choose(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
+        return "channel_last" if tiled and kind == "channel_first" else kind
+    if tiled:
+        return "channel_last"
     channels = description.get("channels")
     if "first" in (channels, channels.get(modality) if isinstance(channels, dict) else None):
         return "channel_first"

@@ -9,10 +9,11 @@ from trainables.data.dataset import DataError
 Targets = tuple[np.ndarray, ...]  # train, validation, test
 
 
-def check_classes(targets: Targets, stated: Any, task: str, owner: str) -> int:
+def check_classes(targets: Targets, stated: Any, task: str, owner: str, ignored: int | None = None) -> int:
     """Return the number of classes; raises DataError where a label is none of them or has the wrong shape.
 
-    `stated` is what the datasheet says: a count, a list of names, or None, when the labels are counted.
+    `stated` is what the datasheet says: a count, a list of names, or None, when the labels are counted. `ignored` is
+    the label of positions that have none.
     """
     axes, shape = (2, "[N, L]") if task == "segmentation" else (1, "[N]")
     for target in targets:
@@ -20,7 +21,8 @@ def check_classes(targets: Targets, stated: Any, task: str, owner: str) -> int:
             raise DataError(
                 f"data: labels of {owner} ({task}) must be integers {shape}, got {target.dtype} {target.shape}."
             )
-    lowest, highest = min(int(t.min()) for t in targets), max(int(t.max()) for t in targets)
+    labels = targets if ignored is None else [target[target != ignored] for target in targets]
+    lowest, highest = min(int(t.min()) for t in labels), max(int(t.max()) for t in labels)
     if stated is None and highest < 1:
         raise DataError(f"data: the labels of {owner} must be of two classes at least, all are {highest}.")
     classes = highest + 1 if stated is None else len(stated) if isinstance(stated, list) else stated
@@ -29,6 +31,12 @@ def check_classes(targets: Targets, stated: Any, task: str, owner: str) -> int:
     if lowest < 0 or highest >= classes:
         raise DataError(f"data: labels of {owner} must lie in [0, {classes - 1}], got {lowest} to {highest}.")
     return classes
+
+
+def classes(target: np.ndarray, ignored: int | None) -> np.ndarray:
+    """Return labels as int64, -1 where a position has none."""
+    labels = target.astype(np.int64)
+    return labels if ignored is None else np.where(target == ignored, -1, labels)
 
 
 def regression(targets: Targets, transform: str, standardise: bool, owner: str) -> Targets:

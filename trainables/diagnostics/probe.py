@@ -10,14 +10,15 @@ Array = NDArray[np.generic]
 
 def linear_probe(
     features: dict[str, Array],  # split -> [N, H]
-    targets: dict[str, Array],  # split -> [N] classes, or [N, 1] values
+    targets: dict[str, Array],  # split -> [N] classes, [N, L] with -1 where there is no label, or [N, 1] values
     task: str,
 ) -> dict[str, float]:
     """Return the score of a linear model on frozen features, for every split but the training one.
 
     L2-regularised logistic regression on standardised features, ridge for regression, fitted on the training
     split: what the encoder has learnt, whatever the joint head makes of it (METHODS.md 10.6). Accuracy, or mean
-    absolute error in regression. Positions of a dense target count as samples; a split without any has no score.
+    absolute error in regression. Positions of a dense target count as samples, if they have a label; a split without
+    any has no score.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -26,6 +27,9 @@ def linear_probe(
 
     flat = {split: f.reshape(-1, f.shape[-1]) for split, f in features.items()}
     labels = {split: t.reshape(-1) for split, t in targets.items()}
+    if task == "segmentation":
+        flat = {split: f[labels[split] != -1] for split, f in flat.items()}
+        labels = {split: t[t != -1] for split, t in labels.items()}
     if task != "regression" and len(np.unique(labels["train"])) < 2:
         return {}  # one class: there is nothing to tell apart
     model = Ridge(alpha=1.0) if task == "regression" else LogisticRegression(C=1.0, max_iter=200)

@@ -60,13 +60,13 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
 
     The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
     a concept that is lost altogether has rank / Q. The share is that over the directions alone. They are of the samples
-    that have the modality.
+    that have the modality, and of their positions that have a label.
     Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
     the concepts score themselves, the ceiling, comes with the last moment.
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
-    mine = [having(setup, "validation", place) for place in range(len(known))]
-    found = {m: strength(fused, one.feature, own) for (m, one), own in zip(known.items(), mine, strict=True)}
+    mine, labelled = [having(setup, "validation", place) for place in range(len(known))], setup.labelled("validation")
+    found = {m: strength(fused, one.feature, own, labelled) for (m, one), own in zip(known.items(), mine, strict=True)}
     widths = [concept.feature.shape[-1] for concept in known.values()]
     share = [one.strength * q / max(one.rank, 1) for one, q in zip(found.values(), widths, strict=True)]
     first = preferred({m: one.strength for m, one in found.items()})
@@ -81,17 +81,23 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     return tabulate(setup, values, "validation", moment)
 
 
-def strength(fused: Tensor, concept: Tensor, samples: Tensor) -> Competition:
+def strength(fused: Tensor, concept: Tensor, samples: Tensor, labelled: Tensor | None = None) -> Competition:
     """Return the competition strength of a concept, [N, ..., H], in the joint feature, of some samples [n].
 
-    nan where a feature is not finite, or no sample is left to fit or to evaluate on.
+    ``labelled`` [N, L] bool are the positions that count; None: all. nan where a feature is not finite, or no sample is
+    left to fit or to evaluate on.
     """
     fused, concept = fused[samples].cpu(), concept[samples].cpu()
+    labelled = None if labelled is None else labelled[samples].cpu()
     if len(samples) < 2:
         return Competition(math.nan, 0)
     if not (fused.isfinite().all() and concept.isfinite().all()):
         return Competition(math.nan, 0)
-    seen, wanted = ((x[::2].flatten(0, -2), x[1::2].flatten(0, -2)) for x in (fused, concept))
+
+    def half(x: Tensor, first: int) -> Tensor:
+        return x[first::2].flatten(0, -2) if labelled is None else x[first::2][labelled[first::2]]
+
+    seen, wanted = ((half(x, 0), half(x, 1)) for x in (fused, concept))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features so large that the penalty is lost in rounding
         return competition_strength(seen, wanted)

@@ -29,10 +29,11 @@ def learnt(setup: Setup, modality: str, seed: int) -> Tensor:
 def rows(setup: Setup, known: dict[str, list[Tensor]], learner: Learner, moment: Moment) -> list[Row]:
     """Return the share of each concept's directions that is lost, ``competition_concept_I`` of the I-th seed."""
     fused, found = outputs(setup, learner, "validation", frozenset({"fused"})).fused, []
+    labelled = setup.labelled("validation")
     for place, (modality, concepts) in enumerate(known.items()):
         own = having(setup, "validation", place)
         for i, concept in enumerate(concepts):
-            one = strength(fused, concept, own)
+            one = strength(fused, concept, own, labelled)
             value = one.strength * concept.shape[-1] / max(one.rank, 1)
             metric = f"competition_concept_{i}"
             found.append(Row(moment.epoch, moment.step, "validation", modality, metric, value))

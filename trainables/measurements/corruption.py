@@ -8,7 +8,7 @@ from torch import Tensor
 from trainables.measure import Moment, Row, having, outputs
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
-from trainables.tasks import against, report
+from trainables.tasks import report
 
 Draw = Callable[..., Tensor]
 LEVELS = {"noise": (0.5, 1.0, 2.0, 4.0), "blank": (0.25, 0.5, 0.75, 1.0), "missing": (0.25, 0.5, 0.75, 1.0)}
@@ -55,5 +55,5 @@ def spoil(clean: Tensor, kind: str, level: float, seed: int, modality: str) -> T
 def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:
     """Return the score of the joint prediction of other inputs of the test split."""
     seen = outputs(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
-    held = against(setup.task, setup.target["test"], setup.trial["train"]["loss"])
+    held = setup.against(setup.target["test"])
     return report(setup.task, held.score(seen.logits).double().mean().item())[1]

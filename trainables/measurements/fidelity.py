@@ -17,7 +17,6 @@ from trainables.optim import Adam, AdamState, divided, moved
 from trainables.randomness import permutation
 from trainables.setup import Learner, Setup, start
 from trainables.signals import Group, Params, Signals, Task
-from trainables.tasks import against
 
 CLASSIFIER, RULE = Classifier(), Adam(5e-4)  # as CGGM's by default
 
@@ -130,10 +129,12 @@ def by_classifiers(
 
 
 def shuffled(setup: Setup, batch: Batch) -> Task:
-    """Return the task with labels that belong to other samples of the batch."""
+    """Return the task with labels that belong to other samples of the batch, at positions where both have one."""
     order = permutation(len(batch.indices), setup.trial["seed"], "fidelity", batch.number)
     target = setup.target["train"][batch.indices[order]]
-    return batch.task._replace(**against(setup.task, target, setup.trial["train"]["loss"])._asdict())
+    if batch.task.labelled is not None:
+        target = torch.where(batch.task.labelled, target, -1)
+    return batch.task._replace(**setup.against(target)._asdict())
 
 
 def summary(series: dict[str, Tensor]) -> dict[str, Tensor]:

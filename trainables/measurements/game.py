@@ -13,7 +13,6 @@ from trainables.randomness import normal
 from trainables.setup import Learner, Setup
 from trainables.shapley import blend, permutations
 from trainables.signals import Task, all_subsets
-from trainables.tasks import against
 
 EXACT = 8  # modalities, at most, whose coalitions are all asked; beyond, those along some orders of arrival
 ORDERS = 32  # in antithetic pairs, the same after every epoch
@@ -37,7 +36,7 @@ def pose(setup: Setup, indices: Tensor) -> Task:
     """Return the task of some samples of validation, [B] indices; its noise is the same in all epochs."""
     trial, present = setup.trial, setup.present["validation"]
     target = setup.target["validation"][indices]
-    held = against(setup.task, target, trial["train"]["loss"])
+    held = setup.against(target)
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)

@@ -37,8 +37,9 @@ def regression(prediction: NDArray[np.float64], target: NDArray[np.float64]) -> 
 def classes(predicted: NDArray[np.int64], target: NDArray[np.int64]) -> dict[str, float]:
     """Return the mean over classes, those that are neither predicted nor there aside, of 2 TP / (2 TP + FP + FN), IoU.
 
-    Over all samples and positions together; the first is Dice, and F1 where a sample has one label.
+    Over all samples and positions together, those that have a label; the first is Dice, and F1 where a sample has one.
     """
+    predicted, target = predicted[target >= 0], target[target >= 0]
     dice, iou = [], []
     for one in np.union1d(predicted, target):
         hit, either = ((predicted == one) & (target == one)).sum(), ((predicted == one) | (target == one)).sum()

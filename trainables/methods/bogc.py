@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.evidence import Agreement, Opinion, agree, combine, evidence, level
+from trainables.evidence import Agreement, Opinion, agree, average, combine, evidence, level
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
@@ -363,11 +363,12 @@ class BOGC(NamedTuple):
             unit = unimodal_unit(taught(m, names, task), mean, task)
             gradients = torch.stack([mean, unit * found[m].mean])
             variances = torch.stack([variance, torch.where(unit > 0, unit.square() * found[m].variance, variance)])
-            known = torch.ones((), dtype=torch.bool, device=mean.device)
+            known, there = torch.ones((), dtype=torch.bool, device=mean.device), counted(gradients, task)
             if self.scale == "ema":
-                levels[m] = self.follow(levels[m], variances, gradients, known)
-            made = self.mix(gradients, variances, known, reference=levels[m].mean if levels else 0.0)
-            mixed[m] = made._replace(gradient=torch.where(unit > 0, made.gradient, mean))
+                levels[m] = self.follow(levels[m], variances, gradients, known, there)
+            made = self.mix(gradients, variances, known, there, levels[m].mean if levels else 0.0)
+            doubt = made.uncertainty if there is None else average(made.uncertainty, there[0])
+            mixed[m] = made._replace(gradient=torch.where(unit > 0, made.gradient, mean), uncertainty=doubt)
         plain = pull(lambda s: task.objective(s.logits) + task.objectives(s.heads).sum(0))
 
         def sent_back(s: Signals) -> Tensor:
@@ -501,11 +502,15 @@ def taught(place: str, names: list[str], task: Task) -> Tensor | None:
 def posterior(head: Tensor, features: Tensor, among: Tensor | None, task: Task, before: Normal) -> Gaussian:
     """Return the posterior of a linear head after the samples of a batch that are ``among`` them.
 
-    Every position of a dense target is an observation. The curvature of a regression is that of the squared error.
+    Every position of a dense target that has a label is an observation. The curvature of a regression is that of the
+    squared error.
     """
     x, outputs = laplace.biased(features), len(head)
     logits = x @ head.mT
-    slope = task.slope(logits).flatten(0, -2) * features.shape[1:-1].numel()
+    counts = features.shape[1:-1].numel() if task.labelled is None else task.labelled.sum(-1)[:, None, None]
+    slope = (task.slope(logits) * counts).flatten(0, -2)
+    if task.labelled is not None:
+        x = x * task.labelled[..., None]
     if among is not None:
         x = x * among.view(-1, *[1] * (x.ndim - 1))
     x = x.flatten(0, -2)
@@ -514,6 +519,16 @@ def posterior(head: Tensor, features: Tensor, among: Tensor | None, task: Task, 
     else:
         curvature = torch.kron(torch.eye(outputs, dtype=x.dtype, device=x.device), x.mT @ x) * (2 / outputs)
     return laplace.newton(head, task.total(slope.mT @ x), task.total(curvature), before)
+
+
+def counted(gradients: Tensor, task: Task) -> Tensor | None:
+    """Return which gradients by the features of all samples are of a position that has a label, [S, B, L, H] bool.
+
+    None: all. The others are zero, and so sure that they would be the unit of all.
+    """
+    if task.labelled is None:
+        return None
+    return task.everyone(task.labelled, 0)[..., None].expand_as(gradients)
 
 
 def unimodal_unit(among: Tensor | None, like: Tensor, task: Task) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from trainables.classifiers import Classifier
 from trainables.optim import Optimizer, optimizer
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, leaves, placed, scalar, scale_encoders
+from trainables.tasks import averaged
 
 POLE = 1e-8  # added to the sum of all changes (msatrain.py:109)
 ETA = 1e-3  # what `delta=positive` grants every modality, ours (METHODS.md 7.5)
@@ -238,7 +239,10 @@ def side(task: Task, prediction: Tensor) -> Tensor:
     A regression loss falls at 0 towards a positive target; as in the release, 0 itself counts as negative.
     """
     positive = task.slope(torch.zeros_like(prediction)) < 0
-    return ((prediction > 0) == positive).flatten(2).double().mean(-1)
+    hits = (prediction > 0) == positive
+    if task.labelled is not None:
+        return averaged(hits.double().mean(-1), task.labelled)
+    return hits.flatten(2).double().mean(-1)
 
 
 def accompanied(eps: Tensor, heard: Tensor | None) -> Tensor | None:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from tests.trainables.data.conftest import Write
+from tests.trainables.test_train import trial
 from trainables import data
 from trainables.data.oddities import oddities
+from trainables.setup import prepare
+from trainables.train import fit
 
 Arrays = dict[str, np.ndarray]
 MODALITIES = ["sound", "sight"]
@@ -148,6 +151,90 @@ def test_dense_labels_are_a_segmentation(write: Write, rows: Arrays) -> None:
     loaded = data.load({"path": str(write(rows, task="segmentation", modalities=["sound"], classes=3))})
     assert loaded.task == "segmentation"
     assert loaded.train.target.shape == loaded.train.inputs["sound"].shape[:2] == (3, 5)
+
+
+@pytest.fixture
+def dense(rows: Arrays) -> Arrays:
+    """Return the ten samples with five positions each, of which some have no label: 255."""
+    random = np.random.default_rng(1)
+    labels = np.where(random.random((10, 5)) < 0.4, 255, random.integers(0, 3, (10, 5)))
+    labels[:, 2] = [0, 1, 2, 0, 1, 2, 0, 1, 2, 255]
+    return rows | {"sound": random.normal(size=(10, 5, 4)), "label": labels.astype(np.uint8)}
+
+
+SEGMENTS: dict[str, Any] = {"task": "segmentation", "modalities": ["sound"], "classes": 3}
+
+
+def test_a_position_without_a_label_is_of_class_minus_one(write: Write, dense: Arrays) -> None:
+    spec = {"path": str(write(dense, ignore_index=255, **SEGMENTS))}
+    loaded = data.load(spec)
+    assert loaded.outputs == data.sheet(spec).outputs == 3
+    for split, start in ((loaded.train, 0), (loaded.validation, 3), (loaded.test, 6)):
+        stored = dense["label"][start : start + 3].astype(np.int64)
+        np.testing.assert_array_equal(split.target, np.where(stored == 255, -1, stored))
+        assert split.target.dtype == np.int64
+    assert not any("class" in sentence for sentence in oddities(loaded))
+    counted = {key: value for key, value in SEGMENTS.items() if key != "classes"}
+    assert data.load({"path": str(write(dense, ignore_index=255, **counted))}).outputs == 3
+
+
+def test_one_class_among_positions_without_a_label_is_said(write: Write, dense: Arrays) -> None:
+    dense["label"][:3] = np.where(dense["label"][:3] == 255, 255, 1)
+    path = write(dense, ignore_index=255, **SEGMENTS)
+    assert oddities(data.load({"path": str(path)})) == ["data: all training samples have the same target."]
+
+
+def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Write, dense: Arrays) -> None:
+    dense["label"][9] = 255
+    data.load({"path": str(write(dense, ignore_index=255, **SEGMENTS))})
+    dense["label"][4] = 255
+    path = write(dense, ignore_index=255, **SEGMENTS)
+    sentence = (
+        f"data: row 4 of sound in {path} has no labelled position, all are 255; give it another split, such as -1"
+    )
+    assert sentence in refused(path)
+    with pytest.raises(data.DataError, match="row 4 of sound"):
+        data.sheet({"path": str(path)})
+
+
+@pytest.mark.parametrize(
+    ("description", "sentence"),
+    [
+        (SEGMENTS, "labels of toy must lie in [0, 2], got 0 to 255"),
+        (SEGMENTS | {"ignore_index": 254}, "labels of toy must lie in [0, 2], got 0 to 255"),
+        (SEGMENTS | {"ignore_index": 255.0}, "must be an integer, got 255.0."),
+        (SEGMENTS | {"ignore_index": True}, "must be an integer, got True."),
+        (SEGMENTS | {"ignore_index": "255"}, "must be an integer, got '255'."),
+        (SEGMENTS | {"ignore_indx": 255}, "has a key `ignore_indx`, which is not read. Did you mean `ignore_index`?"),
+        (SEGMENTS | {"ignore_index": 255, "task": "classification"}, "is about positions; samples of classification"),
+        (
+            SEGMENTS | {"ignore_index": 255, "task": "regression"},
+            "is about positions; samples of regression have none.",
+        ),
+    ],
+)
+def test_only_the_label_of_positions_that_have_none_is_passed_over(
+    write: Write, dense: Arrays, description: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in refused(write(dense, **description))
+
+
+def test_minus_one_is_no_label_but_as_the_datasheet_says_so(write: Write, dense: Arrays) -> None:
+    labels = np.where(dense["label"] == 255, -1, dense["label"].astype(int))
+    path = write(dense | {"label": labels}, ignore_index=255, **SEGMENTS)
+    assert "labels of toy must lie in [0, 2], got -1 to 2" in refused(path)
+    loaded = data.load({"path": str(write(dense | {"label": labels}, ignore_index=-1, **SEGMENTS))})
+    np.testing.assert_array_equal(loaded.train.target, labels[:3])
+
+
+def test_an_index_that_occurs_nowhere_changes_nothing(write: Write, dense: Arrays) -> None:
+    """Not a bit of what is trained."""
+    dense["label"] %= 3
+    plain, stated = (data.load({"path": str(write(dense, **SEGMENTS, **more))}) for more in ({}, {"ignore_index": 255}))
+    config = trial("trainables.methods.bogc:BOGC", epochs=3, measure={"probe": 0, "quality": 0, "contribution": 1})
+    one, other = fit(config, plain), fit(config, stated)
+    assert (one.rows, one.final, one.weights) == (other.rows, other.final, other.weights)
+    assert not prepare(config, stated).gaps
 
 
 def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Arrays) -> None:

@@ -66,6 +66,15 @@ def test_shape_type_and_datasheet_say_what_shares_a_unit(raw: np.ndarray, descri
     assert kind_of("m", raw, description) == kind
 
 
+@pytest.mark.parametrize(
+    ("description", "kind"),
+    [({}, "channel_last"), ({"channels": "first"}, "channel_last"), ({"standardise": {"m": "all"}}, "all"),
+     ({"standardise": {"m": "channel_first"}}, "channel_last")],
+)  # fmt: skip
+def test_the_channels_of_a_map_are_last_in_its_tiles(description: dict, kind: str) -> None:
+    assert kind_of("m", np.zeros((8, 5, 3), np.uint8), description, tiled=True) == kind
+
+
 def test_an_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(data.DataError, match="Did you mean 'channel_last'"):
         kind_of("m", np.zeros((8, 5)), {"standardise": {"m": "channels_last"}})

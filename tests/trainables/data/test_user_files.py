@@ -11,8 +11,11 @@ from trainables import data
 FOLDER = Path(os.environ.get("ABLATE_DATA", "."))
 pytestmark = pytest.mark.skipif("ABLATE_DATA" not in os.environ, reason="ABLATE_DATA names no folder")
 
-OUTPUTS = {"av_digits": 10, "av_digits_mini": 10, "mfeat": 10, "leaves100": 100, "tcga_breast": 3, "beijing_air": 1}
-REFUSED = {"av_digits_babble": "has no task 'companion of av_digits", "s2_landcover": "is in neither layout"}
+OUTPUTS = {
+    "av_digits": 10, "av_digits_mini": 10, "mfeat": 10, "leaves100": 100, "tcga_breast": 3, "beijing_air": 1,
+    "s2_landcover": 4,
+}  # fmt: skip
+REFUSED = {"av_digits_babble": "has no task 'companion of av_digits"}
 
 
 def path(name: str) -> str:
@@ -66,6 +69,25 @@ def test_the_near_oracle_of_beijing_is_left_out_and_its_target_is_a_logarithm() 
     with np.load(path("beijing_air")) as file:
         expected = np.log1p(file["pm25"][file["split"] == 2])
     np.testing.assert_allclose(loaded.test.target[:, 0], expected, rtol=1e-6)
+
+
+def test_the_tiles_of_a_map_are_samples_and_its_pixels_are_positions() -> None:
+    loaded = data.load({"path": path("s2_landcover"), "standardise": False})
+    with np.load(path("s2_landcover")) as file:
+        arrays = dict(file)
+    for code, (split, count) in enumerate(((loaded.train, 13), (loaded.validation, 5), (loaded.test, 7))):
+        numbers = np.flatnonzero(arrays["tile_split"] == code)
+        assert {m: x.shape for m, x in split.inputs.items()} == {
+            "optical": (count, 400, 39), "history": (count, 400, 29), "terrain": (count, 400, 4)
+        }  # fmt: skip
+        within = np.isin(arrays["tile"], numbers)
+        assert (split.target == -1).sum() == (arrays["label"][within] == 255).sum() > 0
+        for sample, number in enumerate(numbers):
+            own = arrays["tile"] == number
+            np.testing.assert_array_equal(split.inputs["terrain"][sample], arrays["terrain"][:, own].T)
+            np.testing.assert_array_equal(
+                split.target[sample], np.where(arrays["label"] == 255, -1, arrays["label"].astype(int))[own]
+            )
 
 
 def test_the_mini_set_has_the_degradation_too() -> None:
