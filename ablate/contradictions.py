@@ -12,6 +12,17 @@ from search_spaces.axes import Condition, plain, spelled
 if TYPE_CHECKING:
     from ablate.study import Study
 
+STILL = {
+    "joint",
+    "joint-uni",
+    "unimodal",
+    "mslr",
+    "mses",
+    "ogm",
+    "agm",
+    "cggm",
+}  # methods that draw nothing by themselves
+
 
 def check(study: "Study") -> None:
     """Raise a UserError where parts of a study contradict each other."""
@@ -154,6 +165,11 @@ def check_search(study: "Study") -> None:
         check_seeds(study)
     if study.blocks and study.blocks[0] > 1 and "deal" in study.data:
         raise document.error(("data", "deal"), "is one deal of the samples, and `seeds: {split: ...}` makes its own")
+    if study.blocks and study.blocks[-1] > 1 and not draws(study):
+        rule = (
+            "decide nothing where `train.order: stream` takes the samples as they are, and no dropout or method draws"
+        )
+        raise document.error(("seeds", "order"), rule)
     if name == "cma":
         check_numbers(study)
     if name == "ablate":
@@ -170,6 +186,15 @@ def check_search(study: "Study") -> None:
         when = {f"{method}.{other}": values for other, values in axis.when.items()}
         if value != axis.default and not possible(study, when):
             raise document.error(("set", key), f"never acts here: it acts where {spelled(when)}")
+
+
+def draws(study: "Study") -> bool:
+    """Say whether anything is drawn during training: an order, dropout, or by a method that is not in STILL."""
+    taken = {one.key: one.reach for one in study.vary}
+    orders = taken.get("train.order", [study.file.train.order])
+    dropout = taken.get("model.dropout", [study.file.model.dropout])
+    sampled = any("samples" in key for key in (*study.set, *taken))
+    return "shuffled" in orders or any(dropout) or sampled or not {*study.methods} <= STILL
 
 
 def check_seeds(study: "Study") -> None:

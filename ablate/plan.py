@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ablate.designs import Point, Row, count, space, width
 from ablate.identity import trial_id
-from ablate.keys import BLOCKS, LEARNING_RATES
+from ablate.keys import BLOCKS, LEARNING_RATES, MOST_SEEDS
 from ablate.methods import axes_of
 from ablate.study import Study
 from ablate.vary import DUMMY
@@ -63,12 +63,14 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
 def blockwise(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
     """Return what a seed is made of: one of each kind, by column; of a kind with a single one, 0.
 
-    They are nested: no two of the first have an `init` in common, and no two of these an `order`.
+    They are nested: no two of the first have an `init` in common, and no two of these an `order`. More of one kind
+    leave those that there were as they are.
     """
-    inner, found = math.prod(blocks), {}
+    inner, number, found = math.prod(blocks), 0, {}
     for name, many in zip(BLOCKS, blocks, strict=False):
         inner //= many
-        found[f"seed.{name}"] = seed // inner if many > 1 else 0
+        number = MOST_SEEDS * number + seed // inner % many if many > 1 else number
+        found[f"seed.{name}"] = number if many > 1 else 0
     return found
 
 

@@ -72,20 +72,38 @@ def compiler() -> str | None:
 def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, *, alone: bool = False) -> Traced:
     """Return a step, traced or compiled for arguments of the shapes of those given, if it can be.
 
-    What is not a tensor must not change; ``kind`` is all that tells it from other steps but its arguments. That of a
-    trial ``alone`` is not traced, and compiled of parts where that pays (`logarithms.PARTS`). Tracing takes half a
-    second. Compiling takes some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this
-    process has done before takes none.
+    What is not a tensor must not change, nor a shape: where a learner grows, its steps stay plain. ``kind`` is all that
+    tells it from other steps but its arguments. That of a trial ``alone`` is not traced, and compiled of parts where
+    that pays (`logarithms.PARTS`). Tracing takes half a second. Compiling takes some twenty, a few where its cache
+    (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
     """
     began, key = time.perf_counter(), (*kind, how, signature(given))
     if key not in CACHE:
         if len(CACHE) == MOST:
             CACHE.pop(next(iter(CACHE)))
-        with suppress(Exception):
-            step(*given)  # so that the tables that all steps share are there, and no step makes them
-        fast = compiled(step, given, PARTS if alone else {}) if how == "compiled" else None
-        CACHE[key] = lean(step, given) if fast is None and not alone else fast
+        fast = None
+        if lasts(step, given):
+            fast = compiled(step, given, PARTS if alone else {}) if how == "compiled" else None
+            fast = lean(step, given) if fast is None and not alone else fast
+        CACHE[key] = fast
     return Traced(CACHE[key], time.perf_counter() - began)
+
+
+def lasts(step: Step, given: tuple[Any, ...]) -> bool:
+    """Say whether a step leaves a learner as it is given: the same tree, with tensors of the same shapes and types.
+
+    It is made once, plain, so that the tables that all steps share are there, and no traced step makes them.
+    """
+    with suppress(Exception):
+        after, _ = step(*given)
+        return shapes(after) == shapes(given[2])
+    return False
+
+
+def shapes(tree: Any) -> tuple[Any, ...]:
+    """Return what does not change of a tree of tensors from step to step."""
+    leaves, structure = tree_flatten(tree)
+    return str(structure), *((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in leaves)
 
 
 def compiled(step: Step, given: tuple[Any, ...], parts: dict[OpOverload, Callable[..., Any]]) -> Step | None:

@@ -30,13 +30,9 @@ def planned(made: Study) -> list[Trial]:
 
 def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
     found = [tuple(blockwise(seed, (2, 1, 3)).values()) for seed in range(6)]
-    assert found == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 3), (1, 0, 4), (1, 0, 5)]
-    assert [tuple(blockwise(seed, (2, 2, 1)).values()) for seed in range(4)] == [
-        (0, 0, 0),
-        (0, 1, 0),
-        (1, 2, 0),
-        (1, 3, 0),
-    ]
+    assert found == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 10_000), (1, 0, 10_001), (1, 0, 10_002)]
+    found = [tuple(blockwise(seed, (2, 2, 1)).values()) for seed in range(4)]
+    assert found == [(0, 0, 0), (0, 1, 0), (1, 10_000, 0), (1, 10_001, 0)]
     assert blockwise(3, ()) == {}
 
 
@@ -51,6 +47,14 @@ def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     assert [(one.config["seed"], one.config.get("init", 0)) for one in found[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert found[3].labels | {"seed": 3, "seed.split": 0, "seed.init": 3, "seed.order": 0} == found[3].labels
     assert planned(study(tmp_path, {"init": 4, "split": 1, "order": 1})) == found
+
+
+def test_more_seeds_of_any_kind_leave_those_that_there_were(tmp_path: Path) -> None:
+    few = {one.id for one in planned(study(tmp_path, {"split": 2, "init": 2, "order": 2}))}
+    for kind in ("split", "init", "order"):
+        more = {one.id for one in planned(study(tmp_path, {"split": 2, "init": 2, "order": 2} | {kind: 3}))}
+        assert few < more
+        assert len(more) == 24
 
 
 def test_a_split_is_a_deal_of_the_data(tmp_path: Path) -> None:
@@ -80,7 +84,7 @@ def test_a_study_trains_them_and_says_where_the_spread_comes_from(tmp_path: Path
     assert ablate("run", file, "--store", tmp_path / "s").returncode == 0
     trials = table(tmp_path / "s", "small", "trials").filter(method="joint").sort("seed")
     assert trials["seed.split"].to_list() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert trials["seed.init"].to_list() == list(range(8))
+    assert trials["seed.init"].to_list() == [0, 1, 10_000, 10_001, 20_000, 20_001, 30_000, 30_001]
     assert trials["validation.accuracy"].n_unique() > 2
     shown = here("report", str(tmp_path / "s" / "small"))
     assert re.search(r"joint +4 ", shown.stdout)
@@ -100,6 +104,18 @@ def test_a_trial_that_another_study_has_is_not_trained_again(tmp_path: Path) -> 
     assert here("plan", str(file), "--store", str(tmp_path / "s")).stdout.startswith(
         "small on synthetic: 8 trials, 2 in the store, 6 to run."
     )
+
+
+def test_orders_of_what_has_one_order_are_refused(tmp_path: Path) -> None:
+    """Else the same trial would count as several seeds."""
+    stream = {"order": "stream", "epochs": 2}
+    with pytest.raises(UserError, match=r"seeds\.order: decide nothing where `train\.order: stream`"):
+        study(tmp_path, {"order": 3}, train=stream)
+    study(tmp_path, {"init": 3}, train=stream)
+    study(tmp_path, {"order": 3}, train=stream, model={"dropout": 0.1})
+    study(tmp_path, {"order": 3}, train=stream, methods=["joint", "ogm-ge"])
+    study(tmp_path, {"order": 3}, train=stream, set={"agm.samples": 2})
+    study(tmp_path, {"order": 3}, train={"epochs": 2}, vary={"train.order": ["stream", "shuffled"]})
 
 
 @pytest.mark.parametrize(

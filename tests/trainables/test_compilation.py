@@ -229,6 +229,32 @@ def test_a_trial_whose_step_cannot_be_traced_trains_as_it_is() -> None:
     assert list(compilation.CACHE.values()) == [None, None]
 
 
+class Growing(NamedTuple):
+    """Joint training by a state that keeps all losses; how many there are scales the gradients."""
+
+    factor: float = 1.0
+
+    def init(self, params: Params) -> Tensor:
+        return torch.zeros(1)
+
+    def step(self, state: Tensor, signals: Signals, task: Task, pull: Pull) -> Step:
+        grads = pull(lambda s: task.objective(s.logits) * self.factor / len(state))
+        loss = task.objective(signals.logits.detach()).to(state)
+        return Step(grads, torch.cat([state, loss[None]]), {"count": torch.tensor(float(len(state)))})
+
+
+@pytest.mark.usefixtures("signatures")
+@pytest.mark.parametrize("compiling", ["off", "on"])
+def test_a_learner_that_grows_trains_in_a_pack_as_alone(compiling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traced step would give a state of one length, whatever it is given."""
+    monkeypatch.setattr("trainables.compilation.MANY", 1)
+    method = {"method": f"{__name__}:Growing", "settings": {"factor": 1.0}}
+    chosen, dataset = [one | method for one in brief("joint")], tiny()
+    for one, other in zip(fit_pack(chosen, dataset, compiling=compiling), chosen, strict=True):
+        assert max(differences(one, fit_pack([other], dataset)[0])) < 1e-9
+    assert set(compilation.CACHE.values()) == {None}
+
+
 def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[Any, ...]]) -> None:
     """Its compiled steps write over one of their own: from where a pack stands it can be trained again."""
     trials, dataset = configurations("agm", 2), tiny()

@@ -15,7 +15,7 @@ from trainables.data.dataset import TASKS, DataError, choose
 EMBEDDED = Path(__file__).parent / "embedded"
 READ = (
     "name", "task", "classes", "ignore_index", "modalities", "target", "standardise", "channels",
-    "sha256", "sha256_file",
+    "groups", "sha256", "sha256_file",
 )  # fmt: skip
 ALIKE = 0.8  # a key of a datasheet this near to one that is read was meant to be it
 

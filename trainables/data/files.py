@@ -59,7 +59,8 @@ def _outputs(archive: Archive, selection: Selection, found: Layout) -> int:
 
 def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[np.ndarray, ...]:
     if archive.task == "regression":
-        return regression(found.targets, selection.transform, selection.standardise, archive.name)
+        filed = layout(archive, selection._replace(deal=0)) if selection.deal else found  # all deals have one unit
+        return regression(found.targets, filed.targets[0], selection.transform, selection.standardise, archive.name)
     return tuple(classes(target, archive.ignored) for target in found.targets)
 
 
@@ -96,7 +97,7 @@ def _inputs(
 def heard(modality: str, selection: Selection, split: int, places: np.ndarray) -> np.ndarray:
     """Return which samples of a split, by their places in it, are not to lack a modality, [N] bool.
 
-    It is the same for a sample whatever else is chosen.
+    It is the same for a sample whatever else is chosen but a deal, which gives it another place.
     """
     share = selection.missing.get(modality, 0.0)
     source = selection.columns.index(modality)

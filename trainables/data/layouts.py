@@ -13,6 +13,7 @@ import numpy as np
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError
+from trainables.data.deals import connected, dealt
 from trainables.data.selection import Selection
 from trainables.data.tiles import Tiles, tiling
 
@@ -77,20 +78,6 @@ def few(found: Layout, shots: int) -> Layout:
     return found._replace(members=members, targets=targets, chosen=kept)
 
 
-def dealt(splits: list[np.ndarray], classes: np.ndarray, *deal: int) -> list[np.ndarray]:
-    """Return the rows of train, val and test after samples of a class have changed places among the first two.
-
-    ``classes`` [N] are those of all rows; a row that is named more than once remains one sample. Test stays as it is,
-    and so does how many samples of a class each split has.
-    """
-    random, now = np.random.default_rng(deal), np.arange(len(classes))
-    among = np.unique(np.concatenate(splits[:2]))
-    for one in np.unique(classes[among]):
-        own = among[classes[among] == one]
-        now[own] = random.permutation(own)
-    return [*(now[rows] for rows in splits[:2]), *splits[2:]]
-
-
 def _rows(archive: Archive, selection: Selection) -> Layout:
     name = selection.target or "label"
     split, target = archive.read("split"), archive.read(name)
@@ -101,7 +88,8 @@ def _rows(archive: Archive, selection: Selection) -> Layout:
         )
     rows = _parted(split, f"`split` of {archive.name}", "sample")
     if selection.deal:
-        rows = dealt(rows, target if archive.task == "classification" else np.zeros(len(split)), selection.deal)
+        classes = target if archive.task == "classification" else np.zeros(len(split))
+        rows = dealt(rows, classes, _groups(archive, selection, len(split)), selection.deal, archive.name)
     return Layout(
         members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
         targets=tuple(target[r] for r in rows),
@@ -128,7 +116,8 @@ def _maps(archive: Archive, selection: Selection) -> Layout:
     tiles = tiling(tile, len(split), np.sort(np.concatenate(parts)), archive.name)
     rows = [np.searchsorted(tiles.numbers, part) for part in parts]
     if selection.deal:
-        rows = dealt(rows, np.zeros(len(tiles.numbers)), selection.deal)
+        units = _groups(archive, selection, len(split))[tiles.numbers]
+        rows = dealt(rows, np.zeros(len(units)), units, selection.deal, archive.name)
     labels = tiles.labels(target, name, archive.name)
     return Layout(
         members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
@@ -147,11 +136,7 @@ def _pairs(archive: Archive, selection: Selection, protocol: str) -> Layout:
     tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
     members = tuple(_columns(table, labels, archive.name) for table in tables)
     if selection.deal:
-        pools = {
-            m: dealt([member[m] for member in members], labels[m], selection.deal, place)
-            for place, m in enumerate(selection.columns)
-        }
-        members = tuple(dict(zip(pools, rows, strict=True)) for rows in zip(*pools.values(), strict=True))
+        members = _dealt_pairs(members, labels, archive, selection)
     return Layout(
         members=members,
         targets=tuple(target[member[owner]] for member in members),
@@ -159,16 +144,46 @@ def _pairs(archive: Archive, selection: Selection, protocol: str) -> Layout:
     )
 
 
+def _dealt_pairs(
+    members: tuple[dict[str, np.ndarray], ...], labels: dict[str, np.ndarray], archive: Archive, selection: Selection
+) -> tuple[dict[str, np.ndarray], ...]:
+    """Return the pairs of each split after a deal: those that share a row of a pool, or a group, stay together."""
+    pairs = {m: np.concatenate([member[m] for member in members]) for m in selection.columns}
+    links = [pairs[m] for m in selection.modalities]
+    if selection.groups is not None:
+        owner = _prefix(selection.groups, selection, "data.groups")
+        links.append(_groups(archive, selection, len(labels[owner]))[pairs[owner]])
+    parts = np.split(
+        np.arange(len(links[0])), np.cumsum([len(member[selection.columns[0]]) for member in members])[:-1]
+    )
+    classes = labels[selection.columns[0]][pairs[selection.columns[0]]]
+    rows = dealt(parts, classes, connected(links), selection.deal, archive.name)
+    return tuple({m: pool[part] for m, pool in pairs.items()} for part in rows)
+
+
+def _groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
+    """Return what each of ``count`` samples belongs to; by itself each is its own."""
+    if selection.groups is None:
+        return np.arange(count)
+    groups = archive.read(selection.groups)
+    if groups.shape != (count,):
+        raise DataError(f"data.groups: {selection.groups} of {archive.name} must be [{count}], got {groups.shape}.")
+    return groups
+
+
 def _owner(selection: Selection) -> str:
     """Return the modality whose pool the target is indexed by: the one that begins its name."""
-    if selection.target is None:
-        return selection.columns[0]
+    return selection.columns[0] if selection.target is None else _prefix(selection.target, selection, "data.target")
+
+
+def _prefix(name: str, selection: Selection, where: str) -> str:
+    """Return the modality that begins the name of an array about its pool."""
     for modality in selection.columns:
-        if selection.target.startswith(f"{modality}_"):
+        if name.startswith(f"{modality}_"):
             return modality
     raise DataError(
-        f"data.target: with pools the target must begin with a modality ({', '.join(selection.columns)}), "
-        f"as in `{selection.columns[0]}_label`, got {selection.target!r}."
+        f"{where}: with pools it must begin with a modality ({', '.join(selection.columns)}), "
+        f"as in `{selection.columns[0]}_label`, got {name!r}."
     )
 
 

@@ -6,7 +6,19 @@ from typing import Any, NamedTuple
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, choose
 
-KEYS = ("name", "path", "protocol", "modalities", "target", "transform", "standardise", "deal", "shots", "missing")
+KEYS = (
+    "name",
+    "path",
+    "protocol",
+    "modalities",
+    "target",
+    "transform",
+    "standardise",
+    "deal",
+    "groups",
+    "shots",
+    "missing",
+)
 PCA = ("pca_mean", "pca_basis", "pca_k25")  # what the file must hold for `image: pca25`
 
 
@@ -22,6 +34,7 @@ class Selection(NamedTuple):
     transform: str  # none or log1p, of a regression target before it is standardised
     standardise: bool
     deal: int  # how training and validation share their samples; 0: as in the file
+    groups: str | None  # array of what samples belong to, which no deal parts; None: each is its own
     shots: int | None  # training samples of each class; None: all
     missing: dict[str, float]  # modality -> probability that a sample lacks it, where it is above 0
 
@@ -50,6 +63,7 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
         transform=choose(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
         standardise=_boolean(options.get("standardise", True), "data.standardise"),
         deal=whole(options.get("deal", 0), "data.deal", 0),
+        groups=_groups(options, archive),
         shots=_shots(options.get("shots"), archive),
         missing=_missing(options.get("missing", {}), modalities, archive),
     )
@@ -81,6 +95,12 @@ def _target(archive: Archive) -> tuple[str | None, str]:
     """
     words = str(archive.description.get("target", "label" if "label" in archive.arrays else "")).split()
     return (words[0] if words else None), ("log1p" if "log1p" in words else "none")
+
+
+def _groups(options: Mapping[str, Any], archive: Archive) -> str | None:
+    """Return the array that the study, or else the datasheet, names."""
+    wanted = options.get("groups", archive.description.get("groups"))
+    return None if wanted is None else choose(wanted, archive.arrays, "data.groups", archive.name, "array")
 
 
 def _chosen(wanted: Any, columns: tuple[str, ...], archive: Archive) -> tuple[str, ...]:

@@ -139,7 +139,8 @@ def _score(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.n
 
 def _targets(p: Parameters, scores: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     if p.task == "regression":
-        return regression(scores, "none", standardise=True, owner="synthetic")
+        unit = draw(p._replace(deal=0), 0)[2] if p.deal else scores[0]  # all deals have one
+        return regression(scores, unit, "none", standardise=True, owner="synthetic")
     return tuple(_classes(score, _stream(p, split, TIES)) for split, score in enumerate(scores))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainables.data.conftest import Write
 from trainables import data
-from trainables.data.layouts import dealt
+from trainables.data.deals import dealt
 from trainables.data.parameters import resolve
 from trainables.data.synthetic import draw
 
@@ -30,13 +30,106 @@ def test_a_deal_leaves_test_and_the_classes_and_no_sample_is_in_two_splits(spec:
     for made in (one, other):
         assert rows_of(made.test) == rows_of(as_filed.test)
         both = rows_of(made.train) + rows_of(made.validation)
-        assert set(both) == {*rows_of(as_filed.train), *rows_of(as_filed.validation)}
+        assert sorted(both) == sorted(rows_of(as_filed.train) + rows_of(as_filed.validation))
         assert not {*rows_of(made.train)} & {*rows_of(made.validation)}
         for split in ("train", "validation"):
-            counts = [np.bincount(getattr(x, split).target, minlength=10) for x in (made, as_filed)]
+            counts = [clips(getattr(x, split)) for x in (made, as_filed)]
             np.testing.assert_array_equal(*counts)
     moved = [len({*rows_of(one.train)} - {*rows_of(x.train)}) for x in (as_filed, other)]
     assert min(moved) > len({*rows_of(one.validation)}) / 2
+
+
+def clips(split: data.Split) -> Any:
+    """How many of each class there are, each counted once."""
+    once = dict(zip(rows_of(split), split.target, strict=True))
+    return np.bincount(list(once.values()), minlength=10)
+
+
+def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: Write) -> None:
+    """Twelve clips of four frames each: two modalities, of which one has a row a clip."""
+    clip, frame = np.arange(12), np.arange(48)
+    pools = {"sound": clip[:, None] * np.ones(2), "sight": frame[:, None] * np.ones(3)}
+    labels = {"sound_label": clip % 2, "sight_label": frame // 4 % 2}
+    table = np.stack([frame // 4, frame], axis=1)
+    tables = {f"pairs_natural_{s}": table[a:b] for s, a, b in (("train", 0, 24), ("val", 24, 36), ("test", 36, 48))}
+    path = str(write(pools | labels | tables, modalities=["sound", "sight"]))
+    seen = set()
+    for deal in range(8):
+        made = data.load({"path": path, "standardise": False, "deal": deal})
+        for split in (made.train, made.validation, made.test):
+            np.testing.assert_array_equal(split.inputs["sound"][:, 0], split.inputs["sight"][:, 0] // 4)
+        sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in (made.train, made.validation, made.test)]
+        assert (sides[0] | sides[1], sides[0] & sides[1], sides[2]) == ({*range(9)}, set(), {9, 10, 11})
+        assert [len(split.target) for split in (made.train, made.validation)] == [24, 12]
+        seen.add(frozenset(sides[1]))
+    assert len(seen) > 3
+
+
+def test_pairs_that_all_hang_together_are_refused(write: Write) -> None:
+    """Any two of a class share a row of some pool, so that splits could only change places as a whole."""
+    pools = {m: np.arange(8.0)[:, None] for m in ("sound", "sight")}
+    pools |= {f"{m}_label": np.zeros(8, int) for m in ("sound", "sight")}
+    chain = np.array([[0, 0], [0, 1], [1, 1], [1, 2], [2, 2]])
+    tables = {"pairs_a_train": chain, "pairs_a_val": chain[:3] + 4, "pairs_a_test": np.array([[7, 7]])}
+    path = str(write(pools | tables, modalities=["sound", "sight"], classes=2))
+    assert data.load({"path": path}).train.target.shape == (5,)
+    with pytest.raises(data.DataError, match="hang together by what they share"):
+        data.load({"path": path, "deal": 1})
+
+
+@pytest.mark.parametrize("place", ["study", "datasheet"])
+def test_groups_stay_on_one_side(write: Write, place: str) -> None:
+    """Six speakers of four samples each, of all classes: another one is held out."""
+    speaker = np.repeat(np.array(["a", "b", "c", "d", "e", "f"]), 4)
+    arrays = {"sound": np.arange(48.0).reshape(24, 2), "label": np.tile([0, 1], 12), "speaker": speaker}
+    arrays["split"] = np.repeat([0, 0, 0, 0, 1, 2], 4)
+    path = str(write(arrays, modalities=["sound"], **({"groups": "speaker"} if place == "datasheet" else {})))
+    asked = {"path": path, "standardise": False} | ({"groups": "speaker"} if place == "study" else {})
+    held = set()
+    for deal in range(1, 9):
+        made = data.load(asked | {"deal": deal})
+        speakers = [
+            {*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in (made.train, made.validation, made.test)
+        ]
+        assert ([len(one) for one in speakers], speakers[2], speakers[0] & speakers[1]) == ([4, 1, 1], {5}, set())
+        held |= speakers[1]
+    assert len(held) > 2
+
+
+def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
+    speaker = np.repeat([0, 1, 2, 3], 2)
+    pools = {"sound": np.arange(8.0)[:, None], "sight": np.arange(8.0)[:, None], "sound_speaker": speaker}
+    labels = {f"{m}_label": np.tile([0, 1], 4) for m in ("sound", "sight")}
+    rows = np.repeat(np.arange(8)[:, None], 2, axis=1)
+    tables = {"pairs_a_train": rows[:4], "pairs_a_val": rows[4:6], "pairs_a_test": rows[6:]}
+    path = str(write(pools | labels | tables, modalities=["sound", "sight"]))
+    held = set()
+    for deal in range(1, 9):
+        made = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
+        assert len({*speaker[made.validation.inputs["sight"][:, 0].astype(int)]}) == 1
+        held |= {*made.validation.inputs["sound"][:, 0].astype(int)}
+    assert held == {0, 1, 2, 3, 4, 5}
+    with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
+        data.load({"path": path, "groups": "pairs_a_val", "deal": 1})
+
+
+def test_groups_that_the_file_parts_are_refused(write: Write, rows: Arrays) -> None:
+    path = str(write(rows | {"speaker": np.arange(10) % 2}, modalities=["sound"], groups="speaker"))
+    assert len(data.load({"path": path}).train.target) == 3
+    with pytest.raises(data.DataError, match="belong together are in training and in validation"):
+        data.load({"path": path, "deal": 1})
+    with pytest.raises(data.DataError, match=r"has no array 'speakr' .*Did you mean 'speaker'"):
+        data.sheet({"path": path, "groups": "speakr"})
+
+
+def test_all_deals_of_a_regression_have_one_unit(write: Write) -> None:
+    arrays = {"sound": np.arange(24.0).reshape(12, 2), "label": np.arange(12.0) ** 2, "split": np.repeat([0, 1, 2], 4)}
+    path = str(write(arrays, task="regression", modalities=["sound"]))
+    training = arrays["label"][:4]
+    for deal in range(4):
+        made = data.load({"path": path, "deal": deal})
+        expected = (arrays["label"][8:] - training.mean()) / training.std()
+        np.testing.assert_allclose(made.test.target[:, 0], expected, rtol=1e-6)
 
 
 def test_a_sample_keeps_its_label_and_its_modalities() -> None:
@@ -63,10 +156,13 @@ def test_targets_that_are_no_classes_go_with_their_samples(write: Write, rows: A
 
 
 def test_a_row_that_is_named_twice_stays_one_sample() -> None:
-    train, val, test = dealt([np.array([0, 0, 1, 2]), np.array([3]), np.array([4])], np.zeros(5), 3)
-    assert train[0] == train[1]
-    assert sorted({*train.tolist(), *val.tolist()}) == [0, 1, 2, 3]
-    assert test.tolist() == [4]
+    for deal in range(1, 9):
+        splits = [np.array([0, 0, 1, 2]), np.array([3]), np.array([4])]
+        train, val, test = dealt(splits, np.zeros(5), np.arange(5), deal, "toy")
+        assert sorted([*train, *val]) == [0, 0, 1, 2, 3]
+        assert len({*train}) == 3
+        assert not {*train} & {*val}
+        assert test.tolist() == [4]
 
 
 def test_another_deal_of_synthetic_data_draws_other_samples_of_one_population() -> None:
@@ -77,6 +173,12 @@ def test_another_deal_of_synthetic_data_draws_other_samples_of_one_population() 
     np.testing.assert_array_equal(
         data.load("synthetic").test.target, data.load({"name": "synthetic", "deal": 3}).test.target
     )
+
+
+def test_all_deals_of_a_synthetic_regression_have_one_unit() -> None:
+    plain, made = (data.load({"name": "synthetic", "task": "regression", "deal": deal}) for deal in (0, 3))
+    np.testing.assert_array_equal(plain.test.target, made.test.target)
+    assert abs(float(made.train.target.std()) - 1) > 1e-4
 
 
 @pytest.mark.parametrize("deal", [-1, 1.5, True, "one"])
