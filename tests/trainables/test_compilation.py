@@ -255,6 +255,16 @@ def test_a_learner_that_grows_trains_in_a_pack_as_alone(compiling: str, monkeypa
     assert set(compilation.CACHE.values()) == {None}
 
 
+def test_another_deal_of_the_data_takes_the_steps_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.compilation.CACHE", steps := {})
+    monkeypatch.setattr("trainables.compilation.MANY", 1)
+    for deal, dataset in enumerate((tiny(), tiny(shift=1.0))):
+        chosen = [one | {"data": {"deal": deal}} for one in brief("agm")]
+        for one, other in zip(fit_pack(chosen, dataset), chosen, strict=True):
+            assert max(differences(one, fit_pack([other], dataset)[0])) < 1e-9
+    assert len(steps) == 2  # whole and short batches
+
+
 def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[Any, ...]]) -> None:
     """Its compiled steps write over one of their own: from where a pack stands it can be trained again."""
     trials, dataset = configurations("agm", 2), tiny()
