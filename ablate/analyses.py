@@ -129,12 +129,12 @@ def check_analysis(document: Document, where: Where, chosen: Choice, cells: Mapp
 
 
 def columns(studies: Iterable[Study]) -> set[str]:
-    """Return the columns by which an analysis may tell trials apart."""
+    """Return the columns by which an analysis may tell trials apart; of seeds of several kinds it is `seed` alone."""
     found = {"cell", "trial", "status", "seconds", "steps", "params", *OWN}
     for study in studies:
         found |= {f"data.{key}" for key in study.data}
         found |= {column for method in study.methods for column in described(study, method, {}, None)[1]}
-    return found
+    return {column for column in found if not column.startswith("seed.")}
 
 
 def check_columns(document: Document, where: Where, chosen: Choice, there: set[str]) -> None:
@@ -147,6 +147,9 @@ def check_columns(document: Document, where: Where, chosen: Choice, there: set[s
             raise document.error((*where, name, option, "choose"), "must be a list of columns")
         asked = () if isinstance(value, str) else value  # a text is the name of a method
         for column in (one for key in asked for one in (asked[key] if key == "choose" else [key])):
+            if column.startswith("seed."):
+                rule = f"`{column}` tells no trials apart: `seed` does, which is that of the first kind that varies"
+                raise document.error((*where, name, option), rule)
             if column not in there:
                 raise document.error((*where, name, option), f"no trial has `{column}`{near(column, there)}")
 

@@ -11,6 +11,7 @@ from analysis.tables import Run
 
 FIRST, LAST = ("joint", "joint-uni"), ("unimodal",)
 DUMMY = "dummy"  # an axis that does nothing
+LOSSES = ("validation.loss", "test.loss")  # equal bit for bit only where training was the same
 
 
 def configurations(run: Run) -> pl.DataFrame:
@@ -21,6 +22,8 @@ def configurations(run: Run) -> pl.DataFrame:
     counts once, however many points of a design asked for it.
     """
     done = (pl.col("status") == "done") & pl.col(f"validation.{run.metric}").is_finite()
+    counted = run.trials.collect_schema().names()  # a row that stands for several trials counts its own
+    lost = {way: pl.col(way) if way in counted else pl.col("status") == way for way in ("failed", "diverged")}
     keys = ["method", "modality", *run.vary]
     table = (
         run.trials.unique(["trial", *run.vary], maintain_order=True)
@@ -28,8 +31,7 @@ def configurations(run: Run) -> pl.DataFrame:
         .agg(
             trials=pl.col("trial").sort(),
             seeds=done.sum().cast(pl.Int64),
-            failed=(pl.col("status") == "failed").sum().cast(pl.Int64),
-            diverged=(pl.col("status") == "diverged").sum().cast(pl.Int64),
+            **{way: count.sum().cast(pl.Int64) for way, count in lost.items()},
             pruned=(pl.col("status") == "pruned").sum().cast(pl.Int64),
             validation=pl.col(f"validation.{run.metric}").filter(done).mean(),
             seconds=pl.col("seconds").median(),
@@ -68,6 +70,13 @@ def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
 def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
     """Return the scores on validation."""
     return _scores(run, configurations, "validation")
+
+
+def alike(scores: pl.DataFrame) -> bool:
+    """Tell whether several seeds ended the same, bit for bit: nothing that is drawn tells them apart, they are one."""
+    told = [*LOSSES, *(name for name in ("value",) if name in scores.columns)]
+    ends = scores.drop_nulls(LOSSES).sort(told).group_by("seed").agg(pl.col(told))
+    return len(ends) > 1 and len(ends.unique(told)) == 1
 
 
 class Design(NamedTuple):
@@ -121,12 +130,12 @@ def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:
     found = pl.col(f"{split}.{run.metric}")
     score = pl.when(pl.col("status") == "done", found.is_finite()).then(found)
     trials = run.trials.unique("trial", maintain_order=True)
-    joint = trials.select("trial", "seed", encoder=pl.lit(None, pl.String), score=score)
+    joint = trials.select("trial", "seed", *LOSSES, encoder=pl.lit(None, pl.String), score=score)
     probes = (
         run.metrics.filter(pl.col("split") == split, pl.col("metric") == f"probe_{run.metric}")
         .group_by("trial", encoder="modality")
         .agg(score=pl.col("value").sort_by("epoch").last())
-        .join(joint.drop_nulls("score").select("trial", "seed"), on="trial")
+        .join(joint.drop_nulls("score").select("trial", "seed", *LOSSES), on="trial")
         .sort("encoder")
     )
     members = configurations.explode("trials").rename({"trials": "trial"}).lazy()

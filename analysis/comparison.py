@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from analysis.choice import chosen, test_scores
-from analysis.statistics import NAN, bounds, holm, paired
+from analysis.choice import LOSSES, alike, chosen, test_scores
+from analysis.statistics import NAN, bounds, estimate, holm, paired
 from analysis.tables import Run
 from analysis.text import settings
 
@@ -16,7 +16,7 @@ COMPARISON = {
     "modality": pl.String,  # null but for `unimodal`
     "settings": pl.String,  # the chosen ones, of the first run
     "other_settings": pl.String,
-    "test": pl.Float64,  # mean over the seeds that both have finished
+    "test": pl.Float64,  # mean over the seeds that both have finished; over all of its own where they are no pairs
     "other": pl.Float64,
     "difference": pl.Float64,  # the other minus the first
     "low": pl.Float64,
@@ -26,6 +26,7 @@ COMPARISON = {
     "shared": pl.Int64,  # of the pairs: the very same trial
 }
 TITLES = ("command", "planned", "study.name")  # differ between any two studies
+SAMPLES = ("protocol", "split", "deal", "groups", "shots", "target")  # of an entry `data`: which samples of a file
 
 
 def changes(run: Run, other: Run) -> dict[str, tuple[Any, Any]]:
@@ -47,8 +48,8 @@ def entries(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
 def comparison(run: Run, other: Run) -> pl.DataFrame:
     """Return one row per method (and modality of `unimodal`) that both runs have, as COMPARISON says.
 
-    Of each run it is the configuration chosen on validation, scored on test. Seeds of different data are no pairs, and
-    what they differ by has no interval.
+    Of each run it is the configuration chosen on validation, scored on test. Seeds of different data, and seeds that do
+    not decide the same, are no pairs, and what they differ by has no interval.
 
     Raises:
         ValueError: the runs are scored by different metrics.
@@ -58,23 +59,19 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
     keys = ["method", "modality"]
     choices = [chosen(each) for each in (run, other)]
     scores = [
-        test_scores(each, choice).filter(pl.col("encoder").is_null()).select(*keys, "seed", "trial", "score")
+        test_scores(each, choice).filter(pl.col("encoder").is_null()).drop_nulls("score")
         for each, choice in zip((run, other), choices, strict=True)
     ]
-    pairs = scores[0].join(scores[1], on=[*keys, "seed"], nulls_equal=True, suffix="_other").drop_nulls("score")
     rows = []
     for choice in choices[0].iter_rows(named=True):
         same = pl.col("method").eq(choice["method"]), pl.col("modality").eq_missing(choice["modality"])
         theirs = choices[1].filter(*same)
         if len(theirs):
-            of_choice = pairs.filter(*same).drop_nulls("score_other")
             described = {"settings": settings(choice, run.vary)}
             described["other_settings"] = settings(theirs.row(0, named=True), other.vary)
-            rows.append(
-                {key: choice[key] for key in keys}
-                | described
-                | _difference(of_choice, run.metric, pair=same_data(run, other))
-            )
+            ours, others = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
+            found = _difference(ours, others, run.metric, pair=same_data(run, other))
+            rows.append({key: choice[key] for key in keys} | described | found)
     table = pl.DataFrame(rows, schema=COMPARISON).with_columns(cs.float().fill_nan(None))
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
     return table.with_columns(
@@ -83,14 +80,33 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
 
 
 def same_data(run: Run, other: Run) -> bool:
-    """Say whether two runs are about the same samples, and seeds decide the same in both."""
-    return run.kinds == other.kinds and run.study.get("data_sha256") == other.study.get("data_sha256")
+    """Say whether two runs are about the same samples, and seeds decide the same in both.
+
+    Of the first kind of seeds one may have more: what is nested in each that both have is the same.
+    """
+    return _drawn(run) == _drawn(other)
 
 
-def _difference(pairs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
-    found = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
+def _drawn(run: Run) -> tuple[Any, ...]:
+    """Return what samples a run is about, which kinds of seeds it has, and how many of each but the first."""
+    data = run.study["study"]["data"]
+    asked = {} if isinstance(data, str) else data
+    which = [asked.get(key) or None for key in SAMPLES]
+    return run.study.get("data_sha256"), which, list(run.kinds), [*run.kinds.values()][1:]
+
+
+def _difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
+    """Return the difference over the seeds that both have, or that of the means over all of each if they are no pairs.
+
+    Where seeds change neither of the two, all pairs are one, which has no interval.
+    """
     if not pair:
-        found = found._replace(low=NAN, high=NAN, p=NAN, pairs=0)
+        test, other = (estimate(side["score"]).mean for side in (ours, theirs))
+        return {"test": test, "other": other, "difference": other - test, "pairs": 0, "shared": 0}
+    pairs = ours.join(theirs, on="seed", suffix="_other")
+    found = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
+    if alike(ours) and alike(theirs):
+        found = found._replace(low=NAN, high=NAN, p=NAN)
     return {
         "test": pairs["score"].mean(), "other": pairs["score_other"].mean(), "difference": found.mean,
         "low": found.low, "high": found.high, "p": found.p, "pairs": found.pairs,

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from analysis.blocks import held, units
 from analysis.choice import configurations, merged
 from analysis.statistics import LEVEL
 from analysis.tables import Run
@@ -36,7 +37,7 @@ def headline(run: Run, summary: pl.DataFrame) -> str:
     if row["difference"] is None:
         return f"{start}; joint training has no finished trial with the same seed to compare it with."
     rival = f"; the baseline joint-uni reaches {_with_unit(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
-    return f"{start}, {_comparison(row)}: {_verdict(row)}{rival if row != ranked[0] else ''}."
+    return f"{start}, {_comparison(row)}: {_verdict(run, row)}{rival if row != ranked[0] else ''}."
 
 
 def _named(row: dict[str, Any]) -> str:
@@ -57,13 +58,17 @@ def _comparison(row: dict[str, Any]) -> str:
     return f"{text} {span(row['metric'], row['difference_low'], row['difference_high'])}, p{equal}{p}"
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    """Return what the corrected p-value allows to say."""
+def _verdict(run: Run, row: dict[str, Any]) -> str:
+    """Return what the corrected p-value allows to say, and over which seeds where some are held."""
+    if row["p"] is None and row["pairs"] > 1:
+        return "seeds change nothing here, and are one result"
     if row["p"] is None:
         return "one seed, which tells nothing about chance"
-    if row["p"] < LEVEL:
-        return f"{'better' if (row['difference'] > 0) == (row['direction'] == 'max') else 'worse'} than joint training"
-    return f"not separated from joint training by {row['pairs']} seeds"
+    seeds = units(run, row["pairs"])
+    if row["p"] >= LEVEL:
+        return f"not separated from joint training by {seeds}"
+    better = (row["difference"] > 0) == (row["direction"] == "max")
+    return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held(run) else ''}"
 
 
 def limits(run: Run, summary: pl.DataFrame) -> list[str]:

@@ -53,13 +53,16 @@ def undominated(points: NDArray[np.float64]) -> list[bool]:
 
 def values(trials: pl.LazyFrame, metrics: pl.LazyFrame, objectives: Sequence[str]) -> pl.LazyFrame:
     """Return each trial's metrics on validation, one column each; `seconds` are those of its training."""
-    plain = [
-        pl.col("seconds" if name == "seconds" else f"validation.{name}").alias(name)
-        for name in objectives
-        if name != "balance"
-    ]
-    table = trials.select("trial", *plain).unique("trial")
-    return table.join(balance(metrics), on="trial", how="left") if "balance" in objectives else table
+    told = balanced(trials, metrics) if "balance" in objectives else trials
+    columns = [pl.col("seconds" if name == "seconds" else f"validation.{name}").alias(name) for name in objectives]
+    return told.select("trial", *columns).unique("trial")
+
+
+def balanced(trials: pl.LazyFrame, metrics: pl.LazyFrame) -> pl.LazyFrame:
+    """Return trials with their `validation.balance`; rows that stand for several have the mean of theirs already."""
+    if "validation.balance" in trials.collect_schema():
+        return trials
+    return trials.join(balance(metrics).rename({"balance": "validation.balance"}), on="trial", how="left")
 
 
 def balance(metrics: pl.LazyFrame) -> pl.LazyFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
-from analysis.choice import chosen, test_scores
+from analysis.choice import LOSSES, alike, chosen, test_scores
 from analysis.pareto import front
 from analysis.sequential import so_far
 from analysis.statistics import NAN, bounds, estimate, holm, paired
@@ -54,7 +54,7 @@ def summary(run: Run) -> pl.DataFrame:
     """Return one row per method and per modality of `unimodal`, as SUMMARY says; differences in the metric's unit."""
     choices = chosen(run)
     scores = test_scores(run, choices).filter(pl.col("encoder").is_null()).drop_nulls("score")
-    joint = scores.filter(pl.col("method") == "joint").select("seed", baseline="score")
+    joint = scores.filter(pl.col("method") == "joint").select("seed", *LOSSES, baseline="score")
     marks = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
     rows = []
     for choice in choices.iter_rows(named=True):
@@ -86,18 +86,23 @@ def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _test(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
-    mean, low, high, _ = estimate(scores["score"], bounds(metric))
+    known = scores["score"].head(1) if alike(scores) else scores["score"]
+    mean, low, high, _ = estimate(known, bounds(metric))
     return {"test": mean, "low": low, "high": high}
 
 
 def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
     """Return the difference to joint training over the seeds that both have finished.
 
-    Where seeds are added until methods are told apart, p and interval hold at every look.
+    Where seeds are added until methods are told apart, p and interval hold at every look. Where seeds change neither
+    of the two, all pairs are one, which has none.
     """
     if method in ("joint", "unimodal"):
         return {}
     pairs, within = scores.join(joint, on="seed"), bounds(run.metric, change=True)
+    if alike(scores) and alike(joint):
+        found = paired(pairs["score"], pairs["baseline"], within)
+        return {"difference": found.mean, "pairs": found.pairs}
     if len(run.looks) > 1:
         own, other = (dict(zip(pairs["seed"], pairs[side], strict=True)) for side in ("score", "baseline"))
         mean, _, low, high, p, count = so_far(own, other, run.looks, within)

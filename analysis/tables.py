@@ -79,7 +79,7 @@ class Run(NamedTuple):
         asked = self.study["study"].get("seeds", 1)
         if isinstance(asked, int):
             return [asked]
-        return looks(*asked["auto"]) if asked["auto"] else [next(iter(self.kinds.values()), 1)]
+        return looks(*asked["auto"]) if asked.get("auto") else [next(iter(self.kinds.values()), 1)]
 
     @property
     def kinds(self) -> dict[str, int]:

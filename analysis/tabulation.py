@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from analysis.blocks import JOINT, held, units
 from analysis.choice import configurations, merged, validation_scores
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
@@ -89,6 +90,8 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
         f"t-test, corrected by Holm for the methods compared{added}. Failed and diverged trials are counted over all "
         "configurations of a method (column “of”)."
     )
+    if held(run):
+        note += f" Seeds are {units(run, run.looks[-1])}: of others p and intervals say nothing."
     data = run.study["study"]["data"]
     if metric == "mae" and (isinstance(data, str) or data.get("standardise", True)):
         note += " The target is standardised: errors are in standard deviations of its training samples."
@@ -118,9 +121,10 @@ def encoders(run: Run, table: pl.DataFrame) -> Table:
 
 
 def spread(run: Run, table: pl.DataFrame) -> Table:
-    """Return the table of what each kind of seed adds to the spread of a method's test scores, from `blocks.spread`."""
+    """Return the table of what each kind of seed adds to the spread of test scores and differences: `blocks.spread`."""
     names = {"split": "split of training and validation", "init": "initial weights", "order": "order and what is drawn"}
-    roots = table.with_columns(pl.col("variance", "low", "high").sqrt())
+    errors = table.with_columns(error=(pl.col("variance") / pl.col("levels")).sqrt())
+    roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
     rows = [
         [
             Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
@@ -128,18 +132,30 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
             _count(row["levels"]),
             Cell(score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
+            Cell(score(run.metric, row["error"]), row["error"]),
         ]
         for row in roots.iter_rows(named=True)
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
-    columns = _columns(["method", "kind of seed"], ["seeds", unit, "share of the variance"])
-    held = " and ".join(kind for kind in names if kind not in run.kinds)
+    columns = _columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
+    one = " and ".join(held(run))
     note = (
         "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
-        f"before it, with 95 % intervals{f'; seeds of {held} are held' if held else ''}. In all else that is shown "
-        "a seed is one of the first kind, with the mean over those within it."
+        f"before it, with 95 % intervals{f'; seeds of {one} are held' if one else ''}. In all else that is shown "
+        "a seed is one of the first kind, with the mean over those within it. Rows of a method less joint are of the "
+        "differences, paired by seed, which are what is tested. The error of the mean is what a kind adds to its "
+        f"standard error.{_narrowed(errors) if len(run.kinds) > 1 else ''}"
     )
     return Table("spread", "Where the spread comes from", columns, rows, note)
+
+
+def _narrowed(table: pl.DataFrame) -> str:
+    """Return which kind of seed adds most to the standard error of each difference, and what more seeds do."""
+    gains = table.filter(pl.col("method").str.ends_with(JOINT), pl.col("error") > 0)
+    most = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
+    said = ", ".join(f"{source} for {method}" for method, source in most.rows())
+    rule = "More seeds of a kind lessen what it and those after it add; for as many trials, more of the first do most."
+    return f" What adds most is {said}. {rule}" if said else f" {rule}"
 
 
 def all_configurations(run: Run) -> Table:
@@ -175,19 +191,29 @@ def all_configurations(run: Run) -> Table:
 
 def failures(run: Run) -> Table:
     """Return the table of the trials without a result, each with its error."""
-    status = run.trials.select("status", "trial", "method", "seed", "error").unique("trial", maintain_order=True)
+    kinds = [f"seed.{kind}" for kind in run.kinds]
+    status = run.trials.select("status", "trial", "method", "seed", "error", *kinds).unique(
+        "trial", maintain_order=True
+    )
     table = status.filter(pl.col("status").is_in(LOST)).sort("method", "seed", "trial").collect()
     rows = [
         [
             Cell(row["trial"]),
             Cell(row["method"]),
             _count(row["seed"]),
+            *(_count(row[kind]) for kind in kinds),
             Cell(row["status"]),
             Cell(row["error"] or "no error was recorded"),
         ]
         for row in table.head(SHOWN).iter_rows(named=True)
     ]
-    columns = [Column("trial"), Column("method"), Column("seed", numeric=True), Column("status"), Column("error")]
+    columns = [
+        Column("trial"),
+        Column("method"),
+        *_columns([], ["seed", *run.kinds]),
+        Column("status"),
+        Column("error"),
+    ]
     more = f"The first {SHOWN} of {len(table)}. " if len(table) > SHOWN else ""
     return Table("failures", "Trials without a result", columns, rows, f"{more}They are in no mean.")
 

@@ -12,14 +12,14 @@ from analysis import files
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.differences import said
 from analysis.ablations.scores import shown as written
-from analysis.blocks import independent
+from analysis.blocks import KINDS, nested, trialwise
+from analysis.choice import alike
 from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
 from analysis.text import plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
-KINDS = {"split": "split", "init": "initialisation", "order": "order"}
 MADE_OF = ("model.fusion", "model.encoder", "model.hidden", "train.optimizer", "train.epochs")
 
 
@@ -48,9 +48,9 @@ def judge(
         ValueError: the analysis asks for what the runs do not have.
     """
     runs = {cell: load(path) for cell, path in folders.items()}
-    cells = {cell: independent(run) for cell, run in runs.items()}
-    finding = examined(cells, analyses)
-    others = [examined(cells, [analysis]) for analysis in beside]
+    counted = {cell: trialwise(run) for cell, run in runs.items()} if "exact" in rule else runs  # one trial refutes it
+    finding = examined(counted, analyses)
+    others = [examined(runs, [analysis]) for analysis in beside]
     extra = [reported(titled(one), other) for one, other in zip(beside, others, strict=True)]
     decision, each = decided(finding, rule)
     verdict = {
@@ -59,9 +59,9 @@ def judge(
         "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
         "beside": {name: plain(one) for name, one in together(extra).items()},
-        "remarks": [remark for one in (finding, *others) for remark in one.remarks],
-        "bed": bed(cells),
-        "cells": list(cells),
+        "remarks": [*unmoved(runs), *(remark for one in (finding, *others) for remark in one.remarks)],
+        "bed": bed(runs),
+        "cells": list(runs),
         "trials": counts(runs),
         "figures": [],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,6 +71,12 @@ def judge(
         verdict["figures"].append({"stem": drawing.stem, "title": drawing.title, "caption": drawing.caption})
     files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
     return verdict
+
+
+def unmoved(cells: Mapping[str, Run]) -> list[str]:
+    """Return, in words, in which cells seeds change nothing."""
+    found = [cell or run.name for cell, run in cells.items() if alike(nested(run).collect())]
+    return [f"{name}: seeds change nothing, and what is the same for all of them counts once." for name in found]
 
 
 def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:

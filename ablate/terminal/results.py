@@ -151,7 +151,9 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
     if not same_data(*runs):
-        console.print("The data, or what seeds decide, differ: seeds are no pairs, and nothing is tested.")
+        console.print(
+            "The data, or what seeds decide, differ: means are over all seeds of a run, and nothing is tested."
+        )
 
 
 def show_replay(seen: Compared) -> None:

@@ -1,6 +1,7 @@
 """Which method is best over several data sets, and how far one is from what single modalities could do together."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import polars as pl
 
 from analysis import rankings
 from analysis.ablations.differences import chosen, some
-from analysis.ablations.finding import Effect, Finding, Sample
-from analysis.ablations.scores import Cells, by_seed, pairs, scores, select, unit
+from analysis.ablations.finding import Effect, Finding, Sample, mean_of
+from analysis.ablations.scores import Cells, averaged, by_seed, draws, pairs, scores, select, unit
 from analysis.effects import improvement
-from analysis.statistics import interval, pseudovalues
+from analysis.statistics import Estimate, interval, pseudovalues
 from analysis.tables import Run
 
 
@@ -46,10 +47,16 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
 
 def beats(side: pl.DataFrame, other: pl.DataFrame, signs: dict[str, int]) -> str:
     """Return how likely a run of one side is to beat one of the other in the same cell, with the interval."""
-    ours, theirs = (by_seed(flipped(one, signs)) for one in (side, other))
-    both = sorted(ours.keys() & theirs.keys())
-    found = improvement(*([[one[cell, s] for cell, s in both if cell == c] for c in signs] for one in (ours, theirs)))
+    sides = (draws(flipped(one, signs)) for one in (side, other))
+    found = mean_of([wins(one, two, [*signs]) for one, two in zip(*sides, strict=False)])
     return "not known" if np.isnan(found.mean) else f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def wins(side: pl.DataFrame, other: pl.DataFrame, cells: Sequence[str]) -> Estimate:
+    """Return how likely a run of one side is to beat one of the other, the mean over the cells."""
+    ours, theirs = by_seed(side), by_seed(other)
+    both = sorted(ours.keys() & theirs.keys())
+    return improvement(*([[one[cell, s] for cell, s in both if cell == c] for c in cells] for one in (ours, theirs)))
 
 
 def last_if_lost(gains: Sample) -> tuple[bool, float]:
@@ -66,21 +73,21 @@ def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:
 def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
     """Return the share of the gap between a baseline and the late ensemble of single modalities that a method closes.
 
-    The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed. The share is that of the means
-    over the seeds, nan where the ensemble is not shown to be better than the baseline, so that there is no gap. Beside
-    it, in the score's unit: the ensemble, the best modality and the method less the baseline.
+    The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed; of seeds that are nested in
+    one, each has an ensemble and a best modality of its own. The share is that of the means over the seeds, nan where
+    the ensemble is not shown to be better than the baseline, so that there is no gap. Beside it, in the score's unit:
+    the ensemble, the best modality and the method less the baseline.
     """
     effects, beside, remarks = [], [], []
     for cell, run in cells.items():
         name = cell or run.name
         table = scores({cell: run})
-        late = ensemble(run)
+        alone = select(table, {"method": "unimodal"})
+        late, strongest = (averaged(alone, numbers) for numbers in (partial(ensemble, predictions(run)), best_alone))
         ours, theirs = (by_seed(select(table, {"method": m})) for m in (of, baseline))
-        alone = [by_seed(part) for part in select(table, {"method": "unimodal"}).partition_by("modality")]
         seeds = sorted(seed for _, seed in ours.keys() & theirs.keys())
         joint, method = (np.array([side[cell, s] for s in seeds]) for side in (theirs, ours))
-        top = np.array([late.get(s, np.nan) for s in seeds])
-        best = np.array([np.max([one.get((cell, s), np.nan) for one in alone]) for s in seeds])
+        top, best = (np.array([side.get(s, np.nan) for s in seeds]) for side in (late, strongest))
         share = closed(method - joint, top - joint)
         effects.append(Effect(name, share))
         remarks += [f"{name}: no gap is shown that could be closed"] if np.isnan(share).all() else []
@@ -107,14 +114,24 @@ def closed(gain: Sample, gap: Sample) -> Sample:
     return shares
 
 
-def ensemble(run: Run) -> dict[int, float]:
+def best_alone(table: pl.DataFrame) -> dict[int, float]:
+    """Return by seed the score of the best of single modalities; nan where one has none."""
+    sides = [by_seed(part) for part in table.partition_by("modality")]
+    keys = {key for side in sides for key in side}
+    return {seed: float(np.max([side.get((cell, seed), np.nan) for side in sides])) for cell, seed in keys}
+
+
+def predictions(run: Run) -> pl.DataFrame:
+    """Return what the trials of a run predict of the test samples."""
+    files = sorted((Path(run.folder) / "predictions").glob("[!.]*.parquet"))
+    return pl.concat([pl.scan_parquet(file) for file in files]).filter(split="test").collect()
+
+
+def ensemble(predicted: pl.DataFrame, asked: pl.DataFrame) -> dict[int, float]:
     """Return the test accuracy of adding up what single modalities predict, by seed; none of those that lack one."""
-    asked = run.trials.filter(pl.col("method") == "unimodal").collect()
     done = asked.filter(pl.col("status") == "done").unique("trial", maintain_order=True)
     whole = pl.col("modality").n_unique().over("seed") == asked["modality"].n_unique()
-    trials = done.filter(whole).select("trial", "seed")
-    files = sorted((Path(run.folder) / "predictions").glob("[!.]*.parquet"))
-    frame = pl.concat([pl.scan_parquet(file) for file in files]).filter(split="test").collect().join(trials, on="trial")
+    frame = predicted.join(done.filter(whole).select("trial", "seed"), on="trial")
     found = {}
     for (seed,), part in frame.group_by("seed", maintain_order=True):
         members = part.partition_by("trial")

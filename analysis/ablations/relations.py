@@ -8,7 +8,19 @@ from scipy import stats
 
 from analysis.ablations.differences import among, chosen, some
 from analysis.ablations.finding import GAIN, Effect, Finding, Sample, drawn, point
-from analysis.ablations.scores import Cells, Side, by_seed, groups, label, lower_is_better, scores, select, unit
+from analysis.ablations.scores import (
+    Cells,
+    Side,
+    averaged,
+    by_seed,
+    draws,
+    groups,
+    label,
+    lower_is_better,
+    scores,
+    select,
+    unit,
+)
 from analysis.statistics import bounds
 
 NAN = float("nan")
@@ -25,10 +37,16 @@ def growth(
     table = some(chosen(cells, scores(cells, metric, split), of or {}), of or {})
     effects, rows, remarks = [], [], []
     ends = bounds(unit(cells, metric))
+
+    def exponents(part: pl.DataFrame) -> dict[int, float]:
+        curves = by_x(part, along)
+        return dict(zip(curves, slopes([*curves.values()], law=True).tolist(), strict=True))
+
     for name, group in groups(table, per):
-        curves = list(by_x(among(table, group), along).values())
-        effects.append(Effect(name, slopes(curves, law=True)))
-        if any(y <= 0 for curve in curves for y in curve.values()):
+        part = among(table, group)
+        curves = list(by_x(part, along).values())
+        effects.append(Effect(name, np.array(list(averaged(part, exponents).values()))))
+        if any(y <= 0 for one in draws(part) for curve in by_x(one, along).values() for y in curve.values()):
             remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
         rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c], ends) for x in places(curves)]
     return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log", remarks=tuple(remarks))
@@ -85,10 +103,13 @@ def correlation(
     effects = []
     keys = ["cell", "trial", "owner"]
     both = some(chosen(cells, one, of or {}), of or {}).join(two.select(*keys, twin="value"), on=keys, nulls_equal=True)
+
+    def ranked(part: pl.DataFrame) -> dict[int, float]:
+        return {one["seed"][0]: rank(one["value"], one["twin"]) * sign for one in part.partition_by("seed")}
+
     for name, group in groups(both, per):
-        part = among(both, group).sort("seed")
-        found = [rank(seed["value"], seed["twin"]) * sign for seed in part.partition_by("seed", maintain_order=True)]
-        effects.append(Effect(name, np.array(found)))
+        found = averaged(among(both, group), ranked)
+        effects.append(Effect(name, np.array(list(found.values()))))
     return Finding(effects, "rank correlation")
 
 
@@ -97,14 +118,24 @@ def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side,
 
     One a seed; ``within`` says in which trials the metric is read. Beside it, the metric and the gain of every cell.
     """
-    seen = by_seed(some(select(scores(cells, metric, split), within), within))
     table = scores(cells)
+    sides = [some(select(scores(cells, metric, split), within), within)]
+    sides += [some(chosen(cells, table, side), side) for side in (of, minus)]
+    whole = pl.concat([side.with_columns(side=pl.lit(i)) for i, side in enumerate(sides)], how="diagonal_relaxed")
     signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
-    ours, theirs = (by_seed(some(chosen(cells, table, side), side)) for side in (of, minus))
-    gains = {key: signs[key[0]] * (ours[key] - theirs[key]) for key in ours.keys() & theirs.keys()}
+
+    def numbers(part: pl.DataFrame) -> list[dict[tuple[str, int], float]]:
+        seen, ours, theirs = (by_seed(part.filter(side=i)) for i in range(3))
+        return [seen, {key: signs[key[0]] * (ours[key] - theirs[key]) for key in ours.keys() & theirs.keys()}]
+
+    def ranked(part: pl.DataFrame) -> dict[int, float]:
+        both = numbers(part)
+        found = {s: [pl.Series([side.get((cell, s), NAN) for cell in cells]) for side in both] for _, s in both[1]}
+        return {s: rank(one, other) for s, (one, other) in found.items()}
+
+    seen, gains = numbers(whole)
     seeds = sorted({seed for _, seed in gains})
-    found = [[[side.get((cell, s), NAN) for cell in cells] for side in (seen, gains)] for s in seeds]
-    effect = Effect("over cells", np.array([rank(pl.Series(one), pl.Series(other)) for one, other in found]))
+    effect = Effect("over cells", np.array(list(averaged(whole, ranked).values())))
     beside = [
         Effect(f"{cell}: {what}", np.array([side.get((cell, s), NAN) for s in seeds]), metric="")
         for what, side in ((metric, seen), ("gain", gains))

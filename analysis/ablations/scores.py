@@ -1,13 +1,15 @@
 """The numbers of several runs side by side: one row a trial, and a modality or a level where a metric has them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from analysis.ablations.finding import Sample
+from analysis.blocks import nested
+from analysis.choice import alike
 from analysis.tables import Run
 from analysis.text import less_is_better
 
@@ -21,6 +23,9 @@ def scores(
 ) -> pl.DataFrame:
     """Return `cell`, `data.*`, settings, `seed`, `owner` (a modality), `variant` and `value`, null without a result.
 
+    Of seeds that are nested in each other `seed` is the independent one, and `draw` which of those within it a trial
+    has. A cell in which seeds change nothing has one.
+
     Args:
         cells: the runs, by name.
         metric: `score` (each run's own), a column of its trials (`seconds`), or a name of its metrics; `name_*` are
@@ -29,7 +34,8 @@ def scores(
         epochs: first and last of those to average over; the last one alone by default.
     """
     tables = [_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
-    return pl.concat(tables, how="diagonal_relaxed")
+    kept = [one.filter(pl.col("seed") == pl.col("seed").min()) if alike(one) else one for one in tables]
+    return pl.concat(kept, how="diagonal_relaxed")
 
 
 def unit(cells: Cells, metric: str) -> str:
@@ -73,12 +79,14 @@ def by_seed(table: pl.DataFrame) -> dict[tuple[str, int], float]:
 def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
     """Return two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed.
 
-    Those are the seeds that all cells have on both sides, so that every cell weighs the same.
+    Those are the seeds that all cells have on both sides, so that every cell weighs the same. Where seeds change
+    nothing on either side, all pairs are one.
     """
     left, right = by_seed(ours), by_seed(theirs)
     both = left.keys() & right.keys()
     cells = sorted({cell for cell, _ in both})
     seeds = [s for s in sorted({seed for _, seed in both}) if all((cell, s) in both for cell in cells)]
+    seeds = seeds[:1] if alike(ours) and alike(theirs) else seeds
     sides = [[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)]
     return np.array(sides[0]), np.array(sides[1])
 
@@ -86,6 +94,19 @@ def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
 def sample(table: pl.DataFrame) -> Sample:
     """Return one number a seed, [N]; several cells are averaged."""
     return pairs(table, table)[0]
+
+
+def draws(table: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return a table for each of the seeds nested in one, as far as all cells have them; one, where none are."""
+    shared = table.filter(pl.col("draw") <= pl.col("draw").max().over("cell").min())
+    return shared.sort("draw", maintain_order=True).partition_by("draw", maintain_order=True) or [table]
+
+
+def averaged(table: pl.DataFrame, numbers: Callable[[pl.DataFrame], Mapping[int, float]]) -> dict[int, float]:
+    """Return by seed what is not the same of a mean: the mean of what the trials of each draw have by themselves."""
+    found = [numbers(part) for part in draws(table)]
+    seeds = sorted({seed for one in found for seed in one})
+    return {seed: float(np.mean([one.get(seed, float("nan")) for one in found])) for seed in seeds}
 
 
 def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -130,7 +151,7 @@ def shown(value: Any) -> str:
 
 
 def _scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
-    trials = run.trials.collect()
+    trials = nested(run).collect()
     name = run.metric if metric == "score" else metric
     data = run.study["study"]["data"]
     options = {f"data.{k}": v for k, v in data.items()} if isinstance(data, dict) else {}

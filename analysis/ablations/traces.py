@@ -6,7 +6,7 @@ import polars as pl
 
 from analysis.ablations.differences import said, some
 from analysis.ablations.finding import Effect, Finding, drawn, point
-from analysis.ablations.scores import Cells, Side, pairs, scores, select, unit
+from analysis.ablations.scores import Cells, Side, pairs, sample, scores, select, unit
 from analysis.statistics import bounds
 
 
@@ -26,7 +26,7 @@ def apart(cells: Cells, *, metric: str, of: Side, minus: Side, epochs: Sequence[
         effects.append(Effect(cell or cells[cell].name, *compared))
         for words, side in sides.items():
             for epoch, table in tables.items():
-                numbers = select(table.filter(pl.col("cell") == cell), side)["value"].drop_nulls()
+                numbers = sample(select(table.filter(pl.col("cell") == cell), side))
                 rows.append(point(cell or cells[cell].name, words, epoch, numbers, bounds(unit(cells, metric))))
     return Finding(effects, f"distance in {unit(cells, metric)}", drawn(rows), "epoch")
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from analysis.ablations.differences import some
-from analysis.ablations.finding import Effect, Finding
-from analysis.ablations.scores import Cells, Side, groups, scores, select, unit
+from analysis.ablations.finding import Effect, Finding, mean_of
+from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
 from analysis.decisions import MISSING
 from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues
 from analysis.text import plural
@@ -28,15 +28,21 @@ def variance_shares(
 
     The factors are columns of a full grid, `seed` among them if it is listed; what none explains alone are their
     `interactions`, or the `rest`, in which seeds are, too. They are those of all seeds, estimated from some
-    (`jackknifed`). A seed of which a trial has no result is left out: without it the grid would not be full.
+    (`jackknifed`). A seed of which a trial has no result is left out: without it the grid would not be full. Of seeds
+    that are nested in one, a grid each, they are the means.
     """
     effects, whole = [], some(select(scores(cells, metric, split), of or {}), of or {})
     for cell, run in cells.items():
         table = whole.filter(pl.col("cell") == cell)
-        found = by_seeds(table, lambda seeds: list(decomposed(seeds, factors).values()))
+        found = by_seeds(table, lambda seeds: means_of([[*decomposed(one, factors).values()] for one in draws(seeds)]))
         names = [*factors, REST if "seed" in factors and len(factors) > 1 else "rest"]
         effects += [Effect(f"{cell or run.name}: {n}", one) for n, one in zip(names, found, strict=True)]
     return Finding(effects, "share of the variance")
+
+
+def means_of(shares: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean of each of several shares over the tables, [N], that have them."""
+    return [float(share) for share in np.mean(shares, axis=0)]
 
 
 def decomposed(table: pl.DataFrame, factors: Sequence[str]) -> dict[str, float]:
@@ -59,7 +65,7 @@ def agreement(
 
     The share of the variance that lies between the objects, and not between repetitions on the same one. The objects
     are taken for a sample of all that there could be, the modalities of a data set, too. It is not known where more
-    seeds lack a result than a rule allows.
+    seeds lack a result than a rule allows. Of seeds that are nested in one, each is with its like of the others.
     """
     table = some(select(scores(cells, metric, split), of or {}), of or {})
     effects, remarks = [], []
@@ -67,9 +73,10 @@ def agreement(
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))
         whole = part.filter(pl.col("value").is_not_null().all().over("seed"))
         seeds, kept = part["seed"].n_unique(), whole["seed"].n_unique()
-        objects = [one["value"].to_numpy() for one in whole.partition_by("cell", "trial", "owner")]
         known = seeds - kept <= MISSING * seeds
-        effects.append(Effect(name, icc(objects if known else [])._replace(seeds=kept)))
+        drawn = [draw.partition_by("cell", "trial", "owner") if known else [] for draw in draws(whole)]
+        found = mean_of([icc([one["value"].to_numpy() for one in objects]) for objects in drawn])
+        effects.append(Effect(name, found._replace(seeds=kept)))
         remarks += [f"{name}: {seeds - kept} of {plural(seeds, 'seed')} have no result."] if kept < seeds else []
     return Finding(effects, unit(cells, "intraclass correlation"), remarks=tuple(remarks))
 

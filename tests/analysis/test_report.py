@@ -11,7 +11,7 @@ from analysis.headline import headline, limits
 from analysis.report import inline, write
 from analysis.summary import SUMMARY, summary
 from analysis.tables import Run
-from analysis.tabulation import all_configurations, latex, markdown
+from analysis.tabulation import all_configurations, latex, markdown, methods
 from analysis.text import DASH, pvalue, score, settings
 from analysis.verdicts import judge
 from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
@@ -120,11 +120,11 @@ def test_no_file_remains_beside_the_page(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == names
 
 
-def finding(**agm: float | None) -> str:
+def finding(seeds: Any = 10, **agm: float | None) -> str:
     fixed = {"metric": "accuracy", "direction": "max", "configurations": 1, "settings": ""}
     joint = {"method": "joint", "validation": 0.9, "test": 0.9} | fixed
     other = {"method": "agm", "validation": 0.91, "test": 0.969, "pairs": 10} | fixed | agm
-    return headline(asked(), pl.DataFrame([joint, other], schema=SUMMARY))
+    return headline(asked(seeds=seeds), pl.DataFrame([joint, other], schema=SUMMARY))
 
 
 def test_a_difference_is_separated_only_by_its_p() -> None:
@@ -143,6 +143,44 @@ def test_one_seed_tells_nothing() -> None:
         "+0.3 points against joint: one seed, which tells nothing about chance."
     )
     assert "no finished trial with the same seed" in finding()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ({"order": 10}, "10 orders of one split and one initialisation"),
+        ({"split": 10, "init": 3}, "10 splits of one order"),
+        ({"split": 10, "init": 3, "order": 2}, "10 seeds"),
+    ],
+)
+def test_what_is_held_stands_beside_the_number(seeds: dict[str, int], words: str) -> None:
+    ends = {"difference_low": -0.001, "difference_high": 0.007, "difference": 0.003}
+    assert finding(seeds, p=0.25, **ends).endswith(f"not separated from joint training by {words}.")
+    over = f" over {words}" if " of " in words else ""
+    assert finding(seeds, p=0.01, **ends).endswith(f"better than joint training{over}.")
+    note = methods(asked(seeds=seeds), pl.DataFrame(schema=SUMMARY), 2).note
+    assert (f"Seeds are {words}: of others p and intervals say nothing." in note) is bool(over)
+
+
+def test_seeds_that_change_nothing_are_one_result(write_run: Write) -> None:
+    """Every loss is the same bit for bit; where scores alone are, as at a bound, seeds are what they are."""
+    rows = [
+        trial(f"{m}{s}", m, s, test, test, **{"validation.loss": loss, "test.loss": loss})
+        for m, test, loss in (("joint", 0.5, 0.7), ("agm", 0.75, 0.6)) for s in range(8)
+    ]  # fmt: skip
+    run = load(write_run(rows, seeds={"order": 8}, vary={}, methods=["joint", "agm"]))
+    found = summary(run)
+    assert found.select("low", "high", "difference_low", "difference_high", "p").null_count().row(0) == (2,) * 5
+    assert found["difference"][1] == pytest.approx(0.25)
+    assert headline(run, found).endswith("+25.0 points against joint: seeds change nothing here, and are one result.")
+    for changed in ("joint", "both"):
+        own = pl.col("validation.loss") + pl.when(pl.lit(changed == "both") | (pl.col("method") == changed)).then(
+            "seed"
+        )
+        moved = run._replace(
+            trials=run.trials.with_columns(pl.coalesce(own, "validation.loss").alias("validation.loss"))
+        )
+        assert summary(moved)["p"][1] == 2.0**-7
 
 
 def test_a_method_that_lost_seeds_is_not_ahead() -> None:
