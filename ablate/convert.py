@@ -1,7 +1,9 @@
 """Data in the layout of a paper becomes a file and its datasheet, for studies to name."""
 
+import glob
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import yaml
 
 from ablate import __version__
 from ablate.errors import UserError
-from ablate.files import flush, hidden
-from trainables.data import DataError, sheet
+from ablate.files import abandoned, flush, hidden
+from trainables.data import DataError, load
 from trainables.data.convert import Found
 from trainables.data.convert import convert as read
 
@@ -35,11 +37,15 @@ def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = (
         if file.exists():
             raise UserError(f"convert: there is a file {file} already; remove it, or name another")
     options = dict(map(setting, settings))
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if abandoned(left):
+            shutil.rmtree(left)
     try:
         found = read(layout, source, options)
+        origin = {"layout": layout, **named(source), **options, "version": __version__}
         with hidden(target) as folder:
-            files = write(found, folder / target.name, {"layout": layout, **options, "version": __version__})
-            sheet({"path": str(files[0])})  # it is what a study can read
+            files = write(found, folder / target.name, origin)
+            load({"path": str(files[0])})  # it is what a study can read
             for file in reversed(files):
                 flush(file)
                 file.replace(target.with_suffix(file.suffix))
@@ -59,14 +65,24 @@ def setting(text: str) -> tuple[str, Any]:
         raise UserError(f"convert: the value of {key} cannot be read: {value}") from None
 
 
+def named(source: Path) -> dict[str, str]:
+    """Return what tells a source from others: its name without its folder, of a file also its content."""
+    name = {"source": source.resolve().name}
+    return name | {"source_sha256": digest(source)} if source.is_file() else name
+
+
+def digest(file: Path) -> str:
+    """Return the sha256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def write(found: Found, file: Path, origin: dict[str, Any]) -> tuple[Path, Path]:
     """Write arrays, and beside them the datasheet that guards them; return both files."""
     np.savez(file, **found.arrays)  # type: ignore[arg-type]  # the stub takes the names for options
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in found.arrays.items()}
     content = {"name": file.stem, **found.sheet, "converted": origin, "notes": list(found.notes)}
-    described = json.dumps({**content, "arrays": shapes, "sha256_file": sha256}, indent=1, ensure_ascii=False)
+    described = json.dumps({**content, "arrays": shapes, "sha256_file": digest(file)}, indent=1, ensure_ascii=False)
     datasheet = file.with_suffix(".json")
     datasheet.write_text(f"{described}\n", encoding="utf-8")
     return file, datasheet

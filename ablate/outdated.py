@@ -1,7 +1,8 @@
 """Why trials that ran before are to run again: what has changed since, of all that decides what they are."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ablate import store
@@ -10,7 +11,7 @@ from ablate.plan import Trial
 from ablate.study import Study
 
 BESIDE = ("measure", "prune")  # of a configuration: asked of all trials of a study, and no column of its tables
-PACKAGES = ("torch", "numpy")
+PACKAGES = ("torch", "numpy", "scikit-learn")
 CONTENT = {"sha256": "data", "sheet": "datasheet"}  # of a data set, whatever is asked of it
 
 
@@ -27,11 +28,22 @@ def outdated(study: Study, missing: Iterable[Trial]) -> dict[str, tuple[Any, Any
     for trial in first.values():
         for config, origin in earlier(study, trial):
             if asked(config) == asked(trial.config):
-                present = {name: version(name) for name in PACKAGES}
-                present["code"] = code(trial.config | {"measure": config["measure"]})  # of what was measured then
-                before, now = decisive(config, origin), decisive(trial.config, present)
-                changed |= {name: (before[name], now[name]) for name in now if before[name] != now[name]}
+                before, now = decisive(config, origin), decisive(trial.config, present(trial.config, config["measure"]))
+                both = [name for name in now if name in before]
+                changed |= {name: (before[name], now[name]) for name in both if before[name] != now[name]}
     return changed
+
+
+def present(config: dict[str, Any], measured: dict[str, Any]) -> dict[str, str]:
+    """Return versions and code now of what a configuration trains with, and of what was measured then.
+
+    scikit-learn decides where something is measured; code of a measurement that is gone has no hash.
+    """
+    packages = PACKAGES if measured and config["measure"] else PACKAGES[:2]
+    found = {name: version(name) for name in packages}
+    with suppress(ModuleNotFoundError):
+        found["code"] = code(config | {"measure": measured})
+    return found
 
 
 def earlier(study: Study, trial: Trial) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -50,19 +62,31 @@ def earlier(study: Study, trial: Trial) -> Iterator[tuple[dict[str, Any], dict[s
     same = [
         row["trial"] for row in rows.iter_rows(named=True) if all(row[name] == value for name, value in told.items())
     ]
-    for name, folder in store.locate(study.store, same).items():
-        try:
-            (found,) = store.read_table(folder, "trials").filter(trial=name).iter_rows(named=True)
-        except store.DamagedError:
-            continue
-        if "origin" in found:  # earlier releases kept none
-            yield json.loads(found["config"]), json.loads(found["origin"])
+    for name, folder in store.locate(study.store, same).items() if same else ():
+        with suppress(store.DamagedError):
+            for found in store.read_table(folder, "trials").filter(trial=name).iter_rows(named=True):
+                config, origin = held(found["config"]), held(found.get("origin"))
+                if {"data", "measure"} <= config.keys() and origin:  # earlier releases kept none
+                    yield config, origin
 
 
-def decisive(config: dict[str, Any], origin: dict[str, Any]) -> dict[str, Any]:
+def held(text: str | None) -> dict[str, Any]:
+    """Return the mapping that a column of the store holds, an empty one where it holds none."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def decisive(config: dict[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides an id and is no setting of the trial."""
     content = {name: config["data"].get(key) for key, name in CONTENT.items()}
-    return content | {name: config.get(name) for name in BESIDE} | {name: origin[name] for name in ("code", *PACKAGES)}
+    return (
+        content
+        | {name: config.get(name) for name in BESIDE}
+        | {name: origin[name] for name in ("code", *PACKAGES) if name in origin}
+    )
 
 
 def asked(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """`ablate convert`: a file that a study trains on, or a sentence and nothing."""
 
+import hashlib
 import json
+import os
 import pickle
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from ablate import __version__
 from ablate.cli import app
 from trainables import data
 from trainables.data.convert import pickles
@@ -41,7 +47,13 @@ def test_what_was_found_is_told_and_can_be_read(mosi: Path, tmp_path: Path) -> N
     assert "40 training, 12 validation and 16 test samples; as published." in said
     assert f"data: {{path: {file}}}" in said.replace("\n", "")
     sheet = json.loads(file.with_suffix(".json").read_text())
-    assert sheet["converted"] == {"layout": "mult", "target": "nonnegative", "version": sheet["converted"]["version"]}
+    assert sheet["converted"] == {
+        "layout": "mult",
+        "source": "mosi_data.pkl",
+        "source_sha256": hashlib.sha256(mosi.read_bytes()).hexdigest(),
+        "target": "nonnegative",
+        "version": __version__,
+    }
     loaded = data.load({"path": str(file)})
     assert (loaded.task, loaded.outputs, list(loaded.train.inputs)) == (
         "classification",
@@ -88,7 +100,40 @@ def test_a_file_that_is_there_stays(mosi: Path, tmp_path: Path) -> None:
 
 def test_what_no_study_could_read_is_not_written(mosi: Path, tmp_path: Path) -> None:
     held = pickles.load(mosi)
-    held["valid"] = {key: array[:0] for key, array in held["valid"].items()}
-    mosi.write_bytes(pickle.dumps(held))
+    whole = {name: {key: np.array(array) for key, array in part.items()} for name, part in held.items()}
+    empty = {key: array[:0] for key, array in whole["valid"].items()}
+    mosi.write_bytes(pickle.dumps(whole | {"valid": empty}))
     assert "has no sample in its val split" in told("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
     assert [one.name for one in tmp_path.iterdir()] == ["mosi_data.pkl"]
+
+
+def test_inputs_that_no_study_could_read_are_not_written(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for part, count in (("train", 24), ("test", 5)):
+        for modality, side in (("image", 28), ("audio", 112)):
+            (source / modality).mkdir(parents=True, exist_ok=True)
+            array = np.zeros((count, side, side))
+            array[0, 0, 0] = np.nan if modality == "audio" else 0.5
+            np.save(source / modality / f"{part}_data.npy", array)
+        np.save(source / f"{part}_labels.npy", np.arange(count) % 10)
+    assert "audio of a: row 0 is partly NaN" in told("av-mnist", str(source), str(tmp_path / "a.npz"), code=2)
+    assert [one.name for one in tmp_path.iterdir()] == ["source"]
+    for part in ("train", "test"):
+        file = source / "audio" / f"{part}_data.npy"
+        np.save(file, np.nan_to_num(np.load(file), nan=0.5))
+    told("av-mnist", str(source), str(tmp_path / "a.npz"))
+    origin = json.loads((tmp_path / "a.json").read_text())["converted"]
+    assert origin == {"layout": "av-mnist", "source": "source", "version": __version__}  # no file, so no sha256 of it
+
+
+def test_what_a_killed_process_left_is_removed(mosi: Path, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    host = socket.gethostname()
+    left = [tmp_path / f".{name}.{ended.pid}@{host}.abc" for name in ("a.npz", "b.npz")]
+    running = tmp_path / f".a.npz.{os.getpid()}@{host}.abc"
+    for folder in (*left, running):
+        folder.mkdir()
+        (folder / "a.npz").write_bytes(b"half")
+    told("mult", str(mosi), str(tmp_path / "a.npz"))
+    assert [folder.exists() for folder in (*left, running)] == [False, True, True]

@@ -1,10 +1,12 @@
 """`ablate plan` says what has changed where trials that ran before are to run again."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from ablate import identity, outdated
@@ -29,12 +31,25 @@ def data(folder: Path, factor: float = 1.0, **more: Any) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Return the store of a study of a file of one's own that has run."""
-    data(tmp_path)
-    file, store, plan = write(tmp_path, **OWN), tmp_path / "runs", list[Trial]()
+    return ran(tmp_path)
+
+
+def ran(folder: Path, **changes: Any) -> Path:
+    """Run a study of a file of one's own, with changes, and return its store."""
+    data(folder)
+    file, store, plan = write(folder, **OWN | changes), folder / "runs", list[Trial]()
     train(file, store)
     study = load(str(file), str(store))
     Tables(study, open_agenda(study, plan=plan), pytest.fail, plan).close()
     return store
+
+
+def other(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Let another version of a package be installed."""
+    for module in (identity, outdated):
+        monkeypatch.setattr(
+            module, "version", lambda name: "99" if name == package else identity.metadata.version(name)
+        )
 
 
 def changed(store: Path, **changes: Any) -> dict[str, tuple[Any, Any]]:
@@ -62,10 +77,7 @@ def test_other_data_under_the_same_name_is_said(store: Path) -> None:
 
 def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     then = identity.version("torch")
-    for module in (identity, outdated):
-        monkeypatch.setattr(
-            module, "version", lambda name: "99" if name == "torch" else identity.metadata.version(name)
-        )
+    other(monkeypatch, "torch")
     assert changed(store) == {"torch": (then, "99")}
     told = here("plan", store.parent / "small.yaml", "--store", store).stdout
     assert f"so that its trials run again: torch ({then}, now 99)." in " ".join(told.split())
@@ -74,6 +86,50 @@ def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch
     assert json.loads(here("plan", store.parent / "small.yaml", "--store", store, "--json").stdout)["changed"][
         "torch"
     ] == [then, "99"]
+
+
+def test_what_is_measured_by_depends_on_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(tmp_path, measure=["probe"])
+    then = identity.version("scikit-learn")
+    other(monkeypatch, "scikit-learn")
+    assert changed(tmp_path / "runs", measure=["probe"]) == {"scikit-learn": (then, "99")}
+    assert changed(tmp_path / "runs") == {"measure": ({"probe": 0}, {})}
+    told = here("plan", tmp_path / "small.yaml", "--store", tmp_path / "runs").stdout
+    assert "scikit-learn" not in told
+
+
+def rewritten(store: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change columns of the trials of a store, whose files are not checked from then on."""
+    for file in store.glob("trials/*/trials.parquet"):
+        table = pl.read_parquet(file)
+        rows = [row | change(row) for row in table.iter_rows(named=True)]
+        pl.DataFrame(rows, schema=table.schema).write_parquet(file)
+        index = json.loads((file.parent / "index.json").read_text())
+        (file.parent / "index.json").write_text(json.dumps(index | {"files": {}}))
+
+
+@pytest.mark.parametrize("origin", [None, "null", "[]", "{", "{}"])
+def test_rows_that_do_not_say_their_origin_are_skipped(store: Path, origin: str | None) -> None:
+    rewritten(store, lambda row: {"origin": origin})
+    assert changed(store, measure=["probe"]) == {}
+
+
+def test_an_origin_without_a_version_says_nothing_of_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewritten(store, lambda row: {"origin": json.dumps({"numpy": "1"})})
+    monkeypatch.setattr(identity, "fingerprint", lambda *modules: "another")
+    assert changed(store) == {"numpy": ("1", identity.version("numpy"))}
+
+
+def test_a_measurement_that_is_gone_is_said_without_its_code(store: Path) -> None:
+    rewritten(store, lambda row: {"config": json.dumps(json.loads(row["config"]) | {"measure": {"gone": 0}})})
+    assert changed(store, measure=["probe"]) == {"measure": ({"gone": 0}, {"probe": 0})}
+
+
+def test_a_store_is_not_searched_for_what_never_ran(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load(str(store.parent / "small.yaml"), str(store))
+    trial = next(iter(open_agenda(study).proposed.values()))
+    monkeypatch.setattr(outdated.store, "locate", lambda *where: pytest.fail("searched"))
+    assert list(outdated.earlier(study, trial._replace(seed=99))) == []
 
 
 def test_results_that_are_gone_have_not_changed(store: Path) -> None:

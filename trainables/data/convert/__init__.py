@@ -5,13 +5,15 @@ hold numbers, text and arrays alone (`pickles`). Shapes are read from the files.
 so that no trial's identity depends on it.
 """
 
+import csv
 import importlib
 import inspect
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.convert.found import Found
+from trainables.data.convert.found import Found, told
 from trainables.data.dataset import DataError, choose
 
 __all__ = ["LAYOUTS", "Found", "convert", "options"]
@@ -31,6 +33,10 @@ LAYOUTS = {
     "food-101": f"{HERE}.food:food_101",
     "brats": f"{HERE}.brats:brats",
 }
+UNFORESEEN = (
+    ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, OSError, EOFError, csv.Error,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 def convert(layout: str, source: Path, given: Mapping[str, Any]) -> Found:
@@ -47,7 +53,15 @@ def convert(layout: str, source: Path, given: Mapping[str, Any]) -> Found:
         choose(key, known, "convert", layout, "option")
         if type(value) is not type(known[key]):
             raise DataError(f"convert: {key} of {layout} must be like {known[key]!r}, got {value!r}.")
-    return read(source, **given)
+        if type(value) is int and value < 1:
+            raise DataError(f"convert: {key} of {layout} must be 1 or more, got {value}.")
+    try:
+        return read(source, **given)
+    except DataError:
+        raise
+    except UNFORESEEN as error:
+        what = type(error).__name__
+        raise DataError(f"convert: {source} cannot be read as {layout}: {what}: {told(error)}.") from error
 
 
 def options(layout: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.convert.found import Found, present, rows
+from trainables.data.convert.found import Found, integers, present, rows, stored
 from trainables.data.dataset import DataError
 
 SIDES = {"image": 28, "audio": 112}
@@ -23,6 +23,7 @@ def av_mnist(source: Path) -> Found:
         "task": "classification",
         "classes": 10,
         "modalities": list(SIDES),
+        "standardise": dict.fromkeys(SIDES, "all"),
         "pairing": "by class",
         "splits": "test as published; the last twelfth of training is validation, as in MultiBench",
     }
@@ -32,16 +33,19 @@ def av_mnist(source: Path) -> Found:
 def part(source: Path, name: str) -> dict[str, np.ndarray]:
     """Return the images [N, 28, 28], the spectrograms [N, 112, 112] and the labels [N] of one split."""
     *data, labels = present(source, *(f"{m}/{name}_data.npy" for m in SIDES), f"{name}_labels.npy")
-    label = np.load(labels, allow_pickle=False).astype(np.int64)
+    label = integers(stored(labels), labels)
     arrays = {m: square(file, side, len(label)) for (m, side), file in zip(SIDES.items(), data, strict=True)}
     return {**arrays, "label": label}
 
 
 def square(file: Path, side: int, count: int) -> np.ndarray:
-    """Return pictures of bytes, [N, side, side]; what is stored as numbers from 0 to 255 or to 1 is rounded."""
-    array = np.load(file, allow_pickle=False)
-    if array.shape[:1] != (count,) or array[0].size != side * side:
-        raise DataError(f"convert: {file} must hold {count} pictures of {side} x {side}, got {array.shape}.")
-    if array.dtype != np.uint8:
-        array = np.rint(array * (255 if array.max() <= 1 else 1)).astype(np.uint8)
-    return np.asarray(array.reshape(count, side, side))
+    """Return pictures [N, side, side]: bytes, or float32 where not all numbers are integers from 0 to 255.
+
+    Published images are rebuilt from principal components, without their mean, so that many numbers are negative.
+    """
+    array = stored(file)
+    if array.dtype.kind not in "buif" or array.ndim < 2 or array.shape[0] != count or array[:1].size != side * side:
+        told = f"{count} pictures of {side} x {side} numbers, got {array.dtype} {array.shape}"
+        raise DataError(f"convert: {file} must hold {told}.")
+    whole = array.dtype == np.uint8 or (array.min() >= 0 and array.max() <= 255 and (array == np.rint(array)).all())
+    return np.asarray(array.reshape(count, side, side).astype(np.uint8 if whole else np.float32))

@@ -5,27 +5,47 @@ frequent of theirs. CGGM's release draws another slice of each brain every time,
 tumour is visible; here slices are fixed, and chosen without a look at the labels.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.found import Found, dealt, optional, present
+from trainables.data.convert.found import (
+    Found,
+    UnreadableError,
+    dealt,
+    each,
+    optional,
+    present,
+    readable,
+    small,
+    unread,
+    visible,
+)
 from trainables.data.dataset import DataError
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")  # the order of CGGM's files, datasets/BratsDataset.py
-NAMES = {"flair": ("flair", "t2f"), "t1ce": ("t1ce", "t1c"), "t1": ("t1", "t1n"), "t2": ("t2", "t2w")}  # to 2021, since
+NAMES = {  # to 2021, since
+    "flair": ("flair", "t2f"), "t1ce": ("t1ce", "t1c"), "t1": ("t1", "t1n"), "t2": ("t2", "t2w"),
+    "label": ("seg", "segm"),
+}  # fmt: skip
 FOLDERS = {"train": 0, "valid": 1, "test": 2}
 CLASSES = ["background", "necrotic core", "edema", "enhancing tumour"]
+LABELS = ({0, 1, 2, 3}, {0, 1, 2, 4})  # since 2023, to 2021; where both are, 4 is the cavity of a resection
+
+
+class Case(NamedTuple):
+    """Where a brain is stored."""
+
+    place: Path
+    split: int
 
 
 class Brain(NamedTuple):
-    """A case."""
+    """A brain and its tumour."""
 
     image: np.ndarray  # [4, H, W, D]
     label: np.ndarray  # [H, W, D]
-    split: int
 
 
 def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> Found:
@@ -37,63 +57,94 @@ def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> 
     """
     if crop % block:
         raise DataError(f"convert: crop of brats must be a multiple of block, got {crop} and {block}.")
-    stored = (source / "train").is_dir()
-    samples: list[tuple[int, np.ndarray, np.ndarray]] = []
-    for brain in of_hdf5(source) if stored else of_nifti(source):
-        depth, labels = brain.label.shape[-1], np.where(brain.label == 4, 3, brain.label)
-        for place in np.rint(depth * np.linspace(0.25, 0.75, slices + 2)[1:-1]).astype(int):
-            image = np.stack([blocks(one, crop, block) for one in brain.image[..., place]])
-            label = frequent(blocks(labels[..., place], crop, block))
-            samples.append((brain.split, image.astype(np.float16), label))
-    arrays = {m: np.stack([image[i] for _, image, _ in samples]) for i, m in enumerate(MODALITIES)}
-    arrays |= {"label": np.stack([label for *_, label in samples]), "split": np.array([code for code, *_ in samples])}
+    in_folders = (source / "train").is_dir()
+    cases, read = (of_folders(source), hdf5) if in_folders else (published(source), nifti)
+    made, broken = each(cases, lambda case: cut(checked(read(case.place), case.place), case.place, slices, crop, block))
+    if not made:
+        raise broken[0]
+    images = small(np.concatenate([brain.image for _, brain in made], axis=1))
+    arrays = dict(zip(MODALITIES, images, strict=True))
+    arrays["label"] = np.concatenate([brain.label for _, brain in made])
+    arrays["split"] = np.repeat([case.split for case, _ in made], slices)
     sheet = {
         "task": "segmentation",
         "classes": CLASSES,
         "modalities": list(MODALITIES),
         "pairing": "natural: the same place",
-        "splits": "as in the folders" if stored else "by case, at random",
+        "splits": "as in the folders" if in_folders else "by case, at random",
     }
-    return Found(arrays, sheet)
+    return Found(arrays, sheet, unread(broken))
 
 
-def of_hdf5(source: Path) -> Iterator[Brain]:
-    """Yield the brains of CGGM's files."""
+def of_folders(source: Path) -> list[Case]:
+    """Return the files of CGGM's folders."""
+    folders = zip(present(source, *FOLDERS), FOLDERS.values(), strict=True)
+    cases = [Case(file, code) for folder, code in folders for file in visible(folder, "*.h5")]
+    if not cases:
+        raise DataError(f"convert: {source} holds no *.h5 in {', '.join(FOLDERS)}.")
+    return cases
+
+
+def published(source: Path) -> list[Case]:
+    """Return the folders of published cases."""
+    places = sorted({file.parent for file in visible(source, "*/*.nii*") if not file.parent.name.startswith(".")})
+    if not places:
+        raise DataError(f"convert: {source} holds neither train/*.h5 nor folders of *.nii.gz.")
+    splits = dealt([place.name for place in places], "cases")
+    return [Case(place, splits[place.name]) for place in places]
+
+
+def hdf5(file: Path) -> Brain:
+    """Return the brain of a file of CGGM's."""
     from trainables.data.convert.hdf5 import dataset
 
-    for folder, code in zip(present(source, *FOLDERS), FOLDERS.values(), strict=True):
-        for file in sorted(folder.glob("*.h5")):
-            yield checked(Brain(dataset(file, "image"), dataset(file, "label"), code), file)
+    return Brain(dataset(file, "image"), dataset(file, "label"))
 
 
-def of_nifti(source: Path) -> Iterator[Brain]:
-    """Yield the brains of the published folders."""
-    nibabel = optional("nibabel")
-    cases = sorted(file.parent for file in source.glob("*/*seg.nii*"))
-    if not cases:
-        raise DataError(f"convert: {source} holds neither train/*.h5 nor cases with a *seg.nii.gz each.")
-    splits = dealt([case.name for case in cases])
-    for case in cases:
-        volumes = [standardised(np.asarray(nibabel.load(volume(case, NAMES[m])).dataobj)) for m in MODALITIES]
-        label = np.asarray(nibabel.load(volume(case, ("seg",))).dataobj)
-        yield checked(Brain(np.stack(volumes), label, splits[case.name]), case)
+def nifti(case: Path) -> Brain:
+    """Return the brain of a published folder."""
+    *images, label = (volume(case, names) for names in NAMES.values())
+    if any(image.shape != label.shape for image in images):
+        raise UnreadableError(f"convert: the volumes of {case} are not of one shape.")
+    return Brain(np.stack([standardised(image) for image in images]), label)
 
 
-def volume(case: Path, names: tuple[str, ...]) -> Path:
+def volume(case: Path, names: tuple[str, ...]) -> np.ndarray:
     """Return the volume of a case that ends in one of some names."""
+    nibabel = optional("nibabel")
+    ends = {
+        file.name.partition(".nii")[0].replace("-", "_").rpartition("_")[2].lower(): file
+        for file in visible(case, "*.nii*")
+    }
     for name in names:
-        for file in sorted(case.glob("*.nii*")):
-            if file.name.partition(".nii")[0].replace("-", "_").rpartition("_")[2] == name:
-                return file
-    raise DataError(f"convert: {case} has no volume *_{names[0]}.nii.gz.")
+        if name in ends:
+            with readable(ends[name], "volume"):
+                return np.asarray(nibabel.load(ends[name]).dataobj)
+    raise UnreadableError(f"convert: {case} has no volume *_{names[0]}.nii.gz.")
 
 
-def checked(brain: Brain, source: Path) -> Brain:
-    """Return a brain whose images and label are of the same places."""
-    if brain.image.shape != (len(MODALITIES), *brain.label.shape) or brain.label.ndim != 3:
+def checked(brain: Brain, place: Path) -> Brain:
+    """Return a brain whose images and label are of the same places, and whose labels are known."""
+    if brain.image.shape != (len(MODALITIES), *brain.label.shape) or brain.label.ndim != 3 or not brain.label.size:
         told = f"got {brain.image.shape} and {brain.label.shape}"
-        raise DataError(f"convert: {source} must hold images [4, H, W, D] and a label [H, W, D], {told}.")
+        raise UnreadableError(f"convert: {place} must hold images [4, H, W, D] and a label [H, W, D], {told}.")
+    labels = set(np.unique(brain.label).tolist())
+    if not any(labels <= known for known in LABELS):
+        raise UnreadableError(
+            f"convert: the labels of {place} must be 0, 1, 2 and either 3 or 4, got {sorted(labels)[:9]}."
+        )
     return brain
+
+
+def cut(brain: Brain, place: Path, slices: int, crop: int, block: int) -> Brain:
+    """Return the blocks of some slices of a brain, [4, S, L, pixels], and their labels [S, L]."""
+    depth = brain.label.shape[-1]
+    places = np.unique(np.rint(depth * np.linspace(0.25, 0.75, slices + 2)[1:-1]).astype(int))
+    if len(places) < slices:
+        raise DataError(f"convert: {place} has too few slices, {depth}, for {slices} in its middle half.")
+    image = np.stack([[blocks(one[..., i], crop, block) for i in places] for one in brain.image])
+    label = np.where(brain.label == 4, 3, brain.label)
+    return Brain(image, np.stack([frequent(blocks(label[..., i], crop, block)) for i in places]))
 
 
 def standardised(image: np.ndarray) -> np.ndarray:

@@ -1,25 +1,43 @@
 """Films with sound, as lists of clips, recordings and folders of frames: CREMA-D, Kinetics-Sounds, VGGSound, UCF-101.
 
-Recordings and folders of frames are found by the names of their clips, wherever below the source they lie. A clip that
-lacks one of them is left out, and counted. Frames are fixed: the middle one of each part of a clip.
+Recordings and folders of frames are found by the names of their clips, wherever below a folder they lie. A clip that
+lacks one of them, or whose cannot be read, is left out and counted. Frames are fixed: the middle one of each part of a
+clip.
 """
 
-import csv
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.found import Arrays, Found, dealt, numbered, one_of, present, validated
+from trainables.data.convert.found import (
+    Arrays,
+    Found,
+    dealt,
+    each,
+    noted,
+    numbered,
+    one_of,
+    present,
+    small,
+    table,
+    text,
+    unread,
+    validated,
+    visible,
+)
 from trainables.data.convert.media import PICTURES, SOUNDS, Spectrogram, pictures, sound, spaced
 from trainables.data.dataset import DataError
 
 EMOTIONS = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")  # the order of OGM-GE, dataset/CramedDataset.py
-CREMA_D = Spectrogram(rate=22050, seconds=3, window=512, hop=353)  # the same file
-VGGSOUND = Spectrogram(rate=16000, seconds=5, window=256, hop=128)  # OGM-GE, dataset/VGGSoundDataset.py
+CREMA_D = Spectrogram(rate=22050, seconds=3, window=512, hop=353, middle=False)  # the same file
+VGGSOUND = Spectrogram(rate=16000, seconds=5, window=256, hop=128, middle=True)  # OGM-GE, dataset/VGGSoundDataset.py
+CODES = {"train": 0, "val": 1, "validation": 1, "test": 2}
+
+Places = Mapping[str, Sequence[Path]]  # what is called so
 
 
 class Clip(NamedTuple):
@@ -30,14 +48,9 @@ class Clip(NamedTuple):
     split: int
 
 
-class Media(NamedTuple):
-    """What lies below a folder, by the name of the clip."""
-
-    sounds: dict[str, Path]
-    frames: dict[str, Path]
-
-
-def crema_d(source: Path, *, split: str = "published", frames: int = 1, size: int = 64) -> Found:
+def crema_d(
+    source: Path, *, split: str = "published", frames: int = 1, size: int = 64, audio: str = "", visual: str = ""
+) -> Found:
     """Read ``train.csv`` and ``test.csv`` of OGM-GE or BalanceBenchmark, recordings and frames.
 
     The ``published`` split is random: all 91 actors are in both of its lists. ``actors`` parts them instead, so that
@@ -47,13 +60,15 @@ def crema_d(source: Path, *, split: str = "published", frames: int = 1, size: in
     lines = [(line, code) for file, code in zip(files, (0, 2), strict=True) for line in table(file) if len(line) > 1]
     clips = [Clip(line[0], line[1], code) for line, code in lines if line[1] in EMOTIONS]
     if one_of(split, ("published", "actors"), "split") == "actors":
-        places = dealt([clip.name.partition("_")[0] for clip in clips])
+        places = dealt([clip.name.partition("_")[0] for clip in clips], "actors")
         clips = [clip._replace(split=places[clip.name.partition("_")[0]]) for clip in clips]
-    found = filmed(source, clips, CREMA_D, frames, size, classes=EMOTIONS)
-    return found._replace(sheet={**found.sheet, "splits": "by actor"}) if split == "actors" else found
+    found = filmed(source, clips, CREMA_D, frames, size, audio, visual, classes=EMOTIONS)
+    sheet = {**found.sheet, "splits": "by actor"} if split == "actors" else found.sheet
+    unknown = noted(len(lines) - len(clips), "lines name no known emotion and are left out")
+    return found._replace(sheet=sheet, notes=[*unknown, *found.notes])
 
 
-def kinetics_sounds(source: Path, *, frames: int = 3, size: int = 64) -> Found:
+def kinetics_sounds(source: Path, *, frames: int = 3, size: int = 64, audio: str = "", visual: str = "") -> Found:
     """Read lists ``*train*.txt`` and ``*test*.txt`` of name and, last in the line, label; recordings and frames.
 
     They are separated by commas (OGM-GE) or spaces (BalanceBenchmark); recordings are mostly stored as filter banks
@@ -61,33 +76,31 @@ def kinetics_sounds(source: Path, *, frames: int = 3, size: int = 64) -> Found:
     """
     clips = []
     for code, part in ((0, "train"), (2, "test")):
-        lists = sorted(source.glob(f"*{part}*.txt"))
-        if len(lists) != 1:
-            raise DataError(f"convert: {source} must hold exactly one list *{part}*.txt, found {len(lists)}.")
-        words = [re.split(r"[,\s]+", line.strip()) for line in lists[0].read_text(encoding="utf-8-sig").splitlines()]
+        lines = text(only_list(source, f"*{part}*.txt")).splitlines()
+        words = [re.split(r"[,\s]+", line.strip()) for line in lines]
         clips += [Clip(line[0], line[-1], code) for line in words if len(line) > 1]
-    return filmed(source, clips, VGGSOUND, frames, size)
+    return filmed(source, clips, VGGSOUND, frames, size, audio, visual)
 
 
-def vggsound(source: Path, *, frames: int = 3, size: int = 64) -> Found:
-    """Read a list ``*.csv`` of id, second, label and split (VGGSound, Balanced Audiovisual), recordings and frames.
+def vggsound(source: Path, *, frames: int = 3, size: int = 64, audio: str = "", visual: str = "") -> Found:
+    """Read a list ``*.csv`` of id, second, label and split, recordings and frames.
 
     A clip is called ``id_second``, with or without zeros before the second.
     """
-    lists = sorted(source.glob("*.csv"))
+    lines = [line for line in table(only_list(source, "*.csv")) if len(line) > 3]
+    kept = [line for line in lines if line[3].strip() in CODES]
+    clips = [Clip(f"{line[0]}_{line[1]}", line[2], CODES[line[3].strip()]) for line in kept]
+    found = filmed(source, clips, VGGSOUND, frames, size, audio, visual)
+    unknown = noted(len(lines) - len(kept), "lines name no known split and are left out")
+    return found._replace(notes=[*unknown, *found.notes])
+
+
+def only_list(source: Path, pattern: str) -> Path:
+    """Return the only list of a folder that is called so."""
+    lists = visible(source, pattern)
     if len(lists) != 1:
-        raise DataError(f"convert: {source} must hold exactly one list *.csv, found {len(lists)}.")
-    codes = {"train": 0, "val": 1, "validation": 1, "test": 2}
-    lines = [line for line in table(lists[0]) if len(line) > 3 and line[3].strip() in codes]
-    media = walked(source)
-    clips = [Clip(spelled(line[0], line[1], media), line[2], codes[line[3].strip()]) for line in lines]
-    return filmed(source, clips, VGGSOUND, frames, size)
-
-
-def spelled(name: str, second: str, media: Media) -> str:
-    """Return what a clip of VGGSound is called on this disk."""
-    short, long = f"{name}_{second}", f"{name}_{second.zfill(6)}"
-    return long if long in media.sounds else short
+        raise DataError(f"convert: {source} must hold exactly one list {pattern}, found {len(lists)}.")
+    return lists[0]
 
 
 def ucf_101(
@@ -95,46 +108,54 @@ def ucf_101(
     frames: int = 3, size: int = 64,
 ) -> Found:  # fmt: skip
     """Read ``trainlist0F.txt`` and ``testlist0F.txt`` of a fold, frames, and optical flow along both axes."""
-    folders = [walked(folder).frames for folder in present(source, visual, u, v)]
+    folders = dict(zip(("visual", "u", "v"), map(films, present(source, visual, u, v)), strict=True))
     clips = []
     for file, code in zip(present(source, f"trainlist{fold:02d}.txt", f"testlist{fold:02d}.txt"), (0, 2), strict=True):
-        for line in file.read_text(encoding="utf-8").split("\n"):
+        for line in text(file).splitlines():
             label, _, name = line.split(" ")[0].strip().partition("/")
             clips += [Clip(name.removesuffix(".avi"), label, code)] if name else []
 
     def seen(clip: Clip) -> Arrays | None:
-        places = [found.get(clip.name) for found in folders]
-        if not all(place and enough(place, frames) for place in places):
+        places = {option: only(found, clip, option) for option, found in folders.items()}
+        chosen = [spaced(files, frames) for place in places.values() if len(files := listed(place)) >= frames]
+        if len(chosen) < len(places):
             return None
-        image, *flows = [spaced(listed(place), frames) for place in places if place]
+        image, *flows = chosen
         return {"image": pictures(image, size), "flow": np.concatenate([pictures(f, size, "L") for f in flows])}
 
-    return gathered(clips, seen, source)
+    named = {f"folders of frames in {option}": found for option, found in folders.items()}
+    return gathered(clips, seen, source, named, frames)
 
 
 def filmed(
-    source: Path, clips: Sequence[Clip], how: Spectrogram, frames: int, size: int, classes: Sequence[str] = ()
-) -> Found:
-    """Return the sounds and the frames of clips."""
-    media = walked(source)
+    source: Path, clips: Sequence[Clip], how: Spectrogram, frames: int, size: int, audio: str, visual: str,
+    classes: Sequence[str] = (),
+) -> Found:  # fmt: skip
+    """Return the sounds, found in the folder ``audio``, and the frames, found in ``visual``, of clips."""
+    heard_in, seen_in = present(source, audio, visual)
+    sounds, folders = recordings(heard_in), films(seen_in)
 
     def seen(clip: Clip) -> Arrays | None:
-        heard, place = media.sounds.get(clip.name), media.frames.get(clip.name)
-        if heard is None or place is None or not enough(place, frames):
+        heard, files = only(sounds, clip, "audio"), listed(only(folders, clip, "visual"))
+        if heard is None or len(files) < frames:
             return None
-        return {"audio": sound(heard, how).astype(np.float16), "image": pictures(spaced(listed(place), frames), size)}
+        return {"audio": sound(heard, how), "image": pictures(spaced(files, frames), size)}
 
-    return gathered(clips, seen, source, classes)
+    found = gathered(clips, seen, source, {"recordings": sounds, "folders of frames": folders}, frames, classes)
+    return found._replace(arrays={**found.arrays, "audio": small(found.arrays["audio"])})
 
 
 def gathered(
-    clips: Sequence[Clip], seen: Callable[[Clip], Arrays | None], source: Path, classes: Sequence[str] = ()
-) -> Found:
+    clips: Sequence[Clip], seen: Callable[[Clip], Arrays | None], source: Path, places: Mapping[str, Places],
+    frames: int, classes: Sequence[str] = (),
+) -> Found:  # fmt: skip
     """Return the data set of those clips of which all is there."""
-    samples = [(clip, sample) for clip in clips if (sample := seen(clip)) is not None]
-    left = len(clips) - len(samples)
+    if not clips:
+        raise DataError(f"convert: the lists of {source} name no clip.")
+    made, broken = each(clips, seen)
+    samples = [(clip, sample) for clip, sample in made if sample is not None]
     if not samples:
-        raise DataError(f"convert: {source} holds nothing of its {len(clips)} listed clips.")
+        raise broken[0] if broken else DataError(lacking(clips, source, places, frames))
     kept = [clip for clip, _ in samples]
     label, names = numbered([clip.label for clip in kept])
     if classes:
@@ -143,47 +164,74 @@ def gathered(
     for modality, first in samples[0][1].items():
         for clip, sample in samples:
             if sample[modality].shape != first.shape:
-                told = f"{sample[modality].shape}, and that of {kept[0].name} {first.shape}"
-                raise DataError(f"convert: {modality} of {clip.name} is {told}; all must be alike.")
+                differ = f"{sample[modality].shape}, and that of {kept[0].name} {first.shape}"
+                raise DataError(f"convert: {modality} of {clip.name} is {differ}; all must be alike.")
         arrays[modality] = np.stack([sample[modality] for _, sample in samples])
-    split, told = validated(np.array([clip.split for clip in kept]), label)
+    split, dealt_how = validated(np.array([clip.split for clip in kept]), label)
     sheet = {
         "task": "classification",
         "classes": names,
         "modalities": list(arrays),
         "pairing": "natural",
-        "splits": told,
+        "splits": dealt_how,
     }
-    return Found(
-        {**arrays, "label": label, "split": split},
-        sheet,
-        [f"{left} of {len(clips)} listed clips lack a file and are left out"] if left else [],
+    left = noted(len(made) - len(samples), f"of {len(clips)} listed clips lack a file and are left out")
+    return Found({**arrays, "label": label, "split": split}, sheet, [*left, *unread(broken)])
+
+
+def lacking(clips: Sequence[Clip], source: Path, places: Mapping[str, Places], frames: int) -> str:
+    """Return the sentence that no clip has been found, what was looked for, and what there is."""
+    there = (
+        f"{len(found)} {what}" + f" such as {next(iter(found), '')}" * bool(found) for what, found in places.items()
     )
+    looked = f"{clips[0].name}, of {frames} frames or more, was looked for among {' and '.join(there)}"
+    return f"convert: {source} holds nothing of its {len(clips)} listed clips: {looked}."
 
 
-def table(file: Path) -> list[list[str]]:
-    """Return the lines of a table of commas."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        return list(csv.reader(stream))
+def below(source: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, each with its files by name; links are followed, to no place twice."""
+    walked: set[Path] = set()
+    for place, folders, files in os.walk(source, followlinks=True):
+        real = Path(place).resolve()
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and real not in walked)
+        if real not in walked:
+            yield Path(place), sorted(file for file in files if not file.startswith("."))
+        walked.add(real)
 
 
-def walked(source: Path) -> Media:
-    """Return recordings and folders of pictures below a folder, by name; OGM-GE calls some folders as the film."""
-    sounds: dict[str, Path] = {}
-    frames: dict[str, Path] = {}
-    for place, _, files in os.walk(source):
-        folder = Path(place)
+def recordings(source: Path) -> dict[str, list[Path]]:
+    """Return the recordings below a folder, by the names of their clips."""
+    found: dict[str, list[Path]] = {}
+    for folder, files in below(source):
+        for file in map(folder.joinpath, files):
+            if file.suffix.lower() in SOUNDS:
+                found.setdefault(called(file.stem), []).append(file)
+    return found
+
+
+def films(source: Path) -> dict[str, list[Path]]:
+    """Return the folders of pictures below a folder, by the names of their clips."""
+    found: dict[str, list[Path]] = {}
+    for folder, files in below(source):
         if any(Path(file).suffix.lower() in PICTURES for file in files):
-            frames[folder.name.removesuffix(".mp4")] = folder
-        sounds |= {Path(file).stem: folder / file for file in files if Path(file).suffix in SOUNDS}
-    return Media(sounds, frames)
+            found.setdefault(called(folder.name), []).append(folder)
+    return found
 
 
-def listed(folder: Path) -> list[Path]:
-    """Return the pictures of a folder in the order of their names."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+def called(name: str) -> str:
+    """Return the name of a clip without what some leave out: ``.mp4``, and zeros before a number at its end."""
+    return re.sub(r"_0+(?=\d+$)", "_", name.removesuffix(".mp4"))
 
 
-def enough(folder: Path, count: int) -> bool:
-    """Say whether a folder has so many pictures."""
-    return len(listed(folder)) >= count
+def only(places: Places, clip: Clip, option: str) -> Path | None:
+    """Return where a clip lies; raises DataError where it lies in two places."""
+    found = places.get(called(clip.name), [])
+    if len(found) > 1:
+        choice = f"remove one, or name the folder that counts by {option}=FOLDER"
+        raise DataError(f"convert: {clip.name} is both {found[0]} and {found[1]}; {choice}.")
+    return found[0] if found else None
+
+
+def listed(folder: Path | None) -> list[Path]:
+    """Return the pictures of a folder in the order of their names, none of no folder."""
+    return [file for file in visible(folder, "*") if file.suffix.lower() in PICTURES] if folder else []

@@ -1,13 +1,24 @@
 """UPMC Food-101: photographs of dishes and the titles of the pages that they were on."""
 
-import csv
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.found import Found, numbered, present, validated
+from trainables.data.convert.found import (
+    Found,
+    each,
+    inside,
+    noted,
+    numbered,
+    present,
+    readable,
+    table,
+    text,
+    unread,
+    validated,
+)
 from trainables.data.convert.media import picture
 from trainables.data.dataset import DataError
 
@@ -30,13 +41,18 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Found:
     pages; here, without a list of its own, a tenth of each class of training is validation.
     """
     pages = of_json(source) if (source / "train.json").exists() else of_tables(source)
-    kept = [page for page in pages if page.image.is_file()]
-    if not kept:
-        raise DataError(f"convert: {source} holds none of its {len(pages)} listed photographs.")
+    there = [page for page in pages if page.image.is_file()]
+    if not there:
+        such = f", such as {pages[0].image}" if pages else ""
+        raise DataError(f"convert: {source} holds none of its {len(pages)} listed photographs{such}.")
+    made, broken = each(there, lambda page: picture(page.image, size))
+    if not made:
+        raise broken[0]
+    kept = [page for page, _ in made]
     label, names = numbered([page.label for page in kept])
     split, told = validated(np.array([page.split for page in kept]), label)
     arrays = {
-        "image": np.stack([picture(page.image, size) for page in kept]),
+        "image": np.stack([image for _, image in made]),
         "text": weighed([page.text for page in kept], split == 0, words),
         "label": label,
         "split": split,
@@ -48,8 +64,8 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Found:
         "pairing": "natural",
         "splits": told,
     }
-    left = len(pages) - len(kept)
-    return Found(arrays, sheet, [f"{left} of {len(pages)} pages lack their photograph"] if left else [])
+    left = noted(len(pages) - len(there), f"of {len(pages)} pages lack their photograph")
+    return Found(arrays, sheet, [*left, *unread(broken)])
 
 
 def of_tables(source: Path) -> list[Page]:
@@ -57,13 +73,12 @@ def of_tables(source: Path) -> list[Page]:
     pages = []
     for code, name in ((0, "train"), (2, "test")):
         (file,) = present(source, f"texts/{name}_titles.csv")
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            lines = [line for line in csv.reader(stream) if len(line) >= len(COLUMNS)]
+        lines = [line for line in table(file) if len(line) >= len(COLUMNS)]
         named = bool(lines) and set(COLUMNS) <= set(lines[0])
         places = [lines[0].index(column) for column in COLUMNS] if named else range(len(COLUMNS))
         for line in lines[named:]:
-            image, text, label = (line[place] for place in places)
-            pages.append(Page(text, source / "images" / name / label / image, label, code))
+            image, title, label = (line[place] for place in places)
+            pages.append(Page(title, inside(source, f"images/{name}/{label}/{image}"), label, code))
     return pages
 
 
@@ -75,13 +90,10 @@ def of_json(source: Path) -> list[Page]:
         if name == "dev" and not file.exists():
             continue
         (file,) = present(source, file.name)
-        try:
-            for entry in json.loads(file.read_text(encoding="utf-8")):
-                text = " ".join(map(str, entry["text_tokens"]))
-                pages.append(Page(text, source / str(entry["img_path"]), str(entry["label"]), code))
-        except (ValueError, KeyError, TypeError) as error:
-            told = "a list of {id, text_tokens, img_path, label}"
-            raise DataError(f"convert: {file} must hold {told}: {error!r}.") from None
+        with readable(file, "list of {id, text_tokens, img_path, label}"):
+            for entry in json.loads(text(file)):
+                title = " ".join(map(str, entry["text_tokens"]))
+                pages.append(Page(title, inside(source, str(entry["img_path"])), str(entry["label"]), code))
     return pages
 
 

@@ -1,36 +1,36 @@
 """Pictures and sounds as arrays."""
 
 import math
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.dataset import DataError
+from trainables.data.convert.found import UnreadableError, readable, stored
 
 PICTURES = {".jpg", ".jpeg", ".png"}
 SOUNDS = {".wav", ".npy", ".pt"}
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")  # of what Pillow reads, those that start no other program
 
 
 class Spectrogram(NamedTuple):
     """How a recording becomes a log-spectrogram."""
 
     rate: int  # samples a second
-    seconds: float  # of the recording, which is repeated if it is shorter; of a longer one, those in its middle
+    seconds: float  # of the recording, which is repeated if it is shorter
     window: int  # samples
     hop: int  # samples
+    middle: bool  # of a longer recording the seconds in its middle are heard, else the first
 
 
 def picture(file: Path, size: int, mode: str = "RGB") -> np.ndarray:
-    """Return a picture of bytes, [C, size, size]; raises DataError where the file is none."""
-    from PIL import Image, UnidentifiedImageError
+    """Return a picture of bytes, [C, size, size]."""
+    from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            array = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"convert: {file} is no picture that can be read: {error}.") from None
+    with readable(file, "picture"), Image.open(file, formats=FORMATS) as image:
+        array = np.asarray(image.convert(mode).resize((size, size), Image.Resampling.BILINEAR))
     return np.asarray(np.moveaxis(np.atleast_3d(array), -1, 0))
 
 
@@ -40,20 +40,34 @@ def pictures(files: Sequence[Path], size: int, mode: str = "RGB") -> np.ndarray:
 
 
 def spaced(files: Sequence[Path], count: int) -> list[Path]:
-    """Return the middle one of each of ``count`` parts of some files, as BalanceBenchmark takes frames in testing."""
+    """Return the middle one of each of ``count`` equal parts of some files; what is left at the end is in none."""
     step = len(files) // count
     return [files[i * step + step // 2] for i in range(count)]
 
 
 def sound(file: Path, how: Spectrogram) -> np.ndarray:
     """Return a sound [time, frequency]: a spectrogram of a .wav, or what a .npy or a .pt holds of it."""
-    if file.suffix == ".wav":
+    if file.suffix.lower() == ".wav":
         return spectrogram(recording(file, how), how)
-    if file.suffix == ".npy":
-        return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
+    held = stored(file) if file.suffix.lower() == ".npy" else tensor(file)
+    with readable(file, "sound"), np.errstate(over="ignore"):
+        return np.asarray(held, dtype=np.float32)
+
+
+def tensor(file: Path) -> np.ndarray:
+    """Return the only tensor of a .pt, as float32."""
     import torch
 
-    return np.asarray(torch.load(file, map_location="cpu", weights_only=True), dtype=np.float32)
+    with readable(file, "tensor"):
+        try:
+            held = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise UnreadableError(
+                f"convert: {file} holds more than a tensor, or is damaged; it is not loaded."
+            ) from None
+        if not isinstance(held, torch.Tensor):
+            raise UnreadableError(f"convert: {file} must hold a tensor, got a {type(held).__name__}.")
+        return np.asarray(held.detach().float().numpy())
 
 
 def recording(file: Path, how: Spectrogram) -> np.ndarray:
@@ -61,19 +75,20 @@ def recording(file: Path, how: Spectrogram) -> np.ndarray:
     from scipy.io import wavfile
     from scipy.signal import resample_poly
 
-    try:
+    with readable(file, "recording"):
         rate, samples = wavfile.read(file)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"convert: {file} is no recording that can be read: {error}.") from None
-    wave = samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1)
-    if samples.dtype.kind != "f":
-        wave = wave / 2.0 ** (8 * samples.dtype.itemsize - 1) - (samples.dtype.kind == "u")
-    if len(wave) == 0:
-        raise DataError(f"convert: {file} is empty.")
-    shared = math.gcd(rate, how.rate)
-    wave = resample_poly(wave, how.rate // shared, rate // shared)
+        if len(samples) == 0:
+            raise UnreadableError(f"convert: {file} is empty.")
+        wave = samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1)
+        if samples.dtype.kind != "f":
+            wave = wave / 2.0 ** (8 * samples.dtype.itemsize - 1) - (samples.dtype.kind == "u")
+        shared = math.gcd(rate, how.rate)
+        wave = resample_poly(wave, how.rate // shared, rate // shared)
     wanted = round(how.rate * how.seconds)
-    wave = np.tile(wave, -(-wanted // len(wave))) if len(wave) < wanted else wave[(len(wave) - wanted) // 2 :]
+    if len(wave) < wanted:
+        wave = np.tile(wave, -(-wanted // len(wave)))
+    elif how.middle:
+        wave = wave[(len(wave) - wanted) // 2 :]
     return np.asarray(np.clip(wave[:wanted], -1, 1))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.convert.found import SPLITS, Arrays, Found, one_of, rows
+from trainables.data.convert.found import SPLITS, Arrays, Found, hot, noted, one_of, rows
 from trainables.data.convert.pickles import load
 from trainables.data.dataset import DataError
 
@@ -18,7 +18,11 @@ MODALITIES = ("text", "audio", "vision")
 PARTS = dict(zip(SPLITS, ("train", "valid", "test"), strict=True))
 TARGETS = ("sentiment", "seven", "positive", "nonnegative", "polar")
 EMOTIONS = ("neutral", "happy", "sad", "angry")  # the order of MulT, src/eval_metrics.py
-OWN = {"sentiment_text": "T", "sentiment_audio": "A", "sentiment_vision": "V"}  # labels of CH-SIMS from one modality
+OWN = {  # labels of CH-SIMS from one modality
+    "sentiment_text": "regression_labels_T",
+    "sentiment_audio": "regression_labels_A",
+    "sentiment_vision": "regression_labels_V",
+}
 
 
 def mult(source: Path, *, target: str = "") -> Found:
@@ -28,16 +32,16 @@ def mult(source: Path, *, target: str = "") -> Found:
     emotion: all are in the file, so that a study may name another.
     """
     held = splits_of(source, "labels")
-    labels = {name: np.asarray(held[name]["labels"], dtype=np.float64) for name in SPLITS}
+    labels = {name: numbers(held[name]["labels"], source) for name in SPLITS}
     features, notes = features_of(held, source)
     if labels["train"].shape[1:] == (len(EMOTIONS), 2):
-        emotions = {name: dict(zip(EMOTIONS, value.argmax(-1).T, strict=True)) for name, value in labels.items()}
+        emotions = {name: dict(zip(EMOTIONS, hot(value, source).T, strict=True)) for name, value in labels.items()}
         made = {name: features[name] | emotions[name] for name in SPLITS}
         sheet = {"task": "classification", "classes": 2, "target": one_of(target or "neutral", EMOTIONS, "target")}
         return Found(rows(made), described(sheet), notes)
-    if set(np.unique(labels["train"])) <= {0.0, 1.0}:
-        raise DataError(f"convert: the labels of {source} are 0 and 1, as those of ur-funny, not of mult.")
-    made = {name: features[name] | {"sentiment": numbers(labels[name], source)} for name in SPLITS}
+    if set(np.unique(labels["train"])) in ({0, 1}, {-1, 1}):
+        raise DataError(f"convert: the labels of {source} are two classes, as those of ur-funny, not of mult.")
+    made = {name: features[name] | {"sentiment": single(labels[name], source)} for name in SPLITS}
     return sentiment(rows(made), target or "sentiment", notes)
 
 
@@ -49,10 +53,10 @@ def mmsa(source: Path, *, target: str = "sentiment") -> Found:
     """
     held = splits_of(source, "regression_labels")
     features, notes = features_of(held, source)
-    keys = {"sentiment": "regression_labels", **{ours: f"regression_labels_{one}" for ours, one in OWN.items()}}
+    own = {ours: key for ours, key in OWN.items() if all(key in part for part in held.values())}
+    keys = {"sentiment": "regression_labels", **own}
     made = {
-        name: features[name]
-        | {ours: numbers(held[name][key], source) for ours, key in keys.items() if key in held[name]}
+        name: features[name] | {ours: single(numbers(held[name][key], source), source) for ours, key in keys.items()}
         for name in SPLITS
     }
     return sentiment(rows(made), target, notes)
@@ -65,11 +69,14 @@ def ur_funny(source: Path) -> Found:
     """
     held = splits_of(source, "labels")
     features, notes = features_of(held, source)
-    made = {name: features[name] | {"label": numbers(held[name]["labels"], source).astype(np.int64)} for name in SPLITS}
-    spoken = {name: part["text"].reshape(len(part["text"]), -1).any(axis=1) for name, part in made.items()}
+    labels = {name: single(numbers(held[name]["labels"], source), source) for name in SPLITS}
+    for value in labels.values():
+        if not np.isin(value, (0, 1)).all():
+            raise DataError(f"convert: the labels of {source} must be 0 and 1, got {np.unique(value)[:9].tolist()}.")
+    made = {name: features[name] | {"label": labels[name].astype(np.int64)} for name in SPLITS}
+    spoken = {name: part["text"].any(axis=(1, 2)) for name, part in made.items()}
     silent = sum(int((~kept).sum()) for kept in spoken.values())
-    if silent:
-        notes = [*notes, f"{silent} samples without any word are left out"]
+    notes += noted(silent, "samples without any word are left out")
     kept = {name: {key: array[spoken[name]] for key, array in part.items()} for name, part in made.items()}
     return Found(rows(kept), described({"task": "classification", "classes": 2, "target": "label"}), notes)
 
@@ -86,28 +93,51 @@ def splits_of(source: Path, labels: str) -> dict[str, dict[str, Any]]:
 
 
 def features_of(held: dict[str, dict[str, Any]], source: Path) -> tuple[dict[str, Arrays], list[str]]:
-    """Return the sequences of each split, [N, T, D] float32; what is not finite becomes 0, which is told."""
+    """Return the sequences of each split, [N, T, D] float32, and let go of what the pickle held.
+
+    What is not finite becomes 0, which is told.
+    """
     made: dict[str, Arrays] = {name: {} for name in SPLITS}
     notes = []
     for modality in MODALITIES:
-        stored = {name: np.asarray(part[modality]) for name, part in held.items()}
-        for name, array in stored.items():
+        broken = 0
+        for name, part in held.items():
+            array = plain(part.pop(modality), source)
             if array.ndim != 3 or array.dtype.kind not in "iuf":
                 told = f"numbers [N, time, features], got {array.dtype} {array.shape}"
                 raise DataError(f"convert: {modality} of {PARTS[name]} in {source} must be {told}.")
-            made[name][modality] = np.nan_to_num(array.astype(np.float32), nan=0, posinf=0, neginf=0)
-        broken = sum(int((~np.isfinite(array)).sum()) for array in stored.values())
-        if broken:
-            notes.append(f"{broken} numbers of {modality} that are not finite became 0")
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+            wrong = ~np.isfinite(array)
+            array[wrong] = 0
+            broken += int(wrong.sum())
+            made[name][modality] = array
+        notes += noted(broken, f"numbers of {modality} that are not finite became 0")
     return made, notes
 
 
+def plain(held: Any, source: Path) -> np.ndarray:
+    """Return an array, or a list as one; lists in lists are refused, of which few bytes can make any number."""
+    if isinstance(held, list | tuple) and any(isinstance(one, list | tuple) for one in held):
+        raise DataError(
+            f"convert: {source} must hold arrays, or lists of numbers or of arrays, and holds nested lists."
+        )
+    return np.asarray(held)
+
+
 def numbers(labels: Any, source: Path) -> np.ndarray:
+    """Return labels, which must be finite numbers, as float64."""
+    array = plain(labels, source)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise DataError(f"convert: the labels of {source} must be finite numbers.")
+    return array.astype(np.float64)
+
+
+def single(labels: np.ndarray, source: Path) -> np.ndarray:
     """Return one number a sample, [N] float32, of labels [N], [N, 1] or [N, 1, 1]."""
-    array = np.asarray(labels, dtype=np.float32)
-    if array.size != len(array):
-        raise DataError(f"convert: the labels of {source} must be one number a sample, got {array.shape}.")
-    return array.reshape(-1)
+    if labels.ndim == 0 or labels.size != len(labels):
+        raise DataError(f"convert: the labels of {source} must be one number a sample, got {labels.shape}.")
+    return labels.reshape(-1).astype(np.float32)
 
 
 def sentiment(arrays: Arrays, target: str, notes: list[str]) -> Found:
@@ -116,8 +146,7 @@ def sentiment(arrays: Arrays, target: str, notes: list[str]) -> Found:
     if one_of(target, TARGETS, "target") == "sentiment":
         return Found(arrays, described({"task": "regression", "target": "sentiment"}), notes)
     if target == "polar":
-        neutral = int((value == 0).sum())
-        notes = [*notes, f"{neutral} neutral samples are in no split"]
+        notes = [*notes, *noted(int((value == 0).sum()), "neutral samples are in no split")]
         arrays = {**arrays, "split": np.where(value == 0, -1, split).astype(np.int8)}
     made = {
         "seven": np.clip(np.rint(value), -3, 3) + 3,

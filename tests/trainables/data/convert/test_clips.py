@@ -1,6 +1,7 @@
 """CREMA-D, Kinetics-Sounds, VGGSound and UCF-101 from small folders of exactly their layouts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.io import wavfile
 from trainables.data import DataError
 from trainables.data.convert import convert
 from trainables.data.convert.clips import CREMA_D, EMOTIONS, VGGSOUND
-from trainables.data.convert.media import Spectrogram, recording, sound, spectrogram
+from trainables.data.convert.media import Spectrogram, picture, recording, sound, spectrogram
 
 RATE = 16000
 
@@ -45,18 +46,21 @@ def test_crema_d_has_the_size_that_the_papers_give(tmp_path: Path) -> None:
     assert sound(tmp_path / "a.wav", CREMA_D).shape == (188, 257)
 
 
-def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_is_heard(tmp_path: Path) -> None:
+def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_or_the_beginning_is_heard(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "short.wav", RATE, np.array([0, 16384, -32768], np.int16))
-    how = Spectrogram(rate=RATE, seconds=7 / RATE, window=2, hop=1)
+    how = Spectrogram(rate=RATE, seconds=7 / RATE, window=2, hop=1, middle=True)
     np.testing.assert_array_equal(recording(tmp_path / "short.wav", how), [0, 0.5, -1, 0, 0.5, -1, 0])
     wavfile.write(tmp_path / "long.wav", RATE, np.arange(-5, 6, dtype=np.float32) / 10)
     np.testing.assert_allclose(recording(tmp_path / "long.wav", how), np.arange(-3, 4) / 10, rtol=1e-6)
+    first = how._replace(middle=False)
+    np.testing.assert_allclose(recording(tmp_path / "long.wav", first), np.arange(-5, 2) / 10, rtol=1e-6)
+    assert (CREMA_D.middle, VGGSOUND.middle) == (False, True)
 
 
 def test_channels_are_averaged_and_rates_changed(tmp_path: Path) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     wavfile.write(tmp_path / "a.wav", RATE, np.stack([tone, np.zeros(RATE)], axis=1).astype(np.float32))
-    how = Spectrogram(rate=22050, seconds=1, window=512, hop=353)
+    how = Spectrogram(rate=22050, seconds=1, window=512, hop=353, middle=False)
     heard = recording(tmp_path / "a.wav", how)
     assert heard.shape == (22050,)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)
@@ -141,16 +145,17 @@ def test_vggsound_finds_clips_with_and_without_zeros(tmp_path: Path) -> None:
         ("d", "0", "cat", "test"),
     ]
     more = [(f"e{place}", "1", ("dog", "cat")[place % 2], "train") for place in range(4)]
+    more.append(("a", "30", "dog", "extra"))
     (tmp_path / "vggsound.csv").write_text("".join(",".join(line) + "\n" for line in [*listed, *more]))
-    for place, (name, second, *_) in enumerate([*listed, *more]):
-        called = f"{name}_{second.zfill(6) if place % 2 else second}"
-        np.save(tmp_path / f"{called}.npy", np.full((3, 2), place))
-        frames(tmp_path / "frames" / f"{called}.mp4", place, place, place)
+    for place, (name, second, *_) in enumerate([*listed, *more[:-1]]):
+        short, long = f"{name}_{second}", f"{name}_{second.zfill(6)}"
+        np.save(tmp_path / f"{long if place % 2 else short}.npy", np.full((3, 2), place))
+        frames(tmp_path / "frames" / f"{long if place % 3 else short}.mp4", place, place, place)
     found = convert("vggsound", tmp_path, {"size": 8})
     assert found.arrays["audio"][:, 0, 0].tolist() == list(range(8))
     assert found.arrays["image"][:, 0, 0, 0].tolist() == list(range(8))
     assert found.sheet["classes"] == ["cat", "dog"]
-    assert found.notes == []
+    assert found.notes == ["1 lines name no known split and are left out"]
 
 
 def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
@@ -190,5 +195,130 @@ def test_what_is_not_there_or_not_alike_is_said(tmp_path: Path) -> None:
         convert("crema-d", tmp_path, {"size": 8})
     (tmp_path / "train.csv").write_text("1001_IEO_NEU_YY,NEU\n")
     (tmp_path / "test.csv").write_text("1001_IEO_NEU_ZZ,NEU\n")
-    with pytest.raises(DataError, match="holds nothing of its 2 listed clips"):
+    there = (
+        "1001_IEO_NEU_YY, of 2 frames or more, was looked for among "
+        "12 recordings such as 1001_IEO_ANG_XX and 12 folders of frames such as 1001_IEO_ANG_XX"
+    )
+    with pytest.raises(DataError, match=f"holds nothing of its 2 listed clips: {there}"):
+        convert("crema-d", tmp_path, {"frames": 2})
+    (tmp_path / "train.csv").write_text("name,emotion\n")
+    (tmp_path / "test.csv").write_text("")
+    with pytest.raises(DataError, match=r"the lists of .* name no clip"):
         convert("crema-d", tmp_path, {})
+
+
+def test_a_place_is_not_chosen_by_the_order_of_the_disk(tmp_path: Path) -> None:
+    crema(tmp_path, actors=2)
+    for folder in list((tmp_path / "Image-01-FPS").iterdir()):
+        frames(tmp_path / "Image-02-FPS" / folder.name, 7, 7)
+    both = r"1001_IEO_NEU_XX is both .*/Image-01-FPS/1001_IEO_NEU_XX and .*/Image-02-FPS/1001_IEO_NEU_XX; .* by visual=FOLDER"
+    with pytest.raises(DataError, match=both):
+        convert("crema-d", tmp_path, {"size": 8})
+    found = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
+    assert (found.arrays["image"] == 7).all()
+    torch.save(torch.zeros(3, 2), tmp_path / "Image-02-FPS" / "1002_IEO_SAD_XX.pt")
+    with pytest.raises(DataError, match=r"is both .*\.wav and .*\.pt; .* by audio=FOLDER"):
+        convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
+    heard = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS", "audio": "AudioWAV"})
+    np.testing.assert_array_equal(heard.arrays["audio"], found.arrays["audio"])
+    with pytest.raises(DataError, match="has no Image-03-FPS"):
+        convert("crema-d", tmp_path, {"visual": "Image-03-FPS"})
+    with pytest.raises(DataError, match=r"\.\./x is not within"):
+        convert("crema-d", tmp_path, {"visual": "../x"})
+
+
+def test_media_are_found_behind_links_and_in_either_spelling(tmp_path: Path) -> None:
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    for folder in (source, elsewhere):
+        folder.mkdir()
+    crema(elsewhere, actors=2)
+    for folder in ("AudioWAV", "Image-01-FPS"):
+        (source / folder).symlink_to(elsewhere / folder)
+    (elsewhere / "AudioWAV" / "round").symlink_to(elsewhere / "AudioWAV")
+    (source / "again").symlink_to(elsewhere / "Image-01-FPS")
+    for part in ("train", "test"):
+        listed = (elsewhere / f"{part}.csv").read_text(encoding="utf-8-sig")
+        (source / f"{part}.csv").write_text(listed.replace("_XX,", "_XX.mp4,"))
+    for file in list((elsewhere / "AudioWAV").glob("*.wav")):
+        file.rename(file.with_suffix(".WAV"))
+    found = convert("crema-d", source, {"size": 8})
+    assert (len(found.arrays["audio"]), found.notes) == (12, [])
+
+
+def test_what_cannot_be_read_is_left_out_and_the_first_of_it_named(tmp_path: Path) -> None:
+    crema(tmp_path, actors=4)
+    (tmp_path / "AudioWAV" / "1001_IEO_NEU_XX.wav").write_text("version https://git-lfs.github.com/spec/v1\noid")
+    wavfile.write(tmp_path / "AudioWAV" / "1001_IEO_SAD_XX.wav", RATE, np.zeros(0, np.int16))
+    (tmp_path / "Image-01-FPS" / "1002_IEO_ANG_XX" / "frame_00002.png").write_bytes(b"none")
+    (tmp_path / "Image-01-FPS" / "1003_IEO_ANG_XX" / "._frame_00002.png").write_bytes(b"none")
+    (tmp_path / ".old").mkdir()
+    wave(tmp_path / ".old" / "1003_IEO_ANG_XX.wav")
+    with (tmp_path / "train.csv").open("a") as stream:
+        stream.write("1003_IEO_JOY_XX,JOY\n")
+    found = convert("crema-d", tmp_path, {"size": 8})
+    assert len(found.arrays["label"]) == 21
+    assert found.notes[0] == "1 lines name no known emotion and are left out"
+    assert found.notes[1].startswith("3 that cannot be used are left out, the first: ")
+    assert found.notes[1].endswith("1001_IEO_NEU_XX.wav is a Git LFS pointer, not data; `git lfs pull` fetches it")
+
+
+def test_few_actors_cannot_be_parted(tmp_path: Path) -> None:
+    crema(tmp_path, actors=3)
+    with pytest.raises(DataError, match="3 actors are too few to be dealt to three splits"):
+        convert("crema-d", tmp_path, {"size": 8, "split": "actors"})
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (torch.zeros(5, 4, requires_grad=True), None),
+        (torch.zeros(5, 4, dtype=torch.bfloat16), None),
+        ({"fbank": torch.zeros(5, 4)}, "must hold a tensor, got a dict"),
+        (np.zeros((5, 4)), "holds more than a tensor, or is damaged; it is not loaded"),
+    ],
+)
+def test_a_file_of_torch_holds_a_tensor_and_nothing_else(tmp_path: Path, held: Any, said: str | None) -> None:
+    file = tmp_path / "a.pt"
+    torch.save(held, file)
+    if said is None:
+        np.testing.assert_array_equal(sound(file, CREMA_D), np.zeros((5, 4), np.float32))
+    else:
+        with pytest.raises(DataError, match=said):
+            sound(file, CREMA_D)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not data"),
+        (b"\x93NUMPY", "is no array that can be read"),
+        (b"PK\x03\x04", "is no array that can be read"),
+    ],
+)
+def test_an_array_that_is_none_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "a.npy"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        sound(file, CREMA_D)
+    np.save(file, np.array([object()]), allow_pickle=True)
+    with pytest.raises(DataError, match="Object arrays cannot be loaded"):
+        sound(file, CREMA_D)
+
+
+def test_a_program_under_the_name_of_a_picture_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
+    with Image.open(file) as opened:
+        assert opened.format == "EPS"
+    with pytest.raises(DataError, match=r"a\.jpg is no picture that can be read: cannot identify"):
+        picture(file, 8)
+
+
+def test_what_half_precision_cannot_hold_is_kept_in_single(tmp_path: Path) -> None:
+    crema(tmp_path, actors=2)
+    for file in sorted((tmp_path / "AudioWAV").iterdir()):
+        np.save(file.with_suffix(".npy"), np.full((3, 2), 1e6 if "ANG" in file.stem else 0.1))
+        file.unlink()
+    audio = convert("crema-d", tmp_path, {"size": 8}).arrays["audio"]
+    assert audio.dtype == np.float32
+    assert set(np.unique(audio)) == {np.float32(0.1), np.float32(1e6)}

@@ -52,10 +52,11 @@ def test_the_splits_and_their_order_are_those_of_the_file(tmp_path: Path, mosi: 
 def test_what_is_not_finite_becomes_zero_and_is_counted(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
     mosi["train"]["audio"][0, 1] = -np.inf
     mosi["test"]["audio"][2, 0, 0] = np.nan
+    mosi["test"]["audio"][2, 0, 1] = 1e300  # beyond single precision
     found = read(tmp_path, "mult", mosi)
     assert not found.arrays["audio"][0, 1].any()
     assert np.isfinite(found.arrays["audio"]).all()
-    assert found.notes == ["3 numbers of audio that are not finite became 0"]
+    assert found.notes == ["4 numbers of audio that are not finite became 0"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_other_layouts_are_told_apart(tmp_path: Path, mosi: dict[str, dict[str, 
     with pytest.raises(DataError, match="has no `regression_labels` of `train`"):
         read(tmp_path, "mmsa", mosi)
     funny = {name: features(count) | {"labels": np.arange(count) % 2} for name, count in COUNTS.items()}
-    with pytest.raises(DataError, match="are 0 and 1, as those of ur-funny"):
+    with pytest.raises(DataError, match="are two classes, as those of ur-funny"):
         read(tmp_path, "mult", funny)
     with pytest.raises(DataError, match="has no `text` of `train`"):
         read(tmp_path, "mult", {"train": {"audio": 1}})
@@ -129,3 +130,65 @@ def test_a_target_that_does_not_exist_is_refused(tmp_path: Path, mosi: dict[str,
         DataError, match=f"target has no choice 'polr' .it has: {', '.join(TARGETS)}.. Did you mean 'polar'"
     ):
         read(tmp_path, "mult", mosi, target="polr")
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 0, 1, 1], [-1, 1, 1, -1, 1]])
+def test_two_classes_are_no_sentiments(tmp_path: Path, mosi: dict[str, dict[str, Any]], labels: list[int]) -> None:
+    mosi["train"]["labels"] = np.array(labels)
+    with pytest.raises(DataError, match="are two classes, as those of ur-funny, not of mult"):
+        read(tmp_path, "mult", mosi)
+
+
+@pytest.mark.parametrize("labels", [[-1, 1], [0.5, 1]])
+def test_a_joke_is_one_or_is_none(tmp_path: Path, labels: list[float]) -> None:
+    splits = {name: features(count) | {"labels": np.resize(labels, (count, 1))} for name, count in COUNTS.items()}
+    with pytest.raises(DataError, match=r"must be 0 and 1, got \["):
+        read(tmp_path, "ur-funny", splits)
+
+
+def test_polar_labels_without_neutral_samples_need_no_note(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
+    for part in mosi.values():
+        part["labels"] = np.abs(part["labels"]) + 1
+    assert read(tmp_path, "mult", mosi, target="polar").notes == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": np.full((5, 1), np.nan)}, "must be finite numbers"),
+        ({"labels": "abc"}, "must be finite numbers"),
+        ({"labels": 5.0}, r"must be one number a sample, got \(\)"),
+        ({"labels": np.zeros((5, 1, 7))}, r"must be one number a sample, got \(5, 1, 7\)"),
+        ({"labels": [[1, 2], [3]]}, "holds nested lists"),
+        ({"text": [[[1.0]]] * 5}, "holds nested lists"),
+        ({"text": np.zeros((6, 4, 5))}, r"rows of audio of train must be as many as text, 6, .* got \(5, 4, 2\)"),
+        ({"text": np.zeros((5, 3, 5))}, r"rows of text of val must be .* as in training, \(3, 5\); got \(2, 4, 5\)"),
+    ],
+)
+def test_labels_and_features_of_other_shapes_are_refused(
+    tmp_path: Path, mosi: dict[str, dict[str, Any]], change: dict[str, Any], said: str
+) -> None:
+    mosi["train"] |= change
+    with pytest.raises(DataError, match=said):
+        read(tmp_path, "mult", mosi)
+
+
+def test_few_bytes_of_nested_lists_do_not_fill_the_memory(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
+    labels = [1.0, 2.0]
+    for _ in range(60):
+        labels = [labels, labels]
+    mosi["train"]["labels"] = labels
+    with pytest.raises(DataError, match="holds nested lists"):
+        read(tmp_path, "mult", mosi)
+
+
+def test_an_emotion_that_is_neither_is_refused(tmp_path: Path) -> None:
+    splits = {name: features(count) | {"labels": np.zeros((count, 4, 2))} for name, count in COUNTS.items()}
+    with pytest.raises(DataError, match="must be one 1 among zeros each"):
+        read(tmp_path, "mult", splits)
+
+
+def test_arrays_in_lists_are_as_good_as_one(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
+    whole = read(tmp_path, "mult", mosi).arrays
+    mosi["valid"]["text"] = list(mosi["valid"]["text"])
+    np.testing.assert_array_equal(read(tmp_path, "mult", mosi).arrays["text"], whole["text"])
