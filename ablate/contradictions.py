@@ -165,6 +165,8 @@ def check_search(study: "Study") -> None:
         check_seeds(study)
     if study.blocks and study.blocks[0] > 1 and "deal" in study.data:
         raise document.error(("data", "deal"), "is one deal of the samples, and `seeds: {split: ...}` makes its own")
+    if study.blocks:
+        check_splits(study)
     if study.blocks and study.blocks[-1] > 1 and not draws(study):
         rule = (
             "decide nothing where `train.order: stream` takes the samples as they are, and no dropout or method draws"
@@ -186,6 +188,16 @@ def check_search(study: "Study") -> None:
         when = {f"{method}.{other}": values for other, values in axis.when.items()}
         if value != axis.default and not possible(study, when):
             raise document.error(("set", key), f"never acts here: it acts where {spelled(when)}")
+
+
+def check_splits(study: "Study") -> None:
+    """Raise a UserError unless there are as many deals of the samples as seeds of the split."""
+    from trainables.data import DataError, check_deals
+
+    try:
+        check_deals(study.data, study.blocks[0])
+    except DataError as error:
+        raise study.document.error(("seeds", "split"), str(error).rstrip(".")) from None
 
 
 def draws(study: "Study") -> bool:

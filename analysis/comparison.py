@@ -26,7 +26,7 @@ COMPARISON = {
     "shared": pl.Int64,  # of the pairs: the very same trial
 }
 TITLES = ("command", "planned", "study.name")  # differ between any two studies
-SAMPLES = ("protocol", "split", "deal", "groups", "shots", "target")  # of an entry `data`: which samples of a file
+SAMPLES = ("deal", "shots", "target")  # of an entry `data`: which samples of a file
 
 
 def changes(run: Run, other: Run) -> dict[str, tuple[Any, Any]]:
@@ -92,6 +92,8 @@ def _drawn(run: Run) -> tuple[Any, ...]:
     data = run.study["study"]["data"]
     asked = {} if isinstance(data, str) else data
     which = [asked.get(key) or None for key in SAMPLES]
+    which.append(asked.get("protocol", asked.get("split")))  # two spellings of one thing
+    which.append(asked.get("groups") if asked.get("deal") or "split" in run.kinds else None)
     return run.study.get("data_sha256"), which, list(run.kinds), [*run.kinds.values()][1:]
 
 

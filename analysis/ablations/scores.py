@@ -9,7 +9,7 @@ import polars as pl
 
 from analysis.ablations.finding import Sample
 from analysis.blocks import nested
-from analysis.choice import alike
+from analysis.choice import LOSSES, alike
 from analysis.tables import Run
 from analysis.text import less_is_better
 
@@ -34,7 +34,7 @@ def scores(
         epochs: first and last of those to average over; the last one alone by default.
     """
     tables = [_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
-    kept = [one.filter(pl.col("seed") == pl.col("seed").min()) if alike(one) else one for one in tables]
+    kept = [one.filter(seed=one.drop_nulls(LOSSES)["seed"].min()) if alike(one) else one for one in tables]
     return pl.concat(kept, how="diagonal_relaxed")
 
 
@@ -86,9 +86,11 @@ def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
     both = left.keys() & right.keys()
     cells = sorted({cell for cell, _ in both})
     seeds = [s for s in sorted({seed for _, seed in both}) if all((cell, s) in both for cell in cells)]
-    seeds = seeds[:1] if alike(ours) and alike(theirs) else seeds
-    sides = [[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)]
-    return np.array(sides[0]), np.array(sides[1])
+    sides = np.array([[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)])
+    if alike(ours) and alike(theirs):
+        known = np.flatnonzero(np.isfinite(sides).all(axis=0))
+        sides = sides[:, known[:1] if len(known) else slice(1)]
+    return sides[0], sides[1]
 
 
 def sample(table: pl.DataFrame) -> Sample:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -104,6 +105,20 @@ def test_a_trial_that_another_study_has_is_not_trained_again(tmp_path: Path) -> 
     assert here("plan", str(file), "--store", str(tmp_path / "s")).stdout.startswith(
         "small on synthetic: 8 trials, 2 in the store, 6 to run."
     )
+
+
+def test_there_are_no_more_splits_than_deals(tmp_path: Path) -> None:
+    """Four speakers, one of whom is held out: three other deals."""
+    arrays = {"sound": np.random.default_rng(0).normal(size=(40, 4)), "label": np.arange(40) % 2}
+    np.savez(tmp_path / "mine.npz", **arrays, split=np.repeat([0, 1, 2], [24, 8, 8]), speaker=np.arange(40) // 8)
+    sheet = {"name": "mine", "task": "classification", "modalities": ["sound"], "groups": "speaker"}
+    (tmp_path / "mine.json").write_text(json.dumps(sheet))
+    deals = {
+        one.config["data"].get("deal") for one in planned(study(tmp_path, {"split": 4}, data={"path": "mine.npz"}))
+    }
+    assert deals == {None, 1, 2, 3}
+    with pytest.raises(UserError, match=r"seeds\.split: .* have 3 deals beside the file's split"):
+        study(tmp_path, {"split": 5}, data={"path": "mine.npz"})
 
 
 def test_orders_of_what_has_one_order_are_refused(tmp_path: Path) -> None:

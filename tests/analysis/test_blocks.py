@@ -267,18 +267,22 @@ def test_one_trial_refutes_what_is_to_be_exact(write_run: Write, tmp_path: Path)
 
 
 def test_seeds_that_change_nothing_decide_nothing(write_run: Write, tmp_path: Path) -> None:
-    """The loss of every seed is the same, bit for bit; with a method whose seeds differ, pairs are pairs."""
-    model, train = {"fusion": "concat", "encoder": "mlp", "hidden": 8}, {"optimizer": "sgd", "epochs": 2}
-    methods = (("joint", 0.5, 0.0), ("ogm", 0.7, 0.0), ("agm", 0.7, 0.01))
+    """The loss of every seed is the same but for rounding; with a method whose seeds differ, pairs are pairs.
 
-    def verdict(*which: int) -> dict[str, Any]:
+    A trial that failed is no reason to have no result.
+    """
+    model, train = {"fusion": "concat", "encoder": "mlp", "hidden": 8}, {"optimizer": "sgd", "epochs": 2}
+    methods = (("joint", 0.5, 0.0), ("ogm", 0.7, 1e-8), ("agm", 0.7, 0.01))
+
+    def verdict(*which: int, failed: int = 0) -> dict[str, Any]:
         trials = [
             trial(f"{m}{s}", m, s, 0.5, score,
                   **{"validation.loss": 1.0, "test.loss": score + noise * s, "seed.order": s})
+            if s >= failed else trial(f"{m}{s}", m, s, None, None, **{"seed.order": s})
             for m, score, noise in (methods[i] for i in which) for s in range(8)
         ]  # fmt: skip
         about = {"seeds": {"order": 8}, "vary": {}, "model": model, "train": train}
-        folder = write_run(trials, **about).rename(tmp_path / f"run-{'-'.join(map(str, which))}")
+        folder = write_run(trials, **about).rename(tmp_path / f"run-{which}-{failed}")
         analysis = {"difference": {"of": {"method": methods[which[1]][0]}, "minus": {"method": "joint"}}}
         return judge(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, tmp_path / "verdict")
 
@@ -286,6 +290,7 @@ def test_seeds_that_change_nothing_decide_nothing(write_run: Write, tmp_path: Pa
     assert (found["verdict"], found["seeds"], found["p"], found["low"]) == ("inconclusive", 1, None, None)
     assert found["remarks"] == ["alphas: seeds change nothing, and what is the same for all of them counts once."]
     assert verdict(0, 1, 2)["seeds"] == 1
+    assert verdict(0, 1, failed=1)["effect"] == pytest.approx(0.2)
     moving = verdict(0, 2)
     assert (moving["verdict"], moving["seeds"], moving["remarks"]) == ("supported", 8, [])
 

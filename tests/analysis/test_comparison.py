@@ -67,6 +67,10 @@ def asked(**study: Any) -> Run:
         ({"data": {"name": "mfeat", "deal": 0}}, {"data": "mfeat"}, True),
         ({"data": {"name": "mfeat", "shots": 8}}, {"data": "mfeat"}, False),
         ({"data": {"name": "mfeat", "modalities": ["fac"]}}, {"data": "mfeat"}, True),
+        ({"data": {"path": "x.npz", "protocol": "o"}}, {"data": {"path": "x.npz", "split": "o"}}, True),
+        ({"data": {"path": "x.npz", "protocol": "o"}}, {"data": {"path": "x.npz", "split": "p"}}, False),
+        ({"data": {"path": "x.npz", "groups": "who"}}, {"data": {"path": "x.npz"}}, True),
+        ({"data": {"path": "x.npz", "groups": "who", "deal": 1}}, {"data": {"path": "x.npz", "deal": 1}}, False),
     ],
 )
 def test_seeds_are_pairs_where_they_decide_the_same_of_the_same_samples(one: Any, other: Any, same: bool) -> None:

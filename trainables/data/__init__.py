@@ -12,7 +12,7 @@ from trainables.data import files, synthetic
 from trainables.data.archive import EMBEDDED, embedded_names, locate, open_archive
 from trainables.data.dataset import DataError, Dataset, Sheet, Split, choose
 
-__all__ = ["DataError", "Dataset", "Sheet", "Split", "load", "names", "sheet"]
+__all__ = ["DataError", "Dataset", "Sheet", "Split", "check_deals", "load", "names", "sheet"]
 
 Spec = str | Mapping[str, Any]
 
@@ -39,6 +39,13 @@ def load(spec: Spec) -> Dataset:
     if options.get("name") == "synthetic":
         return synthetic.load(options)
     return files.load(open_archive(_path(options)), options)
+
+
+def check_deals(spec: Spec, count: int) -> None:
+    """Raise a DataError unless there are so many deals of a data set's samples, the given one the first of them."""
+    options = _options(spec)
+    if options.get("name") != "synthetic":
+        files.check_deals(open_archive(_path(options)), options, count)
 
 
 def _options(spec: Spec) -> Mapping[str, Any]:

@@ -4,11 +4,15 @@ import numpy as np
 
 from trainables.data.dataset import DataError
 
+FEW = 64  # units, up to which no two deals are the same
+TRIES = 100  # of a deal that is to be another than those before it
+
 
 def dealt(splits: list[np.ndarray], classes: np.ndarray, units: np.ndarray, deal: int, owner: str) -> list[np.ndarray]:
     """Return the samples of train, val and test after units of one class have changed places among the first two.
 
-    Test stays as it is, and so does how many units of a class each split has.
+    Test stays as it is, and so does how many units of a class each split has; where units are not of one size,
+    validation is half as large as before at least, and twice at most.
 
     Args:
         splits: samples of each split.
@@ -18,7 +22,8 @@ def dealt(splits: list[np.ndarray], classes: np.ndarray, units: np.ndarray, deal
         owner: whose samples they are, for what is said.
 
     Raises:
-        DataError: a unit is in both splits, or so large that training and validation would change places as a whole.
+        DataError: a unit is in both splits, there are not so many deals, or units are so large that training and
+            validation would change places as a whole.
     """
     both, side = np.concatenate(splits[:2]), np.repeat([0, 1], [len(rows) for rows in splits[:2]])
     _, first, unit, size = np.unique(units[both], return_index=True, return_inverse=True, return_counts=True)
@@ -27,17 +32,35 @@ def dealt(splits: list[np.ndarray], classes: np.ndarray, units: np.ndarray, deal
         raise DataError(f"data.deal: samples of {owner} that belong together are in training and in validation.")
     kinds = kind[first]
     kinds[unit[kind != kinds[unit]]] = -1  # units of several classes change places with each other
-    random, whole = np.random.default_rng(deal), 0
-    for one in np.unique(kinds):
-        own = np.flatnonzero(kinds == one)
-        if np.ptp(place[own]):
-            whole += size[own[(size[own] > 1) & (2 * size[own] > size[own].sum())]].sum()
-        place[own] = random.permutation(place[own])
-    if 2 * whole > len(both):
+    if 2 * sum(stuck(place[kinds == one], size[kinds == one]) for one in np.unique(kinds)) > len(both):
         raise DataError(
             f"data.deal: the samples of {owner} hang together by what they share, and none can change places."
         )
+    place = placed(place, kinds, size, deal, owner)
     return [both[place[unit] == 0], both[place[unit] == 1], *splits[2:]]
+
+
+def stuck(place: np.ndarray, size: np.ndarray) -> int:
+    """Return how many samples of a class are in a unit that is more than half of it, if units could change places."""
+    return int(size[(size > 1) & (2 * size > size.sum())].sum()) if np.ptp(place) else 0
+
+
+def placed(place: np.ndarray, kinds: np.ndarray, size: np.ndarray, deal: int, owner: str) -> np.ndarray:
+    """Return on which side each unit is in a deal, of [U] sides as in the file, classes and sizes."""
+    held, seen, few = size[place == 1].sum(), {place.tobytes()}, len(place) <= FEW
+    wanted = deal if few else 1
+    start = 1 if few else deal * TRIES
+    for attempt in range(start, start + TRIES * wanted):
+        random, made = np.random.default_rng(attempt), place.copy()
+        for one in np.unique(kinds):
+            made[kinds == one] = random.permutation(place[kinds == one])
+        if held <= 2 * size[made == 1].sum() <= 4 * held:
+            seen.add(made.tobytes())
+        if len(seen) > wanted:
+            return made
+    raise DataError(
+        f"data.deal: the samples of {owner} have {len(seen) - 1} deals beside the file's split, got {deal}."
+    )
 
 
 def connected(links: list[np.ndarray]) -> np.ndarray:

@@ -28,6 +28,13 @@ def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
     )
 
 
+def check_deals(archive: Archive, options: Mapping[str, Any], count: int) -> None:
+    """Raise a DataError unless there are so many deals of a file's samples, its own split the first of them."""
+    selection = select(options, archive)
+    for deal in range(1, count):
+        layout(archive, selection._replace(deal=deal))
+
+
 def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     """Return the data set of a file, inputs standardised with the statistics of its training samples.
 

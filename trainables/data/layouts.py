@@ -149,7 +149,7 @@ def _dealt_pairs(
 ) -> tuple[dict[str, np.ndarray], ...]:
     """Return the pairs of each split after a deal: those that share a row of a pool, or a group, stay together."""
     pairs = {m: np.concatenate([member[m] for member in members]) for m in selection.columns}
-    links = [pairs[m] for m in selection.modalities]
+    links = [pairs[m] for m in selection.linked]
     if selection.groups is not None:
         owner = _prefix(selection.groups, selection, "data.groups")
         links.append(_groups(archive, selection, len(labels[owner]))[pairs[owner]])
@@ -168,6 +168,10 @@ def _groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
     groups = archive.read(selection.groups)
     if groups.shape != (count,):
         raise DataError(f"data.groups: {selection.groups} of {archive.name} must be [{count}], got {groups.shape}.")
+    if groups.dtype.kind == "f" and not np.isfinite(groups).all():
+        raise DataError(
+            f"data.groups: {selection.groups} of {archive.name} must say it of every sample, and holds NaN."
+        )
     return groups
 
 

@@ -35,6 +35,7 @@ class Selection(NamedTuple):
     standardise: bool
     deal: int  # how training and validation share their samples; 0: as in the file
     groups: str | None  # array of what samples belong to, which no deal parts; None: each is its own
+    linked: tuple[str, ...]  # modalities whose pools tie pairs together: the default ones, and others that are used
     shots: int | None  # training samples of each class; None: all
     missing: dict[str, float]  # modality -> probability that a sample lacks it, where it is above 0
 
@@ -64,6 +65,7 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
         standardise=_boolean(options.get("standardise", True), "data.standardise"),
         deal=whole(options.get("deal", 0), "data.deal", 0),
         groups=_groups(options, archive),
+        linked=tuple(m for m in columns if m in {*default, *modalities}),
         shots=_shots(options.get("shots"), archive),
         missing=_missing(options.get("missing", {}), modalities, archive),
     )

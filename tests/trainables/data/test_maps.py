@@ -84,12 +84,12 @@ def test_what_is_no_label_is_none_of_another_target_either(write: Write, maps: A
 
 def test_tiles_of_training_and_validation_change_places(write: Write, maps: Arrays) -> None:
     spec = {"path": str(write(maps, **SHEET)), "standardise": False}
-    filed, made = data.load(spec), [data.load(spec | {"deal": deal}) for deal in range(1, 9)]
+    filed, made = data.load(spec), [data.load(spec | {"deal": deal}) for deal in range(1, 6)]
     known = {t.tobytes() for split in (filed.train, filed.validation) for t in split.target}
     for one in made:
         assert {t.tobytes() for split in (one.train, one.validation) for t in split.target} == known
         np.testing.assert_array_equal(one.test.target, filed.test.target)
-    assert len({one.train.inputs["height"].tobytes() for one in made}) > 1
+    assert len({one.train.inputs["height"].tobytes() for one in made}) == 5
 
 
 def test_a_tile_of_nan_lacks_the_modality(write: Write, maps: Arrays) -> None:
