@@ -66,10 +66,12 @@ def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> 
     arrays = dict(zip(MODALITIES, images, strict=True))
     arrays["label"] = np.concatenate([brain.label for _, brain in made])
     arrays["split"] = np.repeat([case.split for case, _ in made], slices)
+    arrays["case"] = np.repeat(np.arange(len(made)), slices)
     sheet = {
         "task": "segmentation",
         "classes": CLASSES,
         "modalities": list(MODALITIES),
+        "groups": "case",
         "pairing": "natural: the same place",
         "splits": "as in the folders" if in_folders else "by case, at random",
     }

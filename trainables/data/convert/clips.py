@@ -59,13 +59,21 @@ def crema_d(
     files = present(source, "train.csv", "test.csv")
     lines = [(line, code) for file, code in zip(files, (0, 2), strict=True) for line in table(file) if len(line) > 1]
     clips = [Clip(line[0], line[1], code) for line, code in lines if line[1] in EMOTIONS]
-    if one_of(split, ("published", "actors"), "split") == "actors":
-        places = dealt([clip.name.partition("_")[0] for clip in clips], "actors")
-        clips = [clip._replace(split=places[clip.name.partition("_")[0]]) for clip in clips]
-    found = filmed(source, clips, CREMA_D, frames, size, audio, visual, classes=EMOTIONS)
-    sheet = {**found.sheet, "splits": "by actor"} if split == "actors" else found.sheet
+    apart = one_of(split, ("published", "actors"), "split") == "actors"
+    if apart:
+        places = dealt([actor(clip) for clip in clips], "actors")
+        clips = [clip._replace(split=places[actor(clip)]) for clip in clips]
+    found = filmed(
+        source, clips, CREMA_D, frames, size, audio, visual, classes=EMOTIONS, group=actor if apart else None
+    )
+    sheet = {**found.sheet, "splits": "by actor"} if apart else found.sheet
     unknown = noted(len(lines) - len(clips), "lines name no known emotion and are left out")
     return found._replace(sheet=sheet, notes=[*unknown, *found.notes])
+
+
+def actor(clip: Clip) -> str:
+    """Return who is heard and seen in a clip of CREMA-D."""
+    return clip.name.partition("_")[0]
 
 
 def kinetics_sounds(source: Path, *, frames: int = 3, size: int = 64, audio: str = "", visual: str = "") -> Found:
@@ -129,7 +137,7 @@ def ucf_101(
 
 def filmed(
     source: Path, clips: Sequence[Clip], how: Spectrogram, frames: int, size: int, audio: str, visual: str,
-    classes: Sequence[str] = (),
+    classes: Sequence[str] = (), group: Callable[[Clip], str] | None = None,
 ) -> Found:  # fmt: skip
     """Return the sounds, found in the folder ``audio``, and the frames, found in ``visual``, of clips."""
     heard_in, seen_in = present(source, audio, visual)
@@ -141,15 +149,15 @@ def filmed(
             return None
         return {"audio": sound(heard, how), "image": pictures(spaced(files, frames), size)}
 
-    found = gathered(clips, seen, source, {"recordings": sounds, "folders of frames": folders}, frames, classes)
+    found = gathered(clips, seen, source, {"recordings": sounds, "folders of frames": folders}, frames, classes, group)
     return found._replace(arrays={**found.arrays, "audio": small(found.arrays["audio"])})
 
 
 def gathered(
     clips: Sequence[Clip], seen: Callable[[Clip], Arrays | None], source: Path, places: Mapping[str, Places],
-    frames: int, classes: Sequence[str] = (),
+    frames: int, classes: Sequence[str] = (), group: Callable[[Clip], str] | None = None,
 ) -> Found:  # fmt: skip
-    """Return the data set of those clips of which all is there."""
+    """Return the data set of those clips of which all is there; those of a ``group`` are not to be parted."""
     if not clips:
         raise DataError(f"convert: the lists of {source} name no clip.")
     made, broken = each(clips, seen)
@@ -175,6 +183,9 @@ def gathered(
         "pairing": "natural",
         "splits": dealt_how,
     }
+    if group:
+        arrays["group"], _ = numbered([group(clip) for clip in kept])
+        sheet["groups"] = "group"
     left = noted(len(made) - len(samples), f"of {len(clips)} listed clips lack a file and are left out")
     return Found({**arrays, "label": label, "split": split}, sheet, [*left, *unread(broken)])
 

@@ -98,7 +98,8 @@ def test_actors_are_in_one_split_each_if_asked_for(tmp_path: Path) -> None:
     places = {one: {int(s) for a, s in zip(actor, found.arrays["split"], strict=True) if a == one} for one in actor}
     assert all(len(splits) == 1 for splits in places.values())
     assert set.union(*places.values()) == {0, 1, 2}
-    assert found.sheet["splits"] == "by actor"
+    assert (found.sheet["splits"], found.sheet["groups"]) == ("by actor", "group")
+    assert len({*zip(actor, found.arrays["group"].tolist(), strict=True)}) == len({*actor})
 
 
 def test_a_clip_that_lacks_a_file_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -354,6 +354,7 @@ def test_published_brains_are_standardised_and_dealt_by_case(tmp_path: Path) -> 
             nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)), file)
     found = convert("brats", tmp_path, {"crop": 12, "block": 2, "slices": 2})
     assert np.bincount(found.arrays["split"]).tolist() == [14, 2, 4]
+    assert (found.sheet["groups"], found.arrays["case"].tolist()) == ("case", [i // 2 for i in range(20)])
     assert not found.arrays["t2"][:, :6].any()  # what is outside the brain stays 0
     assert abs(float(found.arrays["t2"][:, 6:].astype(float).mean())) < 0.1
     assert set(np.unique(found.arrays["label"])) <= {0, 1, 2, 3}
