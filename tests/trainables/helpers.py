@@ -125,7 +125,7 @@ def pure_step(made: Setup, learner: Learner, number: int) -> Learner:
 def apart(one: Any, other: Any) -> float:
     """The largest difference between two trees of tensors."""
     pairs = list(zip(tree_leaves(one), tree_leaves(other), strict=True))
-    return max((float((a - b).abs().max()) for a, b in pairs if a.numel()), default=0.0)
+    return max((float((a - b).detach().abs().max()) for a, b in pairs if a.numel()), default=0.0)
 
 
 def stack(trees: list[Any]) -> Any:
