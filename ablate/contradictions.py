@@ -165,7 +165,7 @@ def check_search(study: "Study") -> None:
         check_seeds(study)
     if study.blocks and study.blocks[0] > 1 and "deal" in study.data:
         raise document.error(("data", "deal"), "is one deal of the samples, and `seeds: {split: ...}` makes its own")
-    if study.blocks:
+    if study.blocks and study.blocks[0] > 1:
         check_splits(study)
     if study.blocks and study.blocks[-1] > 1 and not draws(study):
         rule = (

@@ -72,7 +72,8 @@ def drawn(rows: list[dict[str, object]]) -> pl.DataFrame:
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean of estimates of one thing from the same seeds, and of the ends of their intervals.
 
-    The mean of several varies no more than each does, so that its interval holds the truth as often at least.
+    The mean of several varies no more than each does: an interval by Student's t holds the truth as often at least;
+    of others, such as a bootstrap's, that is not proved.
     """
     mean, low, high, _ = np.mean(estimates, axis=0).tolist()
     return Estimate(mean, low, high, estimates[0].seeds)

@@ -326,6 +326,14 @@ def brain(seed: int, side: int = 12, depth: int = 8) -> tuple[np.ndarray, np.nda
     return image, random.choice([0, 1, 2, 4], (side, side, depth))
 
 
+def publish(place: Path, seed: int) -> None:
+    """Write a brain as a published case."""
+    place.mkdir()
+    image, label = brain(seed)
+    for name, array in zip(("flair", "t1ce", "t1", "t2", "seg"), (*image, label), strict=True):
+        nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)), place / f"{place.name}_{name}.nii.gz")
+
+
 def test_slices_of_stored_brains_are_fixed_and_their_blocks_labelled(tmp_path: Path) -> None:
     for part, seeds in (("train", (0, 1)), ("valid", (2,)), ("test", (3,))):
         for seed in seeds:
@@ -346,12 +354,7 @@ def test_slices_of_stored_brains_are_fixed_and_their_blocks_labelled(tmp_path: P
 
 def test_published_brains_are_standardised_and_dealt_by_case(tmp_path: Path) -> None:
     for seed in range(10):
-        image, label = brain(seed)
-        place = tmp_path / f"BraTS2021_{seed:05d}"
-        place.mkdir()
-        for name, array in zip(("flair", "t1ce", "t1", "t2", "seg"), (*image, label), strict=True):
-            file = place / f"{place.name}_{name}.nii.gz"
-            nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)), file)
+        publish(tmp_path / f"BraTS2021_{seed:05d}", seed)
     found = convert("brats", tmp_path, {"crop": 12, "block": 2, "slices": 2})
     assert np.bincount(found.arrays["split"]).tolist() == [14, 2, 4]
     assert (found.sheet["groups"], found.arrays["case"].tolist()) == ("case", [i // 2 for i in range(20)])
@@ -370,14 +373,10 @@ def test_published_brains_are_standardised_and_dealt_by_case(tmp_path: Path) -> 
 
 def test_a_case_without_a_usable_volume_is_left_out(tmp_path: Path) -> None:
     for seed in range(12):
-        image, label = brain(seed)
-        place = tmp_path / f"case{seed:02d}"
-        place.mkdir()
-        for name, array in zip(("flair", "t1ce", "t1", "t2", "seg"), (*image, label), strict=True):
-            nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), np.eye(4)), place / f"x_{name}.nii.gz")
+        publish(tmp_path / f"case{seed:02d}", seed)
     whole = convert("brats", tmp_path, {"crop": 12})
-    (tmp_path / "case03" / "x_seg.nii.gz").unlink()
-    (tmp_path / "case05" / "x_t2.nii.gz").write_bytes(b"none")
+    (tmp_path / "case03" / "case03_seg.nii.gz").unlink()
+    (tmp_path / "case05" / "case05_t2.nii.gz").write_bytes(b"none")
     found = convert("brats", tmp_path, {"crop": 12})
     left = [place for place in range(12) if place not in (3, 5)]
     np.testing.assert_array_equal(found.arrays["t1"], whole.arrays["t1"][left])
