@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 KEPT = {  # what a claim's folder has of its own, or of a run that it was before it had cells
-    "verdict.json", "report.html", "report.md", "figures", "tables", "study.yaml", "search.log", LOCK, DRIVER, *TABLES
+    "verdict.json", "report.html", "report.md", "figures", "tables", "readings.csv", "study.yaml", "search.log",
+    LOCK, DRIVER, *TABLES,
 }  # fmt: skip
 HURRY = {"seeds": 3}
 CHANGED = "The words of this claim were changed since it was judged: run it again."

@@ -255,7 +255,7 @@ def report(run: RunFolder) -> None:
         return
     copied = _copied(run)
     terminal.show_report(copied.folder, pdf=True)
-    copied.push(copied.folder, ("report.*", "figures/*", "tables/*"))  # the run may have gone on
+    copied.push(copied.folder, ("report.*", "readings.csv", "figures/*", "tables/*"))  # the run may have gone on
     sys.stdout.write(f"stored: {copied.url}\n")
 
 

@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
-from analysis import files, gallery, tabulation
+from analysis import files, gallery, readings, tabulation
 from analysis.blocks import independent, spread
 from analysis.choice import chosen
 from analysis.drawing import Drawing
@@ -64,7 +64,8 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
     A claim's page has its verdict first. Of several runs it has the tables, and maps and surfaces of two axes; each run
-    has a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for.
+    has a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for. What is read on test is
+    recorded in each run's folder, by `readings.record`.
 
     Raises:
         FileNotFoundError: the folder is neither.
@@ -102,10 +103,13 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
 
 
 def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
+    """Return what is said of a run, and record what that reads on test."""
     whole = independent(run)
     table, beside, parts = summary(whole), encoders(whole), spread(run)
+    choices = chosen(whole)
+    seen = readings.record(whole, choices, table)
     status = run.trials.select("trial", "status").unique("trial").collect()
-    looks = len(chosen(whole).filter(pl.col("seeds") > 0))
+    looks = len(choices.filter(pl.col("seeds") > 0))
     tables = [tabulation.methods(whole, table, looks, claimed=claimed)] if len(table) else []
     tables += [tabulation.encoders(run, beside)] if len(beside) else []
     tables += [tabulation.spread(run, parts)] if len(parts) else []
@@ -119,7 +123,7 @@ def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
         trials=len(status),
         failed=len(status.filter(pl.col("status").is_in(LOST))),
         pruned=len(status.filter(status="pruned")),
-        limits=limits(whole, table),
+        limits=limits(whole, table) + readings.warning(whole, seen),
         pictures=pictures,
         tables=tables,
         failures=tabulation.failures(run),

@@ -116,7 +116,7 @@ def test_a_run_in_which_nothing_trained_says_so(write_run: Write) -> None:
 def test_no_file_remains_beside_the_page(folder: Path) -> None:
     shutil.rmtree(folder / "metrics")
     write(folder)
-    names = {"study.yaml", "trials", "figures", "tables", "report.html", "report.md"}
+    names = {"study.yaml", "trials", "figures", "tables", "readings.csv", "report.html", "report.md"}
     assert {file.name for file in folder.iterdir()} == names
 
 
