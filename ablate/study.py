@@ -92,14 +92,14 @@ class Study(NamedTuple):
 
 
 def lacking(study: Study) -> list[str]:
-    """Say which settings of training a method was published with and the study does not have."""
+    """Say which methods were published with settings of training of which the study has none."""
+    given = {f"train.{name}" for name in study.file.train.model_fields_set} | {one.key for one in study.vary}
     said = []
     for method, companions in COMPANIONS.items():
-        for key, value in companions.items():
-            name = key.partition(".")[2]
-            given = name in study.file.train.model_fields_set or any(one.key == key for one in study.vary)
-            if method in study.methods and not given:
-                said.append(f"{method} was published with {key}: {value:g}; this study does not set it.")
+        if method in study.methods and not given & companions.keys():
+            stated = " and ".join(f"{key}: {value:g}" for key, value in companions.items())
+            them = "it" if len(companions) == 1 else "them"
+            said.append(f"{method} was published with {stated}; this study does not set {them}.")
     return said
 
 

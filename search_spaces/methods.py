@@ -121,6 +121,7 @@ METHODS: dict[str, dict[str, Axis]] = {
 }
 
 COMPANIONS: dict[str, dict[str, float]] = {  # settings of training that a method was published with
+    "agm": {"train.clip": 1.0, "train.clip_trigger": 1.0},  # late and early fusion; 5 and 5 on UR-Funny
     "cggm": {"train.clip": 0.8},  # without it a coefficient near its pole, 1e7, can end a trial (METHODS.md 7.5)
 }
 

@@ -2,7 +2,7 @@
 
 The Laplace posterior of the last layer and the moments of the gradient are those of BayesAgg-MTL
 (https://github.com/ssi-research/BayesAgg_MTL, BayesAggMTL.py:255-720), which BOGC
-(https://arxiv.org/abs/2505.23071) builds on; `linearised_moments` is our alternative to drawing heads.
+(https://arxiv.org/abs/2505.23071) builds on.
 BayesAgg's own aggregate is `evidence.combine` with K = 0 of the evidence that precision to its power gives.
 
 Letters in shapes: B samples, C classes, H features, O outputs of a regression, N drawn heads, D parameters of a head
@@ -68,32 +68,10 @@ def biased(features: Tensor) -> Tensor:
     return F.pad(features, (0, 1), value=1.0)
 
 
-def residual(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the gradient of each sample's cross entropy by its logits, [..., B, C] and [B] -> [..., B, C]."""
-    return logits.softmax(-1) - (target[:, None] == torch.arange(logits.shape[-1], device=target.device)).to(logits)
-
-
 def faded(normal: Normal, beta: float | Tensor, gamma: float | Tensor) -> Normal:
     """Return what is left of a posterior after a batch: its precision fades to the `prior`'s by ``beta``; ours."""
     eye = torch.eye(len(normal.mean), dtype=normal.mean.dtype, device=normal.mean.device)
     return normal._replace(precision=beta * normal.precision + (1 - beta) / gamma * eye)
-
-
-def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
-    """Return the Laplace posterior of a softmax head after these samples: one Newton step from where it stands.
-
-    BayesAgg takes two: from the `prior` over the training set, once an epoch with the features of the epoch before,
-    and from there over each batch. The precision is the generalised Gauss-Newton matrix of the summed loss.
-
-    Args:
-        head: weights with the bias last, [C, H + 1].
-        features: its input, [B, H].
-        target: classes, [B].
-        before: the distribution of the head before these samples, of size C (H + 1).
-    """
-    x = biased(features)
-    logits = x @ head.mT
-    return newton(head, residual(logits, target).mT @ x, curvature(logits.softmax(-1), x), before)
 
 
 def newton(head: Tensor, gradient: Tensor, curvature: Tensor, before: Gaussian | Normal) -> Gaussian:
@@ -133,11 +111,6 @@ def sample(gaussian: Gaussian, draws: Tensor, classes: int) -> Tensor:
     return (gaussian.mean + draws @ gaussian.factor.mT).view(len(draws), classes, -1)
 
 
-def sampled_moments(heads: Tensor, features: Tensor, target: Tensor) -> GradientMoments:
-    """Return the moments over drawn softmax heads, [N, C, H + 1], [B, H] and [B]; one's gradient is W^T (p - y)."""
-    return drawn_moments(heads, features, lambda logits: residual(logits, target))
-
-
 def drawn_moments(heads: Tensor, features: Tensor, slope: Callable[[Tensor], Tensor]) -> GradientMoments:
     """Return the moments over drawn heads, [N, C, H + 1] and [..., H], of a loss with this derivative by its logits."""
     logits = biased(features.flatten(0, -2)) @ heads.mT
@@ -145,18 +118,6 @@ def drawn_moments(heads: Tensor, features: Tensor, slope: Callable[[Tensor], Ten
     gradients = (slope(logits).flatten(1, -2) @ heads[..., :-1]).view(len(heads), *features.shape)
     variance, mean = torch.var_mean(gradients, 0, correction=0)
     return GradientMoments(mean, variance.clamp(min=FLOOR))
-
-
-def linearised_moments(gaussian: Gaussian, features: Tensor, target: Tensor, classes: int) -> GradientMoments:
-    """Return the moments of a softmax head to first order in its deviations: exact for a small covariance; ours."""
-    x, head = biased(features), gaussian.mean.view(classes, -1)
-    logits, weight = x @ head.mT, head[:, :-1]
-    p, rest = logits.softmax(-1), residual(logits, target)
-    slope = p[:, None] * (weight.mT - (p @ weight)[..., None])  # [B, H, C] of the gradient, by the logits
-    own = torch.eye(weight.shape[-1], x.shape[-1], dtype=x.dtype, device=x.device)
-    jacobian = slope[..., None] * x[:, None, None] + rest[:, None, :, None] * own[:, None]  # [B, H, C, H + 1]
-    variance = (jacobian.flatten(2) @ gaussian.factor).square().sum(-1)
-    return GradientMoments(rest @ weight, variance.clamp(min=FLOOR))
 
 
 def regression_posterior(features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:

@@ -104,10 +104,13 @@ def dated(setup: Setup, judged: tuple[Tensor, Tensor, Tensor, Tensor], epoch: in
 
 
 def heard(present: Tensor | None, values: Tensor, total: Callable[[Tensor], Tensor] = alone) -> Tensor:
-    """Average over the samples that are present, of all workers where ``total`` sums over them, [..., N] -> [...]."""
+    """Average over the samples that are present, of all workers where ``total`` sums over them, [..., N] -> [...].
+
+    nan where none is.
+    """
     if present is None:
         present = torch.ones_like(values, dtype=torch.bool)
-    return total(torch.where(present, values, 0.0).sum(-1)) / total(present.sum(-1)).clamp(min=1)
+    return total(torch.where(present, values, 0.0).sum(-1)) / total(present.sum(-1))
 
 
 def having(setup: Setup, split: str, place: int) -> Tensor:

@@ -19,10 +19,10 @@ from trainables.classifiers import Classifier
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.fusions import Attention, Concat, Early, Features, FiLM, Fusion, Gated, Sum, adds_up, sums
 from trainables.layers import EVALUATION, Draw, Mode, Noise, linear
-from trainables.modules import attribute, module
+from trainables.modules import Module, attribute, module
 from trainables.signals import Group, Params, Signals, mix
 
-Buffers = dict[str, Group]  # modality -> running statistics
+Buffers = dict[str, Group]  # modality -> running statistics, and what else its encoder has of a trial's seed
 LISTENING = frozenset({"muted", "muted_values"})  # what coalitions of the modalities predict
 READABLE = {"mlp": (1, 2, 3, 4), "cnn": (2, 3), "gru": (2,), "transformer": (2, 3)}  # dimensions of a sample
 POSITIONED = {"mlp": (2, 3, 4), "cnn": (), "gru": (2,), "transformer": (2,)}  # the same where the target is dense
@@ -77,7 +77,7 @@ class Model(NamedTuple):
             heads = {"classifiers": self.classifier.init(widths, fused, self.outputs, scoped(draw, "classifiers"))}
         elif "heads" in needs:
             heads = {m: linear(scoped(draw, f"{m}.own"), "head", width, self.outputs) for m, width in widths.items()}
-        return params._replace(heads=heads), {m: encoder.buffers() for m, encoder in self.encoders.items()}
+        return params._replace(heads=heads), {m: kept(e, scoped(draw, m)) for m, e in self.encoders.items()}
 
     def __call__(
         self,
@@ -226,9 +226,19 @@ class Model(NamedTuple):
     def moody(self, buffers: Buffers) -> bool:
         """Say whether training and evaluation differ: batch normalisation, dropout."""
         return any(
-            buffers[m] or isinstance(encoder.dropout, Tensor) or encoder.dropout > 0
+            changing(encoder, buffers[m]) or isinstance(encoder.dropout, Tensor) or encoder.dropout > 0
             for m, encoder in self.encoders.items()
         )
+
+
+def kept(encoder: Encoder, draw: Draw) -> Group:
+    """Return the initial buffers of an encoder, and the constants that it draws."""
+    return encoder.buffers() | (encoder.constants(draw) if isinstance(encoder, Module) else {})
+
+
+def changing(encoder: Encoder, buffers: Group) -> bool:
+    """Say whether training changes any of an encoder's buffers."""
+    return bool(encoder.changing if isinstance(encoder, Module) else buffers)
 
 
 def joined(inputs: Tensor, more: Tensor) -> Tensor:

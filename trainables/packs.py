@@ -80,7 +80,8 @@ def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, num
     key = f, *(None if arg is None else arg.shape for arg in args)
     if key not in pack.traced:
         step = stacked(pack, f, (learner, *args), (now,))
-        kind = f, type(first.method), first.task, first.gaps, shape({**first.trial, "data": None})  # which is given
+        data = first.task, first.gaps, first.zero  # the rest is given
+        kind = f, type(first.method), *data, shape({**first.trial, "data": None})
         pack.traced[key] = traced(step, given, kind, how, alone=alone)
     fast = pack.traced[key].step
     return over(pack, f, learner, *args, shared=(pack.told(number),)) if fast is None else fast(*given)

@@ -39,6 +39,7 @@ class Setup(NamedTuple):
     crew: Crew = ALONE  # the workers that train it
     dtype: str = "float32"  # of the products of a training pass (`trainables.precision`)
     gaps: bool = False  # positions of the target may have no label: class -1
+    zero: float = 0.0  # where the 0 of a regression's target lies
 
     @property
     def device(self) -> torch.device:
@@ -98,9 +99,8 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
     gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())
-    return Setup(
-        trial, dataset.task, *parts, inputs, target, present, dataset.truth, crew, trial["train"]["dtype"], gaps
-    )
+    data = (inputs, target, present, dataset.truth)
+    return Setup(trial, dataset.task, *parts, *data, crew, trial["train"]["dtype"], gaps, dataset.zero)
 
 
 def equip(
@@ -163,7 +163,7 @@ def start(setup: Setup) -> Learner:
     """Return the untrained state, drawn from the trial's seed, or from that which it has for this alone."""
     seed, dtype = setup.trial.get("init", setup.trial["seed"]), kept(setup.trial["train"]["dtype"])
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
-    params, buffers = tree_map(lambda tensor: tensor.to(setup.device, dtype), drawn)
+    params, buffers = tree_map(lambda x: x.to(setup.device, dtype if x.is_floating_point() else None), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
 
 

@@ -64,13 +64,16 @@ def prefixes(ranks: Tensor) -> Tensor:
     return torch.cat([torch.ones(1, modalities, dtype=torch.bool, device=ranks.device), partial])
 
 
-def sampled_weights(ranks: Tensor) -> Tensor:
-    """Return the weight of each coalition of `prefixes` in each share, [M, S] float64: mean gain on arrival."""
+def sampled_weights(ranks: Tensor, *, first: bool = True) -> Tensor:
+    """Return the weight of each coalition of `prefixes` in each share, [M, S] float64: mean gain on arrival.
+
+    Without ``first``, whoever is the first to arrive gains nothing, which leaves f({m}) / M out of the shares.
+    """
     everyone = torch.ones(ranks.shape[-1], 1, dtype=torch.bool, device=ranks.device)
-    return present_sampled_weights(ranks, everyone)[..., 0]
+    return present_sampled_weights(ranks, everyone, first=first)[..., 0]
 
 
-def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
+def present_sampled_weights(ranks: Tensor, present: Tensor, *, first: bool = True) -> Tensor:
     """Return the weights of `sampled_weights` among those present, [M, S, B] float64.
 
     The first to arrive gains on nothing; whoever completes a sample's modalities arrives at the joint pass.
@@ -80,8 +83,9 @@ def present_sampled_weights(ranks: Tensor, present: Tensor) -> Tensor:
     arrived = (present.T[None, :, None, :] & (ranks[:, None, None, :] <= moments[:, None])).sum(-1)  # [count, B, M]
     one_hot = torch.nn.functional.one_hot(ranks, modalities).double()[:, None]  # [count, 1, M, moment]
     complete = (arrived == present.sum(0)[:, None])[:, :, None, :]  # by a moment
-    after = torch.where(complete, 0.0, one_hot)
-    after[..., -1] = torch.where(complete, one_hot, 0.0).sum(-1)
+    gaining = one_hot if first else torch.where((arrived == 1)[:, :, None, :], 0.0, one_hot)
+    after = torch.where(complete, 0.0, gaining)
+    after[..., -1] = torch.where(complete, gaining, 0.0).sum(-1)
     begun = (arrived > 0)[:, :, None, :]
     before = torch.where(begun, torch.nn.functional.pad(one_hot[..., 1:], (0, 1)), 0.0)
     gain = (after - before) * present.T[:, :, None]  # [count, B, M, moment]

@@ -90,6 +90,7 @@ class Task(NamedTuple):
     full: bool = False  # the strength is known to be 1
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
     rows: slice | None = None  # the samples of this worker among B; None: all
+    zero: float = 0.0  # where the 0 of a regression's target lies, which may be standardised
 
     @property
     def device(self) -> torch.device:
@@ -177,10 +178,13 @@ class Step(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """Scores on the validation split after an epoch; modalities by their part of the joint prediction."""
+    """Scores on the validation split after an epoch; modalities by their part of the joint prediction.
+
+    Of a modality that no sample of the split has they are nan.
+    """
 
     loss: Tensor  # [M]
-    score: Tensor  # [M] accuracy, or minus the loss in regression
+    score: Tensor  # [M] accuracy, or minus the absolute error in regression
     joint_loss: Tensor  # []
     joint_score: Tensor  # []
     epoch: Tensor  # [] that ended, from 1

@@ -72,7 +72,8 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
 
     heard = None if present is None else present[:, indices]
     reduction = trial["train"]["reduction"]
-    return Task(*held, random, share, samples, heard, reduction, full=full, total=crew.total, rows=rows)
+    told = share, samples, heard, reduction
+    return Task(*held, random, *told, full=full, total=crew.total, rows=rows, zero=setup.zero)
 
 
 def taught(

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.replay.spy import Case, Pairs
+from tests.trainables.helpers import pose
 from trainables import laplace
 from trainables.evidence import aggregate, combine, evidence, level
 from trainables.laplace import GradientMoments
+from trainables.methods.bogc import posterior
 
 FRAMES = {"A": "modality", "B": "dims", "C": "reliability"}
 
@@ -88,15 +90,16 @@ def classification(case: Case) -> Pairs:
     """Softmax heads on one feature: posterior over the training set, over the batch, and moments of given draws."""
     hyper, target = case["hyper"], torch.tensor(case["y"])
     features, full_features = numbers(case["h"]), numbers(case["h_full"])
+    task, full_task = pose(target, 0), pose(torch.tensor(case["y_full"]), 0)
     found = []
     for m, (weight, bias, recorded) in enumerate(zip(case["W"], case["b"], case["heads"], strict=True)):
         head = torch.cat([numbers(weight), numbers(bias)[:, None]], -1)
         theirs, classes = recorded["official"], len(head)
         start = laplace.prior(head.flatten(), hyper["gamma"])
-        full = laplace.posterior(head, full_features, torch.tensor(case["y_full"]), start)
-        after = laplace.posterior(head, features, target, full)
+        full = posterior(head, full_features, None, full_task, start)
+        after = posterior(head, features, None, task, full)
         drawn = laplace.sample(after, numbers(theirs["standard_normal_draws"]), classes)
-        moments = laplace.sampled_moments(drawn, features, target)
+        moments = laplace.drawn_moments(drawn, features, task.slope)
         logits = features @ drawn[..., :-1].mT + drawn[:, None, :, -1]
         known = {
             "full_posterior_mean": full.mean,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
 from trainables.methods.agm import AGM, deviation, lead, pooled
 from trainables.methods.joint import Joint
-from trainables.shapley import shapley_weights
+from trainables.shapley import blend, shapley_weights
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
 from trainables.step import step
 
@@ -157,6 +157,40 @@ def test_by_balance_benchmark_an_only_modality_says_nothing_beyond_itself() -> N
     present[0] = True
     _, metrics = step(made, untrained(made), inputs, pose(target, 0, present=present))
     assert float(metrics["method.score"][0]) == pytest.approx(math.log(model.outputs))
+
+
+def test_sampled_shares_of_balance_benchmark_are_the_exact_ones_on_average() -> None:
+    """Among those present, too, where an only modality has none."""
+    model, many = network(3), 4000
+    exact, sampled = (AGM(score_attr="bb", route="encoder", samples=samples) for samples in (0, many))
+    inputs, target = batch(model, 0)
+    present = torch.arange(len(target)) % 7 + 1 >> torch.arange(3)[:, None] & 1 == 1
+    for held in (None, present):
+        if held is not None:
+            inputs = {m: x * own[:, None] for (m, x), own in zip(inputs.items(), held, strict=True)}
+        task, shares = pose(target, 0, present=held), []
+        for method in (exact, sampled):
+            made = setup(method, model)
+            learner, coalitions = untrained(made), method.coalitions(3, task)
+            muted = model(learner.params, {m: {} for m in inputs}, inputs, made.needs, coalitions=coalitions)[0].muted
+            weights = method.weights(3, task)
+            shares.append(blend(weights, muted.detach(), by_sample=weights.ndim == 3))
+        assert float((shares[0] - shares[1]).abs().max()) < 0.02
+        if held is not None:
+            assert float(shares[1][:, held.sum(0) == 1].abs().max()) == 0
+
+
+def test_scaling_encoders_leaves_their_readouts() -> None:
+    """METHODS.md 6.4, whatever ``filter`` is; OGM's `all` is of the readouts, too."""
+    model = network(2, "sum")
+    inputs, target = batch(model, 0)
+    made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
+    before = untrained(joint)
+    after, metrics = step(made, before._replace(state=made.method.init(before.params)), inputs, pose(target, 0))
+    plain, _ = step(joint, before, inputs, pose(target, 0))
+    assert float((metrics["method.scale"] - 1).abs().min()) > 0.01
+    assert apart(after.params.encoders, plain.params.encoders) > 1e-6
+    assert apart(after.params.readouts, plain.params.readouts) == 0
 
 
 def test_scaling_encoders_is_what_it_says() -> None:

@@ -5,19 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.trainables.helpers import pose
 from trainables.laplace import (
     Gaussian,
     GradientMoments,
     biased,
     curvature,
-    linearised_moments,
-    posterior,
+    drawn_moments,
     prior,
     regression_moments,
     regression_posterior,
     sample,
-    sampled_moments,
 )
+from trainables.methods import bogc
 
 CLASSES, FEATURES, SAMPLES = 3, 4, 7
 SIZE = CLASSES * (FEATURES + 1)
@@ -35,6 +35,10 @@ def classified(seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> bool:
     return torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
+    return bogc.posterior(head, features, None, pose(target, 0), before)
 
 
 def summed_loss(head: Tensor, features: Tensor, target: Tensor) -> Tensor:
@@ -83,7 +87,7 @@ def test_a_drawn_gradient_is_that_of_autograd() -> None:
     head, features, target = classified(0)
     heads = torch.stack([head, head])
     theirs = torch.func.grad(lambda h: summed_loss(head, h, target))(features)
-    moments = sampled_moments(heads, features, target)
+    moments = drawn_moments(heads, features, pose(target, 0).slope)
     assert close(moments.mean, theirs)
     assert bool((moments.variance == 1e-8).all())
 
@@ -94,31 +98,6 @@ def test_drawn_heads_have_the_moments_of_the_posterior() -> None:
     rows = sample(after, drawn(1, 40_000, SIZE), CLASSES).flatten(1)
     assert close(rows.mean(0), after.mean, 0.03)
     assert close(rows.T.cov(), after.covariance, 0.03)
-
-
-def test_linearised_moments_are_those_of_many_draws_from_a_small_covariance() -> None:
-    head, features, target = classified(0)
-    after = posterior(head, features, target, prior(head.flatten(), 1e-3))
-    shifted = Gaussian(head.flatten(), after.precision, after.factor)
-    exact = sampled_moments(sample(shifted, drawn(1, 40_000, SIZE), CLASSES), features, target)
-    ours = linearised_moments(shifted, features, target, CLASSES)
-    assert torch.allclose(ours.variance, exact.variance, rtol=0.04)
-    assert torch.allclose(ours.mean, exact.mean, rtol=0.03, atol=5e-3)
-
-
-def test_linearised_moments_use_the_slope_of_the_gradient() -> None:
-    head, features, target = classified(0)
-    after = posterior(head, features, target, prior(head.flatten(), 0.5))
-
-    def gradient(flat: Tensor) -> Tensor:
-        slope: Tensor = torch.func.grad(lambda h: summed_loss(flat, h, target))(features)
-        return slope
-
-    slope = torch.func.jacrev(gradient)(after.mean)  # [B, H, D]
-    variance = torch.einsum("bhd,de,bhe->bh", slope, after.covariance, slope)
-    ours = linearised_moments(after, features, target, CLASSES)
-    assert close(ours.variance, variance)
-    assert close(ours.mean, gradient(after.mean))
 
 
 def test_a_regression_is_bayesian_linear_regression() -> None:
@@ -151,8 +130,7 @@ def test_eight_heads_at_once_are_eight_alone() -> None:
         after = posterior(head, features, target, prior(head.flatten(), gamma))
         linear = regression_posterior(features, features[:, :2], prior(head[:2, :-1], gamma))
         return (
-            sampled_moments(sample(after, draws, CLASSES), features, target),
-            linearised_moments(after, features, target, CLASSES),
+            drawn_moments(sample(after, draws, CLASSES), features, pose(target, 0).slope),
             regression_moments(linear, features, features[:, :2]),
         )
 

@@ -19,7 +19,7 @@ from trainables.data.dataset import Dataset
 from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
 from trainables.diagnostics.probe import linear_probe
-from trainables.measure import Moment, Row, having, outputs
+from trainables.measure import Moment, Row, having, outputs, validate
 from trainables.measurements import (
     MEASUREMENTS,
     combination,
@@ -36,7 +36,7 @@ from trainables.measurements import (
 )
 from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
 from trainables.measurements.slopes import afresh
-from trainables.methods import bogc
+from trainables.methods import METHODS, bogc
 from trainables.observation import Batch, Epochwise, Stepwise, module
 from trainables.setup import Learner, Setup, prepare, start
 from trainables.step import batches, pose, step
@@ -204,6 +204,25 @@ def test_a_sample_without_a_modality_does_not_count_in_its_share() -> None:
         present={"validation": held[:, kept]},
     )
     assert float(share_losses(fewer, learner)[0]) == pytest.approx(float(losses[0]), rel=1e-6)
+
+
+def test_a_modality_that_no_sample_of_validation_has_is_not_measured() -> None:
+    """Its loss is no number: none of 0, which would beat all others."""
+    data = load(SMALL)
+    nobody = np.zeros(len(data.validation.target), dtype=bool)
+    data = data._replace(validation=data.validation._replace(present={"m0": nobody}))
+    for method in (METHODS["mses"], METHODS["mslr"]):
+        setup = prepare(small(method), data)
+        judged = validate(setup, start(setup), 1)
+        for number in (judged.loss, judged.score):
+            assert number.isnan().tolist() == [True, False, False]
+        assert fit(small(method, measure={}), data).status == "done"
+    rows = fit(small(measure={"contribution": 0, "truth": 0}), data).rows
+    shares = [value(rows, "share", m) for m in ("m0", "m1", "m2")]
+    assert math.isnan(shares[0])
+    assert sum(shares[1:]) == pytest.approx(1)
+    assert abs(value(rows, "truth_rank")) == pytest.approx(1)
+    assert math.isfinite(value(rows, "truth_error"))
 
 
 def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> None:

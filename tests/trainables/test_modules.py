@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from tests.trainables.test_checkpoints import goes_on
 from tests.trainables.test_packs import MODEL, configurations, differences, tiny
 from trainables.layers import EVALUATION, Mode
+from trainables.methods import METHODS
 from trainables.modules import module
 from trainables.randomness import uniform
 from trainables.setup import prepare, start
-from trainables.train import fit, fit_pack
+from trainables.train import epochs, fit, fit_pack
 
 
 class Net(nn.Module):
@@ -31,6 +32,34 @@ class Net(nn.Module):
         return torch.tanh(self.out(h.flatten(1)))
 
 
+class Fixed(Net):
+    """The same after random features that no gradient reaches: a buffer and a frozen layer that the seed draws."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.register_buffer("directions", torch.randn(*shape, *shape))
+        self.register_buffer("places", torch.randperm(shape[0]))
+        self.before = nn.Linear(shape[0], shape[0])
+        self.before.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.tanh(self.before(x[:, self.places])) @ self.directions)
+
+
+class Still(Fixed):
+    """No statistics of the batch."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.layers[1] = nn.Identity()
+
+
+class Unlearning(Fixed):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.requires_grad_(False)
+
+
 class Drops(Net):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(super().forward(x), 0.5, self.training)
@@ -39,6 +68,22 @@ class Drops(Net):
 class Flat(Net):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).sum(1)
+
+
+class Beside(Net):
+    """Normalises by the batch in evaluation, too."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.layers[1] = nn.BatchNorm1d(4, track_running_stats=False)
+
+
+class Shares(Still):
+    """Weighs the samples of a batch against each other, in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = super().forward(x)
+        return h.softmax(0) if self.training else h
 
 
 class Broken(Net):
@@ -90,13 +135,50 @@ def test_it_trains_in_a_pack_as_it_does_alone(method: str) -> None:
         assert max(differences(one, other)) < 1e-9
 
 
+def named(kind: type[nn.Module]) -> dict[str, Any]:
+    return MODEL | {"encoder": {"a": f"tests.trainables.test_modules:{kind.__name__}", "b": "mlp"}}
+
+
+@pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc", "mses"])
+def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: str) -> None:
+    """Alone and in a pack: members differ in their random features."""
+    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    chosen, dataset = configurations(method, 3, settings=tame, model=named(Fixed)), tiny()
+    for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
+        assert max(differences(one, other)) < 1e-9
+    drawn = [start(prepare(each, dataset)).buffers["a"] for each in chosen]
+    setup = prepare(chosen[0], dataset)
+    *_, last = epochs(setup, start(setup))
+    for name in ("directions", "places", "before.weight", "before.bias"):
+        assert not torch.equal(drawn[0][name], drawn[1][name])
+        assert torch.equal(drawn[0][name], last.learner.buffers["a"][name])
+        assert name not in last.learner.params.encoders["a"]
+    assert not {"order", "share"} & drawn[0].keys()
+
+
+def test_constants_do_not_make_training_and_evaluation_differ() -> None:
+    for kind, differ in ((Fixed, True), (Still, False)):
+        setup = prepare(configurations("joint", 1, model=named(kind))[0], tiny())
+        assert setup.model.moody(start(setup).buffers) == setup.model.normalised == differ
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_that_learns_nothing_trains_the_rest(method: str) -> None:
+    tame = {"clip_b": 2.0} if method == "cggm" else {}
+    (one,) = configurations(method, 1, settings=tame, model=named(Unlearning))
+    assert fit(one, tiny()).status == "done"
+
+
 def test_it_goes_on_from_where_it_was() -> None:
-    goes_on(configurations("agm", 3, model=OWN), 7)
+    goes_on(configurations("agm", 3, model=named(Fixed)), 7)
 
 
-def test_its_weights_are_of_the_precision_of_the_trial() -> None:
-    params = start(prepare(configurations("joint", 1, model=OWN)[0], tiny())).params.encoders["a"]
-    assert {value.dtype for value in params.values()} == {torch.float64}
+def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indices() -> None:
+    learner = start(prepare(configurations("joint", 1, model=named(Fixed))[0], tiny()))
+    assert {value.dtype for value in learner.params.encoders["a"].values()} == {torch.float64}
+    kinds = {name: value.dtype for name, value in learner.buffers["a"].items()}
+    assert {name for name, kind in kinds.items() if kind == torch.int64} == {"places", "layers.1.num_batches_tracked"}
+    assert {kind for kind in kinds.values() if kind != torch.int64} == {torch.float64}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +187,8 @@ def test_its_weights_are_of_the_precision_of_the_trial() -> None:
         (Drops, False, "draws random numbers in training"),
         (Flat, False, r"must encode 3 samples of shape \(5,\) as \[B, H\], got \(3,\)"),
         (Net, True, r"as \[B, L, H\], as the target has positions, got \(3, 7\)"),
+        (Beside, False, "encodes a sample by those beside it"),
+        (Shares, False, "encodes a sample by those beside it"),
         (Broken, False, r"cannot encode samples of shape \(5,\): KeyError: 'here'"),
     ],
 )

@@ -84,6 +84,21 @@ def test_the_roll_back_is_of_everything_a_branch_or_nothing(rollback: str, resto
     assert (last.restore.item(), last.scope) == (restores, scope)
 
 
+def test_a_modality_that_no_validation_sample_has_is_not_judged() -> None:
+    """It neither stops nor sets a best; the other is judged as if it were alone."""
+    nan = float("nan")
+    found = controls(MSES(**EARLY), *[(x, nan) for x in RISING])
+    alone = controls(MSES(**EARLY), *[(x,) for x in RISING])
+    for both, one in zip(found, alone, strict=True):
+        assert (both.save.tolist(), both.restore.tolist()) == (
+            [*one.save.tolist(), False],
+            [*one.restore.tolist(), False],
+        )
+        assert both.state.running.tolist() == [*one.state.running.tolist(), 1]
+        assert all(bool(part.isfinite().all()) for part in both.state)
+    assert not any(control.stop for control in found)
+
+
 def test_outside_its_epochs_it_notes_losses_and_decides_nothing() -> None:
     found = controls(MSES(**EARLY), *[(x,) for x in RISING], strength=0.0)
     assert found[-1].state.best_epoch.item() == 2

@@ -31,6 +31,16 @@ def validation(epoch: int, *scores: float) -> Validation:
     return Validation(torch.ones_like(score), score, one, one, torch.tensor(epoch), one)
 
 
+def test_a_modality_that_no_validation_sample_has_keeps_its_rate() -> None:
+    """And leaves nothing behind that is no number."""
+    nan = float("nan")
+    for sign in (1, -1):  # an accuracy, and minus an error
+        rows = [(sign * x, nan) for x in (0.2, 0.4, 0.6, 0.8)]
+        found = ratios(MSLR(window=2), *rows)
+        assert found == [[one, 1.0] for (one,) in ratios(MSLR(window=2), *[(x,) for x, _ in rows])]
+        assert found[-1][0] != 1
+
+
 def ratios(method: MSLR, *rows: tuple[float, ...]) -> list[list[float]]:
     """The ratios in force after each epoch with these scores."""
     state = method.init(untrained(setup(method, network(len(rows[0])))).params)

@@ -84,3 +84,6 @@ def test_all_orders_give_the_exact_shares_of_the_present(modalities: int) -> Non
     sampled = (present_sampled_weights(orders, present) * heard(prefixes(orders))).sum(1)
     exact = (present_weights(modalities)[:, :, patterns] * heard(all_subsets(modalities))).sum(1)
     assert torch.allclose(sampled, exact, atol=1e-12)
+    unopened = (present_sampled_weights(orders, present, first=False) * heard(prefixes(orders))).sum(1)
+    alone = heard(torch.eye(modalities, dtype=torch.bool)) / present.sum(0).clamp(min=1)
+    assert torch.allclose(unopened, exact - torch.where(present, alone, 0.0), atol=1e-12)

@@ -33,6 +33,7 @@ class Dataset(NamedTuple):
     validation: Split
     test: Split
     truth: dict[str, float] | None = None  # planted contribution of each modality (synthetic only)
+    zero: float = 0.0  # where the 0 of a regression's target lies, once that is standardised
 
 
 class Sheet(NamedTuple):

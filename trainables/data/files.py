@@ -10,7 +10,7 @@ from trainables.data.dataset import DataError, Dataset, Sheet, Split
 from trainables.data.layouts import Layout, layout
 from trainables.data.selection import Selection, select
 from trainables.data.standardise import apply, fit, kind_of
-from trainables.data.targets import check_classes, classes, regression
+from trainables.data.targets import Targets, check_classes, classes, regression
 
 
 def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
@@ -45,15 +45,16 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     found = layout(archive, selection)
     outputs = _outputs(archive, selection, found)
     inputs = {m: _inputs(archive, m, selection, found) for m in selection.modalities}
+    targets, zero = _targets(archive, selection, found)
     train, validation, test = (
         Split(
             {m: splits[i][0] for m, splits in inputs.items()},
             target,
             {m: splits[i][1] for m, splits in inputs.items() if not splits[i][1].all()},
         )
-        for i, target in enumerate(_targets(archive, selection, found))
+        for i, target in enumerate(targets)
     )
-    return Dataset(archive.name, archive.task, outputs, train, validation, test)
+    return Dataset(archive.name, archive.task, outputs, train, validation, test, zero=zero)
 
 
 def _outputs(archive: Archive, selection: Selection, found: Layout) -> int:
@@ -64,11 +65,12 @@ def _outputs(archive: Archive, selection: Selection, found: Layout) -> int:
     return check_classes(found.targets, stated, archive.task, archive.name, archive.ignored)
 
 
-def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[np.ndarray, ...]:
+def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[Targets, float]:
+    """Return the targets of the three splits, and where the 0 of a regression's lies."""
     if archive.task == "regression":
         filed = layout(archive, selection._replace(deal=0)) if selection.deal else found  # all deals have one unit
         return regression(found.targets, filed.targets[0], selection.transform, selection.standardise, archive.name)
-    return tuple(classes(target, archive.ignored) for target in found.targets)
+    return tuple(classes(target, archive.ignored) for target in found.targets), 0.0
 
 
 def _inputs(

@@ -42,7 +42,7 @@ import numpy as np
 from trainables.data.dataset import Dataset, Sheet, Split
 from trainables.data.parameters import LATENTS, Parameters, resolve
 from trainables.data.standardise import apply, fit
-from trainables.data.targets import regression
+from trainables.data.targets import Targets, regression
 from trainables.data.truth import pair_weights, ratio, truth
 
 VERSION = 1  # raise when a formula below changes: it is part of the sha256
@@ -86,9 +86,9 @@ def load(options: Mapping[str, Any]) -> Dataset:
         for split, (_, present) in zip(heard, shown, strict=True):
             if not present.all():
                 split[name] = present
-    targets = _targets(p, tuple(scores for _, _, scores in drawn))
+    targets, zero = _targets(p, tuple(scores for _, _, scores in drawn))
     train, validation, test = (Split(*parts) for parts in zip(inputs, targets, heard, strict=True))
-    return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth(p, p.after_drift()))
+    return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth(p, p.after_drift()), zero)
 
 
 def draw(p: Parameters, split: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
@@ -137,11 +137,11 @@ def _score(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.n
     return np.asarray(np.sqrt(1 - p.synergy) * linear + np.sqrt(p.synergy) * together)
 
 
-def _targets(p: Parameters, scores: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+def _targets(p: Parameters, scores: Targets) -> tuple[Targets, float]:
     if p.task == "regression":
         unit = draw(p._replace(deal=0), 0)[2] if p.deal else scores[0]  # all deals have one
         return regression(scores, unit, "none", standardise=True, owner="synthetic")
-    return tuple(_classes(score, _stream(p, split, TIES)) for split, score in enumerate(scores))
+    return tuple(_classes(score, _stream(p, split, TIES)) for split, score in enumerate(scores)), 0.0
 
 
 def _classes(score: np.ndarray, random: np.random.Generator) -> np.ndarray:

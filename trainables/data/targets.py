@@ -39,8 +39,10 @@ def classes(target: np.ndarray, ignored: int | None) -> np.ndarray:
     return labels if ignored is None else np.where(target == ignored, -1, labels)
 
 
-def regression(targets: Targets, unit: np.ndarray, transform: str, standardise: bool, owner: str) -> Targets:
-    """Return numbers [N] or [N, 1] as [N, 1] float32, standardised if asked to.
+def regression(
+    targets: Targets, unit: np.ndarray, transform: str, standardise: bool, owner: str
+) -> tuple[Targets, float]:
+    """Return numbers [N] or [N, 1] as [N, 1] float32, standardised if asked to, and where their 0 lies then.
 
     `unit` holds those whose mean and deviation are 0 and 1: the training samples of the file.
     """
@@ -55,8 +57,10 @@ def regression(targets: Targets, unit: np.ndarray, transform: str, standardise: 
         if min(n.min() for n in numbers) <= -1:
             raise DataError(f"data.transform: log1p needs targets above -1, {owner} has lower ones.")
         numbers = [np.log1p(n) for n in numbers]
+    numbers.append(np.zeros((1, 1)))
     if standardise:
         known = np.log1p(unit.astype(np.float64)) if transform == "log1p" else unit.astype(np.float64)
         mean, std = known.mean(), known.std()
         numbers = [(n - mean) / (std if std > 0 else 1.0) for n in numbers]
-    return tuple(n.astype(np.float32) for n in numbers)
+    *made, zero = (n.astype(np.float32) for n in numbers)
+    return tuple(made), zero.item()

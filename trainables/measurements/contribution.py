@@ -1,5 +1,7 @@
 """Contribution curves: how well each modality's Shapley share of the logits does, and its part of the whole."""
 
+import numpy as np
+
 from trainables.diagnostics.truth import shares
 from trainables.measure import Moment, Row, tabulate
 from trainables.measurements.game import share_losses
@@ -12,6 +14,11 @@ def begin(setup: Setup) -> tuple[()]:
 
 
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
-    """Return the loss of each share on validation, and exp(-loss) over the sum of all (METHODS.md 10.1)."""
-    losses = share_losses(setup, learner)
-    return tabulate(setup, {"share_loss": losses, "share": shares(losses)}, "validation", moment)
+    """Return the loss of each share on validation, and exp(-loss) over the sum of all (METHODS.md 10.1).
+
+    Both are nan of a modality that no sample has.
+    """
+    losses = share_losses(setup, learner).numpy()
+    heard, share = ~np.isnan(losses), np.full_like(losses, np.nan)
+    share[heard] = shares(losses[heard])
+    return tabulate(setup, {"share_loss": losses, "share": share}, "validation", moment)

@@ -70,7 +70,10 @@ def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
 
 @torch.no_grad()
 def share_losses(setup: Setup, learner: Learner) -> Tensor:
-    """Return the loss of each modality's Shapley share of the prediction, [M] float64 on the host: the score of AGM."""
+    """Return the loss of each modality's Shapley share of the prediction, [M] float64 on the host: the score of AGM.
+
+    nan where no sample has the modality.
+    """
     modalities = len(setup.model.encoders)
     rule = AGM(samples=0 if modalities <= EXACT else ORDERS)
     coalitions = rule.coalitions(modalities, pose(setup, torch.arange(0))) if rule.samples else all_subsets(modalities)

@@ -56,16 +56,17 @@ class AGM(NamedTuple):
     - Masked passes run in evaluation mode and with gradients (release); ``mute`` is what a masked modality hears:
       ``zero`` (release), the ``mean`` of the training set or a ``feature`` of zeros (ours).
     - The late-fusion and early-fusion scripts clip the total norm to 1 if an element of the head's gradient exceeds 1
-      (CREMAD_main.py:168): ``train.clip: 1, train.clip_trigger: 1``; UR-Funny 5 and 5, AVE never. MOSEI's condition,
-      largest above 1 and smallest below, has no counterpart here.
+      (CREMAD_main.py:168): ``train.clip: 1, train.clip_trigger: 1``, which a study has to set; UR-Funny 5 and 5, AVE
+      never. MOSEI's condition, largest above 1 and smallest below, has no counterpart here.
+    - It acts in all epochs by default; the release by argparse in the first 20, of 100 in its README: ``end: 20``.
     - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by oversight.
 
     Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``,
     ``window`` of the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (given, a number for
     each modality) or ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of
-    encoder m (those that ``filter`` selects, or with ``apply=lr`` their updates) and needs no gradients of
-    masked passes; there the scored prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all) - f(all
-    but m), or ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` draws that
+    encoder m (those that ``filter`` selects, or with ``apply=lr`` their updates), not of its readout, and needs no
+    gradients of masked passes; there the scored prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all)
+    - f(all but m), or ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` draws that
     many permutations a step (antithetic pairs) in place of all coalitions; 0: exact. In regression a score is
     the loss over the standard deviation of all losses before; the first batch has none, and kappa is 1. A
     sample without m has no share of m; a batch without m leaves m's history as it is.
@@ -76,7 +77,7 @@ class AGM(NamedTuple):
 
     BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
     first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
-    ``filter=ndim>1`` and ``cap=7``.
+    ``filter=ndim>1`` and ``cap=7``; it clips as UR-Funny's script does.
     """
 
     alpha: float | Tensor = 1.0
@@ -153,7 +154,8 @@ class AGM(NamedTuple):
             grads = pull(lambda s: task.objective(s.logits))
 
             def scaled(tree: Params) -> Params:
-                return modulate(tree, scale, self.filter, lambda k, g, name: k * g)
+                made = modulate(tree, scale, self.filter, lambda k, g, name: k * g)
+                return made._replace(readouts=tree.readouts)
 
             return Step(grads, state, metrics, scaled) if self.apply == "lr" else Step(scaled(grads), state, metrics)
         excess = mix(scale - 1, weights).to(signals.logits)  # [S] or [S, B]: what coalitions hear beyond joint training
@@ -175,8 +177,10 @@ class AGM(NamedTuple):
         if self.score_attr not in {"shapley", "bb"}:
             return torch.eye(modalities, dtype=torch.float64, device=task.device)
         if self.samples:
-            ranks = permutations(modalities, self.samples, task)
-            return sampled_weights(ranks) if task.present is None else present_sampled_weights(ranks, task.present)
+            ranks, whole = permutations(modalities, self.samples, task), self.score_attr == "shapley"
+            if task.present is None:
+                return sampled_weights(ranks, first=whole)
+            return present_sampled_weights(ranks, task.present, first=whole)
         if task.present is None:
             weights = placed(task.device, shapley_weights, modalities)
         else:

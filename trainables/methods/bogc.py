@@ -499,9 +499,10 @@ def taught(place: str, names: list[str], task: Task) -> Tensor | None:
     return None if task.present is None or place == JOINT else task.present[names.index(place)]
 
 
-def posterior(head: Tensor, features: Tensor, among: Tensor | None, task: Task, before: Normal) -> Gaussian:
+def posterior(head: Tensor, features: Tensor, among: Tensor | None, task: Task, before: Gaussian | Normal) -> Gaussian:
     """Return the posterior of a linear head after the samples of a batch that are ``among`` them.
 
+    One Newton step from where the head stands; the precision is the generalised Gauss-Newton matrix of the summed loss.
     Every position of a dense target that has a label is an observation. The curvature of a regression is that of the
     squared error.
     """

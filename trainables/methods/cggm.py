@@ -56,8 +56,8 @@ class CGGM(NamedTuple):
       encoder (segtrain.py:106-110): ``magnitude=False`` there.
     - ``eps_metric=accuracy`` is the hit rate; in dense tasks of positions, where BraTS takes the mean Dice.
       In regression it is minus the absolute error, and the first change is 0 (ours); ``sign`` is CMU-MOSI's,
-      the share of outputs on the target's side of 0 (eval_metrics.py:46-53). ``p_y`` (ours): the target's
-      probability.
+      the share of outputs on the target's side of 0 (eval_metrics.py:46-53), of the 0 that the target had before
+      it was standardised. ``p_y`` (ours): the target's probability.
     - The release clips the model without the classifiers to norm 0.8 (:126): ``train.clip: 0.8``.
 
     Ours, for ablation and stability (METHODS.md 7.5): ``delta=positive`` counts gains alone,
@@ -238,8 +238,8 @@ def side(task: Task, prediction: Tensor) -> Tensor:
 
     A regression loss falls at 0 towards a positive target; as in the release, 0 itself counts as negative.
     """
-    positive = task.slope(torch.zeros_like(prediction)) < 0
-    hits = (prediction > 0) == positive
+    positive = task.slope(torch.full_like(prediction, task.zero)) < 0
+    hits = (prediction > task.zero) == positive
     if task.labelled is not None:
         return averaged(hits.double().mean(-1), task.labelled)
     return hits.flatten(2).double().mean(-1)

@@ -53,7 +53,8 @@ class MSES(NamedTuple):
 
     Ours: ``rollback=branch`` restores encoder, readout, their running statistics and moments alone, and keeps
     the others' progress; ``none`` restores nothing. Outside the method's epochs losses are noted (as in the
-    release), but no branch stops, and one that had stopped trains on.
+    release), but no branch stops, and one that had stopped trains on. A modality that no validation sample has never
+    stops.
     """
 
     patience: float | Tensor = 10.0
@@ -81,16 +82,17 @@ class MSES(NamedTuple):
     def epoch(self, state: MSESState, validation: Validation) -> Control:
         """Note the losses, stop the branches whose patience has ended, and go back to where they were best."""
         epoch = validation.epoch.to(state.best)
-        loss = self.smoothed(state, validation)
-        improved = (loss < state.best) | (epoch == 1)
+        loss, judged = self.smoothed(state, validation), ~validation.loss.isnan()
+        improved = judged & ((loss < state.best) | (epoch == 1))
         best = torch.where(improved, loss, state.best)
         best_epoch = torch.where(improved, epoch, state.best_epoch)
         acts = validation.strength > 0
-        stopped = acts & (epoch - best_epoch > self.patience) & (state.running != 0)
+        stopped = acts & judged & (epoch - best_epoch > self.patience) & (state.running != 0)
         running = torch.where(stopped, 0.0, state.running)
         saved = (best_epoch > 1) | (self.first == "save")
         restore = stopped & saved & (self.rollback != "none")
-        state = MSESState(validation.loss, best, best_epoch, running)
+        previous = torch.where(judged, validation.loss, state.previous)
+        state = MSESState(previous, best, best_epoch, running)
         ended = acts & (running == 0).all()
         return Control(state, improved, restore, ended, "branch" if self.rollback == "branch" else "whole")
 

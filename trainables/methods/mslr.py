@@ -45,7 +45,7 @@ class MSLR(NamedTuple):
     The paper's "keep" and "smooth" strategies are in neither.
 
     Ours: the ratio is kept within [0.1, 10], and is 1 where both accuracies are 0; in regression, where a score
-    is minus the loss, it is mean(Q_m) / a_m, so that a modality that gets better has a ratio above 1 there,
+    is minus the absolute error, it is mean(Q_m) / a_m, so that a modality that gets better has a ratio above 1 there,
     too. A branch is encoder m and its readout, where the fusion gives it one (`sum`); the head that modalities
     share elsewhere is left as it is. Outside the method's epochs the factor is 1, and the window fills on (as
     in the release).
@@ -87,9 +87,9 @@ class MSLR(NamedTuple):
 
     def epoch(self, state: MSLRState, validation: Validation) -> Control:
         """Compare each modality's accuracy with its window, and move the window on."""
-        full = state.epochs >= self.window
-        new = torch.where(full, ratio(validation.score, state.memory.mean(0)).clamp(*self.bounds), state.ratio)
-        memory = torch.cat([state.memory[1:], validation.score[None]])
+        full, score = state.epochs >= self.window, validation.score.nan_to_num(nan=0.0)  # never judged: a ratio of 1
+        new = torch.where(full, ratio(score, state.memory.mean(0)).clamp(*self.bounds), state.ratio)
+        memory = torch.cat([state.memory[1:], score[None]])
         never = torch.zeros_like(new, dtype=torch.bool)
         state = MSLRState(state.epochs + 1, memory, new if self.adapt else state.ratio)
         return Control(state, save=never, restore=never, stop=never.any())

@@ -115,7 +115,10 @@ def ucf_101(
     source: Path, *, visual: str = "jpegs_256", u: str = "tvl1_flow/u", v: str = "tvl1_flow/v", fold: int = 1,
     frames: int = 3, size: int = 64,
 ) -> Found:  # fmt: skip
-    """Read ``trainlist0F.txt`` and ``testlist0F.txt`` of a fold, frames, and optical flow along both axes."""
+    """Read ``trainlist0F.txt`` and ``testlist0F.txt`` of a fold, frames, and optical flow along both axes.
+
+    Clips of one film, ``v_CLASS_gXX_cYY`` of all YY, are a group: the lists do not part them, nor does validation.
+    """
     folders = dict(zip(("visual", "u", "v"), map(films, present(source, visual, u, v)), strict=True))
     clips = []
     for file, code in zip(present(source, f"trainlist{fold:02d}.txt", f"testlist{fold:02d}.txt"), (0, 2), strict=True):
@@ -132,7 +135,12 @@ def ucf_101(
         return {"image": pictures(image, size), "flow": np.concatenate([pictures(f, size, "L") for f in flows])}
 
     named = {f"folders of frames in {option}": found for option, found in folders.items()}
-    return gathered(clips, seen, source, named, frames)
+    return gathered(clips, seen, source, named, frames, group=film)
+
+
+def film(clip: Clip) -> str:
+    """Return which film a clip of UCF-101 was cut from."""
+    return re.sub(r"_c\d+$", "", clip.name)
 
 
 def filmed(
@@ -150,7 +158,8 @@ def filmed(
         return {"audio": sound(heard, how), "image": pictures(spaced(files, frames), size)}
 
     found = gathered(clips, seen, source, {"recordings": sounds, "folders of frames": folders}, frames, classes, group)
-    return found._replace(arrays={**found.arrays, "audio": small(found.arrays["audio"])})
+    sheet = {**found.sheet, "standardise": {"audio": "all"}}  # frequencies share a unit
+    return found._replace(arrays={**found.arrays, "audio": small(found.arrays["audio"])}, sheet=sheet)
 
 
 def gathered(
@@ -175,7 +184,8 @@ def gathered(
                 differ = f"{sample[modality].shape}, and that of {kept[0].name} {first.shape}"
                 raise DataError(f"convert: {modality} of {clip.name} is {differ}; all must be alike.")
         arrays[modality] = np.stack([sample[modality] for _, sample in samples])
-    split, dealt_how = validated(np.array([clip.split for clip in kept]), label)
+    groups = numbered([group(clip) for clip in kept])[0] if group else None
+    split, dealt_how = validated(np.array([clip.split for clip in kept]), label, groups)
     sheet = {
         "task": "classification",
         "classes": names,
@@ -183,9 +193,8 @@ def gathered(
         "pairing": "natural",
         "splits": dealt_how,
     }
-    if group:
-        arrays["group"], _ = numbered([group(clip) for clip in kept])
-        sheet["groups"] = "group"
+    if groups is not None:
+        arrays["group"], sheet["groups"] = groups, "group"
     left = noted(len(made) - len(samples), f"of {len(clips)} listed clips lack a file and are left out")
     return Found({**arrays, "label": label, "split": split}, sheet, [*left, *unread(broken)])
 

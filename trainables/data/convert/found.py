@@ -92,20 +92,23 @@ def rows(splits: Mapping[str, Arrays]) -> Arrays:
     return {**joined, "split": np.repeat(np.arange(3, dtype=np.int8), counts)}
 
 
-def validated(split: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, str]:
+def validated(split: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, str]:
     """Return the split of samples [N], and where it comes from.
 
-    Where nothing is listed for validation, a tenth of each class of training is, [N] classes.
+    Where nothing is listed for validation, a tenth of each class of training is, [N] classes; of its ``groups`` [N],
+    where there are some, which are not to be parted.
     """
     split = split.astype(np.int8)
     if (split == 1).any():
         return split, "as listed"
-    random = np.random.default_rng(SEED)
+    random, places = np.random.default_rng(SEED), np.arange(len(split)) if groups is None else groups
     for one in np.unique(labels[split == 0]):
-        own = np.flatnonzero((split == 0) & (labels == one))
+        own = np.unique(places[(split == 0) & (labels == one)])
         if len(own) > 1:
-            split[random.permutation(own)[: max(1, round(len(own) / 10))]] = 1
-    return split, "test as listed; a tenth of each class of training is validation"
+            drawn = random.permutation(own)[: max(1, round(len(own) / 10))]
+            split[(split == 0) & np.isin(places, drawn)] = 1
+    what = "a tenth" if groups is None else "a tenth of the groups"
+    return split, f"test as listed; {what} of each class of training is validation"
 
 
 def dealt(names: Sequence[str], what: str) -> dict[str, int]:

@@ -84,6 +84,7 @@ def test_crema_d_is_read_with_a_validation_split_of_each_class(tmp_path: Path) -
     assert (arrays["audio"].shape, arrays["image"].shape) == ((72, 188, 257), (72, 3, 16, 16))
     assert arrays["image"].dtype == np.uint8
     assert found.sheet["classes"] == list(EMOTIONS)
+    assert found.sheet["standardise"] == {"audio": "all"}
     assert np.bincount(arrays["split"]).tolist() == [33, 3, 36]
     assert sorted(arrays["label"][arrays["split"] == 1]) == [0, 2, 4]  # the classes of the lines in train.csv
     listed = [*range(0, 72, 2), *range(1, 72, 2)]
@@ -175,6 +176,24 @@ def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
     assert found.arrays["flow"][0, :, 0, 0].tolist() == [20, 20, 20, 30, 30, 30]
     assert found.sheet["classes"] == ["Run", "Sit"]
     assert np.bincount(found.arrays["split"]).tolist() == [6, 2, 2]
+
+
+def test_clips_of_one_film_are_a_group_and_on_one_side_of_validation(tmp_path: Path) -> None:
+    """Of twenty films of three clips in a class, two are for validation, each with all of its clips."""
+    clips = [
+        f"{label}/v_{label}_g{g:02d}_c{c:02d}.avi" for label in ("Run", "Sit") for g in range(21) for c in (1, 2, 3)
+    ]
+    for part, held in (("train", False), ("test", True)):
+        (tmp_path / f"{part}list01.txt").write_text("".join(f"{one}\n" for one in clips if ("_g20" in one) == held))
+    for clip in clips:
+        for folder in ("jpegs_256", "tvl1_flow/u", "tvl1_flow/v"):
+            frames(tmp_path / folder / clip.partition("/")[2].removesuffix(".avi"), 1)
+    found = convert("ucf-101", tmp_path, {"size": 8, "frames": 1})
+    group, split, label = (found.arrays[name] for name in ("group", "split", "label"))
+    assert found.sheet["groups"] == "group"
+    assert np.bincount(group).tolist() == [3] * 42
+    assert all(len({*split[group == one]}) == 1 for one in group)
+    assert [np.bincount(split[label == one]).tolist() for one in (0, 1)] == [[54, 6, 3]] * 2
 
 
 def test_what_is_not_there_or_not_alike_is_said(tmp_path: Path) -> None:
