@@ -56,7 +56,8 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
     if name == "every" and (inner := str(options.get("rule", "greater"))) in CASES:  # a rule of rules
         takes |= parameters(CASES[inner])
     if choices is RULES:
-        takes.pop("metric", None)  # it is that of the analysis
+        for own in ("metric", "highest_is_best"):  # those of the analysis, by which a difference is a gain
+            takes.pop(own, None)
     for option in options:
         if option not in takes:
             raise document.error((*where, name, option), f"{name} has no option `{option}` {meant(option, takes)}")
@@ -143,10 +144,12 @@ def check_columns(document: Document, where: Where, chosen: Choice, there: set[s
     given = {option: options.get(option) or () for option in SIDES}
     given["along"] = [options["along"]] if options.get("along") else []
     for option, value in given.items():
-        if isinstance(value, dict) and not texts(value.get("choose", [])):
-            raise document.error((*where, name, option, "choose"), "must be a list of columns")
-        asked = () if isinstance(value, str) else value  # a text is the name of a method
-        for column in (one for key in asked for one in (asked[key] if key == "choose" else [key])):
+        asked = [] if isinstance(value, str) else list(value)  # a text is the name of a method
+        if isinstance(value, dict) and "choose" in value:
+            if not texts(value["choose"]):
+                raise document.error((*where, name, option, "choose"), "must be a list of columns")
+            asked = [*(column for column in asked if column != "choose"), *value["choose"]]
+        for column in asked:
             if column.startswith("seed."):
                 rule = f"`{column}` tells no trials apart: `seed` does, which is that of the first kind that varies"
                 raise document.error((*where, name, option), rule)

@@ -37,6 +37,7 @@ class Decision(NamedTuple):
     margin: float | None
     sentence: str
     difference: bool = False  # the effect is one, and no level
+    metric: str = ""  # that the numbers are in the unit of
 
 
 class Statement(NamedTuple):
@@ -61,6 +62,7 @@ class Case(NamedTuple):
     metric: str
     difference: bool
     family: int = 1  # cases that p is corrected for
+    noun: str = "seed"  # what there is a number of each of
 
 
 RULES: dict[str, Callable[..., Decision]] = {}
@@ -68,13 +70,17 @@ CASES: dict[str, Callable[..., Case]] = {}
 
 
 def _rule(case: Callable[P, Case]) -> Callable[P, Decision]:
-    """Register a claim under its name, and return the rule that decides it."""
+    """Register a claim under its name, and return the rule that decides it; `noun` is what takes the seeds' place."""
+
+    @wraps(case)
+    def named(*args: Any, noun: str = "seed", **options: Any) -> Case:
+        return case(*args, **options)._replace(noun=noun)
 
     @wraps(case)
     def rule(*args: P.args, **options: P.kwargs) -> Decision:
-        return decide(case(*args, **options))
+        return decide(CASES[case.__name__](*args, **options))
 
-    CASES[case.__name__], RULES[case.__name__] = case, rule
+    CASES[case.__name__], RULES[case.__name__] = named, rule
     return rule
 
 
@@ -182,14 +188,16 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
     else:
         verdict, words = "supported", f"within the tolerance of {tolerance:g}"
     shown = f"{effect(metric, largest)}, the largest of {plural(known.size, 'error')}" if known.size else "No error"
-    return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, f"{shown}: {words}.")
+    return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, f"{shown}: {words}.", metric=metric)
 
 
-def report(values: ArrayLike | Estimate, baseline: ArrayLike | None = None, *, metric: str = "") -> Decision:
+def report(
+    values: ArrayLike | Estimate, baseline: ArrayLike | None = None, noun: str = "seed", *, metric: str = ""
+) -> Decision:
     """Claim nothing: a mean, or a mean paired difference, with its interval."""
     case = _locate(values, [], metric) if baseline is None else _compare(values, baseline, [], None, metric)
-    sentence = f"{_figures(case, None)}."
-    return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference)
+    sentence = f"{_figures(case._replace(noun=noun), None)}."
+    return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference, metric)
 
 
 def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
@@ -292,19 +300,20 @@ def decide(case: Case) -> Decision:
     total = case.found.seeds + case.missing
     if case.missing > MISSING * total:
         p, verdict = min(case.p), "inconclusive"
-        words = f"cannot tell ({case.missing} of {plural(total, 'seed')} have no result)"
+        words = f"cannot tell ({case.missing} of {plural(total, case.noun)} have no result)"
     elif made:
         p, (verdict, _, _, words) = made[0]
     else:
         p, verdict, words = min(case.p), "inconclusive", f"cannot tell ({_wanted(case)})"
     shown = p if case.tested and case.found.seeds > 1 else None
     sentence = f"{_figures(case, shown)}: {words}."
-    return Decision(verdict, *case.found[:3], shown, case.found.seeds, case.margin, sentence, case.difference)
+    found, seeds = case.found[:3], case.found.seeds
+    return Decision(verdict, *found, shown, seeds, case.margin, sentence, case.difference, case.metric)
 
 
 def _wanted(case: Case) -> str:
     """Return how many seeds there are, and how many would probably do if the effect is what it seems to be."""
-    seeds = plural(case.found.seeds, "seed")
+    seeds = plural(case.found.seeds, case.noun)
     if not case.tested or case.found.seeds < 2:
         return seeds
     needed = min((n for s in case.statements if (n := _needed(case, s)) is not None), default=None)
@@ -330,7 +339,7 @@ def _figures(case: Case, p: float | None) -> str:
     text = effect(case.metric, mean, low, high, change=case.difference)
     tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"
     gone = f" of {seeds + case.missing}" if case.missing else ""
-    return f"{text}{tail}, {seeds}{gone} seed{'s' if seeds + case.missing != 1 else ''}"
+    return f"{text}{tail}, {seeds}{gone} {case.noun}{'s' if seeds + case.missing != 1 else ''}"
 
 
 def _by(metric: str, by: float) -> str:

@@ -15,7 +15,7 @@ import polars as pl
 import polars.selectors as cs
 from numpy.typing import NDArray
 
-from analysis.statistics import NAN, estimate, holm, paired
+from analysis.statistics import NAN, estimate, holm, paired, same
 
 TERMS = {
     "term": pl.String,  # `a`, or `a x b`
@@ -82,7 +82,7 @@ def _variance(
 ) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
     """Return each term's share of the sum of squares within seeds, and the p of its F-test."""
     values = cells[score]
-    if cells["seed"].n_unique() < 2 or float(values.max()) == float(values.min()):  # type: ignore[arg-type]
+    if cells["seed"].n_unique() < 2 or same(values):
         return {}, {}
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm

@@ -53,9 +53,11 @@ def _comparison(row: dict[str, Any]) -> str:
     text = f"{score(row['metric'], row['difference'], sign='+')}{unit} against joint"
     if row["p"] is None:
         return text
+    if row["difference_low"] is not None:
+        text += f" {span(row['metric'], row['difference_low'], row['difference_high'])}"
     p = pvalue(row["p"])
     equal = "" if p.startswith("<") else "="
-    return f"{text} {span(row['metric'], row['difference_low'], row['difference_high'])}, p{equal}{p}"
+    return f"{text}, p{equal}{p}"
 
 
 def _verdict(run: Run, row: dict[str, Any]) -> str:
@@ -67,7 +69,7 @@ def _verdict(run: Run, row: dict[str, Any]) -> str:
     seeds = units(run, row["pairs"])
     if row["p"] >= LEVEL:
         return f"not separated from joint training by {seeds}"
-    better = (row["difference"] > 0) == (row["direction"] == "max")
+    better = (row["difference_low"] > 0) == (row["direction"] == "max")  # of the two sides p is of that of the interval
     return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held(run) else ''}"
 
 

@@ -9,7 +9,7 @@ from analysis import files
 from analysis.tabulation import markdown
 
 ORDER = ("supported", "refuted", "inconclusive", "reported")  # of the table; others come after these
-FEW = 4  # numbers beside a verdict that are not folded away
+FEW = 4  # numbers below a verdict that are not folded away
 INTRODUCTION = """# Claims and verdicts
 
 Made by `{command}` from the store; nothing on this page is written by hand. Each claim is one file of
@@ -19,8 +19,8 @@ A verdict compares runs that share seed, data order and initial weights, and say
 with it**: small sets that come with the package, small models, few epochs. It judges the claim on this test bed, never
 the paper. *Supported* and *refuted* mean that the whole 95 % interval lies where the rule wants it, or where the rule
 excludes it; *inconclusive* that it lies in neither, and nothing can be told; *reported* that a quantity was measured
-and nothing tested. The p of a cell among several is corrected for their number (Holm), intervals are not; a change of
-an error or a loss is what was gained.
+and nothing tested. Of several cells p is a cell's own where it supports, and else corrected for their number (Holm);
+intervals are not. A change of an error or a loss is what was gained.
 """
 
 
@@ -73,7 +73,9 @@ def section(claim: Mapping[str, Any], file: Path) -> str:
     verdict = f"**{outcome(claim).capitalize()}.** {markdown(claim['sentence'])}\n"
     pictures = [picture(claim, figure, file) for figure in claim["figures"]]
     remarks = [f"- {markdown(remark)}" for remark in claim["remarks"]]
-    return "\n".join([*title, verdict, *pictures, *asked, *bed(claim), *remarks, "", *beside(claim)])
+    measured = claim["effects"] if claim["verdict"] == "reported" and len(claim["effects"]) > 1 else {}
+    listed = [*numbers("All that was measured", measured), *numbers("Beside it", claim["beside"])]
+    return "\n".join([*title, verdict, *pictures, *asked, *bed(claim), *remarks, "", *listed])
 
 
 def picture(claim: Mapping[str, Any], figure: Mapping[str, str], file: Path) -> str:
@@ -93,14 +95,14 @@ def bed(claim: Mapping[str, Any]) -> list[str]:
     return [f"- On {markdown(claim['bed'])}; {trials['planned']} trials{lost}; judged {claim['date'][:10]}"]
 
 
-def beside(claim: Mapping[str, Any]) -> list[str]:
-    """Return what is shown beside a verdict; much of it is folded away."""
-    rows = [f"- {markdown(name)}: {markdown(one['sentence'])}" for name, one in claim["beside"].items()]
+def numbers(title: str, decisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a list of what was found; much of it is folded away."""
+    rows = [f"- {markdown(name)}: {markdown(one['sentence'])}" for name, one in decisions.items()]
     if not rows:
         return []
     if len(rows) <= FEW:
-        return ["Beside it:\n", *rows, ""]
-    return [f"<details><summary>Beside it, {len(rows)} numbers</summary>\n", *rows, "\n</details>\n"]
+        return [f"{title}:\n", *rows, ""]
+    return [f"<details><summary>{title}, {len(rows)} numbers</summary>\n", *rows, "\n</details>\n"]
 
 
 def outcome(claim: Mapping[str, Any]) -> str:

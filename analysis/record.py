@@ -20,6 +20,7 @@ class Numbers(BaseModel):
     margin: float | None
     sentence: str
     difference: bool = False  # of a verdict that is older than this, it is not known
+    metric: str = ""  # the same; that the numbers are in the unit of
 
 
 class Trials(BaseModel):

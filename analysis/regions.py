@@ -5,18 +5,16 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import polars.selectors as cs
-from numpy.typing import NDArray
 
 from analysis.choice import Design, design
 from analysis.rankings import Agreement, agreement
 from analysis.ruler import ruler
-from analysis.statistics import LEVEL, NAN, Estimate, bounds, paired
+from analysis.statistics import NAN, bounds, paired
 from analysis.tables import Run
 
-RESAMPLES = 2000
 TINY = 1e-9  # what a score is rounded by
 REGION = {
-    "difference": pl.Float64,  # to the best, paired by seed; below 0 is worse
+    "difference": pl.Float64,  # to the best, paired by seed; worse is below 0, of an error above
     "low": pl.Float64,  # 95 % interval
     "high": pl.Float64,
     "within": pl.Boolean,  # the margin, as measured
@@ -29,14 +27,15 @@ class Region(NamedTuple):
     """Configurations beside the best one."""
 
     table: pl.DataFrame  # `method`, the axes, REGION; best first
-    size: Estimate  # share of the configurations that lie within the margin, and its interval over seeds
     margin: float
+    seeds: int
 
 
 def safe_region(run: Run, method: str, margin: float) -> Region:
     """Return which of a method's configurations score on validation within a margin of the best, in the metric's unit.
 
-    The best is chosen on the same scores, so that it seems a little better than it is, and the region a little smaller.
+    The best is chosen on the same scores, so that it seems a little better than it is, and the region a little smaller:
+    its size has no interval. What is sure is said of each configuration, by `shown`.
     """
     found = design(run, method)
     sign = 1.0 if run.highest_is_best else -1.0
@@ -44,7 +43,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
     whole = np.isfinite(scores).all(axis=1) & (scores.shape[1] > 0)
     if not whole.any():
         empty = found.points.clear().with_columns(pl.lit(None, kind).alias(name) for name, kind in REGION.items())
-        return Region(empty, Estimate(NAN, NAN, NAN, len(found.seeds)), margin)
+        return Region(empty, margin, len(found.seeds))
     order = np.argsort(np.where(whole, -scores.sum(axis=1, where=np.isfinite(scores)), np.inf), kind="stable")
     best = scores[order[0]]
     rows = []
@@ -56,7 +55,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
         rows.append(ends | inside | {"seeds": pairs})
     numbers = pl.DataFrame(rows, schema=REGION).with_columns(cs.float().fill_nan(None))
     table = pl.concat([found.points[order.tolist()], numbers], how="horizontal")
-    return Region(table, _size(scores, whole, margin), margin)
+    return Region(table, margin, len(found.seeds))
 
 
 def span(region: Region, axis: str, scale: str) -> tuple[float, float, float]:
@@ -93,19 +92,3 @@ def _by_point(found: Design, sign: float) -> dict[tuple[object, ...], float]:
     columns = ["method", *sorted(found.axes)]
     means = found.scores.mean(axis=1) if found.seeds else np.full(len(found.scores), np.nan)
     return dict(zip(found.points.select(columns).rows(), (sign * means).tolist(), strict=True))
-
-
-def _size(scores: NDArray[np.float64], whole: NDArray[np.bool_], margin: float) -> Estimate:
-    """Return the share within the margin; in each resample of the seeds the best is chosen anew."""
-    count, seeds = scores.shape
-    kept = scores[whole]
-
-    def share(means: NDArray[np.float64]) -> NDArray[np.float64]:  # [..., N] -> [...]
-        return np.asarray((means >= means.max(axis=-1, keepdims=True) - margin - TINY).sum(axis=-1) / count)
-
-    size = float(share(kept.mean(axis=1)))
-    if seeds < 2:
-        return Estimate(size, NAN, NAN, seeds)
-    drawn = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds  # weights
-    low, high = np.quantile(share(drawn @ kept.T), [LEVEL / 2, 1 - LEVEL / 2])
-    return Estimate(size, float(low), float(high), seeds)

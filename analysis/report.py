@@ -28,7 +28,7 @@ from analysis.tables import Run, load
 from analysis.tabulation import LOST, Table, latex, markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
-DRAWN = (".svg", ".pdf", ".png", ".csv")
+DRAWN = ("csv", "pdf", "svg", "png")
 
 
 class Picture(NamedTuple):
@@ -39,6 +39,7 @@ class Picture(NamedTuple):
     caption: str
     svg: Markup
     narrow: bool
+    kinds: list[str]  # of its files
 
 
 class Section(NamedTuple):
@@ -95,8 +96,8 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     }
     _clear(place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown})
     _clear(folder / "tables", set())
-    for name, table in _papers(page).items():
-        files.write(folder / "tables" / f"{name}.tex", _render("table.tex", table=table).encode())
+    for table in _papers(page):
+        files.write(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
     files.write(folder / "report.md", _render("report.md", **page).encode())
     files.write(folder / "report.html", _render("report.html", **page).encode())
     return folder / "report.html"
@@ -150,7 +151,8 @@ def _draw(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -
 def _picture(place: Path, stem: str, title: str, caption: str) -> Picture:
     svg = (place / f"{stem}.svg").read_text("utf-8")
     width = float(svg.partition('width="')[2].partition("pt")[0])
-    return Picture(stem, title, caption, inline(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72)
+    kinds = [kind for kind in DRAWN if (place / f"{stem}.{kind}").is_file()]
+    return Picture(stem, title, caption, inline(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72, kinds)
 
 
 def inline(svg: str, prefix: str, words: str) -> Markup:
@@ -161,13 +163,18 @@ def inline(svg: str, prefix: str, words: str) -> Markup:
     return Markup(f'<svg role="img" aria-label="{escape(words)}"{body}')  # noqa: S704  matplotlib wrote the rest
 
 
-def _papers(page: Mapping[str, Any]) -> dict[str, Table]:
-    """Return the tables that a paper may show, by the name of their file."""
+def _papers(page: Mapping[str, Any]) -> list[Table]:
+    """Return the tables that a paper may show; of several runs each is named and titled by its own."""
     sections = page["sections"]
-    found = {"effects": page["effects"]} if page["effects"] else {}
+    found = [page["effects"]] if page["effects"] else []
     for section in sections:
-        cell = f"{section.name.rpartition('/')[2]}-" if len(sections) > 1 else ""
-        found |= {f"{cell}{table.name}": table for table in section.tables}
+        cell = section.name.rpartition("/")[2]
+        found += [
+            table._replace(name=f"{cell}-{table.name}", title=f"{table.title} of {cell}")
+            if len(sections) > 1
+            else table
+            for table in section.tables
+        ]
     return found
 
 
@@ -180,7 +187,7 @@ def _command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
 def _clear(folder: Path, kept: set[str]) -> None:
     """Remove what an earlier report has left."""
     for file in folder.glob("*"):
-        if file.suffix in (*DRAWN, ".tex") and file.stem not in kept:
+        if file.suffix[1:] in (*DRAWN, "tex") and file.stem not in kept:
             file.unlink()
 
 

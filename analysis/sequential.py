@@ -1,23 +1,29 @@
 """Seeds added only where they are needed: looks at a few numbers of seeds, whose error rates add up to that of one.
 
-The level is shared out over the looks by a spending function (Lan and DeMets 1983), and each look is tested at its
-share. This union bound holds for t-tests of five seeds and for any dependence; boundaries of normal theory, which are a
-little wider, do not. The p that a comparison has at a look may be read there and is corrected by Holm like any other.
+The level is shared out over the looks by a spending function (Lan and DeMets 1983), that of Pocock, which decides early
+where effects are large; each look is tested at its share. This union bound holds for t-tests of five seeds and for any
+dependence; boundaries of normal theory, which are a little wider, do not. The p that a comparison has at a look may be
+read there and is corrected by Holm like any other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
-from analysis.decisions import CASES, Case, Decision, corrected, decide
-from analysis.statistics import ANYWHERE, LEVEL, NAN, Difference, Estimate, bounds, paired
+from analysis.statistics import (
+    ANYWHERE,
+    LEVEL,
+    NAN,
+    Difference,
+    Sample,
+    differences,
+    interval,
+    p_above,
+    p_below,
+    paired,
+)
 
-SPENDING = {
-    "pocock": lambda t: np.log1p((np.e - 1) * t),
-    "obrien-fleming": lambda t: 2 * stats.norm.sf(stats.norm.isf(LEVEL / 2) / np.sqrt(t)) / LEVEL,
-}
+NOTHING = (NAN, NAN, NAN, NAN)
 
 
 def looks(fewest: int, most: int) -> list[int]:
@@ -28,45 +34,10 @@ def looks(fewest: int, most: int) -> list[int]:
     return [*found, most] if most > fewest else found
 
 
-def shares(seeds: Sequence[int], spending: str = "pocock") -> list[float]:
-    """Return each look's share of the level; they add up to 1.
-
-    `pocock` decides early where effects are large; `obrien-fleming` keeps nearly all for the last look.
-    """
-    spent = SPENDING[spending](np.asarray(seeds) / seeds[-1])
+def shares(seeds: Sequence[int]) -> list[float]:
+    """Return each look's share of the level; they add up to 1."""
+    spent = np.log1p((np.e - 1) * np.asarray(seeds) / seeds[-1])
     return [float(share) for share in np.diff(spent, prepend=0.0)]
-
-
-def sequential(
-    cells: Mapping[str, tuple[Any, ...]],
-    rule: str = "greater",
-    *,
-    seeds: Sequence[int],
-    spending: str = "pocock",
-    **options: Any,
-) -> dict[str, Decision]:
-    """Return the decision of each comparison so far, Holm-corrected for their number.
-
-    A cell holds a rule's arrays in the order of the seeds, nan where a trial failed, as long as has been run; `seeds`
-    are all the looks. The interval is that of the latest look at its share of the level, and so holds at every look.
-    """
-    weights = shares(seeds, spending)
-    return {
-        name: decide(case)
-        for name, case in corrected(
-            {name: _so_far(cell, rule, seeds, weights, options) for name, cell in cells.items()}
-        ).items()
-    }
-
-
-def undecided(decisions: Mapping[str, Decision]) -> list[str]:
-    """Return the comparisons that more seeds may still decide."""
-    return [name for name, decision in decisions.items() if decision.verdict == "inconclusive"]
-
-
-def next_look(run: int, seeds: Iterable[int]) -> int | None:
-    """Return up to which number of seeds an undecided comparison is to be run; None after the last look."""
-    return min((look for look in seeds if look > run), default=None)
 
 
 def so_far(
@@ -77,46 +48,40 @@ def so_far(
 ) -> Difference:
     """Return the paired difference to a baseline, as `paired`, with a p and an interval that hold at every look.
 
+    The interval is what those of all looks have in common, p the least that a side has at a look: below 0.05 exactly
+    where the interval lies on one side of 0. The mean, of all pairs, may lie beside it. Where the looks have nothing in
+    common, both are those of the latest.
+
     Args:
         values: by seed, of those that have a result.
         baseline: the same.
         seeds: all the looks, as numbers of seeds.
         within: bounds of a difference.
     """
-    pairs = sorted(values.keys() & baseline.keys())
-    weights = dict(zip(seeds, shares(seeds), strict=True))
-    latest = next((look for look in seeds if look > max(pairs, default=0)), seeds[-1])
+    latest = next((look for look in seeds if look > max(values.keys() & baseline.keys(), default=0)), seeds[-1])
+    pairs = [seed for seed in sorted(values.keys() & baseline.keys()) if seed < latest]
     found = []
-    for look in (look for look in seeds if look <= latest):
-        seen = [seed for seed in pairs if seed < look]
-        difference = paired([values[seed] for seed in seen], [baseline[seed] for seed in seen], within)
-        found.append((difference, weights[look]))
-    last, share = found[-1]
-    p = min((min(one.p / weight, 1.0) for one, weight in found if not np.isnan(one.p)), default=NAN)
-    low, high = _repeated(Estimate(last.mean, NAN, NAN, last.pairs), last.sd, LEVEL * share, within)[1:3]
-    return last._replace(low=low, high=high, p=p)
+    for look, share in zip(seeds[: seeds.index(latest) + 1], shares(seeds), strict=False):
+        sides = ([side[seed] for seed in pairs if seed < look] for side in (values, baseline))
+        found.append(at_look(differences(*sides), share))
+    above, below, lows, highs = np.array(found).T
+    low, high = np.fmax.reduce(lows), np.fmin.reduce(highs)
+    if low > high:
+        above, below, low, high = above[-1:], below[-1:], lows[-1], highs[-1]
+    p = np.fmin(np.fmin.reduce(above), np.fmin.reduce(below))
+    low, high = np.clip((low, high), *within)
+    whole = paired([values[seed] for seed in pairs], [baseline[seed] for seed in pairs])
+    return whole._replace(low=float(low), high=float(high), p=float(p))
 
 
-def _so_far(
-    cell: tuple[Any, ...], rule: str, seeds: Sequence[int], weights: Sequence[float], options: Mapping[str, Any]
-) -> Case:
-    """Return the case of a comparison at its latest look, with the smallest of each statement's p over the looks."""
-    run = min(len(values) for values in cell)
-    reached = [(look, share) for look, share in zip(seeds, weights, strict=True) if look <= run]
-    cases = [CASES[rule](*(values[:look] for values in cell), **options) for look, _ in reached]
-    if not cases:
-        case = CASES[rule](*cell, **options)
-        return case._replace(p=[1.0] * len(case.p))
-    p = [[min(p / share, 1.0) for p in case.p] for case, (_, share) in zip(cases, reached, strict=True)]
-    within = bounds(cases[-1].metric, change=cases[-1].difference)
-    found = _repeated(cases[-1].found, cases[-1].sd, LEVEL * reached[-1][1], within)
-    return cases[-1]._replace(found=found, p=[min(column) for column in zip(*p, strict=True)])
+def at_look(sample: Sample, share: float) -> tuple[float, float, float, float]:
+    """Return p of a mean above 0 and of one below it, and the interval, all at a look's share of the level.
 
-
-def _repeated(found: Estimate, sd: float, level: float, within: tuple[float, float]) -> Estimate:
-    """Return an estimate with the interval of another level, which ends at bounds that it must lie within."""
-    if found.seeds < 2:
-        return found._replace(low=NAN, high=NAN)
-    reach = float(stats.t.isf(level / 2, found.seeds - 1)) * sd / found.seeds**0.5
-    low, high = (float(end) for end in np.clip((found.mean - reach, found.mean + reach), *within))
-    return found._replace(low=low, high=high)
+    Where all values are equal there is no variance to go by, and no interval unless the sign test tells the side.
+    """
+    if sample.size < 2:
+        return NOTHING
+    above, below = (min(p(sample, 0.0) / share, 1.0) for p in (p_above, p_below))
+    unknown = np.ptp(sample) == 0 and min(above, below) >= LEVEL
+    low, high = (NAN, NAN) if unknown else interval(sample, LEVEL * share)
+    return above, below, low, high

@@ -15,6 +15,7 @@ from scipy import special, stats
 LEVEL = 0.05
 RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
+ROUNDING = 1e-6  # of the largest of some numbers that were computed in float32
 NAN = float("nan")
 SHARES = ("accuracy", "f1", "dice", "iou")  # metrics from 0 to 1, as their names end
 CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1
@@ -109,6 +110,12 @@ def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
     largest = max(np.abs(one[both]).max(initial=0.0), np.abs(other[both]).max(initial=0.0))
     scale = 10.0 ** max(np.floor(np.log10(largest)), -300.0) if largest > 0 else 1.0
     return np.asarray(np.sort(np.round((one[both] - other[both]) / scale, DIGITS) * scale), dtype=float)
+
+
+def same(values: ArrayLike) -> bool:
+    """Tell whether values [N] differ by no more than what the largest is rounded by: nothing told them apart."""
+    sample = np.asarray(values, dtype=float)
+    return bool(sample.size == 0 or np.ptp(sample) <= ROUNDING * np.abs(sample).max())
 
 
 def p_above(sample: Sample, value: float) -> float:

@@ -67,12 +67,12 @@ def summary(run: Run) -> pl.DataFrame:
 def encoders(run: Run) -> pl.DataFrame:
     """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
     scores = test_scores(run, chosen(run)).drop_nulls("encoder")
-    alone = scores.filter(pl.col("method") == "unimodal").select("seed", "encoder", alone="score")
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
-        mean, low, high, seeds = estimate(group["score"], bounds(run.metric))
-        row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": seeds}
-        rows.append(row | (_gap(group.join(alone, on=["seed", "encoder"]), run.metric) if method != "unimodal" else {}))
+        mean, low, high, _ = estimate(_known(group), bounds(run.metric))
+        row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": len(group)}
+        alone = scores.filter(pl.col("method") == "unimodal", pl.col("encoder") == encoder)
+        rows.append(row | (_gap(group, alone, run.metric) if method != "unimodal" else {}))
     return _table(rows, ENCODERS)
 
 
@@ -86,9 +86,13 @@ def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _test(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
-    known = scores["score"].head(1) if alike(scores) else scores["score"]
-    mean, low, high, _ = estimate(known, bounds(metric))
+    mean, low, high, _ = estimate(_known(scores), bounds(metric))
     return {"test": mean, "low": low, "high": high}
+
+
+def _known(scores: pl.DataFrame) -> pl.Series:
+    """Return the scores of the seeds; where these change nothing, they are one."""
+    return scores["score"].head(1) if alike(scores) else scores["score"]
 
 
 def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
@@ -111,8 +115,12 @@ def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 
-def _gap(pairs: pl.DataFrame, metric: str) -> dict[str, Any]:
+def _gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
+    """Return the difference to the same encoder trained alone; where seeds change neither, it has no interval."""
+    pairs = scores.join(alone.select("seed", alone="score"), on="seed")
     mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
+    if alike(scores) and alike(alone):
+        return {"gap": mean, "pairs": count}
     return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
 
 

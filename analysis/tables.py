@@ -128,9 +128,9 @@ class Place(NamedTuple):
     def scan(self, path: str) -> pl.LazyFrame:
         """Return a Parquet file in this file system: only the columns and rows that are asked for are read."""
         if self.scheme == "file":
-            return pl.scan_parquet(path)
+            return pl.scan_parquet(path, glob=False)
         if self.scheme in SCANNED and not self.options:
-            return pl.scan_parquet(self.files.unstrip_protocol(path))
+            return pl.scan_parquet(self.files.unstrip_protocol(path), glob=False)
         from pyarrow import dataset
 
         return pl.scan_pyarrow_dataset(dataset.dataset(path, filesystem=self.files, format="parquet"))
@@ -163,10 +163,11 @@ def load_store(store: str | Path, storage_options: Options | None = None) -> Run
         FileNotFoundError: there is none.
     """
     place = _place(store, storage_options or {})
-    studies = [s for depth in ("*", "*/*") for s in sorted(place.files.glob(place.join(f"{depth}/study.yaml").path))]
-    if not studies:
+    below = list(place.files.walk(place.path, maxdepth=3))[1:]
+    found = [folder for folder, _, names in below if "study.yaml" in names]
+    if not found:
         raise FileNotFoundError(f"{store} is no store: no folder in it has a study.yaml.")
-    return _together([_load(place._replace(path=study.removesuffix("/study.yaml"))) for study in studies])
+    return _together([_load(place._replace(path=path)) for path in sorted(found, key=lambda p: (p.count("/"), p))])
 
 
 def traces(run: Run, metrics: Sequence[str] | None = None) -> pl.DataFrame:
@@ -255,7 +256,8 @@ def _scan(place: Place, columns: dict[str, Any]) -> pl.LazyFrame:
     Raises:
         FileNotFoundError: one was cut.
     """
-    files = sorted(place.files.glob(place.join("[!.]*.parquet").path))
+    there = sorted(place.files.find(place.path, maxdepth=1))
+    files = [file for file in there if file.endswith(".parquet") and not Path(file).name.startswith(".")]
     for file in files if place.scheme == "file" else ():
         with Path(file).open("rb") as opened:
             opened.seek(-min(len(MAGIC), Path(file).stat().st_size), os.SEEK_END)

@@ -221,8 +221,8 @@ def failures(run: Run) -> Table:
 def effects(verdict: Mapping[str, Any]) -> Table:
     """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
     columns = [*_columns(["comparison", "verdict"], ["effect", "p", "seeds"]), Column("finding")]
-    listed = [(name, one, verdict["metric"]) for name, one in verdict["effects"].items()]
-    listed += [(f"{name} (beside)", one, "") for name, one in verdict["beside"].items()]
+    listed = [(name, one, one.get("metric") or verdict["metric"]) for name, one in verdict["effects"].items()]
+    listed += [(f"{name} (beside)", one, one.get("metric", "")) for name, one in verdict["beside"].items()]
     rows = [
         [
             Cell(name),

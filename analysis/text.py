@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-LOWER = ("mae", "loss", "error", "seconds", "bytes", "ratio")  # as the names of metrics end
+LOWER = re.compile(r"(\w+_)?(mae|loss|error|plain|gap|theory|seconds|bytes)(_.*)?|\w+_ratio")  # names of metrics
 GAINED = "gain in "
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
 def less_is_better(metric: str) -> bool:
-    """Tell whether a metric is an error, a loss or a cost; `missing_mae_*` and `missing_mae_0.5` are, as `mae` is."""
-    return re.sub(r"_(\*|[\d.]+)$", "", metric).endswith(LOWER)
+    """Tell whether a metric is an error, a loss or a cost; `missing_mae_*` and `seconds_per_step` are, as `mae` is."""
+    return LOWER.fullmatch(metric) is not None
 
 
 def is_percent(metric: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis import files
-from analysis.ablations import ABLATIONS, Finding, figures
+from analysis.ablations import ABLATIONS, Effect, Finding, figures
 from analysis.ablations.differences import said
 from analysis.ablations.scores import shown as written
 from analysis.blocks import KINDS, nested, trialwise
@@ -48,8 +48,10 @@ def judge(
         ValueError: the analysis asks for what the runs do not have.
     """
     runs = {cell: load(path) for cell, path in folders.items()}
-    counted = {cell: trialwise(run) for cell, run in runs.items()} if "exact" in rule else runs  # one trial refutes it
-    finding = examined(counted, analyses)
+    if "exact" in rule:  # one number of one trial refutes it
+        finding = examined({cell: trialwise(run) for cell, run in runs.items()}, [*map(singly, analyses)])
+    else:
+        finding = examined(runs, analyses)
     others = [examined(runs, [analysis]) for analysis in beside]
     extra = [reported(titled(one), other) for one, other in zip(beside, others, strict=True)]
     decision, each = decided(finding, rule)
@@ -79,6 +81,11 @@ def unmoved(cells: Mapping[str, Run]) -> list[str]:
     return [f"{name}: seeds change nothing, and what is the same for all of them counts once." for name in found]
 
 
+def singly(analysis: Chosen) -> Chosen:
+    """Return an analysis of a quantity as one in which every number counts by itself."""
+    return {name: {**given, "over": "number"} if name == "quantity" else given for name, given in analysis.items()}
+
+
 def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
     """Return what analyses find in runs; of several, all effects under names that tell them apart, and the lines."""
     found = [ABLATIONS[name](cells, **options) for analysis in analyses for name, options in analysis.items()]
@@ -87,11 +94,26 @@ def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
     titles = [titled({name: options}) for analysis in analyses for name, options in analysis.items()]
     alike = len(set(titles)) < len(titles)
     names = [f"{i}. {one.metric}" for i, one in enumerate(found, start=1)] if alike else titles
-    effects = [e._replace(name=f"{name}: {e.name}") for name, f in zip(names, found, strict=True) for e in f.effects]
-    metrics = {one.metric for one in found}
+    effects = [
+        effect._replace(name=f"{name}: {effect.name}", metric=unit(effect, one))
+        for name, one in zip(names, found, strict=True)
+        for effect in one.effects
+    ]
+    metrics, nouns = {one.metric for one in found}, {one.noun for one in found}
     beside = tuple(effect for one in found for effect in one.beside)
     remarks = tuple(remark for one in found for remark in one.remarks)
-    return Finding(effects, metrics.pop() if len(metrics) == 1 else "", beside=beside, remarks=remarks)
+    return Finding(
+        effects,
+        metrics.pop() if len(metrics) == 1 else "",
+        beside=beside,
+        remarks=remarks,
+        noun=nouns.pop() if len(nouns) == 1 else "result",
+    )
+
+
+def unit(effect: Effect, finding: Finding) -> str:
+    """Return the metric that an effect is in the unit of."""
+    return finding.metric if effect.metric is None else effect.metric
 
 
 def reported(title: str, finding: Finding) -> dict[str, Decision]:
@@ -100,8 +122,12 @@ def reported(title: str, finding: Finding) -> dict[str, Decision]:
     about = rest if f" {finding.metric}".endswith(f" {metric}") else title  # it is said in the unit
     shown = [*finding.effects, *finding.beside]
     named = {e.name if about in e.name else f"{about}: {e.name}": e for e in shown}
-    units = {name: finding.metric if e.metric is None else e.metric for name, e in named.items()}
-    return {f"{n} ({units[n]})": RULES["report"](*e.sides, metric=units[n]) for n, e in named.items()}
+    return {f"{name} ({unit(effect, finding)})": shown_beside(effect, finding) for name, effect in named.items()}
+
+
+def shown_beside(effect: Effect, finding: Finding) -> Decision:
+    """Return the numbers of an effect, without a judgement."""
+    return RULES["report"](*effect.sides, metric=unit(effect, finding), noun=finding.noun)
 
 
 def titled(analysis: Chosen) -> str:
@@ -135,22 +161,21 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
     """
     ((name, options),) = rule.items()
     cases = {effect.name: effect.sides for effect in finding.effects}
-    beside = {
-        effect.name: RULES["report"](*effect.sides, metric=finding.metric if effect.metric is None else effect.metric)
-        for effect in finding.beside
-        if effect.name not in cases
-    }
+    beside = {effect.name: shown_beside(effect, finding) for effect in finding.beside if effect.name not in cases}
     if not cases:
         raise ValueError("the runs have no trial that this analysis asks for")
-    metric = finding.metric
+    units = {effect.name: unit(effect, finding) for effect in finding.effects}
     if name == "every":
-        inner = {"rule": "greater", **options}
-        return RULES["every"](cases, metric=metric, **inner), members(cases, metric=metric, **inner) | beside
+        inner = {"rule": "greater", "metric": finding.metric, "noun": finding.noun, **options}
+        each = {effect: one._replace(metric=units[effect]) for effect, one in members(cases, **inner).items()}
+        return RULES["every"](cases, **inner), each | beside
     if name == "exact":
         together = np.concatenate([effect.numbers for effect in finding.effects])
-        each = {e.name: RULES["exact"](e.numbers, metric=metric, **options) for e in finding.effects}
-        return RULES["exact"](together, metric=metric, **options), each | beside
-    each = {effect: RULES[name](*case, metric=metric, **options) for effect, case in cases.items()}
+        each = {e.name: RULES["exact"](e.numbers, metric=units[e.name], **options) for e in finding.effects}
+        return RULES["exact"](together, metric=finding.metric, **options), each | beside
+    each = {
+        effect: RULES[name](*case, metric=units[effect], noun=finding.noun, **options) for effect, case in cases.items()
+    }
     if name != "report" and len(each) > 1:
         raise ValueError(f"the rule `{name}` is about one effect, and there are {len(each)}; `every` is about several")
     first, decision = next(iter(each.items()))

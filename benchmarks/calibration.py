@@ -16,9 +16,11 @@ import numpy as np
 import polars as pl
 
 from analysis.ablations import ABLATIONS, Finding
+from analysis.choice import LOSSES
 from analysis.decisions import Decision
 from analysis.power import power, power_within
-from analysis.sequential import looks, sequential, undecided
+from analysis.sequential import looks, so_far
+from analysis.statistics import LEVEL, Difference, holm
 from analysis.summary import summary
 from analysis.tables import METRICS, TRIALS, Run
 from analysis.verdicts import decided
@@ -80,7 +82,7 @@ def simulate(
 def as_run(trials: pl.DataFrame) -> Run:
     """Return a run with these trials."""
     study = {"name": "simulated", "metric": "accuracy", "direction": "max", "methods": ["joint", "agm"], "data": "none"}
-    table = pl.concat([pl.DataFrame(schema=TRIALS), trials], how="diagonal_relaxed")
+    table = pl.concat([pl.DataFrame(schema=TRIALS | dict.fromkeys(LOSSES, pl.Float64)), trials], how="diagonal_relaxed")
     return Run("", {"study": study, "planned": len(trials)}, table.lazy(), pl.LazyFrame(schema=METRICS))
 
 
@@ -128,23 +130,27 @@ def found(rule: Rule, effect: float, seeds: int, replications: int) -> float:
     return float(np.mean([one.verdict == "supported" for one in verdicts]))
 
 
-def one_by_one(effects: tuple[float, ...], replications: int, spending: str) -> tuple[float, float]:
+def one_by_one(effects: tuple[float, ...], replications: int) -> tuple[float, float]:
     """Add seeds to what is undecided, at 5, 10, 20 and 40; return the share of families with an error, and mean seeds.
 
-    An error is a verdict on a comparison without effect, or `refuted` on another.
+    An error is to tell two methods apart that are the same, or the better one for the worse.
     """
     at, errors, spent = looks(5, 40), 0, []
     for finding in findings(effects, at[-1], replications):
-        cells = {effect.name: [side[: at[0]] for side in effect.sides] for effect in finding.effects}
+        run = [at[0]] * len(effects)
         for look in at[1:]:
-            going = undecided(sequential({n: tuple(c) for n, c in cells.items()}, seeds=at, spending=spending))
-            sides = {effect.name: effect.sides for effect in finding.effects}
-            cells |= {name: [side[:look] for side in sides[name]] for name in going}
-        last = sequential({n: tuple(c) for n, c in cells.items()}, seeds=at, spending=spending).values()
-        judged = zip(last, effects, strict=True)
-        errors += any(d.verdict == "refuted" or (d.verdict == "supported" and not effect) for d, effect in judged)
-        spent += [len(sides[0]) for sides in cells.values()]
+            run = [seeds if one.p < LEVEL else look for seeds, one in zip(run, compared(finding, run, at), strict=True)]
+        judged = zip(compared(finding, run, at), effects, strict=True)
+        errors += any(one.p < LEVEL and not (effect and one.low > 0) for one, effect in judged)
+        spent += run
     return errors / replications, float(np.mean(spent))
+
+
+def compared(finding: Finding, run: Sequence[int], at: Sequence[int]) -> list[Difference]:
+    """Return each comparison over the seeds that it has, as a summary does: p of so many looks, Holm-corrected."""
+    sides = [[dict(enumerate(side[:n])) for side in e.sides] for e, n in zip(finding.effects, run, strict=True)]
+    found = [so_far(values, baseline, at) for values, baseline in sides]
+    return [one._replace(p=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
 
 
 def main(replications: int) -> None:
@@ -178,10 +184,9 @@ def main(replications: int) -> None:
             predicted = power_within(margin, margin, SD, seeds)
             show(f"{f'equivalent within {margin}':40s}{seeds:5d}{100 * share:10.1f}{100 * predicted:10.1f}")
     show("\n" + "seeds added to the undecided of three".ljust(40) + "families with an error, %   mean seeds")
-    for spending in ("pocock", "obrien-fleming"):
-        for effects in ((0.0, 0.0, 0.0), (0.0, 0.01, 0.02)):
-            share, spent = one_by_one(effects, replications, spending)
-            show(f"{f'{spending}, effects {effects}':48s}{100 * share:10.1f}{spent:15.1f}")
+    for effects in ((0.0, 0.0, 0.0), (0.0, 0.01, 0.02)):
+        share, spent = one_by_one(effects, replications)
+        show(f"{f'effects {effects}':48s}{100 * share:10.1f}{spent:15.1f}")
 
 
 if __name__ == "__main__":

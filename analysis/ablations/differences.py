@@ -10,9 +10,9 @@ from analysis.ablations.scores import (
     OWN,
     Cells,
     Side,
+    flipped,
     groups,
     label,
-    lower_is_better,
     pairs,
     sample,
     scores,
@@ -20,6 +20,8 @@ from analysis.ablations.scores import (
     unit,
 )
 from analysis.statistics import bounds
+
+NOUNS = {"cell": "data set"}  # what is repeated, as a sentence has it
 
 
 def difference(
@@ -37,7 +39,8 @@ def difference(
     """Return how much better one side is than the other, in every group; less of an error or a loss is better.
 
     Rows of a side that belong together (a group may hold several levels of a corruption, say) are averaged before
-    they are compared: the mean over evenly spaced levels is the area under their curve.
+    they are compared: the mean over evenly spaced levels is the area under their curve. Where cells are, each is turned
+    by its own score's sign first.
 
     Args:
         cells: the runs.
@@ -61,9 +64,8 @@ def difference(
     for name, group in groups(ours, per):
         mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
         one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
-        values, baseline = pairs(mine.with_columns(one_cell), other.with_columns(one_cell))
-        lower = lower_is_better({c: cells[c] for c in mine["cell"].unique()}, metric)
-        effects.append(Effect(name, -values if lower else values, -baseline if lower else baseline))
+        compared = (flipped(side, cells, metric).with_columns(one_cell) for side in (mine, other))
+        effects.append(Effect(name, *pairs(*compared)))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "")
@@ -92,7 +94,8 @@ def quantity(
         per: columns, one effect for each combination of their values.
         along: a column with numbers that each group is drawn along.
         scale: of that axis, linear or log.
-        over: what is repeated: `seed`; or `cell`, each with the mean of its seeds, as where cells are drawn data sets.
+        over: what is repeated: `seed`; `cell`, each with the mean of its seeds, as where cells are drawn data sets; or
+            `number`, each of any trial, modality and level by itself.
 
     Raises:
         ValueError: no trial is meant.
@@ -105,12 +108,13 @@ def quantity(
         )
     for name, group in groups(mine, per):
         members = among(mine, group)
-        effects.append(Effect(name, sample(members)))
+        each = members["value"].fill_null(float("nan")).to_numpy()
+        effects.append(Effect(name, each if over == "number" else sample(members)))
         rows += [
             point(unit(cells, metric), name, x, sample(among(members, {str(along): x})), bounds(unit(cells, metric)))
             for x in places(members, along)
         ]
-    return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale)
+    return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale, noun=NOUNS.get(over, over))
 
 
 def some(rows: pl.DataFrame, side: Side) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, Sample
-from analysis.ablations.scores import OWN, Cells, Side, groups, lower_is_better, scores, select, unit
+from analysis.ablations.scores import OWN, Cells, Side, flipped, groups, scores, select, unit
 
 
 def factorial(
@@ -47,11 +47,10 @@ def factorial(
     terms = [term for size, asked in ((1, main), (2, interactions)) if asked for term in combinations(factors, size)]
     effects = []
     for name, group in groups(table, per):
-        part = table.filter(*(pl.col(column) == value for column, value in group.items()))
-        sign = -1 if lower_is_better({str(c): cells[str(c)] for c in part["cell"].unique()}, metric) else 1
+        part = flipped(table.filter(*(pl.col(column) == value for column, value in group.items())), cells, metric)
         for term in terms:
             words = " x ".join(column.rpartition(".")[2] for column in term)
-            gain = sign * contrast(part, factors, term)
+            gain = contrast(part, factors, term)
             effects.append(Effect(words if name == "all" else f"{name}: {words}", gain, np.zeros_like(gain)))
     return Finding(effects, unit(cells, metric))
 
@@ -65,7 +64,8 @@ def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Se
     corners = 2 ** len(factors)
     found: dict[int, list[float]] = {}
     whole = pl.when(pl.col("value").is_not_null().all()).then(pl.col("value").mean())
-    trials = table.unique(["trial", *OWN]).group_by("trial").agg(pl.exclude("value", *OWN).first(), value=whole)
+    keys = ["cell", "trial"]
+    trials = table.unique([*keys, *OWN]).group_by(keys).agg(pl.exclude("value", *OWN, *keys).first(), value=whole)
     at = trials.group_by("seed", "cell", *factors).agg(value=whole)
     for (seed, _), runs in at.sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
         signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]

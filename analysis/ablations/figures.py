@@ -20,6 +20,7 @@ from analysis.plots.style import (
     head,
     intervals,
     legend,
+    over_seeds,
     parts,
     sheet,
     short,
@@ -67,10 +68,16 @@ def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> F
     rows = table(judged(finding, decisions)).rename({"effect": "mean"})
     compared = any(effect.baseline is not None for effect in finding.effects)
     tested = not rows["verdict"].is_in(["reported"]).all()
-    subtitle = f"{intervals(rows)}{'; blue supports, orange refutes, grey neither' if tested else ''}"
+    subtitle = f"{repeated(rows, finding.noun)}{'; blue supports, orange refutes, grey neither' if tested else ''}"
     return plot_forest(
         rows, metric=gained(finding.metric, change=compared), title=title, subtitle=subtitle, change=compared
     )
+
+
+def repeated(rows: pl.DataFrame, noun: str) -> str:
+    """Return what intervals are over, also where it is no seeds; of numbers, of how many it is the largest."""
+    words = f"the largest of {over_seeds(rows)}" if noun == "number" else intervals(rows)
+    return words.replace("seed", noun)
 
 
 def gained(metric: str, *, change: bool) -> str:
@@ -95,6 +102,6 @@ def lines(finding: Finding, title: str) -> Figure:
             metric = finding.metric.removeprefix("exponent of ")
             axis, change = finding.axes.get(str(group), finding.axis), group == GAIN
             frame(panel, places, axis, gained(metric, change=change), change=change)
-        head(figure, title, intervals(finding.lines))
+        head(figure, title, intervals(finding.lines) + (finding.lines_of and f", {finding.lines_of}"))
         legend(figure, columns=4)
     return figure

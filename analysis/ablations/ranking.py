@@ -10,7 +10,7 @@ import polars as pl
 from analysis import rankings
 from analysis.ablations.differences import chosen, some
 from analysis.ablations.finding import Effect, Finding, Sample, mean_of
-from analysis.ablations.scores import Cells, averaged, by_seed, draws, pairs, scores, select, unit
+from analysis.ablations.scores import Cells, averaged, by_seed, draws, flipped, pairs, scores, select, unit
 from analysis.effects import improvement
 from analysis.statistics import Estimate, interval, pseudovalues
 from analysis.tables import Run
@@ -20,35 +20,37 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
     """Return each method's gain over a baseline on test, averaged over the cells, and their mean ranks.
 
     ``choose`` are columns whose values each method has chosen on validation, in each cell, from the same grid.
+    The first method is the one that gains most on validation: the largest of several gains on test would be too large.
     The tests of ranks are over blocks of a cell and a seed, in which all methods have a result.
     """
-    table = scores(cells)
-    sides = {m: some(chosen(cells, table, {"method": m, "choose": list(choose)}), {"method": m}) for m in methods}
-    signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
+    seen, sides = (compared(cells, methods, choose, split) for split in ("validation", "test"))
     blocks = [
-        {"block": f"{cell} {seed}", "method": method, "score": signs[cell] * value}
+        {"block": f"{cell} {seed}", "method": method, "score": value}
         for method, side in sides.items()
         for (cell, seed), value in by_seed(side).items()
     ]
     found = rankings.ranking(
         pl.DataFrame(blocks, schema={"block": pl.String, "method": pl.String, "score": pl.Float64})
     )
-    effects = []
-    for method in methods:
-        if method != baseline:
-            ours, theirs = pairs(*(flipped(sides[m], signs) for m in (method, baseline)))
-            effects.append(Effect(method, ours, theirs))
-    effects.sort(key=lambda effect: last_if_lost(effect.numbers))
+    others = [method for method in methods if method != baseline]
+    best_first = sorted(others, key=lambda m: last_if_lost(np.subtract(*pairs(seen[m], seen[baseline]))))
+    effects = [Effect(method, *pairs(sides[method], sides[baseline])) for method in best_first]
     words = f"{rankings.said(found, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
-    wins = [f"{m} {beats(sides[m], sides[baseline], signs)}" for m in methods if m != baseline]
+    wins = [f"{m} {beats(sides[m], sides[baseline], [*cells])}" for m in others]
     said = f"How likely a run is to beat one of {baseline}, over these data sets: {', '.join(wins)}."
     return Finding(effects, unit(cells, "score"), remarks=(words, said), ranking=found)
 
 
-def beats(side: pl.DataFrame, other: pl.DataFrame, signs: dict[str, int]) -> str:
+def compared(cells: Cells, methods: Sequence[str], choose: Sequence[str], split: str) -> dict[str, pl.DataFrame]:
+    """Return what each method scores on a split, where more is better, by what it has chosen on validation."""
+    table = flipped(scores(cells, split=split), cells)
+    return {m: some(chosen(cells, table, {"method": m, "choose": list(choose)}), {"method": m}) for m in methods}
+
+
+def beats(side: pl.DataFrame, other: pl.DataFrame, cells: Sequence[str]) -> str:
     """Return how likely a run of one side is to beat one of the other in the same cell, with the interval."""
-    sides = (draws(flipped(one, signs)) for one in (side, other))
-    found = mean_of([wins(one, two, [*signs]) for one, two in zip(*sides, strict=False)])
+    sides = (draws(one) for one in (side, other))
+    found = mean_of([wins(one, two, cells) for one, two in zip(*sides, strict=False)])
     return "not known" if np.isnan(found.mean) else f"{found.mean:.0%} [{found.low:.0%}, {found.high:.0%}]"
 
 
@@ -63,11 +65,6 @@ def last_if_lost(gains: Sample) -> tuple[bool, float]:
     """Return by what the gains of methods, [N], are sorted: the best first, and last one that has none."""
     known = gains[np.isfinite(gains)]
     return (False, -float(known.mean())) if len(known) else (True, 0.0)
-
-
-def flipped(table: pl.DataFrame, signs: dict[str, int]) -> pl.DataFrame:
-    """Return a table in which more is better in every cell."""
-    return table.with_columns(value=pl.col("value") * pl.col("cell").replace_strict(signs, return_dtype=pl.Int64))
 
 
 def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
@@ -124,7 +121,7 @@ def best_alone(table: pl.DataFrame) -> dict[int, float]:
 def predictions(run: Run) -> pl.DataFrame:
     """Return what the trials of a run predict of the test samples."""
     files = sorted((Path(run.folder) / "predictions").glob("[!.]*.parquet"))
-    return pl.concat([pl.scan_parquet(file) for file in files]).filter(split="test").collect()
+    return pl.concat([pl.scan_parquet(file, glob=False) for file in files]).filter(split="test").collect()
 
 
 def ensemble(predicted: pl.DataFrame, asked: pl.DataFrame) -> dict[int, float]:

@@ -14,9 +14,9 @@ from analysis.ablations.scores import (
     averaged,
     by_seed,
     draws,
+    flipped,
     groups,
     label,
-    lower_is_better,
     scores,
     select,
     unit,
@@ -24,6 +24,7 @@ from analysis.ablations.scores import (
 from analysis.statistics import bounds
 
 NAN = float("nan")
+TINY = 1e-12  # squares that rounding leaves
 MEASURED = ("params", "steps", "seconds")  # columns that a trial without a result does not have
 
 
@@ -33,6 +34,7 @@ def growth(
     """Return the exponent b of the law y = a x^b of a metric along a column, one fit a seed, in every group.
 
     A metric that is 0 or less somewhere, as the state of a method that keeps none, follows no such law; it is said so.
+    A remark says how far off the law is, and whether an exponential one, y = a 2^(b x), fits better.
     """
     table = some(chosen(cells, scores(cells, metric, split), of or {}), of or {})
     effects, rows, remarks = [], [], []
@@ -48,6 +50,7 @@ def growth(
         effects.append(Effect(name, np.array(list(averaged(part, exponents).values()))))
         if any(y <= 0 for one in draws(part) for curve in by_x(one, along).values() for y in curve.values()):
             remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
+        remarks += [f"{name}: {words}." for words in [bent(curves)] if words]
         rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c], ends) for x in places(curves)]
     return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log", remarks=tuple(remarks))
 
@@ -67,16 +70,15 @@ def trend(
     A side that has no such column is the same all along.
     """
     table = scores(cells, metric, split)
-    ours, theirs = (some(chosen(cells, table, side), side) for side in (of, minus))
+    ours, theirs = (flipped(some(chosen(cells, table, side), side), cells, metric) for side in (of, minus))
     if theirs[along].is_null().all():
         theirs = theirs.drop(along).join(ours.select(along).drop_nulls().unique(), how="cross")
     effects, rows = [], []
     ends = bounds(unit(cells, metric), change=True)
     for name, group in groups(ours, per):
-        sign = -1 if lower_is_better(cells, metric) else 1
         left, right = (by_x(among(side, group), along) for side in (ours, theirs))
         both = [(left[seed], right[seed]) for seed in left if seed in right]
-        gains = [{x: sign * (a[x] - b[x]) for x in a.keys() & b.keys()} for a, b in both]
+        gains = [{x: a[x] - b[x] for x in a.keys() & b.keys()} for a, b in both]
         found = slopes(gains, law=False)
         effects.append(Effect(name, found, np.zeros_like(found)))
         words = f"{label({k: v for k, v in of.items() if k != 'choose'})} - {label(minus)}"
@@ -120,13 +122,12 @@ def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side,
     """
     table = scores(cells)
     sides = [some(select(scores(cells, metric, split), within), within)]
-    sides += [some(chosen(cells, table, side), side) for side in (of, minus)]
+    sides += [flipped(some(chosen(cells, table, side), side), cells) for side in (of, minus)]
     whole = pl.concat([side.with_columns(side=pl.lit(i)) for i, side in enumerate(sides)], how="diagonal_relaxed")
-    signs = {cell: 1 if run.highest_is_best else -1 for cell, run in cells.items()}
 
     def numbers(part: pl.DataFrame) -> list[dict[tuple[str, int], float]]:
         seen, ours, theirs = (by_seed(part.filter(side=i)) for i in range(3))
-        return [seen, {key: signs[key[0]] * (ours[key] - theirs[key]) for key in ours.keys() & theirs.keys()}]
+        return [seen, {key: ours[key] - theirs[key] for key in ours.keys() & theirs.keys()}]
 
     def ranked(part: pl.DataFrame) -> dict[int, float]:
         both = numbers(part)
@@ -172,6 +173,25 @@ def by_x(table: pl.DataFrame, along: str) -> dict[int, dict[float, float]]:
 def places(curves: list[dict[float, float]]) -> list[float]:
     """Return all values of the column, in order."""
     return sorted({x for curve in curves for x in curve})
+
+
+def bent(curves: list[dict[float, float]]) -> str:
+    """Return in words how far the means of curves over the seeds lie off the power law that is fitted to them.
+
+    And off an exponential law, where the squares that it leaves are less than half. Two points lie on both.
+    """
+    whole = [c for c in curves if np.isfinite([*c.values()]).all() and min(*c, *c.values(), 1.0) > 0]
+    x = np.array(places(whole))
+    if len(x) < 3:
+        return ""
+    y = np.array([np.mean([np.log(c[at]) for c in whole if at in c]) for at in x])
+    fits = [(across, np.polyfit(across, y, 1)) for across in (np.log(x), x)]
+    (power, exponential), rates = [y - np.polyval(fit, across) for across, fit in fits], [fit[0] for _, fit in fits]
+    off = [f"{100 * np.expm1(np.abs(left).max()):.1f} %" for left in (power, exponential)]
+    words = f"points lie up to {off[0]} off the power law"
+    if 2 * (exponential**2).sum() + TINY >= (power**2).sum():
+        return words
+    return f"{words}, and up to {off[1]} off y = a 2^({rates[1] / np.log(2):.3g} x), which fits better"
 
 
 def slopes(curves: list[dict[float, float]], *, law: bool) -> Sample:

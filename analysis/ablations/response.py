@@ -12,6 +12,9 @@ from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores
 from analysis.ablations.variance import REST, by_seeds, decomposed
 from analysis.regions import TINY
 from analysis.statistics import bounds
+from analysis.text import plural
+
+FEW = 6  # points that are named one by one
 
 
 def response(
@@ -38,14 +41,15 @@ def response(
     Raises:
         ValueError: a cell has none of the trials, or none at the published values.
     """
-    effects, rows, remarks, along = [], [], [], dict[str, str]()
+    effects, rows, remarks, along, lost = [], [], [], dict[str, str](), 0
     for cell, run in cells.items():
         name, axes = cell or run.name, [axis for axis in default if axis in run.vary]
         seen, final = (select(scores({cell: run}, split=split), of) for split in ("validation", "test"))
-        points, means = some(seen, of).n_unique(axes), grid(seen, axes)
+        points, means = some(seen, of).select(axes).unique(maintain_order=True), grid(seen, axes)
+        lost += len(points) - len(means)
         if means.is_empty():
             effects.append(Effect(f"{name}: best", np.full(final["seed"].n_unique(), np.nan)))
-            remarks.append(f"{name}: each of the {points} points lost a trial")
+            remarks.append(f"{name}: each of the {len(points)} points lost a trial")
             continue
         along[name] = axes[0]
         sign = 1 if run.highest_is_best else -1
@@ -61,7 +65,17 @@ def response(
             numbers = list(by_seed(select(seen, values)).values())
             rows.append(point_of(name, line, values[axes[0]], numbers, run.metric))
     axis = ", ".join(dict.fromkeys(along.values()))
-    return Finding(effects, unit(cells, "score"), drawn(rows), axis, scale, remarks=tuple(remarks), axes=along)
+    gone = f"; without {plural(lost, 'point')} that lost a trial" if lost else ""
+    return Finding(
+        effects,
+        unit(cells, "score"),
+        drawn(rows),
+        axis,
+        scale,
+        remarks=tuple(remarks),
+        axes=along,
+        lines_of=f"validation split{gone}",
+    )
 
 
 def point_of(panel: str, line: str, x: Any, numbers: Sequence[float], metric: str) -> dict[str, object]:
@@ -75,12 +89,24 @@ def grid(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
     return table.group_by(axes, maintain_order=True).agg(value=value).drop_nulls().sort(axes)
 
 
-def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float, points: int) -> str:
+def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float, points: pl.DataFrame) -> str:
     """Return in words at which of some points the mean score lies within the margin of the best."""
     inside = means.filter((pl.col("value") - best).abs() <= margin + TINY)
-    ranges = [f"{a.rpartition('.')[2]} from {shown(inside[a].min())} to {shown(inside[a].max())}" for a in axes]
-    lost = f"; {points - len(means)} lost a trial" if len(means) < points else ""
-    return f"within the margin of the best at {len(inside)} of {points} points, {', '.join(ranges)}{lost}"
+    lost = f"; {len(points) - len(means)} lost a trial" if len(means) < len(points) else ""
+    at = located(inside, axes, points)
+    return f"within the margin of the best at {len(inside)} of {len(points)} points, {at}{lost}"
+
+
+def located(inside: pl.DataFrame, axes: list[str], points: pl.DataFrame) -> str:
+    """Return in words where some of the points are: from where to where, if all that lie between are among them."""
+    ends = {axis: (inside[axis].min(), inside[axis].max()) for axis in axes}
+    ranges = ", ".join(f"{a.rpartition('.')[2]} from {shown(low)} to {shown(high)}" for a, (low, high) in ends.items())
+    if len(inside) == len(points.filter(pl.col(axis).is_between(*ends[axis]) for axis in axes)):
+        return ranges
+    if len(axes) == 1:
+        return label({axes[0]: inside[axes[0]].to_list()})
+    listed = [label(row) for row in inside.select(axes).iter_rows(named=True)]
+    return " or ".join(listed) if len(listed) <= FEW else f"among {ranges}"
 
 
 def shares(table: pl.DataFrame, axes: list[str]) -> str:

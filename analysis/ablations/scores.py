@@ -44,11 +44,11 @@ def unit(cells: Cells, metric: str) -> str:
     return names.pop() if len(names) == 1 else ""
 
 
-def lower_is_better(cells: Cells, metric: str) -> bool:
-    """Tell whether less of a metric is better, or of the score of these runs."""
-    if metric == "score":
-        return not next(iter(cells.values())).highest_is_best
-    return less_is_better(metric)
+def flipped(table: pl.DataFrame, cells: Cells, metric: str = "score") -> pl.DataFrame:
+    """Return a table of a metric in which more is better in every cell, also in one that is scored by an error."""
+    lower = {c: not run.highest_is_best if metric == "score" else less_is_better(metric) for c, run in cells.items()}
+    turned = pl.col("cell").is_in([cell for cell, is_lower in lower.items() if is_lower])
+    return table.with_columns(value=pl.when(turned).then(-pl.col("value")).otherwise("value"))
 
 
 def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:

@@ -34,9 +34,9 @@ def apart(cells: Cells, *, metric: str, of: Side, minus: Side, epochs: Sequence[
 def spread(table: pl.DataFrame) -> pl.DataFrame:
     """Return one row a trial, its value the largest of its modalities less the smallest."""
     value = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").max() - pl.col("value").min())
-    others = pl.exclude("value", "owner", "level", "trial").first()
+    others = pl.exclude("value", "owner", "level", "cell", "trial").first()
     return (
         table.filter(pl.col("owner").is_not_null() | pl.col("value").is_null())
-        .group_by("trial")
+        .group_by("cell", "trial")
         .agg(others, value=value)
     )

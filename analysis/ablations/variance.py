@@ -12,7 +12,7 @@ from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, mean_of
 from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
 from analysis.decisions import MISSING
-from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues
+from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
 from analysis.text import plural
 
 FEW = 3  # seeds
@@ -48,10 +48,10 @@ def means_of(shares: Sequence[Sequence[float]]) -> list[float]:
 def decomposed(table: pl.DataFrame, factors: Sequence[str]) -> dict[str, float]:
     """Return the share of the variance of `value` that the mean at each level of a factor explains, and the rest.
 
-    On a full grid these are the first-order Sobol indices of the grid.
+    On a full grid these are the first-order Sobol indices of the grid. They are nan of values that are all the same.
     """
     total = table["value"].var(ddof=0)
-    if not isinstance(total, float) or total == 0:
+    if not isinstance(total, float) or same(table["value"]):
         return dict.fromkeys([*factors, REST], NAN)
     means = {f: table.select(pl.col("value").mean().over(f)).to_series().var(ddof=0) for f in factors}
     found = {f: float(v) / total for f, v in means.items() if isinstance(v, float)}
@@ -63,9 +63,10 @@ def agreement(
 ) -> Finding:
     """Return the intraclass correlation ICC(1) of repeated measurements, by level, of what differs by seed and owner.
 
-    The share of the variance that lies between the objects, and not between repetitions on the same one. The objects
-    are taken for a sample of all that there could be, the modalities of a data set, too. It is not known where more
-    seeds lack a result than a rule allows. Of seeds that are nested in one, each is with its like of the others.
+    The share of the variance that lies between the objects, and not between repetitions on the same one. The modalities
+    are those of the data set, and nothing is said of others: the interval holds the share for these, and would not if
+    they were drawn from all that there could be. It is not known where more seeds lack a result than a rule allows. Of
+    seeds that are nested in one, each is with its like of the others.
     """
     table = some(select(scores(cells, metric, split), of or {}), of or {})
     effects, remarks = [], []

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import polars as pl
 
 from analysis import plots
-from analysis.choice import chosen, merged, test_scores
+from analysis.choice import alike, chosen, merged, test_scores
 from analysis.drawing import Drawing
 from analysis.pareto import front, values
-from analysis.plots.style import intervals
+from analysis.plots.style import intervals, over_seeds
 from analysis.rankings import ranking, said
 from analysis.statistics import bounds, estimate
 from analysis.summary import encoders, summary
@@ -69,7 +69,7 @@ def ranks(run: Run) -> Iterator[Drawing]:
     """Draw the ranks of the methods over the seeds."""
     joint = test_scores(run, chosen(run)).filter(pl.col("encoder").is_null(), pl.col("method") != "unimodal")
     found = ranking(joint.select("method", "score", block="seed"), highest_is_best=run.highest_is_best)
-    if found.pairs.is_empty():
+    if found.pairs.is_empty() or all(map(alike, joint.partition_by("method"))):  # seeds are one result
         return
     title = f"{run.name}: ranks of the methods on test"
     figure = plots.plot_ranks(found, title=title, blocks="seed", methods=run.methods)
@@ -101,5 +101,7 @@ def weighed(run: Run) -> Iterator[Drawing]:
 
 
 def _pairs(table: pl.DataFrame) -> str:
-    """Return over how many seeds the intervals of differences are."""
-    return f"{intervals(table.select(seeds='pairs'))}, paired by seed"
+    """Return over how many seeds the intervals of differences are, if there are any."""
+    pairs = table.select(seeds="pairs")
+    some = len(table.drop_nulls("low"))
+    return f"{intervals(pairs) if some else f'{over_seeds(pairs)}, no interval'}, paired by seed"

@@ -88,13 +88,13 @@ def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[
     near = [_nearest(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
     held = settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
     at = f" at {held}" if held else ""
-    seeds, margin = plural(region.size.seeds, "seed"), amount(run.metric, region.margin)
+    seeds, margin = plural(region.seeds, "seed"), amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
         f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
         f"out of the fit {found.predicted:.0%}. It is best near {x}={setting(near[0])}, {y}={setting(near[1])}: "
         f"{score(run.metric, top['mean'], top['low'], top['high'])}. "
-        f"Safe, within {margin} of the best as measured: {share(region)}."
+        f"Safe, within {margin} of the best that was tried: {share(region)}."
     )
     figure = plots.plot_surface(
         flat,

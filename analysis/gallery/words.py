@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from analysis.choice import chosen, configurations
@@ -38,8 +37,6 @@ def margin_of(run: Run, method: str) -> float:
 
 
 def share(region: Region) -> str:
-    """Return how many of the configurations are within the margin, with the share's interval."""
-    inside = f"{region.table['within'].sum()} of {plural(len(region.table), 'configuration')}"
-    if not np.isfinite(region.size.low):
-        return inside
-    return f"{inside}, {region.size.mean:.0%} [{region.size.low:.0%}, {region.size.high:.0%}]"
+    """Return how many of the configurations are within the margin as measured, and how many surely are."""
+    within, shown = region.table["within"].sum(), region.table["shown"].sum()
+    return f"{within} of {plural(len(region.table), 'configuration')} as measured, {shown} with the whole 95 % interval"

@@ -96,6 +96,37 @@ def test_of_an_error_less_is_better(tmp_path: Path) -> None:
     assert difference({"": run}).effects[0].numbers == pytest.approx(np.full(SEEDS, 0.1))
 
 
+def scored(folder: Path, gain: float, metric: str) -> Run:
+    """Return trials of joint training and of agm, better by a gain at every size, of accuracy or of an error."""
+    sign = -1 if metric == "mae" else 1
+    rows = [
+        trial(f"{m}{s}{x}", m, s, 0.5, 0.5, size=x) | {f"{split}.{metric}": 0.5 + sign * (0.01 * s + gain * x * (m == "agm"))
+                                                       for split in ("validation", "test")}
+        for m in ("joint", "agm", "ogm") for s in range(3) for x in (1, 2)
+    ]  # fmt: skip
+    return load(write(folder, rows, metric=metric, direction="min" if metric == "mae" else "max"))
+
+
+def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tmp_path: Path) -> None:
+    """Agm gains 0.1 in accuracy and 0.02 in mae at size 1, twice that at size 2."""
+    cells = {name: scored(tmp_path / name, gain, name) for name, gain in (("accuracy", 0.1), ("mae", 0.02))}
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    for order in (cells, dict(reversed(cells.items()))):
+        found = {
+            "difference": ABLATIONS["difference"](order, **sides, per=[]),
+            "trend": ABLATIONS["trend"](order, **sides, along="size"),
+            "ranking": ABLATIONS["ranking"](order, methods=["joint", "agm"]),
+            "factorial": ABLATIONS["factorial"](
+                order, factors={"method": ["joint", "agm"], "size": [1, 2]}, per=[], interactions=False
+            ),
+        }
+        gains = {name: one.effects[0].numbers for name, one in found.items()}
+        assert gains == {
+            name: pytest.approx(np.full(3, gain))
+            for name, gain in {"difference": 0.09, "trend": 0.06, "ranking": 0.09, "factorial": 0.09}.items()
+        }
+
+
 def test_a_change_of_an_error_is_said_to_be_a_gain(tmp_path: Path) -> None:
     """Agm's error is larger by 0.1 and a little noise: its gain is below 0."""
     rows = [trial(f"{m}{s}", m, s, 1.0, None) for m in ("joint", "agm") for s in range(SEEDS)]
@@ -265,6 +296,40 @@ def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> Non
     assert judged(1e-8)["verdict"] == "refuted"
 
 
+def test_no_number_of_any_modality_and_seed_may_exceed_where_the_rule_is_exact(tmp_path: Path) -> None:
+    """The mean of what two modalities are off is nothing; one of six numbers is off by 0.1."""
+    rows = [trial(str(s), "agm", s, 0.5, 0.5) for s in range(3)]
+    off = [metric(str(s), sign * (0.1 if s == 1 else 0.001), m) for s in range(3) for m, sign in (("u", 1), ("v", -1))]
+    write(tmp_path / "run", rows, off)
+    analysis = {"quantity": {"metric": "share", "split": "validation"}}
+
+    def judged(tolerance: float) -> dict[str, Any]:
+        rule = {"exact": {"tolerance": tolerance}}
+        return judge(CLAIM, [analysis], [analysis], rule, {"": tmp_path / "run"}, tmp_path / "claim")
+
+    verdict = judged(0.05)
+    assert (verdict["verdict"], verdict["effect"], verdict["seeds"]) == ("refuted", pytest.approx(0.1), 6)
+    assert verdict["sentence"] == "0.1, the largest of 6 errors: beyond the tolerance of 0.05."
+    assert judged(0.2)["verdict"] == "supported"
+    assert verdict["beside"]["all (share)"]["effect"] == pytest.approx(0)
+    svg = (tmp_path / "claim" / "figures" / "verdict.svg").read_text()
+    assert "the largest of 6 numbers" in svg
+
+
+def test_each_number_of_a_verdict_has_its_metric(tmp_path: Path) -> None:
+    run = paired(tmp_path / "run", 0.05)
+    rows = [metric(f"agm-{s}", 0.1 + 0.01 * s) for s in range(SEEDS)]
+    pl.DataFrame(rows).write_parquet(tmp_path / "run" / "metrics" / "00000.parquet")
+    share = {"quantity": {"metric": "share", "split": "validation"}}
+    score = {"quantity": {"metric": "score"}}
+    verdict = judge(CLAIM, [score, share], [share], {"report": {}}, {"": Path(run.folder)}, Path(run.folder))
+    assert verdict == read(Path(run.folder))
+    found = {name: one["metric"] for part in ("effects", "beside") for name, one in verdict[part].items()}
+    assert found == {"score: all": "accuracy", "share: all": "share", "all (share)": "share"}
+    assert verdict["sentence"].startswith("score: all: 82.")
+    assert " % [" in verdict["sentence"]
+
+
 def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) -> None:
     analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
     folder = tmp_path / "claim"
@@ -337,8 +402,27 @@ def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_pa
     (effect,) = finding.effects
     assert effect.name == "alphas: best (alpha=2)"
     assert effect.numbers == pytest.approx(np.full(SEEDS, 0.05))
-    assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha from 0.5 to 2",)
+    assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha=0.5/2",)
     assert (finding.axis, finding.lines["x"].to_list()) == ("agm.alpha", [0.1, 0.5, 1.0, 2.0])
+
+
+def test_safe_is_from_where_to_where_only_if_all_between_is(tmp_path: Path) -> None:
+    """A ridge: where the one setting is, the other must be, too; of a wider one there are too many points to name."""
+    values = [0.0, 1.0, 2.0, 3.0]
+
+    def safe(folder: Path, width: float) -> str:
+        rows = [
+            trial(f"{a}{b}", "cggm", 0, *[0.9 if abs(a - b) <= width else 0.5] * 2, **{"cggm.rho": a, "cggm.lam": b})
+            for a in values for b in values
+        ]  # fmt: skip
+        axes = {axis: {"values": values, "scale": "linear"} for axis in ("cggm.rho", "cggm.lam")}
+        cells, default = {"": load(write(folder, rows, vary=axes))}, {"cggm.rho": 0.0, "cggm.lam": 0.0}
+        finding = ABLATIONS["response"](cells, of={"method": "cggm"}, default=default, margin=0.01)
+        return finding.remarks[0].partition(" points, ")[2]
+
+    assert safe(tmp_path / "a", 0) == "rho=0, lam=0 or rho=1, lam=1 or rho=2, lam=2 or rho=3, lam=3"
+    assert safe(tmp_path / "b", 1) == "among rho from 0 to 3, lam from 0 to 3"
+    assert safe(tmp_path / "c", 3) == "rho from 0 to 3, lam from 0 to 3"
 
 
 def test_what_lies_a_margin_from_the_best_is_safe_whatever_the_rounding(tmp_path: Path) -> None:
@@ -366,6 +450,8 @@ def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
         "one: within the margin of the best at 1 of 2 points, alpha from 0.5 to 0.5; 1 lost a trial",
         "both: each of the 2 points lost a trial",
     )
+    shown = [text.get_text() for text in figures.draw(finding, {}, "a title").texts]
+    assert any(text.endswith("validation split; without 3 points that lost a trial") for text in shown)
 
 
 def test_a_corner_that_is_lost_in_every_seed_leaves_the_rest_to_be_told(tmp_path: Path) -> None:
@@ -384,6 +470,13 @@ def test_a_share_of_what_never_varies_is_no_result(tmp_path: Path) -> None:
     run = grid(tmp_path, lambda a, b, s: 1.0)
     _, each = decided(ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho"]), {"report": {}})
     assert {one.sentence for one in each.values()} == {"No result."}
+
+
+@pytest.mark.parametrize("level", [0.0, 0.7, 1e6])
+def test_shares_of_rounding_are_no_result(tmp_path: Path, level: float) -> None:
+    run = grid(tmp_path, lambda a, b, s: level * (1 + 1e-7 * a))
+    found = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "seed"]).effects
+    assert all(np.isnan(effect.values.mean) for effect in found)
 
 
 def test_each_panel_has_its_own_axis(tmp_path: Path) -> None:
@@ -511,6 +604,28 @@ def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     pl.DataFrame(rows).write_parquet(Path(run.folder) / "metrics" / "00000.parquet")
     finding = ABLATIONS["growth"]({"": load(run.folder)}, along="model.hidden", metric="step_ratio")
     assert finding.effects[0].values == pytest.approx(np.full(SEEDS, 1.5))
+    assert finding.remarks == ("all: points lie up to 0.0 % off the power law.",)
+
+
+def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
+    """3 2^(x / 2) at 2, 3, 4, 6, 8: the best power law misses it by a quarter; a line in x is no better described so."""
+
+    def remark(name: str, law: Any) -> str:
+        rows = [trial(f"{x}{s}", "agm", s, 0.5, 0.5, width=x) for x in (2, 3, 4, 6, 8) for s in range(3)]
+        found = [metric(r["trial"], law(r["width"]) * (1 + 0.01 * r["seed"]), None, "step_ratio") for r in rows]
+        cells = {"": load(write(tmp_path / name, rows, found))}
+        return ABLATIONS["growth"](cells, along="width", metric="step_ratio", split="validation").remarks[0]
+
+    bends = remark("exponential", lambda x: 3 * 2 ** (x / 2))
+    found = re.fullmatch(r"all: points lie up to ([\d.]+) % off the power law, and (.*)\.", bends)
+    assert found is not None, bends
+    x = np.log([2, 3, 4, 6, 8])
+    y = np.log(2) * np.array([2, 3, 4, 6, 8]) / 2
+    assert float(found[1]) == pytest.approx(
+        100 * np.expm1(np.abs(y - np.polyval(np.polyfit(x, y, 1), x)).max()), abs=0.1
+    )
+    assert found[2] == "up to 0.0 % off y = a 2^(0.5 x), which fits better"
+    assert "which fits better" not in remark("line", lambda x: x + 1)
 
 
 def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
@@ -524,7 +639,10 @@ def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
     assert [e.name for e in finding.effects] == ["estimator=ema", "estimator=sample"]
     assert finding.effects[0].values == pytest.approx(np.ones(3))
     assert np.isnan(finding.effects[1].numbers).all()
-    assert finding.remarks == ("estimator=sample: state is not above 0 everywhere, and follows no power law.",)
+    assert finding.remarks == (
+        "estimator=ema: points lie up to 0.0 % off the power law.",
+        "estimator=sample: state is not above 0 everywhere, and follows no power law.",
+    )
 
 
 def test_the_trend_of_a_gain_is_per_doubling(tmp_path: Path) -> None:
@@ -562,7 +680,7 @@ def test_a_companion_of_the_gain_is_found_over_cells(tmp_path: Path) -> None:
 
 def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
     rows = [
-        trial(f"{m}{s}", m, s, 0.5, score + noise(4)[s] + 1e-4 * noise(5)[s])
+        trial(f"{m}{s}", m, s, score, score + noise(4)[s] + 1e-4 * noise(5)[s])
         for m, score in (("joint", 0.6), ("ogm", 0.7), ("agm", 0.8))
         for s in range(SEEDS)
     ]
@@ -573,6 +691,16 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
         "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
     )
     assert "to beat one of joint, over these data sets: ogm 100% [100%, 100%], agm 100%" in finding.remarks[1]
+
+
+def test_the_first_of_a_ranking_is_the_best_on_validation_even_against_test(tmp_path: Path) -> None:
+    rows = [
+        trial(f"{m}{s}", m, s, validation, test)
+        for m, validation, test in (("joint", 0.5, 0.5), ("ogm", 0.6, 0.9), ("agm", 0.7, 0.6)) for s in range(3)
+    ]  # fmt: skip
+    finding = ABLATIONS["ranking"]({"": load(write(tmp_path, rows))}, methods=["joint", "ogm", "agm"])
+    assert [e.name for e in finding.effects] == ["agm", "ogm"]
+    assert finding.effects[0].numbers == pytest.approx(np.full(3, 0.1))
 
 
 def test_a_method_that_is_lost_in_one_data_set_is_ranked_last_and_it_is_said(tmp_path: Path) -> None:
@@ -657,8 +785,13 @@ def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
         name: load(write(tmp_path / name, [trial(f"{s}", "joint", s, level + 0.01 * s, 0.5) for s in range(3)]))
         for name, level in (("a", 0.1), ("b", 0.5), ("c", 0.9))
     }
-    (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation", over="cell").effects
+    finding = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation", over="cell")
+    (effect,) = finding.effects
     assert effect.values == pytest.approx([0.11, 0.51, 0.91])
+    decision, each = decided(finding, {"above": {"threshold": 0.4}})
+    assert re.search(r"3 data sets: cannot tell \(3 data sets; about \d+ would", decision.sentence)
+    figure = figures.draw(finding, each, "a title")
+    assert any("over 3 data sets" in text.get_text() for text in figure.texts)
     (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation").effects
     assert effect.values == pytest.approx([0.5, 0.51, 0.52])
 
@@ -677,6 +810,28 @@ def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     assert decided(finding, {"every": {"rule": "less"}})[0].verdict == "inconclusive"  # of three that are equal
     joint = finding.lines.filter(line="joint")
     assert joint["mean"].to_list() == [pytest.approx(0.1), pytest.approx(0.3)]
+
+
+def test_a_trial_that_two_cells_share_is_there_in_both(tmp_path: Path) -> None:
+    """Joint training is the same in both; agm gains 0.1 in one and 0.3 in the other, and as much in distance."""
+    cells = {}
+    for cell, gain in (("one", 0.1), ("two", 0.3)):
+        names = {"joint": "joint", "agm": f"agm {cell}"}
+        gains = {"joint": 0.0, "agm": gain}
+        rows = [trial(f"{names[m]}{s}", m, s, 0.5, 0.5 + gains[m]) for m in names for s in range(3)]
+        found = [
+            metric(row["trial"], gains[row["method"]] * (m == "u"), m, "eps", split="train")
+            for row in rows
+            for m in "uv"
+        ]
+        cells[cell] = load(write(tmp_path / cell, rows, found))
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    finding = ABLATIONS["apart"](cells, metric="eps", **sides, epochs=[1, 1])
+    assert {e.name: e.numbers.tolist() for e in finding.effects} == {
+        "one": pytest.approx([0.1] * 3), "two": pytest.approx([0.3] * 3),
+    }  # fmt: skip
+    pooled = ABLATIONS["factorial"](cells, factors={"method": ["joint", "agm"]}, per=[]).effects[0]
+    assert pooled.numbers == pytest.approx([0.2] * 3)
 
 
 def cell_of(folder: Path, gain: float, lost: bool = False) -> Run:
@@ -819,7 +974,7 @@ def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None
         "3. agm - joint: all (accuracy)": 0.05,
     }  # fmt: skip
     cells = {row[0].text: row[2].text for row in tables.effects(verdict).rows}
-    assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}0.05")
+    assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}5.0 points")
 
 
 def test_numbers_beside_a_verdict_say_what_they_are_of(tmp_path: Path) -> None:

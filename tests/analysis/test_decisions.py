@@ -107,6 +107,20 @@ def test_one_error_beyond_the_tolerance_refutes() -> None:
     assert exact([], tolerance=1e-5).verdict == "inconclusive"
 
 
+def test_what_takes_the_seeds_place_is_named() -> None:
+    """Twenty-four data sets are no seeds, neither those that are there nor those that would be needed."""
+    lost = [*AROUND, math.nan, math.nan]
+    for decision in (
+        RULES["above"](AROUND, threshold=0.05, noun="data set"),
+        RULES["above"](lost, threshold=0.05, noun="data set"),
+        every({"a": (AROUND,)}, rule="above", threshold=0.05, noun="data set"),
+        members({"a": (AROUND,)}, rule="above", threshold=0.05, noun="data set")["a"],
+        report(AROUND, noun="data set"),
+    ):
+        assert "data sets" in decision.sentence
+        assert "seed" not in decision.sentence
+
+
 def test_a_report_has_no_test() -> None:
     decision = report(AROUND + 1, NONE)
     assert (decision.verdict, decision.p) == ("reported", None)

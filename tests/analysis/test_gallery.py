@@ -34,6 +34,18 @@ def test_a_sweep_has_its_curve_and_what_it_is_compared_with(folder: Path) -> Non
     assert set(found["curve-agm.alpha"].data["modality"].drop_nulls()) == {"image", "audio"}
 
 
+def test_seeds_that_change_nothing_have_no_ranks(tmp_path: Path) -> None:
+    scores = {"joint": 0.5, "agm": 0.6, "ogm": 0.7}
+
+    def run(folder: Path, noise: float) -> Run:
+        ended = [{"validation.loss": 1.0, "test.loss": 1.0 + noise * seed} for seed in range(4)]
+        rows = [trial(f"{m}{s}", m, s, x, x) | ended[s] for m, x in scores.items() for s in range(4)]
+        return load(write_folder(folder, rows, vary={}))
+
+    assert "ranks" not in drawings(run(tmp_path / "alike", 0.0))
+    assert "ranks" in drawings(run(tmp_path / "apart", 0.1))
+
+
 @pytest.mark.parametrize(
     ("metric", "direction", "shift", "said"),
     [
@@ -259,7 +271,9 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     ]
     heat, surface = (found[f"{kind}-agm-agm.alpha-train.lr"] for kind in ("map", "surface"))
     assert "9 of 9 cells with a result" in heat.caption
-    assert "Safe, within 1 point of it: 1 of 9 configurations, 11% [11%, 11%]." in heat.caption
+    assert (
+        "Safe, within 1 point of it: 1 of 9 configurations as measured, 1 with the whole 95 % interval." in heat.caption
+    )
     assert heat.data.filter("within").select("x", "y").rows() == [(1.0, 0.3)]
     assert "over 2 seeds, fitted to 9 configurations, of whose mean scores it explains 100%, and" in surface.caption
     assert "It is best near agm.alpha=1, train.lr=0.3: 30.0 [30.0, 30.0]." in surface.caption

@@ -11,7 +11,7 @@ from analysis.headline import headline, limits
 from analysis.report import inline, write
 from analysis.summary import SUMMARY, summary
 from analysis.tables import Run
-from analysis.tabulation import all_configurations, latex, markdown, methods
+from analysis.tabulation import all_configurations, effects, latex, markdown, methods
 from analysis.text import DASH, pvalue, score, settings
 from analysis.verdicts import judge
 from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
@@ -312,3 +312,50 @@ def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> No
     assert "ablate run alphas --quick" in page
     names = {file.name for file in (folder.parent / "claim" / "tables").iterdir()}
     assert "effects.tex" in names
+
+
+def test_a_page_links_the_files_of_a_figure_that_there_are(folder: Path) -> None:
+    """A pdf of an earlier report is none of this figure."""
+    for pdf in (False, True, False):
+        page = write(folder, pdf=pdf).read_text()
+        linked = set(re.findall(r'href="(figures/[^"]+)"', page))
+        assert linked == {f"figures/{file.name}" for file in (folder / "figures").iterdir()}
+        assert any(file.endswith(".pdf") for file in linked) is pdf
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Path:
+    """Return the folder of a claim with three cells, in the last of which joint-uni was not run."""
+    trials, metrics = alphas()
+    fewer = [row for row in trials if row["method"] != "joint-uni"]
+    (tmp_path / "claim").mkdir()
+    (tmp_path / "claim" / "verdict.json").write_text("{}")
+    for cell, rows in (("one", trials), ("two", trials), ("three", fewer)):
+        write_folder(tmp_path / "claim" / cell, rows, metrics, name=f"claim/{cell}")
+    write(tmp_path / "claim", pdf=False)
+    return tmp_path / "claim"
+
+
+def test_a_note_that_differs_between_cells_is_shown(claimed: Path) -> None:
+    """That of three is the first on the page, cells being in the order of their names."""
+    page = (claimed / "report.html").read_text()
+    notes = re.findall(r'class="note">Chosen on [^.]+ read for (\d) configurations', page)
+    assert notes == ["5", "4"]
+    assert page.count("What a linear probe reads off each encoder after training") == 1
+
+
+def test_the_tables_of_cells_have_labels_and_captions_of_their_own(claimed: Path) -> None:
+    for file in (claimed / "tables").iterdir():
+        assert f"\\label{{tab:{file.stem}}}" in file.read_text()
+    assert "\\caption{Methods of two. " in (claimed / "tables" / "two-methods.tex").read_text()
+
+
+@pytest.mark.parametrize(("metric", "shown"), [("accuracy", "+1.2 points"), ("", "+0.012")])
+def test_what_is_beside_a_verdict_has_its_unit(metric: str, shown: str) -> None:
+    """That of an effect is the verdict's where it has none of its own, as in files of earlier versions."""
+    one = {"verdict": "reported", "effect": 0.012, "low": None, "high": None, "p": None, "seeds": 3, "difference": True}
+    one |= {"sentence": "It is."}
+    verdict = {"metric": metric, "effects": {"a": one}, "beside": {"b": one | {"metric": metric}, "c": one}}
+    assert [row[2].text for row in effects(verdict).rows] == [shown, shown, "+0.012"]
+    other = {"metric": "loss", "effects": {"a": one | {"metric": "accuracy"}}, "beside": {}}
+    assert effects(other).rows[0][2].text == "+1.2 points"

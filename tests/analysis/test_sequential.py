@@ -1,12 +1,18 @@
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from analysis.decisions import RULES
-from analysis.sequential import looks, next_look, sequential, shares, so_far, undecided
-from analysis.statistics import paired
+from analysis.sequential import looks, shares, so_far
+from analysis.statistics import differences, interval, p_above, p_below, paired
 
 SEEDS = [5, 10, 20, 40]
-RNG = np.random.default_rng(0)
+GAIN = [0.05, 0.051, 0.049, 0.05, 0.052]
+FALL = [-0.3, 0.2, -0.4, 0.1, -0.3]
+
+
+def zeros(count: int) -> dict[int, float]:
+    return dict.fromkeys(range(count), 0.0)
 
 
 def test_the_looks_double() -> None:
@@ -15,10 +21,9 @@ def test_the_looks_double() -> None:
     assert looks(5, 5) == [5]
 
 
-@pytest.mark.parametrize("spending", ["pocock", "obrien-fleming"])
-def test_the_shares_are_the_whole_level(spending: str) -> None:
-    assert sum(shares(SEEDS, spending)) == pytest.approx(1)
-    assert shares([10], spending) == pytest.approx([1])
+def test_the_shares_are_the_whole_level() -> None:
+    assert sum(shares(SEEDS)) == pytest.approx(1)
+    assert shares([10]) == pytest.approx([1])
 
 
 def test_pocock_by_hand() -> None:
@@ -26,61 +31,18 @@ def test_pocock_by_hand() -> None:
     assert shares([10, 20]) == pytest.approx([0.6201, 0.3799], abs=1e-4)
 
 
-def test_obrien_and_fleming_keep_the_level_for_the_last_look() -> None:
-    """Half of the seeds spend 2 (1 - Phi(1.96 sqrt 2)) = 0.00557 of 0.05."""
-    assert shares([10, 20], "obrien-fleming") == pytest.approx([0.1115, 0.8885], abs=1e-3)
-
-
-def test_one_look_is_the_rule_itself() -> None:
-    values, baseline = RNG.normal(0.5, 1, 10), np.zeros(10)
-    decision = sequential({"a": (values, baseline)}, seeds=[10], margin=0.1)["a"]
-    assert decision[:3] == pytest.approx(RULES["greater"](values, baseline, margin=0.1)[:3])
-
-
-def test_a_comparison_that_was_decided_stays_so() -> None:
-    """Five seeds decide; the others are noise around a loss, and one look at all of them would not support the claim."""
-    values = np.concatenate([[1.0, 1.1, 0.9, 1.05, 0.95], np.full(5, -1.0)])
-    assert RULES["greater"](values, np.zeros(10)).verdict == "inconclusive"
-    for run in (5, 7, 10):
-        cells = {"a": (values[:run], np.zeros(run))}
-        assert sequential(cells, seeds=[5, 10])["a"].verdict == "supported"
-
-
-def test_only_what_is_undecided_goes_on() -> None:
-    clear, unclear = np.array([1.0, 1.1, 0.9, 1.05, 0.95]), np.array([1.0, -1.1, 0.9, -1.05, 0.1])
-    decisions = sequential({"clear": (clear, np.zeros(5)), "unclear": (unclear, np.zeros(5))}, seeds=SEEDS)
-    assert undecided(decisions) == ["unclear"]
-    assert [next_look(run, SEEDS) for run in (0, 5, 7, 40)] == [5, 10, 10, None]
-
-
-def test_before_the_first_look_nothing_is_said() -> None:
-    decision = sequential({"a": ([9.0, 9.1, 9.2], [0.0, 0.1, 0.1])}, seeds=SEEDS)["a"]
-    assert decision.verdict == "inconclusive"
-
-
-def test_the_interval_is_wider_the_smaller_the_share() -> None:
-    values = RNG.normal(0, 1, 20)
-    one, another = (sequential({"a": (values, np.zeros(20))}, seeds=s)["a"] for s in ([20], [5, 10, 20]))
-    assert another.low < one.low < one.high < another.high
-
-
-def test_the_interval_of_an_accuracy_ends_where_accuracies_do() -> None:
-    values = np.array([0.99, 0.98, 1.0, 0.95, 0.99])
-    found = sequential({"x": (values, np.zeros(5))}, seeds=[5, 10], metric="accuracy")["x"]
-    assert found.high == 1.0
-
-
 def test_a_difference_so_far_by_hand() -> None:
-    """Its p is the least of those at the looks by their shares, its interval that of the latest at its share."""
+    """Its p is the least of those at the looks by their shares, its interval what those at the shares have in common."""
     values = dict(enumerate([0.3, 0.1, 0.2, 0.4, 0.1, -0.1, 0.2, 0.0]))
-    baseline = dict.fromkeys(range(8), 0.0)
-    shared = dict(zip([5, 10], shares([5, 10]), strict=True))
-    first, second = (paired([values[s] for s in range(n)], [0.0] * n) for n in (5, 8))
-    found = so_far(values, baseline, [5, 10])
-    assert found.p == pytest.approx(min(first.p / shared[5], second.p / shared[10]))
-    assert (found.mean, found.sd, found.pairs) == pytest.approx((second.mean, second.sd, 8))
-    assert found.low < second.low < second.high < found.high
-    assert so_far(values, baseline, [8])[:6] == pytest.approx(paired([*values.values()], [0.0] * 8)[:6])
+    baseline = zeros(8)
+    first, second = (differences([values[s] for s in range(n)], [0.0] * n) for n in (5, 8))
+    both = list(zip((first, second), shares([5, 10]), strict=True))
+    found, once = so_far(values, baseline, [5, 10]), paired([*values.values()], [0.0] * 8)
+    assert found.p == pytest.approx(min(p_above(sample, 0.0) / share for sample, share in both))
+    assert (found.mean, found.sd, found.pairs) == pytest.approx((once.mean, once.sd, 8))
+    ends = [interval(sample, 0.05 * share) for sample, share in both]
+    assert (found.low, found.high) == pytest.approx((max(low for low, _ in ends), min(high for _, high in ends)))
+    assert so_far(values, baseline, [8])[:6] == pytest.approx(once[:6])
 
 
 def test_only_seeds_of_both_count_and_those_before_a_look() -> None:
@@ -92,9 +54,49 @@ def test_only_seeds_of_both_count_and_those_before_a_look() -> None:
     assert np.isnan(so_far({0: 1.0}, {1: 1.0}, [5, 10]).p)
 
 
+def test_what_was_told_apart_keeps_its_side() -> None:
+    """Five seeds tell a gain; the next five pull the mean below 0, and say nothing against it."""
+    found = so_far(dict(enumerate(GAIN + FALL)), zeros(10), [5, 10])
+    assert found.mean < 0 < found.low
+    assert found.p == pytest.approx(so_far(dict(enumerate(GAIN)), zeros(5), [5, 10]).p)
+
+
+def test_looks_that_contradict_each_other_say_what_the_latest_does() -> None:
+    found = so_far(dict(enumerate(GAIN + [-0.05 - 0.001 * i for i in range(35)])), zeros(40), SEEDS)
+    assert found.low < found.mean < found.high < 0
+    last = differences([*GAIN, *(-0.05 - 0.001 * i for i in range(35))], [0.0] * 40)
+    assert found.p == pytest.approx(p_below(last, 0.0) / shares(SEEDS)[-1])
+
+
+def test_equal_differences_of_few_seeds_have_no_interval() -> None:
+    found = so_far(dict.fromkeys(range(5), 0.1), zeros(5), SEEDS)
+    assert (found.mean, found.pairs) == (pytest.approx(0.1), 5)
+    assert np.isnan(found.low)
+    assert found.p > 0.05
+
+
+def test_the_interval_of_an_accuracy_ends_where_accuracies_do() -> None:
+    values = dict(enumerate([0.99, 0.1, 1.0, 0.05, 0.99]))
+    assert so_far(values, zeros(5), [5, 10], (-1.0, 1.0)).high == 1.0
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(-20, 20), min_size=2, max_size=20),
+    st.lists(st.integers(0, 19), unique=True, max_size=3),
+    st.integers(-5, 5),
+)
+def test_p_is_small_exactly_where_the_interval_lies_on_one_side(drawn: list[int], lost: list[int], shift: int) -> None:
+    values = {seed: (value / 4 + shift) / 20 for seed, value in enumerate(drawn) if seed not in lost}
+    found = so_far(values, zeros(20), [5, 10, 20], (-1.0, 1.0))
+    assume(abs(found.p - 0.05) > 1e-9)
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    assert not found.low > found.high
+
+
 def test_looks_find_a_difference_that_is_not_there_as_seldom_as_stated() -> None:
     """Of 2,000 comparisons of nothing with nothing at 5, 10 and 20 seeds, one in twenty at most."""
     drawn, seeds = np.random.default_rng(1).normal(size=(2000, 20)), [5, 10, 20]
-    zeros = dict.fromkeys(range(20), 0.0)
-    wrong = np.mean([so_far(dict(enumerate(one)), zeros, seeds).p < 0.05 for one in drawn])
-    assert wrong < 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
+    found = [so_far(dict(enumerate(one)), zeros(20), seeds) for one in drawn]
+    for wrong in (np.mean([one.p < 0.05 for one in found]), np.mean([not one.low <= 0 <= one.high for one in found])):
+        assert wrong < 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5

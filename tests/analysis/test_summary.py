@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 
 from analysis import choice, load
+from analysis.headline import headline
 from analysis.summary import encoders, summary
-from tests.analysis.conftest import Write, trial
+from tests.analysis.conftest import Write, probe, trial
 
 
 def row(table: pl.DataFrame, method: str, **where: str) -> dict[str, Any]:
@@ -119,6 +120,40 @@ def test_the_gap_is_to_the_same_encoder_alone(folder: Path) -> None:
         assert (found["gap"], found["gap_sd"]) == (pytest.approx(-0.06), pytest.approx(0.01))
     alone = row(table, "unimodal", modality="image")
     assert (alone["probe"], alone["gap"]) == (pytest.approx(0.61), None)
+
+
+def test_a_gap_of_seeds_that_change_nothing_has_no_interval(write_run: Write) -> None:
+    rows, metrics = [], []
+    for seed in range(3):
+        for method, modality, score in (("joint", None, 0.5), ("unimodal", "image", 0.6)):
+            name, ended = f"{method}-{seed}", {"validation.loss": 1.0, "test.loss": score}
+            rows.append(trial(name, method, seed, score, score, modality=modality) | ended)
+            metrics += probe(name, "image", score, score)
+    found = row(encoders(load(write_run(rows, metrics))), "joint")
+    assert (found["probe"], found["gap"], found["pairs"]) == (0.5, pytest.approx(-0.1), 3)
+    assert [found[end] for end in ("low", "high", "gap_sd", "gap_low", "gap_high")] == [None] * 5
+
+
+def test_a_gain_that_was_told_stays_one_whatever_the_mean_is_later(write_run: Write) -> None:
+    """Five seeds tell it; the next five, that say nothing, pull the mean below 0."""
+    gains = [0.05, 0.051, 0.049, 0.05, 0.052, -0.3, 0.2, -0.4, 0.1, -0.3]
+    rows = [
+        trial(f"{m}{s}", m, s, 0.5, 0.5 + gain * (m == "agm")) for m in ("joint", "agm") for s, gain in enumerate(gains)
+    ]
+    run = load(write_run(rows, seeds={"auto": [5, 10]}, vary={}))
+    table = summary(run)
+    found = row(table, "agm")
+    assert found["difference"] < 0 < found["difference_low"]
+    assert found["p"] < 0.05
+    assert headline(run, table).endswith(": better than joint training.")
+
+
+def test_equal_differences_of_few_seeds_are_told_without_an_interval(write_run: Write) -> None:
+    rows = [trial(f"{m}{s}", m, s, 0.5, 0.5 + 0.1 * (m == "agm")) for m in ("joint", "agm") for s in range(5)]
+    run = load(write_run(rows, seeds={"auto": [5, 10]}, vary={}))
+    assert headline(run, summary(run)).endswith(
+        "+10.0 points against joint, p=0.1: not separated from joint training by 5 seeds."
+    )
 
 
 def test_without_unimodal_trials_there_is_no_gap(folder: Path) -> None:

@@ -116,6 +116,17 @@ def test_the_cells_of_a_claim_are_runs_of_its_store(folder: Path) -> None:
     assert len(runs.trials.collect()) == 21
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a{b}"])
+def test_the_name_of_a_store_is_no_pattern(folder: Path, name: str) -> None:
+    remote(folder, f"memory://{name}/run")
+    store = folder.parent / name
+    store.mkdir()
+    folder.rename(store / name)
+    for runs in (load_store(store), load_store(f"memory://{name}")):
+        assert len(runs.trials.collect()) == 21
+    assert len(load(store / name).trials.collect()) == 21
+
+
 def test_traces_by_hand(folder: Path) -> None:
     """The probe of images alone is 0.60, 0.61 and 0.62 on test at the last epoch."""
     table = traces(load(folder), ["probe_accuracy"])
