@@ -31,4 +31,4 @@ bench: setup
 	$(BIN)/python -m benchmarks.throughput
 
 clean:
-	rm -rf .venv runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

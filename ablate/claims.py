@@ -145,6 +145,8 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     """
     document = Document(ready().get(name) or find(name))
     given = document.value
+    if not isinstance(given, dict) or "claim" not in given:
+        raise UserError(f"{name}: is a study, and here a claim is asked for; `ablate run {name}` runs it")
     about = validated(document, About, given["claim"], ("claim",))
     for analysis in about.analyses:
         known(document, ("claim", "analysis"), analysis, ABLATIONS)
@@ -187,6 +189,8 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     study = resolve(changed(document, cell, quick=quick), name, store)
     if len(study.looks) > 1:
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
+    if "budget" in study.file.model_fields_set:
+        raise study.document.error(("budget",), "ends a study early, and a verdict is of all that was asked for")
     varied = (value for one in study.vary if one.key == "train.dtype" for value in one.values)
     if REDUCED.intersection([study.file.train.dtype, *varied]):
         raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")
@@ -241,8 +245,10 @@ def prove(
         How the cells ended; those of a run that was interrupted have no verdict.
 
     Raises:
-        UserError: a cell cannot run here, or an analysis asks for what the runs do not have; the others are judged.
+        UserError: two claims have one name, or a cell cannot run here, or an analysis asks for what the runs do not
+            have; the others are judged.
     """
+    check_names(claims)
     claim_of = {study.folder: claim for claim in claims for study in claim.cells.values()}
     waiting = {claim.name: len(claim.cells) for claim in claims}
     wrong: list[UserError] = []
@@ -261,6 +267,16 @@ def prove(
     if wrong:
         raise UserError("; ".join(map(str, wrong)))
     return outcomes
+
+
+def check_names(claims: Sequence[Claim]) -> None:
+    """Raise a UserError where two claims have one name: their results would lie in one folder."""
+    files: dict[str, str] = {}
+    for claim in claims:
+        given = next(iter(claim.cells.values())).given
+        if claim.name in files:
+            raise UserError(f"--claims: {files[claim.name]} and {given} are both named {claim.name}; rename one")
+        files[claim.name] = given
 
 
 def judged(claim: Claim) -> dict[str, Any]:

@@ -173,7 +173,8 @@ def _prove(names: list[str], store: str | None, cpus: int | None, address: str |
 
     with terminal.Screen([study for claim in claims for study in claim.cells.values()]) as screen:
         outcomes = prove(claims, cpus, screen.watch, tell, address)
-    if any(outcome.interrupted for outcome in outcomes):
+    cells = sum(len(claim.cells) for claim in claims)
+    if len(outcomes) < cells or any(outcome.interrupted for outcome in outcomes):  # some may not have begun
         sys.stderr.write("Stopped; the same command continues.\n")
         return 130
     return 1 if any(outcome.failed for outcome in outcomes) else 0
@@ -198,10 +199,12 @@ def submit(
     job = send(studies, store or studies[0].file.store, address, options)
     sys.stderr.write(f"Submitted as {job.name}; `ray job stop {job.name}` stops it.\n")
     try:
-        return job.follow(sys.stdout.write)
+        code = job.follow(sys.stdout.write)
     except KeyboardInterrupt:
+        code = None
+    if code is None:
         sys.stderr.write(f"The job goes on; `ray job logs --follow {job.name}` follows it again.\n")
-        return 130
+    return 130 if code is None else code
 
 
 @app.command()
@@ -217,13 +220,14 @@ def plan(
 ) -> None:
     """Show what `run` would do, and run nothing; of a claim, for each of its cells."""
     from ablate import terminal
+    from ablate.claims import is_claim
     from ablate.forecast import forecast
 
     studies = _studies(study, store, quick=quick)
     seen = {checked.file.name: forecast(checked, measure=measure) for checked in studies}
     if as_json:
         found = {name: one._asdict() for name, one in seen.items()}
-        terminal.print_json(found if len(found) > 1 else next(iter(found.values())))
+        terminal.print_json(found if is_claim(study) else next(iter(found.values())))
         return
     for checked in studies:
         terminal.show_forecast(seen[checked.file.name], checked.measure)
@@ -297,7 +301,7 @@ def replay(
     from ablate.study import load
 
     if is_remote(store):
-        mirror(store).fetch(lambda note: None)
+        mirror(store).fetch(lambda note: typer.echo(f"Note: {note}", err=True))
     found = stored(local(store), trial)
     company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
     lost = found.device == "cpu" != found.origin["device"]
@@ -390,7 +394,8 @@ def claims(
     if write is not None:
         from analysis.page import page
 
-        page(listed, write, f"ablate claims --write {write}")
+        where = [] if store == "runs" else ["--store", store]
+        page(listed, write, shlex.join(["ablate", "claims", *where, "--write", str(write)]))
         sys.stdout.write(f"{write}\n")
     elif as_json:
         terminal.print_json([{k: v for k, v in one.items() if k != "folder"} for one in listed])

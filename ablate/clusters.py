@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ablate.agenda import at_once
+from ablate.environment import patient
 from ablate.errors import UserError, spoken
 from ablate.methods import folders
 from ablate.provenance import versions
@@ -49,12 +51,13 @@ def joined(study: Study, address: str, cpus: int | None, note: Callable[[str], N
     Raises:
         UserError: there is no cluster at the address, or a node of it cannot run the study.
     """
+    patient(grows=cpus is not None)
     with connected(address, study) as scratch:
         found = surveyed(study)
         check(found)
         afford(study, found, cpus, note)
         count, cards = cpus or int(sum(node.cpus for node in found)), sum(node.gpus for node in found)
-        yield Place(count, cards, scratch, reached(study), most(study, cpus))
+        yield Place(count, cards, scratch, reached(study), most(study, found, cpus))
 
 
 @contextlib.contextmanager
@@ -112,9 +115,15 @@ def surveyed(study: Study | None) -> list[Node]:
         return nodes([seen, *data])
 
 
-def most(study: Study, cpus: int | None) -> int | None:
-    """Return how many packs may run at once, so that they take no more than some CPUs."""
-    return None if cpus is None else max(1, int(cpus / study.file.resources.cpus))
+def most(study: Study, found: Sequence[Node], cpus: int | None) -> int | None:
+    """Return how many packs may run at once: those for which the nodes have room, or, of a cluster that grows, CPUs.
+
+    None: as many as there is room for, also on nodes that join; of packs of several workers Ray does not know that.
+    """
+    if cpus is not None:
+        return at_once(study, cpus, math.inf)
+    workers = study.file.resources.workers
+    return None if workers == 1 else places(study, found) // workers
 
 
 def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
@@ -125,16 +134,21 @@ def afford(study: Study, found: Sequence[Node], cpus: int | None, note: Callable
             f"resources.gpu: a worker asks for {cards:g}, and no node of the cluster has more than {most_cards:g}"
         )
     asked, largest = study.file.resources.cpu, max((node.cpus for node in found), default=0)
-    workers, places = study.file.resources.workers, sum(fits(study, node) for node in found)
-    if places >= workers:
+    workers, room = study.file.resources.workers, places(study, found)
+    if room >= workers:
         return
-    key, has = "workers", f"a trial asks for {workers} workers, and the cluster has room for {places}"
+    key, has = "workers", f"a trial asks for {workers} workers, and the cluster has room for {room}"
     if asked > largest:
         each = f"a trial asks for {asked:g} CPU{'s' * (asked != 1)}"
         key, has = "cpu", f"{each}, and no node of the cluster has more than {largest:g}"
     if cpus is None:
         raise UserError(f"resources.{key}: {has}; for one that grows, --cpus says how many it will have")
     note(f"{has}; waiting for it to grow.")
+
+
+def places(study: Study, found: Sequence[Node]) -> int:
+    """Return how many workers of a study the nodes have room for."""
+    return sum(fits(study, node) for node in found)
 
 
 def fits(study: Study, node: Node) -> int:

@@ -18,9 +18,9 @@ def meant(found: object, names: Iterable[str]) -> str:
     return f"(it has: {', '.join(known) or 'none'}){near(found, known)}"
 
 
-def near(found: object, names: Iterable[str]) -> str:
-    """Return a question if one of the names is near to what was found, else nothing."""
-    close = get_close_matches(str(found), list(names), n=1, cutoff=0.6)
+def near(found: object, names: Iterable[object]) -> str:
+    """Return a question if one of the names, which are text, is near to what was found, else nothing."""
+    close = get_close_matches(str(found), [name for name in names if isinstance(name, str)], n=1, cutoff=0.6)
     return f". Did you mean `{close[0]}`?" if close else ""
 
 

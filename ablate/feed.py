@@ -15,12 +15,12 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ablate.agenda import Work
-from ablate.checkpoints import checkpoint
 from ablate.errors import UserError
 from ablate.plan import Result, Trial
 from ablate.pruning import Judge, heard
 from ablate.remote import local
 from ablate.work import Told
+from ablate.worker import kept
 
 WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
 
@@ -35,7 +35,7 @@ class Feed(Searcher):  # type: ignore[misc]
         """Feed from the agendas of works, as `drive`; each is asked for when there is nothing else to run."""
         super().__init__(metric="done", mode="max")
         self.works, self.most, self.beside = works, most, beside
-        self.begun: list[Work] = []  # and not finished
+        self.begun = [self.begin(work) for work in itertools.islice(works, 1)]  # and not finished
         self.running: dict[str, tuple[Work, list[Trial]]] = {}
         self.left = WAVE  # trials that Tune may still be given
         self.stopped = self.exhausted = False
@@ -80,13 +80,20 @@ class Feed(Searcher):  # type: ignore[misc]
         """Return how many packs of a study run."""
         return sum(one is work for one, _ in self.running.values())
 
+    def begin(self, work: Work) -> Work:
+        """Begin a study."""
+        return supervised(work._replace(job=work.job | self.beside))
+
     def beginning(self) -> Iterator[Work]:
         """Begin one study after another; one that finds all in the store is closed at once."""
-        for work in self.works:
-            self.begun.append(supervised(work._replace(job=work.job | self.beside)))
-            if not self.closed(self.begun[-1]):
+        while not self.stopped:  # as it may be while one is made or closed
+            work = next(self.works, None)
+            if work is None:
+                self.exhausted = True
+                return
+            self.begun.append(self.begin(work))
+            if not self.stopped and not self.closed(self.begun[-1]):
                 yield self.begun[-1]
-        self.exhausted = True
 
     def closed(self, work: Work) -> bool:
         """Close a study of which nothing runs any more and nothing is to start."""
@@ -124,7 +131,7 @@ class Feed(Searcher):  # type: ignore[misc]
         stored = work.agenda.stored(pack)
         told: dict[str, Told] = {trial: (*result, None) for trial, result in stored.items()}
         rest = [trial for trial in pack if trial.id not in stored]
-        if rest and not self.stopped and not work.agenda.died(rest, kept=checkpoint(work.job, rest).exists):
+        if rest and not self.stopped and not work.agenda.died(rest, kept=bool(kept(work.job, rest))):
             told[rest[0].id] = "failed", None, "the process that trained it died"
         return told
 
@@ -134,16 +141,17 @@ class Feed(Searcher):  # type: ignore[misc]
         self.stop()
 
     def stop(self) -> None:
-        """Hand out no more packs."""
+        """Hand out no more packs; what is not over is cut short."""
         self.stopped = True
         for work in self.begun:
-            work.agenda.stopped = True
+            work.agenda.stopped |= not work.agenda.over or self.packs(work) > 0
 
     def close(self) -> None:
         """Close the studies that are not finished, and raise what was in the way.
 
         A pack that ended as the run was stopped is in the store, though Tune has not told.
         """
+        self.stop()  # those that began meanwhile, or all, if Tune itself has failed
         for work, pack in self.running.values():
             try:
                 self.take(work, pack, self.after_death(work, pack))

@@ -36,6 +36,7 @@ class Forecast(NamedTuple):
     memory: float | None  # estimated megabytes of the largest pack; None unless asked for
     spent: str | None  # why the budget lets nothing run
     changed: dict[str, tuple[Any, Any]]  # since the last run, why some of its trials run again: before, now
+    damaged: list[str]  # what of the store cannot be read, and is passed over
     adds: bool = False  # seeds where they are needed: there may be fewer trials
 
 
@@ -60,10 +61,11 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     preflight(study, available_cpus())
     if measure and study.file.resources.gpu:
         raise UserError("--measure: steps are made on a CPU, and this study asks for GPUs")
+    damaged: list[str] = []
     if study.mirror:
-        study.mirror.fetch(lambda note: None)
+        study.mirror.fetch(damaged.append)
     cards = gpus(study)
-    agenda = open_agenda(study, available_cpus(), gpus=cards)
+    agenda = open_agenda(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
     known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda)
     fresh = [trial for trial in agenda.proposed.values() if trial.id not in agenda.results]
@@ -93,6 +95,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         memory,
         agenda.spent,
         outdated(study, fresh),
+        damaged,
         adds=len(study.looks) > 1,
     )
 

@@ -88,7 +88,7 @@ def own_modules(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
     names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
-    return {name for name in names - {*PACKAGES} if name.isidentifier() and found_in(folder, name)}
+    return {name for name in names - {*PACKAGES, "__main__"} if name.isidentifier() and found_in(folder, name)}
 
 
 def found_in(folder: Path, name: str) -> bool:
@@ -105,7 +105,10 @@ def imports(path: Path, module: str, packages: set[str]) -> set[str]:
 
 @cache
 def named(path: Path, module: str) -> set[str]:
-    """Return what a module names in its imports: modules, or what is in them."""
+    """Return what a module names in its imports: modules, or what is in them.
+
+    A relative import that leads nowhere, such as one that a script tries, names nothing.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -114,7 +117,10 @@ def named(path: Path, module: str) -> set[str]:
             base = node.module or ""
             if node.level:
                 package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-                base = importlib.util.resolve_name("." * node.level + base, package)
+                try:
+                    base = importlib.util.resolve_name("." * node.level + base, package)
+                except ImportError:
+                    continue
             found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
 

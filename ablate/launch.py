@@ -30,9 +30,10 @@ class Interrupt(tune.Stopper):  # type: ignore[misc]
     """Ends the run at the first Ctrl-C, or when it is asked to end; the second does what it always does."""
 
     def __init__(self, feed: Feed) -> None:
-        """Listen for the signals."""
+        """Listen for the signals, but for those that are ignored, as by nohup."""
         self.feed = feed
-        self.before = {number: signal.signal(number, self.on_signal) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self.on_signal) for number in heard}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing to Tune's own snapshots."""

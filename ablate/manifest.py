@@ -1,5 +1,6 @@
 """The manifest of a study, study.yaml: as resolved, with versions and the machine."""
 
+import os
 import platform
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from ablate.files import aside
 from ablate.keys import DIRECTIONS
 from ablate.plan import size
 from ablate.provenance import available_cpus, processor, versions
+from ablate.remote import is_remote
 from ablate.study import Study
 
 
@@ -25,7 +27,7 @@ def described(study: Study) -> dict[str, Any]:
     resolved["search"] = {study.search.name: study.search.options.model_dump()}
     resolved["design"] = designs.described(study)
     return {
-        "command": f"ablate run {shlex.quote(study.given)}",
+        "command": shlex.join(["ablate", "run", study.given, *elsewhere(study)]),
         "study": resolved,
         "modalities": list(study.sheet.modalities),
         "task": study.sheet.task,
@@ -34,6 +36,21 @@ def described(study: Study) -> dict[str, Any]:
         "versions": versions(),
         "machine": {"system": platform.platform(), "processor": processor(), "cpus": available_cpus()},
     }
+
+
+def elsewhere(study: Study) -> list[str]:
+    """Return the option by which a study's results lie elsewhere than its file says; nothing if they do not."""
+    said = study.file.store
+    place = said.rstrip("/") if is_remote(said) else str(Path(os.path.expanduser(said)).absolute())  # noqa: PTH111
+    if study.address == place:
+        return []
+    near = not study.mirror and study.store.is_relative_to(Path.cwd())
+    return ["--store", str(study.store.relative_to(Path.cwd())) if near else study.address]
+
+
+def is_manifest(file: Path) -> bool:
+    """Tell the manifest of a run from a study that is to be run: none of these has the key `planned`."""
+    return any(line.startswith(b"planned:") for line in file.read_bytes().splitlines())
 
 
 def write_study(folder: Path, content: dict[str, Any]) -> None:

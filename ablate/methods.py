@@ -4,7 +4,8 @@ import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ablate.document import Document, Where
 from ablate.errors import meant
@@ -13,6 +14,8 @@ from search_spaces.axes import Axis
 from search_spaces.methods import METHODS as AXES
 from search_spaces.methods import SPAN
 from trainables.methods import METHODS
+
+KINDS = {bool: "flag", float: "number", int: "integer"}  # of axes, by what a hyperparameter is annotated as
 
 
 def named(document: Document, methods: list[str]) -> dict[str, str]:
@@ -56,6 +59,10 @@ def check_own(document: Document, where: Where, path: str) -> None:
     if not all(hasattr(found, part) for part in parts) or len(found._field_defaults) < len(found._fields):
         rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
         raise document.error(where, f"{rule}, got `{path}`")
+    for name in SPAN:
+        if name in found._fields:
+            rule = f"{', '.join(SPAN)} are settings of every method, the epochs in which it acts"
+            raise document.error(where, f"`{path}` has a setting `{name}` of its own; {rule}")
     for name in getattr(found, "neutral", {}):
         if name not in found._fields:
             raise document.error(where, f"`neutral` names `{name}`, which is no setting {meant(name, found._fields)}")
@@ -120,10 +127,15 @@ def axes_of(name: str, path: str) -> dict[str, Axis]:
 
 
 def guess(default: Any, hint: Any) -> Axis:
-    """Return an axis without limits for a hyperparameter with this default and type."""
-    if get_origin(hint) is Literal:
-        return Axis(default, "choice", choices=get_args(hint))
-    if isinstance(default, bool):
-        return Axis(default, "flag")
-    kind = {int: "integer", float: "number"}.get(type(default), "choice")
-    return Axis(default, kind, choices=(default,) if kind == "choice" else ())
+    """Return an axis without limits for a hyperparameter with this default and type; `| None` lets it be null."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    empty = default is None or NoneType in parts
+    kind = next((kind for one, kind in KINDS.items() if one in (*parts, type(default))), "choice")
+    values = [default]
+    if kind == "flag" and empty:
+        kind, values = "choice", [True, False]
+    if all(part is NoneType or get_origin(part) is Literal for part in parts):
+        kind, values = "choice", [value for part in parts for value in get_args(part)]
+    if kind == "choice":
+        return Axis(default, "choice", choices=(*values, *[None] * (empty and None not in values)))
+    return Axis(default, kind, empty=empty)

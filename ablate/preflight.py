@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
+from ablate.manifest import is_manifest
 from ablate.methods import axes_of
 from ablate.plan import size
 from ablate.schema import version
@@ -36,6 +37,9 @@ def preflight(study: Study, cpus: int) -> None:
         existing = next(p for p in [folder, *folder.parents] if p.exists())
         if not existing.is_dir():
             raise UserError(f"store: {existing} is in the way; it must be a folder")
+    manifest = study.folder / "study.yaml"
+    if manifest.exists() and not is_manifest(manifest):
+        raise UserError(f"store: results would replace {manifest}, which is not a run's; take another store or `name`")
     installed(study.file.track)
     version(study.store)
     room(study.store)
@@ -128,9 +132,14 @@ def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
     encoders = [encoder for model in models for encoder in model.encoders.values()]
-    if study.file.resources.workers > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
-        rule = "must be 1 where a module of one's own normalises by the batch, of which each worker sees a part"
-        raise study.document.error(("resources", "workers"), rule)
+    parted = {
+        ("resources", "workers"): study.file.resources.workers,
+        ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in agenda.proposed.values()), default=1),
+    }
+    for where, parts in parted.items():
+        if parts > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
+            rule = "must be 1 where a module of one's own normalises by the batch, which is passed to it in parts"
+            raise study.document.error(where, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:

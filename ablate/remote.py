@@ -22,7 +22,7 @@ from ablate.errors import UserError, spoken
 from ablate.files import hidden
 from ablate.lock import DRIVER, LOCK
 from ablate.schema import MARKER, version
-from ablate.store import INDEX, damage, packs
+from ablate.store import INDEX, DamagedError, damage, packs
 
 SEEN = ".seen-"  # begins the name of a file by which one tells that another sees the same store
 TOGETHER = 200  # packs that are moved at once
@@ -111,14 +111,17 @@ class Mirror:
         Raises:
             UserError: the remote store cannot be reached, or is of a later version.
         """
-        missing = self.fetch(note)
+        missing = self.fetch(note, repair=True)
         with self.reached():
             if (self.folder / MARKER).is_file() and not self.files.exists(self.there(MARKER)):
                 self.files.put_file(str(self.folder / MARKER), self.there(MARKER))
         self.send(missing)
 
-    def fetch(self, note: Callable[[str], None]) -> list[Path]:
-        """Get the packs that the mirror lacks; return those that the remote store lacks."""
+    def fetch(self, note: Callable[[str], None], *, repair: bool = False) -> list[Path]:
+        """Get the packs that the mirror lacks; return those that the remote store lacks.
+
+        ``note`` is told of what is damaged there. It is passed over, or with ``repair`` moved aside.
+        """
         with self.reached():
             if self.files.exists(self.there(MARKER)):
                 self.get([MARKER], self.folder)
@@ -133,21 +136,25 @@ class Mirror:
             with hidden(self.folder / "trials" / "fetched") as drafts:
                 self.get([f"{pack}/{file}" for pack in some for file in held[pack]], drafts, "trials")
                 for pack in some:
-                    self.take(drafts / pack, held, note)
+                    if found := self.take(drafts / pack):
+                        fate = self.set_aside(pack, held) if repair else "passed over"
+                        note(f"{str(found).replace(str(drafts), f'{self.url}/trials')}; it is {fate}.")
         return [folder for folder in packs(self.folder) if folder.name not in whole]
 
-    def take(self, draft: Path, held: Iterable[str], note: Callable[[str], None]) -> None:
-        """Put a pack that was fetched into the mirror; one that is damaged is moved aside where it came from."""
+    def take(self, draft: Path) -> DamagedError | None:
+        """Put a pack that was fetched into the mirror, or return what is wrong with it."""
         found = damage(draft)
         if found is None:
             with suppress(OSError):  # another process has fetched it meanwhile
                 draft.replace(self.folder / "trials" / draft.name)
-            return
-        kept = next(name for n in count(1) if (name := f"{draft.name}.damaged-{n}") not in held)
+        return found
+
+    def set_aside(self, pack: str, held: Iterable[str]) -> str:
+        """Move a pack that is damaged out of the way, and return what has become of it."""
+        kept = next(name for n in count(1) if (name := f"{pack}.damaged-{n}") not in held)
         with self.reached():
-            self.files.mv(self.there("trials", draft.name), self.there("trials", kept), recursive=True)
-        what = str(found).replace(str(draft), f"{self.url}/trials/{draft.name}")
-        note(f"{what}; it is kept as {kept}, and what it held runs again.")
+            self.files.mv(self.there("trials", pack), self.there("trials", kept), recursive=True)
+        return f"kept as {kept}, and what it held runs again"
 
     def deliver(self, folder: Path) -> None:
         """Send a pack that was trained here, unless another machine has sent it meanwhile."""

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate.agenda import Agenda, Work, open_agenda, unasked
+from ablate.agenda import Agenda, Work, at_once, open_agenda, unasked
 from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
@@ -36,7 +36,6 @@ class Outcome(NamedTuple):
     """How a run ended."""
 
     trials: int  # known now
-    cached: int  # known before the run
     diverged: int  # a result: a loss was not finite, and would not be if it ran again
     failed: int  # no result: runs again with the same command
     pruned: int  # ended early, for lagging behind
@@ -133,7 +132,9 @@ def conduct(
         preflight(study, cpus)
         writable(study)
     share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
-    works = (begun(study, share, gpus, watch(study), closed)._replace(most=most(study, cpus)) for study in studies)
+    works = (
+        begun(study, share, gpus, watch(study), closed)._replace(most=most(study, cpus, gpus)) for study in studies
+    )
     for first in works:
         if not first.agenda.over:
             break
@@ -152,10 +153,9 @@ def conduct(
         drive(chain([first], works), entered.scratch, entered.most, entered.job)
 
 
-def most(study: Study, cpus: int) -> int | None:
-    """Return how many packs of a study may run at once: those of several workers reserve CPUs for themselves."""
-    asked = study.file.resources
-    return None if asked.workers == 1 else max(1, int(cpus / asked.cpus))
+def most(study: Study, cpus: int, gpus: float) -> int | None:
+    """Return how many packs of a study may run at once; None: Ray knows, but not of those of several workers."""
+    return None if study.file.resources.workers == 1 else at_once(study, cpus, gpus)
 
 
 def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
@@ -197,14 +197,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
             agenda.close()
             tables.close()
         count = Counter(result.status for result in agenda.results.values())
-        ended = (
-            len(agenda.results),
-            agenda.cached,
-            count["diverged"],
-            count["failed"],
-            count["pruned"],
-            agenda.stopped,
-        )
+        ended = (len(agenda.results), count["diverged"], count["failed"], count["pruned"], agenda.stopped)
         closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda) else None))
 
     return Work(agenda, job(study), heard, close)

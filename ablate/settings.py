@@ -36,7 +36,7 @@ def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
     if one.split and isinstance(value, dict) and value:
         number = one._replace(split=False)
         return {modality: checked(document, (*where, modality), number, each) for modality, each in value.items()}
-    if one.kind == "number" and one.high == math.inf and value in ("inf", "none", None):
+    if one.kind == "number" and one.high == math.inf and not one.empty and value in ("inf", "none", None):
         value = math.inf
     try:
         return one.check(value)

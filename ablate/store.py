@@ -103,11 +103,6 @@ def add_indexes(store: Path) -> None:
                 write_index(draft, Index((folder.name,), files))
 
 
-def write_trial(store: Path, trial: Trial, outcome: "Outcome") -> None:
-    """Put a finished trial into the store."""
-    write_pack(store, [(trial, outcome)])
-
-
 def pack_name(trials: Sequence[str]) -> str:
     """Return the name of the folder that holds some trials."""
     if len(trials) == 1:
@@ -222,11 +217,6 @@ def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def finished(store: Path, trials: Iterable[str]) -> set[str]:
-    """Return those of the trials that the store holds."""
-    return set(locate(store, trials))
-
-
 def content(folder: Path, table: str) -> tuple[bytes, bool]:
     """Return the file of a table, and whether it was checked to be what was written.
 
@@ -302,15 +292,3 @@ def illegible(store: Path) -> Iterator[DamagedError]:
             trials_of(folder)
         except DamagedError as error:
             yield error
-
-
-def read(store: Path, trial: str, table: str) -> "pl.DataFrame":
-    """Return a trial's rows of a table.
-
-    Raises:
-        KeyError: the store does not hold the trial.
-        DamagedError: it does, and it cannot be read.
-    """
-    import polars as pl
-
-    return read_table(locate(store, [trial])[trial], table).filter(pl.col("trial") == trial)

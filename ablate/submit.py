@@ -6,6 +6,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,23 @@ class Job:
         """Take a job that was submitted."""
         self.client, self.name = client, name
 
-    def follow(self, write: Callable[[str], object]) -> int:
-        """Write the lines of the job as they come, until it has ended; return its exit code."""
-        asyncio.run(self._follow(write))
-        details = self.client.get_job_info(self.name)
+    def follow(self, write: Callable[[str], object]) -> int | None:
+        """Write the lines of the job as they come; return its exit code, or None if it goes on where they end.
+
+        Raises:
+            UserError: it did not start, or the cluster cannot be asked any more.
+        """
+        from aiohttp import ClientError
+
+        with suppress(RuntimeError, ClientError):  # the connection is lost
+            asyncio.run(self._follow(write))
+        try:
+            details = self.client.get_job_info(self.name)
+        except (OSError, RuntimeError) as error:
+            again = f"`ray job logs --follow {self.name}` follows the job again"
+            raise UserError(f"the cluster cannot be asked any more: {str(error).splitlines()[0]}; {again}") from None
+        if not details.status.is_terminal():
+            return None
         if details.driver_exit_code is None:  # it did not come to start
             raise UserError(f"{self.name}: {details.message}")
         return int(details.driver_exit_code)

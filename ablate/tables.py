@@ -28,8 +28,11 @@ class Tables:
         """Write what is known at the start; nothing of an earlier form of the study stays under its name."""
         self.study, self.agenda, self.note, self.plan = study, agenda, note, plan
         self.failures: dict[str, str] = {}
-        self.changed: set[str] = set(agenda.proposed)
+        self.changed: set[str] = set()
+        self.seen = 0  # trials of the plan
         write_study(study.folder, described(study))
+        for file in (study.folder / "verdict.json", *(study.folder / "figures").glob("verdict*")):
+            file.unlink(missing_ok=True)  # it was a claim, or is to be judged anew
         if study.search.batch is None:
             (study.folder / "search.log").unlink(missing_ok=True)
         self.trackers = Trackers(study.file.track, study.folder, note)
@@ -52,6 +55,8 @@ class Tables:
         self.due = began + FLUSH  # where it fails
         if self.study.mirror:
             self.study.mirror.sync(self.note)
+        self.changed |= {trial.id for trial in self.plan[self.seen :]}
+        self.seen = len(self.plan)
         listed: set[str] = set()
         for part, plan in self.parts().items():
             waves = {i // WAVE for i, trial in enumerate(plan) if trial.id in self.changed}

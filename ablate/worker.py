@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from ablate.checkpoints import checkpoint
 from ablate.errors import traced
 from ablate.packs import split
 from ablate.plan import Trial
@@ -37,9 +38,16 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Train the pack, in parts where the memory is too small for it."""
         pack = [Trial(*trial) for trial in self.job["pack"]]
-        parts = split(pack, ceil(len(pack) / fitting(self.job, pack)))
-        told = {trial: told for part in parts for trial, told in self.trained(part).items()}
+        told = {trial: told for part in self.parts(pack) for trial, told in self.trained(part).items()}
         return {"done": True, "told": json.dumps(told)}  # as text, which Tune leaves as it is
+
+    def parts(self, pack: list[Trial]) -> list[list[Trial]]:
+        """Return the parts of a pack that fit into the memory; one that was interrupted is the first, as it was."""
+        most = fitting(self.job, pack)
+        first = kept(self.job, pack[:most])
+        rest = pack[first:]
+        parts = split(rest, ceil(len(rest) / most)) if rest else []
+        return [pack[:first], *parts] if first else parts
 
     def trained(self, pack: list[Trial]) -> dict[str, Told]:
         """Train trials together and put them into the store.
@@ -71,6 +79,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a pack is in the store, or goes on from its own checkpoint."""
+
+
+def kept(job: dict[str, Any], pack: list[Trial]) -> int:
+    """Return how many trials of a pack, from its first on, have a checkpoint together; 0: none."""
+    return next((many for many in range(len(pack), 0, -1) if checkpoint(job, pack[:many]).exists), 0)
 
 
 def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:

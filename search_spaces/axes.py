@@ -18,20 +18,23 @@ class Axis(NamedTuple):
     kind: str  # number | integer | choice | flag
     low: float = float("-inf")  # limits of what is allowed, both inclusive
     high: float = float("inf")
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     neutral: Any = None
     source: str = ""
     split: bool = False  # a mapping modality -> number will do, too
     when: Condition = ALWAYS
+    empty: bool = False  # null will do, too
 
     @property
     def rule(self) -> str:
         """Return in words what a value must be."""
         if self.kind == "choice":
-            return f"must be one of {', '.join(map(str, self.choices))}"
+            return f"must be one of {', '.join(map(plain, self.choices))}"
         if self.kind == "flag":
             return "must be true or false"
         noun = "an integer" if self.kind == "integer" else "a number"
+        if self.empty:
+            return f"must be {noun} or null"
         more = ", or a mapping of modalities to such numbers" if self.split else ""
         return f"must be {noun} in [{self.low:g}, {self.high:g}]{more}"
 
@@ -41,10 +44,12 @@ class Axis(NamedTuple):
         Raises:
             ValueError: the value breaks the rule; the message is the rule.
         """
+        if self.empty and value is None:
+            return None
         if self.kind == "flag":
             valid = isinstance(value, bool)
         elif self.kind == "choice":
-            valid = isinstance(value, str) and value in self.choices
+            valid = any(type(value) is type(one) and value == one for one in self.choices)  # 1 is not true
         else:
             whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
@@ -66,6 +71,8 @@ def spelled(when: Condition) -> str:
 
 def plain(value: Any) -> str:
     """Return a value as a study file would have it."""
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

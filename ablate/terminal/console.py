@@ -1,4 +1,4 @@
-"""The console, and how paths, numbers and times are written on it."""
+"""The console, and how paths, JSON and times are written on it."""
 
 import json
 import math
@@ -33,11 +33,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def plain(value: Any) -> str:
-    """Return a value as a study file would have it."""
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def spell(seconds: float) -> str:

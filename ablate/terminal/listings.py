@@ -9,7 +9,8 @@ from rich.table import Table
 
 from ablate.doctor import Check
 from ablate.methods import axes_of
-from ablate.terminal.console import plain, print_json, screen
+from ablate.terminal.console import print_json, screen
+from search_spaces.axes import plain
 from search_spaces.methods import SPAN
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
     console = screen()
     asked = plural(seen.trials, "trial") + " at most" * seen.adds
     console.print(f"{seen.study} on {seen.data}: {asked}, {seen.stored} in the store, {seen.missing} to run.")
+    for sentence in seen.damaged:
+        console.print(f"Note: {sentence}")
     if seen.spent:
         console.print(f"Nothing will run: {seen.spent}.")
         return
@@ -51,7 +53,7 @@ def show_progress(folder: Path, seen: Progress) -> None:
     others = (("failed", seen.failed), ("diverged", seen.diverged), ("pruned", seen.pruned))
     rest = "".join(f", {count} {word}" for word, count in others if count)
     console = screen()
-    console.print(f"{folder.name}: {seen.done} of {seen.planned} trials done{rest}.")
+    console.print(f"{folder.resolve().name}: {seen.done} of {seen.planned} trials done{rest}.")
     if seen.driver:
         console.print(f"Being run by {seen.driver}.")
 

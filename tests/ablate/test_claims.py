@@ -18,7 +18,7 @@ from ablate.plan import size
 from ablate.preflight import check_trials
 from analysis.verdicts import titled
 from search_spaces import CLAIMS, RECIPES
-from tests.ablate.helpers import ablate, here
+from tests.ablate.helpers import ablate, here, train
 
 MOST = 600  # trials of a claim
 CLAIM: dict[str, Any] = {
@@ -116,6 +116,9 @@ def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> N
     ]
     found = json.loads(here("plan", file, "--store", tmp_path / "runs", "--json").stdout)
     assert list(found) == ["mine/easy", "mine/hard"]
+    alone = write(tmp_path, {key: value for key, value in CLAIM.items() if key != "cells"})
+    found = json.loads(here("plan", alone, "--store", tmp_path / "runs", "--json").stdout)
+    assert {cell: plan["trials"] for cell, plan in found.items()} == {"mine": 10}
     assert not (tmp_path / "runs").exists()
 
 
@@ -222,6 +225,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a method in words": (
         analysed("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
     ),
+    "a budget": ({"budget": {"hours": 1}}, "budget: ends a study early, and a verdict is of all that was asked for"),
+    "a budget of a cell": ({"cells": {"x": {"budget": {"trials": 10}}}}, "budget: ends a study early"),
     "a wrong key in the quick form": ({"quick": {"seds": 1}}, "seds: there is no such key"),
     "a number that is too small in the quick form": ({"quick": {"seeds": 0}}, "seeds: must be greater than or equal to 1"),
     "a cell of another name": (
@@ -293,6 +298,13 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a metric of a rule": (
         ruled("every", metric="loss"), "claim.rule.every.metric: every has no option `metric`"
     ),
+    "a direction of a rule": (
+        ruled("non_inferior", margin=0.01, highest_is_best=False),
+        "claim.rule.non_inferior.highest_is_best: non_inferior has no option `highest_is_best` (it has: margin)",
+    ),
+    "groups by what is no column": (
+        changed(per=["choose"]), "claim.analysis.difference.per: no trial has `choose`"
+    ),
 } | {
     f"a cell that is named as the claim's {own}": ({"cells": {own: {}}}, f"`{own}` is in the claim's own folder")
     for own in ("verdict.json", "report.html", "report.md", "figures", "tables", "lock", "driver.json", "Figures")
@@ -362,12 +374,39 @@ def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:
         assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_study_among_claims_is_said_to_be_one(tmp_path: Path) -> None:
+    ended = here("run", "--claims", "first-look", "--store", tmp_path)
+    said = "first-look: is a study, and here a claim is asked for; `ablate run first-look` runs it\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
+
+
+def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
+    file, runs = write(tmp_path, CLAIM | {"name": "agm-alpha"}), tmp_path / "runs"
+    ended = here("run", "--claims", f"agm-alpha,{file}", "--store", runs)
+    said = f"--claims: agm-alpha and {file} are both named agm-alpha; rename one\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
+    assert not runs.exists()
+
+
+def test_a_study_that_was_a_claim_shows_its_own_results(tmp_path: Path) -> None:
+    study = {key: value for key, value in CLAIM.items() if key not in {"claim", "cells"}} | {"seeds": 2}
+    runs = tmp_path / "runs"
+    train(write(tmp_path, study), runs)
+    claim = here("run", write(tmp_path, study | {"claim": CLAIM["claim"]}), "--store", runs)
+    assert "mine: INCONCLUSIVE" in claim.stdout
+    assert (runs / "mine/verdict.json").is_file()
+    shown = here("run", write(tmp_path, study), "--store", runs)
+    assert (shown.returncode, "INCONCLUSIVE" in shown.stdout) == (0, False)
+    assert not [*(runs / "mine").rglob("verdict*")]
+
+
 def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     page = tmp_path / "claims.md"
     ended = CliRunner().invoke(app, ["claims", "--write", str(page), "--store", str(tmp_path / "runs")])
     assert (ended.exit_code, ended.stdout) == (0, f"{page}\n")
     text = page.read_text()
     assert f"Of {len(names())} claims: {len(names())} not run." in text
+    assert f"Made by `ablate claims --store {tmp_path / 'runs'} --write {page}`" in text
     assert text.count("Not run yet.") == len(names())
 
 

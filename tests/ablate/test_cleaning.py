@@ -57,7 +57,7 @@ def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> 
     assert found.parts[3].size == 1000
     assert delete(folder) == found
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id])}
-    assert store.finished(folder, [trial(0).id, trial(1).id]) == {trial(0).id, trial(1).id}
+    assert store.locate(folder, [trial(0).id, trial(1).id]).keys() == {trial(0).id, trial(1).id}
 
 
 def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:

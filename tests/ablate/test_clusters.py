@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from ablate import __version__, clusters
-from ablate.clusters import Node, afford, check, fits, reachable, refusal, token
+from ablate.clusters import Node, afford, check, fits, most, reachable, refusal, token
 from ablate.doctor import at_cluster
+from ablate.environment import START
 from ablate.errors import UserError
 from ablate.provenance import versions
 from ablate.search import rounds
@@ -17,7 +18,7 @@ from ablate.staging import stage
 from ablate.study import load
 from ablate.submit import submit
 from tests.ablate.helpers import ablate, foreign, here, start, table, write
-from tests.ablate.nodes import APART, Cluster, eventually, free_port, node, trainers
+from tests.ablate.nodes import APART, Cluster, eventually, free_port, head, node, trainers
 
 alone = pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
 
@@ -121,6 +122,37 @@ def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> 
     afford(study, [*found, Node("c", 2, 0, versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
     assert [fits(cards, Node("a", 8, gpus, versions(), [])) for gpus in (0, 1, 4)] == [0, 1, 4]
+
+
+def test_so_many_packs_run_at_once_as_the_nodes_have_room_for(tmp_path: Path) -> None:
+    """Four nodes of three CPUs have twelve, and room for four workers of two; one that grows may have others."""
+    study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 2})))
+    found = [Node(name, 3, 1, versions(), []) for name in "abcd"]
+    assert (most(study, found, None), most(study, found, 12), most(study, [], 2)) == (2, 3, 1)
+    cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
+    assert (most(cards, found, None), most(cards, found[:3], None)) == (2, 1)
+    usual = load(str(write(tmp_path, resources={"cpu": 2})))
+    assert (most(usual, found, None), most(usual, found, 5)) == (None, 2)
+
+
+@alone
+@pytest.mark.nightly
+def test_packs_of_several_workers_wait_for_a_cluster_that_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere a minute is enough for workers to start; a node takes longer to join."""
+    monkeypatch.delenv(START)  # which is set in this process
+    study = write(tmp_path, methods=["joint"], vary=None, seeds=1, resources={"workers": 2})
+    with head(tmp_path / "head") as cluster:
+        words = ["--address", cluster.address, "--store", tmp_path / "s", "--cpus", 2]
+        with start("run", study, *words, **cluster.environment) as run:
+            assert eventually(lambda: any(tmp_path.glob("s/trials/.crew*")), 120)
+            assert not eventually(lambda: run.poll() is not None, 90)
+            with node(cluster, tmp_path / "log"):
+                _, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert "a trial asks for 2 workers, and the cluster has room for 1; waiting for it to grow." in errors
+    assert table(tmp_path / "s", "small", "trials")["status"].to_list() == ["done"]
 
 
 def test_what_ray_says_of_other_versions_is_not_cut_short() -> None:

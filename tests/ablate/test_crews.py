@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from ablate.crews import meeting
+from ablate.run import most
+from ablate.study import load
 from tests.ablate.helpers import ablate, here, start, table, write
 from tests.ablate.nodes import below, eventually
 
@@ -63,6 +65,13 @@ def test_more_than_the_machine_has_is_refused_at_once(asked: dict[str, int], sai
     assert ended.returncode == 2
     assert said in ended.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_packs_of_several_workers_run_at_once_as_cpus_and_gpus_are_there(tmp_path: Path) -> None:
+    """Ray knows it of the others, and does not see what workers will take."""
+    asked = [{"workers": 2}, {"workers": 2, "cpu": 3}, {"workers": 2, "gpu": 1}, {"cpu": 2, "gpu": 1}]
+    studies = [load(str(write(tmp_path, resources=resources))) for resources in asked]
+    assert [most(study, 16, 5) for study in studies] == [8, 2, 2, None]
 
 
 def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ablate.errors import UserError
 from ablate.lock import alone, driver
 from ablate.plan import Result
 from ablate.run import begun
-from ablate.store import finished
+from ablate.store import locate
 from ablate.study import load
 from ablate.terminal import Screen
 from ablate.work import settled, train_pack
@@ -84,7 +84,7 @@ def test_two_studies_of_one_store_run_at_once_and_share_their_trials(tmp_path: P
     for name in "ab":
         metrics = table(tmp_path / "s", name, "metrics")
         assert metrics.select("trial", "epoch", "split", "modality", "metric").is_duplicated().sum() == 0
-    assert len(finished(tmp_path / "s", {*a["trial"], *b["trial"]})) == 10
+    assert len(locate(tmp_path / "s", {*a["trial"], *b["trial"]})) == 10
 
 
 @contextmanager

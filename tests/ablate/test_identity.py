@@ -128,6 +128,25 @@ def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
     assert known == {"own_method", "own_far", "own_helper", "own_tools", "own_tools.deep"}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("own_method", "try:\n    from . import own_helper\nexcept ImportError:\n    import own_helper\n"),
+        ("own_method", "import own_helper\nfrom .. import nothing\nfrom .far import more\n"),
+        ("__main__", "import own_helper, own_method\n"),
+    ],
+    ids=["tried", "nowhere", "main"],
+)
+def test_an_ordinary_file_beside_a_study_is_no_hindrance(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that is also run by itself, and one that makes the folder a program."""
+    for file, holds in (("own_method", "import own_helper\n"), ("own_helper", ""), (name, text)):
+        (tmp_path / f"{file}.py").write_text(holds)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert closure({"own_method"}).keys() == {"own_method", "own_helper"}
+
+
 def test_docstrings_leave_no_trace() -> None:
     assert formulas('def f():\n    """Say."""\n    return 1  # one\n') == formulas("def f():\n    return 1\n")
     assert formulas("def f():\n    return 1\n") != formulas("def f():\n    return 2\n")

@@ -17,7 +17,7 @@ from ablate.errors import UserError
 from ablate.remote import Mirror, exists, is_remote
 from ablate.schema import mark
 from search_spaces import CLAIMS
-from tests.ablate.helpers import ablate, foreign, table, write
+from tests.ablate.helpers import ablate, foreign, here, table, train, write
 from tests.ablate.nodes import Cluster, eventually, free_port, head
 from tests.ablate.test_store import fill, trial
 
@@ -99,7 +99,7 @@ def test_a_pack_that_is_damaged_there_is_moved_aside_there(machine: Machine, buc
     one.sync(NEVER)
     (bucket / "trials" / trial(0).id / "metrics.parquet").write_bytes(b"PAR1")
     said: list[str] = []
-    other.fetch(said.append)
+    other.sync(said.append)
     assert packs(other.folder) == packs(bucket) == [trial(1).id]
     kept = f"{trial(0).id}.damaged-1"
     assert (bucket / "trials" / kept / "metrics.parquet").read_bytes() == b"PAR1"
@@ -108,6 +108,33 @@ def test_a_pack_that_is_damaged_there_is_moved_aside_there(machine: Machine, buc
     assert sentence.endswith(f" bytes; it is kept as {kept}, and what it held runs again.")
     one.sync(NEVER)  # the first has it whole
     assert packs(bucket) == [trial(0).id, trial(1).id]
+
+
+def test_who_only_looks_passes_over_what_is_damaged_there_and_says_so(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may be another's, who has the pack whole: a plan and a replay leave it as it is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file, url = write(tmp_path, vary=None, seeds=1, resources={"pack": 1}), f"file://{bucket}"
+    lost, kept = train(file, bucket)
+    (bucket / "trials" / lost.id / "metrics.parquet").write_bytes(b"PAR1")
+    before = sorted(bucket.rglob("*"))
+    planned = here("plan", file, "--store", url)
+    (said,) = (line for line in planned.stdout.splitlines() if line.startswith("Note: "))
+    assert said.startswith(f"Note: {url}/trials/{lost.id} is damaged: metrics.parquet has 4 of ")
+    assert said.endswith(" bytes; it is passed over.")
+    assert planned.stdout.startswith("small on synthetic: 2 trials, 1 in the store, 1 to run.\n")
+    again = here("replay", kept.id, "--store", url)
+    assert (again.returncode, again.stderr) == (0, f"{said}\n{kept.id}: trains again.\n")
+    assert sorted(bucket.rglob("*")) == before
+
+
+def test_a_plan_says_what_of_a_folder_is_damaged(tmp_path: Path) -> None:
+    file = write(tmp_path, vary=None, seeds=1, resources={"pack": 1})
+    lost, _ = train(file, tmp_path / "s")
+    (tmp_path / "s/trials" / lost.id / "metrics.parquet").write_bytes(b"PAR1")
+    planned = here("plan", file, "--store", tmp_path / "s").stdout
+    assert f"\nNote: {tmp_path}/s/trials/{lost.id} is damaged: metrics.parquet has 4 of " in planned
 
 
 def test_what_is_damaged_here_is_not_sent(machine: Machine, bucket: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) ->
     folder = store.locate(study.store, [trial.id])[trial.id]
     table = store.read_table(folder, "trials").drop("origin")
     old = study.store / "old"
-    store.write_trial(old, trial, outcome)
+    store.write_pack(old, [(trial, outcome)])
     (old / "trials" / trial.id / "index.json").unlink()
     table.head(1).write_parquet(old / "trials" / trial.id / "trials.parquet")
     with pytest.raises(UserError, match="was stored by an earlier release"):

@@ -1,6 +1,8 @@
 """Whole runs on a real local Ray: equal numbers whatever the store and the number of CPUs, and no work done twice."""
 
+import contextlib
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,6 +15,9 @@ import polars as pl
 import pytest
 
 from ablate.agenda import open_agenda
+from ablate.feed import Feed
+from ablate.launch import Interrupt
+from ablate.manifest import described
 from ablate.plan import Trial
 from ablate.preflight import idle
 from ablate.store import packs, trials_of
@@ -155,6 +160,8 @@ def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
     assert json.loads(here("status", store / "small", "--json").stdout)["done"] == 6
     assert ablate("status", store / "small").stdout == "small: 6 of 6 trials done.\n"
+    with contextlib.chdir(store / "small"):
+        assert here("status", ".").stdout == "small: 6 of 6 trials done.\n"
     nowhere = here("status", tmp_path)
     assert nowhere.returncode == 2
     assert "is no run" in nowhere.stderr
@@ -237,6 +244,46 @@ def test_a_model_that_cannot_read_the_data_is_refused_before_anything_starts(tmp
     assert ended.returncode == 2
     assert "model: cnn cannot read modality 'm0' with samples of shape (16,)" in ended.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_results_replace_no_study(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    file = write(tmp_path).rename(tmp_path / "small/study.yaml")
+    written = file.read_text()
+    ended = here("run", file, "--store", tmp_path)
+    said = f"store: results would replace {file}, which is not a run's; take another store or `name`\n"
+    assert (ended.returncode, ended.stderr) == (2, said)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == written
+
+
+def test_a_run_says_how_to_repeat_it_with_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write(tmp_path), write(tmp_path, name="own", store="mine")
+
+    def words(study: str, store: str | None) -> list[str]:
+        return shlex.split(described(load(study, store))["command"])
+
+    assert words("small.yaml", None) == words("small.yaml", "runs/") == ["ablate", "run", "small.yaml"]
+    assert words("own.yaml", None) == ["ablate", "run", "own.yaml"]
+    assert words("own.yaml", "runs") == ["ablate", "run", "own.yaml", "--store", "runs"]
+    for store in ("my runs", "/elsewhere", "file:///bucket"):
+        assert words("small.yaml", store) == ["ablate", "run", "small.yaml", "--store", store]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        feed = Feed(iter(()), None, {})
+        Interrupt(feed)
+        signal.raise_signal(signal.SIGHUP)
+        assert not feed.stopped
+        signal.raise_signal(signal.SIGTERM)
+        assert feed.stopped
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_more_cpus_a_trial_than_there_are_is_refused(tmp_path: Path) -> None:

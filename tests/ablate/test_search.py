@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -11,12 +12,16 @@ from typing import Any
 import optuna
 import pytest
 
+from ablate import tables, waves
 from ablate.agenda import Agenda, open_agenda
 from ablate.budget import Budget
 from ablate.plan import Result, Trial, size
+from ablate.run import begun
 from ablate.search import rounds
-from ablate.store import write_trial
+from ablate.store import write_pack
 from ablate.study import Study, load
+from ablate.terminal import Screen
+from analysis import load as tabled
 from tests.ablate.helpers import here, write
 from trainables.measure import Row
 from trainables.train import Outcome
@@ -199,8 +204,32 @@ def fill(made: Study, trial: Trial, accuracy: float, seconds: float, probes: tup
     """Put a trial into the store as if it had run."""
     final = {"validation.accuracy": accuracy, "validation.loss": 1 - accuracy}
     rows = [Row(2, 6, "validation", m, "probe_accuracy", p) for m, p in zip(("m0", "m1"), probes, strict=True)]
-    write_trial(made.store, trial, Outcome("done", None, seconds, 6, 9, final, rows, []))
+    write_pack(made.store, [(trial, Outcome("done", None, seconds, 6, 9, final, rows, []))])
     return Result("done", accuracy)
+
+
+def test_every_proposal_is_a_row_whenever_tables_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a round proposes what was proposed and written before, or finds all of it in the store."""
+    monkeypatch.setattr(tables, "FLUSH", 0)
+    monkeypatch.setattr(tables, "SHARE", 0)
+    for module in (tables, waves):
+        monkeypatch.setattr(module, "WAVE", 2)
+
+    def rows(name: str) -> list[str]:
+        made = study(tmp_path, **SEARCH | {"name": name, "vary": {"agm.alpha": [0, 1, 2, 3, 4, 5]}})
+        work = begun(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
+        while pack := work.agenda.next():
+            for trial in pack:
+                result = fill(made, trial, 1 / (1 + trial.labels.get("agm.alpha", 1.0)), 1.0, (0.5, 0.5))
+                work.agenda.complete(trial, result)
+                work.heard(trial, result, None)
+        work.close()
+        return tabled(made.folder).trials.collect()["trial"].to_list()
+
+    first = rows("first")
+    assert len(set(first)) < len(first) == 20 + 1
+    shutil.rmtree(tmp_path / "store/trials" / first[0])
+    assert sorted(rows("second")) == sorted(first)
 
 
 def test_several_metrics_are_told_as_the_store_has_them(tmp_path: Path) -> None:

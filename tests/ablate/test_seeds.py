@@ -10,7 +10,7 @@ from ablate.agenda import Agenda, open_agenda, unasked
 from ablate.cleaning import inventory
 from ablate.plan import Result, Trial, size
 from ablate.search import rounds
-from ablate.store import write_trial
+from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.tables import Tables
 from analysis import load as load_run
@@ -94,7 +94,7 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
     for trial in next(rounds(made)):
         score = 0.5 + 0.01 * noise(trial) + 0.1 * (trial.labels["method"] == "agm")
         final = {"validation.accuracy": score, "test.accuracy": score}
-        write_trial(made.store, trial, Outcome("done", None, 1.0, 6, 9, final, [], []))
+        write_pack(made.store, [(trial, Outcome("done", None, 1.0, 6, 9, final, [], []))])
     plan: list[Trial] = []
     agenda = open_agenda(made, plan=plan)
     assert agenda.finished

@@ -37,12 +37,14 @@ def fill(folder: Path, *packs: list[int]) -> None:
 def test_a_pack_is_a_handful_of_files_and_every_trial_is_found_in_it(tmp_path: Path) -> None:
     fill(tmp_path, [0, 1, 2, 3], [4])
     assert len(list((tmp_path / "trials").rglob("*.*"))) == 2 * 4
-    assert store.finished(tmp_path, (trial(n).id for n in range(7))) == {trial(n).id for n in range(5)}
+    assert store.locate(tmp_path, (trial(n).id for n in range(7))).keys() == {trial(n).id for n in range(5)}
     found, bad = store.results(tmp_path, (trial(n).id for n in range(7)), "accuracy")
     assert bad == []
     assert found == {trial(n).id: ("done", float(n)) for n in (0, 1, 2, 4)} | {trial(3).id: ("diverged", None)}
-    assert store.read(tmp_path, trial(2).id, "metrics")["value"].to_list() == [2.5, 2.0]
-    assert store.read(tmp_path, trial(2).id, "predictions")["output"].to_list() == [[2.0] * 3] * 2
+    pack = store.locate(tmp_path, [trial(2).id])[trial(2).id]
+    metrics, guesses = (store.read_table(pack, table).filter(trial=trial(2).id) for table in ("metrics", "predictions"))
+    assert metrics["value"].to_list() == [2.5, 2.0]
+    assert guesses["output"].to_list() == [[2.0] * 3] * 2
 
 
 def test_a_store_of_the_first_version_is_read_as_it_is(tmp_path: Path) -> None:
@@ -172,11 +174,6 @@ def test_tables_follow_the_plan_whatever_the_packs(tmp_path: Path) -> None:
     assert trials["error"].to_list() == [None, "nan", None, "broke", None, None, None]
 
 
-def test_a_missing_trial_is_a_key_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
-        store.read(tmp_path, trial(0).id, "trials")
-
-
 def test_a_run_is_found_in_its_store_at_any_depth(tmp_path: Path) -> None:
     assert schema.store_of(tmp_path / "a/b") == tmp_path / "a"
     schema.mark(tmp_path)
@@ -186,4 +183,4 @@ def test_a_run_is_found_in_its_store_at_any_depth(tmp_path: Path) -> None:
 def test_folders_that_were_written_half_are_no_trials(tmp_path: Path) -> None:
     fill(tmp_path, [0])
     shutil.copytree(tmp_path / "trials" / trial(0).id, tmp_path / "trials" / f".{trial(1).id}.x" / trial(1).id)
-    assert store.finished(tmp_path, [trial(0).id, trial(1).id]) == {trial(0).id}
+    assert store.locate(tmp_path, [trial(0).id, trial(1).id]).keys() == {trial(0).id}

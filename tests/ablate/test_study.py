@@ -536,8 +536,10 @@ def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:
 
 
 def test_a_method_without_its_companions_is_named(tmp_path: Path) -> None:
-    def said(**changes: Any) -> list[str]:
-        return lacking(load(str(write(tmp_path, methods=["joint", "cggm"], vary=changes.pop("vary", None), **changes))))
+    def said(method: str = "cggm", **changes: Any) -> list[str]:
+        return lacking(load(str(write(tmp_path, methods=["joint", method], vary=changes.pop("vary", None), **changes))))
 
     assert said() == ["cggm was published with train.clip: 0.8; this study does not set it."]
     assert said(train={"clip": 0.8}) == said(train={"clip": None}) == said(vary={"train.clip": [0.5, 1]}) == []
+    published = "agm was published with train.clip: 1 and train.clip_trigger: 1; this study does not set them."
+    assert (said("agm"), said("agm", train={"clip": 5, "clip_trigger": 5})) == ([published], [])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ablate import work
 from ablate.agenda import Work, open_agenda
 from ablate.beginning import begin
+from ablate.checkpoints import checkpoint
 from ablate.errors import UserError
 from ablate.feed import Feed
 from ablate.plan import Result, Trial
@@ -19,7 +21,7 @@ from ablate.run import job
 from ablate.search import rounds
 from ablate.study import Study, load
 from ablate.worker import Worker
-from tests.ablate.helpers import write
+from tests.ablate.helpers import train, write
 
 
 def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
@@ -147,6 +149,68 @@ def test_a_pack_that_ends_as_the_run_is_stopped_is_known(tmp_path: Path) -> None
     work.train_pack(work.settled(job(study)), packs[1], None)
     feed.close()
     assert [trial.id for trial, _, _ in heard] == [trial.id for trial in packs[1]]
+
+
+def test_what_was_not_over_when_tune_failed_was_cut_short(tmp_path: Path) -> None:
+    study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 1})), str(tmp_path / "store"))
+    feed, heard = fed(study)
+    assert feed.suggest("a") is not None
+    (open_one,) = feed.begun
+    feed.close()
+    assert (open_one.agenda.stopped, heard) == (True, [])
+
+
+def test_what_begins_as_the_run_is_stopped_is_cut_short_and_what_is_over_is_not(tmp_path: Path) -> None:
+    """A signal comes before the first pack, while a study is made, or while one is closed."""
+    file, closed = write(tmp_path), list[bool]()
+    train(file, tmp_path / "full")
+
+    def opened(store: str) -> Work:
+        study = load(str(file), str(tmp_path / store))
+        agenda = open_agenda(study)
+        return Work(agenda, job(study), print, lambda: closed.append(agenda.stopped))
+
+    def made_meanwhile() -> Iterator[Work]:
+        yield opened("full")
+        feed.stop()
+        yield opened("empty")
+        pytest.fail("another study begins")
+
+    def closed_meanwhile() -> Iterator[Work]:
+        work = opened("full")
+        yield work._replace(close=lambda: (work.close(), feed.stop())[0])
+        pytest.fail("another study begins")
+
+    feed = Feed(iter([opened("empty")]), None, {})
+    feed.stop()
+    feed.close()
+    assert closed == [True]
+    for works, ends in ((made_meanwhile(), [False, True]), (closed_meanwhile(), [False])):
+        closed.clear()
+        feed = Feed(works, None, {})
+        assert feed.suggest("a") == feed.FINISHED
+        feed.close()
+        assert closed == ends
+
+
+def test_a_part_of_a_pack_whose_process_died_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three fit into the memory, of seven, and of the five that are left two parts by themselves would be others."""
+    monkeypatch.setattr(work, "ROOM", {})
+    monkeypatch.setattr(work, "room", lambda *given: 3)
+    over = {"methods": ["joint"], "vary": None, "seeds": 7, "resources": {"pack": 7}}
+    study = load(str(write(tmp_path, **over)), str(tmp_path / "store"))
+    feed, _ = fed(study)
+    assert feed.suggest("a") is not None
+    _, pack = feed.running["a"]
+    first, second, third = worker(study).parts(pack)
+    assert [len(part) for part in (first, second, third)] == [2, 3, 2]
+    work.train_pack(work.settled(job(study)), first, None)
+    checkpoint(job(study), second).write({"number": 1})
+    feed.on_trial_complete("a", error=True)
+    assert feed.begun[0].agenda.queued == [second + third]
+    assert worker(study).parts(second + third) == [second, third]
 
 
 def test_a_study_that_cannot_be_closed_leaves_none_open_and_hides_no_trouble(tmp_path: Path) -> None:
