@@ -99,14 +99,32 @@ def safe(means: pl.DataFrame, axes: list[str], best: float, margin: float, point
 
 def located(inside: pl.DataFrame, axes: list[str], points: pl.DataFrame) -> str:
     """Return in words where some of the points are: from where to where, if all that lie between are among them."""
-    ends = {axis: (inside[axis].min(), inside[axis].max()) for axis in axes}
-    ranges = ", ".join(f"{a.rpartition('.')[2]} from {shown(low)} to {shown(high)}" for a, (low, high) in ends.items())
-    if len(inside) == len(points.filter(pl.col(axis).is_between(*ends[axis]) for axis in axes)):
-        return ranges
-    if len(axes) == 1:
+    if len(axes) == 1 and len(inside) < len(between(inside, axes[0], points)):
         return label({axes[0]: inside[axes[0]].to_list()})
+    ranges = ", ".join(ranged(inside, axis) for axis in axes)
+    box = points
+    for axis in axes:
+        box = between(inside, axis, box)
+    if len(inside) == len(box):
+        return ranges
     listed = [label(row) for row in inside.select(axes).iter_rows(named=True)]
     return " or ".join(listed) if len(listed) <= FEW else f"among {ranges}"
+
+
+def between(inside: pl.DataFrame, axis: str, points: pl.DataFrame) -> pl.DataFrame:
+    """Return the points that lie on an axis where some do, or between them; choices have nothing between."""
+    values = inside[axis]
+    if values.dtype.is_numeric():
+        return points.filter(pl.col(axis).is_between(pl.lit(values.min()), pl.lit(values.max())))
+    return points.filter(pl.col(axis).is_in(values.unique().implode()))
+
+
+def ranged(inside: pl.DataFrame, axis: str) -> str:
+    """Return in words where some points lie on an axis: from where to where, or at which choices."""
+    values = inside[axis]
+    if not values.dtype.is_numeric():
+        return label({axis: values.unique(maintain_order=True).to_list()})
+    return f"{axis.rpartition('.')[2]} from {shown(values.min())} to {shown(values.max())}"
 
 
 def shares(table: pl.DataFrame, axes: list[str]) -> str:

@@ -12,6 +12,7 @@ import yaml
 from analysis import tabulation as tables
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.ranking import closed
+from analysis.ablations.response import located
 from analysis.ablations.scores import scores
 from analysis.ablations.variance import decomposed, icc, jackknife, jackknifed
 from analysis.record import read
@@ -430,6 +431,15 @@ def test_what_lies_a_margin_from_the_best_is_safe_whatever_the_rounding(tmp_path
     run = load(write(tmp_path, rows, vary={"agm.alpha": {"values": [0.5, 1.0], "scale": "log"}}))
     finding = ABLATIONS["response"]({"": run}, of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01)
     assert "at 2 of 2 points" in finding.remarks[0]
+
+
+def test_choices_have_nothing_between_them() -> None:
+    """Nor is a choice taken for the name of a column."""
+    points = pl.DataFrame({"k": [0.0, 1.0, 2.0] * 2, "scale": ["dim"] * 3 + ["none"] * 3})
+    axes = ["k", "scale"]
+    assert located(points, axes, points) == "k from 0 to 2, scale=dim/none"
+    assert located(points.filter(scale="dim"), axes, points) == "k from 0 to 2, scale=dim"
+    assert located(points[[0, 4]], axes, points) == "k=0, scale=dim or k=1, scale=none"
 
 
 def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
