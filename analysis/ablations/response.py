@@ -122,7 +122,7 @@ def between(inside: pl.DataFrame, axis: str, points: pl.DataFrame) -> pl.DataFra
 def ranged(inside: pl.DataFrame, axis: str) -> str:
     """Return in words where some points lie on an axis: from where to where, or at which choices."""
     values = inside[axis]
-    if not values.dtype.is_numeric():
+    if not values.dtype.is_numeric() or values.n_unique() == 1:
         return label({axis: values.unique(maintain_order=True).to_list()})
     return f"{axis.rpartition('.')[2]} from {shown(values.min())} to {shown(values.max())}"
 
