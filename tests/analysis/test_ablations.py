@@ -457,7 +457,7 @@ def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
         ("one: best (alpha=0.5)", True), ("both: best", False),
     ]  # fmt: skip
     assert finding.remarks == (
-        "one: within the margin of the best at 1 of 2 points, alpha from 0.5 to 0.5; 1 lost a trial",
+        "one: within the margin of the best at 1 of 2 points, alpha=0.5; 1 lost a trial",
         "both: each of the 2 points lost a trial",
     )
     shown = [text.get_text() for text in figures.draw(finding, {}, "a title").texts]
