@@ -24,6 +24,11 @@ def checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
     return Checkpoint(local(job["store"]), [trial.id for trial in pack], job["checkpoint"])
 
 
+def kept(job: dict[str, Any], pack: list[Trial]) -> int:
+    """Return how many trials of a pack, from its first on, have a checkpoint together; 0: none."""
+    return next((many for many in range(len(pack), 0, -1) if checkpoint(job, pack[:many]).exists), 0)
+
+
 class Checkpoint:
     """The file of a pack's state, known by its trials and their order, and thereby by their code and data."""
 

@@ -15,12 +15,12 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ablate.agenda import Work
+from ablate.checkpoints import kept
 from ablate.errors import UserError
 from ablate.plan import Result, Trial
 from ablate.pruning import Judge, heard
 from ablate.remote import local
 from ablate.work import Told
-from ablate.worker import kept
 
 WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
 

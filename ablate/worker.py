@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from ablate.checkpoints import checkpoint
+from ablate.checkpoints import kept
 from ablate.errors import traced
 from ablate.packs import split
 from ablate.plan import Trial
@@ -79,11 +79,6 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a pack is in the store, or goes on from its own checkpoint."""
-
-
-def kept(job: dict[str, Any], pack: list[Trial]) -> int:
-    """Return how many trials of a pack, from its first on, have a checkpoint together; 0: none."""
-    return next((many for many in range(len(pack), 0, -1) if checkpoint(job, pack[:many]).exists), 0)
 
 
 def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
