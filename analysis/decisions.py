@@ -192,7 +192,7 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
 
 
 def report(
-    values: ArrayLike | Estimate, baseline: ArrayLike | None = None, noun: str = "seed", *, metric: str = ""
+    values: ArrayLike | Estimate, baseline: ArrayLike | None = None, *, metric: str = "", noun: str = "seed"
 ) -> Decision:
     """Claim nothing: a mean, or a mean paired difference, with its interval."""
     case = _locate(values, [], metric) if baseline is None else _compare(values, baseline, [], None, metric)

@@ -50,7 +50,8 @@ def growth(
         effects.append(Effect(name, np.array(list(averaged(part, exponents).values()))))
         if any(y <= 0 for one in draws(part) for curve in by_x(one, along).values() for y in curve.values()):
             remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
-        remarks += [f"{name}: {words}." for words in [bent(curves)] if words]
+        if words := bent(curves):
+            remarks.append(f"{name}: {words}.")
         rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c], ends) for x in places(curves)]
     return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log", remarks=tuple(remarks))
 
