@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
+from trainables.differentiation import gathered
 from trainables.parallel import alone
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
@@ -66,14 +67,7 @@ def outputs(setup: Setup, learner: Learner, split: str, wanted: frozenset[str], 
     for chunk in torch.split(torch.arange(len(target), device=target.device)[rows or slice(None)], CHUNK):
         inputs = {m: x[chunk] for m, x in setup.inputs[split].items()}
         pieces.append(setup.model(learner.params, learner.buffers, inputs, wanted, training=False)[0])
-    if len(pieces) == 1:
-        return pieces[0]
-    samples = {"logits": 0, "fused": 0, "features": 0, "unimodal": 1}  # which axis of each signal
-    joined = {
-        name: tree_map(lambda *parts, axis=axis: torch.cat(parts, axis), *[getattr(p, name) for p in pieces])
-        for name, axis in samples.items()
-    }
-    return Signals(**joined)
+    return pieces[0] if len(pieces) == 1 else gathered(pieces)
 
 
 def validate(setup: Setup, learner: Learner, epoch: int) -> Validation:

@@ -26,10 +26,7 @@ Looks = dict[str, dict[str, Tensor]]  # measurement -> what it saw in one step; 
 
 @runtime_checkable
 class Stepwise(Protocol):
-    """A measurement on training batches, before the step: a module of three functions."""
-
-    def begin(self, setup: Setup) -> Any:
-        """Return the state before the first step."""
+    """A measurement on training batches, before the step: a module of these, and of `begin` if it has a state."""
 
     def step(
         self, setup: Setup, state: Any, learner: Learner, batch: Batch, *, due: bool
@@ -42,21 +39,22 @@ class Stepwise(Protocol):
 
 @runtime_checkable
 class Epochwise(Protocol):
-    """A measurement after an epoch: a module of two functions."""
-
-    def begin(self, setup: Setup) -> Any:
-        """Return what all epochs need, made once."""
+    """A measurement after an epoch: a module of this, and of `begin` if all epochs need what is made once."""
 
     def rows(self, setup: Setup, known: Any, learner: Learner, moment: Moment) -> list[Row]:
         """Return what is measured of the learner; the test split may be read at the last moment alone."""
 
 
 def begin(setup: Setup, kind: type[Stepwise] | type[Epochwise]) -> dict[str, Any]:
-    """Return the state of each measurement of a kind, `Stepwise` or `Epochwise`, in the worker that measures."""
+    """Return what each measurement of a kind, `Stepwise` or `Epochwise`, begins with, in the worker that measures."""
     if setup.crew.rank > 0:
         return {}
     modules = {name: module(name) for name in setup.trial["measure"]}
-    return {name: one.begin(setup.whole) for name, one in modules.items() if isinstance(one, kind)}
+    return {
+        name: one.begin(setup.whole) if hasattr(one, "begin") else ()
+        for name, one in modules.items()
+        if isinstance(one, kind)
+    }
 
 
 def module(name: str) -> Any:

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainables.signals import Task, all_subsets, mix
+from trainables.signals import Task, all_subsets, mix, placed
 
 EXACT = 6  # from seven modalities on, coalitions are sampled
 
@@ -47,6 +47,13 @@ def present_weights(modalities: int) -> Tensor:
 def code(present: Tensor) -> Tensor:
     """Return who is present in each sample as a number, [M, B] bool -> [B]."""
     return (present * 2 ** torch.arange(len(present), device=present.device)[:, None]).sum(0)
+
+
+def exact_weights(modalities: int, task: Task) -> Tensor:
+    """Return the weights of all coalitions in each share, [M, S] float64, or [M, S, B] among those present."""
+    if task.present is None:
+        return placed(task.device, shapley_weights, modalities)
+    return placed(task.device, present_weights, modalities)[:, :, code(task.present)]
 
 
 def permutations(modalities: int, count: int, task: Task) -> Tensor:

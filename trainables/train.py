@@ -24,7 +24,8 @@ from trainables.packs import Pack, over, over_traced, pack, stack, unstack
 from trainables.parallel import Crew
 from trainables.precision import tf32
 from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
-from trainables.signals import Control, EpochMethod, Params, leaves
+from trainables.signals import EpochMethod, leaves
+from trainables.snapshots import obey
 from trainables.step import drawn, order, parted, pose, taught
 
 # (epoch, trial -> metric -> value on validation) -> the trials that end here
@@ -342,31 +343,3 @@ def led(prune: Prune, setup: Setup) -> Prune:
         return {i for i, flag in zip(scores, setup.crew.total(flags).tolist(), strict=True) if flag}
 
     return asked
-
-
-def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
-    """Keep the snapshots that a method asks for, then go back to those it wants restored."""
-    for m, save in enumerate(control.save.tolist()):
-        if save:
-            snapshots[m] = learner
-    for m, restore in enumerate(control.restore.tolist()):
-        if restore and control.scope == "whole":
-            learner = snapshots[m]._replace(state=control.state)
-        elif restore:
-            modality = list(learner.params.encoders)[m]
-            parts = [graft(a, b, modality) for a, b in zip(learner[:3], snapshots[m][:3], strict=True)]
-            learner = Learner(parts[0], parts[1], parts[2], control.state)
-    return learner
-
-
-def graft(now: Any, old: Any, modality: str) -> Any:
-    """Return parameters, buffers or moments with one modality's branch as it was."""
-    if isinstance(now, Params):
-        encoders, readouts = (graft(getattr(now, k), getattr(old, k), modality) for k in ("encoders", "readouts"))
-        return now._replace(encoders=encoders, readouts=readouts)
-    if isinstance(now, dict):
-        return {m: old[m] if m == modality else group for m, group in now.items()}
-    if isinstance(now, tuple):
-        parts = [graft(a, b, modality) for a, b in zip(now, old, strict=True)]
-        return type(now)(*parts) if hasattr(now, "_fields") else tuple(parts)
-    return now  # what all branches share, such as a count of steps

@@ -15,7 +15,7 @@ from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import SGD
 from trainables.setup import Learner
 from trainables.signals import Validation
-from trainables.train import obey
+from trainables.snapshots import obey
 
 ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # anything else is a crash
 

@@ -634,7 +634,7 @@ def test_the_weights_are_those_of_the_last_step(settings: dict[str, Any], datase
         widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
         doubt = torch.stack([part.mean() for part in opinions["encoders"].uncertainty.split(widths)])
         assert torch.allclose(doubt, metrics["method.uncertainty"].float())
-    rows = weights.rows(setup, weights.begin(setup), learner, Moment(1, 4, last=True))
+    rows = weights.rows(setup, (), learner, Moment(1, 4, last=True))
     joint = [row for row in rows if row.metric == "weight_joint_median"]
     assert [row.modality for row in joint] == (["m0", "m1", "m2", None] if "losses" in settings else [])
     assert all(math.isfinite(row.value) for row in rows)
@@ -669,7 +669,7 @@ def test_another_modalitys_share_has_no_weight_in_an_encoder(dataset: Dataset) -
         assert len(alive) > first // 4
         assert share[others][:, alive].count_nonzero() == 0
         assert bool((share[place][alive] > 0).all())
-    rows = weights.rows(setup, weights.begin(setup), learner, Moment(1, 4, last=True))
+    rows = weights.rows(setup, (), learner, Moment(1, 4, last=True))
     assert 0 < value(rows, "weight_own_median", "m0") < 1
 
 

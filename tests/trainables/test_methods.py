@@ -26,8 +26,8 @@ from trainables.methods import METHODS
 from trainables.model import Model
 from trainables.setup import Learner, Setup, load_method
 from trainables.signals import EpochMethod, Method, Params, Validation
+from trainables.snapshots import obey
 from trainables.step import step
-from trainables.train import obey
 
 LASTING = {
     "fallback": {"zero", "fusion"},

@@ -15,8 +15,9 @@ from trainables.methods.mses import MSES
 from trainables.rehearsal import distance
 from trainables.setup import Learner, Setup, prepare, start
 from trainables.signals import Control, Validation
+from trainables.snapshots import graft
 from trainables.step import step
-from trainables.train import Epoch, epochs, graft
+from trainables.train import Epoch, epochs
 
 PATH = "tests.trainables.test_mses:"
 FALLING = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]

@@ -14,8 +14,9 @@ from trainables.rehearsal import attempt, distance
 from trainables.setup import load_method, pace, prepare, silence, start
 from trainables.shape import shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
+from trainables.snapshots import obey
 from trainables.step import batches, pose, step
-from trainables.train import epochs, fit, fit_pack, obey
+from trainables.train import epochs, fit, fit_pack
 
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}

@@ -9,11 +9,6 @@ from trainables.shapley import blend, shapley_weights
 from trainables.signals import all_subsets
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 @torch.no_grad()
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     r"""Return the largest and the mean distance between shares and branches on validation, by modality.

@@ -17,11 +17,6 @@ BELIEFS = (0.1, 0.5, 0.9, 0.99)  # of each of two sources that contradict each o
 WRONG = (1.0, 1e2, 1e4, 1e6)  # evidence of a source that is wrong, beside one that is right and has 1
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return how far the method's `frame` and `k` are from the definition, and how the rule behaves.
 

@@ -8,11 +8,6 @@ from trainables.measurements.game import share_losses
 from trainables.setup import Learner, Setup
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the loss of each share on validation, and exp(-loss) over the sum of all (METHODS.md 10.1).
 

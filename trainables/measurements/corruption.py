@@ -14,11 +14,6 @@ Draw = Callable[..., Tensor]
 LEVELS = {"noise": (0.5, 1.0, 2.0, 4.0), "blank": (0.25, 0.5, 0.75, 1.0), "missing": (0.25, 0.5, 0.75, 1.0)}
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the score on test at each level of each corruption of each modality; after the last epoch alone.
 

@@ -18,11 +18,6 @@ REPEATS = 15  # steps of each, in turns, so that both meet the same machine
 Look = Callable[[], object]
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return a step's seconds and the bytes its backward passes keep, both also in joint training's, and the state's.
 

@@ -9,11 +9,6 @@ from trainables.observation import Batch
 from trainables.setup import Learner, Setup
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: each step is measured on its own."""
-    return ()
-
-
 def step(
     setup: Setup, state: tuple[()], learner: Learner, batch: Batch, *, due: bool
 ) -> tuple[tuple[()], dict[str, Tensor]]:

@@ -38,11 +38,6 @@ LAWS: dict[str, Law] = {  # all of mean 0 and variance 1
 }
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the mean square error of the update for each law, in units of that of weights by the true variances.
 

@@ -29,11 +29,6 @@ class Planted(NamedTuple):
     fresh: Tensor
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the median relative error of the estimates, and how many fresh gradients lie in their 95 % interval."""
     method: Any = setup.method

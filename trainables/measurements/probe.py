@@ -6,11 +6,6 @@ from trainables.setup import SPLITS, Learner, Setup
 from trainables.tasks import report
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return how well a linear model reads the target off each encoder's features; on test at the last moment.
 

@@ -7,11 +7,6 @@ from trainables.measure import Moment, Row, outputs
 from trainables.setup import SPLITS, Learner, Setup
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the scores on validation, and at the last moment on test."""
     found = []

@@ -6,11 +6,6 @@ from trainables.measurements.game import all_worth
 from trainables.setup import Learner, Setup
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the scores on validation."""
     scores = coalitions.shape(all_worth(setup, learner))

@@ -12,11 +12,6 @@ from trainables.setup import Learner, Setup
 PRECISION = float(np.finfo(np.float32).eps)
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return the Shapley values, which sum to the joint score less that of silence, and the score of silence.
 

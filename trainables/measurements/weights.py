@@ -10,11 +10,6 @@ from trainables.methods.bogc import BOGC, ENCODERS, JOINT
 from trainables.setup import Learner, Setup
 
 
-def begin(setup: Setup) -> tuple[()]:
-    """Return nothing: epochs share nothing."""
-    return ()
-
-
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
     """Return quantiles of the weights of the sources, and of the uncertainty, by the moments after the last step.
 

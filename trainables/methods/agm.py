@@ -11,13 +11,11 @@ from trainables.methods.ogm import modulate
 from trainables.shapley import (
     EXACT,
     blend,
-    code,
+    exact_weights,
     permutations,
     prefixes,
     present_sampled_weights,
-    present_weights,
     sampled_weights,
-    shapley_weights,
 )
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, placed, scalar
 
@@ -181,10 +179,7 @@ class AGM(NamedTuple):
             if task.present is None:
                 return sampled_weights(ranks, first=whole)
             return present_sampled_weights(ranks, task.present, first=whole)
-        if task.present is None:
-            weights = placed(task.device, shapley_weights, modalities)
-        else:
-            weights = placed(task.device, present_weights, modalities)[:, :, code(task.present)]
+        weights = exact_weights(modalities, task)
         if self.score_attr == "bb":
             first = torch.arange(modalities, device=weights.device)
             weights = weights.index_put((first, 2**first - 1), weights.new_zeros(()))

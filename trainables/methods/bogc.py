@@ -13,7 +13,7 @@ from trainables.evidence import Agreement, Opinion, agree, average, combine, evi
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
-from trainables.shapley import EXACT, blend, code, present_weights, shapley_weights
+from trainables.shapley import EXACT, blend, exact_weights
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed, scalar
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
@@ -387,10 +387,7 @@ class BOGC(NamedTuple):
 def shares(s: Signals, slope: Tensor, task: Task) -> Tensor:
     """Return what each modality's share adds to each sample's loss, to first order, [M, B]."""
     modalities = len(s.muted).bit_length()
-    if task.present is None:
-        weights = placed(task.device, shapley_weights, modalities)
-    else:
-        weights = placed(task.device, present_weights, modalities)[:, :, code(task.present)]
+    weights = exact_weights(modalities, task)
     parts = blend(weights.to(s.muted), s.muted, by_sample=weights.ndim == 3)
     return (slope * parts).flatten(2).sum(-1)
 
