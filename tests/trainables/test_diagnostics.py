@@ -163,9 +163,27 @@ def test_a_feature_of_noise_tells_no_more_than_the_mean() -> None:
 
 
 def test_competition_by_hand() -> None:
-    """Centred z = (-1, 1), c = (-1, 1): weight 2 / (2 + alpha) = 1/2; residuals (-1/2, 1/2), N var(c) = 4."""
+    """Centred z = (-1, 1), c = (-1, 1): weight 2 / (2 + alpha) = 1/2; residuals (-1/2, 1/2), N var(c) = 4.
+
+    On both splits c = (-1, 1, -1, 1), so that N var(c) = 2 * 4 / 3.
+    """
     found = competition_strength(([[0.0], [2.0]], [[0.0], [2.0]]), ([[0.0], [2.0]], [[0.0], [2.0]]), alpha=2)
     assert found.strength == pytest.approx(0.5 / 4, rel=1e-12)
+    assert found.share == pytest.approx(0.5 / (8 / 3), rel=1e-12)
+
+
+@pytest.mark.parametrize("hardly", [1e-3, 5e-4])
+def test_a_feature_that_one_sample_of_evaluation_hardly_excites_is_no_more_than_a_direction(hardly: float) -> None:
+    """What is read off for it is about its mean on the probe split, whatever it does there."""
+    draw = np.random.default_rng(9)
+    fused, known = draw.normal(size=(2, 200, 6)), draw.normal(size=(200, 4))
+    seen = draw.normal(size=(200, 4))
+    known[:, 3], seen[:, 3] = np.where(draw.random(200) < 0.05, 1.0, 0.0), 0.0
+    seen[7, 3] = hardly
+    found = competition_strength((fused[0], fused[1]), (known, seen))
+    assert found.strength > 100
+    assert found.share == pytest.approx(0.78, abs=0.05)  # three directions are lost, of the fourth hardly any is there
+    assert found.rank == 4
 
 
 def test_redundant_features_of_a_concept_lower_its_rank_and_the_share_of_each() -> None:
@@ -176,6 +194,7 @@ def test_redundant_features_of_a_concept_lower_its_rank_and_the_share_of_each() 
     twice = competition_strength((fused, fused), (concept[:, [0, 0]], concept[:, [0, 0]]))
     assert (once.rank, twice.rank) == (1, 1)
     assert twice.strength == pytest.approx(once.strength / 2, rel=1e-9)
+    assert twice.share == pytest.approx(once.share, rel=1e-9)
 
 
 def test_rounding_is_no_direction_of_a_concept() -> None:
@@ -209,6 +228,7 @@ def test_a_constant_concept_has_no_strength(value: float) -> None:
     fused, concept = np.random.default_rng(6).normal(size=(20, 3)), np.full((20, 2), value)
     found = competition_strength((fused, fused), (concept, concept))
     assert math.isnan(found.strength)
+    assert math.isnan(found.share)
     assert found.rank == 0
 
 

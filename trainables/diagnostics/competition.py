@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -15,6 +16,9 @@ class Competition(NamedTuple):
 
     strength: float  # 0: it can be read off in full; about 1: no better than its mean; nan: it is constant
     rank: int  # directions in which the concept varies, of Q
+    share: (
+        float  # of the directions in which it varies on both splits, what is lost: 0 nothing, about 1 all; nan likewise
+    )
 
 
 def competition_strength(
@@ -34,6 +38,10 @@ def competition_strength(
     features is not taken for a direction. The release keeps them from 1e-15 on and rounds predictions to float32:
     ``rcond=1e-15, single=True``.
 
+    The share is ours: :math:`\Sigma` is that of both splits together, and Q counts the directions in which they vary. A
+    feature that one sample of the evaluation split hardly excites, and many of the probe split do, is a direction of
+    next to no variance there, and can make d as large as one likes.
+
     Raises:
         ValueError: a number is not finite, or the shapes do not belong together.
     """
@@ -47,18 +55,21 @@ def competition_strength(
             f"concepts of shapes {learnt.shape} and {wanted.shape}"
         )
     predicted = torch.from_numpy(Ridge(alpha=alpha).fit(known, learnt).predict(seen)).reshape(wanted.shape)
-    return lost(predicted.float() if single else predicted, torch.from_numpy(wanted), rcond)
+    there, both = torch.from_numpy(wanted), torch.from_numpy(np.concatenate([learnt, wanted]))
+    if (there == there[0]).all():
+        return Competition(math.nan, 0, math.nan)
+    residual = (predicted.float() if single else predicted) - there
+    distance, rank = lost(residual, there, rcond)
+    of_both, directions = lost(residual, both, rcond)
+    return Competition(distance / there.shape[1], rank, of_both / directions)
 
 
-def lost(predicted: Tensor, concept: Tensor, rcond: float) -> Competition:
-    """Return the competition strength of predictions of a concept, both [N, Q]."""
-    samples, features = concept.shape
-    if (concept == concept[0]).all():
-        return Competition(math.nan, 0)
-    spread = (torch.cov(concept.T) * samples).reshape(features, features)
-    residual = predicted - concept
+def lost(residual: Tensor, concept: Tensor, rcond: float) -> tuple[float, int]:
+    """Return the squared length of residuals [N, Q] in units of N variances of a concept [K, Q], and its rank."""
+    features = concept.shape[1]
+    spread = (torch.cov(concept.T) * len(residual)).reshape(features, features)
     distance = torch.trace((residual @ torch.pinverse(spread, rcond)).T @ residual)
-    return Competition(distance.item() / features, int(torch.linalg.matrix_rank(spread, rtol=rcond)))
+    return distance.item(), int(torch.linalg.matrix_rank(spread, rtol=rcond))
 
 
 def preferred(strengths: dict[str, float]) -> str | None:

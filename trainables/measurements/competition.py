@@ -59,21 +59,20 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     """Return each modality's competition strength, its concept's rank, and which modality is preferred.
 
     The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
-    a concept that is lost altogether has rank / Q. The share is that over the directions alone. They are of the samples
-    that have the modality, and of their positions that have a label.
+    a concept that is lost altogether has rank / Q. The share is over the directions alone, by how much the concept
+    varies in them on all of validation. They are of the samples that have the modality, and of their positions that
+    have a label.
     Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
     the concepts score themselves, the ceiling, comes with the last moment.
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
     mine, labelled = [having(setup, "validation", place) for place in range(len(known))], setup.labelled("validation")
     found = {m: strength(fused, one.feature, own, labelled) for (m, one), own in zip(known.items(), mine, strict=True)}
-    widths = [concept.feature.shape[-1] for concept in known.values()]
-    share = [one.strength * q / max(one.rank, 1) for one, q in zip(found.values(), widths, strict=True)]
     first = preferred({m: one.strength for m, one in found.items()})
     values = {
         "competition": [one.strength for one in found.values()],
         "competition_rank": [one.rank for one in found.values()],
-        "competition_share": share,
+        "competition_share": [one.share for one in found.values()],
         "competition_preferred": [m == first for m in found],
     }
     if moment.last:
@@ -90,9 +89,9 @@ def strength(fused: Tensor, concept: Tensor, samples: Tensor, labelled: Tensor |
     fused, concept = fused[samples].cpu(), concept[samples].cpu()
     labelled = None if labelled is None else labelled[samples].cpu()
     if len(samples) < 2:
-        return Competition(math.nan, 0)
+        return Competition(math.nan, 0, math.nan)
     if not (fused.isfinite().all() and concept.isfinite().all()):
-        return Competition(math.nan, 0)
+        return Competition(math.nan, 0, math.nan)
 
     def half(x: Tensor, first: int) -> Tensor:
         return x[first::2].flatten(0, -2) if labelled is None else x[first::2][labelled[first::2]]

@@ -33,8 +33,7 @@ def rows(setup: Setup, known: dict[str, list[Tensor]], learner: Learner, moment:
     for place, (modality, concepts) in enumerate(known.items()):
         own = having(setup, "validation", place)
         for i, concept in enumerate(concepts):
-            one = strength(fused, concept, own, labelled)
-            value = one.strength * concept.shape[-1] / max(one.rank, 1)
+            value = strength(fused, concept, own, labelled).share
             metric = f"competition_concept_{i}"
             found.append(Row(moment.epoch, moment.step, "validation", modality, metric, value))
     return found
