@@ -23,7 +23,7 @@ MADE: dict[str, tuple[str, ...]] = {  # method -> what its steps record on train
     "agm": ("scale", "ratio", "reference"),
     "mslr": ("scale", "ratio"),
     "mses": ("scale",),
-    "cggm": ("scale", "balance", "eps", "negative", "clipped", "cosine", "direction"),
+    "cggm": ("scale", "balance", "eps", "joint_eps", "negative", "clipped", "cosine", "direction"),
     "bogc": ("scale", "uncertainty"),
 }
 ENDS = ("low", "median", "high")

@@ -124,13 +124,18 @@ def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, nu
 
 
 def summarise(setup: Setup, series: dict[str, Tensor], epoch: int, number: int) -> list[Row]:
-    """Return the rows of an epoch's training: means over its T steps, [T, ...], and the range of the coefficients."""
+    """Return the rows of an epoch's training: means over its T steps, [T, ...], and the range of the coefficients.
+
+    Of a modality they are over the steps whose batch has it.
+    """
     wanted: dict[str, Tensor] = {}
+    gaps = setup.present["train"] is not None
     for path, values in series.items():
         name = path.removeprefix("method.")
-        wanted[name] = values.mean(0)
+        wanted[name] = values.nanmean(0) if gaps else values.mean(0)
         if name == "scale":
-            wanted |= {"scale_min": values.amin(0), "scale_max": values.amax(0)}
+            ends = (values.nanquantile(q, 0) for q in (0.0, 1.0)) if gaps else (values.amin(0), values.amax(0))
+            wanted |= dict(zip(("scale_min", "scale_max"), ends, strict=True))
     return tabulate(setup, wanted, "train", Moment(epoch, number))
 
 

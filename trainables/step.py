@@ -1,5 +1,6 @@
 """One training step of one trial: its batch, its task, its gradients, and what method and optimiser make of them."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -128,7 +129,14 @@ def step(
         params = moved(learner.params, direction, setup.optimizer.lrs, paced, product(made.rates, rates))
         learner = Learner(params, buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
-    return learner, {"loss": loss, **{f"method.{name}": value for name, value in made.metrics.items()}}
+        metrics = {f"method.{name}": told(value, task) for name, value in made.metrics.items()}
+    return learner, {"loss": loss, **metrics}
+
+
+def told(value: Tensor, task: Task) -> Tensor:
+    """Return what is recorded of a metric, [M] or []: of a modality that no sample of the batch has, nothing (nan)."""
+    heard = task.attending()
+    return value if heard is None or value.ndim == 0 else torch.where(heard, value, math.nan)
 
 
 def portions(count: int, parts: int) -> list[slice]:

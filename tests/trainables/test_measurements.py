@@ -19,6 +19,7 @@ from trainables.data.dataset import Dataset
 from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
 from trainables.diagnostics.probe import linear_probe
+from trainables.diagnostics.truth import rank_correlation
 from trainables.measure import Moment, Row, having, outputs, validate
 from trainables.measurements import (
     MEASUREMENTS,
@@ -34,6 +35,7 @@ from trainables.measurements import (
     variance,
     weights,
 )
+from trainables.measurements.competition import fitted
 from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
 from trainables.measurements.slopes import afresh
 from trainables.methods import METHODS, bogc
@@ -217,12 +219,67 @@ def test_a_modality_that_no_sample_of_validation_has_is_not_measured() -> None:
         for number in (judged.loss, judged.score):
             assert number.isnan().tolist() == [True, False, False]
         assert fit(small(method, measure={}), data).status == "done"
-    rows = fit(small(measure={"contribution": 0, "truth": 0}), data).rows
+    rows = fit(small(measure={"contribution": 0}), data).rows
     shares = [value(rows, "share", m) for m in ("m0", "m1", "m2")]
     assert math.isnan(shares[0])
     assert sum(shares[1:]) == pytest.approx(1)
-    assert abs(value(rows, "truth_rank")) == pytest.approx(1)
-    assert math.isfinite(value(rows, "truth_error"))
+
+
+def test_what_samples_lack_is_compared_with_what_is_planted_over_all_of_them() -> None:
+    """A modality that few have is worth little, and its share is of those few."""
+    data = load(SMALL | {"missing": [0.9, 0, 0]})
+    rows = fit(small(measure={"truth": 0, "shapley": 0}), data).rows
+    gains = [value(rows, "shapley", m) for m in data.train.inputs]
+    assert data.truth is not None
+    assert value(rows, "shapley_truth_rank") == pytest.approx(rank_correlation(gains, list(data.truth.values())))
+    assert not {"truth_rank", "truth_error"} & {row.metric for row in rows}
+
+
+@pytest.mark.parametrize(("name", "metric"), [("joint-uni", "score"), ("agm", "score"), ("cggm", "eps")])
+def test_of_a_modality_the_steps_count_that_have_it(name: str, metric: str) -> None:
+    """Nothing is learnt: as a batch that lacks it says nothing of it, what few have looks as what all have."""
+    data = load(SMALL | {"missing": [0.95, 0, 0]})
+    settings = {"eps_metric": "p_y"} if name == "cggm" else {}
+    rows = fit(small(METHODS[name], settings, epochs=1, batch_size=8, lr=0.0), data).rows
+    found = [value([row for row in rows if row.split == "train"], metric, m) for m in data.train.inputs]
+    assert found[0] == pytest.approx(found[1], rel=0.25)
+    scales = {row.metric: row.value for row in rows if row.metric.startswith("scale") and row.modality == "m0"}
+    assert all(math.isfinite(value) for value in scales.values())
+
+
+def test_nothing_is_recorded_of_a_modality_that_training_never_hears() -> None:
+    data = load(SMALL)
+    nobody = np.zeros(len(data.train.target), dtype=bool)
+    data = data._replace(train=data.train._replace(present={"m0": nobody}))
+    rows = fit(small(AGM, {"alpha": 1.0}), data).rows
+    recorded = {row.metric: row.value for row in rows if row.split == "train" and row.modality == "m0"}
+    assert {"scale", "scale_min", "scale_max", "score"} <= {*recorded}
+    assert all(math.isnan(value) for value in recorded.values())
+
+
+def test_the_score_of_a_concept_is_of_the_samples_that_have_the_modality() -> None:
+    data = load(SMALL | {"missing": [0.6, 0, 0]})
+    setup, learner = trained(small(), data)
+    alone = trained(small(modality="m0"), data)
+    own = having(setup, "validation", 0)
+    hits = outputs(*alone, "validation", frozenset()).logits[own].argmax(-1) == setup.target["validation"][own]
+    known = module("competition").begin(setup)
+    rows = module("competition").rows(setup, known, learner, Moment(1, 1, last=True))
+    assert value(rows, "concept_accuracy", "m0") == hits.double().mean()
+
+
+def test_what_samples_share_is_on_one_side_of_a_competition() -> None:
+    """Clips of av-digits serve several images: a half must not know the clips of the other."""
+    data = load({"name": "av-digits"})
+    units, clips = data.validation.units, data.validation.inputs["audio"]
+    assert units is not None
+    first = fitted(len(units), units).numpy()
+    halves = [{row.tobytes() for row in clips[side]} for side in (first, ~first)]
+    assert not halves[0] & halves[1]
+    assert abs(2 * first.sum() - len(first)) <= 2
+    own = np.arange(10)
+    assert fitted(10, own).tolist() == fitted(10, None).tolist() == [True, False] * 5
+    assert fitted(4, np.zeros(4)).all()
 
 
 def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> None:

@@ -21,6 +21,7 @@ class Split(NamedTuple):
     inputs: dict[str, np.ndarray]  # modality -> [N, ...] float32, standardised
     target: np.ndarray  # [N] int64 classes; [N, L] int64 dense labels, -1: it has none; [N, 1] float32 regression
     present: Mapping[str, np.ndarray] = MappingProxyType({})  # modality -> [N] bool, of those that samples lack
+    units: np.ndarray | None = None  # [N] what each belongs to, by what it shares with others; None: each is its own
 
 
 class Dataset(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, Dataset, Sheet, Split
-from trainables.data.layouts import Layout, layout
+from trainables.data.layouts import Layout, layout, units
 from trainables.data.selection import Selection, select
 from trainables.data.standardise import apply, fit, kind_of
 from trainables.data.targets import Targets, check_classes, classes, regression
@@ -16,7 +16,10 @@ from trainables.data.targets import Targets, check_classes, classes, regression
 def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
     """Return the sheet of a file; reads its labels and its splits, not its inputs."""
     selection = select(options, archive)
-    outputs = _outputs(archive, selection, layout(archive, selection))
+    found = layout(archive, selection)
+    outputs = _outputs(archive, selection, found)
+    if selection.groups is not None:
+        units(found.members[1], archive, selection, found)  # raises where they are not of these samples
     return Sheet(
         name=archive.name,
         task=archive.task,
@@ -51,6 +54,7 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
             {m: splits[i][0] for m, splits in inputs.items()},
             target,
             {m: splits[i][1] for m, splits in inputs.items() if not splits[i][1].all()},
+            units(found.members[i], archive, selection, found),
         )
         for i, target in enumerate(targets)
     )

@@ -149,16 +149,33 @@ def _dealt_pairs(
 ) -> tuple[dict[str, np.ndarray], ...]:
     """Return the pairs of each split after a deal: those that share a row of a pool, or a group, stay together."""
     pairs = {m: np.concatenate([member[m] for member in members]) for m in selection.columns}
+    ends = np.cumsum([len(member[selection.columns[0]]) for member in members])
+    classes = labels[selection.columns[0]][pairs[selection.columns[0]]]
+    tied = _tied(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
+    rows = dealt(np.split(np.arange(ends[-1]), ends[:-1]), classes, tied, selection.deal, archive.name)
+    return tuple({m: pool[part] for m, pool in pairs.items()} for part in rows)
+
+
+def _tied(pairs: dict[str, np.ndarray], archive: Archive, selection: Selection, sizes: dict[str, int]) -> np.ndarray:
+    """Return what each pair belongs to, [N]: those that share a row of a pool, or a group, hang together."""
     links = [pairs[m] for m in selection.linked]
     if selection.groups is not None:
         owner = _prefix(selection.groups, selection, "data.groups")
-        links.append(_groups(archive, selection, len(labels[owner]))[pairs[owner]])
-    parts = np.split(
-        np.arange(len(links[0])), np.cumsum([len(member[selection.columns[0]]) for member in members])[:-1]
-    )
-    classes = labels[selection.columns[0]][pairs[selection.columns[0]]]
-    rows = dealt(parts, classes, connected(links), selection.deal, archive.name)
-    return tuple({m: pool[part] for m, pool in pairs.items()} for part in rows)
+        links.append(_groups(archive, selection, sizes[owner])[pairs[owner]])
+    return connected(links)
+
+
+def units(members: dict[str, np.ndarray], archive: Archive, selection: Selection, found: Layout) -> np.ndarray | None:
+    """Return what each sample of a split belongs to, [N], by what it shares with others; None: each is its own."""
+    if selection.protocol is not None:
+        return _tied(members, archive, selection, found.sizes)
+    if selection.groups is None:
+        return None
+    rows, count = next(iter(members.values())), next(iter(found.sizes.values()))
+    if found.tiles is not None:
+        rows, count = found.tiles.numbers[rows], len(archive.read("tile_split"))
+    belongs: np.ndarray = _groups(archive, selection, count)[rows]
+    return belongs
 
 
 def _groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:

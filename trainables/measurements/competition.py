@@ -4,10 +4,12 @@ import math
 import warnings
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from trainables.diagnostics.competition import Competition, competition_strength, preferred
-from trainables.measure import Moment, Row, having, outputs, tabulate, validate
+from trainables.measure import Moment, Row, having, outputs, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import Apart
 from trainables.setup import Learner, Setup, start
@@ -19,7 +21,7 @@ class Concept(NamedTuple):
     """What a network trained on one modality makes of the validation split."""
 
     feature: Tensor  # [N, H]
-    score: float  # as recorded
+    score: float  # as recorded, of the samples that have the modality
 
 
 def begin(setup: Setup) -> dict[str, Concept]:
@@ -29,11 +31,11 @@ def begin(setup: Setup) -> dict[str, Concept]:
 
 def learnt(setup: Setup, modality: str) -> Concept:
     """Return the concept of one modality."""
-    alone = isolated(setup, modality)
+    alone, own = isolated(setup, modality), having(setup, "validation", list(setup.model.encoders).index(modality))
     *_, last = epochs(alone, start(alone))
-    feature = outputs(alone, last.learner, "validation", frozenset({"features"})).features[modality]
-    score = validate(alone, last.learner, last.number).joint_score
-    return Concept(feature, report(setup.task, score.item())[1])
+    seen = outputs(alone, last.learner, "validation", frozenset({"features"}))
+    score = setup.against(setup.target["validation"][own]).score(seen.logits[own]).double().mean()
+    return Concept(seen.features[modality], report(setup.task, score.item())[1])
 
 
 def plain(setup: Setup) -> Setup:
@@ -62,12 +64,12 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     a concept that is lost altogether has rank / Q. The share is over the directions alone, by how much the concept
     varies in them on all of validation. They are of the samples that have the modality, and of their positions that
     have a label.
-    Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted. What
-    the concepts score themselves, the ceiling, comes with the last moment.
+    Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted; those that
+    share something (a recording, a group) are on one side. What the concepts score themselves, the ceiling, comes with
+    the last moment.
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
-    mine, labelled = [having(setup, "validation", place) for place in range(len(known))], setup.labelled("validation")
-    found = {m: strength(fused, one.feature, own, labelled) for (m, one), own in zip(known.items(), mine, strict=True)}
+    found = {m: strength(setup, fused, one.feature, place) for place, (m, one) in enumerate(known.items())}
     first = preferred({m: one.strength for m, one in found.items()})
     values = {
         "competition": [one.strength for one in found.values()],
@@ -80,23 +82,35 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     return tabulate(setup, values, "validation", moment)
 
 
-def strength(fused: Tensor, concept: Tensor, samples: Tensor, labelled: Tensor | None = None) -> Competition:
-    """Return the competition strength of a concept, [N, ..., H], in the joint feature, of some samples [n].
+def strength(setup: Setup, fused: Tensor, concept: Tensor, place: int) -> Competition:
+    """Return the competition strength of a concept, [N, ..., H], of the modality at a place, in the joint feature.
 
-    ``labelled`` [N, L] bool are the positions that count; None: all. nan where a feature is not finite, or no sample is
-    left to fit or to evaluate on.
+    It is of the validation samples that have the modality, and of their positions that have a label. nan where a
+    feature is not finite, or no sample is left to fit or to evaluate on.
     """
-    fused, concept = fused[samples].cpu(), concept[samples].cpu()
-    labelled = None if labelled is None else labelled[samples].cpu()
-    if len(samples) < 2:
-        return Competition(math.nan, 0, math.nan)
-    if not (fused.isfinite().all() and concept.isfinite().all()):
+    samples, labelled = having(setup, "validation", place), setup.labelled("validation")
+    fitting = fitted(len(samples), None if setup.units is None else setup.units[samples.cpu()])
+    first, rest = samples[fitting], samples[~fitting]
+    known = fused[samples].isfinite().all() and concept[samples].isfinite().all()
+    if not (len(first) and len(rest) and known):
         return Competition(math.nan, 0, math.nan)
 
-    def half(x: Tensor, first: int) -> Tensor:
-        return x[first::2].flatten(0, -2) if labelled is None else x[first::2][labelled[first::2]]
+    def of(x: Tensor, side: Tensor) -> Tensor:
+        return (x[side].flatten(0, -2) if labelled is None else x[side][labelled[side]]).cpu()
 
-    seen, wanted = ((half(x, 0), half(x, 1)) for x in (fused, concept))
+    seen, wanted = ((of(x, first), of(x, rest)) for x in (fused, concept))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features so large that the penalty is lost in rounding
         return competition_strength(seen, wanted)
+
+
+def fitted(count: int, units: np.ndarray | None) -> Tensor:
+    """Return which of so many samples are to fit on, [n] bool: every other, or units of them, about as many."""
+    if units is None:
+        return torch.arange(count) % 2 == 0
+    _, first, unit, size = np.unique(units, return_index=True, return_inverse=True, return_counts=True)
+    chosen, sums = np.zeros(len(size), bool), [0, 0]
+    for one in np.argsort(first):
+        side = int(sums[1] < sums[0])
+        chosen[one], sums[side] = side == 0, sums[side] + size[one]
+    return torch.from_numpy(chosen[unit])

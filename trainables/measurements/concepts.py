@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from trainables.fusions import Features
-from trainables.measure import Moment, Row, having, outputs
+from trainables.measure import Moment, Row, outputs
 from trainables.measurements.competition import isolated, strength
 from trainables.setup import Learner, Setup, start
 from trainables.train import epochs
@@ -29,11 +29,9 @@ def learnt(setup: Setup, modality: str, seed: int) -> Tensor:
 def rows(setup: Setup, known: dict[str, list[Tensor]], learner: Learner, moment: Moment) -> list[Row]:
     """Return the share of each concept's directions that is lost, ``competition_concept_I`` of the I-th seed."""
     fused, found = outputs(setup, learner, "validation", frozenset({"fused"})).fused, []
-    labelled = setup.labelled("validation")
     for place, (modality, concepts) in enumerate(known.items()):
-        own = having(setup, "validation", place)
         for i, concept in enumerate(concepts):
-            value = strength(fused, concept, own, labelled).share
+            value = strength(setup, fused, concept, place).share
             metric = f"competition_concept_{i}"
             found.append(Row(moment.epoch, moment.step, "validation", modality, metric, value))
     return found

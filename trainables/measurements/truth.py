@@ -1,7 +1,5 @@
 """Measured contributions beside the planted ones of synthetic data (METHODS.md 10.7)."""
 
-import numpy as np
-
 from trainables.diagnostics.truth import calibration_error, rank_correlation, shares
 from trainables.measure import Moment, Row, tabulate
 from trainables.measurements.game import shapley_values, share_losses
@@ -22,14 +20,11 @@ def begin(setup: Setup) -> list[float]:
 def rows(setup: Setup, known: list[float], learner: Learner, moment: Moment) -> list[Row]:
     """Return how the shares, and the Shapley values of the score, rank the modalities; and how far shares are off.
 
-    Shares are of those modalities that a sample has.
+    What is planted is worth less where samples lack it. So are Shapley values, over all samples; shares are of those
+    that have a modality, and are compared where all have all.
     """
-    losses, (gains, _) = share_losses(setup, learner).numpy(), shapley_values(setup, learner)
-    heard = ~np.isnan(losses)
-    share, planted = shares(losses[heard]), np.array(known)[heard]
-    values = {
-        "truth_rank": rank_correlation(share, planted),
-        "truth_error": calibration_error(share, planted),
-        "shapley_truth_rank": rank_correlation(gains, known),
-    }
+    values = {"shapley_truth_rank": rank_correlation(shapley_values(setup, learner)[0], known)}
+    if setup.present["validation"] is None:
+        share = shares(share_losses(setup, learner).numpy())
+        values |= {"truth_rank": rank_correlation(share, known), "truth_error": calibration_error(share, known)}
     return tabulate(setup, values, "validation", moment)

@@ -142,6 +142,7 @@ class CGGM(NamedTuple):
         metrics = {
             "scale": scale, "balance": balance, "eps": eps,
             "negative": (raw < 0).to(raw), "clipped": (balance != raw).to(raw),
+            "joint_eps": task.mean(self.metric(task)(signals.logits.detach()[None]).double())[0],
         }  # fmt: skip
         weights = among(modulated, balance, 0.0) / (len(eps) if heard is None else heard.sum().clamp(min=1))
         guided = isinstance(signals.classified, Tensor)
@@ -171,10 +172,14 @@ class CGGM(NamedTuple):
     def measure(self, signals: Signals, task: Task) -> Tensor:
         """Return the metric of each modality on this batch, [M] float64."""
         sources = {"aux": signals.classified, "head": signals.unimodal, "single": signals.muted}
+        return task.heard(self.metric(task)(sources[self.eps_source].detach()).double())
+
+    def metric(self, task: Task) -> Callable[[Tensor], Tensor]:
+        """Return what makes of predictions how good they are, [..., B, C] -> [..., B]."""
         metrics: dict[str, Callable[[Tensor], Tensor]] = {
             "accuracy": task.score, "p_y": task.likelihood, "sign": partial(side, task)
         }  # fmt: skip
-        return task.heard(metrics[self.eps_metric](sources[self.eps_source].detach()).double())
+        return metrics[self.eps_metric]
 
     def follow(self, state: CGGMState, eps: Tensor, heard: Tensor | None, task: Task) -> tuple[Tensor, Tensor, Tensor]:
         """Return the metric to keep, its change and who has one, each [M]; those who were not heard keep theirs."""

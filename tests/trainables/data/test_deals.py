@@ -61,6 +61,7 @@ def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: W
         sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in (made.train, made.validation, made.test)]
         assert (sides[0] | sides[1], sides[0] & sides[1], sides[2]) == ({*range(9)}, set(), {9, 10, 11})
         assert [len(split.target) for split in (made.train, made.validation)] == [24, 12]
+        assert [len(np.unique(split.units)) for split in (made.train, made.validation)] == [6, 3]
         seen.add(frozenset(sides[1]))
     assert len(seen) == 18
 
@@ -92,6 +93,7 @@ def test_groups_stay_on_one_side(write: Write, place: str) -> None:
             {*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in (made.train, made.validation, made.test)
         ]
         assert ([len(one) for one in speakers], speakers[2], speakers[0] & speakers[1]) == ([4, 1, 1], {5}, set())
+        np.testing.assert_array_equal(made.train.units, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
         held |= speakers[1]
     assert held == {0, 1, 2, 3, 4}  # no two deals are the same
     with pytest.raises(data.DataError, match="have 4 deals beside the file's split, got 5"):
@@ -128,8 +130,9 @@ def test_a_deal_of_pairs_is_the_same_whatever_is_used_of_them() -> None:
 def test_groups_say_it_of_every_sample(write: Write, rows: Arrays) -> None:
     speaker = np.array([0, 1, 2, 3, 4, np.nan, 6, 7, 8, 9])
     path = str(write(rows | {"speaker": speaker}, modalities=["sound"], groups="speaker"))
-    with pytest.raises(data.DataError, match="must say it of every sample, and holds NaN"):
-        data.load({"path": path, "deal": 1})
+    for read in (data.sheet, data.load):
+        with pytest.raises(data.DataError, match="must say it of every sample, and holds NaN"):
+            read({"path": path})
 
 
 def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
@@ -144,9 +147,10 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
         made = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
         assert len({*speaker[made.validation.inputs["sight"][:, 0].astype(int)]}) == 1
         held |= {*made.validation.inputs["sound"][:, 0].astype(int)}
+        assert [len({*split.units}) for split in (made.train, made.validation, made.test)] == [2, 1, 1]
     assert held == {0, 1, 2, 3, 4, 5}
     with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
-        data.load({"path": path, "groups": "pairs_a_val", "deal": 1})
+        data.sheet({"path": path, "groups": "pairs_a_val"})
 
 
 def test_groups_that_the_file_parts_are_refused(write: Write, rows: Arrays) -> None:
