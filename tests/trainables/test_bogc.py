@@ -369,6 +369,29 @@ def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
             assert not torch.equal(old[0], new[0])
 
 
+@pytest.mark.parametrize("mode", [{}, {"losses": "split"}, {"scale": "ema"}], ids=str)
+@pytest.mark.parametrize("rare", ["m0", "m1"])
+@pytest.mark.parametrize("heard", [0, 1])
+def test_what_is_told_of_a_rare_modality_is_what_the_last_step_did(mode: dict[str, Any], rare: str, heard: int) -> None:
+    """Never heard, it has no weight; heard in the last batch alone, it and the fusion loss weigh alike (8.4)."""
+    made = setup(BOGC(**mode), network(3))
+    learner, place = untrained(made), int(rare[1])
+    for number in range(6):
+        inputs, target = batch(made.model, number)
+        present = torch.ones(3, len(target), dtype=torch.bool)
+        present[place] = number == 5 and bool(heard)
+        inputs[rare] = inputs[rare] * present[place, :, None]
+        learner, metrics = step(made, learner, inputs, pose(target, number, present=present))
+    opinions = made.method.opinions(learner.state, learner.params)
+    widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
+    weights, doubt = (x.split(widths, -1) for x in opinions[ENCODERS])
+    assert torch.allclose(torch.stack([part.mean() for part in doubt]), metrics["method.uncertainty"])
+    assert [float(part[1].std()) > 0 for part in weights] == [m != rare for m in made.model.encoders]
+    assert weights[place][1].unique().tolist() == [heard / 4]
+    if JOINT in opinions:
+        assert opinions[JOINT].weights[place + 1].any() == heard
+
+
 @pytest.mark.parametrize(("where", "losses"), PLACES)
 @pytest.mark.parametrize("fusion", ["concat", "early"])
 def test_without_variance_missing_modalities_change_nothing(where: str, losses: str, fusion: str) -> None:

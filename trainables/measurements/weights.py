@@ -16,7 +16,8 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     ``weight_own`` is that of encoder m's own source (its unimodal loss; with ``where=phi`` its share of the joint
     gradient), ``weight_rest`` that of the others together; ``weight_joint`` that of each modality's source in fusion
     and joint head and, without modality, of the fusion loss. In frame ``modality`` weights and uncertainty of a
-    dimension sum to 1. A method that keeps no moments has none.
+    dimension sum to 1. A source that was never heard has none; until all others of a tensor were heard twice, they
+    weigh alike. A method that keeps no moments has none.
     """
     method = setup.method
     if not isinstance(method, BOGC) or not learner.state.moments:

@@ -325,12 +325,18 @@ class BOGC(NamedTuple):
         return kappa, self.k * (len(gradients) if there is None else there.sum(0).to(gradients))
 
     def opinions(self, state: BOGCState, params: Params) -> dict[str, Opinion]:
-        """Return what the sources of each place say together, [S, D] and [D], by the moments after the last step."""
+        """Return what the sources of each place say together, [S, D] and [D], by the moments after the last step.
+
+        Of each tensor, as in a batch with all the sources that it has ever had.
+        """
         found = {}
         for place, part in self.places(params).items():
             sizes, moments = [tensor.numel() for tensor in leaves(part)], state.moments[place]
-            there = reaching(moments.mean, moments.variance) if self.where == "phi" or place == JOINT else None
-            kappa, k = self.powers(moments.mean, informed(moments), there, sizes)
+            present = moments.seen > 0
+            there = spread(present, sizes)
+            if self.where == "phi" or place == JOINT:
+                there = reaching(moments.mean, moments.variance, there)
+            kappa, k = self.powers(moments.mean, informed(moments, present), there, sizes)
             reference = state.levels[place].mean if self.scale == "ema" else 0.0
             means = moments.mean if self.snr else None
             held = evidence(moments.variance, kappa, self.scale, reference, means=means, present=there, sizes=sizes)
