@@ -376,8 +376,6 @@ def test_nothing_is_hidden_from_a_loss_that_is_not_a_number(plain: Case) -> None
 @pytest.mark.parametrize("task", TASKS)
 def test_samples_without_a_modality(case: Case, task: str) -> None:
     """Some samples lack one, one batch lacks it altogether, one sample lacks all: finite, and joint when off."""
-    if case.settings.get("ratio") in {"bb", "bb3"} or case.settings.get("score_attr") == "bb":
-        pytest.skip("BalanceBenchmark has no missing modalities")
     made = setup(case.build(), network(3, task=task))
     learner = untrained(made)
     for number in range(6):

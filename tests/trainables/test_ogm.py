@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
 from trainables.methods.joint import Joint
-from trainables.methods.ogm import OGM, chosen, damping, ratios
+from trainables.methods.ogm import BOUNDS, OGM, chosen, coefficients, damping, ratios
 from trainables.methods.ogm_ge import OGMGE
+from trainables.signals import Signals, Task
 from trainables.step import step
 from trainables.tasks import classification
 
@@ -66,18 +68,53 @@ def test_without_noise_it_is_ogm() -> None:
     assert apart(train(OGMGE(0.5, noise=0.0), model, 10).params, train(OGM(0.5), model, 10).params) < 1e-15
 
 
-def test_a_modality_that_is_alone_is_trained_as_without_it() -> None:
+@pytest.mark.parametrize("ratio", ["mean", "bb", "bb3"])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_a_modality_that_is_alone_is_trained_as_without_it(ratio: str, modalities: int) -> None:
     """The only one there is, and the only one in a batch."""
-    model = network(1)
-    assert apart(train(OGMGE(), model, 5).params, train(Joint(), model, 5).params) == 0
-    model = network(2)
+    method, model = OGMGE(ratio=ratio), network(1)
+    assert apart(train(method, model, 5).params, train(Joint(), model, 5).params) == 0
+    model = network(modalities)
     inputs, target = batch(model, 0)
-    present = torch.ones(2, len(target), dtype=torch.bool)
-    present[1] = False
-    made, plain = setup(OGMGE(), model), setup(Joint(), model)
+    present = torch.ones(modalities, len(target), dtype=torch.bool)
+    present[1:] = False
+    made, plain = setup(method, model), setup(Joint(), model)
     task = pose(target, 0, present=present)
     ours, joint = (step(one, untrained(one), inputs, task)[0].params for one in (made, plain))
     assert apart(ours, joint) == 0
+
+
+def compared(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Tensor], Tensor, Task]:
+    """The coefficients in a batch without a modality, the logits of the others, and the task of a batch with all."""
+    target = torch.arange(12) % 4
+    drawn = torch.randn(modalities, 12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    logits = drawn + torch.arange(1, modalities + 1).view(-1, 1, 1) * torch.nn.functional.one_hot(target)
+    task, there = pose(target, 0), torch.arange(modalities) != absent
+    masked = task._replace(present=there[:, None].expand(-1, 12))
+    found = coefficients(Signals(logits, unimodal=logits), masked, 0.5, ratio, BOUNDS)
+    assert all(values[absent] == 1 for values in found.values())
+    return {name: values[there] for name, values in found.items()}, logits[there], task
+
+
+@pytest.mark.parametrize("ratio", ["mean", "bb", "bb3"])
+@pytest.mark.parametrize("absent", [0, 1, 2])
+def test_two_of_three_modalities_are_compared_as_if_there_were_no_third(ratio: str, absent: int) -> None:
+    ours, logits, task = compared(ratio, absent=absent, modalities=3)
+    alone = coefficients(Signals(logits, unimodal=logits), task, 0.5, ratio, BOUNDS)
+    assert all(torch.allclose(ours[name], values, rtol=1e-12) for name, values in alone.items())
+    assert (ours["scale"] < 0.9).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("absent", [0, 1, 3])
+def test_the_benchmark_compares_three_of_four_by_hand(absent: int) -> None:
+    """Over the least of the three, or the sum over the two others, of which the last one's is halved."""
+    found, logits, task = compared("bb", absent=absent, modalities=4)
+    score = (task.likelihood(logits.cos()) * task.score(logits)).sum(-1)
+    assert torch.allclose(found["ratio"], score / (score.min() + 1e-5), rtol=1e-12)
+    found, logits, task = compared("bb3", absent=absent, modalities=4)
+    a, b, c = task.likelihood(logits).sum(-1).tolist()
+    sums = [a / (b + 1e-5) + a / (c + 1e-5), b / (a + 1e-5) + b / (c + 1e-5), c / (a + 1e-5) + c / (b + 1e-5)]
+    assert found["ratio"].tolist() == pytest.approx([*sums[:2], sums[2] / 2], rel=1e-12)
 
 
 def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:

@@ -106,18 +106,22 @@ def ratios(score: Tensor, among: Tensor | None = None, bounds: tuple[float, floa
 
 
 def benchmark_ratios(logits: Tensor, task: Task, which: str) -> Tensor:
-    """Return the ratios of BalanceBenchmark's two versions from modality-only logits, [M, B, C] -> [M]."""
-    cosines = which == "bb" and len(logits) > 2
-    likelihood = task.likelihood(torch.cos(logits) if cosines else logits)
-    score = task.heard(likelihood * task.score(logits) if cosines else likelihood) * task.samples
-    if which == "bb":
-        if cosines:
-            return score / (score.min() + 1e-5)
-        return score / (score.flip(0) + 1e-5) if len(score) == 2 else torch.ones_like(score)
-    over = score[:, None] / (score + 1e-5)  # [M, M]
-    total = over.sum(-1) - over.diagonal()
-    last = torch.arange(len(score), device=score.device) == len(score) - 1
-    return torch.where(last, total / max(len(score) - 1, 1), total)
+    """Return the ratios of BalanceBenchmark's two versions from modality-only logits, [M, B, C] -> [M].
+
+    Those in the batch are compared, as if there were no others; the others, and one alone, get 1.
+    """
+    among = task.attending()
+    among = torch.ones(len(logits), dtype=torch.bool, device=logits.device) if among is None else among
+    count, score = among.sum(), task.heard(task.likelihood(logits)) * task.samples
+    others = among & ~torch.eye(len(score), dtype=torch.bool, device=score.device)
+    ratio = torch.where(others, score[:, None] / (score + 1e-5), 0.0).sum(-1)
+    if which == "bb3":
+        ratio = torch.where(among.cumsum(0) == count, ratio / (count - 1).clamp(min=1), ratio)  # of the last alone
+    elif len(score) > 2:
+        hits = task.heard(task.likelihood(torch.cos(logits)) * task.score(logits)) * task.samples
+        least = torch.where(among, hits, torch.inf).amin()
+        ratio = torch.where(count > 2, hits / (least + 1e-5), ratio)
+    return torch.where(among & (count > 1), ratio, 1.0)
 
 
 def modulate(tree: Params, scale: Tensor, which: str, change: Change) -> Params:
