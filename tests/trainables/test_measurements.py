@@ -611,6 +611,18 @@ def test_weights_by_the_true_variances_are_the_unit_of_the_error() -> None:
     assert mean > 2
 
 
+def test_the_update_of_other_laws_is_as_the_method_is_set() -> None:
+    """The running unit of noise that stays what it is is that of the tensor; doubt about shares leaves their mean."""
+
+    def error(**settings: Any) -> float:
+        return laws.errors(bogc.BOGC(**settings), laws.LAWS["rare"], 0)[0]
+
+    assert error(scale="ema") == pytest.approx(error(), rel=0.01)
+    assert error(scale="none") != pytest.approx(error(), rel=0.1)
+    assert error(where="phi", fallback="fusion") == pytest.approx(error(where="phi"))
+    assert error(fallback="fusion") != pytest.approx(error(), rel=0.1)
+
+
 @pytest.mark.parametrize("law", laws.LAWS)
 def test_planted_laws_have_mean_zero_and_variance_one(law: str) -> None:
     drawn = laws.LAWS[law](np.random.default_rng(0), (400_000,))

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.evidence import agree
 from trainables.measure import Moment, Row, tabulate
-from trainables.methods.bogc import BOGC
-from trainables.moments import unseen, update
+from trainables.methods.bogc import BOGC, Level
+from trainables.moments import informed, unseen, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 
@@ -57,25 +56,20 @@ def errors(method: BOGC, law: Law, seed: int) -> tuple[float, float]:
     random = stream(seed, "laws")
     variance = torch.from_numpy(10.0 ** random.uniform(-2, 2, (SOURCES, WIDE)))
     mean = torch.from_numpy(random.standard_normal(WIDE))
-    moments = unseen(variance)
+    method, moments, level = method._replace(gain="none"), unseen(variance), Level(*variance.new_zeros(2))
     ours, plain, best = [], [], []
     weights = (1 / variance) / (1 / variance).sum(0)
     for step in range(LEARNING + JUDGED):
         gradients = mean + variance.sqrt() * torch.from_numpy(law(random, (SOURCES, WIDE)))
         moments = update(moments, gradients, method.beta)
+        known = informed(moments)
+        level = method.follow(level, moments.variance, gradients, known)
         if step >= LEARNING:
-            ours.append(square(aggregate(method, gradients, moments.variance) - mean))
+            made = method.mix(gradients, moments.variance, known, reference=level.mean)
+            ours.append(square(made.gradient - mean))
             plain.append(square(gradients.mean(0) - mean))
             best.append(square((weights * gradients).sum(0) - mean))
     return float(np.mean(ours) / np.mean(best)), float(np.mean(plain) / np.mean(best))
-
-
-def aggregate(method: BOGC, gradients: Tensor, variance: Tensor) -> Tensor:
-    """Return the gradient on which the sources agree, as the method is set, each counted once."""
-    return agree(
-        gradients, variance, method.kappa, method.k * len(gradients), gain="none", snr=method.snr,
-        scale=method.scale, frame=method.frame, fallback=method.fallback, fusion=gradients[0],
-    ).gradient  # fmt: skip
 
 
 def square(off: Tensor) -> float:
