@@ -134,8 +134,8 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
     if mode.training is not False:
         training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
-        if isinstance(count, Tensor):
-            training, count = training & (count > 1), count.clamp(min=2)
+        training = training & (count > 1)
+        count = count.clamp(min=2) if isinstance(count, Tensor) else max(count, 2)
         unbiased = batch_var.detach() * (count / (count - 1))
         buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
         buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
@@ -174,4 +174,6 @@ def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
 
 def chosen(training: bool | Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """Return the one or the other, as the mode says."""
-    return torch.where(training, yes, no) if isinstance(training, Tensor) else yes
+    if isinstance(training, Tensor):
+        return torch.where(training, yes, no)
+    return yes if training else no

@@ -196,6 +196,18 @@ def test_dropout_keeps_the_mean_and_rests_in_evaluation(name: str) -> None:
         assert torch.allclose(drops.mean(0), plain, atol=0.1)
 
 
+@pytest.mark.parametrize("present", [None, torch.tensor([True])])
+def test_of_a_single_number_the_running_statistics_serve(present: Tensor | None) -> None:
+    """As in evaluation, and nothing is learnt of it: it has no variance."""
+    encoder, x = ENCODERS["mlp batch"], sample(ENCODERS["mlp batch"])[:1]
+    params, buffers = drawn(encoder)
+    buffers = {key: value if key.endswith("mean") else value.abs() for key, value in buffers.items()}
+    for training in (True, torch.tensor(True)):
+        trained, kept = encoder(params, buffers, x, Mode(training, None, present))
+        assert torch.equal(trained, encoder(params, buffers, x, EVALUATION)[0])
+        assert apart(kept, buffers) == 0
+
+
 @pytest.mark.parametrize("kind", [MLP((5,), 6, "batch"), CNN((8, 8), 6, "batch")])
 def test_batch_statistics_are_of_those_who_have_the_modality(kind: MLP | CNN) -> None:
     """As in a batch without the others; where nobody has it, nothing is learnt of it."""

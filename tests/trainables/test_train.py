@@ -269,6 +269,12 @@ def test_a_stream_is_passed_once_in_order_and_each_epoch_takes_its_part() -> Non
     assert [sum(map(len, epoch)) for epoch in seen] == [17, 16, 17]
 
 
+def test_a_stream_of_one_sample_an_epoch_is_normalised_by_what_is_running() -> None:
+    model = {"fusion": "concat", "encoder": "mlp", "hidden": 6, "norm": "batch", "dropout": 0.0}
+    few = load(TINY | {"samples": [5, 20, 20]})
+    assert fit(trial(order="stream", epochs=5, model=model), few).status == "done"
+
+
 def test_streams_of_other_lengths_do_not_share_a_pack() -> None:
     shapes = {order: {shape(trial(order=order, epochs=n)) for n in (2, 3)} for order in ("shuffled", "stream")}
     assert {order: len(found) for order, found in shapes.items()} == {"shuffled": 1, "stream": 2}
