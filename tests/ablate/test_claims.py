@@ -89,7 +89,7 @@ def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> No
 def test_every_recipe_runs_to_its_end(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     quick = {"seeds": 2, "train": {"epochs": 2}, "data": {"shots": 10}}
-    file = write(tmp_path, content | {"quick": quick})
+    file = write(tmp_path, content | {"quick": content["quick"] | quick})
     ended = ablate("run", file, "--quick", "--store", tmp_path / "runs", "--cpus", 2)
     assert ended.returncode == 0, ended.stderr
     verdict = json.loads((tmp_path / "runs" / f"{name}-quick" / "verdict.json").read_text())
@@ -98,6 +98,19 @@ def test_every_recipe_runs_to_its_end(name: str, tmp_path: Path) -> None:
     assert trials["done"] + trials["diverged"] == trials["planned"]  # CGGM as on BraTS clips nothing
     for effects in (verdict["effects"], verdict["beside"]):
         assert sum(2 - one["seeds"] for one in effects.values()) <= trials["diverged"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "first", "last", "epochs"),  # counted from 0, as where they were published
+    [("crema-d", 0, 50, 100), ("vggsound", 0, 50, 100), ("issues", 0, 80, 100), ("benchmark", 10, 80, 30)],
+)
+def test_recipes_of_ogm_act_in_the_share_of_the_epochs_that_was_published(
+    cell: str, first: int, last: int, epochs: int
+) -> None:
+    study = load("recipes-ogm").cells[cell]
+    ours = study.file.train.epochs
+    assert study.set.get("ogm-ge.start", 1) == 1 + round(first * ours / epochs)
+    assert min(study.set.get("ogm-ge.end", ours), ours) == min(round((last + 1) * ours / epochs), ours)
 
 
 def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:

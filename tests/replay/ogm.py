@@ -13,7 +13,7 @@ from trainables.methods.joint import Joint
 from trainables.methods.ogm import OGM, damping, ratios
 from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
-from trainables.setup import Learner
+from trainables.setup import Learner, strength
 
 FREE = 0.0, math.inf
 
@@ -44,11 +44,12 @@ def official(case: Case) -> Pairs:
         "Normal": Joint(),
     }[hyper["modulation"]]
     learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), method.init(net.params))
+    span = {"start": hyper["modulation_starts"] + 1, "end": hyper["modulation_ends"] + 1, "warmup": 0}  # epochs from 1
     losses: dict[int, list[list[float]]] = {}
     for number, recorded in enumerate(case["steps"]):
         theirs = recorded["official"]
         yield from net.compare_params(number, learner, recorded["params_before_step"])
-        active = hyper["modulation_starts"] <= recorded["epoch"] <= hyper["modulation_ends"]
+        active = strength(span, recorded["epoch"] + 1) == 1
         drawn = iter(theirs["normal_calls"])
 
         def noise(purpose: str, like: Tensor, drawn: Iterator[Case] = drawn) -> Tensor:

@@ -33,7 +33,7 @@ class OGM(NamedTuple):
     ``apply=lr`` scales the optimiser's update in place of the gradient (ours): under Adam a constant factor on the
     gradient cancels.
 
-    It acts in all epochs by default; the release in the first 50 of 100: ``end: 50``.
+    It acts in all epochs by default; the release in the first 51 of 100 (main.py: 0 to 50): ``end: 51``.
 
     Ours: for M > 2 :math:`\rho_m` is over the mean of the others (``ratio=mean``), it is at most 1e4, and the
     likelihood of a regression is exp(-loss). BalanceBenchmark's variants (OGM_trainer.py:89-167) are ``ratio=bb``,

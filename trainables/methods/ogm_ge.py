@@ -16,7 +16,7 @@ class OGMGE(NamedTuple):
     lagging modality too (main.py:133). ``noise`` multiplies that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``:
     joint training. A tensor of one element has no deviation and receives none, nor does any where one modality is
     alone in a batch, so that there is nothing to modulate (ours). With ``apply=lr`` the noise
-    is in the gradient and k_m on the update. It acts in all epochs by default, the release in the first 50 of 100.
+    is in the gradient and k_m on the update. It acts in all epochs by default, the release in the first 51 of 100.
     """
 
     alpha: float | Tensor = 0.8
