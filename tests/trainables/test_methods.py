@@ -341,6 +341,21 @@ def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
+def test_seven_modalities_train_unless_all_their_coalitions_are_asked(plain: Case) -> None:
+    """Which is refused: AGM draws some of them, then."""
+
+    def trained(**settings: Any) -> Learner:
+        return taught(setup(plain.build(**settings), network(7)), 2)
+
+    if plain.name not in {"agm", "moddrop"}:
+        assert all(torch.isfinite(t).all() for t in tree_leaves(trained()))
+        return
+    with pytest.raises(ValueError, match="7 modalities have 128 coalitions"):
+        trained()
+    if plain.name == "agm":
+        assert all(torch.isfinite(t).all() for t in tree_leaves(trained(samples=4)))
+
+
 @settings(max_examples=20, derandomize=True)
 @given(
     size=st.integers(1, 5),

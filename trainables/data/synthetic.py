@@ -28,7 +28,7 @@ added.
 
 **Drift** is a change at a *training sample index*: samples from `at` x N on have the new ratio, and so have
 validation and test, which show the world after the change. An engine that shuffles mixes both regimes; one
-that keeps the order of the samples meets the change at that share of each epoch. `truth` is that after the
+pass in order (``order: stream``) meets the change once, at that share of the run. `truth` is that after the
 change; the sheet's description holds `truth_before_drift` as well.
 """
 
