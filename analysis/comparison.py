@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
-import polars.selectors as cs
 
 from analysis.choice import LOSSES, alike, chosen, test_scores
 from analysis.statistics import NAN, bounds, estimate, holm, paired
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 from analysis.text import settings
 
 COMPARISON = {
@@ -72,7 +71,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
             ours, others = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
             found = _difference(ours, others, run.metric, pair=same_data(run, other))
             rows.append({key: choice[key] for key in keys} | described | found)
-    table = pl.DataFrame(rows, schema=COMPARISON).with_columns(cs.float().fill_nan(None))
+    table = tabled(rows, COMPARISON)
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
     return table.with_columns(
         p=pl.Series([None if p is None else next(corrected) for p in table["p"]], dtype=pl.Float64)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.statistics import LEVEL, NAN, Estimate
+from analysis.tables import tabled
 
 DRAWS = 10_000
 COMPONENTS = {
@@ -46,9 +46,8 @@ def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score")
         low, high = np.quantile(np.maximum(draws, 0) / size, [LEVEL / 2, 1 - LEVEL / 2])
         variance = max(square - less, 0.0) / size if math.isfinite(square - less) else NAN
         rows.append({"source": block, "levels": kept[block].n_unique(), "variance": variance, "low": low, "high": high})
-    shown = pl.DataFrame(rows, schema={k: v for k, v in COMPONENTS.items() if k != "share"})
     whole = pl.col("variance") / pl.col("variance").sum()
-    return shown.with_columns(cs.float().fill_nan(None)).with_columns(share=whole.fill_nan(None))
+    return tabled(rows, COMPONENTS).with_columns(share=whole.fill_nan(None))
 
 
 def icc(scores: NDArray[np.float64]) -> Estimate:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.statistics import NAN, estimate, holm, paired, same
+from analysis.tables import tabled
 
 TERMS = {
     "term": pl.String,  # `a`, or `a x b`
@@ -50,7 +50,7 @@ def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score")
             p.append(tests.get(term, NAN))
         rows.append(row | {"seeds": whole["seed"].n_unique(), "dropped": dropped})
     rows = [row | {"p": one} for row, one in zip(rows, holm(p), strict=True)]
-    return pl.DataFrame(rows, schema=TERMS).with_columns(cs.float().fill_nan(None))
+    return tabled(rows, TERMS)
 
 
 def _whole(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:

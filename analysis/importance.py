@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.choice import Design, design
 from analysis.ruler import ruler
 from analysis.statistics import NAN
-from analysis.tables import Run, numeric
+from analysis.tables import Run, numeric, tabled
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -87,8 +86,7 @@ def importances(
         ends = {"value": value, "low": low, "high": high, "floor": floor}
         counts = {"configurations": len(known), "used": count, "dropped": len(scores) - len(known), "seeds": seeds}
         rows.append({"factor": name, **ends, "above_floor": above, **counts})
-    table = pl.DataFrame(rows, schema=IMPORTANCE).with_columns(cs.float().fill_nan(None))
-    return table.sort("value", descending=True, nulls_last=True, maintain_order=True)
+    return tabled(rows, IMPORTANCE).sort("value", descending=True, nulls_last=True, maintain_order=True)
 
 
 def _resampled(

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.statistics import LEVEL, NAN
+from analysis.tables import tabled
 
 RESAMPLES = 200
 DUMMY = "(dummy)"
@@ -185,7 +185,7 @@ def _table(
         above = bool(value - reach > floor) if np.isfinite(value + reach + floor) and factor != DUMMY else None
         ends = {"value": value, "low": value - reach, "high": value + reach, "floor": floor, "above_floor": above}
         rows.append({"factor": factor, "other": other, "index": index, **ends, **common})
-    return pl.DataFrame(rows, schema=INDICES).with_columns(cs.float().fill_nan(None))
+    return tabled(rows, INDICES)
 
 
 def _with_seeds(y: Array, analyze: Callable[[Array], Found]) -> Found:

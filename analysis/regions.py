@@ -4,13 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 
 from analysis.choice import Design, design
 from analysis.rankings import Agreement, agreement
 from analysis.ruler import ruler
 from analysis.statistics import NAN, bounds, paired
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 
 TINY = 1e-9  # what a score is rounded by
 REGION = {
@@ -53,8 +52,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
         ends = {"difference": sign * mean, "low": min(sign * low, sign * high), "high": max(sign * low, sign * high)}
         inside = {"within": complete and mean >= -margin - TINY, "shown": complete and low >= -margin - TINY}
         rows.append(ends | inside | {"seeds": pairs})
-    numbers = pl.DataFrame(rows, schema=REGION).with_columns(cs.float().fill_nan(None))
-    table = pl.concat([found.points[order.tolist()], numbers], how="horizontal")
+    table = pl.concat([found.points[order.tolist()], tabled(rows, REGION)], how="horizontal")
     return Region(table, margin, len(found.seeds))
 
 

@@ -1,11 +1,10 @@
 """How the validation metric answers to one setting."""
 
 import polars as pl
-import polars.selectors as cs
 
 from analysis.choice import configurations, held, validation_scores
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run, numeric
+from analysis.tables import Run, numeric, tabled
 from analysis.text import settings
 
 CURVE = {
@@ -69,8 +68,7 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
         place = {"method": method, "settings": settings(point, others), "x": at_x, "y": at_y}
         failed = {"failed": point["failed"] + point["diverged"]}
         rows.append(place | failed | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict())
-    table = pl.DataFrame(rows, schema=HEAT).with_columns(cs.float().fill_nan(None))
-    return table.sort("x", "y").sort("method", maintain_order=True)
+    return tabled(rows, HEAT).sort("x", "y").sort("method", maintain_order=True)
 
 
 def _response(run: Run, axis: str) -> pl.DataFrame:
@@ -93,7 +91,7 @@ def _response(run: Run, axis: str) -> pl.DataFrame:
                 **estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict(),
             }
         )
-    return pl.DataFrame(rows, schema=CURVE).with_columns(cs.float().fill_nan(None))
+    return tabled(rows, CURVE)
 
 
 def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-import polars.selectors as cs
 
 from analysis.choice import LOSSES, alike, chosen, test_scores
 from analysis.pareto import front
 from analysis.sequential import so_far
 from analysis.statistics import NAN, bounds, estimate, holm, paired
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 from analysis.text import settings
 
 SUMMARY = {
@@ -61,7 +60,7 @@ def summary(run: Run) -> pl.DataFrame:
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
         row = _choice(run, choice) | _test(of_choice, run.metric) | _against(run, choice["method"], of_choice, joint)
         rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
-    return _corrected(_table(rows, SUMMARY))
+    return _corrected(tabled(rows, SUMMARY))
 
 
 def encoders(run: Run) -> pl.DataFrame:
@@ -73,7 +72,7 @@ def encoders(run: Run) -> pl.DataFrame:
         row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": len(group)}
         alone = scores.filter(pl.col("method") == "unimodal", pl.col("encoder") == encoder)
         rows.append(row | (_gap(group, alone, run.metric) if method != "unimodal" else {}))
-    return _table(rows, ENCODERS)
+    return tabled(rows, ENCODERS)
 
 
 def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,8 +127,3 @@ def _corrected(table: pl.DataFrame) -> pl.DataFrame:
     """Return the table with `p` corrected by Holm for all its comparisons."""
     p = holm(table["p"].fill_null(NAN).to_list())
     return table.with_columns(p=pl.Series(p, dtype=pl.Float64).fill_nan(None))
-
-
-def _table(rows: list[dict[str, Any]], schema: dict[str, Any]) -> pl.DataFrame:
-    """Return rows as a table in which what could not be computed is null."""
-    return pl.DataFrame(rows, schema=schema).with_columns(cs.float().fill_nan(None))

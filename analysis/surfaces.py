@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 
 from analysis.choice import design
 from analysis.statistics import NAN, estimate, holm, paired
-from analysis.tables import Run, numeric
+from analysis.tables import Run, numeric, tabled
 
 SURFACE = {
     "term": pl.String,  # `a`, `a x a`, `a x b`
@@ -69,9 +68,8 @@ def surface(run: Run, method: str) -> Surface:
         {"term": term, "effect": one.mean, "low": one.low, "high": one.high, "p": p, "seeds": one.pairs}
         for term, one, p in zip(terms, effects, holm([one.p for one in effects]), strict=True)
     ]
-    table = pl.DataFrame(rows, schema=SURFACE).with_columns(cs.float().fill_nan(None))
     r2, predicted = _explained(scores, matrix, weights) if fits else (NAN, NAN)
-    return Surface(table, r2, predicted, len(scores), int((~whole).sum()), places, weights)
+    return Surface(tabled(rows, SURFACE), r2, predicted, len(scores), int((~whole).sum()), places, weights)
 
 
 def slice_of(found: Surface, x: str, y: str, *, highest_is_best: bool = True) -> pl.DataFrame:
@@ -82,11 +80,10 @@ def slice_of(found: Surface, x: str, y: str, *, highest_is_best: bool = True) ->
     columns = [_scaled(held[axis], place) for axis, place in found.places.items()]
     heights = _matrix(columns, SIDE * SIDE) @ found.weights  # [N, S]
     best = (heights if highest_is_best else -heights).argmax(axis=0)
-    rows = [{"kind": "surface", **estimate(row)._asdict()} for row in heights]
-    rows += [{"kind": "optimum", "mean": float(heights[n, seed]), "seeds": 1} for seed, n in enumerate(best)]
-    at = [*range(len(heights)), *best]
-    table = pl.DataFrame(rows, schema=SLICE).with_columns(x=pl.Series(grid[x][at]), y=pl.Series(grid[y][at]))
-    return table.with_columns(cs.float().fill_nan(None))
+    at = [{"x": right, "y": upward} for right, upward in zip(grid[x], grid[y], strict=True)]
+    rows = [{"kind": "surface", **at[n], **estimate(row)._asdict()} for n, row in enumerate(heights)]
+    rows += [{"kind": "optimum", **at[n], "mean": heights[n, seed], "seeds": 1} for seed, n in enumerate(best)]
+    return tabled(rows, SLICE)
 
 
 def _matrix(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, overload
 
 import fsspec
 import polars as pl
+import polars.selectors as cs
 import yaml
 
 TRIALS = {
@@ -197,6 +198,11 @@ def traces(run: Run, metrics: Sequence[str] | None = None) -> pl.DataFrame:
 def numeric(values: list[Any]) -> bool:
     """Tell whether all values are numbers."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def tabled(rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Return rows as a table in which what could not be computed is null."""
+    return pl.DataFrame(rows, schema=schema, infer_schema_length=None).with_columns(cs.float().fill_nan(None))
 
 
 def _place(folder: str | Path, options: Options) -> Place:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import polars as pl
-import polars.selectors as cs
 
 from analysis.choice import chosen
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 
 TRAINING = {
     "method": pl.String,
@@ -54,4 +53,4 @@ def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
         dict(zip(keys, key, strict=True)) | estimate(group["value"], bounds(str(key[3])))._asdict()
         for key, group in sorted_rows.group_by(keys, maintain_order=True)
     ]
-    return pl.DataFrame(found, schema=TRAINING).with_columns(cs.float().fill_nan(None))
+    return tabled(found, TRAINING)

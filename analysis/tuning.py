@@ -2,13 +2,12 @@
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 from numpy.typing import NDArray
 from scipy import special
 
 from analysis.choice import design, merged
 from analysis.statistics import ANYWHERE, bounds, estimate
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 
 BEST = {
     "method": pl.String,
@@ -63,8 +62,7 @@ def expected_best(
         told = len(ranked) and (n > lost or not lagged)
         chosen = weight @ ranked / weight.sum() if told else np.empty(0)
         rows.append({"n": n, **estimate(chosen, within)._asdict(), "failed": lost - lagged, "pruned": lagged})
-    schema = {name: kind for name, kind in BEST.items() if name != "method"}
-    return pl.DataFrame(rows, schema=schema).with_columns(cs.float().fill_nan(None))
+    return tabled(rows, {name: kind for name, kind in BEST.items() if name != "method"})
 
 
 def _log_choose(many: NDArray[np.int64], few: int) -> NDArray[np.float64]:

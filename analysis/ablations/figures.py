@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 import polars as pl
-import polars.selectors as cs
 from matplotlib.figure import Figure
 
 from analysis.ablations.finding import GAIN, Finding
@@ -28,6 +27,7 @@ from analysis.plots.style import (
 )
 from analysis.rankings import said
 from analysis.ruler import ruler
+from analysis.tables import tabled
 from analysis.text import GAINED, less_is_better
 
 
@@ -59,8 +59,7 @@ def judged(finding: Finding, decisions: Mapping[str, Decision]) -> dict[str, Dec
 
 def table(decisions: Mapping[str, Decision]) -> pl.DataFrame:
     """Return one row an effect; what could not be told is null."""
-    rows = [{"name": name, **one._asdict()} for name, one in decisions.items()]
-    return pl.DataFrame(rows, infer_schema_length=None).with_columns(cs.float().fill_nan(None))
+    return tabled([{"name": name, **one._asdict()} for name, one in decisions.items()])
 
 
 def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import polars as pl
-import polars.selectors as cs
 
 from analysis import plots
 from analysis.choice import configurations, validation_scores
@@ -12,7 +11,7 @@ from analysis.gallery.words import LISTED, search
 from analysis.plots.style import ranked
 from analysis.sensitivity import axes
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run
+from analysis.tables import Run, tabled
 from analysis.text import plural, score, settings
 from analysis.training import coefficients, learning
 from analysis.tuning import best_of
@@ -30,9 +29,10 @@ def slices(run: Run) -> Iterator[Drawing]:
         | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict()
         for key, group in scores.group_by("method", *run.vary, maintain_order=True)
     ]
-    kept = pl.DataFrame(rows, infer_schema_length=None)
-    points = kept.with_columns(cs.float().fill_nan(None)).drop_nulls("mean") if len(kept) else kept
-    scales = {axis: run.vary[axis]["scale"] for axis in axes(run) if len(points) and points[axis].n_unique() > 1}
+    if not rows:
+        return
+    points = tabled(rows).drop_nulls("mean")
+    scales = {axis: run.vary[axis]["scale"] for axis in axes(run) if points[axis].n_unique() > 1}
     if not scales:
         return
     best = ranked(points, highest_is_best=run.highest_is_best).row(0, named=True)
