@@ -102,7 +102,7 @@ def spread(run: Run) -> pl.DataFrame:
     parts, kinds = [pl.DataFrame(schema=SPREAD)], list(run.kinds)
     if not kinds:
         return parts[0]
-    scores = test_scores(run, chosen(run)).filter(pl.col("encoder").is_null()).drop_nulls("score")
+    scores = test_scores(run, chosen(run)).drop_nulls("score")
     drawn = run.trials.select("trial", **{kind: f"seed.{kind}" for kind in kinds}).unique("trial").collect()
     scores = scores.join(drawn, on="trial", maintain_order="left")
     joint = scores.filter(method="joint").select("seed", baseline="score")

@@ -64,13 +64,26 @@ def chosen(run: Run) -> pl.DataFrame:
 
 
 def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores on test: the one function of a report that reads them, to be given what `chosen` returned."""
-    return _scores(run, configurations, "test")
+    """Return the joint scores on test, a row a trial; one that is not done, or not finite, has none in it.
+
+    A report reads test here and in `test_probes` alone, and both are to be given what `chosen` returned.
+    """
+    return _members(configurations, _joint(run, "test"))
 
 
 def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores on validation."""
-    return _scores(run, configurations, "validation")
+    """Return the same on validation."""
+    return _members(configurations, _joint(run, "validation"))
+
+
+def test_probes(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
+    """Return what a probe of each `encoder` scores on test, a row each of a trial that has a score."""
+    return _members(configurations, _probes(run, "test"))
+
+
+def validation_probes(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
+    """Return the same on validation."""
+    return _members(configurations, _probes(run, "validation"))
 
 
 def alike(scores: pl.DataFrame) -> bool:
@@ -103,7 +116,7 @@ def design(run: Run, method: str) -> Design:
     """Return what a method's configurations score on validation, seed by seed."""
     table = configurations(run).filter(pl.col("method") == method)
     axes = [axis for axis in run.vary if table[axis].n_unique() > 1]
-    joint = validation_scores(run, table).filter(pl.col("encoder").is_null())
+    joint = validation_scores(run, table)
     seeds = joint["seed"].unique().sort()
     keys = axes or ["method"]
     points = joint.unique(keys, keep="first", maintain_order=True).select("method", *axes)
@@ -127,25 +140,26 @@ def held(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
     return max(lines, key=lambda line: line.select(axes).n_unique())
 
 
-def _scores(run: Run, configurations: pl.DataFrame, split: str) -> pl.DataFrame:
-    """Return the configurations, one row a trial and score: the joint one (`encoder` null) and each encoder's probe.
-
-    A trial that is not done, or whose score is not finite, has a joint row without `score`.
-    """
+def _joint(run: Run, split: str) -> pl.LazyFrame:
     found = pl.col(f"{split}.{run.metric}")
     score = pl.when(pl.col("status") == "done", found.is_finite()).then(found)
-    trials = run.trials.unique("trial", maintain_order=True)
-    joint = trials.select("trial", "seed", *LOSSES, encoder=pl.lit(None, pl.String), score=score)
-    probes = (
+    return run.trials.unique("trial", maintain_order=True).select("trial", "seed", *LOSSES, score=score)
+
+
+def _probes(run: Run, split: str) -> pl.LazyFrame:
+    return (
         run.metrics.filter(pl.col("split") == split, pl.col("metric") == f"probe_{run.metric}")
         .group_by("trial", encoder="modality")
         .agg(score=pl.col("value").sort_by("epoch").last())
-        .join(joint.drop_nulls("score").select("trial", "seed", *LOSSES), on="trial")
+        .join(_joint(run, split).drop_nulls("score").drop("score"), on="trial")
         .sort("encoder")
     )
+
+
+def _members(configurations: pl.DataFrame, scores: pl.LazyFrame) -> pl.DataFrame:
+    """Return the configurations with the scores of their trials, a row each."""
     members = configurations.explode("trials").rename({"trials": "trial"}).lazy()
-    table = pl.concat([joint, probes], how="diagonal")
-    return members.join(table, on="trial", maintain_order="left_right").collect()
+    return members.join(scores, on="trial", maintain_order="left_right").collect()
 
 
 def _places(run: Run) -> dict[str, int]:

@@ -57,10 +57,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
         raise ValueError(f"{run.name} is scored by {run.metric} and {other.name} by {other.metric}")
     keys = ["method", "modality"]
     choices = [chosen(each) for each in (run, other)]
-    scores = [
-        test_scores(each, choice).filter(pl.col("encoder").is_null()).drop_nulls("score")
-        for each, choice in zip((run, other), choices, strict=True)
-    ]
+    scores = [test_scores(each, choice).drop_nulls("score") for each, choice in zip((run, other), choices, strict=True)]
     rows = []
     for choice in choices[0].iter_rows(named=True):
         same = pl.col("method").eq(choice["method"]), pl.col("modality").eq_missing(choice["modality"])

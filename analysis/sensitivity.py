@@ -1,8 +1,10 @@
 """How the validation metric answers to one setting."""
 
+from collections.abc import Callable
+
 import polars as pl
 
-from analysis.choice import configurations, held, validation_scores
+from analysis.choice import configurations, held, validation_probes, validation_scores
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run, numeric, tabled
 from analysis.text import settings
@@ -11,7 +13,6 @@ CURVE = {
     "kind": pl.String,  # curve | baseline
     "method": pl.String,
     "settings": pl.String,  # where the other varied settings are held
-    "encoder": pl.String,  # null: the joint prediction
     "value": pl.Float64,  # of the axis; null for baselines
     "mean": pl.Float64,
     "low": pl.Float64,
@@ -44,13 +45,12 @@ def curve(run: Run, axis: str) -> pl.DataFrame:
     A method's other varied settings are held at its chosen configuration; where the design has several values
     of the axis only elsewhere, as in one-at-a-time designs, at the best configuration that has most of them.
     """
-    joint = pl.col("encoder").is_null() & (pl.col("method") != "unimodal")
-    return _response(run, axis).filter(joint).drop("encoder")
+    return _response(run, axis, validation_scores).filter(pl.col("method") != "unimodal")
 
 
 def probe_curve(run: Run, axis: str) -> pl.DataFrame:
-    """Return the same for each encoder's probe; `unimodal` is the encoder trained alone."""
-    return _response(run, axis).drop_nulls("encoder").rename({"encoder": "modality"})
+    """Return the same for each encoder's probe, of which `modality` tells; `unimodal` is the encoder trained alone."""
+    return _response(run, axis, validation_probes, "encoder").rename({"encoder": "modality"})
 
 
 def heat(run: Run, x: str, y: str) -> pl.DataFrame:
@@ -61,7 +61,7 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
     others = [other for other in run.vary if other not in (x, y)]
     groups = configurations(run).drop_nulls([x, y]).partition_by("method", "modality", maintain_order=True)
     points = pl.concat([configurations(run).clear(), *(held(run, group, [x, y]) for group in groups)])
-    joint = validation_scores(run, points).filter(pl.col("encoder").is_null(), pl.col("method") != "unimodal")
+    joint = validation_scores(run, points).filter(pl.col("method") != "unimodal")
     rows = []
     for (method, at_x, at_y), group in joint.group_by("method", x, y, maintain_order=True):
         point = group.row(0, named=True)
@@ -71,27 +71,27 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
     return tabled(rows, HEAT).sort("x", "y").sort("method", maintain_order=True)
 
 
-def _response(run: Run, axis: str) -> pl.DataFrame:
+def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *of: str) -> pl.DataFrame:
+    """Return scores at each value of an axis, of each method and what else each is `of`, as CURVE says."""
     table = configurations(run)
     groups = table.partition_by("method", "modality", maintain_order=True)
     others = [other for other in run.vary if other != axis]
     points = pl.concat([table.clear(), *(_line(run, group, axis) for group in groups)])
     rows = []
-    keys = ["method", "modality", axis, "encoder"]
-    for (method, _, value, encoder), group in validation_scores(run, points).group_by(keys, maintain_order=True):
+    for _, group in scores(run, points).group_by("method", "modality", axis, *of, maintain_order=True):
         point = group.row(0, named=True)
         rows.append(
             {
-                "kind": "baseline" if value is None else "curve",
-                "method": method,
+                "kind": "baseline" if point[axis] is None else "curve",
+                "method": point["method"],
                 "settings": settings(point, others),
-                "encoder": encoder,
-                "value": value,
+                "value": point[axis],
                 "failed": point["failed"] + point["diverged"],
                 **estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict(),
+                **{name: point[name] for name in of},
             }
         )
-    return tabled(rows, CURVE)
+    return tabled(rows, CURVE | dict.fromkeys(of, pl.String))
 
 
 def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.choice import LOSSES, alike, chosen, test_scores
+from analysis.choice import LOSSES, alike, chosen, test_probes, test_scores
 from analysis.pareto import front
 from analysis.sequential import so_far
 from analysis.statistics import NAN, bounds, estimate, holm, paired
@@ -52,7 +52,7 @@ ENCODERS = {
 def summary(run: Run) -> pl.DataFrame:
     """Return one row per method and per modality of `unimodal`, as SUMMARY says; differences in the metric's unit."""
     choices = chosen(run)
-    scores = test_scores(run, choices).filter(pl.col("encoder").is_null()).drop_nulls("score")
+    scores = test_scores(run, choices).drop_nulls("score")
     joint = scores.filter(pl.col("method") == "joint").select("seed", *LOSSES, baseline="score")
     marks = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
     rows = []
@@ -65,7 +65,7 @@ def summary(run: Run) -> pl.DataFrame:
 
 def encoders(run: Run) -> pl.DataFrame:
     """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
-    scores = test_scores(run, chosen(run)).drop_nulls("encoder")
+    scores = test_probes(run, chosen(run))
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
         mean, low, high, _ = estimate(_known(group), bounds(run.metric))

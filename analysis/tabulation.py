@@ -162,7 +162,7 @@ def all_configurations(run: Run) -> Table:
     """Return the table of all configurations, best first within a method, scored on validation alone."""
     run = merged(run)
     table = configurations(run)
-    joint = validation_scores(run, table.head(SHOWN)).filter(pl.col("encoder").is_null())
+    joint = validation_scores(run, table.head(SHOWN))
     keys = ["method", "modality", *run.vary]
     found = {
         key: estimate(part["score"].drop_nulls(), bounds(run.metric))

@@ -67,7 +67,7 @@ def gaps(run: Run) -> Iterator[Drawing]:
 
 def ranks(run: Run) -> Iterator[Drawing]:
     """Draw the ranks of the methods over the seeds."""
-    joint = test_scores(run, chosen(run)).filter(pl.col("encoder").is_null(), pl.col("method") != "unimodal")
+    joint = test_scores(run, chosen(run)).filter(pl.col("method") != "unimodal")
     found = ranking(joint.select("method", "score", block="seed"), highest_is_best=run.highest_is_best)
     if found.pairs.is_empty() or all(map(alike, joint.partition_by("method"))):  # seeds are one result
         return

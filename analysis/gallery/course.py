@@ -21,9 +21,7 @@ def slices(run: Run) -> Iterator[Drawing]:
     """Draw all configurations of a search along each axis."""
     if search(run)[0] in LISTED or not axes(run):
         return
-    scores = validation_scores(run, configurations(run)).filter(
-        pl.col("encoder").is_null(), pl.col("method") != "unimodal"
-    )
+    scores = validation_scores(run, configurations(run)).filter(pl.col("method") != "unimodal")
     rows = [
         dict(zip(["method", *run.vary], key, strict=True))
         | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict()
