@@ -27,6 +27,11 @@ import os, sys; from pathlib import Path; from ablate.files import aside
 with aside(Path(sys.argv[1])) as draft: draft.mkdir(); (draft / "half").write_text("x" * 1000); os.kill(os.getpid(), 9)
 """
 
+HALF_A_REPORT = """
+import os, sys; from pathlib import Path; from analysis import files
+os.fsync = lambda handle: os.kill(os.getpid(), 9); files.write(Path(sys.argv[1]), b"half")
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -58,6 +63,13 @@ def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> 
     assert delete(folder) == found
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id])}
     assert store.locate(folder, [trial(0).id, trial(1).id]).keys() == {trial(0).id, trial(1).id}
+
+
+def test_a_report_half_written_by_a_process_that_died_may_go(folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", HALF_A_REPORT, folder / "s" / "report.html"], cwd=ROOT, check=False)
+    (half,) = (folder / "s").glob(".*")
+    assert half in delete(folder).parts[3].folders
+    assert not half.exists()
 
 
 def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:
