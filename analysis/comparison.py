@@ -85,8 +85,7 @@ def same_data(run: Run, other: Run) -> bool:
 
 def _drawn(run: Run) -> tuple[Any, ...]:
     """Return what samples a run is about, which kinds of seeds it has, and how many of each but the first."""
-    data = run.study["study"]["data"]
-    asked = {} if isinstance(data, str) else data
+    asked = run.data
     which = [asked.get(key) or None for key in SAMPLES]
     which.append(asked.get("protocol", asked.get("split")))  # two spellings of one thing
     which.append(asked.get("groups") if asked.get("deal") or "split" in run.kinds else None)

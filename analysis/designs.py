@@ -17,14 +17,13 @@ def indices(run: Run) -> dict[str, pl.DataFrame]:
     Each modality of `unimodal` is a method of its own. There are none where the study has no such design, and none of a
     method of which no trial is known yet.
     """
-    design, search = run.study["study"].get("design", {}), run.study["study"]["search"]
-    options = search.get("sobol") or search.get("morris") if design else None
-    if not options or "point" not in run.trials.collect_schema():
+    kind, options = run.search
+    if kind not in ("sobol", "morris") or "point" not in run.trials.collect_schema():
         return {}
     score = pl.when(pl.col("status") == "done").then(pl.col(f"validation.{run.metric}"))
     table = run.trials.select("method", "modality", "point", "seed", score=score).sort("modality").collect()
     found = {}
-    for method, about in design.items():
+    for method, about in run.study["study"].get("design", {}).items():
         choices = [len(run.vary[name]["values"]) for name in about["names"]]
         for (modality,), part in table.filter(method=method).group_by("modality", maintain_order=True):
             name = f"{method} ({modality})" if modality else method

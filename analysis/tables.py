@@ -101,6 +101,18 @@ class Run(NamedTuple):
         return self.study["study"].get("objectives") or chosen_by
 
     @property
+    def data(self) -> dict[str, Any]:
+        """The data as they were asked for: a name, or a path, and options."""
+        data = self.study["study"]["data"]
+        return {"name": data} if isinstance(data, str) else data
+
+    @property
+    def search(self) -> tuple[str, dict[str, Any]]:
+        """How configurations were found, and its options."""
+        search = self.study["study"].get("search", "grid")
+        return (search, {}) if isinstance(search, str) else next(iter(search.items()))
+
+    @property
     def vary(self) -> dict[str, dict[str, Any]]:
         """The varied settings: axis -> {values, scale}."""
         return self.study["study"].get("vary") or {}

@@ -92,8 +92,7 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
     )
     if held(run):
         note += f" Seeds are {units(run, run.looks[-1])}: of others p and intervals say nothing."
-    data = run.study["study"]["data"]
-    if metric == "mae" and (isinstance(data, str) or data.get("standardise", True)):
+    if metric == "mae" and run.data.get("standardise", True):
         note += " The target is standardised: errors are in standard deviations of its training samples."
     return Table("methods", "Methods", columns, rows, note)
 

@@ -201,7 +201,7 @@ def made_of(run: Run) -> tuple[str, ...]:
     varied = {key: written(one["values"]) or "varied" for key, one in run.vary.items()}
     fusion, encoder, hidden, optimizer, epochs = (varied.get(key, str(given[key])) for key in MADE_OF)
     return (
-        study["data"] if isinstance(study["data"], str) else study["data"].get("name", "a file"),
+        run.data.get("name", "a file"),
         f"{fusion} of {encoder}, {hidden} wide",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
         " x ".join(plural(count, KINDS[kind]) for kind, count in run.kinds.items()) or plural(run.looks[-1], "seed"),

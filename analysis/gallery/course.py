@@ -7,7 +7,7 @@ import polars as pl
 from analysis import plots
 from analysis.choice import configurations, validation_scores
 from analysis.drawing import Drawing
-from analysis.gallery.words import LISTED, search
+from analysis.gallery.words import LISTED
 from analysis.plots.style import ranked
 from analysis.sensitivity import axes
 from analysis.statistics import bounds, estimate
@@ -19,7 +19,7 @@ from analysis.tuning import best_of
 
 def slices(run: Run) -> Iterator[Drawing]:
     """Draw all configurations of a search along each axis."""
-    if search(run)[0] in LISTED or not axes(run):
+    if run.search[0] in LISTED or not axes(run):
         return
     scores = validation_scores(run, configurations(run)).filter(pl.col("method") != "unimodal")
     rows = [

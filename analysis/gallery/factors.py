@@ -10,7 +10,7 @@ from analysis import plots
 from analysis.choice import design
 from analysis.designs import indices
 from analysis.drawing import Drawing
-from analysis.gallery.words import methods, search, slug
+from analysis.gallery.words import methods, slug
 from analysis.importance import importance
 from analysis.indices import DUMMY
 from analysis.plots.style import parts
@@ -22,7 +22,7 @@ LEAST = {"fanova": 8, "ped-anova": 100}  # with a result, from which on a settin
 
 def sensitivities(run: Run) -> Iterator[Drawing]:
     """Draw the indices of a Sobol or a Morris design, for each of its methods."""
-    kind, _ = search(run)
+    kind, _ = run.search
     for method, table in indices(run).items():
         known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
         if known.is_empty():

@@ -8,7 +8,7 @@ import polars as pl
 
 from analysis import plots
 from analysis.drawing import Drawing
-from analysis.gallery.words import LISTED, margin_of, methods, search, share, slug
+from analysis.gallery.words import LISTED, margin_of, methods, share, slug
 from analysis.plots.style import parts, ranked
 from analysis.regions import Region, safe_region
 from analysis.ruler import Ruler, ruler
@@ -23,7 +23,7 @@ SIDE = 25  # values of an axis, up to which a heat map can be read
 
 def curves(run: Run) -> Iterator[Drawing]:
     """Draw the response along each axis on which there are results at two values or more."""
-    for axis in axes(run) if search(run)[0] in LISTED else []:
+    for axis in axes(run) if run.search[0] in LISTED else []:
         response = curve(run, axis)
         if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
             continue
@@ -38,7 +38,7 @@ def curves(run: Run) -> Iterator[Drawing]:
 
 def maps(run: Run) -> Iterator[Drawing]:
     """Draw a heat map of each method over each pair of its axes that make a grid."""
-    for x, y in combinations(axes(run), 2) if search(run)[0] in LISTED else []:
+    for x, y in combinations(axes(run), 2) if run.search[0] in LISTED else []:
         for method, part in parts(heat(run, x, y), "method"):
             known = part.drop_nulls("mean")
             sides = part["x"].n_unique(), part["y"].n_unique()

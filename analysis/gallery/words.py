@@ -1,7 +1,6 @@
-"""What the captions of figures share: how a run was searched, names of files, and what is safe."""
+"""What the captions of figures share: names of files, and what is safe."""
 
 import re
-from typing import Any
 
 import polars as pl
 
@@ -12,12 +11,6 @@ from analysis.text import is_percent, plural
 
 LISTED = ("grid", "one-at-a-time", "ablate")  # designs of the values that the study names
 POINT = 0.01  # the margin of a safe region
-
-
-def search(run: Run) -> tuple[str, dict[str, Any]]:
-    """Return how configurations were found, and its options."""
-    search = run.study["study"].get("search", "grid")
-    return (search, {}) if isinstance(search, str) else next(iter(search.items()))
 
 
 def methods(run: Run) -> list[str]:
