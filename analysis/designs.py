@@ -9,6 +9,7 @@ import polars as pl
 
 from analysis.indices import morris, responses, sobol
 from analysis.tables import Run
+from analysis.text import named
 
 
 def indices(run: Run) -> dict[str, pl.DataFrame]:
@@ -26,8 +27,9 @@ def indices(run: Run) -> dict[str, pl.DataFrame]:
     for method, about in run.study["study"].get("design", {}).items():
         choices = [len(run.vary[name]["values"]) for name in about["names"]]
         for (modality,), part in table.filter(method=method).group_by("modality", maintain_order=True):
-            name = f"{method} ({modality})" if modality else method
-            found[name] = of_method(part, about | {"choices": choices}, options)
+            found[named(method, str(modality) if modality else None)] = of_method(
+                part, about | {"choices": choices}, options
+            )
     return found
 
 

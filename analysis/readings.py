@@ -15,6 +15,7 @@ import polars as pl
 
 from analysis import files
 from analysis.tables import Run
+from analysis.text import named
 
 FILE = "readings.csv"
 READINGS = {
@@ -86,12 +87,9 @@ def warning(run: Run, readings: pl.DataFrame) -> list[str]:
     several = counts.filter(pl.col("configuration") > 1)
     if several.is_empty():
         return []
-    named = ", ".join(
-        f"{method}{f' ({modality} alone)' if modality else ''} {count}"
-        for method, modality, count, _ in several.iter_rows()
-    )
+    counted = ", ".join(f"{named(method, modality)} {count}" for method, modality, count, _ in several.iter_rows())
     return [
-        f"{named}: of so many configurations reports of this folder have shown scores on test since "
+        f"{counted}: of so many configurations reports of this folder have shown scores on test since "
         f"{str(several['time'].min())[:10]}, as the study changed or went on ({FILE}). "
         "Who chooses among them by those chooses on test."
     ]

@@ -9,7 +9,7 @@ from analysis.blocks import JOINT, held, units
 from analysis.choice import configurations, merged, validation_scores
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
-from analysis.text import DASH, effect, is_percent, plural, pvalue, score, settings
+from analysis.text import DASH, effect, is_percent, named, plural, pvalue, score, settings
 
 LOST = ("failed", "diverged")
 SHOWN = 500  # rows of a table; the rest is on disk
@@ -66,7 +66,7 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
     )
     rows = [
         [
-            Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+            Cell(named(row["method"], row["modality"])),
             Cell(row["settings"] or DASH),
             _count(row["configurations"]),
             _count(row["seeds"]),
@@ -126,7 +126,7 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
     roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
     rows = [
         [
-            Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+            Cell(named(row["method"], row["modality"])),
             Cell(names[row["source"]]),
             _count(row["levels"]),
             Cell(score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
@@ -173,7 +173,7 @@ def all_configurations(run: Run) -> Table:
         known = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
         rows.append(
             [
-                Cell(f"{row['method']} ({row['modality']} alone)" if row["modality"] else row["method"]),
+                Cell(named(row["method"], row["modality"])),
                 Cell(settings(row, run.vary) or DASH),
                 _count(row["seeds"]),
                 Cell(score(run.metric, *known), known[0]),

@@ -65,6 +65,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
+def named(method: str, modality: str | None) -> str:
+    """Return `agm`, or of a modality that was trained alone, `unimodal (image alone)`."""
+    return f"{method} ({modality} alone)" if modality else method
+
+
 def pvalue(p: float | None) -> str:
     """Return `0.25`, or `<0.001`."""
     if p is None:

@@ -55,12 +55,11 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
 
 def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
     """Return one line a method: its chosen setting, test score with interval, and difference to joint training."""
-    from analysis.text import pvalue, score
+    from analysis.text import named, pvalue, score
 
     table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
     for row in rows.iter_rows(named=True):
-        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
-        name += " *" if row["front"] else ""
+        name = f"{named(row['method'], row['modality'])}{' *' if row['front'] else ''}"
         choice = f"{row['settings'] or ''} of {row['configurations']}" if row["configurations"] > 1 else ""
         table.add_row(
             name, choice, str(row["seeds"]),
@@ -125,7 +124,7 @@ def interval(row: Mapping[str, Any] | None) -> str:
 def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
     """Print what two runs were asked differently, and one line a method that both have."""
     from analysis.comparison import same_data
-    from analysis.text import pvalue, score, setting
+    from analysis.text import named, pvalue, score, setting
 
     console = screen()
     names, metric = [run.name for run in runs], runs[0].metric
@@ -140,10 +139,9 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
         "method", *(f"test {metric}, {name}" for name in names), "difference", "p (Holm)", "pairs", box=SIMPLE
     )
     for row in rows.iter_rows(named=True):
-        name = f"{row['method']} ({row['modality']})" if row["modality"] else row["method"]
         same = f", {row['shared']} the same trial" if row["shared"] else ""
         table.add_row(
-            name,
+            named(row["method"], row["modality"]),
             *(f"{score(metric, row[value])} {row[chosen]}".strip()
               for value, chosen in (("test", "settings"), ("other", "other_settings"))),
             score(metric, row["difference"], row["low"], row["high"], sign="+"),

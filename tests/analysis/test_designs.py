@@ -76,9 +76,9 @@ def test_each_modality_alone_has_indices_of_its_own(write_run: Write, kind: str)
     ]
     about = DESIGN | {"search": {kind: options}, "design": {"unimodal": DESIGN["design"]["agm"] | {"points": points}}}
     found = indices(load(write_run(rows, **about)))
-    assert list(found) == ["unimodal (audio)", "unimodal (image)"]
+    assert list(found) == ["unimodal (audio alone)", "unimodal (image alone)"]
     index = "total" if kind == "sobol" else "mu_star"
-    for method, least in (("unimodal (audio)", NAMES[0]), ("unimodal (image)", NAMES[1])):
+    for method, least in (("unimodal (audio alone)", NAMES[0]), ("unimodal (image alone)", NAMES[1])):
         table = found[method].filter(pl.col("factor").is_in(NAMES), index=index)
         assert table.sort("value")["factor"][0] == least
 

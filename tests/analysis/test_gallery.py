@@ -171,8 +171,8 @@ def test_a_morris_design_has_its_effects_on_each_modality_alone(write_run: Write
     run = load(write_run(rows, search=search, design={"unimodal": about}, vary=vary, methods=["unimodal"]))
     found = {stem: drawing.title for stem, drawing in drawings(run).items() if stem.startswith("morris")}
     assert found == {
-        "morris-unimodal_audio_": "Morris: settings of unimodal (audio)",
-        "morris-unimodal_image_": "Morris: settings of unimodal (image)",
+        "morris-unimodal_audio_alone_": "Morris: settings of unimodal (audio alone)",
+        "morris-unimodal_image_alone_": "Morris: settings of unimodal (image alone)",
     }
 
 
