@@ -13,8 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis.choice import Design, design
+from analysis.indices import DUMMY
 from analysis.ruler import ruler
-from analysis.statistics import NAN
+from analysis.statistics import NAN, Z
 from analysis.tables import Run, numeric, tabled
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
 MOST = {"ped-anova": 2048, "fanova": 256}  # configurations: of more, so many at random, or a report takes minutes
 SHARES = ("fanova",)  # which lie between 0 and 1; a difference between distributions may be greater
-REACH = 1.96  # standard errors to each side
-DUMMY = "(dummy)"
 IMPORTANCE = {
     "factor": pl.String,
     "value": pl.Float64,
@@ -116,7 +115,7 @@ def _resampled(
             again[name].append(number)
     spread = {name: np.std(again[name], ddof=1) if len(again[name]) > 1 else NAN for name in settings}
     floor = float(np.quantile(again[DUMMY], 0.95)) if again[DUMMY] else NAN
-    return {name: (value[name], REACH * float(spread[name])) for name in settings}, floor
+    return {name: (value[name], Z * float(spread[name])) for name in settings}, floor
 
 
 def _evaluate(

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
 
-from analysis.statistics import LEVEL, NAN
+from analysis.statistics import NAN, Z
 from analysis.tables import tabled
 
 RESAMPLES = 200
@@ -141,7 +140,7 @@ def _screened(effects: Array, factors: Sequence[str]) -> Found:
         if len(known) < 2:
             continue
         drawn = np.abs(known)[rng.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
-        reach = stats.norm.ppf(1 - LEVEL / 2) * drawn.std(ddof=1)
+        reach = Z * drawn.std(ddof=1)
         rows[factor, None, "mu_star"] = float(np.abs(known).mean()), float(reach)
         rows[factor, None, "sigma"] = float(known.std(ddof=1)), NAN
     return rows
@@ -198,7 +197,7 @@ def _with_seeds(y: Array, analyze: Callable[[Array], Found]) -> Found:
     widened = {}
     for key, (value, reach) in found.items():
         spread = np.var([one.get(key, (NAN, NAN))[0] for one in left]) * (seeds - 1)
-        widened[key] = value, float(np.hypot(reach, 1.96 * np.sqrt(spread)))
+        widened[key] = value, float(np.hypot(reach, Z * np.sqrt(spread)))
     return widened
 
 

@@ -6,7 +6,9 @@ from bisect import bisect_left
 import numpy as np
 from scipy import special
 
-LEVEL, POWER, MOST = 0.05, 0.8, 2**13
+from analysis.statistics import LEVEL
+
+POWER, MOST = 0.8, 2**13
 INF = math.inf
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)  # of the quadrature over the spread that a sample may have
 

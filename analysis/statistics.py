@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 LEVEL = 0.05
+Z = float(special.ndtri(1 - LEVEL / 2))  # standard errors from a mean to each end of its interval
 RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 ROUNDING = 1e-6  # of the largest of some numbers that were computed in float32

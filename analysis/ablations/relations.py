@@ -21,9 +21,8 @@ from analysis.ablations.scores import (
     select,
     unit,
 )
-from analysis.statistics import bounds
+from analysis.statistics import NAN, bounds
 
-NAN = float("nan")
 TINY = 1e-12  # squares that rounding leaves
 MEASURED = ("params", "steps", "seconds")  # columns that a trial without a result does not have
 

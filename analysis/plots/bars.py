@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.indices import DUMMY
 from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, labels, legend, sheet, styled, unit
 from analysis.text import plural
 
@@ -57,7 +58,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
     shown = {i: words for i, words in (SHARES if shares else EFFECTS).items() if i in indices["index"]}
     pair = pl.concat_str(["factor", "other"], separator=" x ", ignore_nulls=True)
     numbers = pl.col("value", "low", "high", "floor") * (1.0 if shares else factor(metric))
-    table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != "(dummy)")
+    table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != DUMMY)
     names = table["name"].unique(maintain_order=True).to_list()
     with styled():
         figure = sheet(WIDE, 1.6 + 0.34 * max(len(names), 2))
