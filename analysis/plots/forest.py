@@ -15,9 +15,7 @@ TICKS = 5  # intervals between them, of numbers that may be long
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
 
 
-def plot_forest(
-    rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, change: bool = True, margin: float | None = None
-) -> Figure:
+def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, change: bool = True) -> Figure:
     """Return a forest plot; at most MOST rows, the first ones.
 
     Args:
@@ -26,7 +24,6 @@ def plot_forest(
         title: of the figure.
         subtitle: what the intervals are over.
         change: whether the numbers are differences, and 0 means none.
-        margin: within which a difference does not matter.
     """
     shown = rows.head(MOST).to_dicts()
     times = factor(metric)
@@ -37,8 +34,6 @@ def plot_forest(
         panel = figure.add_subplot()
         if change:
             panel.axvline(0, color="#555555", lw=1, zorder=1)
-        if margin is not None:
-            panel.axvspan(-margin * times, margin * times, color="#f0f0f0", zorder=0)
         for place, row in enumerate(shown):
             colour = COLOURS[row.get("verdict") or "reported"]
             words = score(metric, row["mean"], row["low"], row["high"], sign="+" if change else "")
