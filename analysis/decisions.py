@@ -93,20 +93,7 @@ def greater(
     With a `margin`, the smallest excess over `by` that matters, the claim is also refuted by a gain below it.
     """
     margin = margin and abs(margin)
-    statements = [
-        Statement("supported", by, INF, f"greater{_by(metric, by)}"),
-        Statement("refuted", -INF, by, f"not greater{_by(metric, by)}" if by else "less"),
-    ]
-    if margin:
-        size = amount(metric, margin)
-        small = f"greater{_by(metric, by)}, though not by the margin of {size}"
-        none = f"no effect (equivalent within {size})" if not by else f"within {size} of {amount(metric, by)}"
-        statements = [
-            Statement("refuted", by, by + margin, small),
-            *statements,
-            Statement("refuted", by - margin, by + margin, none),
-            Statement("refuted", -INF, by + margin, f"no gain of {amount(metric, by + margin)}"),
-        ]
+    statements = _one_sided(by, margin, metric, ("greater", "less", "gain"))
     return _compare(values, baseline, statements, margin, metric)
 
 
@@ -115,9 +102,9 @@ def less(
     values: ArrayLike, baseline: ArrayLike, *, by: float = 0.0, margin: float | None = None, metric: str = ""
 ) -> Case:
     """Claim that values lie below their baseline by more than `by`: `greater`, mirrored."""
-    mirrored = CASES["greater"](values, baseline, by=by, margin=margin, metric=metric).statements
-    statements = [Statement(s.verdict, -s.high, -s.low, _mirrored(s.words)) for s in mirrored]
-    return _compare(values, baseline, statements, margin and abs(margin), metric)
+    margin = margin and abs(margin)
+    statements = _mirrored(_one_sided(by, margin, metric, ("less", "greater", "fall")))
+    return _compare(values, baseline, statements, margin, metric)
 
 
 @_rule
@@ -130,9 +117,7 @@ def non_inferior(
         Statement("supported", -margin, INF, f"not worse by {size}"),
         Statement("refuted", -INF, -margin, f"worse by more than {size}"),
     ]
-    if not highest_is_best:
-        statements = [Statement(s.verdict, -s.high, -s.low, s.words) for s in statements]
-    return _compare(values, baseline, statements, margin, metric)
+    return _compare(values, baseline, statements if highest_is_best else _mirrored(statements), margin, metric)
 
 
 @_rule
@@ -241,6 +226,31 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
 RULES |= {"exact": exact, "report": report, "every": every}
 
 
+def _one_sided(by: float, margin: float | None, metric: str, words: tuple[str, str, str]) -> list[Statement]:
+    """Return the statements of a claim that a mean exceeds `by`; the words are for more, for less and for a gain."""
+    more, less, gain = words
+    excess = f"{more} by more than {amount(metric, by)}" if by else more
+    statements = [
+        Statement("supported", by, INF, excess),
+        Statement("refuted", -INF, by, f"not {excess}" if by else less),
+    ]
+    if not margin:
+        return statements
+    size = amount(metric, margin)
+    none = f"within {size} of {amount(metric, by)}" if by else f"no effect (equivalent within {size})"
+    return [
+        Statement("refuted", by, by + margin, f"{excess}, though not by the margin of {size}"),
+        *statements,
+        Statement("refuted", by - margin, by + margin, none),
+        Statement("refuted", -INF, by + margin, f"no {gain} of {amount(metric, by + margin)}"),
+    ]
+
+
+def _mirrored(statements: list[Statement]) -> list[Statement]:
+    """Return the same statements of a mean that is turned round."""
+    return [Statement(s.verdict, -s.high, -s.low, s.words) for s in statements]
+
+
 def _compare(
     values: ArrayLike, baseline: ArrayLike, statements: list[Statement], margin: float | None, metric: str
 ) -> Case:
@@ -340,12 +350,3 @@ def _figures(case: Case, p: float | None) -> str:
     tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"
     gone = f" of {seeds + case.missing}" if case.missing else ""
     return f"{text}{tail}, {seeds}{gone} {case.noun}{'s' if seeds + case.missing != 1 else ''}"
-
-
-def _by(metric: str, by: float) -> str:
-    return f" by more than {amount(metric, by)}" if by else ""
-
-
-def _mirrored(words: str) -> str:
-    swap = {"greater": "less", "less": "greater", "gain": "fall"}
-    return " ".join(swap.get(word.rstrip(","), word.rstrip(",")) + "," * word.endswith(",") for word in words.split())
