@@ -80,6 +80,11 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
         ]
         for row in summary.iter_rows(named=True)
     ]
+    return Table("methods", "Methods", columns, rows, _methods_note(run, looks, claimed=claimed))
+
+
+def _methods_note(run: Run, looks: int, *, claimed: bool) -> str:
+    """Return what is to be known of the table of the methods."""
     shown = ", ".join(map(str, run.looks))
     added = f", and, as the interval, for looks at {shown} seeds, which were added until methods were told apart"
     added = added if len(run.looks) > 1 else ""
@@ -92,9 +97,9 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
     )
     if held(run):
         note += f" Seeds are {units(run, run.looks[-1])}: of others p and intervals say nothing."
-    if metric == "mae" and run.data.get("standardise", True):
+    if run.metric == "mae" and run.data.get("standardise", True):
         note += " The target is standardised: errors are in standard deviations of its training samples."
-    return Table("methods", "Methods", columns, rows, note)
+    return note
 
 
 def encoders(run: Run, table: pl.DataFrame) -> Table:

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.plots.style import DARK, FAILED, SAFE, head, intervals, ranked, sheet, styled, unit
+from analysis.plots.style import DARK, FAILED, SAFE, colour_bar, head, intervals, ranked, sheet, styled
 from analysis.statistics import bounds
 from analysis.text import DASH, score, setting
 
@@ -41,15 +41,13 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
         image = panel.pcolormesh(means, cmap="cividis", norm=shades, edgecolors="white", linewidth=1)
         for row in heat.iter_rows(named=True):
             _cell(panel, row, (across.index(row["x"]), up.index(row["y"])), metric, shades, len(across) < CROWDED)
-        for x_best, y_best in ranked(heat, highest_is_best=highest_is_best).select("x", "y").head(1).iter_rows():
-            corner = across.index(x_best), up.index(y_best)
+        best = ranked(heat, highest_is_best=highest_is_best).head(1)
+        if len(best):
+            corner = across.index(best["x"].item()), up.index(best["y"].item())
             panel.add_patch(Rectangle(corner, 1, 1, fill=False, ec=SAFE, lw=2.2, clip_on=False))
             _outline(panel, heat, across, up)
-            bar = figure.colorbar(image, ax=panel, label=unit(metric), aspect=30, pad=0.02)
-            bar.ax.yaxis.set_major_formatter(lambda value, _: score(metric, value))
-            bar.outline.set_visible(False)
-            for solid in bar.ax.collections:
-                solid.set(rasterized=False, edgecolor="face")  # vectors, as the rest
+            bar = colour_bar(figure, panel, image, metric)
+            bar.yaxis.set_major_formatter(lambda value, _: score(metric, value))
         panel.set_xticks(np.arange(len(across)) + 0.5, [setting(value) for value in across])
         panel.set_yticks(np.arange(len(up)) + 0.5, [setting(value) for value in up])
         panel.tick_params(length=0)

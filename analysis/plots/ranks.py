@@ -1,15 +1,20 @@
 """The critical-difference diagram: mean ranks, with a bar over methods that cannot be told apart (Demsar 2006)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import DARK, SOFT, WIDE, head, labels, looks, sheet, styled
 from analysis.rankings import Ranking
 from analysis.text import plural, pvalue
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST = 0.03  # of the axis, half of the least length of a bar: methods of one rank are joined, too
 
@@ -23,17 +28,11 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         blocks: what one of the rankings' blocks is called.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    import pandas as pd
-
     names = labels(ranking.ranks, 24)
     ranks = {names[method]: rank for method, rank in ranking.ranks.items()}
     every = looks([*methods, *ranking.ranks])
     shades = {names[method]: every[method].colour for method in ranking.ranks}
     rows = list(ranks)
-    matrix = pd.DataFrame(1.0, index=rows, columns=rows)
-    for one, other, _, p in ranking.pairs.iter_rows():
-        pair = names[one], names[other]
-        matrix.loc[pair] = matrix.loc[pair[::-1]] = p
     with styled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
         import scikit_posthocs
@@ -41,7 +40,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         figure = sheet(WIDE, 1.9 + 0.22 * len(rows))
         panel = figure.add_subplot()
         drawn = scikit_posthocs.critical_difference_diagram(
-            ranks, matrix, ax=panel, color_palette=shades,
+            ranks, _pvalues(ranking, names), ax=panel, color_palette=shades,
             label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
             label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
         )  # fmt: skip
@@ -54,25 +53,33 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         panel.set_xticks([place for place in places if 1 <= place <= len(rows)])
         for text in panel.texts:
             text.set_color(DARK)
-        low, _ = panel.get_ylim()
-        left = ranks[rows[0]]
-        panel.plot([left, left + ranking.critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
-        panel.text(
-            left + ranking.critical / 2,
-            low - 1,
-            f"critical difference {ranking.critical:.2f}",
-            color=SOFT,
-            ha="center",
-            va="top",
-            fontsize=8,
-        )
-        panel.set_ylim(low - 2.2, 0.6)
+        _critical(panel, ranks[rows[0]], ranking.critical)
         panel.set_xlabel("mean rank, 1 is best", labelpad=6)
         panel.xaxis.set_label_position("top")
         dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
         counts = f"Friedman p {pvalue(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
         head(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
     return figure
+
+
+def _pvalues(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
+    """Return the p of each pair, 1 of a method and itself, as the library wants them."""
+    import pandas as pd
+
+    matrix = pd.DataFrame(1.0, index=list(names.values()), columns=list(names.values()))
+    for one, other, _, p in ranking.pairs.iter_rows():
+        pair = names[one], names[other]
+        matrix.loc[pair] = matrix.loc[pair[::-1]] = p
+    return matrix
+
+
+def _critical(panel: Axes, left: float, critical: float) -> None:
+    """Draw the critical difference below the diagram, from a rank on."""
+    low, _ = panel.get_ylim()
+    panel.plot([left, left + critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
+    words = f"critical difference {critical:.2f}"
+    panel.text(left + critical / 2, low - 1, words, color=SOFT, ha="center", va="top", fontsize=8)
+    panel.set_ylim(low - 2.2, 0.6)
 
 
 def ranks_data(ranking: Ranking) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from PIL import Image
@@ -119,6 +120,15 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     """Return the look of each method; those of one's own take theirs by name: of the same methods, always the same."""
     own = sorted({method for method in methods if method not in LOOKS})
     return LOOKS | {method: OWN[i % len(OWN)] for i, method in enumerate(own)}
+
+
+def colour_bar(figure: Figure, panel: Axes, shades: ScalarMappable, metric: str) -> Axes:
+    """Show beside a panel which colour is which value of a metric, drawn as vectors like the rest."""
+    bar = figure.colorbar(shades, ax=panel, label=unit(metric), aspect=30, pad=0.02)
+    bar.outline.set_visible(False)
+    for solid in bar.ax.collections:
+        solid.set(rasterized=False, edgecolor="face")
+    return bar.ax
 
 
 def unit(metric: str, *, change: bool = False) -> str:

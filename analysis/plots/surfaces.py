@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Stroke, withStroke
 
 from analysis.plots.curves import across
-from analysis.plots.style import DARK, SAFE, factor, head, legend, sheet, short, styled, unit
+from analysis.plots.style import DARK, SAFE, colour_bar, factor, head, legend, sheet, short, styled
 from analysis.ruler import Ruler
 from analysis.text import amount
 
@@ -59,10 +59,7 @@ def plot_surface(
         )
         best = surface.filter(kind="optimum")
         _points(panel, best, "best place of a seed's own surface", c=SAFE, ec="white", s=60, lw=0.8, marker="P")
-        bar = figure.colorbar(shades, ax=panel, label=unit(metric), aspect=30, pad=0.02)
-        bar.outline.set_visible(False)
-        for solid in bar.ax.collections:
-            solid.set(rasterized=False, edgecolor="face")  # vectors, as the rest
+        colour_bar(figure, panel, shades, metric)
         (x, right), (y, upward) = axes.items()
         across(panel, right, x)
         panel.set_yticks(list(upward.ticks), list(upward.ticks.values()))
