@@ -38,6 +38,7 @@ class Decision(NamedTuple):
     sentence: str
     difference: bool = False  # the effect is one, and no level
     metric: str = ""  # that the numbers are in the unit of
+    noun: str = "seed"  # what there are so many of
 
 
 class Statement(NamedTuple):
@@ -173,7 +174,8 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
     else:
         verdict, words = "supported", f"within the tolerance of {tolerance:g}"
     shown = f"{effect(metric, largest)}, the largest of {plural(known.size, 'error')}" if known.size else "No error"
-    return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, f"{shown}: {words}.", metric=metric)
+    sentence = f"{shown}: {words}."
+    return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, sentence, metric=metric, noun="error")
 
 
 def report(
@@ -182,7 +184,7 @@ def report(
     """Claim nothing: a mean, or a mean paired difference, with its interval."""
     case = _locate(values, [], metric) if baseline is None else _compare(values, baseline, [], None, metric)
     sentence = f"{_figures(case._replace(noun=noun), None)}."
-    return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference, metric)
+    return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference, metric, noun)
 
 
 def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
@@ -317,8 +319,8 @@ def decide(case: Case) -> Decision:
         p, verdict, words = min(case.p), "inconclusive", f"cannot tell ({_wanted(case)})"
     shown = p if case.tested and case.found.seeds > 1 else None
     sentence = f"{_figures(case, shown)}: {words}."
-    found, seeds = case.found[:3], case.found.seeds
-    return Decision(verdict, *found, shown, seeds, case.margin, sentence, case.difference, case.metric)
+    found, seeds, margin = case.found[:3], case.found.seeds, case.margin
+    return Decision(verdict, *found, shown, seeds, margin, sentence, case.difference, case.metric, case.noun)
 
 
 def _wanted(case: Case) -> str:

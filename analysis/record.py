@@ -21,6 +21,7 @@ class Numbers(BaseModel):
     sentence: str
     difference: bool = False  # of a verdict that is older than this, it is not known
     metric: str = ""  # the same; that the numbers are in the unit of
+    noun: str = "seed"  # the same; what there are so many of
 
 
 class Trials(BaseModel):

@@ -224,9 +224,10 @@ def failures(run: Run) -> Table:
 
 def effects(verdict: Mapping[str, Any]) -> Table:
     """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
-    columns = [*_columns(["comparison", "verdict"], ["effect", "p", "seeds"]), Column("finding")]
     listed = [(name, one, one.get("metric") or verdict["metric"]) for name, one in verdict["effects"].items()]
     listed += [(f"{name} (beside)", one, one.get("metric", "")) for name, one in verdict["beside"].items()]
+    counted = _nouns(one for _, one, _ in listed)
+    columns = [*_columns(["comparison", "verdict"], ["effect", "p", counted]), Column("finding")]
     rows = [
         [
             Cell(name),
@@ -243,8 +244,9 @@ def effects(verdict: Mapping[str, Any]) -> Table:
         ]
         for name, one, metric in listed
     ]
+    over = _nouns(one for _, one, _ in listed if one["low"] is not None)
     note = (
-        "Effects with 95 % intervals over seeds, paired by seed where two things are compared; "
+        f"Effects with 95 % intervals over {over}, paired by seed where two things are compared; "
         "p is an effect's own where it supports, and else corrected by Holm for their number."
     )
     return Table("effects", "What the verdict rests on", columns, rows, note)
@@ -267,6 +269,11 @@ def _difference(metric: str, row: Mapping[str, Any]) -> str:
 
 def _columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
     return [*(Column(title) for title in words), *(Column(title, numeric=True) for title in numbers)]
+
+
+def _nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
+    """Return what effects are counted in, such as `data sets or seeds`; it is seeds in older verdicts."""
+    return " or ".join(dict.fromkeys(f"{one.get('noun', 'seed')}s" for one in decisions)) or "seeds"
 
 
 def _count(count: int | None) -> Cell:

@@ -57,7 +57,7 @@ def judge(
     decision, each = decided(finding, rule)
     verdict = {
         **claim,
-        **{key: value for key, value in plain(decision).items() if key != "difference"},
+        **{key: value for key, value in plain(decision).items() if key not in ("difference", "noun")},
         "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
         "beside": {name: plain(one) for name, one in together(extra).items()},

@@ -806,6 +806,30 @@ def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
     assert effect.values == pytest.approx([0.5, 0.51, 0.52])
 
 
+def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> None:
+    folders = {
+        name: write(tmp_path / name, [trial(f"{s}", "joint", s, level + 0.01 * s, 0.5) for s in range(3)])
+        for name, level in (("a", 0.1), ("b", 0.5), ("c", 0.9))
+    }
+    asked = {"metric": "score", "per": [], "split": "validation"}
+    cells, seeds = {"quantity": {**asked, "over": "cell"}}, {"quantity": asked}
+
+    def told(analysis: dict[str, Any], beside: list[Any], rule: dict[str, Any]) -> tables.Table:
+        judge(CLAIM, [analysis], beside, rule, folders, tmp_path)
+        found = read(tmp_path)
+        assert found is not None
+        return tables.effects(found)
+
+    drawn = told(cells, [], {"above": {"threshold": 0.4}})
+    assert drawn.columns[4].title == "data sets"
+    assert drawn.note.startswith("Effects with 95 % intervals over data sets")
+    assert told(cells, [seeds], {"report": {}}).columns[4].title == "data sets or seeds"
+    off = told(seeds, [seeds], {"exact": {"tolerance": 1.0}})
+    assert off.columns[4].title == "errors or seeds"
+    assert off.note.startswith("Effects with 95 % intervals over seeds")  # an error has none
+    assert told(seeds, [], {"report": {}}).columns[4].title == "seeds"
+
+
 def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("agm", "joint") for s in range(3)]
     found = [
