@@ -330,7 +330,7 @@ def _wanted(case: Case) -> str:
         return seeds
     needed = min((n for s in case.statements if (n := _needed(case, s)) is not None), default=None)
     if needed is None:
-        return f"{seeds}; more than any study would be needed, as the effect lies on the border"
+        return f"{seeds}; no practicable number would do, as the effect lies on the border"
     return f"{seeds}; about {max(needed, case.found.seeds + 1)} would be needed"
 
 

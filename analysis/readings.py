@@ -89,9 +89,9 @@ def warning(run: Run, readings: pl.DataFrame) -> list[str]:
         return []
     counted = ", ".join(f"{named(method, modality)} {count}" for method, modality, count, _ in several.iter_rows())
     return [
-        f"{counted}: of so many configurations reports of this folder have shown scores on test since "
-        f"{str(several['time'].min())[:10]}, as the study changed or went on ({FILE}). "
-        "Who chooses among them by those chooses on test."
+        "Reports in this folder have shown test scores of several configurations since "
+        f"{str(several['time'].min())[:10]}: {counted} ({FILE}). "
+        "Choosing among them by those scores is choosing on test."
     ]
 
 

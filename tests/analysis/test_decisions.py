@@ -46,7 +46,7 @@ def test_less_is_greater_of_the_opposite() -> None:
 
 def test_a_margin_tells_no_effect_from_cannot_tell() -> None:
     assert greater(AROUND, NONE).sentence.endswith(
-        "cannot tell (5 seeds; more than any study would be needed, as the effect lies on the border)."
+        "cannot tell (5 seeds; no practicable number would do, as the effect lies on the border)."
     )
     nothing = greater(AROUND, NONE, margin=0.2)
     assert (nothing.verdict, nothing.margin) == ("refuted", 0.2)

@@ -54,13 +54,14 @@ def test_a_change_that_is_made_after_test_was_read_is_told(write_run: Write) -> 
     write(folder)
     changed(folder, set={"agm.cap": 5})
     page = write(folder).read_text()
-    assert "agm 2: of so many configurations reports of this folder have shown scores on test" in page
+    assert "Reports in this folder have shown test scores of several configurations since " in page
+    assert ": agm 2 (readings.csv). Choosing" in page
     changed(folder, set={"agm.cap": 6})
-    assert "agm 3: of so many" in write(folder).read_text()
+    assert ": agm 3 (readings.csv)" in write(folder).read_text()
     changed(folder, train={"epochs": 9})
     page = write(folder).read_text()
-    assert "joint 2, agm 4: of so many" in page
-    assert "joint 2, agm 4: of so many" in (folder / "report.md").read_text()
+    assert ": joint 2, agm 4 (readings.csv)" in page
+    assert ": joint 2, agm 4 (readings.csv)" in (folder / "report.md").read_text()
 
 
 def test_more_seeds_and_other_measurements_are_no_other_configuration(write_run: Write) -> None:
