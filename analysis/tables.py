@@ -64,7 +64,7 @@ class Run(NamedTuple):
 
     @property
     def methods(self) -> list[str]:
-        """The methods that are compared, as the tables call them: one of one's own, `module:Name`, by its name."""
+        """The methods that are compared, as the tables call them: a user-defined one, `module:Name`, by its name."""
         return [method.rpartition(":")[2] for method in self.study["study"]["methods"]]
 
     @property

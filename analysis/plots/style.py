@@ -42,7 +42,7 @@ LOOKS = {
     "ogm": Look("#E69F00", "^", "-"), "ogm-ge": Look("#E69F00", ">", "--"),
     "mslr": Look("#56B4E9", "P", "-"), "mses": Look("#56B4E9", "*", "--"),
 }  # fmt: skip
-# of methods of one's own; any two of all differ in two of colour, mark and dash at least
+# of user-defined methods; any two of all differ in two of colour, mark and dash at least
 OWN = (
     Look("#CC79A7", "<", "--"), Look("#000000", "d", ":"), Look("#0072B2", "H", "--"), Look("#D55E00", "<", "-"),
     Look("#56B4E9", "d", "-."), Look("#E69F00", "H", ":"), Look("#CC79A7", "8", "-."), Look("#000000", "8", "--"),
@@ -117,7 +117,7 @@ def legend(figure: Figure, columns: int = 5) -> None:
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """Return the look of each method; those of one's own take theirs by name: of the same methods, always the same."""
+    """Return the look of each method; user-defined ones take theirs by name: of the same methods, always the same."""
     own = sorted({method for method in methods if method not in LOOKS})
     return LOOKS | {method: OWN[i % len(OWN)] for i, method in enumerate(own)}
 
