@@ -52,7 +52,7 @@ def independent(run: Run) -> Run:
     metrics = (
         run.metrics.join(units, on="trial")
         .group_by("unit", *keys, maintain_order=True)
-        .agg(pl.col("value").mean())
+        .agg(pl.col("value").implode().list.sort().list.mean())  # added up in one order: the same bit for bit
         .rename({"unit": "trial"})
     )
     kept = [*TRIALS, *COUNTED, *(name for name in names if name in {*told, *finals} - {*TRIALS})]

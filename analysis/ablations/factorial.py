@@ -63,11 +63,12 @@ def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Se
     """
     corners = 2 ** len(factors)
     found: dict[int, list[float]] = {}
-    whole = pl.when(pl.col("value").is_not_null().all()).then(pl.col("value").mean())
+    mean = pl.col("value").implode().list.sort().list.mean()  # added up in one order: the same bit for bit
+    whole = pl.when(pl.col("value").is_not_null().all()).then(mean)
     keys = ["cell", "trial"]
     trials = table.unique([*keys, *OWN]).group_by(keys).agg(pl.exclude("value", *OWN, *keys).first(), value=whole)
     at = trials.group_by("seed", "cell", *factors).agg(value=whole)
-    for (seed, _), runs in at.sort("seed", "cell").group_by("seed", "cell", maintain_order=True):
+    for (seed, _), runs in at.sort("seed", "cell", *factors).group_by("seed", "cell", maintain_order=True):
         signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
         values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         complete = len(values) == corners

@@ -253,6 +253,20 @@ def test_a_factorial_finds_main_effects_and_interaction(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_factorial_is_the_same_bit_for_bit(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((40, 2, 2, 3))
+    rows = [
+        trial("-".join(map(str, at)), "agm", at[0], x, x, **dict(zip("abc", at[1:], strict=True)))
+        for at, x in np.ndenumerate(scores)
+    ]
+    cells = {"": load(write(tmp_path, rows))}
+    found = {
+        ABLATIONS["factorial"](cells, factors={"a": [0, 1], "b": [0, 1]}).effects[0].numbers.tobytes()
+        for _ in range(10)
+    }
+    assert len(found) == 1
+
+
 def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) -> None:
     """Magnitude adds 0.1 to u and 0.3 to v; a seed of which one is lost has no effect."""
     levels = [(bool(a), b) for a in (0, 1) for b in ("off", "grad")]

@@ -56,6 +56,30 @@ def test_what_is_nested_in_a_seed_is_repetition(write_run: Write) -> None:
     )
 
 
+def test_a_mean_of_what_is_nested_in_a_seed_is_the_same_bit_for_bit(write_run: Write) -> None:
+    kinds = {"auto": None, "split": 2, "init": None, "order": 6}
+    trials = [
+        trial(str(seed), "joint", seed, 0.5, 0.5, **{"seed.split": seed // 6, "seed.order": seed}) for seed in range(12)
+    ]
+    values = np.random.default_rng(0).random((12, 200))
+    metrics = [
+        {
+            "trial": str(seed),
+            "epoch": epoch,
+            "step": 1,
+            "split": "train",
+            "modality": None,
+            "metric": "loss",
+            "value": x,
+        }
+        for seed, row in enumerate(values)
+        for epoch, x in enumerate(row)
+    ]
+    run = load(write_run(trials, metrics, seeds=kinds, vary={}))
+    found = [independent(run).metrics.collect().sort("trial", "epoch") for _ in range(10)]
+    assert all(one.equals(found[0]) for one in found)
+
+
 def test_a_mean_is_of_all_or_there_is_none(write_run: Write) -> None:
     """Of ogm one trial failed, and one is still to come."""
     lost = rows()
