@@ -187,19 +187,15 @@ def report(
     return Decision("reported", *case.found[:3], None, case.found.seeds, None, sentence, case.difference, metric, noun)
 
 
-def family(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
-    """Return the decision of each cell, by name, every statement Holm-corrected for the number of cells.
+def members(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
+    """Return what `every` goes by in each cell: supported if it is by itself, and else what it is in the family.
 
-    A cell holds the rule's positional arguments, `options` the others.
+    A correction takes statements away, and a cell that is refuted by itself may be left with one that supports. It is
+    not supported for that.
     """
     cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
-    return {name: decide(case) for name, case in corrected(cases).items()}
-
-
-def members(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **options: Any) -> dict[str, Decision]:
-    """Return what `every` goes by in each cell: supported as it is by itself, and else what it is in the family."""
-    alone = {name: decide(CASES[rule](*cell, **options)) for name, cell in cells.items()}
-    together = family(cells, rule, **options)
+    alone = {name: decide(case) for name, case in cases.items()}
+    together = {name: decide(_unsupported(case)) for name, case in corrected(cases).items()}
     return {name: one if one.verdict == "supported" else together[name] for name, one in alone.items()}
 
 
@@ -300,6 +296,12 @@ def corrected(cases: dict[str, Case]) -> dict[str, Case]:
     columns = zip(*(case.p for case in cases.values()), strict=True)
     rows = zip(*map(holm, columns), strict=True)
     return {n: case._replace(p=list(p), family=len(cases)) for (n, case), p in zip(cases.items(), rows, strict=True)}
+
+
+def _unsupported(case: Case) -> Case:
+    """Return a case without the statements that can be made and support it."""
+    kept = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p >= LEVEL or s.verdict != "supported"]
+    return case._replace(p=[p for p, _ in kept], statements=[statement for _, statement in kept])
 
 
 def _least(case: Case, verdict: str) -> float:

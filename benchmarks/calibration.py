@@ -54,6 +54,8 @@ BORDERS = {
     "below": Border({"below": {"threshold": MEAN}}, single=True),
     "every, no effect in four": Border({"every": {}}, (0.0,) * 4),
     "every, an effect in three of four": Border({"every": {}}, (0.05, 0.05, 0.05, 0.0)),
+    "every, half the margin in four": Border({"every": {"margin": MARGIN}}, (MARGIN / 2,) * 4, ("supported",)),
+    "every, the margin in four": Border({"every": {"margin": MARGIN}}, (MARGIN,) * 4, ("refuted",)),
 }
 
 

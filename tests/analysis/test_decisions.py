@@ -11,7 +11,6 @@ from analysis.decisions import (
     equivalent,
     every,
     exact,
-    family,
     greater,
     less,
     members,
@@ -165,10 +164,10 @@ def test_fewer_than_two_seeds_tell_nothing(values: list[float]) -> None:
     assert report(values, zeros).verdict == "reported"
 
 
-def test_a_family_is_corrected() -> None:
+def test_what_refutes_is_corrected_for_the_cells() -> None:
     """The three p are 0.0474, so that Holm's first is 0.142."""
-    cells = dict.fromkeys("abc", (AROUND + 0.2, NONE))
-    for decision in family(cells).values():
+    cells = dict.fromkeys("abc", (AROUND - 0.2, NONE))
+    for decision in members(cells).values():
         assert (decision.verdict, decision.p) == ("inconclusive", pytest.approx(3 * 0.0474, abs=3e-4))
 
 
@@ -188,6 +187,20 @@ def test_cells_are_shown_as_the_claim_of_all_of_them_goes_by_them() -> None:
     shown = {name: decision.verdict for name, decision in members(cells).items()}
     assert shown == {"a": "supported", "b": "supported", "c": "inconclusive"}
     assert every(cells).sentence.startswith("Supported in 2 of 3 cells")
+
+
+def test_what_the_correction_spares_from_refutation_is_not_supported() -> None:
+    """Around 0.25 the interval of ten is [0.143, 0.357]: of three such cells Holm leaves that they are greater than 0,
+    and not that they are less than 0.37. No cell supports the claim by itself.
+    """
+    cells = dict.fromkeys("abc", (np.tile(AROUND, 2) + 0.25, NONE * 2))
+    assert greater(*cells["a"], margin=0.37).verdict == "refuted"
+    for decision in members(cells, margin=0.37).values():
+        assert decision.verdict == "inconclusive"
+        assert "p=0.094, 10 seeds: cannot tell (10 seeds; about" in decision.sentence
+    found = every(cells, margin=0.37)
+    assert found.verdict == "inconclusive"
+    assert found.sentence.startswith("Supported in 0 of 3 cells")
 
 
 def test_a_claim_of_every_cell_needs_it_to_be_refuted() -> None:

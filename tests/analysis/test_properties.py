@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from analysis import tabulation
 from analysis.choice import chosen, configurations
 from analysis.components import components, icc
-from analysis.decisions import RULES, Decision, every, family
+from analysis.decisions import RULES, Decision, every, members
 from analysis.effects import improvement, interquartile_mean
 from analysis.factorial import factorial
 from analysis.gallery import gallery
@@ -148,7 +148,7 @@ def test_every_rule_answers(sides: np.ndarray, margin: float) -> None:
     options: dict[str, Any] = {"margin": margin}
     for rule in ("greater", "less", "non_inferior", "equivalent"):
         sound(RULES[rule](values, baseline, **options))
-        for one in family({"a": (values, baseline), "b": (baseline, values)}, rule, **options).values():
+        for one in members({"a": (values, baseline), "b": (baseline, values)}, rule, **options).values():
             sound(one)
     sound(RULES["above"](values, threshold=margin))
     sound(RULES["below"](values, threshold=margin))
