@@ -6,6 +6,7 @@ inconclusive. So 5 % of the verdicts are wrong, at most, whatever the truth, whe
 not: docs/statistics.md), and a lack of significance refutes nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
@@ -210,10 +211,11 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     if not cases:
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
     decisions = members(cells, rule, **options)
+    off = {name: _off(case) for name, case in cases.items()}
     refuted = {name: decision for name, decision in decisions.items() if decision.verdict == "refuted"}
-    weakest = max(cases, key=lambda name: (decisions[name].verdict != "supported", _least(cases[name], "supported")))
+    weakest = max(cases, key=lambda name: (decisions[name].verdict != "supported", off[name]))
     if refuted:
-        weakest = min(refuted, key=lambda name: refuted[name].p or 0.0)
+        weakest = min(refuted, key=lambda name: (refuted[name].p or 0.0, -off[name]))
     chosen = decisions[weakest]
     held = sum(decision.verdict == "supported" for decision in decisions.values())
     verdict = "refuted" if refuted else "supported" if held == len(cases) else "inconclusive"
@@ -304,8 +306,16 @@ def _unsupported(case: Case) -> Case:
     return case._replace(p=[p for p, _ in kept], statements=[statement for _, statement in kept])
 
 
-def _least(case: Case, verdict: str) -> float:
-    return min((p for p, s in zip(case.p, case.statements, strict=True) if s.verdict == verdict), default=1.0)
+def _off(case: Case) -> float:
+    """Return how far the mean lies off the values that support a claim, in half lengths of its interval.
+
+    Below 0 it lies among them; of what has no interval nothing is known, 0.
+    """
+    mean, low, high, _ = case.found
+    off = min(max(s.low - mean, mean - s.high) for s in case.statements if s.verdict == "supported")
+    if high > low:
+        return 2 * off / (high - low)
+    return math.copysign(INF, off) if off and high == low else 0.0
 
 
 def decide(case: Case) -> Decision:

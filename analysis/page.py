@@ -18,9 +18,9 @@ Made by `{command}` from the store; nothing on this page is written by hand. Eac
 A verdict compares runs that share seed, data order and initial weights, and says what was found **on the data named
 with it**: small sets that come with the package, small models, few epochs. It judges the claim on this test bed, never
 the paper. *Supported* and *refuted* mean that the whole 95 % interval lies where the rule wants it, or where the rule
-excludes it; *inconclusive* that it lies in neither, and nothing can be told; *reported* that a quantity was measured
-and nothing tested. Of several cells p is a cell's own where it supports, and else corrected for their number (Holm);
-intervals are not. A change of an error or a loss is what was gained.
+excludes it (with several cells, also after Holm's correction for their number); *inconclusive* that neither is shown;
+*reported* that a quantity was measured and nothing tested. Of several cells p is a cell's own where it supports, and
+else corrected; intervals are not. A change of an error or a loss is what was gained.
 """
 
 
@@ -73,7 +73,7 @@ def section(claim: Mapping[str, Any], file: Path) -> str:
     verdict = f"**{outcome(claim).capitalize()}.** {markdown(claim['sentence'])}\n"
     pictures = [picture(claim, figure, file) for figure in claim["figures"]]
     remarks = [f"- {markdown(remark)}" for remark in claim["remarks"]]
-    measured = claim["effects"] if claim["verdict"] == "reported" and len(claim["effects"]) > 1 else {}
+    measured = claim["effects"] if len(claim["effects"]) > 1 else {}
     listed = [*numbers("All that was measured", measured), *numbers("Beside it", claim["beside"])]
     return "\n".join([*title, verdict, *pictures, *asked, *bed(claim), *remarks, "", *listed])
 

@@ -243,6 +243,16 @@ def test_the_weakest_cell_is_one_that_does_not_support() -> None:
     assert "the weakest is lost" in found.sentence
 
 
+def test_of_cells_that_all_lie_on_the_wrong_side_the_weakest_is_the_furthest() -> None:
+    """In half lengths of their intervals, 0.196 and 0.0196."""
+    cells = {"a": (AROUND - 0.1, NONE), "b": (AROUND / 10 - 0.015, NONE), "c": (AROUND + 0.1, NONE)}
+    assert "the weakest is b" in every(cells).sentence
+    within = {name: (values + 1, NONE) for name, (values, _) in cells.items()}
+    assert "the weakest is c" in every(within, rule="equivalent", margin=1.0).sentence
+    unknown = {"lost": ([math.nan] * 5, NONE), **cells}
+    assert "the weakest is b" in every(unknown).sentence
+
+
 def test_equal_differences_need_the_seeds_of_the_sign_test() -> None:
     assert "about 6 would be needed" in RULES["greater"](np.full(2, 0.1), np.zeros(2)).sentence
     assert RULES["greater"](np.full(6, 0.1), np.zeros(6)).verdict == "supported"
