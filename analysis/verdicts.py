@@ -131,7 +131,7 @@ def shown_beside(effect: Effect, finding: Finding) -> Decision:
 
 
 def titled(analysis: Chosen) -> str:
-    """Return in words what an analysis is about: the metric if it is not the score, and what it compares or shows."""
+    """Return in words what an analysis is about: the metric if it is not the score, what it compares or shows, and when."""
     ((name, options),) = analysis.items()
     metric = options.get("metric", "").removesuffix("_*")
     given = [options[side] for side in ("of", "against" if "against" in options else "minus") if options.get(side)]
@@ -141,6 +141,8 @@ def titled(analysis: Chosen) -> str:
     elif name == "trend":
         words += f" per doubling of {options['along']}"
     words = words or ("" if name == "quantity" else name)
+    if options.get("epochs"):
+        words = ", ".join(filter(None, [words, "epochs {} to {}".format(*options["epochs"])]))
     return f"{metric}: {words}" if metric and words else metric or words
 
 

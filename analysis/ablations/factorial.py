@@ -20,6 +20,7 @@ def factorial(
     of: Side | None = None,
     metric: str = "score",
     split: str = "test",
+    epochs: Sequence[int] | None = None,
     per: Sequence[str] = ("cell",),
     main: bool = True,
     interactions: bool = True,
@@ -35,6 +36,7 @@ def factorial(
         of: which trials.
         metric: see `scores`.
         split: whose metric.
+        epochs: first and last to average over.
         per: columns, one set of effects for each combination of their values.
         main: the main effects.
         interactions: those of two factors.
@@ -43,7 +45,7 @@ def factorial(
         ValueError: no trial is at some level of a factor.
     """
     side = {**(of or {}), **{column: list(levels) for column, levels in factors.items()}}
-    table = some(select(scores(cells, metric, split), side), side)
+    table = some(select(scores(cells, metric, split, epochs), side), side)
     terms = [term for size, asked in ((1, main), (2, interactions)) if asked for term in combinations(factors, size)]
     effects = []
     for name, group in groups(table, per):

@@ -31,7 +31,8 @@ def scores(
         metric: `score` (each run's own), a column of its trials (`seconds`), or a name of its metrics; `name_*` are
             all that begin so, `variant` is what follows, and `level` the same as a number.
         split: whose metric.
-        epochs: first and last of those to average over; the last one alone by default.
+        epochs: first and last of those to average over, or of `*_max` and `*_min` to take the extreme of; the last one
+            alone by default.
     """
     tables = [_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
     kept = [one.filter(seed=one.drop_nulls(LOSSES)["seed"].min()) if alike(one) else one for one in tables]
@@ -180,7 +181,9 @@ def _metric(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl
     rows = run.metrics.filter(wanted, pl.col("split") == split)
     if epochs:
         rows = rows.filter(pl.col("epoch").is_between(epochs[0], epochs[1]))
-    value = pl.col("value").mean() if epochs else pl.col("value").sort_by("epoch").last()
+    value = pl.col("value")
+    over = {"max": value.max(), "min": value.min()}.get(stem.rpartition("_")[2], value.mean())
+    value = over if epochs else value.sort_by("epoch").last()
     return (
         rows.with_columns(owner="modality", variant=suffix, level=suffix.cast(pl.Float64, strict=False))
         .group_by("trial", "owner", "variant", "level", maintain_order=True)

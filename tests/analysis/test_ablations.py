@@ -290,6 +290,30 @@ def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) 
     }  # fmt: skip
 
 
+def test_a_trace_is_read_over_epochs_its_extremes_as_such(tmp_path: Path) -> None:
+    """Without epochs it is that of the last one."""
+    levels = [(bool(a), b) for a in (0, 1) for b in (0, 1)]
+    rows = [trial(f"{a}{b}{s}", "cggm", s, 0.5, 0.5, a=a, b=b) for a, b in levels for s in range(3)]
+    found = [
+        metric(row["trial"], row["a"] * gain, metric=name, split="train", epoch=epoch)
+        for row in rows for name in ("cosine", "scale_max", "scale_min")
+        for epoch, gain in ((1, 0.9), (2, 0.2), (3, 0.1))
+    ]  # fmt: skip
+    cells = {"": load(write(tmp_path, rows, found))}
+
+    def read(name: str, analysis: str = "quantity", **options: Any) -> float:
+        return float(ABLATIONS[analysis](cells, metric=name, split="train", **options).effects[0].numbers[0])
+
+    switched = {"of": {"a": True}}
+    assert read("cosine", **switched) == pytest.approx(0.1)
+    assert read("cosine", **switched, epochs=[1, 3]) == pytest.approx(0.4)
+    assert read("scale_max", **switched, epochs=[2, 3]) == pytest.approx(0.2)
+    assert read("scale_min", **switched, epochs=[1, 2]) == pytest.approx(0.2)
+    factors = {"a": [False, True], "b": [0, 1]}
+    assert read("cosine", "factorial", factors=factors) == pytest.approx(0.1)
+    assert read("cosine", "factorial", factors=factors, epochs=[1, 2]) == pytest.approx(0.55)
+
+
 def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> None:
     rows = [
         trial(f"{mute}{s}", "agm", s, 0.5, 0.5, **{"agm.mute": mute}) for mute in ("zero", "feature") for s in range(3)
