@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from analysis import files
 from analysis.ablations import ABLATIONS, Effect, Finding, figures
@@ -17,7 +18,7 @@ from analysis.choice import alike
 from analysis.decisions import RULES, Decision, members
 from analysis.record import words
 from analysis.tables import Run, load
-from analysis.text import plural
+from analysis.text import is_percent, plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
 MADE_OF = ("model.fusion", "model.encoder", "model.hidden", "train.optimizer", "train.epochs")
@@ -102,13 +103,32 @@ def examined(cells: Mapping[str, Run], analyses: Sequence[Chosen]) -> Finding:
     metrics, nouns = {one.metric for one in found}, {one.noun for one in found}
     beside = tuple(effect for one in found for effect in one.beside)
     remarks = tuple(remark for one in found for remark in one.remarks)
-    return Finding(
+    panels = names if len(metrics) < len(found) else [one.metric for one in found]
+    whole = Finding(
         effects,
-        metrics.pop() if len(metrics) == 1 else "",
+        shared(metrics),
         beside=beside,
         remarks=remarks,
         noun=nouns.pop() if len(nouns) == 1 else "result",
     )
+    return alongside(whole, dict(zip(panels, found, strict=True)))
+
+
+def shared(metrics: set[str]) -> str:
+    """Return the metric that numbers of several are in the unit of: of accuracies, of whatever kind, points."""
+    return next(iter(metrics)) if len(metrics) == 1 else "accuracy" if all(map(is_percent, metrics)) else ""
+
+
+def alongside(whole: Finding, parts: Mapping[str, Finding]) -> Finding:
+    """Return a finding with the lines of its parts, by name, if each has some and they are of one kind."""
+    first = next(iter(parts.values()))
+    kinds = {(one.axis, one.scale, one.changes, one.lines.is_empty()) for one in parts.values()}
+    if len(kinds) > 1 or first.lines.is_empty():
+        return whole
+    lines = [one.lines.with_columns(panel=name + ": " + pl.col("panel")) for name, one in parts.items()]
+    metrics = {f"{name}: {panel}": one.metric for name, one in parts.items() for panel in one.lines["panel"].unique()}
+    whole = whole._replace(axis=first.axis, scale=first.scale, changes=first.changes)
+    return whole._replace(lines=pl.concat(lines), metrics=metrics)
 
 
 def unit(effect: Effect, finding: Finding) -> str:
@@ -131,7 +151,7 @@ def shown_beside(effect: Effect, finding: Finding) -> Decision:
 
 
 def titled(analysis: Chosen) -> str:
-    """Return in words what an analysis is about: the metric if it is not the score, what it compares or shows, and when."""
+    """Return in words what an analysis is about: the metric if it is not the score, what it compares, and when."""
     ((name, options),) = analysis.items()
     metric = options.get("metric", "").removesuffix("_*")
     given = [options[side] for side in ("of", "against" if "against" in options else "minus") if options.get(side)]
@@ -141,6 +161,7 @@ def titled(analysis: Chosen) -> str:
     elif name == "trend":
         words += f" per doubling of {options['along']}"
     words = words or ("" if name == "quantity" else name)
+    words += ", less own score" * options.get("less_score", False)
     if options.get("epochs"):
         words = ", ".join(filter(None, [words, "epochs {} to {}".format(*options["epochs"])]))
     return f"{metric}: {words}" if metric and words else metric or words

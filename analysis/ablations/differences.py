@@ -33,6 +33,7 @@ def difference(
     against: str | None = None,
     split: str = "test",
     epochs: Sequence[int] | None = None,
+    less_score: bool = False,
     per: Sequence[str] = ("cell",),
     along: str | None = None,
 ) -> Finding:
@@ -51,15 +52,19 @@ def difference(
         against: metric of the other side, if that is another one.
         split: whose metric.
         epochs: first and last to average over.
+        less_score: of a metric that is a score under another condition, such as noise, only what it is above the
+            trial's own score, so that a side that is better without noise gains nothing by that.
         per: columns, one effect for each combination of their values; the other side's own columns are left to it.
         along: a column with numbers; both sides are drawn along it.
 
     Raises:
         ValueError: a side means no trial.
     """
-    ours = some(chosen(cells, scores(cells, metric, split, epochs), of), of)
-    theirs = some(chosen(cells, scores(cells, against or metric, split, epochs), minus), minus)
-    own, ends = {*minus, *minus.get("choose", ())}, bounds(unit(cells, metric))
+    tables = [scores(cells, name, split, epochs) for name in (metric, against or metric)]
+    if less_score:
+        tables = [changed(table, scores(cells, split=split)) for table in tables]
+    ours, theirs = (some(chosen(cells, table, side), side) for table, side in zip(tables, (of, minus), strict=True))
+    own, ends = {*minus, *minus.get("choose", ())}, bounds(unit(cells, metric), change=less_score)
     effects, rows = [], []
     for name, group in groups(ours, per):
         mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
@@ -68,7 +73,14 @@ def difference(
         effects.append(Effect(name, *pairs(*compared)))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
-    return Finding(effects, unit(cells, metric), drawn(rows), along or "")
+    return Finding(effects, unit(cells, metric), drawn(rows), along or "", changes=less_score)
+
+
+def changed(table: pl.DataFrame, without: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of a metric less what each trial has without the condition that it is measured under."""
+    own = without.select("cell", "trial", own="value")
+    joined = table.join(own, on=["cell", "trial"], how="left", maintain_order="left")
+    return joined.with_columns(value=pl.col("value") - pl.col("own")).drop("own")
 
 
 def quantity(

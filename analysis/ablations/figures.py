@@ -96,10 +96,10 @@ def lines(finding: Finding, title: str) -> Figure:
             panel.set_title(short(group, 34))
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
             places = ruler(known["value"], finding.scale)
+            metric = finding.metrics.get(str(group), finding.metric).removeprefix("exponent of ")
+            axis, change = finding.axes.get(str(group), finding.axis), finding.changes or group == GAIN
             for name, line in parts(known, "line"):
-                draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(finding.metric))
-            metric = finding.metric.removeprefix("exponent of ")
-            axis, change = finding.axes.get(str(group), finding.axis), group == GAIN
+                draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(metric))
             frame(panel, places, axis, gained(metric, change=change), change=change)
         head(figure, title, intervals(finding.lines) + (finding.lines_of and f", {finding.lines_of}"))
         legend(figure, columns=4)

@@ -18,7 +18,7 @@ from analysis.ablations.variance import decomposed, icc, jackknife, jackknifed
 from analysis.record import read
 from analysis.tables import Run, load
 from analysis.text import MINUS
-from analysis.verdicts import decided, judge
+from analysis.verdicts import decided, examined, judge
 from tests.analysis.conftest import STUDY, trial
 
 SEEDS = 10
@@ -226,6 +226,47 @@ def test_levels_are_averaged_and_modalities_kept_apart(tmp_path: Path) -> None:
     ]
     joint = finding.lines.filter(panel="u", line="joint")
     assert dict(zip(joint["x"], joint["mean"], strict=True)) == {0: 1, 1: 2, 2: 3}
+
+
+def spoilt(folder: Path, kept: float) -> Run:
+    """Return agm, better by 0.1 than joint without noise and blanks, and with each by so much more than it keeps."""
+    rows = [
+        trial(f"{m}{s}", m, s, 0.5, 0.6 + 0.1 * (m == "agm") + noise(0)[s]) for m in ("agm", "joint") for s in range(4)
+    ]
+    found = [
+        metric(row["trial"], row["test.accuracy"] - (1 - kept * (row["method"] == "agm")) * x, "u", f"{kind}_accuracy_{x}",
+               split="test")
+        for row in rows for kind in ("noise", "blank") for x in (0.1, 0.3)
+    ]  # fmt: skip
+    return load(write(folder, rows, found))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.25])
+def test_what_noise_takes_is_no_matter_of_the_score_without_it(kept: float, tmp_path: Path) -> None:
+    """Joint training loses 0.1 and 0.3, agm a part of it less."""
+    options = {"metric": "noise_accuracy_*", "per": ["owner"], "along": "level"}
+    cells = {"": spoilt(tmp_path, kept)}
+    assert difference(cells, **options).effects[0].numbers == pytest.approx(np.full(4, 0.1 + 0.2 * kept))
+    finding = difference(cells, **options, less_score=True)
+    assert finding.effects[0].numbers == pytest.approx(np.full(4, 0.2 * kept), abs=1e-12)
+    lines = {(row["line"], row["x"]): row["mean"] for row in finding.lines.iter_rows(named=True)}
+    assert lines["joint", 0.3] == pytest.approx(-0.3)
+    assert lines["agm", 0.3] == pytest.approx(-0.3 * (1 - kept))
+
+
+def test_the_lines_of_several_analyses_are_drawn_each_in_its_unit(tmp_path: Path) -> None:
+    cells = {"": spoilt(tmp_path, 0.5)}
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}, "less_score": True, "per": ["owner"]}
+    named = [{"difference": {**sides, "metric": f"{kind}_accuracy_*", "along": "level"}} for kind in ("noise", "blank")]
+    finding = examined(cells, named)
+    decision, each = decided(finding, {"every": {}})
+    assert "noise_accuracy: agm - joint, less own score: u: +10.0 points" in decision.sentence
+    figure = figures.draw(finding, each, "a title")
+    labels = {panel.get_title("left"): panel.get_ylabel() for panel in figure.axes}
+    assert labels == {"noise_accuracy: u": "noise_accuracy, points", "blank_accuracy: u": "blank_accuracy, points"}
+    assert sorted(figure.axes[0].lines[0].get_ydata()) == pytest.approx([-15, -5])
+    level = {"difference": {**named[0]["difference"], "less_score": False}}
+    assert examined(cells, [named[0], level]).lines.is_empty()
 
 
 def test_a_side_may_be_chosen_on_validation_even_against_test(tmp_path: Path) -> None:
