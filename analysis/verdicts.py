@@ -1,7 +1,7 @@
 """From the tables of a claim's runs to its verdict, with its figure and its numbers beside it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import polars as pl
 from analysis import files
 from analysis.ablations import ABLATIONS, Effect, Finding, figures
 from analysis.ablations.differences import said
+from analysis.ablations.scores import label
 from analysis.ablations.scores import shown as written
 from analysis.blocks import KINDS, nested, trialwise
 from analysis.choice import alike
@@ -21,6 +22,7 @@ from analysis.tables import Run, load
 from analysis.text import is_percent, plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
+FEW = 6  # data sets of one name that are told apart
 MADE_OF = ("model.fusion", "model.encoder", "model.hidden", "train.optimizer", "train.epochs")
 
 
@@ -213,18 +215,43 @@ def plain(decision: Decision) -> dict[str, Any]:
 
 def bed(cells: Mapping[str, Run]) -> str:
     """Return in words what the runs were made of: data, model, training and seeds; of what varied, all values."""
-    parts = [made_of(run) for run in cells.values()]
-    return "; ".join(", ".join(dict.fromkeys(part)) for part in zip(*parts, strict=True))
+    parts = zip(*(made_of(run) for run in cells.values()), strict=True)
+    return "; ".join([made_on(cells.values()), *(", ".join(dict.fromkeys(part)) for part in parts)])
+
+
+def made_on(runs: Iterable[Run]) -> str:
+    """Return in words which data runs were made on: by name, the options that all have and then those of each."""
+    given: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        options = dict(run.data)
+        given.setdefault(options.pop("name", "a file"), []).append(options)
+    return ", ".join(name + optioned(several) for name, several in given.items())
+
+
+def optioned(several: Sequence[Mapping[str, Any]]) -> str:
+    """Return in words the options of data of one name: ` (samples=400; snr=9 or snr=3)`; many are counted."""
+    common = {key: value for key, value in several[0].items() if all(one.get(key) == value for one in several)}
+    own = list(dict.fromkeys(listed({k: v for k, v in one.items() if k not in common}) for one in several))
+    each = " or ".join(one or "without" for one in own) if len(own) <= FEW else f"{len(own)} that differ"
+    words = "; ".join(filter(None, [listed(common), "" if len(own) == 1 else each]))
+    return f" ({words})" if words else ""
+
+
+def listed(options: Mapping[str, Any]) -> str:
+    """Return `modalities=fac/fou, missing=fac 0.5`."""
+    flat = {
+        k: [f"{key} {written(v)}" for key, v in o.items()] if isinstance(o, dict) else o for k, o in options.items()
+    }
+    return label(flat) if flat else ""
 
 
 def made_of(run: Run) -> tuple[str, ...]:
-    """Return in words what a run was made of."""
+    """Return in words what a run was made of, but for its data."""
     study = run.study["study"]
     given = {f"{part}.{key}": value for part in ("model", "train") for key, value in study[part].items()}
     varied = {key: written(one["values"]) or "varied" for key, one in run.vary.items()}
     fusion, encoder, hidden, optimizer, epochs = (varied.get(key, str(given[key])) for key in MADE_OF)
     return (
-        run.data.get("name", "a file"),
         f"{fusion} of {encoder}, {hidden} wide",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
         " x ".join(plural(count, KINDS[kind]) for kind, count in run.kinds.items()) or plural(run.looks[-1], "seed"),

@@ -18,7 +18,7 @@ from analysis.ablations.variance import decomposed, icc, jackknife, jackknifed
 from analysis.record import read
 from analysis.tables import Run, load
 from analysis.text import MINUS
-from analysis.verdicts import decided, examined, judge
+from analysis.verdicts import bed, decided, examined, judge
 from tests.analysis.conftest import STUDY, trial
 
 SEEDS = 10
@@ -1123,6 +1123,21 @@ def test_the_bed_of_a_verdict_has_all_values_of_what_varied(tmp_path: Path) -> N
     analysis = [{"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}]
     verdict = judge(CLAIM, analysis, [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "verdict")
     assert verdict["bed"] == "av-digits; concat of mlp/gru, varied wide; sgd/adam, 2 epochs; 3 seeds"
+
+
+def test_the_bed_of_a_verdict_says_which_part_of_the_data_it_is_on(tmp_path: Path) -> None:
+    given: list[Any] = [
+        {"name": "synthetic", "samples": [60, 20, 20], "snr": 9},
+        {"name": "synthetic", "samples": [60, 20, 20], "snr": 9, "drift": {"at": 0.5, "snr": -6}},
+        {"name": "mfeat", "modalities": ["fac", "fou"], "shots": 8},
+        "diabetes",
+    ]
+    made = {str(i): paired(tmp_path / str(i), 0.0, data=data) for i, data in enumerate(given)}
+    data, _, _ = bed(made).partition("; concat of mlp")
+    drawn = "synthetic (samples=60/20/20, snr=9; without or drift=at 0.5/snr -6)"
+    assert data == f"{drawn}, mfeat (modalities=fac/fou, shots=8), diabetes"
+    many = {str(i): paired(tmp_path / f"m{i}", 0.0, data={"name": "synthetic", "seed": i}) for i in range(7)}
+    assert bed(many).startswith("synthetic (7 that differ); concat")
 
 
 def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:
