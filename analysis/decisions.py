@@ -17,7 +17,7 @@ from scipy import special
 
 from analysis.power import seeds_needed
 from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
-from analysis.text import amount, effect, plural, pvalue
+from analysis.text import amount, effect, is_percent, less_is_better, plural, pvalue
 
 MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
 SIGNS = 6  # seeds from which the sign test finds what is equal in all
@@ -174,8 +174,8 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
         verdict, words = "inconclusive", f"cannot tell ({sizes.size - known.size} of {sizes.size} have no number)"
     else:
         verdict, words = "supported", f"within the tolerance of {tolerance:g}"
-    shown = f"{effect(metric, largest)}, the largest of {plural(known.size, 'error')}" if known.size else "No error"
-    sentence = f"{shown}: {words}."
+    of_all = f"{_of(metric)}, the largest of {plural(known.size, 'error')}"
+    sentence = f"{effect(metric, largest) + of_all if known.size else 'No error'}: {words}."
     return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, sentence, metric=metric, noun="error")
 
 
@@ -360,7 +360,14 @@ def _figures(case: Case, p: float | None) -> str:
     mean, low, high, seeds = case.found
     if not seeds or np.isnan(mean):
         return "No result"
-    text = effect(case.metric, mean, low, high, change=case.difference)
+    text = effect(case.metric, mean, low, high, change=case.difference) + _of(case.metric, change=case.difference)
     tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"
     gone = f" of {seeds + case.missing}" if case.missing else ""
     return f"{text}{tail}, {seeds}{gone} {case.noun}{'s' if seeds + case.missing != 1 else ''}"
+
+
+def _of(metric: str, *, change: bool = False) -> str:
+    """Return which metric a number is of, where its unit does not say it."""
+    if not metric or is_percent(metric) or (change and less_is_better(metric)):
+        return ""
+    return f" in {metric}" if change else f" {metric}"

@@ -97,12 +97,18 @@ def bed(claim: Mapping[str, Any]) -> list[str]:
 
 def numbers(title: str, decisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a list of what was found; much of it is folded away."""
-    rows = [f"- {markdown(name)}: {markdown(one['sentence'])}" for name, one in decisions.items()]
+    rows = [f"- {markdown(called(name, one))}: {markdown(one['sentence'])}" for name, one in decisions.items()]
     if not rows:
         return []
     if len(rows) <= FEW:
         return [f"{title}:\n", *rows, ""]
     return [f"<details><summary>{title}, {len(rows)} numbers</summary>\n", *rows, "\n</details>\n"]
+
+
+def called(name: str, decision: Mapping[str, Any]) -> str:
+    """Return what a decision is called, without the metric if its sentence names it."""
+    metric = decision.get("metric")
+    return name.removesuffix(f" ({metric})") if metric and metric in decision["sentence"] else name
 
 
 def outcome(claim: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ def growth(
         if any(y <= 0 for one in draws(part) for curve in by_x(one, along).values() for y in curve.values()):
             remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
         if words := bent(curves):
-            remarks.append(f"{name}: {words}.")
+            remarks.append(f"{name}: {metric} {words}.")
         rows += [point(unit(cells, metric), name, x, [c[x] for c in curves if x in c], ends) for x in places(curves)]
     return Finding(effects, f"exponent of {unit(cells, metric)}", drawn(rows), along, "log", remarks=tuple(remarks))
 
@@ -188,7 +188,7 @@ def bent(curves: list[dict[float, float]]) -> str:
     fits = [(across, np.polyfit(across, y, 1)) for across in (np.log(x), x)]
     (power, exponential), rates = [y - np.polyval(fit, across) for across, fit in fits], [fit[0] for _, fit in fits]
     off = [f"{100 * np.expm1(np.abs(left).max()):.1f} %" for left in (power, exponential)]
-    words = f"points lie up to {off[0]} off the power law"
+    words = f"lies up to {off[0]} off the power law"
     if 2 * (exponential**2).sum() + TINY >= (power**2).sum():
         return words
     return f"{words}, and up to {off[1]} off y = a 2^({rates[1] / np.log(2):.3g} x), which fits better"

@@ -389,7 +389,7 @@ def test_no_number_of_any_modality_and_seed_may_exceed_where_the_rule_is_exact(t
 
     verdict = judged(0.05)
     assert (verdict["verdict"], verdict["effect"], verdict["seeds"]) == ("refuted", pytest.approx(0.1), 6)
-    assert verdict["sentence"] == "0.1, the largest of 6 errors: beyond the tolerance of 0.05."
+    assert verdict["sentence"] == "0.1 share, the largest of 6 errors: beyond the tolerance of 0.05."
     assert judged(0.2)["verdict"] == "supported"
     assert verdict["beside"]["all (share)"]["effect"] == pytest.approx(0)
     svg = (tmp_path / "claim" / "figures" / "verdict.svg").read_text()
@@ -693,7 +693,7 @@ def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     pl.DataFrame(rows).write_parquet(Path(run.folder) / "metrics" / "00000.parquet")
     finding = ABLATIONS["growth"]({"": load(run.folder)}, along="model.hidden", metric="step_ratio")
     assert finding.effects[0].values == pytest.approx(np.full(SEEDS, 1.5))
-    assert finding.remarks == ("all: points lie up to 0.0 % off the power law.",)
+    assert finding.remarks == ("all: step_ratio lies up to 0.0 % off the power law.",)
 
 
 def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
@@ -706,7 +706,7 @@ def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
         return ABLATIONS["growth"](cells, along="width", metric="step_ratio", split="validation").remarks[0]
 
     bends = remark("exponential", lambda x: 3 * 2 ** (x / 2))
-    found = re.fullmatch(r"all: points lie up to ([\d.]+) % off the power law, and (.*)\.", bends)
+    found = re.fullmatch(r"all: step_ratio lies up to ([\d.]+) % off the power law, and (.*)\.", bends)
     assert found is not None, bends
     x = np.log([2, 3, 4, 6, 8])
     y = np.log(2) * np.array([2, 3, 4, 6, 8]) / 2
@@ -729,7 +729,7 @@ def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
     assert finding.effects[0].values == pytest.approx(np.ones(3))
     assert np.isnan(finding.effects[1].numbers).all()
     assert finding.remarks == (
-        "estimator=ema: points lie up to 0.0 % off the power law.",
+        "estimator=ema: state lies up to 0.0 % off the power law.",
         "estimator=sample: state is not above 0 everywhere, and follows no power law.",
     )
 

@@ -18,6 +18,7 @@ from analysis.decisions import (
     report,
 )
 from analysis.statistics import Estimate, bounds
+from analysis.text import MINUS
 
 NONE = [0.0] * 5
 AROUND = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])  # mean 0, sd 0.158, standard error 0.0707; t(4) reaches 2.776 of them
@@ -129,6 +130,14 @@ def test_a_report_has_no_test() -> None:
 def test_accuracy_is_told_in_points() -> None:
     gain = greater((AROUND + 1) / 100, NONE, metric="accuracy", margin=0.01)
     assert gain.sentence.startswith("+1.0 points [0.8, 1.2], p<0.001, 5 seeds: greater.")
+
+
+def test_a_number_without_a_unit_says_which_metric_it_is_of() -> None:
+    assert report(AROUND + 1, metric="step_ratio").sentence == "1 [0.804, 1.2] step_ratio, 5 seeds."
+    changed = greater(AROUND + 1, NONE, metric="f1").sentence
+    assert changed.startswith("+1 [0.804, 1] in f1, p<0.001, 5 seeds: greater.")
+    assert exact([1e-7, -2e-6], tolerance=1e-5, metric="gap").sentence.startswith(f"2e{MINUS}06 gap, the largest")
+    assert greater(AROUND - 1, NONE, metric="mae").sentence.startswith(f"{MINUS}1 gain in mae [")
 
 
 def test_few_equal_differences_have_no_variance_to_go_by() -> None:

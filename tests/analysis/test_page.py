@@ -28,3 +28,12 @@ def test_all_that_was_measured_is_listed(verdict: str) -> None:
 
 def test_a_verdict_that_says_it_all_lists_nothing() -> None:
     assert "All that was measured" not in said("reported", ["one"])
+
+
+def test_what_a_sentence_is_about_is_said_once() -> None:
+    beside = {
+        "one (f1)": {"sentence": "0.5 f1, 5 seeds.", "metric": "f1"},
+        "one (accuracy)": {"sentence": "50.0 %, 5 seeds.", "metric": "accuracy"},
+    }
+    text = section(CLAIM | {"verdict": "reported", "effects": {}, "beside": beside}, Path("claims.md"))
+    assert text.endswith("Beside it:\n\n- one: 0.5 f1, 5 seeds.\n- one (accuracy): 50.0 %, 5 seeds.\n")
