@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import files
+from analysis.record import called
 from analysis.tabulation import markdown
 
 ORDER = ("supported", "refuted", "inconclusive", "reported")  # of the table; others come after these
@@ -103,12 +104,6 @@ def numbers(title: str, decisions: Mapping[str, Mapping[str, Any]]) -> list[str]
     if len(rows) <= FEW:
         return [f"{title}:\n", *rows, ""]
     return [f"<details><summary>{title}, {len(rows)} numbers</summary>\n", *rows, "\n</details>\n"]
-
-
-def called(name: str, decision: Mapping[str, Any]) -> str:
-    """Return what a decision is called, without the metric if its sentence names it."""
-    metric = decision.get("metric")
-    return name.removesuffix(f" ({metric})") if metric and metric in decision["sentence"] else name
 
 
 def outcome(claim: Mapping[str, Any]) -> str:

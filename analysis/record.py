@@ -101,6 +101,12 @@ def words(verdict: Mapping[str, Any]) -> str:
     return f"{verdict['question']} {verdict['verdict'].capitalize()}: {verdict['sentence']}"
 
 
+def called(name: str, decision: Mapping[str, Any]) -> str:
+    """Return what a decision is called, without the metric if its sentence names it."""
+    metric = decision.get("metric")
+    return name.removesuffix(f" ({metric})") if metric and metric in decision["sentence"] else name
+
+
 def _understood(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return a record, and the keys that were missing or not what they should be."""
     try:

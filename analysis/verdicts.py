@@ -149,7 +149,7 @@ def reported(title: str, finding: Finding) -> dict[str, Decision]:
 
 def shown_beside(effect: Effect, finding: Finding) -> Decision:
     """Return the numbers of an effect, without a judgement."""
-    return RULES["report"](*effect.sides, metric=unit(effect, finding), noun=finding.noun)
+    return RULES["report"](*effect.sides, metric=unit(effect, finding), noun=effect.noun or finding.noun)
 
 
 def titled(analysis: Chosen) -> str:
@@ -165,7 +165,8 @@ def titled(analysis: Chosen) -> str:
     words = words or ("" if name == "quantity" else name)
     words += ", less own score" * options.get("less_score", False)
     if options.get("epochs"):
-        words = ", ".join(filter(None, [words, "epochs {} to {}".format(*options["epochs"])]))
+        first, last = options["epochs"]
+        words = ", ".join(filter(None, [words, f"epochs {first} to {last}" if first < last else f"epoch {first}"]))
     return f"{metric}: {words}" if metric and words else metric or words
 
 

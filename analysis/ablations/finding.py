@@ -31,6 +31,7 @@ class Effect(NamedTuple):
     values: Sample | Estimate  # an estimate has an interval of its own
     baseline: Sample | None = None
     metric: str | None = None  # that it is in the unit of, if not that of the finding
+    noun: str | None = None  # what it has a number of each of, if not that of the finding
 
     @property
     def sides(self) -> tuple[Sample | Estimate, ...]:

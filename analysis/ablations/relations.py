@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy import special, stats
 
 from analysis.ablations.differences import among, chosen, some
 from analysis.ablations.finding import GAIN, Effect, Finding, Sample, drawn, point
@@ -21,7 +21,8 @@ from analysis.ablations.scores import (
     select,
     unit,
 )
-from analysis.statistics import NAN, bounds
+from analysis.decisions import MISSING
+from analysis.statistics import LEVEL, NAN, Estimate, bounds
 
 TINY = 1e-12  # squares that rounding leaves
 MEASURED = ("params", "steps", "seconds")  # columns that a trial without a result does not have
@@ -118,31 +119,43 @@ def correlation(
 def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side, split: str = "train") -> Finding:
     """Return Spearman's rank correlation, over the cells, of a metric with the gain of one side over another.
 
-    One a seed; ``within`` says in which trials the metric is read. Beside it, the metric and the gain of every cell.
+    Of their means over the seeds, as the noise of single seeds would hide what there is: cells take the seeds' place,
+    and the interval is that over data sets of which these are drawn. ``within`` says in which trials the metric is
+    read. Beside it, the metric and the gain of every cell, over seeds.
     """
     table = scores(cells)
-    sides = [some(select(scores(cells, metric, split), within), within)]
-    sides += [flipped(some(chosen(cells, table, side), side), cells) for side in (of, minus)]
-    whole = pl.concat([side.with_columns(side=pl.lit(i)) for i, side in enumerate(sides)], how="diagonal_relaxed")
-
-    def numbers(part: pl.DataFrame) -> list[dict[tuple[str, int], float]]:
-        seen, ours, theirs = (by_seed(part.filter(side=i)) for i in range(3))
-        return [seen, {key: ours[key] - theirs[key] for key in ours.keys() & theirs.keys()}]
-
-    def ranked(part: pl.DataFrame) -> dict[int, float]:
-        both = numbers(part)
-        found = {s: [pl.Series([side.get((cell, s), NAN) for cell in cells]) for side in both] for _, s in both[1]}
-        return {s: rank(one, other) for s, (one, other) in found.items()}
-
-    seen, gains = numbers(whole)
+    seen = by_seed(some(select(scores(cells, metric, split), within), within))
+    ours, theirs = (by_seed(flipped(some(chosen(cells, table, side), side), cells)) for side in (of, minus))
+    gains = {key: ours[key] - theirs[key] for key in ours.keys() & theirs.keys()}
     seeds = sorted({seed for _, seed in gains})
-    effect = Effect("over cells", np.array(list(averaged(whole, ranked).values())))
-    beside = [
-        Effect(f"{cell}: {what}", np.array([side.get((cell, s), NAN) for s in seeds]), metric="")
-        for what, side in ((metric, seen), ("gain", gains))
-        for cell in cells
+    both = [{c: np.array([side.get((c, s), NAN) for s in seeds]) for c in cells} for side in (seen, gains)]
+    effect = Effect("over cells", ranked(*([mean(numbers) for numbers in side.values()] for side in both)))
+    beside = [Effect(f"{c}: {metric}", numbers, metric=metric, noun="seed") for c, numbers in both[0].items()]
+    beside += [
+        Effect(f"{c}: gain", numbers, np.zeros_like(numbers), cells[c].metric, "seed") for c, numbers in both[1].items()
     ]
-    return Finding([effect], "rank correlation", beside=tuple(beside))
+    return Finding([effect], "rank correlation", beside=tuple(beside), noun="data set")
+
+
+def mean(numbers: Sample) -> float:
+    """Return the mean of numbers [N], one per seed; nan where more of them are missing than a rule allows."""
+    known = numbers[np.isfinite(numbers)]
+    return float(known.mean()) if len(known) and len(known) >= (1 - MISSING) * len(numbers) else NAN
+
+
+def ranked(one: Sequence[float], other: Sequence[float]) -> Estimate:
+    """Return Spearman's correlation of N pairs, and its interval if there are four (Bonett and Wright 2000).
+
+    That of two orders that are the same begins where one would that is half a step from them.
+    """
+    found, count = rank(*(pl.Series(side, dtype=pl.Float64) for side in (one, other))), len(one)
+    if np.isnan(found) or count < 4:
+        return Estimate(found, NAN, NAN, count)
+    most = 1 - 6 / (count**3 - count)
+    held = np.clip(found, -most, most)
+    reach = special.ndtri(1 - LEVEL / 2) * np.sqrt((1 + held**2 / 2) / (count - 3))
+    low, high = np.tanh(np.arctanh(held) + np.array([-reach, reach])).tolist()
+    return Estimate(found, min(low, found), max(high, found), count)
 
 
 def rank(one: pl.Series, other: pl.Series) -> float:

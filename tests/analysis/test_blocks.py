@@ -20,7 +20,7 @@ from analysis.pareto import front
 from analysis.summary import summary
 from analysis.tables import Run
 from analysis.verdicts import judge
-from tests.analysis.conftest import Write, probe, trial, write_folder
+from tests.analysis.conftest import Write, probe, trial
 
 NESTED = {"auto": None, "split": 3, "init": None, "order": 2}
 SCORES = {"joint": [0.1, 0.3, 0.4, 0.4, 0.5, 0.9], "ogm": [0.2, 0.4, 0.5, 0.5, 0.6, 1.0]}
@@ -188,25 +188,6 @@ def test_ranks_are_correlated_trial_by_trial(write_run: Write) -> None:
     """In each trial both metrics rank the modalities alike; the means of a seed do not rank them at all."""
     finding = ABLATIONS["correlation"]({"": crossed(write_run)}, metric="probe_accuracy", other="place")
     assert finding.effects[0].values == pytest.approx([1.0] * 3)
-
-
-def test_a_companion_of_the_gain_is_found_trial_by_trial(tmp_path: Path) -> None:
-    """Over three cells the spread goes with the gain in each order; both change places with the order."""
-    cells = {}
-    for place in range(3):
-        trials, metrics = [], []
-        for s in range(6):
-            level = 0.1 * (place if s % 2 else -place)
-            trials.append(trial(f"joint-{s}", "joint", s, 0.5, 0.5, **seeds_of(s)))
-            trials.append(trial(f"agm-{s}", "agm", s, 0.5, 0.5 + level, **seeds_of(s)))
-            metrics.append(probe(f"joint-{s}", "image", 0.5 + level, 0.5)[1])
-        cells[str(place)] = load(write_folder(tmp_path / str(place), trials, metrics, seeds=NESTED, vary={}))
-    finding = ABLATIONS["companion"](
-        cells, metric="probe_accuracy", of={"method": "agm"}, minus={"method": "joint"}, within={"method": "joint"},
-        split="validation",
-    )  # fmt: skip
-    assert finding.effects[0].values == pytest.approx([1.0] * 3)
-    assert {len(effect.values) for effect in finding.beside} == {3}  # type: ignore[arg-type]
 
 
 def test_a_law_of_growth_is_that_of_each_trial(write_run: Write) -> None:
