@@ -71,20 +71,22 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
     """Return the share of the gap between a baseline and the late ensemble of single modalities that a method closes.
 
     The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed; of seeds that are nested in
-    one, each has an ensemble and a best modality of its own. The share is that of the means over the seeds, nan where
+    one, each has an ensemble of its own. The share is that of the means over the seeds, nan where
     the ensemble is not shown to be better than the baseline, so that there is no gap. Beside it, in the score's unit:
-    the ensemble, the best modality and the method less the baseline.
+    the ensemble, the modality that is best on validation, and the method less the baseline.
     """
     effects, beside, remarks = [], [], []
     for cell, run in cells.items():
         name = cell or run.name
         table = scores({cell: run})
         alone = select(table, {"method": "unimodal"})
-        late, strongest = (averaged(alone, numbers) for numbers in (partial(ensemble, predictions(run)), best_alone))
+        late = averaged(alone, partial(ensemble, predictions(run)))
+        strongest = by_seed(chosen({cell: run}, table, {"method": "unimodal", "choose": ["modality"]}))
         ours, theirs = (by_seed(select(table, {"method": m})) for m in (of, baseline))
         seeds = sorted(seed for _, seed in ours.keys() & theirs.keys())
         joint, method = (np.array([side[cell, s] for s in seeds]) for side in (theirs, ours))
-        top, best = (np.array([side.get(s, np.nan) for s in seeds]) for side in (late, strongest))
+        top = np.array([late.get(s, np.nan) for s in seeds])
+        best = np.array([strongest.get((cell, s), np.nan) for s in seeds])
         share = closed(method - joint, top - joint)
         effects.append(Effect(name, share))
         remarks += [f"{name}: no gap is shown that could be closed"] if np.isnan(share).all() else []
@@ -109,13 +111,6 @@ def closed(gain: Sample, gap: Sample) -> Sample:
     without = (gains.sum() - gains) / (gaps.sum() - gaps) if len(gaps) > 1 else [whole]
     shares[known] = pseudovalues(whole, without)
     return shares
-
-
-def best_alone(table: pl.DataFrame) -> dict[int, float]:
-    """Return by seed the score of the best of single modalities; nan where one has none."""
-    sides = [by_seed(part) for part in table.partition_by("modality")]
-    keys = {key for side in sides for key in side}
-    return {seed: float(np.max([side.get((cell, seed), np.nan) for side in sides])) for cell, seed in keys}
 
 
 def predictions(run: Run) -> pl.DataFrame:

@@ -847,7 +847,8 @@ def test_the_ranking_of_a_claim_has_its_diagram(tmp_path: Path) -> None:
 def test_the_ceiling_is_the_late_ensemble_of_single_modalities(tmp_path: Path) -> None:
     """Each modality is right, and surer, on its own half of the samples: together always."""
     rows = [trial(m, m, 0, score, score) for m, score in (("joint", 0.5), ("cggm", 0.75))]
-    rows += [trial(f"u-{m}", "unimodal", 0, 0.5, 0.5, modality=m) for m in ("image", "audio")]
+    seen = {"image": (0.7, 0.5), "audio": (0.6, 0.9)}  # the better one on validation is not that on test
+    rows += [trial(f"u-{m}", "unimodal", 0, *scores, modality=m) for m, scores in seen.items()]
     folder = write(tmp_path, rows)
     sure = {"image": [[9.0, 0.0], [0.0, 0.1]], "audio": [[0.0, 0.1], [0.0, 9.0]]}
     tables = [
@@ -880,7 +881,7 @@ def test_a_seed_that_lacks_a_modality_has_no_ceiling(tmp_path: Path, lost: str) 
     finding = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm")
     assert finding.effects[0].values == pytest.approx([np.nan, 0.5], nan_ok=True)
     assert [e.numbers.tolist() for e in finding.beside] == [
-        pytest.approx([np.nan, 0.5], nan_ok=True), pytest.approx([np.nan, 0.0], nan_ok=True), [0.25, 0.25],
+        pytest.approx([np.nan, 0.5], nan_ok=True), [0.0, 0.0], [0.25, 0.25],
     ]  # fmt: skip
 
 

@@ -238,7 +238,7 @@ def test_how_likely_a_run_is_to_win_is_that_of_single_trials(write_run: Write) -
 
 
 def test_the_ceiling_of_a_seed_is_the_mean_of_those_of_its_trials(write_run: Write) -> None:
-    """The ensemble is right in every first trial and wrong in every other, and so is the best modality."""
+    """The ensemble is right in every first trial and wrong in every other; so is image, but in the second split."""
     trials, outputs = [], []
     for s in range(6):
         trials += [trial(f"{m}-{s}", m, s, 0.4, 0.4, **seeds_of(s)) for m in ("joint", "cggm")]
@@ -254,7 +254,7 @@ def test_the_ceiling_of_a_seed_is_the_mean_of_those_of_its_trials(write_run: Wri
     table.write_parquet(folder / "predictions" / "00000.parquet")
     late, best, _ = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm").beside
     assert late.values == pytest.approx([0.5] * 3)
-    assert best.values == pytest.approx([0.5] * 3)
+    assert best.values == pytest.approx([0.5, 0.0, 0.5])
 
 
 CLAIM = {"name": "x", "quick": False, "source": "s", "question": "q?", "says": "y", "support": "z"}
