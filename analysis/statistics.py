@@ -18,8 +18,8 @@ RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 ROUNDING = 1e-6  # of the largest of some numbers that were computed in float32
 NAN = float("nan")
-SHARES = ("accuracy", "f1", "dice", "iou")  # metrics from 0 to 1, as their names end
-CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1
+SHARES = ("accuracy", "f1", "dice", "iou", "coverage", "preferred", "positive", "negative", "clipped")  # from 0 to 1
+CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1; both as the names of metrics end
 ANYWHERE = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]
@@ -47,8 +47,9 @@ class Difference(NamedTuple):
 
 def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
     """Return between which values a metric, or a difference of two of its values, must lie."""
-    low = -1.0 if metric.endswith(CORRELATIONS) or metric == "fidelity_f1" else 0.0
-    if not metric.endswith((*SHARES, *CORRELATIONS)) or metric.startswith("exponent of"):
+    cosine = metric.startswith("fidelity_") and not metric.endswith("positive")
+    low = -1.0 if metric.endswith(CORRELATIONS) or cosine else 0.0
+    if not (metric.endswith((*SHARES, *CORRELATIONS)) or cosine) or metric.startswith("exponent of"):
         return ANYWHERE
     return (low - 1.0, 1.0 - low) if change else (low, 1.0)
 

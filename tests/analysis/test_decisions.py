@@ -270,4 +270,7 @@ def test_equal_differences_need_the_seeds_of_the_sign_test() -> None:
 def test_a_cosine_may_be_negative_and_an_accuracy_not() -> None:
     assert bounds("fidelity_f1") == bounds("truth_rank") == bounds("rank correlation") == (-1.0, 1.0)
     assert bounds("gradient_cosine", change=True) == (-2.0, 2.0)
-    assert bounds("macro_f1") == bounds("probe_accuracy") == (0.0, 1.0)
+    assert bounds("macro_f1") == bounds("probe_accuracy") == bounds("precision_coverage") == (0.0, 1.0)
+    assert bounds("fidelity_f1_positive") == bounds("negative") == bounds("competition_preferred") == (0.0, 1.0)
+    assert bounds("fidelity_f3_median") == (-1.0, 1.0)
+    assert bounds("exponent of accuracy") == bounds("scale_max") == (-math.inf, math.inf)
