@@ -6,13 +6,14 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, mean_of
 from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
+from analysis.components import icc
 from analysis.decisions import MISSING
-from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
+from analysis.statistics import NAN, Estimate, estimate, pseudovalues, same
 from analysis.text import plural
 
 FEW = 3  # seeds
@@ -61,9 +62,10 @@ def decomposed(table: pl.DataFrame, factors: Sequence[str]) -> dict[str, float]:
 def agreement(
     cells: Cells, *, metric: str, of: Side | None = None, split: str = "validation", per: Sequence[str] = ("cell",)
 ) -> Finding:
-    """Return the intraclass correlation ICC(1) of repeated measurements, by level, of what differs by seed and owner.
+    """Return the intraclass correlation ICC(2,1) of repeated measurements, by level, of what differs by seed and owner.
 
-    The share of the variance that lies between the objects, and not between repetitions on the same one. The modalities
+    The share of the variance that lies between the objects, and not between repetitions, which are the same for all
+    objects: twenty concepts that each network is held against, say, are a sample of many concepts. The modalities
     are those of the data set, and nothing is said of others: the interval holds the share for these, and would not if
     they were drawn from all that there could be. It is not known where more seeds lack a result than a rule allows. Of
     seeds that are nested in one, each is with its like of the others.
@@ -75,33 +77,17 @@ def agreement(
         whole = part.filter(pl.col("value").is_not_null().all().over("seed"))
         seeds, kept = part["seed"].n_unique(), whole["seed"].n_unique()
         known = seeds - kept <= MISSING * seeds
-        drawn = [draw.partition_by("cell", "trial", "owner") if known else [] for draw in draws(whole)]
-        found = mean_of([icc([one["value"].to_numpy() for one in objects]) for objects in drawn])
+        found = mean_of([icc(crossed(draw)) for draw in draws(whole if known else whole.clear())])
         effects.append(Effect(name, found._replace(seeds=kept)))
         remarks += [f"{name}: {seeds - kept} of {plural(seeds, 'seed')} have no result."] if kept < seeds else []
     return Finding(effects, unit(cells, "intraclass correlation"), remarks=tuple(remarks))
 
 
-def icc(objects: Sequence[np.ndarray]) -> Estimate:
-    """Return ICC(1) of N objects, each measured K times: (B - W) / (B + (K - 1) W) of the mean squares.
-
-    Its interval is that of the ratio B / W, whose law is F (Shrout and Fleiss 1979). The objects take the seeds' place.
-    """
-    times = max(map(len, objects), default=0)
-    values = np.array([one for one in objects if len(one) == times], dtype=float)  # [N, K]
-    count = len(values)
-    if count < 2 or times < 2:
-        return Estimate(NAN, NAN, NAN, count)
-    between = times * values.mean(1).var(ddof=1)
-    within = values.var(1, ddof=1).mean()
-    if not within:
-        alike = 1.0 if between else NAN
-        return Estimate(alike, alike, alike, count)
-    freedom = count - 1, count * (times - 1)
-    tails = stats.f.isf(LEVEL / 2, *freedom), 1 / stats.f.isf(LEVEL / 2, *freedom[::-1])
-    ratios = between / within / np.array([1.0, *tails])
-    mean, low, high = ((ratios - 1) / (ratios + times - 1)).tolist()
-    return Estimate(mean, low, high, count)
+def crossed(table: pl.DataFrame) -> NDArray[np.float64]:
+    """Return repeated measurements, [objects, repetitions]."""
+    keys = ["cell", "trial", "owner"]
+    wide = table.pivot("variant", index=keys, values="value")
+    return np.asarray(wide.drop(keys).to_numpy(), dtype=float)
 
 
 def by_seeds(table: pl.DataFrame, shares: Callable[[pl.DataFrame], list[float]]) -> list[Estimate]:
