@@ -208,6 +208,8 @@ def asked(chosen: Choice) -> Iterator[tuple[str, str, str]]:
     for option in ("metric", "against", "other"):
         if metric := given.get(option):
             yield option, metric, (option == "other" and given["others_split"]) or given["split"]
+    if given.get("less_score"):
+        yield "less_score", "score", given["split"]
 
 
 def has(there: Iterable[tuple[str, str]], metric: str, split: str, chosen: Choice) -> bool:

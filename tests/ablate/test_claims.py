@@ -284,6 +284,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "another metric that is not measured": (
         changed(against="share"), "claim.analysis.difference.against: no trial has the metric `share` on test"
     ),
+    "what a metric lies above a score that there is not": (
+        changed(metric="loss", split="train", less_score=True),
+        "claim.analysis.difference.less_score: no trial has the metric `score` on train",
+    ),
     "a metric beside": (
         {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "sharee"}}]}},
         "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",
