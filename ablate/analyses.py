@@ -224,7 +224,7 @@ def least(chosen: Choice, cells: Mapping[str, Study]) -> int:
     ((name, _),) = chosen.items()
     given = defaults(chosen)
     factors = len(given.get("factors", ()))
-    if name == "companion":
+    if name in {"companion", "heterogeneity"}:
         return 1
     if name == "ranking":
         return len([method for method in given["methods"] if method != given["baseline"]])

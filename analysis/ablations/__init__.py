@@ -9,7 +9,7 @@ from analysis.ablations.ranking import ceiling, ranking
 from analysis.ablations.relations import companion, correlation, growth, trend
 from analysis.ablations.response import response
 from analysis.ablations.traces import apart
-from analysis.ablations.variance import agreement, variance_shares
+from analysis.ablations.variance import agreement, heterogeneity, variance_shares
 
 ABLATIONS: dict[str, Callable[..., Finding]] = {
     "agreement": agreement,
@@ -20,6 +20,7 @@ ABLATIONS: dict[str, Callable[..., Finding]] = {
     "difference": difference,
     "factorial": factorial,
     "growth": growth,
+    "heterogeneity": heterogeneity,
     "quantity": quantity,
     "ranking": ranking,
     "response": response,

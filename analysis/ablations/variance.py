@@ -1,4 +1,4 @@
-"""Variance and where it comes from: shares of factors on a grid, and agreement of repeated measurements."""
+"""Variance and where it comes from: shares of factors on a grid, agreement of measurements, heterogeneity of gains."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -6,14 +6,14 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import special
+from scipy import optimize, special, stats
 
-from analysis.ablations.differences import some
-from analysis.ablations.finding import Effect, Finding, mean_of
+from analysis.ablations.differences import difference, some
+from analysis.ablations.finding import Effect, Finding, Sample, mean_of
 from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
 from analysis.components import icc
 from analysis.decisions import MISSING
-from analysis.statistics import NAN, Estimate, estimate, pseudovalues, same
+from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
 from analysis.text import plural
 
 FEW = 3  # seeds
@@ -88,6 +88,48 @@ def crossed(table: pl.DataFrame) -> NDArray[np.float64]:
     keys = ["cell", "trial", "owner"]
     wide = table.pivot("variant", index=keys, values="value")
     return np.asarray(wide.drop(keys).to_numpy(), dtype=float)
+
+
+def heterogeneity(
+    cells: Cells, *, of: Side, minus: Side, metric: str = "score", split: str = "test", per: Sequence[str] = ("cell",)
+) -> Finding:
+    """Return how much the gain of one side over another differs between groups: the standard deviation of true gains.
+
+    The groups take the seeds' place; one that lacks a result of a seed is left out.
+
+    Raises:
+        ValueError: a side means no trial, or the gains may be in several units.
+    """
+    if not unit(cells, metric) and "cell" not in of:
+        raise ValueError("the cells have scores in several units; `of` must name those of one")
+    found = difference(cells, of=of, minus=minus, metric=metric, split=split, per=per).effects
+    gains = [one.numbers for one in found if np.isfinite(one.numbers).all()]
+    return Finding([Effect("between groups", beyond_noise(gains))], "standard deviation of the gain", noun="group")
+
+
+def beyond_noise(groups: Sequence[Sample]) -> Estimate:
+    """Return the standard deviation of the true means of groups, each [N]; nan with fewer than four seeds.
+
+    Cochran's Q measures how much further means lie apart than their noise, whose variance is that of Student's t. At
+    the estimate it is what is expected of it (Paule and Mandel 1982), at the ends of the interval those of its
+    chi-square law (Viechtbauer 2007).
+    """
+    count = len(groups)
+    if count < 2 or min(map(len, groups)) < 4:
+        return Estimate(NAN, NAN, NAN, count)
+    means = np.array([one.mean() for one in groups])
+    noise = np.array([max(one.var() / (len(one) - 3), TINY**2) for one in groups])
+
+    def excess(variance: float, expected: float) -> float:
+        weights = 1 / (noise + variance)
+        return float(weights @ (means - weights @ means / weights.sum()) ** 2) - expected
+
+    def deviation(expected: float) -> float:
+        most = means.var() * count / expected  # Q is no larger than without noise
+        return float(np.sqrt(optimize.brentq(excess, 0, most, (expected,)))) if excess(0, expected) > 0 else 0.0
+
+    mean, low, high = map(deviation, (count - 1, *stats.chi2.isf([LEVEL / 2, 1 - LEVEL / 2], count - 1)))
+    return Estimate(mean, low, high, count)
 
 
 def by_seeds(table: pl.DataFrame, shares: Callable[[pl.DataFrame], list[float]]) -> list[Estimate]:

@@ -450,6 +450,7 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
         "correlation": {"metric": "share", "other": "share", "of": {"method": "ogm"}},
         "factorial": {"factors": {"method": ["joint", "ogm"]}},
         "growth": {"along": "params", "metric": "share", "of": {"method": "ogm"}},
+        "heterogeneity": sides,
         "ranking": {"methods": ["joint", "ogm", "agm"]},
         "trend": {"along": "params", **sides},
         "variance_shares": {"factors": ["seed"], "of": {"method": "ogm"}},
@@ -692,6 +693,40 @@ def test_agreement_is_not_known_of_the_few_seeds_that_are_left(tmp_path: Path, l
     assert finding.remarks == (f"all: {lost} of 10 seeds have no result.",)
     decision = decided(finding, {"above": {"threshold": 0.75}})[0]
     assert decision.verdict == ("supported" if lost == 1 else "inconclusive")
+
+
+def gaining(folder: Path, gains: Any, **study: Any) -> Run:
+    """Return joint training and agm, better by a gain on each seed."""
+    rows = [
+        trial(f"{m}{s}", m, s, 0.5, 0.5 + gain * (m == "agm")) for m in ("joint", "agm") for s, gain in enumerate(gains)
+    ]
+    return load(write(folder, rows, **study))
+
+
+def test_heterogeneity_is_what_noise_does_not_explain(tmp_path: Path) -> None:
+    """Mean gains of 0, 0.1 and 0.2: squares about their mean that add up to 0.02.
+
+    Of five seeds that are 0.01 apart, the variance is 0.00025, that of their mean by Student's t 0.00025 / 5 * 4 / 2 = 0.0001.
+    As all means have the same noise, 0.02 / (t + 0.0001) = Q has the solution t = 0.02 / Q - 0.0001; the law of Q with two
+    degrees of freedom is exponential, and ends in 2.5 % at -2 ln 0.025 and -2 ln 0.975.
+    """
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    seeds = 0.01 * np.arange(-2, 3)
+    cells = {f"{g}": gaining(tmp_path / f"{g}", g + seeds) for g in (0.0, 0.1, 0.2)}
+    (effect,) = ABLATIONS["heterogeneity"](cells, **sides).effects
+    ends = [(0.02 / q - 0.0001) ** 0.5 for q in (2, -2 * np.log(0.025), -2 * np.log(0.975))]
+    assert effect.values == pytest.approx((*ends, 3))
+    alike = {f"{g}": gaining(tmp_path / f"alike{g}", 0.1 + seeds) for g in range(3)}
+    assert ABLATIONS["heterogeneity"](alike, **sides).effects[0].values == (0, 0, 0, 3)
+    still = {f"{g}": gaining(tmp_path / f"still{g}", np.full(5, 0.1 * g)) for g in range(3)}
+    assert ABLATIONS["heterogeneity"](still, **sides).effects[0].values.mean == pytest.approx(0.1, abs=1e-6)
+    few = {f"{g}": gaining(tmp_path / f"few{g}", 0.1 * g + seeds[:3]) for g in range(3)}
+    assert np.isnan(ABLATIONS["heterogeneity"](few, **sides).effects[0].values.mean)
+    mixed = cells | {"error": gaining(tmp_path / "error", seeds, metric="mae", direction="min")}
+    with pytest.raises(ValueError, match="`of` must name those of one"):
+        ABLATIONS["heterogeneity"](mixed, **sides)
+    of = {"method": "agm", "cell": list(cells)}
+    assert ABLATIONS["heterogeneity"](mixed, of=of, minus=sides["minus"]).effects[0].values == effect.values
 
 
 def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
