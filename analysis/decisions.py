@@ -194,7 +194,7 @@ def members(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", **optio
     A correction takes statements away, and a cell that is refuted by itself may be left with one that supports. It is
     not supported for that.
     """
-    cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
+    cases = _cases(cells, rule, **options)
     alone = {name: decide(case) for name, case in cases.items()}
     together = {name: decide(_unsupported(case)) for name, case in corrected(cases).items()}
     return {name: one if one.verdict == "supported" else together[name] for name, one in alone.items()}
@@ -207,7 +207,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     be wrongly passed, whatever the others are, needs no correction. Refuted if it is in some cell after Holm's, since
     with many cells one of them would be by chance. Effect, interval and seeds are those of the weakest cell.
     """
-    cases = {name: CASES[rule](*cell, **options) for name, cell in cells.items()}
+    cases = _cases(cells, rule, **options)
     if not cases:
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
     decisions = members(cells, rule, **options)
@@ -249,6 +249,14 @@ def _one_sided(by: float, margin: float | None, metric: str, words: tuple[str, s
 def _mirrored(statements: list[Statement]) -> list[Statement]:
     """Return the same statements of a mean that is turned round."""
     return [Statement(s.verdict, -s.high, -s.low, s.words) for s in statements]
+
+
+def _cases(
+    cells: Mapping[str, tuple[Any, ...]], rule: str, *, metric: str | Mapping[str, str] = "", **options: Any
+) -> dict[str, Case]:
+    """Return the case of each cell; their metric may be one, or that of each by its name."""
+    metrics = dict.fromkeys(cells, metric) if isinstance(metric, str) else metric
+    return {name: CASES[rule](*cell, metric=metrics[name], **options) for name, cell in cells.items()}
 
 
 def _compare(
@@ -370,4 +378,4 @@ def _of(metric: str, *, change: bool = False) -> str:
     """Return which metric a number is of, where its unit does not say it."""
     if not metric or is_percent(metric) or (change and less_is_better(metric)):
         return ""
-    return f" in {metric}" if change else f" {metric}"
+    return f" {metric}"

@@ -61,7 +61,6 @@ def judge(
     verdict = {
         **claim,
         **{key: value for key, value in plain(decision).items() if key not in ("difference", "noun")},
-        "metric": finding.metric,
         "effects": {effect: plain(one) for effect, one in each.items()},
         "beside": {name: plain(one) for name, one in together(extra).items()},
         "remarks": [*unmoved(runs), *(remark for one in (finding, *others) for remark in one.remarks)],
@@ -192,9 +191,8 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
         raise ValueError("the runs have no trial that this analysis asks for")
     units = {effect.name: unit(effect, finding) for effect in finding.effects}
     if name == "every":
-        inner = {"rule": "greater", "metric": finding.metric, "noun": finding.noun, **options}
-        each = {effect: one._replace(metric=units[effect]) for effect, one in members(cases, **inner).items()}
-        return RULES["every"](cases, **inner), each | beside
+        inner = {"rule": "greater", "metric": units, "noun": finding.noun, **options}
+        return RULES["every"](cases, **inner), members(cases, **inner) | beside
     if name == "exact":
         together = np.concatenate([effect.numbers for effect in finding.effects])
         each = {e.name: RULES["exact"](e.numbers, metric=units[e.name], **options) for e in finding.effects}

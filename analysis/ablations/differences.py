@@ -70,7 +70,8 @@ def difference(
         mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
         one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
         compared = (flipped(side, cells, metric).with_columns(one_cell) for side in (mine, other))
-        effects.append(Effect(name, *pairs(*compared)))
+        of_these = {cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}
+        effects.append(Effect(name, *pairs(*compared), metric=unit(of_these, metric)))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
     return Finding(effects, unit(cells, metric), drawn(rows), along or "", changes=less_score)

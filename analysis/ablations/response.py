@@ -56,7 +56,9 @@ def response(
         best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
         sides = [{axis: where[axis] for axis in axes} for where in (best, default)]
         gained, held = pairs(*(some(select(final, side), side) for side in sides))
-        effects.append(Effect(f"{name}: best ({label({a: best[a] for a in axes})})", sign * gained, sign * held))
+        effects.append(
+            Effect(f"{name}: best ({label({a: best[a] for a in axes})})", sign * gained, sign * held, run.metric)
+        )
         remarks.append(f"{name}: {safe(means, axes, best['value'], margin, points)}")
         if len(axes) > 1:
             remarks.append(f"{name}: variance over the grid, {shares(seen, axes)}")

@@ -129,6 +129,14 @@ def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tm
         }
 
 
+def test_cells_of_an_accuracy_and_of_an_error_are_each_told_in_their_own_unit(tmp_path: Path) -> None:
+    cells = {name: scored(tmp_path / name, gain, name) for name, gain in (("accuracy", 0.1), ("mae", 0.02))}
+    decision, each = decided(difference(cells), {"every": {}})
+    assert "+15.0 points [" in each["accuracy"].sentence
+    assert "+0.03 gain in mae [" in each["mae"].sentence
+    assert decision.metric in each
+
+
 def test_a_change_of_an_error_is_said_to_be_a_gain(tmp_path: Path) -> None:
     """Agm's error is larger by 0.1 and a little noise: its gain is below 0."""
     rows = [trial(f"{m}{s}", m, s, 1.0, None) for m in ("joint", "agm") for s in range(SEEDS)]

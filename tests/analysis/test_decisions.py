@@ -135,7 +135,7 @@ def test_accuracy_is_told_in_points() -> None:
 def test_a_number_without_a_unit_says_which_metric_it_is_of() -> None:
     assert report(AROUND + 1, metric="step_ratio").sentence == "1 [0.804, 1.2] step_ratio, 5 seeds."
     changed = greater(AROUND + 1, NONE, metric="f1").sentence
-    assert changed.startswith("+1 [0.804, 1] in f1, p<0.001, 5 seeds: greater.")
+    assert changed.startswith("+1 [0.804, 1] f1, p<0.001, 5 seeds: greater.")
     assert exact([1e-7, -2e-6], tolerance=1e-5, metric="gap").sentence.startswith(f"2e{MINUS}06 gap, the largest")
     assert greater(AROUND - 1, NONE, metric="mae").sentence.startswith(f"{MINUS}1 gain in mae [")
 
