@@ -81,7 +81,8 @@ def submit(studies: Sequence[Study], store: str, address: str, options: Sequence
     """
     from ray.job_submission import JobSubmissionClient
 
-    logging.disable(logging.INFO)  # Ray reports every upload
+    for handler in logging.getLogger("ray").handlers:  # what reports uploads and ends has a level of its own
+        handler.setLevel(logging.WARNING)
     if not is_remote(store) and not Path(store).is_absolute():
         rule = (
             "on a cluster it must be a folder that all nodes share, by its absolute path, or such as s3://bucket/runs"

@@ -1,6 +1,7 @@
 """A job whose log breaks off goes on, and the command that follows it says so."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import pytest
 import ray
 from aiohttp import web
 
-from tests.ablate.helpers import here, write
+from tests.ablate.helpers import ablate, here, write
 from tests.ablate.nodes import free_port
 
 JOB = "raysubmit_1"
@@ -92,3 +93,11 @@ def test_a_log_that_ends_is_not_the_end_of_a_job(
         ended = here("submit", write(tmp_path), "--store", tmp_path / "s", "--address", address)
     assert (ended.returncode, ended.stdout) == (code, "small: 6 trials to run on synthetic.\n")
     assert ended.stderr == f"Submitted as {JOB}; `ray job stop {JOB}` stops it.\n{told}"
+    assert not logging.root.manager.disable
+
+
+def test_ray_says_nothing_of_what_goes_well(tmp_path: Path) -> None:
+    """In a process of its own, because Ray keeps the standard error that there was when it was imported."""
+    with dashboard(said("SUCCEEDED", 0), breaks=False) as address:
+        ended = ablate("submit", write(tmp_path), "--store", tmp_path / "s", "--address", address)
+    assert (ended.returncode, ended.stderr) == (0, f"Submitted as {JOB}; `ray job stop {JOB}` stops it.\n")
