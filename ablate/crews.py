@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from ablate.files import hidden
@@ -20,7 +19,7 @@ from ablate.work import LostError, StrandedError, Told, settled, train_pack
 from ablate.worker import judged
 from trainables.parallel import crew
 
-DIED = WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+DIED = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError"}  # by name: Ray keeps them to itself
 PATIENCE = 7 * 24 * 3600  # seconds that workers wait for one that measures alone; for one that died they do not
 
 
@@ -51,7 +50,7 @@ def train_by_crew(job: dict[str, Any], pack: list[Trial]) -> dict[str, Told]:
         try:
             return {trial: tuple(told) for trial, told in json.loads(trainer.fit().return_value).items()}
         except WorkerGroupError as error:
-            if any(isinstance(raised, DIED) for raised in error.worker_failures.values()):
+            if any(type(raised).__name__ in DIED for raised in error.worker_failures.values()):
                 raise LostError("a worker died") from None
             raise first(error) from None
         except TrainingFailedError as error:

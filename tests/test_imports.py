@@ -17,15 +17,20 @@ HEAVY = {
 }
 
 
-def imported(file: Path) -> set[str]:
-    """Return the top-level packages that a file imports anywhere."""
+def modules(file: Path) -> set[str]:
+    """Return the modules that a file imports anywhere."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
+            names.add(node.module)
     return names
+
+
+def imported(file: Path) -> set[str]:
+    """Return the top-level packages that a file imports anywhere."""
+    return {name.partition(".")[0] for name in modules(file)}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -41,6 +46,13 @@ def test_a_heavy_library_is_known_to_few_files(library: str) -> None:
         for file in (ROOT / package).rglob("*.py"):
             if library in imported(file):
                 assert str(file.relative_to(ROOT)) in HEAVY[library], file
+
+
+def test_what_ray_keeps_to_itself_is_not_imported() -> None:
+    """It may be gone in its next version, and none is the last that is allowed."""
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            assert not {name for name in modules(file) if name.startswith("ray.") and "._" in name}, file
 
 
 def test_tables_need_neither_torch_nor_ray() -> None:
