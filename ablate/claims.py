@@ -87,11 +87,6 @@ def names() -> list[str]:
     return sorted(file.stem for file in CLAIMS.glob("*.yaml"))
 
 
-def ready() -> dict[str, Path]:
-    """Return the files of all claims that come with the package, the recipes included."""
-    return {file.stem: file for folder in (CLAIMS, RECIPES) for file in folder.glob("*.yaml")}
-
-
 def recipes() -> list[str]:
     """Return the names of the recipes, which run the published settings of a method against each other."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
@@ -129,11 +124,8 @@ def listing(store: str) -> list[dict[str, Any]]:
 
 
 def is_claim(name: str) -> bool:
-    """Tell whether a name or a file is a claim's, and not that of a study."""
-    path = Path(name)
-    if not path.is_file():
-        return name in ready()
-    value = Document(path).value
+    """Tell whether a name or a file is a claim's, and not that of a study; a UserError where it is neither's."""
+    value = Document(find(name)).value
     return isinstance(value, dict) and "claim" in value
 
 
@@ -143,7 +135,7 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     Raises:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
-    document = Document(ready().get(name) or find(name))
+    document = Document(find(name))
     given = document.value
     if not isinstance(given, dict) or "claim" not in given:
         raise UserError(f"{name}: is a study, and here a claim is asked for; `ablate run {name}` runs it")

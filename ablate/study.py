@@ -104,23 +104,21 @@ def lacking(study: Study) -> list[str]:
 
 
 def find(name: str) -> Path:
-    """Return the file of a study: a path, or the name of a ready one.
+    """Return the file of a study or a claim: a path, or the name of one that comes with the package.
 
     Raises:
-        UserError: there is neither such a file nor such a ready study.
+        UserError: there is neither such a file nor such a name.
     """
     path = Path(name)
     if path.is_file():
         return path
-    ready = {file.stem: file for file in sorted(STUDIES.glob("*.yaml"))}
+    ready = {file.stem: file for folder in (STUDIES, CLAIMS, RECIPES) for file in sorted(folder.glob("*.yaml"))}
     if name in ready:
         return ready[name]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
-    claims = {file.stem for folder in (CLAIMS, RECIPES) for file in folder.glob("*.yaml")}
-    if name in claims:
-        raise UserError(f"{name}: is a claim, and here a study is asked for; `ablate run {name}` runs it")
-    known = f"no ready study (they are: {', '.join(ready)}) and no claim of that name{near(name, [*ready, *claims])}"
+    studies = ", ".join(one for one, file in ready.items() if file.parent == STUDIES)
+    known = f"no ready study (they are: {studies}) and no claim of that name{near(name, ready)}"
     raise UserError(f"{name}: there is no such file, and {known}")
 
 

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ablate.agenda import open_agenda
-from ablate.claims import CHANGED, listing, load, names, ready, recipes
+from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
@@ -47,7 +47,7 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", sorted(ready()))
+@pytest.mark.parametrize("name", [*names(), *recipes()])
 def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: Path) -> None:
     for quick in (False, True):
         claim = load(name, str(tmp_path), quick=quick)
@@ -395,6 +395,13 @@ def test_a_study_among_claims_is_said_to_be_one(tmp_path: Path) -> None:
     ended = here("run", "--claims", "first-look", "--store", tmp_path)
     said = "first-look: is a study, and here a claim is asked for; `ablate run first-look` runs it\n"
     assert (ended.returncode, ended.stderr) == (2, said)
+
+
+def test_a_file_is_asked_before_the_claim_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, CLAIM).rename("agm-alpha")
+    assert is_claim("agm-alpha")
+    assert load("agm-alpha", str(tmp_path)).name == "mine"
 
 
 def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
