@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ablate.agenda import at_once
 from ablate.environment import patient
 from ablate.errors import UserError, spoken
+from ablate.files import made
 from ablate.methods import folders
 from ablate.provenance import versions
 from ablate.remote import SEEN, exists, is_remote
@@ -170,17 +171,8 @@ def reachable(address: str) -> None:
 @contextlib.contextmanager
 def token(store: Path) -> Iterator[str]:
     """Yield a file in the store, by which a node can tell that it sees the same store; leave the store as it was."""
-    made = [path for path in (store, *store.parents) if not path.exists()]
-    store.mkdir(parents=True, exist_ok=True)
-    handle, file = tempfile.mkstemp(prefix=SEEN, dir=store)
-    os.close(handle)
-    try:
-        yield file
-    finally:
-        Path(file).unlink()
-        with contextlib.suppress(OSError):
-            for path in made:
-                path.rmdir()
+    with made(store), tempfile.NamedTemporaryFile(prefix=SEEN, dir=store) as file:
+        yield file.name
 
 
 def nodes(paths: Sequence[str]) -> list[Node]:

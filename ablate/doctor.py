@@ -2,13 +2,13 @@
 
 import importlib.util
 import math
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ablate.agenda import open_agenda
 from ablate.errors import UserError
+from ablate.files import free
 from ablate.methods import axes_of
 from ablate.preflight import check_trials, gpus, preflight, writable
 from ablate.provenance import available_cpus, versions
@@ -57,8 +57,8 @@ def examine(study: Study | None, cpus: int | None, address: str | None = None) -
             writable(study)
             agenda = open_agenda(study, available_cpus(), gpus=1 if address else gpus(study))
             check_trials(study, agenda)
-            free = shutil.disk_usage(next(p for p in [study.store, *study.store.parents] if p.exists())).free
-            yield Check("study: can run", True, f"{free / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial")
+            can = f"{free(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
+            yield Check("study: can run", True, can)
         except UserError as error:
             yield Check("study", False, str(error))
     for method, path in (study.methods if study else METHODS).items():

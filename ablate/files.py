@@ -1,4 +1,4 @@
-"""A file or a folder appears whole or not at all."""
+"""Files and folders that appear whole or not at all, and what of a path is there already."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -59,9 +59,31 @@ def abandoned(path: Path) -> bool:
 def alive(pid: int) -> bool:
     """Tell whether a process of this machine lives."""
     try:
-        os.kill(pid, 0)
+        with suppress(PermissionError):  # it is another user's
+            os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
     return True
+
+
+def nearest(path: Path) -> Path:
+    """Return a path or, where it is not there yet, the nearest folder above it that is."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def free(path: Path) -> int:
+    """Return how many bytes are free on the disk that a path is, or would be, on."""
+    return shutil.disk_usage(nearest(path)).free
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder; it and those above it that were made, too, are gone afterwards if nothing is in them."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for path in missing:
+                path.rmdir()

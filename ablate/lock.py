@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablate.errors import UserError
-from ablate.files import alive, aside
+from ablate.files import alive, aside, made
 
 LOCK = "lock"
 WHOLE = ".lock"  # of a store
@@ -49,27 +49,23 @@ def alone(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[No
     """
     from filelock import FileLock, Timeout
 
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{folder}: is being run by {driver(folder) or 'another process'}; wait for it") from None
-    except (OSError, NotImplementedError) as error:
-        note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
-    try:
-        with whole(store):
-            sign(folder)
-        yield
-    finally:
-        (folder / DRIVER).unlink(missing_ok=True)
-        if os.listdir(folder) == [LOCK]:  # noqa: PTH208
-            (folder / LOCK).unlink()
-        lock.release()
-        with suppress(OSError):
-            for path in made:
-                path.rmdir()
+    with made(folder):
+        lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(f"{folder}: is being run by {driver(folder) or 'another process'}; wait for it") from None
+        except (OSError, NotImplementedError) as error:
+            note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
+        try:
+            with whole(store):
+                sign(folder)
+            yield
+        finally:
+            (folder / DRIVER).unlink(missing_ok=True)
+            if os.listdir(folder) == [LOCK]:  # noqa: PTH208
+                (folder / LOCK).unlink()
+            lock.release()
 
 
 @contextmanager

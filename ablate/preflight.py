@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
+from ablate.files import free, nearest
 from ablate.manifest import is_manifest
 from ablate.methods import axes_of
 from ablate.plan import size
@@ -34,7 +34,7 @@ def preflight(study: Study, cpus: int) -> None:
             f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"
         )
     for folder in (study.folder, study.store / "trials"):
-        existing = next(p for p in [folder, *folder.parents] if p.exists())
+        existing = nearest(folder)
         if not existing.is_dir():
             raise UserError(f"store: {existing} is in the way; it must be a folder")
     manifest = study.folder / "study.yaml"
@@ -48,7 +48,7 @@ def preflight(study: Study, cpus: int) -> None:
 def writable(study: Study) -> None:
     """Refuse a store that cannot be written to."""
     for folder in (study.folder, study.store / "trials"):
-        existing = next(p for p in [folder, *folder.parents] if p.exists())
+        existing = nearest(folder)
         if not os.access(existing, os.W_OK):
             raise UserError(f"store: cannot write to {existing}")
     if study.mirror:
@@ -104,9 +104,9 @@ def idle(study: Study) -> list[str]:
 
 def room(store: Path) -> None:
     """Raise a UserError where too little of the disk is free."""
-    free = shutil.disk_usage(next(p for p in [store, *store.parents] if p.exists())).free
-    if free < DISK:
-        raise UserError(f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
+    left = free(store)
+    if left < DISK:
+        raise UserError(f"store: {left // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
 
 
 def check_trials(study: Study, agenda: Agenda) -> list[str]:
