@@ -61,7 +61,7 @@ def alive(pid: int) -> bool:
     try:
         with suppress(PermissionError):  # it is another user's
             os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # none has so large a number
         return False
     return True
 

@@ -21,6 +21,7 @@ from ray import tune
 
 from ablate.agenda import Work
 from ablate.feed import WAVE, Feed
+from ablate.files import alive
 from ablate.worker import Worker
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -66,7 +67,7 @@ def scratch_folder() -> Path:
     shared = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
     for old in shared.glob("ablate-*-*"):
         owner = old.name.split("-")[1]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+        if owner.isdecimal() and not alive(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"ablate-{os.getpid()}-", dir=shared))
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from ablate.agenda import open_agenda
 from ablate.feed import Feed
-from ablate.launch import Interrupt
+from ablate.launch import Interrupt, scratch_folder
 from ablate.manifest import described
 from ablate.plan import Trial
 from ablate.preflight import idle
@@ -284,6 +285,17 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_ray_wrote_for_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as killed:
+        pass
+    ours = scratch_folder()
+    theirs = [Path(tempfile.mkdtemp(prefix=f"ablate-{pid}-", dir=ours.parent)) for pid in (killed.pid, 10**30)]
+    again = scratch_folder()
+    assert [folder.exists() for folder in (ours, *theirs, again)] == [True, False, False, True]
+    ours.rmdir()
+    again.rmdir()
 
 
 def test_more_cpus_a_trial_than_there_are_is_refused(tmp_path: Path) -> None:
