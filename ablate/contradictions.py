@@ -12,16 +12,7 @@ from search_spaces.axes import Condition, plain, spelled
 if TYPE_CHECKING:
     from ablate.study import Study
 
-STILL = {
-    "joint",
-    "joint-uni",
-    "unimodal",
-    "mslr",
-    "mses",
-    "ogm",
-    "agm",
-    "cggm",
-}  # methods that draw nothing by themselves
+STILL = {"joint", "joint-uni", "unimodal", "mslr", "mses", "ogm", "agm", "cggm"}  # methods that draw nothing
 
 
 def check(study: "Study") -> None:

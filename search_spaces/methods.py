@@ -9,6 +9,7 @@ DIRECTED = ("grad", "grad_prev", "param_released")
 CLASSIFIERS = {"eps_source": ("aux",), "direction": DIRECTED}
 LAPLACE = {"estimator": ("laplace",)}
 
+STRENGTH = number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3")
 FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
 APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, visible under Adam")
 RATIO = choice("mean", "bb", "bb3", source="OGM-GE main.py:121; bb, bb3: BalanceBenchmark OGM_trainer.py")
@@ -22,13 +23,13 @@ METHODS: dict[str, dict[str, Axis]] = {
     "unimodal": {},
     "moddrop": {"rate": number(0.3, 0, 1, neutral=0.0, source="ours; ModDrop, TPAMI 2016")},
     "ogm": {
-        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3"),
+        "alpha": STRENGTH,
         "filter": FILTER,
         "apply": APPLY,
         "ratio": RATIO,
     },
     "ogm-ge": {
-        "alpha": number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3"),
+        "alpha": STRENGTH,
         "noise": number(1.0, 0, 1e3, neutral=0.0, source="OGM-GE main.py:133"),
         "filter": FILTER,
         "apply": APPLY,

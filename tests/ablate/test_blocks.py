@@ -9,14 +9,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ablate.contradictions import STILL
 from ablate.errors import UserError
 from ablate.plan import Trial, blockwise, size
 from ablate.search import rounds
 from ablate.study import Study, load
 from tests.ablate.helpers import ablate, here, table, train, write
 from trainables.data import load as load_data
+from trainables.methods import METHODS
 from trainables.setup import prepare, start
 from trainables.step import order
+from trainables.train import fit
 
 FEW = {"train": {"epochs": 2}, "methods": ["joint", "agm"], "vary": None}
 
@@ -131,6 +134,19 @@ def test_orders_of_what_has_one_order_are_refused(tmp_path: Path) -> None:
     study(tmp_path, {"order": 3}, train=stream, methods=["joint", "ogm-ge"])
     study(tmp_path, {"order": 3}, train=stream, set={"agm.samples": 2})
     study(tmp_path, {"order": 3}, train={"epochs": 2}, vary={"train.order": ["stream", "shuffled"]})
+
+
+def test_the_methods_that_draw_are_those_that_are_said_to(tmp_path: Path) -> None:
+    """Of two seeds that have the initial weights and the order in common; BOGC draws by `laplace` alone."""
+    drawing = {"bogc.estimator": "laplace", "bogc.where": "repr"}
+    made = study(tmp_path, 1, methods=[*METHODS], train={"epochs": 2, "order": "stream"}, set=drawing)
+    dataset = load_data(made.data)
+    drawn = set()
+    for trial in planned(made):
+        seeds = ({"seed": seed, "init": 0} for seed in range(2))
+        if len({fit(trial.config | one, dataset).weights for one in seeds}) > 1:
+            drawn.add(trial.labels["method"])
+    assert drawn == METHODS.keys() - STILL
 
 
 @pytest.mark.parametrize(
