@@ -1,6 +1,7 @@
 """What is checked of a study before it runs, and before anything is written."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def idle(study: Study) -> list[str]:
         if method in study.methods and not {f"{method}.factor"} & {*study.set, *varied}:
             default = axes_of(method, study.methods[method])[setting].default
             first = min(varied.get(key, [study.set.get(key, default)])) + 2
-            if first > epochs:
+            if epochs < first < math.inf:  # else it is switched off on purpose
                 when = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
                 said.append(f"{key} is {first - 2:g}: {when}.")
     return said
@@ -156,15 +157,16 @@ def check_methods(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     order = list(study.methods)
     seen = set()
     for trial in agenda.proposed.values():
-        fixed = {k: v for k, v in trial.config["settings"].items() if isinstance(v, str | bool)}
+        settings = trial.config["settings"]
+        fixed = {k: v if isinstance(v, str) else v != 0 for k, v in settings.items() if isinstance(v, str | int)}
         if (shape := json.dumps([trial.config["method"], fixed])) in seen:
             continue
         seen.add(shape)
         where = ("methods", order.index(trial.labels["method"]))
         try:
-            method = load_method(trial.config["method"])(**trial.config["settings"])
+            method = load_method(trial.config["method"])(**settings)
             asked = frozenset(needs(method))
-            if attributes(method) and not trial.config["settings"].get("samples"):
+            if attributes(method) and not settings.get("samples"):
                 method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
         except ValueError as error:
             raise study.document.error(where, str(error)) from None

@@ -7,7 +7,7 @@ wrote them; object stores have no locks.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from functools import cache
@@ -149,7 +149,7 @@ class Mirror:
                 draft.replace(self.folder / "trials" / draft.name)
         return found
 
-    def set_aside(self, pack: str, held: Iterable[str]) -> str:
+    def set_aside(self, pack: str, held: Container[str]) -> str:
         """Move a pack that is damaged out of the way, and return what has become of it."""
         kept = next(name for n in count(1) if (name := f"{pack}.damaged-{n}") not in held)
         with self.reached():

@@ -46,8 +46,8 @@ class Tables:
         if time.monotonic() > self.due:
             try:
                 self.write()
-            except UserError as error:
-                self.note(f"{error}; it is tried again.")
+            except UserError as failure:
+                self.note(f"{failure}; it is tried again.")
 
     def write(self) -> None:
         """Write the waves that have changed; a UserError where a remote store cannot be reached."""

@@ -144,6 +144,8 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
 
 
 def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) -> None:
+    """One that is to wait for ever is switched off on purpose."""
+
     def said(**changes: Any) -> list[str]:
         return idle(load(str(write(tmp_path, methods=["mses", "mslr"], **{"vary": None} | changes))))
 
@@ -156,6 +158,7 @@ def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) 
     ]
     assert said(train={"epochs": 6}, set={"mses.patience": 4, "mslr.factor": 1.3}) == []
     assert said(train={"epochs": 4}, vary={"mses.patience": [2, 9], "mslr.window": [1]}) == []
+    assert said(train={"epochs": 9}, set={"mses.patience": float("inf")}) == []
 
 
 def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Path) -> None:
@@ -245,6 +248,15 @@ def test_a_model_that_cannot_read_the_data_is_refused_before_anything_starts(tmp
     assert ended.returncode == 2
     assert "model: cnn cannot read modality 'm0' with samples of shape (16,)" in ended.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_what_a_method_cannot_do_at_0_is_refused_though_it_can_at_another_integer(tmp_path: Path) -> None:
+    """AGM under another name, of which a study knows nothing beforehand; 0 draws are all 128 coalitions."""
+    data = {"name": "synthetic", "modalities": 7, "samples": [64, 32, 32]}
+    file = write(tmp_path, data=data, methods=["trainables.methods.agm:AGM"], vary={"AGM.samples": [8, 0]})
+    ended = here("plan", file, "--store", tmp_path / "store")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "methods[0]: agm: 7 modalities have 128 coalitions; set agm.samples" in ended.stderr
 
 
 def test_results_replace_no_study(tmp_path: Path) -> None:
