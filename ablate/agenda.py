@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from ablate import store
 from ablate.budget import Budget
 from ablate.packs import Packing, packing, split
-from ablate.plan import Result, Trial, size
+from ablate.plan import size
 from ablate.search import Rounds, rounds
 from ablate.study import Study
+from ablate.trial import Result, Trial
 
 Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
 Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)

@@ -8,8 +8,8 @@ import math
 import time
 from collections import defaultdict
 
-from ablate.plan import Result, Trial
 from ablate.study import Study
+from ablate.trial import Result, Trial
 
 
 class Budget:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.files import aside
-from ablate.plan import Trial
 from ablate.remote import local
 from ablate.store import pack_name
+from ablate.trial import Trial
 
 FOLDER = "trials/.checkpoints"
 SHARE = 20  # times as long as the last one took, at least, lie between two

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
@@ -19,6 +19,7 @@ from ablate.document import Document, Where
 from ablate.errors import UserError
 from ablate.keys import REDUCED
 from ablate.lock import DRIVER, LOCK
+from ablate.remote import Mirror
 from ablate.run import Outcome, Watcher, run_all
 from ablate.store import TABLES
 from ablate.study import Study, find, resolve
@@ -28,9 +29,6 @@ from analysis.decisions import RULES
 from analysis.record import read
 from analysis.verdicts import judge
 from search_spaces import CLAIMS, RECIPES
-
-if TYPE_CHECKING:
-    from ablate.remote import Mirror
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 KEPT = {  # what a claim's folder has of its own, or of a run that it was before it had cells
@@ -77,7 +75,7 @@ class Claim(NamedTuple):
         return next(iter(self.cells.values())).store / self.name
 
     @property
-    def mirror(self) -> "Mirror | None":
+    def mirror(self) -> Mirror | None:
         """Return the mirror of a remote store that the verdict lies in."""
         return next(iter(self.cells.values())).mirror
 

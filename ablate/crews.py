@@ -13,8 +13,8 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from ablate.files import hidden
-from ablate.plan import Trial
 from ablate.remote import local
+from ablate.trial import Trial
 from ablate.work import LostError, StrandedError, Told, settled, train_pack
 from ablate.worker import judged
 from trainables.parallel import crew

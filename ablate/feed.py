@@ -17,9 +17,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ablate.agenda import Work
 from ablate.checkpoints import kept
 from ablate.errors import UserError
-from ablate.plan import Result, Trial
 from ablate.pruning import Judge, heard
 from ablate.remote import local
+from ablate.trial import Result, Trial
 from ablate.work import Told
 
 WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)

@@ -10,11 +10,12 @@ from ablate.agenda import at_once, open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.outdated import outdated
-from ablate.plan import Trial, size
+from ablate.plan import size
 from ablate.preflight import check_trials, gpus, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import store_of, version
 from ablate.study import Study
+from ablate.trial import Trial
 
 if TYPE_CHECKING:
     from analysis.tables import Run

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from ablate.plan import Result, Trial
 from ablate.store import DamagedError, locate
 from ablate.study import Study
+from ablate.trial import Result, Trial
 from ablate.waves import copied
 
 

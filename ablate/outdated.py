@@ -7,8 +7,8 @@ from typing import Any
 
 from ablate import store
 from ablate.identity import code, version
-from ablate.plan import Trial
 from ablate.study import Study
+from ablate.trial import Trial
 
 BESIDE = ("measure", "prune")  # of a configuration: asked of all trials of a study, and no column of its tables
 PACKAGES = ("torch", "numpy", "scikit-learn")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import ceil
 
-from ablate.plan import Trial
+from ablate.trial import Trial
 from trainables.shape import shape
 
 Packing = Callable[[Sequence[Trial]], list[list[Trial]]]

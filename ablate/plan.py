@@ -1,50 +1,17 @@
 """Points become trials, pure and in a fixed order: those of `ablate.designs` and of `ablate.search`."""
 
-import hashlib
-import json
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from ablate.designs import Point, Row, count, space, width
 from ablate.identity import trial_id
-from ablate.keys import BLOCKS, LEARNING_RATES, MOST_SEEDS
+from ablate.keys import LEARNING_RATES
 from ablate.methods import axes_of
 from ablate.study import Study
+from ablate.trial import Trial, blockwise, content, seeded
 from ablate.vary import DUMMY
 from search_spaces.axes import acts
 from search_spaces.methods import SPAN, TRAINING
-from trainables.data import Sheet
 from trainables.measurements import MEASUREMENTS
-
-
-class Trial(NamedTuple):
-    """One training run, as it was asked for: two points may ask for the same.
-
-    All trials of a point share what is common to its seeds, so that a study of very many takes little memory.
-    """
-
-    id: str
-    common: dict[str, Any]  # the configuration, but for the seed
-    columns: dict[str, Any]  # what tells it from others, but for the seed: method, modality, settings that act, ...
-    seed: int
-    blocks: tuple[int, ...] = ()  # `seeds` of each of BLOCKS, if the study tells them apart
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Return all that can change the result."""
-        return seeded(self.common, self.seed, self.blocks)
-
-    @property
-    def labels(self) -> dict[str, Any]:
-        """Return the columns of its row in a table, with the seed where they have its place."""
-        return self.columns | {"seed": self.seed} | blockwise(self.seed, self.blocks)
-
-
-class Result(NamedTuple):
-    """What the engine keeps of a finished trial."""
-
-    status: str  # done | pruned | diverged | failed
-    score: float | None  # the study's metric on validation; None unless done
 
 
 def trials(study: Study, method: str, row: Row) -> list[Trial]:
@@ -58,42 +25,6 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
             identity = trial_id(seeded(config, seed, study.blocks))
             found.append(Trial(identity, config, columns, seed, study.blocks))
     return found
-
-
-def blockwise(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
-    """Return what a seed is made of: one of each kind, by column; of a kind with a single one, 0.
-
-    They are nested: no two of the first have an `init` in common, and no two of these an `order`. More of one kind
-    leave those that there were as they are.
-    """
-    inner, number, found = math.prod(blocks), 0, {}
-    for name, many in zip(BLOCKS, blocks, strict=False):
-        inner //= many
-        number = MOST_SEEDS * number + seed // inner % many if many > 1 else number
-        found[f"seed.{name}"] = number if many > 1 else 0
-    return found
-
-
-def seeded(common: dict[str, Any], seed: int, blocks: tuple[int, ...]) -> dict[str, Any]:
-    """Return a configuration with its seed, which decides all that is drawn; or with one for each of some blocks.
-
-    What one seed would decide as well has the configuration that it has there.
-    """
-    if not blocks:
-        return common | {"seed": seed}
-    deal, init, order = blockwise(seed, blocks).values()
-    config = common | {"seed": order}
-    if init != order:
-        config["init"] = init
-    if deal:
-        config["data"] = common["data"] | {"deal": deal}
-    return config
-
-
-def source(data: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return the data of a trial, as `trainables.data` takes it, from those of its study."""
-    deal = config["data"].get("deal")
-    return data if deal is None else data | {"deal": deal}
 
 
 def described(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -144,14 +75,6 @@ def resolved(study: Study, method: str, point: Point) -> tuple[dict[str, Any], s
             settings[name] = one.default
             idle.add(f"{method}.{name}")
     return settings, idle
-
-
-def content(data: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
-    """Return what tells one data set from another: its arrays, how the study reads them, and its datasheet."""
-    chosen = {key: value for key, value in data.items() if key not in {"name", "path"}}
-    described = {key: value for key, value in sheet.description.items() if key != "measured"}
-    text = json.dumps(described, sort_keys=True, default=str)
-    return {**chosen, "sha256": sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def points(study: Study) -> int:

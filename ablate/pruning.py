@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate import store
-from ablate.plan import Result, Trial
+from ablate.trial import Result, Trial
 
 
 class Halving(NamedTuple):

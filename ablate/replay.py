@@ -13,9 +13,9 @@ from ablate import store
 from ablate.errors import UserError, near
 from ablate.identity import code
 from ablate.methods import folders, reach
-from ablate.plan import source
 from ablate.provenance import circumstances
 from ablate.study import Study
+from ablate.trial import source
 
 if TYPE_CHECKING:
     import polars as pl

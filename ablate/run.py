@@ -11,12 +11,12 @@ from ablate.agenda import Agenda, Work, at_once, open_agenda, unasked
 from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
-from ablate.plan import Result, Trial
 from ablate.preflight import check_trials, gpus, preflight, room, writable
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
 from ablate.tables import Tables, pass_over
+from ablate.trial import Result, Trial
 
 
 class Watcher(Protocol):

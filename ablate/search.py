@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from ablate.designs import Point, Row, Space, rows, space, walk
 from ablate.keys import DIRECTIONS
 from ablate.objectives import measured
-from ablate.plan import Result, Trial, points, trials
+from ablate.plan import points, trials
 from ablate.study import Study
+from ablate.trial import Result, Trial
 from ablate.vary import Varied
 
 Rounds = Generator[list[Trial], dict[str, Result], None]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import TypeAdapter
 
 from ablate.files import aside
-from ablate.plan import Result, Trial
+from ablate.trial import Result, Trial
 
 if TYPE_CHECKING:
     import polars as pl

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ablate.contradictions import check
 from ablate.document import Document, Where
@@ -10,6 +10,7 @@ from ablate.errors import UserError, kind, near
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
 from ablate.measuring import intervals
 from ablate.methods import check_encoder, named, own_encoders
+from ablate.remote import Mirror, is_remote, mirror
 from ablate.searching import Search, searched
 from ablate.settings import axis, checked
 from ablate.validation import validated
@@ -17,9 +18,6 @@ from ablate.vary import Scope, Varied, varied
 from search_spaces import CLAIMS, RECIPES, STUDIES
 from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
-
-if TYPE_CHECKING:
-    from ablate.remote import Mirror
 
 RESERVED = {"trials", "schema"}  # what a store keeps for itself
 
@@ -39,7 +37,7 @@ class Study(NamedTuple):
     objectives: list[str]  # the metric that is chosen by, and those to be weighed against it
     measure: dict[str, int]  # name -> every how many steps or epochs, by name
     store: Path
-    mirror: "Mirror | None" = None  # that the store is, if it is that of a remote one
+    mirror: Mirror | None = None  # that the store is, if it is that of a remote one
 
     @property
     def metric(self) -> str:
@@ -140,8 +138,6 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     Raises:
         UserError: anything in it is wrong, as in `load`.
     """
-    from ablate.remote import is_remote, mirror
-
     file = parsed(document)
     methods = named(document, file.methods)
     folder = file.store if store is None else store

@@ -12,9 +12,9 @@ from ablate import store
 from ablate.agenda import Agenda
 from ablate.errors import UserError
 from ablate.manifest import described, write_study
-from ablate.plan import Result, Trial
 from ablate.study import Study
 from ablate.trackers import Trackers
+from ablate.trial import Result, Trial
 from ablate.waves import WAVE, Part, wave_name, write_wave
 
 FLUSH = 10.0  # seconds, at least, between two looks of the tables at what has finished

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.files import aside
-from ablate.plan import Trial
 from ablate.store import TABLES, UNSHOWN, locate, read_table
+from ablate.trial import Trial
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,10 +12,10 @@ from ablate.checkpoints import checkpoint
 from ablate.errors import UserError, spoken
 from ablate.identity import code, trial_id
 from ablate.methods import reach
-from ablate.plan import Trial, content, source
 from ablate.provenance import available_cpus, circumstances
 from ablate.remote import is_remote, local, mirror
 from ablate.store import write_pack
+from ablate.trial import Trial, content, source
 from trainables.data import Dataset, load, sheet
 from trainables.memory import keep, room
 from trainables.parallel import Crew

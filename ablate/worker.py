@@ -14,8 +14,8 @@ from ray import tune
 from ablate.checkpoints import kept
 from ablate.errors import traced
 from ablate.packs import split
-from ablate.plan import Trial
 from ablate.pruning import races
+from ablate.trial import Trial
 from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack
 from trainables.train import Prune
 

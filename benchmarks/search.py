@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 from scipy.stats import binomtest
 
-from ablate.plan import Result, Trial
 from ablate.search import rounds
 from ablate.study import load
+from ablate.trial import Result, Trial
 
 AXES = ("agm.alpha", "agm.cap")
 STUDY: dict[str, Any] = {

@@ -25,9 +25,9 @@ import yaml
 
 from ablate.agenda import Work, open_agenda
 from ablate.launch import drive, local_ray  # sets Ray's environment, so it comes before Ray
-from ablate.plan import Trial
 from ablate.run import job
 from ablate.study import Study, load
+from ablate.trial import Trial
 from ablate.work import dataset
 
 import ray  # isort: skip

@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from ablate.agenda import Agenda, unasked
-from ablate.plan import Result, Trial, size
+from ablate.plan import size
 from ablate.preflight import idle, uncompiled
 from ablate.study import Study, lacking
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
+from ablate.trial import Result, Trial
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from ablate.agenda import open_agenda
 from ablate.cli import app
-from ablate.plan import Trial
 from ablate.run import job
 from ablate.study import load
+from ablate.trial import Trial
 from ablate.work import settled, train_pack
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,9 +11,10 @@ import pytest
 
 from ablate.contradictions import STILL
 from ablate.errors import UserError
-from ablate.plan import Trial, blockwise, size
+from ablate.plan import size
 from ablate.search import rounds
 from ablate.study import Study, load
+from ablate.trial import Trial, blockwise
 from tests.ablate.helpers import ablate, here, table, train, write
 from trainables.data import load as load_data
 from trainables.methods import METHODS

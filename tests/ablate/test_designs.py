@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ablate.designs import Space, cell_count, cells, described, space
-from ablate.plan import Trial, size
+from ablate.plan import size
 from ablate.search import rounds
 from ablate.study import Study, load
+from ablate.trial import Trial
 from ablate.vary import Varied
 from tests.ablate.helpers import write
 

@@ -16,11 +16,11 @@ import pytest
 from ablate import tables
 from ablate.errors import UserError
 from ablate.lock import alone, driver
-from ablate.plan import Result
 from ablate.run import begun
 from ablate.store import locate
 from ablate.study import load
 from ablate.terminal import Screen
+from ablate.trial import Result
 from ablate.work import settled, train_pack
 from tests.ablate.helpers import ROOT, here, start, table, train, write
 

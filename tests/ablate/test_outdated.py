@@ -12,9 +12,9 @@ import pytest
 from ablate import identity, outdated
 from ablate.agenda import open_agenda
 from ablate.forecast import forecast
-from ablate.plan import Trial
 from ablate.study import load
 from ablate.tables import Tables
+from ablate.trial import Trial
 from tests.ablate.helpers import here, train, write
 
 OWN = {"data": {"path": "mine.npz"}, "methods": ["joint", "ogm"], "vary": {"ogm.alpha": [0.5, 1]}}

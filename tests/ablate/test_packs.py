@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ablate.agenda import ATTEMPTS, Agenda, at_once, open_agenda
 from ablate.packs import packed, packing
-from ablate.plan import Result, Trial
 from ablate.search import rounds
 from ablate.study import load
+from ablate.trial import Result, Trial
 from tests.ablate.helpers import write
 from trainables.shape import shape
 

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from ablate.agenda import open_agenda
-from ablate.plan import Result, Trial
 from ablate.pruning import Halving, Judge, Median, heard, race, races
 from ablate.run import job
 from ablate.study import Study, load
+from ablate.trial import Result, Trial
 from ablate.work import settled, train_pack
 from tests.ablate.helpers import ROOT, ablate, here, write
 from tests.ablate.nodes import APART, Cluster, node

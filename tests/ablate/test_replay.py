@@ -13,10 +13,11 @@ from ablate import cli, store
 from ablate.designs import Row
 from ablate.errors import UserError
 from ablate.identity import code
-from ablate.plan import Trial, trials
+from ablate.plan import trials
 from ablate.provenance import circumstances
 from ablate.replay import replay, stored
 from ablate.study import Study, load
+from ablate.trial import Trial
 from tests.ablate.helpers import here, write
 from trainables.data import load as load_data
 from trainables.train import Outcome, Prune, fit_pack

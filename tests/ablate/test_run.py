@@ -19,12 +19,12 @@ from ablate.agenda import open_agenda
 from ablate.feed import Feed
 from ablate.launch import Interrupt, scratch_folder
 from ablate.manifest import described
-from ablate.plan import Trial
 from ablate.preflight import idle
 from ablate.store import packs, trials_of
 from ablate.study import load
 from ablate.tables import Tables
 from ablate.terminal import Screen
+from ablate.trial import Trial
 from tests.ablate.helpers import ROOT, ablate, here, start, table, train, write
 from tests.ablate.test_drivers import held
 

@@ -15,12 +15,13 @@ import pytest
 from ablate import tables, waves
 from ablate.agenda import Agenda, open_agenda
 from ablate.budget import Budget
-from ablate.plan import Result, Trial, size
+from ablate.plan import size
 from ablate.run import begun
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.terminal import Screen
+from ablate.trial import Result, Trial
 from analysis import load as tabled
 from tests.ablate.helpers import here, write
 from trainables.measure import Row

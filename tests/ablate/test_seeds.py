@@ -8,11 +8,12 @@ import pytest
 
 from ablate.agenda import Agenda, open_agenda, unasked
 from ablate.cleaning import inventory
-from ablate.plan import Result, Trial, size
+from ablate.plan import size
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.tables import Tables
+from ablate.trial import Result, Trial
 from analysis import load as load_run
 from analysis.sequential import shares
 from analysis.statistics import paired

@@ -10,7 +10,7 @@ import pytest
 
 from ablate import schema, store
 from ablate.errors import UserError
-from ablate.plan import Trial
+from ablate.trial import Trial
 from ablate.waves import write_wave
 from trainables.measure import Prediction, Row
 from trainables.train import Outcome

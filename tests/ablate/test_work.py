@@ -15,11 +15,11 @@ from ablate.beginning import begin
 from ablate.checkpoints import checkpoint
 from ablate.errors import UserError
 from ablate.feed import Feed
-from ablate.plan import Result, Trial
 from ablate.remote import Mirror, mirror
 from ablate.run import job
 from ablate.search import rounds
 from ablate.study import Study, load
+from ablate.trial import Result, Trial
 from ablate.worker import Worker
 from tests.ablate.helpers import train, write
 
