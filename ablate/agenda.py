@@ -139,6 +139,16 @@ class Work(NamedTuple):
     judge: Any = None  # of trials that lag, if the job has `prune`
 
 
+class Place(NamedTuple):
+    """Where packs are trained."""
+
+    cpus: int  # that they are made for
+    gpus: float
+    scratch: Path  # a temporary folder for Tune's own files
+    job: dict[str, Any]  # `folders` of modules of one's own and `data`, where workers reach them otherwise than we do
+    most: int | None = None  # packs at once; None: as many as there is room for
+
+
 def open_agenda(
     study: Study,
     cpus: float = 1,

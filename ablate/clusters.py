@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablate.agenda import at_once
+from ablate.agenda import Place, at_once
 from ablate.environment import patient
 from ablate.errors import UserError, spoken
 from ablate.files import made
 from ablate.methods import folders
 from ablate.provenance import versions
 from ablate.remote import SEEN, exists, is_remote
-from ablate.run import Place
 from ablate.staging import bring_code, bring_study, brought
 from ablate.study import Study
 

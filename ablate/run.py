@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import chain
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ablate.agenda import Agenda, Work, at_once, open_agenda, unasked
+from ablate.agenda import Agenda, Place, Work, at_once, open_agenda, unasked
+from ablate.clusters import joined
 from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
@@ -41,16 +41,6 @@ class Outcome(NamedTuple):
     pruned: int  # ended early, for lagging behind
     interrupted: bool
     spent: str | None  # why the budget ended it; None: it did not
-
-
-class Place(NamedTuple):
-    """Where packs are trained."""
-
-    cpus: int  # that they are made for
-    gpus: float
-    scratch: Path  # a temporary folder for Tune's own files
-    job: dict[str, Any]  # `folders` of modules of one's own and `data`, where workers reach them otherwise than we do
-    most: int | None = None  # packs at once; None: as many as there is room for
 
 
 def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = None) -> Outcome:
@@ -100,8 +90,6 @@ def run_all(
         count, cards = cpus or available_cpus(), max(map(gpus, studies))
         conduct(studies, count, cards, watch, closed, here(count, cards))
         return outcomes
-    from ablate.clusters import joined
-
     for study in studies:
         with joined(study, address, cpus, watch(study).note) as place:
             conduct([study], place.cpus, place.gpus, watch, closed, nullcontext(place))
