@@ -67,10 +67,10 @@ def connected(address: str, study: Study | None) -> Iterator[Path]:
     Raises:
         UserError: there is no cluster at the address, or it is of other versions.
     """
-    from ablate.launch import scratch_folder  # sets Ray's environment, so it comes before Ray
-
     reachable(address)
     import ray
+
+    from ablate.launch import scratch_folder
 
     scratch = scratch_folder()
     environment: dict[str, Any] = {}

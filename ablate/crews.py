@@ -1,9 +1,5 @@
 """Packs that several workers train together, by Ray Train. The Tune trial holds nothing itself; it waits for them."""
 
-import ablate.environment  # noqa: F401  (before Ray is imported)
-
-# isort: split
-
 import json
 from typing import Any
 from uuid import uuid4

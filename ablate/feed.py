@@ -1,9 +1,5 @@
 """What Ray Tune runs next, and what becomes of its results: the packs of agendas, as a searcher of Tune."""
 
-import ablate.environment  # noqa: F401  (before Ray is imported)
-
-# isort: split
-
 import itertools
 import json
 from collections.abc import Iterator

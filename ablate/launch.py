@@ -1,9 +1,5 @@
 """Trials on Ray. A local one is started for a run and stopped after it, quietly; `ablate.clusters` joins another."""
 
-import ablate.environment  # noqa: F401  (before Ray is imported)
-
-# isort: split
-
 import contextlib
 import io
 import logging

@@ -1,9 +1,5 @@
 """A process of Ray Tune that trains packs, and whom it asks which trials of a pack to end."""
 
-import ablate.environment  # noqa: F401  (before Ray is imported)
-
-# isort: split
-
 import json
 from math import ceil
 from typing import Any

@@ -21,18 +21,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import ray
 import yaml
+from ray import tune
 
 from ablate.agenda import Work, open_agenda
-from ablate.launch import drive, local_ray  # sets Ray's environment, so it comes before Ray
+from ablate.launch import drive, local_ray
 from ablate.run import job
 from ablate.study import Study, load
 from ablate.trial import Trial
 from ablate.work import dataset
-
-import ray  # isort: skip
-from ray import tune  # isort: skip
-
 from trainables.data import Dataset
 from trainables.data import load as load_data
 from trainables.train import fit
