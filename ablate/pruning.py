@@ -112,14 +112,13 @@ def heard(
     """
     import polars as pl
 
-    packs, told = defaultdict[Path, dict[str, bool]](dict), defaultdict[tuple[str, int], dict[str, Any]](dict)
-    for trial, pack in store.locate(folder, results).items():
-        packs[pack][trial] = results[trial].status == "pruned"
-    for pack, here in packs.items():
+    told = defaultdict[tuple[str, int], dict[str, Any]](dict)
+    pruned = [trial for trial, result in results.items() if result.status == "pruned"]
+    for pack, here in store.by_pack(store.locate(folder, results)).items():
         rows = store.read_table(pack, "metrics").filter(
-            pl.col("trial").is_in(list(here)), pl.col("modality").is_null(), split="validation", metric=metric
+            pl.col("trial").is_in(here), pl.col("modality").is_null(), split="validation", metric=metric
         )
-        ended = pl.col("trial").replace_strict(here, return_dtype=pl.Boolean)
+        ended = pl.col("trial").is_in(pruned)
         asked = rows.filter((pl.col("epoch") < pl.col("epoch").max().over("trial")) | ended)
         for trial, epoch, value in asked.select("trial", "epoch", "value").iter_rows():
             told[race(trials[trial]), epoch][trial] = {metric: value}

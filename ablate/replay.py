@@ -90,21 +90,13 @@ def stored(folder: Path, prefix: str) -> Stored:
 
 def find(folder: Path, prefix: str) -> tuple[str, Path]:
     """Return the trial of a store whose id begins so, and the folder that holds it."""
-    held = {trial: pack for pack in store.packs(folder) for trial in members(pack)}
+    held = {trial: pack for pack in store.packs(folder) for trial in store.held(pack)}
     found = [trial for trial in held if trial.startswith(prefix)]
     if not found:
         raise UserError(f"{folder}: holds no trial {prefix}{near(prefix, held)}")
     if len(found) > 1:
         raise UserError(f"{folder}: holds {len(found)} trials that begin with {prefix}")
     return found[0], held[found[0]]
-
-
-def members(pack: Path) -> tuple[str, ...]:
-    """Return the trials of a folder of the store; none if it cannot tell."""
-    try:
-        return store.trials_of(pack)
-    except store.DamagedError:
-        return ()
 
 
 def replay(found: Stored, study: Study | None = None) -> Compared:

@@ -189,6 +189,14 @@ def trials_of(folder: Path) -> tuple[str, ...]:
     return indexed(folder) if several(folder) else (folder.name,)
 
 
+def held(folder: Path) -> tuple[str, ...]:
+    """Return which trials a folder holds; none if it cannot tell."""
+    try:
+        return trials_of(folder)
+    except DamagedError:
+        return ()
+
+
 @cache
 def indexed(pack: Path) -> tuple[str, ...]:
     """Return the trials of a pack of several; its name depends on nothing else, so that it need be read once."""
@@ -207,13 +215,17 @@ def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
     wanted = set(trials)
     found: dict[str, Path] = {}
     for folder in packs(store):
-        try:
-            held = trials_of(folder)
-        except DamagedError:
-            continue
-        for trial in held:
+        for trial in held(folder):
             if trial in wanted:
                 found.setdefault(trial, folder)
+    return found
+
+
+def by_pack(where: Mapping[str, Path]) -> dict[Path, list[str]]:
+    """Return the trials of each folder, given the folder of each trial."""
+    found: dict[Path, list[str]] = {}
+    for trial, folder in where.items():
+        found.setdefault(folder, []).append(trial)
     return found
 
 
@@ -269,18 +281,16 @@ def set_aside(folder: Path) -> Path:
 
 def results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, Result], list[DamagedError]]:
     """Return what the engine needs to know of those of the trials that the store holds, and what of it is damaged."""
-    held: dict[Path, set[str]] = {}
-    for trial, folder in locate(store, trials).items():
-        held.setdefault(folder, set()).add(trial)
+    where = locate(store, trials)
     found, bad = {}, list(illegible(store))
-    for folder, wanted in held.items():
+    for folder in dict.fromkeys(where.values()):
         if problem := damage(folder):
             bad.append(problem)
             continue
         rows = read_table(folder, "trials")
         scores = rows[f"validation.{metric}"] if f"validation.{metric}" in rows.columns else [None] * len(rows)
         for trial, status, score in zip(rows["trial"], rows["status"], scores, strict=True):
-            if trial in wanted:
+            if where.get(trial) == folder:
                 found[trial] = Result(status, score if status == "done" else None)
     return found, bad
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.files import aside
-from ablate.store import TABLES, UNSHOWN, locate, read_table
+from ablate.store import TABLES, UNSHOWN, by_pack, locate, read_table
 from ablate.trial import Trial
 
 if TYPE_CHECKING:
@@ -64,11 +64,8 @@ def wave_name(wave: int, part: Part = "") -> str:
 
 def copied(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":
     """Return the rows of trials, given the folder of each: one frame a folder."""
-    held: dict[Path, list[str]] = {}
-    for trial, folder in where.items():
-        held.setdefault(folder, []).append(trial)
     frames = []
-    for folder, trials in held.items():
+    for folder, trials in by_pack(where).items():
         frame = read_table(folder, table)
         frames.append(frame.filter(frame["trial"].is_in(trials)))
     return frames
