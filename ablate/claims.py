@@ -14,11 +14,12 @@ from typing import Annotated, Any, NamedTuple
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
-from ablate.analyses import check_analysis, check_count, check_rule, known
+from ablate.analyses import check_analysis, check_count
 from ablate.document import Document, Where
 from ablate.errors import UserError
 from ablate.keys import REDUCED
 from ablate.lock import DRIVER, LOCK
+from ablate.options import check_rule, known
 from ablate.remote import Mirror
 from ablate.run import Outcome, Watcher, run_all
 from ablate.store import TABLES
