@@ -182,8 +182,7 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
     if "budget" in study.file.model_fields_set:
         raise study.document.error(("budget",), "ends a study early, and a verdict is of all that was asked for")
-    varied = (value for one in study.vary if one.key == "train.dtype" for value in one.values)
-    if REDUCED.intersection([study.file.train.dtype, *varied]):
+    if REDUCED.intersection(study.reach("train.dtype")):
         raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")
     title = f"{study.file.name}{'-quick' * quick}{f'/{cell}' if cell else ''}"
     return study._replace(file=study.file.model_copy(update={"name": title}))

@@ -49,11 +49,9 @@ def check_metrics(study: "Study") -> None:
 def check_together(study: "Study") -> None:
     """Raise a UserError where parts that are right by themselves do not fit."""
     document, file, about = study.document, study.file, study.sheet
-    if "agm" in file.methods and len(about.modalities) > 6:
-        counts = next((one.reach for one in study.vary if one.key == "agm.samples"), [study.set.get("agm.samples", 0)])
-        if not all(counts):
-            rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
-            raise document.error(("methods", file.methods.index("agm")), rule)
+    if "agm" in file.methods and len(about.modalities) > 6 and 0 in study.reach("agm.samples"):
+        rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
+        raise document.error(("methods", file.methods.index("agm")), rule)
     values: list[tuple[Where, Any]] = [(("model", "encoder"), file.model.encoder)]
     values += [(("set", key), value) for key, value in study.set.items()]
     values += [(("vary", one.key), value) for one in study.vary for value in one.values]
@@ -65,47 +63,39 @@ def check_together(study: "Study") -> None:
         lacking = [m for m in about.modalities if m not in value] if isinstance(value, dict) else []
         if where[-1] == "agm.target" and lacking:
             raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(lacking)} has none")
-    taken = {one.key: one.reach for one in study.vary}
-    check_training(study, taken)
-    if "batch" in taken.get("model.norm", [file.model.norm]) and 1 in taken.get(
-        "train.batch_size", [file.train.batch_size]
-    ):
+    check_training(study)
+    if "batch" in study.reach("model.norm") and 1 in study.reach("train.batch_size"):
         raise document.error(("train", "batch_size"), "batch normalisation needs batches of more than one sample")
     scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
     if study.metric == "loss" and scales:
         raise document.error(("vary", scales[0]), "changes the scale of the loss, which is the metric of this study")
 
 
-def check_training(study: "Study", taken: dict[str, list[Any]]) -> None:
+def check_training(study: "Study") -> None:
     """Raise a UserError where settings of training, or when a method acts, contradict each other."""
     document, file = study.document, study.file
-    check_clips(study, taken)
-    if study.sheet.task != "regression" and ("train.loss" in taken or file.train.loss != type(file.train)().loss):
-        at = ("vary", "train.loss") if "train.loss" in taken else ("train", "loss")
+    check_clips(study)
+    varies = any(one.key == "train.loss" for one in study.vary)
+    if study.sheet.task != "regression" and (varies or file.train.loss != type(file.train)().loss):
+        at = ("vary", "train.loss") if varies else ("train", "loss")
         raise document.error(at, f"is of a regression; this is {study.sheet.task}, whose loss is cross-entropy")
-    if "batch" in taken.get("model.norm", [file.model.norm]) and max(
-        taken.get("train.accumulate", [file.train.accumulate])
-    ) > 1:  # fmt: skip
+    if "batch" in study.reach("model.norm") and max(study.reach("train.accumulate")) > 1:
         rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
         raise document.error(("train", "accumulate"), rule)
     for name in study.methods:
-        check_span(study, name, taken)
-    for key in ("ogm.ratio", "ogm-ge.ratio"):
-        if study.sheet.task == "regression" and {study.set.get(key), *taken.get(key, [])} & {"bb", "bb3"}:
+        check_span(study, name)
+    for key in (f"{method}.ratio" for method in ("ogm", "ogm-ge") if method in file.methods):
+        if study.sheet.task == "regression" and {"bb", "bb3"}.intersection(study.reach(key)):
             place = "set" if key in study.set else "vary"
             raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
 
 
-def check_span(study: "Study", method: str, taken: dict[str, list[Any]]) -> None:
+def check_span(study: "Study", method: str) -> None:
     """Raise a UserError where a method would act in no epoch, whatever else is chosen beside a value, or a range."""
-    base = space(study, method).base
     keys = (f"{method}.start", f"{method}.end", "train.epochs")
-    fixed = {key: [base[key]] for key in keys}
-    reached = fixed | {key: taken[key] for key in keys if key in taken}
-    if study.search.name == "one-at-a-time":
-        reached = {key: fixed[key] + taken.get(key, []) for key in keys}
+    reached, base = {key: study.reach(key) for key in keys}, space(study, method).base
+    beside = {key: [base[key]] for key in keys} if study.search.name == "one-at-a-time" else reached
     for one in study.vary:
-        beside = fixed if study.search.name == "one-at-a-time" else reached
         for values in [[value] for value in one.values] or [one.reach] if one.key in keys else ():
             check_epochs(study, method, ("vary", one.key), [*(beside | {one.key: values}).values()])
     for key in keys:
@@ -122,19 +112,16 @@ def check_epochs(study: "Study", method: str, where: Where, among: list[list[Any
         raise study.document.error(where, rule)
 
 
-def check_clips(study: "Study", taken: dict[str, list[Any]]) -> None:
+def check_clips(study: "Study") -> None:
     """Raise a UserError where gradients are clipped that are not there."""
     document, file = study.document, study.file
-    clips = [
-        key for key in ("clip", "clip_before")
-        if getattr(file.train, key) is not None or any(taken.get(f"train.{key}", ()))
-    ]  # fmt: skip
+    clips = [key for key in ("clip", "clip_before") if any(study.reach(f"train.{key}"))]
     if file.train.clip_trigger is not None and not clips:
         raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
     if "clip_before" not in clips:
         return
     lacking = {"bogc": "bogc has one of each source"}
-    if "phi" in taken.get("agm.route", [study.set.get("agm.route", "phi")]):
+    if "agm" in file.methods and "phi" in study.reach("agm.route"):
         lacking["agm"] = "agm's route phi has none before it"
     for method in study.methods:
         if method in lacking:
@@ -154,8 +141,6 @@ def check_search(study: "Study") -> None:
         raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
     if len(study.looks) > 1:
         check_seeds(study)
-    if study.blocks and study.blocks[0] > 1 and "deal" in study.data:
-        raise document.error(("data", "deal"), "is one deal of the samples, and `seeds: {split: ...}` makes its own")
     if study.blocks and study.blocks[0] > 1:
         check_splits(study)
     if study.blocks and study.blocks[-1] > 1 and not draws(study):
@@ -182,9 +167,12 @@ def check_search(study: "Study") -> None:
 
 
 def check_splits(study: "Study") -> None:
-    """Raise a UserError unless there are as many deals of the samples as seeds of the split."""
+    """Raise a UserError unless seeds of the split choose the deal, and there are as many deals of the samples."""
     from trainables.data import DataError, check_deals
 
+    if "deal" in study.data:
+        rule = "is one deal of the samples, and `seeds: {split: ...}` makes its own"
+        raise study.document.error(("data", "deal"), rule)
     try:
         check_deals(study.data, study.blocks[0])
     except DataError as error:
@@ -193,16 +181,14 @@ def check_splits(study: "Study") -> None:
 
 def draws(study: "Study") -> bool:
     """Say whether anything is drawn during training: an order, dropout, or by a method that is not in STILL."""
-    taken = {one.key: one.reach for one in study.vary}
-    orders = taken.get("train.order", [study.file.train.order])
-    dropout = taken.get("model.dropout", [study.file.model.dropout])
-    sampled = any("samples" in key for key in (*study.set, *taken))
-    return "shuffled" in orders or any(dropout) or sampled or not {*study.methods} <= STILL
+    sampled = any("samples" in key for key in (*study.set, *(one.key for one in study.vary)))
+    shuffled, dropped = "shuffled" in study.reach("train.order"), any(study.reach("model.dropout"))
+    return shuffled or dropped or sampled or not {*study.methods} <= STILL
 
 
 def check_seeds(study: "Study") -> None:
     """Raise a UserError where seeds cannot be added until methods are told from joint training."""
-    if study.search.name not in {"grid", "one-at-a-time", "ablate"}:
+    if not study.search.lists:
         rule = f"are added to the points of a grid, and `{study.search.name}` wants as many of all; give a number"
         raise study.document.error(("seeds",), rule)
     if "joint" not in study.methods or not {*study.methods} - {"joint", "unimodal"}:

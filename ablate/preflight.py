@@ -9,7 +9,6 @@ from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
 from ablate.files import free, nearest
 from ablate.manifest import is_manifest
-from ablate.methods import axes_of
 from ablate.plan import size
 from ablate.schema import version
 from ablate.study import Study, about_data
@@ -89,14 +88,13 @@ def uncompiled(study: Study) -> list[str]:
 
 def idle(study: Study) -> list[str]:
     """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
-    varied = {one.key: one.reach for one in study.vary}
-    epochs = max([study.file.train.epochs, *varied.get("train.epochs", [])])
+    chosen = {*study.set, *(one.key for one in study.vary)}
+    epochs = max(study.reach("train.epochs"))
     said = []
     for method, setting in (("mses", "patience"), ("mslr", "window")):
         key = f"{method}.{setting}"
-        if method in study.methods and not {f"{method}.factor"} & {*study.set, *varied}:
-            default = axes_of(method, study.methods[method])[setting].default
-            first = min(varied.get(key, [study.set.get(key, default)])) + 2
+        if method in study.file.methods and f"{method}.factor" not in chosen:
+            first = min(study.reach(key)) + 2
             if epochs < first < math.inf:  # else it is switched off on purpose
                 when = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
                 said.append(f"{key} is {first - 2:g}: {when}.")

@@ -9,7 +9,7 @@ from ablate.document import Document, Where
 from ablate.errors import UserError, kind, near
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
 from ablate.measuring import intervals
-from ablate.methods import check_encoder, named, own_encoders
+from ablate.methods import axes_of, check_encoder, named, own_encoders
 from ablate.remote import Mirror, is_remote, mirror
 from ablate.searching import Search, searched
 from ablate.settings import axis, checked
@@ -77,6 +77,17 @@ class Study(NamedTuple):
             asked = Pruning.model_validate({asked: {}})
         ((rule, options),) = asked.model_dump(exclude_none=True).items()
         return {"rule": rule, "options": options, "metric": self.metric}
+
+    def reach(self, key: str) -> list[Any]:
+        """Return the values that a setting takes, those of a range by its ends."""
+        owner, _, name = key.partition(".")
+        taken = [value for one in self.vary if one.key == key for value in one.reach]
+        if taken and self.search.name != "one-at-a-time":
+            return taken
+        sections = {"train": self.file.train, "model": self.file.model}
+        if owner in sections:
+            return [getattr(sections[owner], name), *taken]
+        return [self.set.get(key, axes_of(owner, self.methods[owner])[name].default), *taken]
 
     @property
     def address(self) -> str:

@@ -259,6 +259,10 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\nsearch: random\nvary: {train.batch_size: {log: [1, 8]}}\n",
         "train.batch_size: batch normalisation needs batches of more than one sample", "",
     ),
+    "batches of one to normalise, beside what does not vary": (
+        "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\nsearch: one-at-a-time\nvary: {train.batch_size: [1], model.norm: [none]}\n",
+        "train.batch_size: batch normalisation needs batches of more than one sample", "",
+    ),
     "a list as a value": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.cap: [7]}\n", ":4: set.agm.cap: must be a number in [0, inf], got a list", ""),
     "a list as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: [ema]}\n", "must be one of cumulative, ema", ""),
     "none as a choice": ("name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: none}\n", "got 'none'", ""),
