@@ -86,17 +86,41 @@ class Limits(Section):
 
 
 class Halving(Section):
-    """Successive halving: after `first` epochs, and each `reduction` times as many, the best of the trials go on."""
+    """Asynchronous successive halving (Li et al., MLSys 2020, https://arxiv.org/abs/1810.05934), by stopping.
+
+    After ``first`` epochs, and whenever ``reduction`` times as many have passed, a trial goes on only if it is among
+    the best ``1 / reduction`` of those that came so far.
+    """
 
     reduction: Annotated[int, Field(ge=2, le=100)] = 3
     first: Count = 1
 
+    def rung(self, epoch: int) -> bool:
+        """Say whether trials are judged after an epoch."""
+        passed = epoch / self.first
+        return passed >= 1 and math.isclose(passed, self.reduction ** round(math.log(passed, self.reduction)))
+
+    def kept(self, known: list[float]) -> float:
+        """Return the score that a trial needs, given all scores of the rung; more is better."""
+        return sorted(known, reverse=True)[max(1, len(known) // self.reduction) - 1]
+
 
 class Median(Section):
-    """The median rule: from epoch `first` on, what is worse than half of the trials ends, once `enough` came so far."""
+    """The median rule (Golovin et al., KDD 2017, 3.2.2): end what is worse than half of those that came so far.
+
+    It judges after every epoch from ``first`` on, once there are ``enough`` trials to judge by.
+    """
 
     first: Count = 3
     enough: Annotated[int, Field(ge=2, le=10**6)] = 5
+
+    def rung(self, epoch: int) -> bool:
+        """Say whether trials are judged after an epoch."""
+        return epoch >= self.first
+
+    def kept(self, known: list[float]) -> float:
+        """Return the score that a trial needs, given all scores of the epoch; more is better."""
+        return -math.inf if len(known) < self.enough else sorted(known)[len(known) // 2 - (len(known) % 2 == 0)]
 
 
 class Pruning(Section):

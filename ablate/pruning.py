@@ -6,53 +6,14 @@ it ends depends on those that were there before; a study that prunes therefore k
 do not, or that go by another metric (`ablate.plan`).
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ablate import store
+from ablate.keys import Halving, Median
 from ablate.trial import Result, Trial
-
-
-class Halving(NamedTuple):
-    """Asynchronous successive halving (Li et al., MLSys 2020, https://arxiv.org/abs/1810.05934), by stopping.
-
-    After ``first`` epochs, and whenever ``reduction`` times as many have passed, a trial goes on only if it is among
-    the best ``1 / reduction`` of those that came so far.
-    """
-
-    reduction: int = 3
-    first: int = 1
-
-    def rung(self, epoch: int) -> bool:
-        """Say whether trials are judged after an epoch."""
-        passed = epoch / self.first
-        return passed >= 1 and math.isclose(passed, self.reduction ** round(math.log(passed, self.reduction)))
-
-    def kept(self, known: list[float]) -> float:
-        """Return the score that a trial needs, given all scores of the rung; more is better."""
-        return sorted(known, reverse=True)[max(1, len(known) // self.reduction) - 1]
-
-
-class Median(NamedTuple):
-    """The median rule (Golovin et al., KDD 2017, 3.2.2): end what is worse than half of those that came so far.
-
-    It judges after every epoch from ``first`` on, once there are ``enough`` trials to judge by.
-    """
-
-    first: int = 3
-    enough: int = 5
-
-    def rung(self, epoch: int) -> bool:
-        """Say whether trials are judged after an epoch."""
-        return epoch >= self.first
-
-    def kept(self, known: list[float]) -> float:
-        """Return the score that a trial needs, given all scores of the epoch; more is better."""
-        return -math.inf if len(known) < self.enough else sorted(known)[len(known) // 2 - (len(known) % 2 == 0)]
-
 
 RULES: dict[str, type[Halving] | type[Median]] = {"asha": Halving, "median": Median}
 

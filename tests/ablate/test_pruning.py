@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from ablate.agenda import open_agenda
-from ablate.pruning import Halving, Judge, Median, heard, race, races
+from ablate.keys import Halving, Median
+from ablate.pruning import Judge, heard, race, races
 from ablate.run import job
 from ablate.study import Study, load
 from ablate.trial import Result, Trial
@@ -26,8 +27,8 @@ def told(names: str, *scores: float) -> dict[str, dict[str, float]]:
 
 
 def test_halving_judges_at_its_rungs() -> None:
-    assert [epoch for epoch in range(1, 30) if Halving(3, 1).rung(epoch)] == [1, 3, 9, 27]
-    assert [epoch for epoch in range(1, 30) if Halving(2, 3).rung(epoch)] == [3, 6, 12, 24]
+    assert [epoch for epoch in range(1, 30) if Halving(reduction=3, first=1).rung(epoch)] == [1, 3, 9, 27]
+    assert [epoch for epoch in range(1, 30) if Halving(reduction=2, first=3).rung(epoch)] == [3, 6, 12, 24]
 
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
@@ -57,7 +58,7 @@ def test_the_median_rule_waits_for_enough_trials() -> None:
     assert judge.ends(1, {"agm": told("ab", 0.0, 1.0)}) == set()
     assert judge.ends(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
     assert judge.ends(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
-    assert Median(1, 1).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
+    assert Median(first=1, enough=2).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 
 @pytest.mark.nightly
