@@ -18,10 +18,15 @@ TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs thro
 
 def trial_id(config: dict[str, Any]) -> str:
     """Return the id of a resolved configuration; resources and paths are not in it."""
-    packages = ["torch", "numpy", *(["scikit-learn"] if config["measure"] else [])]
-    content = {**config, "code": code(config), **{name: version(name) for name in packages}}
+    versions = {name: version(name) for name in packages(measures=bool(config["measure"]))}
+    content = {**config, "code": code(config), **versions}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def packages(*, measures: bool) -> tuple[str, ...]:
+    """Return the packages that train a trial and, if anything is, measure it; their versions are in its id."""
+    return ("torch", "numpy", "scikit-learn") if measures else ("torch", "numpy")
 
 
 def code(config: dict[str, Any]) -> str:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 from ablate import store
-from ablate.identity import code, version
+from ablate.identity import code, packages, version
 from ablate.study import Study
 from ablate.trial import Trial
 
 BESIDE = ("measure", "prune")  # of a configuration: asked of all trials of a study, and no column of its tables
-PACKAGES = ("torch", "numpy", "scikit-learn")
+PACKAGES = packages(measures=True)
 CONTENT = {"sha256": "data", "sheet": "datasheet"}  # of a data set, whatever is asked of it
 
 
@@ -37,10 +37,9 @@ def outdated(study: Study, missing: Iterable[Trial]) -> dict[str, tuple[Any, Any
 def present(config: dict[str, Any], measured: dict[str, Any]) -> dict[str, str]:
     """Return versions and code now of what a configuration trains with, and of what was measured then.
 
-    scikit-learn decides where something is measured; code of a measurement that is gone has no hash.
+    Code of a measurement that is gone has no hash.
     """
-    packages = PACKAGES if measured and config["measure"] else PACKAGES[:2]
-    found = {name: version(name) for name in packages}
+    found = {name: version(name) for name in packages(measures=bool(measured and config["measure"]))}
     with suppress(ModuleNotFoundError):
         found["code"] = code(config | {"measure": measured})
     return found
