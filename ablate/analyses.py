@@ -7,7 +7,7 @@ from ablate.document import Document, Where
 from ablate.errors import kind, meant, near
 from ablate.metrics import FINAL, alike, elsewhere, metrics
 from ablate.options import Choice, parameters
-from ablate.plan import described
+from ablate.plan import common
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
 from analysis.ablations.scores import OWN
@@ -47,7 +47,7 @@ def columns(studies: Iterable[Study]) -> set[str]:
     found = {"cell", "trial", "status", "seconds", "steps", "params", *OWN}
     for study in studies:
         found |= {f"data.{key}" for key in study.data}
-        found |= {column for method in study.methods for column in described(study, method, {}, None)[1]}
+        found |= {column for method in study.methods for column in common(study, method, {}, None)[1]}
     return {column for column in found if not column.startswith("seed.")}
 
 

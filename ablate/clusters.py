@@ -183,7 +183,7 @@ def nodes(paths: Sequence[str]) -> list[Node]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(described)
+    ask = ray.remote(num_cpus=0, max_retries=0)(node_facts)
     found = []
     for node in (node for node in ray.nodes() if node["Alive"]):
         there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
@@ -201,7 +201,7 @@ def nodes(paths: Sequence[str]) -> list[Node]:
     return said
 
 
-def described(paths: list[str]) -> tuple[dict[str, str], list[str]]:
+def node_facts(paths: list[str]) -> tuple[dict[str, str], list[str]]:
     """Return the versions of this process, and which of the paths it does not see."""
     from ablate.work import HOME
 

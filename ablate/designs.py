@@ -199,7 +199,7 @@ def ablation(study: "Study", method: str, among: Space) -> Iterator[Row]:
         yield from (Row(switched | point, labels) for point in cells(variant))
 
 
-def described(study: "Study") -> dict[str, Any]:
+def facts(study: "Study") -> dict[str, Any]:
     """Return what an analysis of a Sobol, Morris or random design needs to know, by method.
 
     Names, scales and bounds are those of its axes in order; what lies where in `points` is in shares of an axis.

@@ -18,7 +18,7 @@ from ablate.remote import local
 from ablate.trial import Result, Trial
 from ablate.work import Told
 
-WAVE = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
+REMEMBERED = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
 
 
 class Feed(Searcher):  # type: ignore[misc]
@@ -33,7 +33,7 @@ class Feed(Searcher):  # type: ignore[misc]
         self.works, self.most, self.beside = works, most, beside
         self.begun = [self.begin(work) for work in itertools.islice(works, 1)]  # and not finished
         self.running: dict[str, tuple[Work, list[Trial]]] = {}
-        self.left = WAVE  # trials that Tune may still be given
+        self.left = REMEMBERED  # trials that Tune may still be given
         self.stopped = self.exhausted = False
         self.trouble: Exception | None = None  # raised once Ray has stopped, and not in its event loop
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 version = cache(metadata.version)  # reading it takes longer than the rest of an id
-PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
+OURS = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
 INSTALLED = {"site-packages", "dist-packages"}
 PLACES: set[Path] = set()  # where modules of one's own lie beside those that import them (`ablate.methods.reach`)
-TRAINING = {"trainables.train", "trainables.data"}  # what every trial runs through
+ALWAYS_RUN = {"trainables.train", "trainables.data"}  # what every trial runs through
 
 
 def trial_id(config: dict[str, Any]) -> str:
@@ -46,7 +46,7 @@ def fingerprint(*modules: str) -> str:
     Another method or measurement, or the list of them, is not part of it: a formula changed in one method leaves the
     trials of the others standing.
     """
-    files = closure(TRAINING | {*modules})
+    files = closure(ALWAYS_RUN | {*modules})
     parts = {name: formulas_of(file) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -69,7 +69,7 @@ def closure(modules: set[str]) -> dict[str, Path]:
         known[name] = file
         waiting |= imports(file, name, {"trainables", *beside(name)}) - known.keys()
         above = name.rpartition(".")[0]
-        if name.partition(".")[0] not in PACKAGES and above and source(above):
+        if name.partition(".")[0] not in OURS and above and source(above):
             waiting |= {above} - known.keys()
     return known
 
@@ -82,7 +82,7 @@ def beside(module: str) -> set[str]:
     top = module.partition(".")[0]
     file = source(top)
     folder = file and (file.parent.parent if file.name == "__init__.py" else file.parent)
-    if top in PACKAGES or folder is None or folder.name in INSTALLED:
+    if top in OURS or folder is None or folder.name in INSTALLED:
         return {top}
     return {top}.union(*map(own_modules, {folder, *PLACES}))
 
@@ -93,7 +93,7 @@ def own_modules(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
     names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
-    return {name for name in names - {*PACKAGES, "__main__"} if name.isidentifier() and found_in(folder, name)}
+    return {name for name in names - {*OURS, "__main__"} if name.isidentifier() and found_in(folder, name)}
 
 
 def found_in(folder: Path, name: str) -> bool:

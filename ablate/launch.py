@@ -16,7 +16,7 @@ import ray
 from ray import tune
 
 from ablate.agenda import Work
-from ablate.feed import WAVE, Feed
+from ablate.feed import REMEMBERED, Feed
 from ablate.files import alive
 from ablate.worker import Worker
 
@@ -90,9 +90,9 @@ def reserved(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]} if one else {"memory": 2**20}])
 
 
-def wave(feed: Feed, interrupt: Interrupt, folder: Path) -> tune.Tuner:
+def tuner(feed: Feed, interrupt: Interrupt, folder: Path) -> tune.Tuner:
     """Return what runs as many trials as Tune should remember, whose files go into a folder of their own."""
-    feed.left = WAVE
+    feed.left = REMEMBERED
     return tune.Tuner(
         tune.with_resources(Worker, reserved),
         tune_config=tune.TuneConfig(
@@ -125,7 +125,7 @@ def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside:
     try:
         while not feed.finished:
             with contextlib.redirect_stdout(io.StringIO()):
-                wave(feed, interrupt, scratch / uuid4().hex).fit()
+                tuner(feed, interrupt, scratch / uuid4().hex).fit()
     finally:
         interrupt.restore()
         feed.close()

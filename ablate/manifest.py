@@ -15,7 +15,7 @@ from ablate.remote import is_remote
 from ablate.study import Study
 
 
-def described(study: Study) -> dict[str, Any]:
+def manifest(study: Study) -> dict[str, Any]:
     """Return what study.yaml holds: the study as resolved, with versions and machine."""
     file = study.file.model_dump(mode="json")
     if not any(one.key == "train.optimizer" for one in study.vary):
@@ -25,7 +25,7 @@ def described(study: Study) -> dict[str, Any]:
     resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
     resolved["objectives"] = {metric: DIRECTIONS[metric] for metric in study.objectives}
     resolved["search"] = {study.search.name: study.search.options.model_dump()}
-    resolved["design"] = designs.described(study)
+    resolved["design"] = designs.facts(study)
     return {
         "command": shlex.join(["ablate", "run", study.given, *elsewhere(study)]),
         "study": resolved,

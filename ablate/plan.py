@@ -19,7 +19,7 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
     alone = list(study.sheet.modalities) if method == "unimodal" else [None]
     found: list[Trial] = []
     for modality in alone:
-        config, labels = described(study, method, row.point, modality)
+        config, labels = common(study, method, row.point, modality)
         columns = labels | row.labels
         for seed in range(study.looks[-1]):
             identity = trial_id(seeded(config, seed, study.blocks))
@@ -27,7 +27,7 @@ def trials(study: Study, method: str, row: Row) -> list[Trial]:
     return found
 
 
-def described(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def common(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return configuration and labels of a point's trials, but for the seed.
 
     All is resolved; what does not act is at its default, and an empty cell of the table.

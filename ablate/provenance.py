@@ -9,13 +9,13 @@ from typing import Any
 
 from ablate import __version__
 
-PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+REPORTED = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of what results depend on."""
-    packages = {name: metadata.version(name) for name in PACKAGES}
+    packages = {name: metadata.version(name) for name in REPORTED}
     return {"python": platform.python_version(), "ablate": __version__, **packages}
 
 

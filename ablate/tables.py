@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ablate import store
 from ablate.agenda import Agenda
 from ablate.errors import UserError
-from ablate.manifest import described, write_study
+from ablate.manifest import manifest, write_study
 from ablate.study import Study
 from ablate.trackers import Trackers
 from ablate.trial import Result, Trial
@@ -30,7 +30,7 @@ class Tables:
         self.failures: dict[str, str] = {}
         self.changed: set[str] = set()
         self.seen = 0  # trials of the plan
-        write_study(study.folder, described(study))
+        write_study(study.folder, manifest(study))
         for file in (study.folder / "verdict.json", *(study.folder / "figures").glob("verdict*")):
             file.unlink(missing_ok=True)  # it was a claim, or is to be judged anew
         if study.search.batch is None:
@@ -97,7 +97,7 @@ class Tables:
             self.fail(set(self.changed), "is gone")
             self.write()
         if self.agenda.finished and len(self.study.looks) > 1:  # its methods may be told apart with fewer seeds
-            write_study(self.study.folder, described(self.study) | {"planned": len(self.plan)})
+            write_study(self.study.folder, manifest(self.study) | {"planned": len(self.plan)})
         kept = {wave_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // WAVE))}
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):

@@ -83,7 +83,7 @@ def test_nodes_that_cannot_run_the_study_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"node far of the cluster has torch 1\.0, and this process has"):
         check([node, node._replace(versions=versions() | {"torch": "1.0"})])
     with token(tmp_path / "deep/store") as seen:
-        assert clusters.described([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
+        assert clusters.node_facts([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
         with pytest.raises(
             UserError, match=f"store: {tmp_path}/deep/store is not what the node far .* folder that all"
         ):

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.designs import Space, cell_count, cells, described, space
+from ablate.designs import Space, cell_count, cells, facts, space
 from ablate.plan import size
 from ablate.search import rounds
 from ablate.study import Study, load
@@ -131,7 +131,7 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
     unit = sobol.sample(
         {"num_vars": 3, "names": list(RANGES), "bounds": [[0, 1]] * 3}, 8, calc_second_order=second_order, seed=3
     )
-    about = described(made)["agm"]
+    about = facts(made)["agm"]
     assert about["names"] == list(RANGES)
     assert about["scales"] == ["log", "linear", "log"]
     assert about["bounds"] == [[0.1, 10.0], [0, 3], [0.001, 0.1]]
@@ -145,7 +145,7 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
 def test_a_morris_design_changes_one_axis_at_a_step(tmp_path: Path) -> None:
     options = {"trajectories": 5, "levels": 6}
     made = study(tmp_path, search={"morris": options}, vary=RANGES, seeds=1, methods=["agm"])
-    points = described(made)["agm"]["points"]
+    points = facts(made)["agm"]["points"]
     planned = plan(made)
     assert len(planned) == len(points) == 5 * (3 + 1)
     for start in range(0, 20, 4):

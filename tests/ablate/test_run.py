@@ -18,7 +18,7 @@ import pytest
 from ablate.agenda import open_agenda
 from ablate.feed import Feed
 from ablate.launch import Interrupt, scratch_folder
-from ablate.manifest import described
+from ablate.manifest import manifest
 from ablate.preflight import idle
 from ablate.store import packs, trials_of
 from ablate.study import load
@@ -276,7 +276,7 @@ def test_a_run_says_how_to_repeat_it_with_its_store(tmp_path: Path, monkeypatch:
     write(tmp_path), write(tmp_path, name="own", store="mine")
 
     def words(study: str, store: str | None) -> list[str]:
-        return shlex.split(described(load(study, store))["command"])
+        return shlex.split(manifest(load(study, store))["command"])
 
     assert words("small.yaml", None) == words("small.yaml", "runs/") == ["ablate", "run", "small.yaml"]
     assert words("own.yaml", None) == ["ablate", "run", "own.yaml"]
