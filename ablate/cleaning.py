@@ -58,20 +58,7 @@ def inventory(store: Path) -> Inventory:
     Raises:
         UserError: it is no store, or of a later version.
     """
-    import polars as pl
-
-    from analysis import load
-
-    opened(store)
-    named: set[str] = set()
-    unfinished = []
-    for folder in runs(store):
-        run = load(folder)
-        trials = run.trials.select("trial", "status").collect()
-        named.update(trials["trial"])
-        name = str(folder.relative_to(store))
-        if len(trials.filter(pl.col("status") != "failed")) < run.study["planned"]:  # those that failed run again
-            unfinished.append(name)
+    named, unfinished = studied(opened(store))
     drivers = ((folder.relative_to(store), driver(folder)) for folder in holding(store, DRIVER))
     running = [f"{name}, by {by}" for name, by in drivers if by]
     used: list[Path] = []
@@ -94,6 +81,23 @@ def inventory(store: Path) -> Inventory:
         part("tables and figures", list(runs(store))),
     ]
     return Inventory([one for one in parts if one.folders], unfinished, running)
+
+
+def studied(store: Path) -> tuple[set[str], list[str]]:
+    """Return the trials that studies name, and the studies that are not finished."""
+    import polars as pl
+
+    from analysis import load
+
+    named: set[str] = set()
+    unfinished = []
+    for folder in runs(store):
+        run = load(folder)
+        trials = run.trials.select("trial", "status").collect()
+        named.update(trials["trial"])
+        if len(trials.filter(pl.col("status") != "failed")) < run.study["planned"]:  # those that failed run again
+            unfinished.append(str(folder.relative_to(store)))
+    return named, unfinished
 
 
 def part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
-from ablate.agenda import at_once, open_agenda, unasked
+from ablate.agenda import Agenda, at_once, open_agenda, unasked
 from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.outdated import outdated
@@ -67,21 +67,13 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         study.mirror.fetch(damaged.append)
     cards = gpus(study)
     agenda = open_agenda(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
-    known = [agenda.proposed[trial] for trial in agenda.results]
     missing = 0 if agenda.spent else unasked(study, agenda)
     fresh = [trial for trial in agenda.proposed.values() if trial.id not in agenda.results]
     by_method = Counter(trial.columns["method"] for trial in fresh)
-    seconds = megabytes = memory = None
-    cpus = at_once(study, available_cpus(), cards)
-    if known:
-        where = store.locate(study.store, (t.id for t in known[:: max(1, len(known) // 50)]))
-        seconds = missing * median(_seconds(folder, trial) for trial, folder in where.items()) / cpus
-        megabytes = missing * median(map(_bytes, where.values())) / 1e6
     if not agenda.over:
         check_trials(study, agenda)
-    if measure and seconds is None and missing and agenda.queued:
-        each, memory = measured(study, agenda.queued)
-        seconds = missing * each / cpus
+    cpus = at_once(study, available_cpus(), cards)
+    seconds, megabytes, memory = estimated(study, agenda, missing, cpus, measure=measure)
     return Forecast(
         study.file.name,
         study.sheet.name,
@@ -99,6 +91,20 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         damaged,
         adds=len(study.looks) > 1,
     )
+
+
+def estimated(
+    study: Study, agenda: Agenda, missing: int, cpus: int, *, measure: bool
+) -> tuple[float | None, float | None, float | None]:
+    """Return the seconds that missing trials take, their megabytes on disk, and those of the largest pack in memory."""
+    if known := list(agenda.results):
+        where = store.locate(study.store, known[:: max(1, len(known) // 50)])
+        each = median(_seconds(folder, trial) for trial, folder in where.items())
+        return missing * each / cpus, missing * median(map(_bytes, where.values())) / 1e6, None
+    if measure and missing and agenda.queued:
+        each, memory = measured(study, agenda.queued)
+        return missing * each / cpus, None, memory
+    return None, None, None
 
 
 def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:

@@ -151,14 +151,7 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     """
     file = parsed(document)
     methods = named(document, file.methods)
-    folder = file.store if store is None else store
-    if not folder or "\0" in folder:
-        raise document.error(("store",), f"must be a folder, or an address such as s3://bucket/runs, got {folder!r}")
-    place = expanded(document, ("store",), folder)
-    try:
-        mirrored = mirror(folder) if is_remote(folder) else None
-    except UserError as error:
-        raise document.error(("store",), str(error).removeprefix("store: ")) from None
+    place, mirrored = placed(document, file.store if store is None else store)
     data = located(document, file.data)
     try:
         described = sheet(data)
@@ -181,10 +174,23 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
         name,
         document, file, methods, data, described, settings, vary, search, objectives(file, described),
         intervals(document, file.measure, described),
-        mirrored.folder if mirrored else place.absolute(), mirrored,
+        place, mirrored,
     )  # fmt: skip
     check(study)
     return study
+
+
+def placed(document: Document, store: str) -> tuple[Path, Mirror | None]:
+    """Return the folder of this machine that a store is worked on in, and the mirror that it is if that is remote."""
+    if not store or "\0" in store:
+        raise document.error(("store",), f"must be a folder, or an address such as s3://bucket/runs, got {store!r}")
+    if not is_remote(store):
+        return expanded(document, ("store",), store).absolute(), None
+    try:
+        mirrored = mirror(store)
+    except UserError as error:
+        raise document.error(("store",), str(error).removeprefix("store: ")) from None
+    return mirrored.folder, mirrored
 
 
 def encoders(file: StudyFile, vary: list[Varied]) -> list[tuple[Where, Any]]:
