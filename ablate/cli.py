@@ -144,18 +144,7 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
     if checked.mirror:
         checked.mirror.push(checked.folder)
         sys.stdout.write(f"stored: {checked.mirror.url}/{checked.file.name}\n")
-    if outcome.spent:
-        more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
-        sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
-    if outcome.pruned:
-        sys.stderr.write(
-            f"{outcome.pruned} of {outcome.trials} trials ended early, lagging behind; they have no score.\n"
-        )
-    if outcome.diverged:
-        sys.stderr.write(f"{outcome.diverged} of {outcome.trials} trials diverged; the report lists them.\n")
-    if outcome.failed:
-        again = "the report says why; the same command tries them again"
-        sys.stderr.write(f"{outcome.failed} of {outcome.trials} trials failed; {again}.\n")
+    terminal.show_outcome(outcome)
     return 1 if outcome.failed else 0
 
 
@@ -341,8 +330,14 @@ def gc(
 def methods(as_json: Json = False) -> None:
     """List the methods and their settings."""
     from ablate import terminal
+    from ablate.methods import axes_of
+    from trainables.methods import METHODS
 
-    terminal.show_methods(as_json=as_json)
+    if as_json:
+        axes = {method: axes_of(method, path) for method, path in METHODS.items()}
+        terminal.print_json({m: {name: axis._asdict() for name, axis in some.items()} for m, some in axes.items()})
+    else:
+        terminal.show_methods()
 
 
 @app.command()
@@ -350,8 +345,14 @@ def methods(as_json: Json = False) -> None:
 def data(as_json: Json = False) -> None:
     """List the data sets that come with the package."""
     from ablate import terminal
+    from trainables.data import names, sheet
 
-    terminal.show_data(as_json=as_json)
+    sheets = [sheet(name) for name in names()]
+    if as_json:
+        keys = ("task", "outputs", "modalities", "sha256")
+        terminal.print_json({one.name: {key: getattr(one, key) for key in keys} for one in sheets})
+    else:
+        terminal.show_data(sheets)
 
 
 @app.command()

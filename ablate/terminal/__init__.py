@@ -5,7 +5,7 @@ from ablate.terminal.console import print_json
 from ablate.terminal.listings import show_checks, show_data, show_found, show_methods
 from ablate.terminal.plans import show_forecast, show_inventory, show_progress
 from ablate.terminal.progress import Screen
-from ablate.terminal.results import show_comparison, show_replay, show_report
+from ablate.terminal.results import show_comparison, show_outcome, show_replay, show_report
 
 __all__ = [
     "Screen",
@@ -18,6 +18,7 @@ __all__ = [
     "show_found",
     "show_inventory",
     "show_methods",
+    "show_outcome",
     "show_progress",
     "show_replay",
     "show_report",

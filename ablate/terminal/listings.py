@@ -9,24 +9,19 @@ from rich.table import Table
 
 from ablate.doctor import Check
 from ablate.methods import axes_of
-from ablate.terminal.console import print_json, screen
+from ablate.terminal.console import screen
 from search_spaces.axes import plain
 from search_spaces.methods import SPAN
+from trainables.data import Sheet
 
 if TYPE_CHECKING:
     from trainables.data.convert import Found
 
 
-def show_methods(*, as_json: bool) -> None:
+def show_methods() -> None:
     """Print the methods and their settings."""
     from trainables.methods import METHODS
 
-    if as_json:
-        listing = {
-            method[0]: {name: axis._asdict() for name, axis in axes_of(*method).items()} for method in METHODS.items()
-        }
-        print_json(listing)
-        return
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
     for method, path in METHODS.items():
         settings = {name: axis for name, axis in axes_of(method, path).items() if name not in SPAN}
@@ -41,19 +36,10 @@ def show_methods(*, as_json: bool) -> None:
     console.print("Every method also has `start` and `end`, the epochs, from 1, in which it acts, and `warmup`.")
 
 
-def show_data(*, as_json: bool) -> None:
+def show_data(sheets: Iterable[Sheet]) -> None:
     """Print the data sets that come with the package."""
-    from trainables.data import names, sheet
     from trainables.data.convert import LAYOUTS
 
-    sheets = [sheet(name) for name in names()]
-    if as_json:
-        listing = {
-            s.name: {"task": s.task, "outputs": s.outputs, "modalities": s.modalities, "sha256": s.sha256}
-            for s in sheets
-        }
-        print_json(listing)
-        return
     table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
     for s in sheets:
         licence = s.description.get("licence", {"this file": ""})["this file"]

@@ -1,5 +1,6 @@
 """The results of a run, of two side by side, and of a trial that was trained again."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from ablate.forecast import open_run
 from ablate.replay import Compared
+from ablate.run import Outcome
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, shorter
 
@@ -51,6 +53,21 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     if (folder / "figures").is_dir():
         console.print(f"figures: {shorter(folder / 'figures')}")
     console.print(f"report: {shorter(page)}")
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Say why a run ended early, and how many of its trials have no score."""
+    if outcome.spent:
+        more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
+        sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
+    fates = {
+        "ended early, lagging behind; they have no score": outcome.pruned,
+        "diverged; the report lists them": outcome.diverged,
+        "failed; the report says why; the same command tries them again": outcome.failed,
+    }
+    for fate, count in fates.items():
+        if count:
+            sys.stderr.write(f"{count} of {outcome.trials} trials {fate}.\n")
 
 
 def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
