@@ -13,6 +13,7 @@ from ablate.methods import axes_of
 from ablate.preflight import check_trials, gpus, preflight, writable
 from ablate.provenance import available_cpus, versions
 from ablate.study import Study
+from analysis.text import plural
 from search_spaces.axes import plain
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet
@@ -78,7 +79,7 @@ def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[
     except UserError as error:
         yield Check(f"cluster {address}", False, str(error))
         return
-    yield Check(f"cluster {address}", True, f"{len(found)} node{'s' * (len(found) != 1)}")
+    yield Check(f"cluster {address}", True, plural(len(found), "node"))
     for node in found:
         faults = "; ".join(clusters.faults(node))
         same = ", ".join(f"{package} {node.versions[package]}" for package in clusters.ALIKE)
@@ -92,7 +93,7 @@ def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[
             yield Check("study: room", False, str(error))
         else:
             room = sum(clusters.fits(study, node) for node in found) // study.file.resources.workers
-            yield Check("study: room", True, waits[0] if waits else f"for {room} pack{'s' * (room != 1)} at once")
+            yield Check("study: room", True, waits[0] if waits else f"for {plural(room, 'pack')} at once")
 
 
 def at_work(method: str, path: str) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from ablate.study import Study, lacking
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
 from ablate.trial import Result, Trial
+from analysis.text import plural
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
@@ -114,7 +115,7 @@ class Progress:
         for sentence in lacking(self.study) + uncompiled(self.study) + idle(self.study):
             self.note(sentence)
         known = f", {agenda.cached} of {total} in the store already" if agenda.cached else ""
-        words = f"{missing} trial{'s' * (missing != 1)} to run on {self.study.sheet.name}"
+        words = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"
         self.screen.console.print(f"{name}: {words}{known}.")
 
     def heard(self, trial: Trial, result: Result, error: str | None) -> None:
