@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from ablate.run import run
-from ablate.study import load
+from benchmarks.configurations import written
 from benchmarks.scale import Silent
 
 AXES = ("agm.alpha", "train.lr")
@@ -30,10 +29,9 @@ STUDY: dict[str, Any] = {
 def trained(folder: Path, cpus: int, **changes: Any) -> pl.DataFrame:
     """Run the study with changes in a store of its own; return its trials."""
     study = {key: value for key, value in (STUDY | changes).items() if value is not None}
-    file = folder / f"{study['name']}.yaml"
-    file.write_text(yaml.safe_dump(study))
-    run(load(str(file), str(folder / f"store-{study['name']}")), cpus, Silent())
-    return pl.read_parquet(folder / f"store-{study['name']}" / study["name"] / "trials/*.parquet")
+    made = written(folder, study, folder / f"store-{study['name']}")
+    run(made, cpus, Silent())
+    return pl.read_parquet(made.folder / "trials/*.parquet")
 
 
 def best(trials: pl.DataFrame) -> dict[str, float]:

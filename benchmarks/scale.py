@@ -13,10 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ablate.run import run
-from ablate.study import load
+from benchmarks.configurations import written
 
 CPUS = 2
 SEEDS = 10
@@ -41,12 +39,11 @@ class Silent:
 
 def main(trials: int) -> None:
     """Print what a study of so many trials costs its driver."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "scale.yaml"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         vary = {"train.lr": {"log": [0.001, 0.1], "num": max(2, trials // SEEDS)}}
-        file.write_text(yaml.safe_dump(STUDY | {"vary": vary}))
         began, spent = time.perf_counter(), time.process_time()
-        outcome = run(load(str(file), f"{folder}/runs"), CPUS, Silent())
+        outcome = run(written(folder, STUDY | {"vary": vary}, folder / "runs"), CPUS, Silent())
         wall, cpu = time.perf_counter() - began, time.process_time() - spent
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(

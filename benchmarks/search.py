@@ -16,12 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
 from scipy.stats import binomtest
 
 from ablate.search import rounds
-from ablate.study import load
 from ablate.trial import Result, Trial
+from benchmarks.configurations import written
 
 AXES = ("agm.alpha", "agm.cap")
 STUDY: dict[str, Any] = {
@@ -53,9 +52,7 @@ def gap(trial: Trial) -> float:
 
 def regrets(folder: Path, search: str, options: dict[str, int]) -> list[float]:
     """Return what the best point lacks to the optimum after each point of a search."""
-    file = folder / "plane.yaml"
-    file.write_text(yaml.safe_dump(STUDY | {"search": {search: options}}))
-    conversation = rounds(load(str(file)))
+    conversation = rounds(written(folder, STUDY | {"search": {search: options}}))
     asked = next(conversation)
     found: list[float] = []
     while True:

@@ -22,15 +22,15 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import ray
-import yaml
 from ray import tune
 
 from ablate.agenda import Work, open_agenda
 from ablate.launch import drive, local_ray
 from ablate.run import job
-from ablate.study import Study, load
+from ablate.study import Study
 from ablate.trial import Trial
 from ablate.work import dataset
+from benchmarks.configurations import written
 from trainables.data import Dataset
 from trainables.data import load as load_data
 from trainables.train import fit
@@ -61,9 +61,7 @@ def study(folder: Path, spec: dict[str, Any], trials: int, **changes: Any) -> St
     ((axis, values),) = spec["vary"].items()
     vary = {axis: {**values, "num": trials // 4}}
     content = {**spec, "name": "throughput", "seeds": 4, "vary": vary, "resources": {"compile": "on"}, **changes}
-    file = folder / "throughput.yaml"
-    file.write_text(yaml.safe_dump(content))
-    return load(str(file), str(Path(tempfile.mkdtemp(dir=folder)) / "runs"))
+    return written(folder, content, Path(tempfile.mkdtemp(dir=folder)) / "runs")
 
 
 def ours(scratch: Path, *studies: Study) -> Timed:
