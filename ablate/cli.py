@@ -32,7 +32,7 @@ Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this 
 Address = Annotated[
     str | None, typer.Option(help="A Ray cluster, such as HOST:6379, or auto on a machine of it; else this machine.")
 ]
-QUICK = "--quick: is about claims; a study has its own `seeds` and `epochs`"
+QUICK = "--quick: applies to claims; a study sets its own `seeds` and `epochs`"
 Quick = Annotated[bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -316,7 +316,7 @@ def gc(
     from ablate.remote import is_remote
 
     if is_remote(store):
-        raise UserError(f"gc: {store} is no folder of this machine; only such are looked through")
+        raise UserError(f"gc: {store} is remote; only folders of this machine are looked through")
     found = cleaning.delete(Path(store)) if delete else cleaning.inventory(Path(store))
     if as_json:
         parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]

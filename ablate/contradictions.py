@@ -217,9 +217,7 @@ def check_numbers(study: "Study") -> None:
     for method in study.methods:
         axes = space(study, method).axes
         if axes and sum(axis.low is not None for axis in axes) < 2:
-            raise study.document.error(
-                ("search",), f"cma needs two ranges of numbers, and {method} has fewer; take tpe"
-            )
+            raise study.document.error(("search",), f"cma needs two ranges of numbers, and {method} has fewer; use tpe")
 
 
 def check_components(study: "Study") -> None:

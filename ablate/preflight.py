@@ -142,7 +142,7 @@ def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:
-        said = f"a stream of {samples} samples has one for each of as many epochs at most, got {longest}"
+        said = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
         raise study.document.error(("train", "epochs"), said)
 
 

@@ -84,10 +84,8 @@ def submit(studies: Sequence[Study], store: str, address: str, options: Sequence
     for handler in logging.getLogger("ray").handlers:  # what reports uploads and ends has a level of its own
         handler.setLevel(logging.WARNING)
     if not is_remote(store) and not Path(store).is_absolute():
-        rule = (
-            "on a cluster it must be a folder that all nodes share, by its absolute path, or such as s3://bucket/runs"
-        )
-        raise UserError(f"store: {rule}, got {store!r}")
+        rule = "must be the absolute path of a folder that all nodes share, or an address such as s3://bucket/runs"
+        raise UserError(f"store: on a cluster it {rule}, got {store!r}")
     with tempfile.TemporaryDirectory(prefix="ablate-") as folder:
         words = ["python", "-m", "ablate", "run", stage(studies, Path(folder)), "--address", "auto", "--store", store]
         words += options

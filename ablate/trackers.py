@@ -182,7 +182,7 @@ class Trackers:
                 self.tell(name)
             except Exception as error:
                 self.names.remove(name)
-                self.note(f"{name} follows no longer: {type(error).__name__}: {error}")
+                self.note(f"{name} no longer follows the run: {type(error).__name__}: {error}")
 
     def tell(self, name: str) -> None:
         """Give one of them, which is opened at first, what it does not have."""

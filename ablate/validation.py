@@ -83,11 +83,13 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
         case kind if kind in NOUNS:
             return f"must be {' or '.join(wanted)}"
         case "string_pattern_mismatch":
-            return "must start with a letter from A to z or a digit, and hold such and `._-`"
+            return "must start with a letter from A to Z or a digit, and contain only these and `._-`"
         case "too_short":
             return f"must have at least {error['ctx']['min_length']} entries" if error["input"] else "must not be empty"
-        case "too_long" | "string_too_long":
-            return f"must have at most {error['ctx']['max_length']} entries or characters"
+        case "too_long":
+            return f"must have at most {error['ctx']['max_length']} entries"
+        case "string_too_long":
+            return f"must have at most {error['ctx']['max_length']} characters"
         case "value_error":
             return str(error["ctx"]["error"])
     return error["msg"].replace("Input should be", "must be").replace("valid ", "").replace("a integer", "an integer")

@@ -28,7 +28,7 @@ def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
         console.print(f"  {method}: {missing}")
     if seen.changed:
         told = (f"{name} ({was}, now {now})" if name in PACKAGES else name for name, (was, now) in seen.changed.items())
-        console.print(f"Since the last run has changed, so that its trials run again: {', '.join(told)}.")
+        console.print(f"Changed since the last run, so that its trials run again: {', '.join(told)}.")
     if seen.packs:
         least, most = min(seen.packs), plural(max(seen.packs), "trial")
         size = most if least == max(seen.packs) else f"{least} to {most}"
@@ -69,6 +69,8 @@ def show_inventory(found: Inventory, *, deleted: bool) -> None:
     for who in found.running:
         console.print(f"Being run: {who}.")
     if found.unfinished:
-        console.print(f"Unfinished: {', '.join(found.unfinished)}. Trials that no study names may be theirs, and stay.")
+        console.print(
+            f"Unfinished: {', '.join(found.unfinished)}. Trials that no study names may belong to them and are kept."
+        )
     if not deleted and any(part.may_go for part in found.parts):
         console.print("With --delete, what may go is removed.")

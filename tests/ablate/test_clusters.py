@@ -73,7 +73,7 @@ def test_where_no_cluster_is_a_run_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_a_store_that_a_job_would_lose_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must be a folder that all nodes share, by its absolute path"):
+    with pytest.raises(UserError, match="must be the absolute path of a folder that all nodes share"):
         submit([load(str(write(tmp_path)))], "runs", "http://127.0.0.1:1")
 
 

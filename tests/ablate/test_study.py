@@ -187,7 +187,9 @@ BROKEN = {
     "seeds to be added to nothing": (
         "name: x\ndata: mfeat\nmethods: [agm, ogm]\nseeds: {auto: [5, 40]}\n", ":4: seeds: are added until methods are told from joint", "",
     ),
-    "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to z or a digit", ""),
+    "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to Z or a digit", ""),
+    "a name that is too long": (f"name: {'x' * 65}\ndata: mfeat\nmethods: [joint]\n", ":1: name: must have at most 64 characters", ""),
+    "too many numbers of seeds": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: {auto: [5, 10, 20]}\n", ":4: seeds.auto: must have at most 2 entries", ""),
     "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
     "two searches": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: {tpe: {}, cma: {}}\n", ":4: search: must be a name, or a mapping of one name", ""),
     "a Sobol design of another size": (

@@ -131,7 +131,7 @@ def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.Monke
     followed.follow()
     followed.follow()
     assert len(said) == 1
-    assert said[0].startswith("mlflow follows no longer: ")
+    assert said[0].startswith("mlflow no longer follows the run: ")
     assert list(followed.trackers) == ["tensorboard"]
 
 
@@ -142,7 +142,7 @@ def test_mlflow_writes_nowhere_else(name: str, tmp_path: Path) -> None:
     followed = Trackers(["mlflow"], folder, said.append)
     followed.follow()
     assert said == [
-        f"mlflow follows no longer: ValueError: it takes no path with `?`, or with `%` and two digits, got {folder}"
+        f"mlflow no longer follows the run: ValueError: it takes no path with `?`, or with `%` and two digits, got {folder}"
     ]
     assert [*tmp_path.rglob("*")] == [tmp_path / name, folder]
 
