@@ -145,7 +145,7 @@ class Place(NamedTuple):
     cpus: int  # that they are made for
     gpus: float
     scratch: Path  # a temporary folder for Tune's own files
-    job: dict[str, Any]  # `folders` of modules of one's own and `data`, where workers reach them otherwise than we do
+    job: dict[str, Any]  # `folders` of user-defined modules and `data`, where workers reach them otherwise than we do
     most: int | None = None  # packs at once; None: as many as there is room for
 
 

@@ -1,4 +1,4 @@
-"""A study to fill in: a commented file, data, a method and an encoder of one's own, which run as they are."""
+"""A study to fill in: a commented file, data, and a user-defined method and encoder, which run as they are."""
 
 from importlib.resources import files
 from pathlib import Path

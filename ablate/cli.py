@@ -367,7 +367,7 @@ def convert(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the layout; may be repeated.")
     ] = None,
 ) -> None:
-    """Make data that lies in the layout of a paper a file of one's own, for `data: {path: FILE.npz}`."""
+    """Make data in the layout of a paper a file for `data: {path: FILE.npz}`."""
     from ablate import terminal
     from ablate.convert import convert as read
 

@@ -98,7 +98,7 @@ def refusal(error: Exception) -> str:
 
 
 def reached(study: Study) -> dict[str, Any]:
-    """Return modules of one's own and data as the nodes reach them."""
+    """Return user-defined modules and data as the nodes reach them."""
     from ablate.work import HOME
 
     if IN_JOB not in os.environ or study.document.file.resolve().parent == HOME:

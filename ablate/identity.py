@@ -12,7 +12,7 @@ from typing import Any
 version = cache(metadata.version)  # reading it takes longer than the rest of an id
 OURS = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
 INSTALLED = {"site-packages", "dist-packages"}
-PLACES: set[Path] = set()  # where modules of one's own lie beside those that import them (`ablate.methods.reach`)
+PLACES: set[Path] = set()  # where user-defined modules lie beside those that import them (`ablate.methods.reach`)
 ALWAYS_RUN = {"trainables.train", "trainables.data"}  # what every trial runs through
 
 
@@ -41,8 +41,8 @@ def code(config: dict[str, Any]) -> str:
 def fingerprint(*modules: str) -> str:
     """Return a hash of the code that trains and measures with some modules, without comments and docstrings.
 
-    The code is the training loop, the modules (a method, encoders of one's own, measurements), and all that they import
-    of `trainables`; of a module of one's own, also what it imports of its own package and of modules beside that.
+    The code is the training loop, the modules (a method, user-defined encoders, measurements), and all that they import
+    of `trainables`; of a user-defined module, also what it imports of its own package and of modules beside that.
     Another method or measurement, or the list of them, is not part of it: a formula changed in one method leaves the
     trials of the others standing.
     """
@@ -75,7 +75,7 @@ def closure(modules: set[str]) -> dict[str, Path]:
 
 
 def beside(module: str) -> set[str]:
-    """Return the top-level modules of one's own that a module may import: those where its own lies, and in PLACES.
+    """Return the top-level user-defined modules that a module may import: those where its own lies, and in PLACES.
 
     Of this project's modules, and of what is installed, that is their own package alone.
     """

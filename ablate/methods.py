@@ -1,4 +1,4 @@
-"""The methods of a study: the published ones by name, and those of one's own as `module:attribute`."""
+"""The methods of a study: the published ones by name, and user-defined ones as `module:attribute`."""
 
 import sys
 from importlib import import_module
@@ -19,7 +19,7 @@ KINDS = {bool: "flag", float: "number", int: "integer"}  # of axes, by what a hy
 
 
 def named(document: Document, methods: list[str]) -> dict[str, str]:
-    """Return the methods of a study file, name -> `module:attribute`; one of one's own is named as its attribute.
+    """Return the methods of a study file, name -> `module:attribute`; a user-defined one has the name of its attribute.
 
     Its module is looked for beside the study file and in the working directory, too.
 
@@ -42,7 +42,7 @@ def named(document: Document, methods: list[str]) -> dict[str, str]:
 
 
 def folders(study: Path) -> list[str]:
-    """Return where modules of one's own may lie: beside the study file, and where the command was given."""
+    """Return where user-defined modules may lie: beside the study file, and where the command was given."""
     return [str(study.resolve().parent), str(Path.cwd())]
 
 
@@ -69,7 +69,7 @@ def check_own(document: Document, where: Where, path: str) -> None:
 
 
 def own_encoders(encoder: Any) -> list[str]:
-    """Return the encoders of one's own, `module:attribute`, among one name for all modalities or one for each."""
+    """Return the user-defined encoders, `module:attribute`, among one name for all modalities or one for each."""
     return [path for path in (encoder.values() if isinstance(encoder, dict) else [encoder]) if ":" in path]
 
 

@@ -70,7 +70,7 @@ def taken(task: str) -> dict[str, tuple[Sequence[str], list[str]]]:
 def metrics(study: Study, method: str) -> set[tuple[str, str]]:
     """Return the splits and metrics that trials of a method may have, as far as that can be known.
 
-    What a method of one's own records is not known.
+    What a user-defined method records is not known.
     """
     own, score = study.methods[method] != METHODS.get(method), "mae" if study.sheet.task == "regression" else "accuracy"
     ours = ["*"] if own else MADE[method]

@@ -137,7 +137,7 @@ def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     }
     for where, parts in parted.items():
         if parts > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
-            rule = "must be 1 where a module of one's own normalises by the batch, which is passed to it in parts"
+            rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
             raise study.document.error(where, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
@@ -147,7 +147,7 @@ def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
 
 
 def check_methods(study: Study, agenda: Agenda, dataset: Dataset) -> None:
-    """Refuse settings of a method that contradict each other, and methods of one's own that cannot make a step."""
+    """Refuse settings of a method that contradict each other, and user-defined methods that cannot make a step."""
     from trainables.rehearsal import attempt, silent
     from trainables.setup import load_method
     from trainables.signals import REVEALED, attributes, needs

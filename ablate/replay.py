@@ -104,7 +104,7 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
 
     Args:
         found: the trial.
-        study: where its data and modules of one's own are now; None: where they were.
+        study: where its data and user-defined modules are now; None: where they were.
 
     Raises:
         UserError: data or code are gone.

@@ -1,4 +1,4 @@
-"""What a study needs on another machine: this code, modules of one's own, and small data, in one folder."""
+"""What a study needs on another machine: this code, user-defined modules, and small data, in one folder."""
 
 import shutil
 from collections.abc import Sequence
@@ -43,9 +43,9 @@ def bring_study(studies: Sequence[Study], folder: Path) -> str:
 
 
 def bring_modules(study: Study, folder: Path) -> None:
-    """Copy the modules of methods and encoders of one's own, and what of them lies beside the study or where it is run.
+    """Copy the study's user-defined modules that lie beside it or where it is run.
 
-    That are those in the ids of its trials (`ablate.identity`), so that they have the same there.
+    They are those that enter the ids of its trials (`ablate.identity`), so that these have the same ids there.
     """
     places = folders(study.document.file)
     named = [path for _, encoder in encoders(study.file, study.vary) for path in own_encoders(encoder)]

@@ -39,7 +39,7 @@ class StrandedError(Exception):
 
 
 def settled(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a job as this process reaches its files, and make modules of one's own importable."""
+    """Return a job as this process reaches its files, and make user-defined modules importable."""
     folders, data = [str(HOME / folder) for folder in job["folders"]], dict(job["data"])
     reach(folders)
     if "path" in data:
