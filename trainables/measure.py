@@ -1,6 +1,7 @@
 """What is measured of every trial: rows of an epoch, the final scores and predictions, and a hash of the weights."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -129,14 +130,21 @@ def summarise(setup: Setup, series: dict[str, Tensor], epoch: int, number: int) 
     Of a modality they are over the steps whose batch has it.
     """
     wanted: dict[str, Tensor] = {}
-    gaps = setup.present["train"] is not None
-    for path, values in series.items():
-        name = path.removeprefix("method.")
-        wanted[name] = values.nanmean(0) if gaps else values.mean(0)
+    attended = series.get("attended")  # [T, M] bool; None: all in all
+    told = {path.removeprefix("method."): values for path, values in series.items() if path != "attended"}
+    for name, values in told.items():
+        heard = None if values.ndim == 1 else attended
+        wanted[name] = values.mean(0) if heard is None else torch.where(heard, values, 0.0).sum(0) / heard.sum(0)
         if name == "scale":
-            ends = (values.nanquantile(q, 0) for q in (0.0, 1.0)) if gaps else (values.amin(0), values.amax(0))
-            wanted |= dict(zip(("scale_min", "scale_max"), ends, strict=True))
+            wanted |= {"scale_min": least(values, heard), "scale_max": -least(-values, heard)}
     return tabulate(setup, wanted, "train", Moment(epoch, number))
+
+
+def least(values: Tensor, heard: Tensor | None) -> Tensor:
+    """Return the least of T numbers of each modality, [T, M] -> [M], of those that were heard; nan where none was."""
+    if heard is None:
+        return values.amin(0)
+    return torch.where(heard, values, math.inf).amin(0).masked_fill(~heard.any(0), math.nan)
 
 
 def tabulate(setup: Setup, values: Mapping[str, Any], split: str, moment: Moment) -> list[Row]:

@@ -1,6 +1,5 @@
 """One training step of one trial: its batch, its task, its gradients, and what method and optimiser make of them."""
 
-import math
 from functools import partial
 from itertools import pairwise
 
@@ -95,7 +94,7 @@ def step(
     paced: Tensor | None = None,
     differentiate: Differentiate = eager,
 ) -> tuple[Learner, dict[str, Tensor]]:
-    """Train on one batch; return the new learner and the method's metrics, with the joint `loss`.
+    """Train on one batch; return the new learner and the method's metrics, with the joint `loss` and who `attended`.
 
     ``rates`` [M] are the factors of an `EpochMethod` on each branch's update, None all 1; outside its epochs they
     are 1. ``paced`` [] is the share of the learning rate by its schedule, None all of it.
@@ -129,14 +128,17 @@ def step(
         params = moved(learner.params, direction, setup.optimizer.lrs, paced, product(made.rates, rates))
         learner = Learner(params, buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
-        metrics = {f"method.{name}": told(value, task) for name, value in made.metrics.items()}
-    return learner, {"loss": loss, **metrics}
+    return learner, {
+        "loss": loss,
+        **{f"method.{name}": value for name, value in made.metrics.items()},
+        **attended(task),
+    }
 
 
-def told(value: Tensor, task: Task) -> Tensor:
-    """Return what is recorded of a metric, [M] or []: of a modality that no sample of the batch has, nothing (nan)."""
+def attended(task: Task) -> dict[str, Tensor]:
+    """Return which modalities have a sample in the batch, [M] bool, under that name, if one may have none."""
     heard = task.attending()
-    return value if heard is None or value.ndim == 0 else torch.where(heard, value, math.nan)
+    return {} if heard is None else {"attended": heard}
 
 
 def portions(count: int, parts: int) -> list[slice]:
