@@ -158,18 +158,24 @@ def test_a_feature_of_noise_tells_no_more_than_the_mean() -> None:
     concept = draw.normal(size=(50, 4))
     silent = competition_strength((np.zeros((50, 3)), np.zeros((50, 3))), (concept, concept))
     assert silent.strength == pytest.approx(49 / 50, rel=1e-12)
+    assert silent.share == pytest.approx(1, rel=1e-12)
     noise = competition_strength((draw.normal(size=(50, 3)), draw.normal(size=(50, 3))), (concept, concept), alpha=1e6)
     assert noise.strength == pytest.approx(49 / 50, abs=1e-3)
 
 
 def test_competition_by_hand() -> None:
-    """Centred z = (-1, 1), c = (-1, 1): weight 2 / (2 + alpha) = 1/2; residuals (-1/2, 1/2), N var(c) = 4.
-
-    On both splits c = (-1, 1, -1, 1), so that N var(c) = 2 * 4 / 3.
-    """
+    """Centred z = (-1, 1), c = (-1, 1): weight 2 / (2 + alpha) = 1/2; residuals (-1/2, 1/2), N var(c) = 4."""
     found = competition_strength(([[0.0], [2.0]], [[0.0], [2.0]]), ([[0.0], [2.0]], [[0.0], [2.0]]), alpha=2)
     assert found.strength == pytest.approx(0.5 / 4, rel=1e-12)
-    assert found.share == pytest.approx(0.5 / (8 / 3), rel=1e-12)
+    assert found.share == pytest.approx((1 / 2) ** 2, rel=1e-12)
+
+
+def test_a_concept_that_varies_less_where_it_is_evaluated_is_not_lost_for_that() -> None:
+    """Off a feature of noise nothing can be read but the mean: all is lost, whatever varies how much on which split."""
+    draw = np.random.default_rng(10)
+    fused, known, seen = draw.normal(size=(2, 50, 3)), draw.normal(size=(50, 2)), draw.normal(size=(50, 2)) * [1, 0.1]
+    known += seen.mean(0) - known.mean(0)
+    assert competition_strength((fused[0], fused[1]), (known, seen), alpha=1e9).share == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("hardly", [1e-3, 5e-4])
@@ -182,7 +188,7 @@ def test_a_feature_that_one_sample_of_evaluation_hardly_excites_is_no_more_than_
     seen[7, 3] = hardly
     found = competition_strength((fused[0], fused[1]), (known, seen))
     assert found.strength > 100
-    assert found.share == pytest.approx(0.78, abs=0.05)  # three directions are lost, of the fourth hardly any is there
+    assert found.share == pytest.approx(1.1, abs=0.1)  # noise tells less than the mean
     assert found.rank == 4
 
 

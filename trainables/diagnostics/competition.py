@@ -16,9 +16,7 @@ class Competition(NamedTuple):
 
     strength: float  # 0: it can be read off in full; about 1: no better than its mean; nan: it is constant
     rank: int  # directions in which the concept varies, of Q
-    share: (
-        float  # of the directions in which it varies on both splits, what is lost: 0 nothing, about 1 all; nan likewise
-    )
+    share: float  # what is lost of all that the concept's mean would lose, by its variance on both splits; or nan
 
 
 def competition_strength(
@@ -38,9 +36,9 @@ def competition_strength(
     features is not taken for a direction. The release keeps them from 1e-15 on and rounds predictions to float32:
     ``rcond=1e-15, single=True``.
 
-    The share is ours: :math:`\Sigma` is that of both splits together, and Q counts the directions in which they vary. A
-    feature that one sample of the evaluation split hardly excites, and many of the probe split do, is a direction of
-    next to no variance there, and can make d as large as one likes.
+    The share is ours: by the :math:`\Sigma` of both splits together, in units of what the mean of the concept on the
+    evaluation split would lose. A feature that one sample there hardly excites, and many of the probe split do, is a
+    direction of next to no variance there, and can make d as large as one likes.
 
     Raises:
         ValueError: a number is not finite, or the shapes do not belong together.
@@ -60,8 +58,9 @@ def competition_strength(
         return Competition(math.nan, 0, math.nan)
     residual = (predicted.float() if single else predicted) - there
     distance, rank = lost(residual, there, rcond)
-    of_both, directions = lost(residual, both, rcond)
-    return Competition(distance / there.shape[1], rank, of_both / directions)
+    most, _ = lost(there - there.mean(0), both, rcond)
+    share = lost(residual, both, rcond)[0] / most if most else math.nan
+    return Competition(distance / there.shape[1], rank, share)
 
 
 def lost(residual: Tensor, concept: Tensor, rcond: float) -> tuple[float, int]:

@@ -61,9 +61,9 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     """Return each modality's competition strength, its concept's rank, and which modality is preferred.
 
     The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
-    a concept that is lost altogether has rank / Q. The share is over the directions alone, by how much the concept
-    varies in them on all of validation. They are of the samples that have the modality, and of their positions that
-    have a label.
+    a concept that is lost altogether has rank / Q. The share is in units of that, each direction by how much the
+    concept varies in it on all of validation. They are of the samples that have the modality, and of their positions
+    that have a label.
     Of the validation split, every other sample is for fitting and the rest for evaluation: it may be sorted; those that
     share something (a recording, a group) are on one side. What the concepts score themselves, the ceiling, comes with
     the last moment.
