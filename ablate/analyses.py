@@ -108,6 +108,10 @@ def sided(name: str, options: Mapping[str, Any]) -> Iterator[tuple[Where, str, A
 def check_metrics(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
     """Raise a UserError if an analysis asks for a metric that no trial is going to have."""
     ((name, _),) = chosen.items()
+    if defaults(chosen).get("less_score") and defaults(chosen).get("epochs"):
+        raise document.error(
+            (*where, name, "less_score"), "a trial's own score is its last; `epochs` does not go with it"
+        )
     there = {one for study in cells.values() for method in study.methods for one in metrics(study, method)}
     for option, metric, split in asked(chosen):
         if not has(there, metric, split, chosen):

@@ -18,8 +18,9 @@ RESAMPLES = 9999
 DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
 ROUNDING = 1e-6  # of the largest of some numbers that were computed in float32
 NAN = float("nan")
-SHARES = ("accuracy", "f1", "dice", "iou", "coverage", "preferred", "positive", "negative", "clipped")  # from 0 to 1
+SHARES = ("accuracy", "f1", "dice", "iou")  # from 0 to 1
 CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1; both as the names of metrics end
+PARTS = {"negative", "clipped", "competition_preferred", "precision_coverage"}  # of steps or samples, by whole names
 ANYWHERE = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]
@@ -47,9 +48,10 @@ class Difference(NamedTuple):
 
 def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
     """Return between which values a metric, or a difference of two of its values, must lie."""
-    cosine = metric.startswith("fidelity_") and not metric.endswith("positive")
+    cosine = metric.startswith("fidelity_") and not metric.endswith("_positive")
     low = -1.0 if metric.endswith(CORRELATIONS) or cosine else 0.0
-    if not (metric.endswith((*SHARES, *CORRELATIONS)) or cosine) or metric.startswith("exponent of"):
+    known = metric in PARTS or metric.startswith("fidelity_") or metric.endswith((*SHARES, *CORRELATIONS))
+    if not known or metric.startswith("exponent of"):
         return ANYWHERE
     return (low - 1.0, 1.0 - low) if change else (low, 1.0)
 

@@ -123,13 +123,14 @@ def shared(metrics: set[str]) -> str:
 def alongside(whole: Finding, parts: Mapping[str, Finding]) -> Finding:
     """Return a finding with the lines of its parts, by name, if each has some and they are of one kind."""
     first = next(iter(parts.values()))
-    kinds = {(one.axis, one.scale, one.changes, one.lines.is_empty()) for one in parts.values()}
+    kinds = {(one.axis, one.scale, one.changes, one.lines_of, one.lines.is_empty()) for one in parts.values()}
     if len(kinds) > 1 or first.lines.is_empty():
         return whole
     lines = [one.lines.with_columns(panel=name + ": " + pl.col("panel")) for name, one in parts.items()]
     metrics = {f"{name}: {panel}": one.metric for name, one in parts.items() for panel in one.lines["panel"].unique()}
-    whole = whole._replace(axis=first.axis, scale=first.scale, changes=first.changes)
-    return whole._replace(lines=pl.concat(lines), metrics=metrics)
+    axes = {f"{name}: {panel}": axis for name, one in parts.items() for panel, axis in one.axes.items()}
+    whole = whole._replace(axis=first.axis, scale=first.scale, changes=first.changes, lines_of=first.lines_of)
+    return whole._replace(lines=pl.concat(lines), metrics=metrics, axes=axes)
 
 
 def unit(effect: Effect, finding: Finding) -> str:

@@ -133,7 +133,7 @@ def summarise(setup: Setup, series: dict[str, Tensor], epoch: int, number: int) 
     attended = series.get("attended")  # [T, M] bool; None: all in all
     told = {path.removeprefix("method."): values for path, values in series.items() if path != "attended"}
     for name, values in told.items():
-        heard = None if values.ndim == 1 else attended
+        heard = attended if attended is not None and values.shape == attended.shape else None
         wanted[name] = values.mean(0) if heard is None else torch.where(heard, values, 0.0).sum(0) / heard.sum(0)
         if name == "scale":
             wanted |= {"scale_min": least(values, heard), "scale_max": -least(-values, heard)}

@@ -51,7 +51,7 @@ def difference(
         metric: see `scores`.
         against: metric of the other side, if that is another one.
         split: whose metric.
-        epochs: first and last to average over.
+        epochs: first and last of those that are read; see `scores`.
         less_score: of a metric that is a score under another condition, such as noise, only what it is above the
             trial's own score, so that a side that is better without noise gains nothing by that.
         per: columns, one effect for each combination of their values; the other side's own columns are left to it.
@@ -74,7 +74,8 @@ def difference(
         effects.append(Effect(name, *pairs(*compared), metric=unit(of_these, metric)))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
-    return Finding(effects, unit(cells, metric), drawn(rows), along or "", changes=less_score)
+    words = "less each trial's own score" if less_score else ""
+    return Finding(effects, unit(cells, metric), drawn(rows), along or "", changes=less_score, lines_of=words)
 
 
 def changed(table: pl.DataFrame, without: pl.DataFrame) -> pl.DataFrame:
@@ -103,7 +104,7 @@ def quantity(
         metric: see `scores`.
         of: which trials.
         split: whose metric.
-        epochs: first and last to average over.
+        epochs: first and last of those that are read; see `scores`.
         per: columns, one effect for each combination of their values.
         along: a column with numbers that each group is drawn along.
         scale: of that axis, linear or log.
@@ -122,7 +123,8 @@ def quantity(
     for name, group in groups(mine, per):
         members = among(mine, group)
         each = members["value"].fill_null(float("nan")).to_numpy()
-        effects.append(Effect(name, each if over == "number" else sample(members)))
+        own = unit({cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}, metric)
+        effects.append(Effect(name, each if over == "number" else sample(members), metric=own))
         rows += [
             point(unit(cells, metric), name, x, sample(among(members, {str(along): x})), bounds(unit(cells, metric)))
             for x in places(members, along)

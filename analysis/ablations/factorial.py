@@ -36,7 +36,7 @@ def factorial(
         of: which trials.
         metric: see `scores`.
         split: whose metric.
-        epochs: first and last to average over.
+        epochs: first and last of those that are read; see `scores`.
         per: columns, one set of effects for each combination of their values.
         main: the main effects.
         interactions: those of two factors.
@@ -50,10 +50,12 @@ def factorial(
     effects = []
     for name, group in groups(table, per):
         part = flipped(table.filter(*(pl.col(column) == value for column, value in group.items())), cells, metric)
+        own = unit({cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}, metric)
         for term in terms:
             words = " x ".join(column.rpartition(".")[2] for column in term)
             gain = contrast(part, factors, term)
-            effects.append(Effect(words if name == "all" else f"{name}: {words}", gain, np.zeros_like(gain)))
+            named = words if name == "all" else f"{name}: {words}"
+            effects.append(Effect(named, gain, np.zeros_like(gain), metric=own))
     return Finding(effects, unit(cells, metric))
 
 

@@ -64,8 +64,9 @@ def table(decisions: Mapping[str, Decision]) -> pl.DataFrame:
 
 def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:
     """Return each effect as a point with its 95 % interval, coloured by its verdict."""
-    rows = table(judged(finding, decisions)).rename({"effect": "mean"})
     compared = any(effect.baseline is not None for effect in finding.effects)
+    rows = table(judged(finding, decisions)).rename({"effect": "mean"})
+    rows = rows.with_columns(pl.Series("metric", [gained(one, change=compared) for one in rows["metric"]], pl.String))
     tested = not rows["verdict"].is_in(["reported"]).all()
     subtitle = f"{repeated(rows, finding.noun)}{'; blue supports, orange refutes, grey neither' if tested else ''}"
     return plot_forest(
@@ -97,7 +98,10 @@ def lines(finding: Finding, title: str) -> Figure:
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
             places = ruler(known["value"], finding.scale)
             metric = finding.metrics.get(str(group), finding.metric).removeprefix("exponent of ")
-            axis, change = finding.axes.get(str(group), finding.axis), finding.changes or group == GAIN
+            axis, change = (
+                finding.axes.get(str(group), finding.axis),
+                finding.changes or str(group).rpartition(": ")[2] == GAIN,
+            )
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(metric))
             frame(panel, places, axis, gained(metric, change=change), change=change)

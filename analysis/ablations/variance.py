@@ -95,7 +95,7 @@ def heterogeneity(
 ) -> Finding:
     """Return how much the gain of one side over another differs between groups: the standard deviation of true gains.
 
-    The groups take the seeds' place; one that lacks a result of a seed is left out.
+    The groups take the seeds' place; one that lacks results of more than a fifth of its seeds is left out.
 
     Raises:
         ValueError: a side means no trial, or the gains may be in several units.
@@ -103,8 +103,11 @@ def heterogeneity(
     if not unit(cells, metric) and "cell" not in of:
         raise ValueError("the cells have scores in several units; `of` must name those of one")
     found = difference(cells, of=of, minus=minus, metric=metric, split=split, per=per).effects
-    gains = [one.numbers for one in found if np.isfinite(one.numbers).all()]
-    return Finding([Effect("between groups", beyond_noise(gains))], "standard deviation of the gain", noun="group")
+    few = [one.name for one in found if np.isnan(one.numbers).mean() > MISSING]
+    gains = [one.numbers[np.isfinite(one.numbers)] for one in found if one.name not in few]
+    remarks = tuple(f"{name} is left out: too many of its seeds have no result" for name in few)
+    effect = Effect("between groups", beyond_noise(gains))
+    return Finding([effect], "standard deviation of the gain", noun="group", remarks=remarks)
 
 
 def beyond_noise(groups: Sequence[Sample]) -> Estimate:
@@ -126,7 +129,9 @@ def beyond_noise(groups: Sequence[Sample]) -> Estimate:
 
     def deviation(expected: float) -> float:
         most = means.var() * count / expected  # Q is no larger than without noise
-        return float(np.sqrt(optimize.brentq(excess, 0, most, (expected,)))) if excess(0, expected) > 0 else 0.0
+        if excess(0, expected) <= 0:
+            return 0.0
+        return float(np.sqrt(optimize.brentq(excess, 0, most, (expected,), xtol=1e-12 * most)))
 
     mean, low, high = map(deviation, (count - 1, *stats.chi2.isf([LEVEL / 2, 1 - LEVEL / 2], count - 1)))
     return Estimate(mean, low, high, count)

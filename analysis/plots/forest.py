@@ -20,13 +20,12 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
 
     Args:
         rows: `name`, `mean`, `low`, `high`; `p` and `verdict` where there are some.
-        metric: in whose unit they are.
+        metric: in whose unit they are; ``metric`` of a row, if it has one, that of its own.
         title: of the figure.
         subtitle: what the intervals are over.
         change: whether the numbers are differences, and 0 means none.
     """
     shown = rows.head(MOST).to_dicts()
-    times = factor(metric)
     with styled():
         names = ["\n".join(wrap(short(row["name"], 3 * LETTERS), LETTERS)) for row in shown]
         tallest = max((name.count("\n") + 1 for name in names), default=1)
@@ -35,8 +34,8 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
         if change:
             panel.axvline(0, color="#555555", lw=1, zorder=1)
         for place, row in enumerate(shown):
-            colour = COLOURS[row.get("verdict") or "reported"]
-            words = score(metric, row["mean"], row["low"], row["high"], sign="+" if change else "")
+            colour, own = COLOURS[row.get("verdict") or "reported"], row.get("metric") or metric
+            words, times = score(own, row["mean"], row["low"], row["high"], sign="+" if change else ""), factor(own)
             p = row.get("p")
             if row["mean"] is None:
                 words = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"

@@ -288,6 +288,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         changed(metric="loss", split="train", less_score=True),
         "claim.analysis.difference.less_score: no trial has the metric `score` on train",
     ),
+    "a last score of several epochs": (
+        changed(metric="loss", split="validation", less_score=True, epochs=[1, 2]),
+        "claim.analysis.difference.less_score: a trial's own score is its last; `epochs` does not go with it",
+    ),
     "a metric beside": (
         {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "sharee"}}]}},
         "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",

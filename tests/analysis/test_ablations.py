@@ -737,6 +737,24 @@ def test_heterogeneity_is_what_noise_does_not_explain(tmp_path: Path) -> None:
     assert ABLATIONS["heterogeneity"](mixed, of=of, minus=sides["minus"]).effects[0].values == effect.values
 
 
+def test_a_group_that_lost_few_seeds_counts_in_heterogeneity_and_another_is_said(tmp_path: Path) -> None:
+    sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
+    seeds = 0.01 * np.arange(-2, 3)
+    cells = {f"{g}": gaining(tmp_path / f"{g}", g + seeds) for g in (0.0, 0.1)}
+    lost = {n: gaining(tmp_path / f"{n}", 0.2 + np.where(np.arange(5) < n, np.nan, seeds)) for n in (1, 2)}
+    found = {n: ABLATIONS["heterogeneity"](cells | {"g": run}, **sides) for n, run in lost.items()}
+    assert [one.effects[0].values.seeds for one in found.values()] == [3, 2]
+    assert [one.remarks for one in found.values()] == [(), ("g is left out: too many of its seeds have no result",)]
+
+
+@pytest.mark.parametrize("name", ["factorial", "quantity"])
+def test_effects_of_cells_in_several_units_have_their_own(name: str, tmp_path: Path) -> None:
+    cells = {metric: scored(tmp_path / metric, 0.1, metric) for metric in ("accuracy", "mae")}
+    options = {"metric": "score"} | ({"factors": {"method": ["joint", "agm"]}} if name == "factorial" else {})
+    effects = ABLATIONS[name](cells, **options, per=["cell"]).effects
+    assert [effect.metric for effect in effects] == ["accuracy", "mae"]
+
+
 def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     run = along(tmp_path, dict.fromkeys((2.0, 4.0, 8.0), 0.5), "model.hidden", "agm")
     names = run.trials.select("trial", "model.hidden").collect().iter_rows()

@@ -274,3 +274,4 @@ def test_a_cosine_may_be_negative_and_an_accuracy_not() -> None:
     assert bounds("fidelity_f1_positive") == bounds("negative") == bounds("competition_preferred") == (0.0, 1.0)
     assert bounds("fidelity_f3_median") == (-1.0, 1.0)
     assert bounds("exponent of accuracy") == bounds("scale_max") == (-math.inf, math.inf)
+    assert bounds("steps_clipped") == bounds("log_negative") == bounds("queue_positive") == (-math.inf, math.inf)

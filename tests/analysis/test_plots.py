@@ -299,6 +299,14 @@ def test_a_forest_writes_each_difference_beside_its_point() -> None:
     assert panel.get_xlabel() == "accuracy, points"
 
 
+def test_a_forest_of_several_metrics_has_each_in_its_own_unit() -> None:
+    rows = pl.DataFrame(
+        {"name": ["a", "b"], "mean": [-0.04, 0.02], "low": [-0.05, 0.01], "high": [-0.03, 0.03], "p": [None, None]}
+    ).with_columns(metric=pl.Series(["accuracy", "gain in mae"]))
+    (panel,) = plots.plot_forest(rows, metric="", title="t", subtitle="s").axes
+    assert words(panel) == ["−4.0 [−5.0, −3.0]", "+0.02 [0.01, 0.03]"]  # noqa: RUF001
+
+
 @pytest.mark.parametrize(("low", "high"), [(-0.174, -0.0653), (-0.0052, 0.0011), (0.0, 33000.0)])
 def test_the_ticks_of_a_forest_do_not_touch(low: float, high: float) -> None:
     row = {"name": "mfeat, cls_layers=0", "mean": (low + high) / 2, "low": low, "high": high, "p": 0.0001}

@@ -20,7 +20,7 @@ from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
 from trainables.diagnostics.probe import linear_probe
 from trainables.diagnostics.truth import rank_correlation
-from trainables.measure import Moment, Row, having, outputs, validate
+from trainables.measure import Moment, Row, having, outputs, summarise, validate
 from trainables.measurements import (
     MEASUREMENTS,
     combination,
@@ -245,6 +245,13 @@ def test_of_a_modality_the_steps_count_that_have_it(name: str, metric: str) -> N
     assert found[0] == pytest.approx(found[1], rel=0.25)
     scales = {row.metric: row.value for row in rows if row.metric.startswith("scale") and row.modality == "m0"}
     assert all(math.isfinite(value) for value in scales.values())
+
+
+def test_metrics_of_any_shape_are_recorded_where_samples_lack_modalities() -> None:
+    data = load(SMALL | {"missing": [0.5, 0, 0]})
+    series = {"method.one": torch.ones(2, 4), "method.all": torch.ones(2), "attended": torch.ones(2, 3) > 0}
+    rows = summarise(prepare(small(), data), series, 1, 2)
+    assert [row.modality for row in rows] == ["m0", "m1", "m2", None, None]
 
 
 def test_nothing_is_recorded_of_a_modality_that_training_never_hears() -> None:

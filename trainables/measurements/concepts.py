@@ -27,7 +27,7 @@ def learnt(setup: Setup, modality: str, seed: int) -> Tensor:
 
 
 def rows(setup: Setup, known: dict[str, list[Tensor]], learner: Learner, moment: Moment) -> list[Row]:
-    """Return the share of each concept's directions that is lost, ``competition_concept_I`` of the I-th seed."""
+    """Return the share of each concept that is lost, ``competition_concept_I`` of the I-th seed."""
     fused, found = outputs(setup, learner, "validation", frozenset({"fused"})).fused, []
     for place, (modality, concepts) in enumerate(known.items()):
         for i, concept in enumerate(concepts):
