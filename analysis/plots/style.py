@@ -88,7 +88,7 @@ def head(figure: Figure, title: str, subtitle: str) -> None:
     title = short(title, 100)
     size = _fitting(title, 10.5, 0.70, figure)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=size, fontweight="bold")
-    below = 0.99 - 0.21 / figure.get_figheight()
+    below = 1 - 0.24 / figure.get_figheight()  # inches, however tall it is
     figure.text(0.01, below, subtitle, va="top", fontsize=_fitting(subtitle, 8.5, 0.58, figure), color=SOFT)
 
 
