@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.lock import driver
 from ablate.outdated import outdated
 from ablate.plan import size
-from ablate.preflight import check_trials, gpus, preflight
+from ablate.preflight import check_trials, displaced, gpus, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import store_of, version
 from ablate.study import Study
@@ -65,6 +65,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     damaged: list[str] = []
     if study.mirror:
         study.mirror.fetch(damaged.append)
+    damaged += filter(None, [displaced(study)])
     cards = gpus(study)
     agenda = open_agenda(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
     missing = 0 if agenda.spent else unasked(study, agenda)

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
@@ -43,6 +45,28 @@ def preflight(study: Study, cpus: int) -> None:
     installed(study.file.track)
     version(study.store)
     room(study.store)
+
+
+def displaced(study: Study) -> str | None:
+    """Return in a sentence which study of other data lies under this one's name; None where there is none."""
+    import yaml
+
+    file = study.folder / "study.yaml"
+    if not file.exists():
+        return None
+    with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):  # of a damaged one nothing is known
+        before = named(yaml.safe_load(file.read_bytes())["study"]["data"])
+        if before != named(study.file.data):
+            return (
+                f"{study.folder} holds a study of {before} by the same name. Its tables, figures and report make way, "
+                "and `ablate gc` will offer its trials for deletion; another `name` keeps both."
+            )
+    return None
+
+
+def named(data: str | dict[str, Any]) -> str:
+    """Return what a data set is told from others by."""
+    return data if isinstance(data, str) else str(data.get("name") or data["path"])
 
 
 def writable(study: Study) -> None:

@@ -11,7 +11,7 @@ from ablate.clusters import joined
 from ablate.errors import UserError, spoken
 from ablate.lock import alone
 from ablate.methods import folders
-from ablate.preflight import check_trials, gpus, preflight, room, writable
+from ablate.preflight import check_trials, displaced, gpus, preflight, room, writable
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
@@ -164,6 +164,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
                 log.unlink(missing_ok=True)
                 raise
         mark(study.store)
+        odd += filter(None, [displaced(study)])
         tables = Tables(study, agenda, watcher.note, plan)
         watcher.begin(agenda)
         for sentence in odd:

@@ -233,7 +233,9 @@ def _load(place: Place) -> Run:
     except yaml.YAMLError:
         about = None
     if not _whole(about):
-        raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml is damaged.")
+        asked = isinstance(about, dict) and "planned" not in about and "study" not in about
+        why = "is a study that is to be run, not what a run wrote" if asked else "is damaged"
+        raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml {why}.")
     run = Run(address, dict(about), pl.LazyFrame(), pl.LazyFrame())
     kinds = {f"seed.{kind}": pl.Int64 for kind in run.kinds}
     columns = TRIALS | kinds | _settings(run) | dict.fromkeys(_finals(run), pl.Float64)

@@ -10,6 +10,7 @@ from rich.table import Table
 from ablate.doctor import Check
 from ablate.methods import axes_of
 from ablate.terminal.console import screen
+from analysis.text import plural
 from search_spaces.axes import plain
 from search_spaces.methods import SPAN
 from trainables.data import Sheet
@@ -73,5 +74,5 @@ def show_checks(checks: Iterable[Check]) -> int:
         failed += not check.ok
         console.print("ok  " if check.ok else "FAIL", style="green" if check.ok else "red", end=" ")
         console.print(f"{check.what}: {check.found}")
-    console.print(f"{failed} checks failed." if failed else "All is well.")
+    console.print(f"{plural(failed, 'check')} failed." if failed else "All is well.")
     return 1 if failed else 0

@@ -32,7 +32,7 @@ def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
     if seen.packs:
         least, most = min(seen.packs), plural(max(seen.packs), "trial")
         size = most if least == max(seen.packs) else f"{least} to {most}"
-        console.print(f"{plural(len(seen.packs), 'pack')} of {size} trained together.")
+        console.print(f"{plural(len(seen.packs), 'pack')} of {size}{' trained together' * (max(seen.packs) > 1)}.")
     if not seen.missing:
         return
     if seen.seconds is None:

@@ -126,6 +126,30 @@ def test_a_run_whose_study_is_damaged_is_named(tmp_path: Path, left: str) -> Non
     assert ended.stderr == f"{tmp_path / 'small'} is no run that can be read: its study.yaml is damaged.\n"
 
 
+def test_a_study_is_told_from_what_a_run_wrote(tmp_path: Path) -> None:
+    """`ablate init` makes a folder of the same name as the study's results."""
+    (tmp_path / "small").mkdir()
+    write(tmp_path).rename(tmp_path / "small" / "study.yaml")
+    ended = here("status", tmp_path / "small")
+    assert ended.stderr == (
+        f"{tmp_path / 'small'} is no run that can be read: its study.yaml is a study that is to be run, not what a run "
+        "wrote.\n"
+    )
+
+
+def test_a_study_of_other_data_by_the_same_name_is_said(tmp_path: Path) -> None:
+    """Its tables make way; a study that was changed in anything else is the same study."""
+    store = str(tmp_path / "runs")
+    ran = here("run", write(tmp_path), "--store", store)
+    assert "by the same name" not in ran.stdout + ran.stderr
+    assert "by the same name" not in shown("plan", str(write(tmp_path, seeds=5)), "--store", store)
+    other = write(tmp_path, data="diabetes")
+    said = f"Note: {store}/small holds a study of synthetic by the same name. Its tables, figures and report make way"
+    assert said in shown("plan", str(other), "--store", store)
+    ran = here("run", other, "--store", store)
+    assert said.removeprefix("Note: ") in ran.stdout + ran.stderr
+
+
 def test_a_method_that_fails_is_named_where_it_is_measured(tmp_path: Path) -> None:
     """It makes a step alone, and fails in a pack."""
     method = (ROOT / "ablate/templates/method.py").read_text()
