@@ -48,9 +48,11 @@ def preflight(study: Study, cpus: int) -> None:
 
 
 def displaced(study: Study) -> str | None:
-    """Return in a sentence which study of other data lies under this one's name; None where there is none."""
+    """Return in a sentence which claim, or study of other data, lies under a study's name; None where there is none."""
     import yaml
 
+    if (study.folder / "verdict.json").exists() and ("claim",) not in study.document.lines:  # those of a claim have it
+        return f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."
     file = study.folder / "study.yaml"
     if not file.exists():
         return None

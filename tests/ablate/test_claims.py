@@ -15,7 +15,8 @@ from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
-from ablate.preflight import check_trials
+from ablate.preflight import check_trials, displaced
+from ablate.study import load as load_study
 from analysis.verdicts import titled
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here, train
@@ -119,6 +120,18 @@ def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
     assert [study.data["snr"] for study in claim.cells.values()] == [9, 0]
     assert all(study.data["samples"] == [96, 48, 48] and study.file.seeds == 3 for study in claim.cells.values())
     assert claim.folder == Path("store").absolute() / "mine-quick"
+
+
+def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -> None:
+    """Its own study may judge it anew."""
+    alone = {key: value for key, value in CLAIM.items() if key != "cells"}
+    (study,) = load(str(write(tmp_path, alone)), str(tmp_path / "runs")).cells.values()
+    study.folder.mkdir(parents=True)
+    (study.folder / "verdict.json").write_text("{}")
+    assert displaced(study) is None
+    plain = {key: value for key, value in alone.items() if key not in {"claim", "quick"}}
+    said = displaced(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
+    assert said == f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."
 
 
 def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> None:
