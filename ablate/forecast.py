@@ -65,7 +65,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     damaged: list[str] = []
     if study.mirror:
         study.mirror.fetch(damaged.append)
-    damaged += filter(None, [displaced(study)])
+    damaged += displaced(study)
     cards = gpus(study)
     agenda = open_agenda(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
     missing = 0 if agenda.spent else unasked(study, agenda)

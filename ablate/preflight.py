@@ -47,23 +47,23 @@ def preflight(study: Study, cpus: int) -> None:
     room(study.store)
 
 
-def displaced(study: Study) -> str | None:
-    """Return in a sentence which claim, or study of other data, lies under a study's name; None where there is none."""
+def displaced(study: Study) -> list[str]:
+    """Say which claim, or study of other data, lies under a study's name."""
     import yaml
 
     if (study.folder / "verdict.json").exists() and ("claim",) not in study.document.lines:  # those of a claim have it
-        return f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."
+        return [f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."]
     file = study.folder / "study.yaml"
     if not file.exists():
-        return None
+        return []
     with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):  # of a damaged one nothing is known
         before = named(yaml.safe_load(file.read_bytes())["study"]["data"])
         if before != named(study.file.data):
-            return (
+            return [
                 f"{study.folder} holds a study of {before} by the same name. Its tables, figures and report make way, "
                 "and `ablate gc` will offer its trials for deletion; another `name` keeps both."
-            )
-    return None
+            ]
+    return []
 
 
 def named(data: str | dict[str, Any]) -> str:

@@ -164,7 +164,7 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
                 log.unlink(missing_ok=True)
                 raise
         mark(study.store)
-        odd += filter(None, [displaced(study)])
+        odd += displaced(study)
         tables = Tables(study, agenda, watcher.note, plan)
         watcher.begin(agenda)
         for sentence in odd:

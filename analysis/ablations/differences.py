@@ -70,8 +70,7 @@ def difference(
         mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
         one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
         compared = (flipped(side, cells, metric).with_columns(one_cell) for side in (mine, other))
-        of_these = {cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}
-        effects.append(Effect(name, *pairs(*compared), metric=unit(of_these, metric)))
+        effects.append(Effect(name, *pairs(*compared), metric=unit(cells, metric, group)))
         for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
             rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
     words = "less each trial's own score" if less_score else ""
@@ -123,8 +122,8 @@ def quantity(
     for name, group in groups(mine, per):
         members = among(mine, group)
         each = members["value"].fill_null(float("nan")).to_numpy()
-        own = unit({cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}, metric)
-        effects.append(Effect(name, each if over == "number" else sample(members), metric=own))
+        values = each if over == "number" else sample(members)
+        effects.append(Effect(name, values, metric=unit(cells, metric, group)))
         rows += [
             point(unit(cells, metric), name, x, sample(among(members, {str(along): x})), bounds(unit(cells, metric)))
             for x in places(members, along)

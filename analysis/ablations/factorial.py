@@ -50,7 +50,7 @@ def factorial(
     effects = []
     for name, group in groups(table, per):
         part = flipped(table.filter(*(pl.col(column) == value for column, value in group.items())), cells, metric)
-        own = unit({cell: run for cell, run in cells.items() if cell == group.get("cell", cell)}, metric)
+        own = unit(cells, metric, group)
         for term in terms:
             words = " x ".join(column.rpartition(".")[2] for column in term)
             gain = contrast(part, factors, term)

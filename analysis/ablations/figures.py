@@ -98,10 +98,8 @@ def lines(finding: Finding, title: str) -> Figure:
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
             places = ruler(known["value"], finding.scale)
             metric = finding.metrics.get(str(group), finding.metric).removeprefix("exponent of ")
-            axis, change = (
-                finding.axes.get(str(group), finding.axis),
-                finding.changes or str(group).rpartition(": ")[2] == GAIN,
-            )
+            axis = finding.axes.get(str(group), finding.axis)
+            change = finding.changes or str(group).rpartition(": ")[2] == GAIN
             for name, line in parts(known, "line"):
                 draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(metric))
             frame(panel, places, axis, gained(metric, change=change), change=change)

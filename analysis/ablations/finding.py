@@ -57,9 +57,7 @@ class Finding(NamedTuple):
     remarks: tuple[str, ...] = ()
     ranking: Ranking | None = None  # of what is compared, over blocks
     axes: Mapping[str, str] = MappingProxyType({})  # panel -> axis of its lines, where that is not the same for all
-    metrics: Mapping[str, str] = MappingProxyType(
-        {}
-    )  # panel -> metric of its lines, where that is not the same for all
+    metrics: Mapping[str, str] = MappingProxyType({})  # panel -> metric of its lines, likewise
     noun: str = "seed"  # what an effect has a number of each of
     changes: bool = False  # the lines are, and not levels
     lines_of: str = ""  # what the lines are of, in words, where it is not what the effects are of

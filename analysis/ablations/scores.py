@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,10 @@ def scores(
     return pl.concat(kept, how="diagonal_relaxed")
 
 
-def unit(cells: Cells, metric: str) -> str:
-    """Return the name of the metric that values are in the unit of; of several, none."""
-    names = {run.metric if metric == "score" else metric.removesuffix("_*") for run in cells.values()}
+def unit(cells: Cells, metric: str, group: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the name of the metric that values are in the unit of, those of a group's own cell; of several, none."""
+    own = [run for cell, run in cells.items() if cell == group.get("cell", cell)]
+    names = {run.metric if metric == "score" else metric.removesuffix("_*") for run in own}
     return names.pop() if len(names) == 1 else ""
 
 

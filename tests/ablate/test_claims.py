@@ -128,10 +128,11 @@ def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -
     (study,) = load(str(write(tmp_path, alone)), str(tmp_path / "runs")).cells.values()
     study.folder.mkdir(parents=True)
     (study.folder / "verdict.json").write_text("{}")
-    assert displaced(study) is None
+    assert displaced(study) == []
     plain = {key: value for key, value in alone.items() if key not in {"claim", "quick"}}
     said = displaced(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
-    assert said == f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."
+    verdict = "whose verdict makes way; another `name` keeps both."
+    assert said == [f"{study.folder} holds a claim of the same name, {verdict}"]
 
 
 def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> None:
