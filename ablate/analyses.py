@@ -11,7 +11,7 @@ from ablate.plan import common
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
 from analysis.ablations.scores import OWN
-from analysis.decisions import CASES
+from analysis.rules import CASES
 
 SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
 

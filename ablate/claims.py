@@ -26,8 +26,8 @@ from ablate.store import TABLES
 from ablate.study import Study, find, resolve
 from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
-from analysis.decisions import RULES
 from analysis.record import read
+from analysis.rules import RULES
 from analysis.verdicts import judge
 from search_spaces import CLAIMS, RECIPES
 

@@ -13,7 +13,7 @@ from ablate.document import Document, Where
 from ablate.errors import meant
 from ablate.validation import Section, validated
 from analysis.ablations import PAIRED
-from analysis.decisions import CASES, RULES
+from analysis.rules import CASES, RULES
 
 Choice = Mapping[str, Mapping[str, Any]]  # a name and its options
 

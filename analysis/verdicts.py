@@ -16,8 +16,9 @@ from analysis.ablations.scores import label
 from analysis.ablations.scores import shown as written
 from analysis.blocks import KINDS, nested, trialwise
 from analysis.choice import alike
-from analysis.decisions import RULES, Decision, members
+from analysis.decisions import Decision
 from analysis.record import words
+from analysis.rules import RULES, members
 from analysis.tables import Run, load
 from analysis.text import is_percent, plural
 

@@ -13,7 +13,7 @@ import yaml
 
 from ablate.claims import load as load_claim
 from analysis.ablations import ABLATIONS
-from analysis.decisions import RULES
+from analysis.rules import RULES
 from search_spaces import STUDIES
 from tests.ablate.helpers import foreign, here
 

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from analysis import tabulation
 from analysis.choice import chosen, configurations
 from analysis.components import components, icc
-from analysis.decisions import RULES, Decision, every, members
+from analysis.decisions import Decision
 from analysis.effects import improvement, interquartile_mean
 from analysis.factorial import factorial
 from analysis.gallery import gallery
@@ -21,6 +21,7 @@ from analysis.importance import importance
 from analysis.indices import morris, sobol
 from analysis.rankings import agreement, ranking
 from analysis.regions import safe_region, span, stability, stability_over
+from analysis.rules import RULES, every, members
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.sequential import so_far
 from analysis.statistics import bca, estimate, paired, permutation, standardised, tost, wilcoxon

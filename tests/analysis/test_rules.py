@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.decisions import (
+from analysis.rules import (
     RULES,
     above,
     below,
