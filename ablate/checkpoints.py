@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from ablate.files import aside
-from ablate.remote import local
+from ablate.remote import local_folder
 from ablate.store import pack_name
 from ablate.trial import Trial
 
-FOLDER = "trials/.checkpoints"
-SHARE = 20  # times as long as the last one took, at least, lie between two
+CHECKPOINT_FOLDER = "trials/.checkpoints"
+INTERVAL_RATIO = 20  # times as long as the last one took, at least, lie between two
 
 
-def checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
+def pack_checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
     """Return the checkpoint of a job's pack."""
-    return Checkpoint(local(job["store"]), [trial.id for trial in pack], job["checkpoint"])
+    return Checkpoint(local_folder(job["store"]), [trial.id for trial in pack], job["checkpoint"])
 
 
-def kept(job: dict[str, Any], pack: list[Trial]) -> int:
+def checkpointed_prefix(job: dict[str, Any], pack: list[Trial]) -> int:
     """Return how many trials of a pack, from its first on, have a checkpoint together; 0: none."""
-    return next((many for many in range(len(pack), 0, -1) if checkpoint(job, pack[:many]).exists), 0)
+    return next((many for many in range(len(pack), 0, -1) if pack_checkpoint(job, pack[:many]).exists), 0)
 
 
 class Checkpoint:
@@ -34,7 +34,7 @@ class Checkpoint:
 
     def __init__(self, store: Path, trials: list[str], seconds: float) -> None:
         """Write it at most every so many seconds."""
-        self.file = store / FOLDER / f"{pack_name(trials)}.pt"
+        self.file = store / CHECKPOINT_FOLDER / f"{pack_name(trials)}.pt"
         self.seconds = seconds
         self.next = time.monotonic() + seconds
 
@@ -55,7 +55,7 @@ class Checkpoint:
         with suppress(OSError, RuntimeError), aside(self.file) as draft:  # torch says so of a full disk
             torch.save(state, draft)
         now = time.monotonic()
-        self.next = now + max(self.seconds, SHARE * (now - began))
+        self.next = now + max(self.seconds, INTERVAL_RATIO * (now - began))
 
     def read(self) -> dict[str, Any]:
         """Return what was written last; of tensors and plain containers, and of nothing else."""

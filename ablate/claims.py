@@ -18,10 +18,10 @@ from ablate.analyses import check_analysis, check_count
 from ablate.document import Document, Where
 from ablate.errors import UserError
 from ablate.keys import REDUCED
-from ablate.lock import DRIVER, LOCK
+from ablate.lock import DRIVER_FILE, LOCK_FILE
 from ablate.options import check_rule, known
 from ablate.remote import Mirror
-from ablate.run import Outcome, Watcher, run_all
+from ablate.run import RunCallback, RunOutcome, run_studies
 from ablate.store import TABLES
 from ablate.study import Study, find, resolve
 from ablate.validation import Section, validated
@@ -34,7 +34,7 @@ from search_spaces import CLAIMS, RECIPES
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
 KEPT = {  # what a claim's folder has of its own, or of a run that it was before it had cells
     "verdict.json", "report.html", "report.md", "figures", "tables", "readings.csv", "study.yaml", "search.log",
-    LOCK, DRIVER, *TABLES,
+    LOCK_FILE, DRIVER_FILE, *TABLES,
 }  # fmt: skip
 HURRY = {"seeds": 3}
 CHANGED = "The words of this claim were changed since it was judged: run it again."
@@ -218,10 +218,10 @@ def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 def prove(
     claims: Sequence[Claim],
     cpus: int | None,
-    watch: Callable[[Study], Watcher],
+    watch: Callable[[Study], RunCallback],
     tell: Callable[[Claim, dict[str, Any]], None],
     address: str | None = None,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Run the cells of claims together, and judge each claim when its last cell has ended.
 
     Args:
@@ -243,7 +243,7 @@ def prove(
     waiting = {claim.name: len(claim.cells) for claim in claims}
     wrong: list[UserError] = []
 
-    def ended(study: Study, outcome: Outcome) -> None:
+    def ended(study: Study, outcome: RunOutcome) -> None:
         claim = claim_of[study.folder]
         waiting[claim.name] -= not outcome.interrupted
         if not waiting[claim.name]:
@@ -253,7 +253,7 @@ def prove(
                 wrong.append(error)
 
     studies = [study for claim in claims for study in claim.cells.values()]
-    outcomes = run_all(studies, cpus, watch, ended, address)
+    outcomes = run_studies(studies, cpus, watch, ended, address)
     if wrong:
         raise UserError("; ".join(map(str, wrong)))
     return outcomes

@@ -74,9 +74,9 @@ def options(
 
 def _copied(run: str, *patterns: str) -> "Mirror":
     """Return a copy of a remote run, or of what of it has one of the patterns."""
-    from ablate.remote import copy
+    from ablate.remote import pull_copy
 
-    copied = copy(run, *patterns)
+    copied = pull_copy(run, *patterns)
     if not (copied.folder / "study.yaml").is_file() and not (copied.folder / "verdict.json").is_file():
         raise UserError(f"{run} is no run: it has no study.yaml.")
     return copied
@@ -131,7 +131,7 @@ def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
 def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
     """Run a study; return the exit code."""
     from ablate import terminal
-    from ablate.run import run as run_study
+    from ablate.run import run_study
     from ablate.study import load
 
     checked = load(name, store)
@@ -284,14 +284,14 @@ def replay(
 ) -> int:
     """Train a stored trial again; compare its numbers and its weights, and say what has changed if they differ."""
     from ablate import terminal
-    from ablate.remote import is_remote, local, mirror
+    from ablate.remote import is_remote, local_folder, mirror_of
+    from ablate.replay import load_trial
     from ablate.replay import replay as train_again
-    from ablate.replay import stored
     from ablate.study import load
 
     if is_remote(store):
-        mirror(store).fetch(lambda note: typer.echo(f"Note: {note}", err=True))
-    found = stored(local(store), trial)
+        mirror_of(store).fetch(lambda note: typer.echo(f"Note: {note}", err=True))
+    found = load_trial(local_folder(store), trial)
     company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
     lost = found.device == "cpu" != found.origin["device"]
     place = f", on the CPU: it trained on {found.origin['device']}, and there is no GPU here" if lost else ""
@@ -317,7 +317,7 @@ def gc(
 
     if is_remote(store):
         raise UserError(f"gc: {store} is remote; only folders of this machine are looked through")
-    found = cleaning.delete(Path(store)) if delete else cleaning.inventory(Path(store))
+    found = cleaning.delete_unused(Path(store)) if delete else cleaning.take_inventory(Path(store))
     if as_json:
         parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]
         terminal.print_json(found._asdict() | {"parts": parts, "deleted": delete})
@@ -386,12 +386,12 @@ def claims(
     """List the claims with their sources and last verdicts."""
     from ablate import terminal
     from ablate.claims import listing
-    from ablate.remote import copy, is_remote
+    from ablate.remote import is_remote, pull_copy
 
     if write is not None and write.is_dir():
         raise UserError(f"--write: must be a file, and {write} is a folder")
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
-    listed = listing(str(copy(store, *verdicts).folder) if is_remote(store) else store)
+    listed = listing(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
         from analysis.page import page
 
@@ -422,10 +422,10 @@ def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="
            store: Store = None, cpus: Cpus = None, address: Address = None) -> int:  # fmt: skip
     """Check the installation, the machine and the methods, and a cluster: does every part work, can the study run."""
     from ablate import terminal
-    from ablate.doctor import examine
+    from ablate.doctor import run_checks
     from ablate.study import load
 
-    return terminal.show_checks(examine(load(study, store) if study else None, cpus, address))
+    return terminal.show_checks(run_checks(load(study, store) if study else None, cpus, address))
 
 
 def main() -> None:

@@ -6,20 +6,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ablate.agenda import open_agenda
 from ablate.errors import UserError
 from ablate.files import free
 from ablate.methods import axes_of
-from ablate.preflight import check_trials, gpus, preflight, writable
-from ablate.provenance import available_cpus, versions
+from ablate.preflight import available_gpus, check_trials, check_writable, preflight
+from ablate.provenance import available_cpus, package_versions
 from ablate.study import Study
+from ablate.trial_queue import open_queue
 from analysis.text import plural
 from search_spaces.axes import plain
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet
 from trainables.methods import METHODS
 
-LEAST = (3, 11)
+MIN_PYTHON = (3, 11)
 STEPS = 10
 
 
@@ -31,13 +31,13 @@ class Check(NamedTuple):
     found: str
 
 
-def examine(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
+def run_checks(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
     """Yield the checks one by one: the installation, the data, a cluster, the study's demands, each method at work."""
     from trainables.compilation import compiler
 
     python = sys.version_info[:3]
-    for package, number in versions().items():
-        yield Check(package, package != "python" or python >= LEAST, number)
+    for package, number in package_versions().items():
+        yield Check(package, package != "python" or python >= MIN_PYTHON, number)
     dashboard = importlib.util.find_spec("aiohttp") is not None
     yield Check(
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
@@ -51,22 +51,22 @@ def examine(study: Study | None, cpus: int | None, address: str | None = None) -
         except DataError as error:
             yield Check(f"data: {name}", False, str(error))
     if address is not None:
-        yield from at_cluster(address, study, cpus)
+        yield from check_cluster(address, study, cpus)
     if study is not None:
         try:
             preflight(study, cpus or (sys.maxsize if address else available_cpus()))
-            writable(study)
-            agenda = open_agenda(study, available_cpus(), gpus=1 if address else gpus(study))
-            check_trials(study, agenda)
+            check_writable(study)
+            queue = open_queue(study, available_cpus(), gpus=1 if address else available_gpus(study))
+            check_trials(study, queue)
             can = f"{free(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
             yield Check("study: can run", True, can)
         except UserError as error:
             yield Check("study", False, str(error))
     for method, path in (study.methods if study else METHODS).items():
-        yield from at_work(method, path)
+        yield from check_method(method, path)
 
 
-def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[Check]:
+def check_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[Check]:
     """Ask every node of a cluster: its versions, what it has, whether it sees the study's store and data.
 
     Then tell whether a trial of the study has room on them; ``cpus`` are those of a cluster that grows.
@@ -74,29 +74,29 @@ def at_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[
     from ablate import clusters
 
     try:
-        with clusters.connected(address, study):
-            found = clusters.surveyed(study)
+        with clusters.connect(address, study):
+            found = clusters.survey_nodes(study)
     except UserError as error:
         yield Check(f"cluster {address}", False, str(error))
         return
     yield Check(f"cluster {address}", True, plural(len(found), "node"))
     for node in found:
-        faults = "; ".join(clusters.faults(node))
-        same = ", ".join(f"{package} {node.versions[package]}" for package in clusters.ALIKE)
+        faults = "; ".join(clusters.node_faults(node))
+        same = ", ".join(f"{package} {node.versions[package]}" for package in clusters.MATCHING_PACKAGES)
         sees = ", sees the store" if study else ""
         yield Check(f"node {node.name}", not faults, faults or f"{node.cpus:g} CPUs, {node.gpus:g} GPUs{sees}, {same}")
     if study is not None:
         waits: list[str] = []
         try:
-            clusters.afford(study, found, cpus, waits.append)
+            clusters.check_capacity(study, found, cpus, waits.append)
         except UserError as error:
             yield Check("study: room", False, str(error))
         else:
-            room = sum(clusters.fits(study, node) for node in found) // study.file.resources.workers
+            room = sum(clusters.node_capacity(study, node) for node in found) // study.file.resources.workers
             yield Check("study: room", True, waits[0] if waits else f"for {plural(room, 'pack')} at once")
 
 
-def at_work(method: str, path: str) -> Iterator[Check]:
+def check_method(method: str, path: str) -> Iterator[Check]:
     """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
     from trainables.rehearsal import rehearse
 
@@ -109,10 +109,10 @@ def at_work(method: str, path: str) -> Iterator[Check]:
         return
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3g}")
     if off:
-        yield switched_off(method, path, settings, off)
+        yield check_neutral(method, path, settings, off)
 
 
-def switched_off(method: str, path: str, settings: Mapping[str, Any], off: Mapping[str, Any]) -> Check:
+def check_neutral(method: str, path: str, settings: Mapping[str, Any], off: Mapping[str, Any]) -> Check:
     """Train a method with the settings by which its parts are off, and tell how far it is from its base."""
     from trainables.rehearsal import distance, rehearse
 

@@ -6,16 +6,16 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
-from ablate.agenda import Agenda, at_once, open_agenda, unasked
 from ablate.errors import UserError
-from ablate.lock import driver
+from ablate.lock import read_driver
 from ablate.outdated import outdated
 from ablate.plan import size
-from ablate.preflight import check_trials, displaced, gpus, preflight
+from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import store_of, version
 from ablate.study import Study
 from ablate.trial import Trial
+from ablate.trial_queue import TrialQueue, concurrent_packs, count_unfinished, open_queue
 
 if TYPE_CHECKING:
     from analysis.tables import Run
@@ -65,29 +65,29 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     damaged: list[str] = []
     if study.mirror:
         study.mirror.fetch(damaged.append)
-    damaged += displaced(study)
-    cards = gpus(study)
-    agenda = open_agenda(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
-    missing = 0 if agenda.spent else unasked(study, agenda)
-    fresh = [trial for trial in agenda.proposed.values() if trial.id not in agenda.results]
+    damaged += overwrite_warnings(study)
+    cards = available_gpus(study)
+    queue = open_queue(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
+    missing = 0 if queue.spent else count_unfinished(study, queue)
+    fresh = [trial for trial in queue.proposed.values() if trial.id not in queue.results]
     by_method = Counter(trial.columns["method"] for trial in fresh)
-    if not agenda.over:
-        check_trials(study, agenda)
-    cpus = at_once(study, available_cpus(), cards)
-    seconds, megabytes, memory = estimated(study, agenda, missing, cpus, measure=measure)
+    if not queue.over:
+        check_trials(study, queue)
+    cpus = concurrent_packs(study, available_cpus(), cards)
+    seconds, megabytes, memory = estimated(study, queue, missing, cpus, measure=measure)
     return Forecast(
         study.file.name,
         study.sheet.name,
         size(study),
-        agenda.cached,
+        queue.cached,
         missing,
         dict(by_method),
-        [] if agenda.spent else [len(pack) for pack in agenda.queued],
+        [] if queue.spent else [len(pack) for pack in queue.queued],
         cpus,
         seconds,
         megabytes,
         memory,
-        agenda.spent,
+        queue.spent,
         outdated(study, fresh),
         damaged,
         adds=len(study.looks) > 1,
@@ -95,15 +95,15 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
 
 
 def estimated(
-    study: Study, agenda: Agenda, missing: int, cpus: int, *, measure: bool
+    study: Study, queue: TrialQueue, missing: int, cpus: int, *, measure: bool
 ) -> tuple[float | None, float | None, float | None]:
     """Return the seconds that missing trials take, their megabytes on disk, and those of the largest pack in memory."""
-    if known := list(agenda.results):
+    if known := list(queue.results):
         where = store.locate(study.store, known[:: max(1, len(known) // 50)])
         each = median(_seconds(folder, trial) for trial, folder in where.items())
         return missing * each / cpus, missing * median(map(_bytes, where.values())) / 1e6, None
-    if measure and missing and agenda.queued:
-        each, memory = measured(study, agenda.queued)
+    if measure and missing and queue.queued:
+        each, memory = measured(study, queue.queued)
         return missing * each / cpus, None, memory
     return None, None, None
 
@@ -145,7 +145,7 @@ def progress(folder: Path) -> Progress:
     trials = run.trials.select("status", "seconds").collect()
     count = Counter(trials["status"].to_list())
     middle = trials.filter(pl.col("status") == "done")["seconds"].median()
-    who = driver(folder)
+    who = read_driver(folder)
     seconds = float(middle) if isinstance(middle, int | float) else None
     ended = {status: count[status] for status in ("done", "failed", "diverged", "pruned")}
     return Progress(run.study["planned"], **ended, seconds=seconds, driver=who and str(who))
@@ -172,4 +172,4 @@ def _seconds(folder: Path, trial: str) -> float:
 
 
 def _bytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / len(store.trials_of(folder))
+    return sum(file.stat().st_size for file in folder.iterdir()) / len(store.pack_trials(folder))

@@ -15,21 +15,21 @@ from uuid import uuid4
 import ray
 from ray import tune
 
-from ablate.agenda import Work
-from ablate.feed import REMEMBERED, Feed
+from ablate.dispatcher import MAX_TUNE_TRIALS, PackDispatcher
 from ablate.files import alive
+from ablate.trial_queue import StudyRun
 from ablate.worker import Worker
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupt(tune.Stopper):  # type: ignore[misc]
+class StopOnSignal(tune.Stopper):  # type: ignore[misc]
     """Ends the run at the first Ctrl-C, or when it is asked to end; the second does what it always does."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: PackDispatcher) -> None:
         """Listen for the signals, but for those that are ignored, as by nohup."""
         self.feed = feed
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         self.before = {number: signal.signal(number, self.on_signal) for number in heard}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,30 +84,32 @@ def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def reserved(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+def trial_resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """Return what a Tune trial reserves: of several workers nothing that these need, and Ray wants something."""
     one = config["workers"] == 1
     return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]} if one else {"memory": 2**20}])
 
 
-def tuner(feed: Feed, interrupt: Interrupt, folder: Path) -> tune.Tuner:
+def make_tuner(feed: PackDispatcher, interrupt: StopOnSignal, folder: Path) -> tune.Tuner:
     """Return what runs as many trials as Tune should remember, whose files go into a folder of their own."""
-    feed.left = REMEMBERED
+    feed.left = MAX_TUNE_TRIALS
     return tune.Tuner(
-        tune.with_resources(Worker, reserved),
+        tune.with_resources(Worker, trial_resources),
         tune_config=tune.TuneConfig(
             search_alg=feed, num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
         ),
         run_config=tune.RunConfig(
             name="trials", storage_path=str(folder), verbose=0, stop=interrupt,
-            failure_config=tune.FailureConfig(max_failures=0),  # the agenda knows better what to do
+            failure_config=tune.FailureConfig(max_failures=0),  # the queue knows better what to do
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )  # fmt: skip
 
 
-def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside: dict[str, Any] | None = None) -> None:
-    """Run agendas to their ends on the Ray that was started.
+def run_on_ray(
+    works: Iterator[StudyRun], scratch: Path, most: int | None = None, beside: dict[str, Any] | None = None
+) -> None:
+    """Run queues to their ends on the Ray that was started.
 
     Args:
         works: their jobs have `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, how to
@@ -119,13 +121,13 @@ def drive(works: Iterator[Work], scratch: Path, most: int | None = None, beside:
     Raises:
         Exception: what a work itself raised; nothing runs any more then.
     """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is told to the agenda, and by it to people
-    feed = Feed(works, most, beside or {})
-    interrupt = Interrupt(feed)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is told to the queue, and by it to people
+    feed = PackDispatcher(works, most, beside or {})
+    interrupt = StopOnSignal(feed)
     try:
         while not feed.finished:
             with contextlib.redirect_stdout(io.StringIO()):
-                tuner(feed, interrupt, scratch / uuid4().hex).fit()
+                make_tuner(feed, interrupt, scratch / uuid4().hex).fit()
     finally:
         interrupt.restore()
         feed.close()

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from ablate.errors import UserError
 from ablate.files import alive, aside, made
 
-LOCK = "lock"
-WHOLE = ".lock"  # of a store
-DRIVER = "driver.json"
+LOCK_FILE = "lock"
+STORE_LOCK_FILE = ".lock"  # of a store
+DRIVER_FILE = "driver.json"
 
 
 class Driver(NamedTuple):
@@ -36,7 +36,7 @@ class Driver(NamedTuple):
 
 
 @contextmanager
-def alone(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[None]:
+def run_lock(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder of a run; if nothing was written to it meanwhile, it is gone afterwards.
 
     Args:
@@ -50,47 +50,49 @@ def alone(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[No
     from filelock import FileLock, Timeout
 
     with made(folder):
-        lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
+        lock = FileLock(folder / LOCK_FILE, blocking=False, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
-            raise UserError(f"{folder}: is being run by {driver(folder) or 'another process'}; wait for it") from None
+            raise UserError(
+                f"{folder}: is being run by {read_driver(folder) or 'another process'}; wait for it"
+            ) from None
         except (OSError, NotImplementedError) as error:
             note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
         try:
-            with whole(store):
-                sign(folder)
+            with store_lock(store):
+                write_driver(folder)
             yield
         finally:
-            (folder / DRIVER).unlink(missing_ok=True)
-            if os.listdir(folder) == [LOCK]:  # noqa: PTH208
-                (folder / LOCK).unlink()
+            (folder / DRIVER_FILE).unlink(missing_ok=True)
+            if os.listdir(folder) == [LOCK_FILE]:  # noqa: PTH208
+                (folder / LOCK_FILE).unlink()
             lock.release()
 
 
 @contextmanager
-def whole(store: Path) -> Iterator[None]:
+def store_lock(store: Path) -> Iterator[None]:
     """Hold a store for a moment in which no run begins in it; where the file system has no locks, nothing is held."""
     from filelock import FileLock
 
-    lock = FileLock(store / WHOLE, fallback_to_soft=False)
+    lock = FileLock(store / STORE_LOCK_FILE, fallback_to_soft=False)
     with suppress(OSError, NotImplementedError):
         lock.acquire()
     try:
         yield
     finally:
-        (store / WHOLE).unlink(missing_ok=True)
+        (store / STORE_LOCK_FILE).unlink(missing_ok=True)
         lock.release()
 
 
-def sign(folder: Path) -> None:
+def write_driver(folder: Path) -> None:
     """Write who runs the study."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    with aside(folder / DRIVER) as draft:
-        draft.write_text(json.dumps(Driver(socket.gethostname(), os.getpid(), user(), since)._asdict()))
+    with aside(folder / DRIVER_FILE) as draft:
+        draft.write_text(json.dumps(Driver(socket.gethostname(), os.getpid(), user_name(), since)._asdict()))
 
 
-def user() -> str:
+def user_name() -> str:
     """Return the user's name, or number where it has none, as in some containers."""
     try:
         return getpass.getuser()
@@ -98,10 +100,10 @@ def user() -> str:
         return str(os.getuid())
 
 
-def driver(folder: Path) -> Driver | None:
+def read_driver(folder: Path) -> Driver | None:
     """Return who runs a study; None if nobody does, as far as this machine can tell."""
     try:
-        found = Driver(**json.loads((folder / DRIVER).read_text(encoding="utf-8")))
+        found = Driver(**json.loads((folder / DRIVER_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return None if found.host == socket.gethostname() and not alive(found.pid) else found

@@ -10,12 +10,12 @@ from ablate import designs
 from ablate.files import aside
 from ablate.keys import DIRECTIONS
 from ablate.plan import size
-from ablate.provenance import available_cpus, processor, versions
+from ablate.provenance import available_cpus, package_versions, processor
 from ablate.remote import is_remote
 from ablate.study import Study
 
 
-def manifest(study: Study) -> dict[str, Any]:
+def build_manifest(study: Study) -> dict[str, Any]:
     """Return what study.yaml holds: the study as resolved, with versions and machine."""
     file = study.file.model_dump(mode="json")
     if not any(one.key == "train.optimizer" for one in study.vary):
@@ -27,18 +27,18 @@ def manifest(study: Study) -> dict[str, Any]:
     resolved["search"] = {study.search.name: study.search.options.model_dump()}
     resolved["design"] = designs.facts(study)
     return {
-        "command": shlex.join(["ablate", "run", study.given, *elsewhere(study)]),
+        "command": shlex.join(["ablate", "run", study.given, *store_option(study)]),
         "study": resolved,
         "modalities": list(study.sheet.modalities),
         "task": study.sheet.task,
         "data_sha256": study.sheet.sha256,
         "planned": size(study),
-        "versions": versions(),
+        "versions": package_versions(),
         "machine": {"system": platform.platform(), "processor": processor(), "cpus": available_cpus()},
     }
 
 
-def elsewhere(study: Study) -> list[str]:
+def store_option(study: Study) -> list[str]:
     """Return the option by which a study's results lie elsewhere than its file says; nothing if they do not."""
     said = study.file.store
     place = said.rstrip("/") if is_remote(said) else str(Path(os.path.expanduser(said)).absolute())  # noqa: PTH111
@@ -53,7 +53,7 @@ def is_manifest(file: Path) -> bool:
     return any(line.startswith(b"planned:") for line in file.read_bytes().splitlines())
 
 
-def write_study(folder: Path, content: dict[str, Any]) -> None:
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Write study.yaml."""
     import yaml
 

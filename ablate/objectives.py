@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from ablate.shards import stored_rows
 from ablate.store import DamagedError, locate
 from ablate.study import Study
 from ablate.trial import Result, Trial
-from ablate.waves import copied
 
 
 def measured(study: Study, asked: Sequence[Sequence[Trial]], results: dict[str, Result]) -> list[list[float] | None]:
@@ -34,7 +34,9 @@ def stored(study: Study, trials: set[str]) -> dict[str, list[float | None]]:
 
     try:
         where = locate(study.store, trials)
-        rows, metrics = (pl.concat(copied(where, table), how="diagonal_relaxed") for table in ("trials", "metrics"))
+        rows, metrics = (
+            pl.concat(stored_rows(where, table), how="diagonal_relaxed") for table in ("trials", "metrics")
+        )
     except (DamagedError, ValueError):
         return {}
     table = values(rows.lazy(), metrics.lazy(), study.objectives).collect()

@@ -7,20 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ablate.agenda import Agenda
 from ablate.errors import UserError, meant
 from ablate.files import free, nearest
 from ablate.manifest import is_manifest
 from ablate.plan import size
 from ablate.schema import version
 from ablate.study import Study, about_data
-from ablate.trackers import installed
+from ablate.trackers import check_installed
+from ablate.trial_queue import TrialQueue
 from trainables.data import DataError, Dataset, load
 from trainables.data.oddities import oddities
 from trainables.methods import METHODS
 
-MOST = 1_000_000  # trials of a study
-DISK = 200 * 2**20  # bytes that must be free before a run
+MAX_TRIALS = 1_000_000  # trials of a study
+MIN_FREE_BYTES = 200 * 2**20  # bytes that must be free before a run
 
 
 def preflight(study: Study, cpus: int) -> None:
@@ -31,9 +31,9 @@ def preflight(study: Study, cpus: int) -> None:
         raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
     if asked.workers > 1 and asked.gpu != int(asked.gpu):
         raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {asked.gpu:g}")
-    if size(study) > MOST:
+    if size(study) > MAX_TRIALS:
         raise UserError(
-            f"{study.document.file}: has {size(study):,} trials; {MOST:,} are the most that one study may have"
+            f"{study.document.file}: has {size(study):,} trials; {MAX_TRIALS:,} are the most that one study may have"
         )
     for folder in (study.folder, study.store / "trials"):
         existing = nearest(folder)
@@ -42,12 +42,12 @@ def preflight(study: Study, cpus: int) -> None:
     manifest = study.folder / "study.yaml"
     if manifest.exists() and not is_manifest(manifest):
         raise UserError(f"store: results would replace {manifest}, which is not a run's; take another store or `name`")
-    installed(study.file.track)
+    check_installed(study.file.track)
     version(study.store)
-    room(study.store)
+    check_disk_space(study.store)
 
 
-def displaced(study: Study) -> list[str]:
+def overwrite_warnings(study: Study) -> list[str]:
     """Say which claim, or study of other data, lies under a study's name."""
     import yaml
 
@@ -57,8 +57,8 @@ def displaced(study: Study) -> list[str]:
     if not file.exists():
         return []
     with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):  # of a damaged one nothing is known
-        before = named(yaml.safe_load(file.read_bytes())["study"]["data"])
-        if before != named(study.file.data):
+        before = data_name(yaml.safe_load(file.read_bytes())["study"]["data"])
+        if before != data_name(study.file.data):
             return [
                 f"{study.folder} holds a study of {before} by the same name. Its tables, figures and report make way, "
                 "and `ablate gc` will offer its trials for deletion; another `name` keeps both."
@@ -66,12 +66,12 @@ def displaced(study: Study) -> list[str]:
     return []
 
 
-def named(data: str | dict[str, Any]) -> str:
+def data_name(data: str | dict[str, Any]) -> str:
     """Return what a data set is told from others by."""
     return data if isinstance(data, str) else str(data.get("name") or data["path"])
 
 
-def writable(study: Study) -> None:
+def check_writable(study: Study) -> None:
     """Refuse a store that cannot be written to."""
     for folder in (study.folder, study.store / "trials"):
         existing = nearest(folder)
@@ -82,7 +82,7 @@ def writable(study: Study) -> None:
             pass
 
 
-def gpus(study: Study) -> int:
+def available_gpus(study: Study) -> int:
     """Return how many GPUs of this machine a study uses.
 
     Raises:
@@ -102,7 +102,7 @@ def gpus(study: Study) -> int:
     return has
 
 
-def uncompiled(study: Study) -> list[str]:
+def compile_warnings(study: Study) -> list[str]:
     """Say that a study asks for compiled steps, where that is in vain."""
     if study.file.resources.compile != "on":
         return []
@@ -112,7 +112,7 @@ def uncompiled(study: Study) -> list[str]:
     return [] if compiler() else [f"{said}, steps are not compiled."]
 
 
-def idle(study: Study) -> list[str]:
+def inactive_method_warnings(study: Study) -> list[str]:
     """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
     chosen = {*study.set, *(one.key for one in study.vary)}
     epochs = max(study.reach("train.epochs"))
@@ -127,31 +127,33 @@ def idle(study: Study) -> list[str]:
     return said
 
 
-def room(store: Path) -> None:
+def check_disk_space(store: Path) -> None:
     """Raise a UserError where too little of the disk is free."""
     left = free(store)
-    if left < DISK:
-        raise UserError(f"store: {left // 2**20} MB are free on the disk of {store}; a run needs {DISK // 2**20}")
+    if left < MIN_FREE_BYTES:
+        raise UserError(
+            f"store: {left // 2**20} MB are free on the disk of {store}; a run needs {MIN_FREE_BYTES // 2**20}"
+        )
 
 
-def check_trials(study: Study, agenda: Agenda) -> list[str]:
+def check_trials(study: Study, queue: TrialQueue) -> list[str]:
     """Refuse proposed trials that could not train, before anything is created; return what is odd about their data."""
     try:
         dataset = load(study.data)
     except DataError as error:
         raise about_data(study.document, error) from None
-    check_models(study, agenda, dataset)
-    check_methods(study, agenda, dataset)
+    check_models(study, queue, dataset)
+    check_methods(study, queue, dataset)
     return oddities(dataset)
 
 
-def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
+def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     """Refuse models that cannot read the data, and streams that are too short for their epochs."""
     from trainables.model import build
     from trainables.modules import Module
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
-    first = {json.dumps(t.config["model"]): t.config["model"] for t in agenda.proposed.values()}
+    first = {json.dumps(t.config["model"]): t.config["model"] for t in queue.proposed.values()}
     try:
         models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in first.values()]
     except ValueError as error:
@@ -159,20 +161,20 @@ def check_models(study: Study, agenda: Agenda, dataset: Dataset) -> None:
     encoders = [encoder for model in models for encoder in model.encoders.values()]
     parted = {
         ("resources", "workers"): study.file.resources.workers,
-        ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in agenda.proposed.values()), default=1),
+        ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.proposed.values()), default=1),
     }
     for where, parts in parted.items():
         if parts > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
             rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
             raise study.document.error(where, rule)
-    samples, training = len(dataset.train.target), [t.config["train"] for t in agenda.proposed.values()]
+    samples, training = len(dataset.train.target), [t.config["train"] for t in queue.proposed.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:
         said = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
         raise study.document.error(("train", "epochs"), said)
 
 
-def check_methods(study: Study, agenda: Agenda, dataset: Dataset) -> None:
+def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     """Refuse settings of a method that contradict each other, and user-defined methods that cannot make a step."""
     from trainables.rehearsal import attempt, silent
     from trainables.setup import load_method
@@ -180,7 +182,7 @@ def check_methods(study: Study, agenda: Agenda, dataset: Dataset) -> None:
 
     order = list(study.methods)
     seen = set()
-    for trial in agenda.proposed.values():
+    for trial in queue.proposed.values():
         settings = trial.config["settings"]
         fixed = {k: v if isinstance(v, str) else v != 0 for k, v in settings.items() if isinstance(v, str | int)}
         if (shape := json.dumps([trial.config["method"], fixed])) in seen:

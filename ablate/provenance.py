@@ -9,13 +9,13 @@ from typing import Any
 
 from ablate import __version__
 
-REPORTED = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
+PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 
 
 @cache
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Return the versions of what results depend on."""
-    packages = {name: metadata.version(name) for name in REPORTED}
+    packages = {name: metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "ablate": __version__, **packages}
 
 
@@ -34,14 +34,14 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def circumstances(device: str = "cpu", workers: int = 1) -> dict[str, Any]:
+def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any]:
     """Return what this process trains with: the same makes the same bits."""
     import torch
 
     from trainables.compilation import compiler
 
     return {
-        **versions(),
+        **package_versions(),
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "compiler": compiler(),  # without one nothing is compiled

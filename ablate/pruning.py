@@ -18,7 +18,7 @@ from ablate.trial import Result, Trial
 RULES: dict[str, type[Halving] | type[Median]] = {"asha": Halving, "median": Median}
 
 
-class Judge:
+class Pruner:
     """Hears the scores of packs, and says whose training ends."""
 
     def __init__(self, rule: str, options: dict[str, Any], metric: str, *, maximise: bool) -> None:
@@ -48,7 +48,7 @@ class Judge:
         return own
 
 
-def race(trial: Trial) -> str:
+def comparison_group(trial: Trial) -> str:
     """Return whom a trial is compared with: those of its method and seed and, where it has one, of its modality.
 
     Some seeds are easier than others: across them luck would decide, and a method without settings lose all but one.
@@ -56,15 +56,17 @@ def race(trial: Trial) -> str:
     return " ".join(filter(None, (trial.labels["method"], trial.labels["modality"], str(trial.seed))))
 
 
-def races(pack: Sequence[Trial], scores: Mapping[int, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+def group_scores(
+    pack: Sequence[Trial], scores: Mapping[int, dict[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
     """Return the scores of trials of a pack by their places, by group and trial."""
     found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for place, told in scores.items():
-        found[race(pack[place])][pack[place].id] = told
+        found[comparison_group(pack[place])][pack[place].id] = told
     return dict(found)
 
 
-def heard(
+def stored_scores(
     folder: Path, trials: Mapping[str, Trial], results: Mapping[str, Result], metric: str
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Return what a judge heard of the trials that a store holds: (group, epoch) -> trial -> metric -> value.
@@ -75,12 +77,12 @@ def heard(
 
     told = defaultdict[tuple[str, int], dict[str, Any]](dict)
     pruned = [trial for trial, result in results.items() if result.status == "pruned"]
-    for pack, here in store.by_pack(store.locate(folder, results)).items():
+    for pack, here in store.group_by_pack(store.locate(folder, results)).items():
         rows = store.read_table(pack, "metrics").filter(
             pl.col("trial").is_in(here), pl.col("modality").is_null(), split="validation", metric=metric
         )
         ended = pl.col("trial").is_in(pruned)
         asked = rows.filter((pl.col("epoch") < pl.col("epoch").max().over("trial")) | ended)
         for trial, epoch, value in asked.select("trial", "epoch", "value").iter_rows():
-            told[race(trials[trial]), epoch][trial] = {metric: value}
+            told[comparison_group(trials[trial]), epoch][trial] = {metric: value}
     return told

@@ -20,12 +20,12 @@ import fsspec
 
 from ablate.errors import UserError, spoken
 from ablate.files import hidden
-from ablate.lock import DRIVER, LOCK
+from ablate.lock import DRIVER_FILE, LOCK_FILE
 from ablate.schema import MARKER, version
-from ablate.store import INDEX, DamagedError, damage, packs
+from ablate.store import INDEX, DamagedError, find_damage, pack_folders
 
-SEEN = ".seen-"  # begins the name of a file by which one tells that another sees the same store
-TOGETHER = 200  # packs that are moved at once
+MARKER_PREFIX = ".seen-"  # begins the name of a file by which one tells that another sees the same store
+BATCH_SIZE = 200  # packs that are moved at once
 T = TypeVar("T")
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # scheme -> extra of this package
 
@@ -38,13 +38,13 @@ def is_remote(place: str) -> bool:
     return "://" in place
 
 
-def local(store: str) -> Path:
+def local_folder(store: str) -> Path:
     """Return the folder of this machine that a store is worked on in: itself, or its mirror."""
-    return mirror(store).folder if is_remote(store) else Path(store)
+    return mirror_of(store).folder if is_remote(store) else Path(store)
 
 
 @cache
-def mirror(url: str) -> "Mirror":
+def mirror_of(url: str) -> "Mirror":
     """Return the mirror of a remote store.
 
     Raises:
@@ -53,7 +53,7 @@ def mirror(url: str) -> "Mirror":
     return Mirror(url, "stores")
 
 
-def copy(url: str, *patterns: str) -> "Mirror":
+def pull_copy(url: str, *patterns: str) -> "Mirror":
     """Return a copy of a remote run, or of the files of a store that have one of the patterns, as it is now.
 
     It lies beside the mirrors, so that it can be read, and a report of it be written, while the run goes on.
@@ -96,7 +96,7 @@ class Mirror:
         Raises:
             UserError: nothing can be written.
         """
-        name = f"{SEEN}{uuid4().hex}"
+        name = f"{MARKER_PREFIX}{uuid4().hex}"
         with self.reached():
             self.files.pipe_file(self.there(name), b"seen")
         try:
@@ -131,19 +131,19 @@ class Mirror:
             pack, _, file = name.partition("/")
             held.setdefault(pack, []).append(file)
         whole = {pack for pack, files in held.items() if INDEX in files and "." not in pack}
-        here = {folder.name for folder in packs(self.folder)}
-        for some in chunks(sorted(whole - here)):
+        here = {folder.name for folder in pack_folders(self.folder)}
+        for some in batches(sorted(whole - here)):
             with hidden(self.folder / "trials" / "fetched") as drafts:
                 self.get([f"{pack}/{file}" for pack in some for file in held[pack]], drafts, "trials")
                 for pack in some:
                     if found := self.take(drafts / pack):
                         fate = self.set_aside(pack, held) if repair else "passed over"
                         note(f"{str(found).replace(str(drafts), f'{self.url}/trials')}; it is {fate}.")
-        return [folder for folder in packs(self.folder) if folder.name not in whole]
+        return [folder for folder in pack_folders(self.folder) if folder.name not in whole]
 
     def take(self, draft: Path) -> DamagedError | None:
         """Put a pack that was fetched into the mirror, or return what is wrong with it."""
-        found = damage(draft)
+        found = find_damage(draft)
         if found is None:
             with suppress(OSError):  # another process has fetched it meanwhile
                 draft.replace(self.folder / "trials" / draft.name)
@@ -165,7 +165,7 @@ class Mirror:
 
     def send(self, folders: Sequence[Path]) -> None:
         """Put packs into the remote store; their indexes, without which they are not there, come last."""
-        for some in chunks([folder for folder in folders if damage(folder) is None]):
+        for some in batches([folder for folder in folders if find_damage(folder) is None]):
             files = [f"{folder.name}/{file.name}" for folder in some for file in folder.iterdir()]
             for last in (False, True):
                 self.put([name for name in files if name.endswith(INDEX) == last], "trials")
@@ -173,8 +173,8 @@ class Mirror:
     def pull(self, part: Path, patterns: Sequence[str] = ()) -> None:
         """Make a folder of the mirror what the remote store has of it, or of it the files that have a pattern."""
         place = self.within(part)
-        names = {name for name in chosen(self.listing(place), patterns) if lasting(name)}
-        for name in chosen(files_of(part), patterns) - names:
+        names = {name for name in match_patterns(self.listing(place), patterns) if is_persistent(name)}
+        for name in match_patterns(list_local_files(part), patterns) - names:
             (part / name).unlink(missing_ok=True)  # another process reads it, too
         if not names:
             return
@@ -183,7 +183,7 @@ class Mirror:
             for name in names:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 (drafts / name).replace(part / name)
-                self.sent[self.there(place, name)] = stamp(part / name)
+                self.sent[self.there(place, name)] = file_stamp(part / name)
 
     def push(self, part: Path, patterns: Sequence[str] = ()) -> None:
         """Send what has changed in a folder since it was pulled or pushed, and remove there what is gone here.
@@ -191,14 +191,14 @@ class Mirror:
         Of it all, or the files that have a pattern. What others have put there meanwhile stays.
         """
         place = self.within(part)
-        here = {self.there(place, name): name for name in chosen(files_of(part), patterns)}
-        stamps = {file: stamp(part / name) for file, name in here.items()}
+        here = {self.there(place, name): name for name in match_patterns(list_local_files(part), patterns)}
+        stamps = {file: file_stamp(part / name) for file, name in here.items()}
         changed = sorted(file for file in here if self.sent.get(file) != stamps[file])
         self.put([here[file] for file in changed], place)
         self.sent |= {file: stamps[file] for file in changed}
         start = f"{self.there(place)}/"
         sent = {file.removeprefix(start) for file in self.sent if file.startswith(start)}
-        for file in {f"{start}{name}" for name in chosen(sent, patterns)} - here.keys():
+        for file in {f"{start}{name}" for name in match_patterns(sent, patterns)} - here.keys():
             with self.reached(), suppress(FileNotFoundError):
                 self.files.rm_file(file)
             del self.sent[file]
@@ -245,7 +245,7 @@ class Mirror:
             raise UserError(f"store: {self.url} cannot be used: {found}") from None
 
 
-def exists(file: str) -> bool:
+def file_exists(file: str) -> bool:
     """Tell whether this process sees a file of a remote store."""
     try:
         files, path = fsspec.core.url_to_fs(file, use_listings_cache=False)
@@ -254,30 +254,30 @@ def exists(file: str) -> bool:
         return False
 
 
-def files_of(folder: Path) -> set[str]:
+def list_local_files(folder: Path) -> set[str]:
     """Return the files below a folder, relative to it, less those that are of this machine and of the moment."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in found if lasting(name)}
+    return {name for name in found if is_persistent(name)}
 
 
-def chosen(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
+def match_patterns(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
     """Return those of some files that have one of the patterns; all of them where there is none."""
     return {name for name in names if not patterns or any(fnmatch(name, one) for one in patterns)}
 
 
-def lasting(name: str) -> bool:
+def is_persistent(name: str) -> bool:
     """Tell a file of a run from one that is half written, or that says who runs it."""
     parts = PurePosixPath(name).parts
-    return parts[-1] not in {LOCK, DRIVER} and not any(part.startswith(".") for part in parts)
+    return parts[-1] not in {LOCK_FILE, DRIVER_FILE} and not any(part.startswith(".") for part in parts)
 
 
-def stamp(file: Path) -> tuple[int, ...]:
+def file_stamp(file: Path) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written into."""
     found = file.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield items in portions of so many as are moved at once."""
-    for first in range(0, len(items), TOGETHER):
-        yield items[first : first + TOGETHER]
+    for first in range(0, len(items), BATCH_SIZE):
+        yield items[first : first + BATCH_SIZE]

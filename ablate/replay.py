@@ -13,7 +13,7 @@ from ablate import store
 from ablate.errors import UserError, near
 from ablate.identity import code
 from ablate.methods import folders, reach
-from ablate.provenance import circumstances
+from ablate.provenance import training_environment
 from ablate.study import Study
 from ablate.trial import source
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from trainables.measure import Outcome
     from trainables.train import Prune
 
-ASKED = ("data", "folders", "compile")  # of an origin; the rest are circumstances
-TIMED = ("seconds_per_step", "step_ratio")
-KEYS = ["epoch", "step", "split", "modality", "metric"]
+TRAINING_INPUTS = ("data", "folders", "compile")  # of an origin; the rest are circumstances
+TIMINGS = ("seconds_per_step", "step_ratio")
+MEASUREMENT_KEYS = ["epoch", "step", "split", "modality", "metric"]
 
 
-class Stored(NamedTuple):
+class StoredTrial(NamedTuple):
     """A trial of the store, with those that trained with it."""
 
     trial: str
@@ -47,7 +47,7 @@ class Stored(NamedTuple):
         return "cuda" if self.origin["device"] != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """What training a trial again gave."""
 
     scores: dict[str, tuple[float | None, float | None]]  # final score -> as stored, as now
@@ -65,7 +65,7 @@ class Compared(NamedTuple):
         return equal and not self.apart
 
 
-def stored(folder: Path, prefix: str) -> Stored:
+def load_trial(folder: Path, prefix: str) -> StoredTrial:
     """Return a trial of a store by its id, or how that begins.
 
     Raises:
@@ -73,7 +73,7 @@ def stored(folder: Path, prefix: str) -> Stored:
     """
     import polars as pl
 
-    trial, pack = find(folder, prefix)
+    trial, pack = find_trial(folder, prefix)
     try:
         rows, metrics = store.read_table(pack, "trials"), store.read_table(pack, "metrics")
     except store.DamagedError as error:
@@ -85,12 +85,12 @@ def stored(folder: Path, prefix: str) -> Stored:
     ends = {i: last[name] for i, (name, status) in enumerate(ended) if status == "pruned"}
     place = rows["trial"].to_list().index(trial)
     row, configs = rows.row(place, named=True), [json.loads(config) for config in rows["config"]]
-    return Stored(trial, place, row, metrics.filter(trial=trial), configs, json.loads(row["origin"]), ends)
+    return StoredTrial(trial, place, row, metrics.filter(trial=trial), configs, json.loads(row["origin"]), ends)
 
 
-def find(folder: Path, prefix: str) -> tuple[str, Path]:
+def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
     """Return the trial of a store whose id begins so, and the folder that holds it."""
-    held = {trial: pack for pack in store.packs(folder) for trial in store.held(pack)}
+    held = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trials(pack)}
     found = [trial for trial in held if trial.startswith(prefix)]
     if not found:
         raise UserError(f"{folder}: holds no trial {prefix}{near(prefix, held)}")
@@ -99,7 +99,7 @@ def find(folder: Path, prefix: str) -> tuple[str, Path]:
     return found[0], held[found[0]]
 
 
-def replay(found: Stored, study: Study | None = None) -> Compared:
+def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
     """Train a trial again, with its pack, and compare.
 
     Args:
@@ -117,7 +117,9 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
     reach(folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)
-        outcomes = fit_pack(found.configs, dataset, ended(found.ends), origin["compile"], device=found.device)
+        outcomes = fit_pack(
+            found.configs, dataset, prune_as_recorded(found.ends), origin["compile"], device=found.device
+        )
     except (DataError, ModuleNotFoundError) as error:
         raise UserError(
             f"{found.trial}: {str(error).rstrip('.')}; --study says where data and modules are now"
@@ -125,23 +127,25 @@ def replay(found: Stored, study: Study | None = None) -> Compared:
     except Exception as error:
         raise UserError(f"{found.trial}: cannot be trained again: {type(error).__name__}: {error}") from None
     config = found.configs[found.place]
-    now = {**circumstances(found.device), "code": code(config), "data": about.sha256}
-    before = {key: value for key, value in origin.items() if key not in ASKED} | {"data": config["data"]["sha256"]}
+    now = {**training_environment(found.device), "code": code(config), "data": about.sha256}
+    before = {key: value for key, value in origin.items() if key not in TRAINING_INPUTS} | {
+        "data": config["data"]["sha256"]
+    }
     changed = {key: (value, now[key]) for key, value in before.items() if value != now[key]}
-    return compared(found, outcomes[found.place], changed)
+    return compare(found, outcomes[found.place], changed)
 
 
-def ended(ends: Mapping[int, int]) -> "Prune | None":
+def prune_as_recorded(ends: Mapping[int, int]) -> "Prune | None":
     """Return what ends trials of a pack where they ended before."""
     return (lambda epoch, scores: {i for i in scores if ends.get(i) == epoch}) if ends else None
 
 
-def compared(found: Stored, outcome: "Outcome", changed: dict[str, tuple[Any, Any]]) -> Compared:
+def compare(found: StoredTrial, outcome: "Outcome", changed: dict[str, tuple[Any, Any]]) -> Comparison:
     """Compare an outcome with what is stored."""
     names = [name for name in found.row if name.partition(".")[0] in {"validation", "test"}]
     scores = {name: (found.row[name], outcome.final.get(name)) for name in names}
-    differences = list(apart(found, outcome))
-    return Compared(
+    differences = list(measurement_differences(found, outcome))
+    return Comparison(
         scores,
         len(differences),
         sum(difference != 0 for difference in differences),
@@ -152,16 +156,16 @@ def compared(found: Stored, outcome: "Outcome", changed: dict[str, tuple[Any, An
     )
 
 
-def apart(found: Stored, outcome: "Outcome") -> Iterator[float]:
+def measurement_differences(found: StoredTrial, outcome: "Outcome") -> Iterator[float]:
     """Yield the difference of every number that was measured along the way, but for seconds."""
     import polars as pl
 
-    columns = dict(zip(KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
+    columns = dict(zip(MEASUREMENT_KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
         "value": pl.Float64
     }
     now = pl.DataFrame(outcome.rows, schema=columns, orient="row")
-    both = found.metrics.join(now, on=KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
-    both = both.filter(~pl.col("metric").is_in(TIMED))
+    both = found.metrics.join(now, on=MEASUREMENT_KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
+    both = both.filter(~pl.col("metric").is_in(TIMINGS))
     for one, other in both.select("value", "value_now").iter_rows():
         if one is None or other is None:
             yield math.inf

@@ -6,23 +6,30 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
-from ablate.agenda import Agenda, Place, Work, at_once, open_agenda, unasked
-from ablate.clusters import joined
+from ablate.clusters import cluster_session
 from ablate.errors import UserError, spoken
-from ablate.lock import alone
+from ablate.lock import run_lock
 from ablate.methods import folders
-from ablate.preflight import check_trials, displaced, gpus, preflight, room, writable
+from ablate.preflight import (
+    available_gpus,
+    check_disk_space,
+    check_trials,
+    check_writable,
+    overwrite_warnings,
+    preflight,
+)
 from ablate.provenance import available_cpus
 from ablate.schema import mark, migrate
 from ablate.study import Study
-from ablate.tables import Tables, pass_over
+from ablate.tables import TableWriter, quarantine
 from ablate.trial import Result, Trial
+from ablate.trial_queue import RaySession, StudyRun, TrialQueue, concurrent_packs, count_unfinished, open_queue
 
 
-class Watcher(Protocol):
+class RunCallback(Protocol):
     """Who is told of what happens in a run."""
 
-    def begin(self, agenda: Agenda) -> None:
+    def begin(self, queue: TrialQueue) -> None:
         """Hear what will run, before the first trial starts."""
 
     def heard(self, trial: Trial, result: Result, error: str | None) -> None:
@@ -32,7 +39,7 @@ class Watcher(Protocol):
         """Hear of something that is not as it should be, and does not stop the run."""
 
 
-class Outcome(NamedTuple):
+class RunOutcome(NamedTuple):
     """How a run ended."""
 
     trials: int  # known now
@@ -43,7 +50,7 @@ class Outcome(NamedTuple):
     spent: str | None  # why the budget ended it; None: it did not
 
 
-def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = None) -> Outcome:
+def run_study(study: Study, cpus: int | None, watcher: RunCallback, address: str | None = None) -> RunOutcome:
     """Run what is missing and write the study's tables.
 
     Args:
@@ -55,17 +62,17 @@ def run(study: Study, cpus: int | None, watcher: Watcher, address: str | None = 
     Raises:
         UserError: the machine or the cluster cannot run it, or cannot go on; what finished is in the store.
     """
-    (outcome,) = run_all([study], cpus, lambda study: watcher, address=address)
+    (outcome,) = run_studies([study], cpus, lambda study: watcher, address=address)
     return outcome
 
 
-def run_all(
+def run_studies(
     studies: Sequence[Study],
     cpus: int | None,
-    watch: Callable[[Study], Watcher],
-    ended: Callable[[Study, Outcome], None] = lambda study, outcome: None,
+    watch: Callable[[Study], RunCallback],
+    ended: Callable[[Study, RunOutcome], None] = lambda study, outcome: None,
     address: str | None = None,
-) -> list[Outcome]:
+) -> list[RunOutcome]:
     """Run several studies, each as `run` does one.
 
     On this machine they share a Ray and its workers: while one waits for its last trials, the next begins.
@@ -80,93 +87,96 @@ def run_all(
     Returns:
         How those ended that began, in the order of ending.
     """
-    outcomes: list[Outcome] = []
+    outcomes: list[RunOutcome] = []
 
-    def closed(study: Study, outcome: Outcome) -> None:
+    def closed(study: Study, outcome: RunOutcome) -> None:
         outcomes.append(outcome)
         ended(study, outcome)
 
     if address is None:
-        count, cards = cpus or available_cpus(), max(map(gpus, studies))
-        conduct(studies, count, cards, watch, closed, here(count, cards))
+        count, cards = cpus or available_cpus(), max(map(available_gpus, studies))
+        execute(studies, count, cards, watch, closed, local_session(count, cards))
         return outcomes
     for study in studies:
-        with joined(study, address, cpus, watch(study).note) as place:
-            conduct([study], place.cpus, place.gpus, watch, closed, nullcontext(place))
+        with cluster_session(study, address, cpus, watch(study).note) as place:
+            execute([study], place.cpus, place.gpus, watch, closed, nullcontext(place))
         if outcomes[-1].interrupted:
             break
     return outcomes
 
 
 @contextmanager
-def here(cpus: int, gpus: int) -> Iterator[Place]:
+def local_session(cpus: int, gpus: int) -> Iterator[RaySession]:
     """Start a Ray of this machine alone, with so many CPUs and GPUs."""
     from ablate.launch import local_ray
 
     with local_ray(cpus, gpus) as scratch:
-        yield Place(cpus, gpus, scratch, {})
+        yield RaySession(cpus, gpus, scratch, {})
 
 
-def conduct(
+def execute(
     studies: Sequence[Study],
     cpus: int,
     gpus: float,
-    watch: Callable[[Study], Watcher],
-    closed: Callable[[Study, Outcome], None],
-    place: AbstractContextManager[Place],
+    watch: Callable[[Study], RunCallback],
+    closed: Callable[[Study, RunOutcome], None],
+    place: AbstractContextManager[RaySession],
 ) -> None:
     """Run what is missing on so many CPUs and GPUs; the place is entered only if something is."""
     for study in studies:
         preflight(study, cpus)
-        writable(study)
+        check_writable(study)
     share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
     works = (
-        begun(study, share, gpus, watch(study), closed)._replace(most=most(study, cpus, gpus)) for study in studies
+        start_study(study, share, gpus, watch(study), closed)._replace(most=max_packs(study, cpus, gpus))
+        for study in studies
     )
     for first in works:
-        if not first.agenda.over:
+        if not first.queue.over:
             break
         first.close()
     else:
         return
     with ExitStack() as stack:
         try:
-            from ablate.launch import drive
+            from ablate.launch import run_on_ray
 
             entered = stack.enter_context(place)
         except BaseException:
-            first.agenda.stopped = True
+            first.queue.stopped = True
             first.close()
             raise
-        drive(chain([first], works), entered.scratch, entered.most, entered.job)
+        run_on_ray(chain([first], works), entered.scratch, entered.most, entered.job)
 
 
-def most(study: Study, cpus: int, gpus: float) -> int | None:
+def max_packs(study: Study, cpus: int, gpus: float) -> int | None:
     """Return how many packs of a study may run at once; None: Ray knows, but not of those of several workers."""
-    return None if study.file.resources.workers == 1 else at_once(study, cpus, gpus)
+    return None if study.file.resources.workers == 1 else concurrent_packs(study, cpus, gpus)
 
 
-def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Callable[[Study, Outcome], None]) -> Work:
+def start_study(
+    study: Study, share: int, gpus: float, watcher: RunCallback, closed: Callable[[Study, RunOutcome], None]
+) -> StudyRun:
     """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
     with ExitStack() as stack:
-        stack.enter_context(alone(study.store, study.folder, watcher.note))
+        stack.enter_context(run_lock(study.store, study.folder, watcher.note))
         if study.mirror:
             watcher.note(f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile.")
             study.mirror.sync(watcher.note)
             study.mirror.pull(study.folder)
         migrate(study.store)
         log, plan, odd = study.folder / "search.log", list[Trial](), list[str]()
-        agenda = open_agenda(study, share, log, lambda damage: pass_over(damage, watcher.note), plan, gpus)
-        if not agenda.over:
+        queue = open_queue(study, share, log, lambda damage: quarantine(damage, watcher.note), plan, gpus)
+        if not queue.over:
             try:
-                odd = check_trials(study, agenda)
+                odd = check_trials(study, queue)
             except BaseException:
                 log.unlink(missing_ok=True)
                 raise
         mark(study.store)
-        odd += displaced(study)
-        tables = Tables(study, agenda, watcher.note, plan)
-        watcher.begin(agenda)
+        odd += overwrite_warnings(study)
+        tables = TableWriter(study, queue, watcher.note, plan)
+        watcher.begin(queue)
         for sentence in odd:
             watcher.note(sentence)
         held = stack.pop_all()
@@ -174,26 +184,26 @@ def begun(study: Study, share: int, gpus: float, watcher: Watcher, closed: Calla
     def heard(trial: Trial, result: Result, error: str | None) -> None:
         """Take a result; where it cannot be written, the run ends."""
         try:
-            with continuing():
+            with resumable_errors():
                 tables.add(trial, result, error)
-                room(study.store)
+                check_disk_space(study.store)
         finally:
             watcher.heard(trial, result, error)
 
     def close() -> None:
         """Write what is left and let the folder go."""
-        with held, continuing():
-            agenda.close()
+        with held, resumable_errors():
+            queue.close()
             tables.close()
-        count = Counter(result.status for result in agenda.results.values())
-        ended = (len(agenda.results), count["diverged"], count["failed"], count["pruned"], agenda.stopped)
-        closed(study, Outcome(*ended, agenda.spent if unasked(study, agenda) else None))
+        count = Counter(result.status for result in queue.results.values())
+        ended = (len(queue.results), count["diverged"], count["failed"], count["pruned"], queue.stopped)
+        closed(study, RunOutcome(*ended, queue.spent if count_unfinished(study, queue) else None))
 
-    return Work(agenda, job(study), heard, close)
+    return StudyRun(queue, build_job(study), heard, close)
 
 
 @contextmanager
-def continuing() -> Iterator[None]:
+def resumable_errors() -> Iterator[None]:
     """Say of what cannot be written that nothing is lost."""
     try:
         yield
@@ -201,7 +211,7 @@ def continuing() -> Iterator[None]:
         raise UserError(f"{spoken(failure)}; the same command continues with what is missing") from None
 
 
-def job(study: Study) -> dict[str, Any]:
+def build_job(study: Study) -> dict[str, Any]:
     """Return what a worker has to know beside the trials."""
     judged = {**study.pruning, "maximise": study.maximise} if study.pruning else None
     asked = study.file.resources

@@ -10,7 +10,7 @@ from ablate.methods import folders, own_encoders
 from ablate.study import Study, encoders
 from trainables.data.archive import locate
 
-LARGEST = 100 * 2**20  # bytes of data that travel with a job
+MAX_DATA_BYTES = 100 * 2**20  # bytes of data that travel with a job
 
 
 def stage(studies: Sequence[Study], folder: Path) -> str:
@@ -21,28 +21,28 @@ def stage(studies: Sequence[Study], folder: Path) -> str:
     Raises:
         UserError: the data is too large to come along.
     """
-    bring_code(folder)
-    return bring_study(studies, folder)
+    copy_code(folder)
+    return copy_study(studies, folder)
 
 
-def bring_code(folder: Path) -> None:
+def copy_code(folder: Path) -> None:
     """Copy this code."""
     root = Path(__file__).parent.parent
     for package in OURS:
         shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def bring_study(studies: Sequence[Study], folder: Path) -> str:
+def copy_study(studies: Sequence[Study], folder: Path) -> str:
     """Copy a file of studies, and what is beside it and they need; return its name, or raise as `stage`."""
     for study in studies:
-        bring_modules(study, folder)
-        bring_data(study, folder)
+        copy_modules(study, folder)
+        copy_data(study, folder)
     file = studies[0].document.file
     shutil.copy(file, folder / file.name)
     return file.name
 
 
-def bring_modules(study: Study, folder: Path) -> None:
+def copy_modules(study: Study, folder: Path) -> None:
     """Copy the study's user-defined modules that lie beside it or where it is run.
 
     They are those that enter the ids of its trials (`ablate.identity`), so that these have the same ids there.
@@ -57,17 +57,19 @@ def bring_modules(study: Study, folder: Path) -> None:
             shutil.copy(file, target)
 
 
-def bring_data(study: Study, folder: Path) -> None:
+def copy_data(study: Study, folder: Path) -> None:
     """Copy data that the study names by a relative path to where its file, beside it, looks for it."""
-    if not travels(study):
+    if not is_data_staged(study):
         return
     found = locate(study.data["path"])
     beside = study.document.file.parent.resolve()
     advice = "put it on a folder that all nodes share, and name it by its absolute path"
     if not found.is_relative_to(beside):
         raise study.document.error(("data", "path"), f"leads out of the folder of the study; {advice}")
-    if found.stat().st_size > LARGEST:
-        size = f"{found.stat().st_size // 2**20} MB, and {LARGEST // 2**20} MB are the most that travel with a job"
+    if found.stat().st_size > MAX_DATA_BYTES:
+        size = (
+            f"{found.stat().st_size // 2**20} MB, and {MAX_DATA_BYTES // 2**20} MB are the most that travel with a job"
+        )
         raise study.document.error(("data", "path"), f"has {size}; {advice}")
     target = folder / found.relative_to(beside)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,15 +77,15 @@ def bring_data(study: Study, folder: Path) -> None:
         shutil.copy(found.with_suffix(suffix), target.with_suffix(suffix))
 
 
-def brought(study: Study) -> dict[str, Any]:
+def staged_data(study: Study) -> dict[str, Any]:
     """Return the data of a study as it is named where its files were brought to."""
-    if not travels(study):
+    if not is_data_staged(study):
         return study.data
     path = Path(study.data["path"]).relative_to(study.document.file.parent.resolve())
     return {**study.data, "path": str(path)}
 
 
-def travels(study: Study) -> bool:
+def is_data_staged(study: Study) -> bool:
     """Tell whether the data of a study comes along with it: a file that it names by a relative path."""
     given = study.file.data
     return isinstance(given, dict) and "path" in given and not Path(given["path"]).expanduser().is_absolute()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from trainables.measure import Outcome
 
-UNSHOWN = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
+INTERNAL_COLUMNS = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
 TABLES = ("trials", "metrics", "predictions")
 INDEX = "index.json"
 
@@ -50,7 +50,7 @@ class Index(NamedTuple):
     files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
 
 
-INDICES = TypeAdapter(Index)
+INDEX_ADAPTER = TypeAdapter(Index)
 
 
 def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> Path:
@@ -63,12 +63,12 @@ def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapp
     folder = store / "trials" / pack_name([trial.id for trial, _ in members])
     tables = {
         "trials": pl.DataFrame(
-            [row(*member) | {"origin": json.dumps(origin)} for member in members],
+            [trial_row(*member) | {"origin": json.dumps(origin)} for member in members],
             schema_overrides={"error": pl.String, "weights": pl.String},
             infer_schema_length=None,
         ),
-        "metrics": metrics(members),
-        "predictions": pl.concat([predictions(trial.id, outcome) for trial, outcome in members], how="diagonal"),
+        "metrics": metrics_table(members),
+        "predictions": pl.concat([predictions_table(trial.id, outcome) for trial, outcome in members], how="diagonal"),
     }
     if folder.is_dir():
         set_aside(folder)
@@ -96,8 +96,8 @@ def write_index(file: Path, index: Index) -> None:
 
 def add_indexes(store: Path) -> None:
     """Give folders of the first version of the store, as far as they are whole, an index."""
-    for folder in packs(store):
-        if not several(folder) and not (folder / INDEX).exists() and damage(folder) is None:
+    for folder in pack_folders(store):
+        if not holds_several_trials(folder) and not (folder / INDEX).exists() and find_damage(folder) is None:
             files = {f"{table}.parquet": checksum((folder / f"{table}.parquet").read_bytes()) for table in TABLES}
             with aside(folder / INDEX) as draft:
                 write_index(draft, Index((folder.name,), files))
@@ -110,7 +110,7 @@ def pack_name(trials: Sequence[str]) -> str:
     return f"{hashlib.sha256(' '.join(trials).encode()).hexdigest()[:20]}-{len(trials)}"
 
 
-def row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
+def trial_row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
     """Return a trial's row."""
     return {
         "trial": trial.id,
@@ -125,7 +125,7 @@ def row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def metrics(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
+def metrics_table(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
     """Return what was measured in the trials, long."""
     import polars as pl
 
@@ -139,7 +139,7 @@ def metrics(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
     )  # fmt: skip
 
 
-def predictions(trial: str, outcome: "Outcome") -> "pl.DataFrame":
+def predictions_table(trial: str, outcome: "Outcome") -> "pl.DataFrame":
     """Return the final outputs, one row a sample; empty for large outputs, such as dense ones."""
     import polars as pl
 
@@ -167,9 +167,9 @@ def read_index(folder: Path) -> Index:
         DamagedError: it cannot be read, or names other trials than the folder's name does.
     """
     try:
-        found = INDICES.validate_json((folder / INDEX).read_bytes())
+        found = INDEX_ADAPTER.validate_json((folder / INDEX).read_bytes())
     except FileNotFoundError:
-        if several(folder):
+        if holds_several_trials(folder):
             raise DamagedError(folder, f"it has no {INDEX}") from None
         return Index((folder.name,), {})  # of the first version of the store
     except (OSError, ValueError):
@@ -179,31 +179,31 @@ def read_index(folder: Path) -> Index:
     return found
 
 
-def several(folder: Path) -> bool:
+def holds_several_trials(folder: Path) -> bool:
     """Tell a pack of several trials from one that is named by its only trial."""
     return "-" in folder.name
 
 
-def trials_of(folder: Path) -> tuple[str, ...]:
+def pack_trials(folder: Path) -> tuple[str, ...]:
     """Return which trials a folder holds; a DamagedError if it cannot tell."""
-    return indexed(folder) if several(folder) else (folder.name,)
+    return indexed_trials(folder) if holds_several_trials(folder) else (folder.name,)
 
 
-def held(folder: Path) -> tuple[str, ...]:
+def readable_trials(folder: Path) -> tuple[str, ...]:
     """Return which trials a folder holds; none if it cannot tell."""
     try:
-        return trials_of(folder)
+        return pack_trials(folder)
     except DamagedError:
         return ()
 
 
 @cache
-def indexed(pack: Path) -> tuple[str, ...]:
+def indexed_trials(pack: Path) -> tuple[str, ...]:
     """Return the trials of a pack of several; its name depends on nothing else, so that it need be read once."""
     return read_index(pack).trials
 
 
-def packs(store: Path) -> list[Path]:
+def pack_folders(store: Path) -> list[Path]:
     """Return the folders of finished trials, by name."""
     folder = store / "trials"
     names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone: there may be 100,000)
@@ -214,14 +214,14 @@ def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
     """Return the folder of each of the trials that the store holds; the first by name, where several hold it."""
     wanted = set(trials)
     found: dict[str, Path] = {}
-    for folder in packs(store):
-        for trial in held(folder):
+    for folder in pack_folders(store):
+        for trial in readable_trials(folder):
             if trial in wanted:
                 found.setdefault(trial, folder)
     return found
 
 
-def by_pack(where: Mapping[str, Path]) -> dict[Path, list[str]]:
+def group_by_pack(where: Mapping[str, Path]) -> dict[Path, list[str]]:
     """Return the trials of each folder, given the folder of each trial."""
     found: dict[Path, list[str]] = {}
     for trial, folder in where.items():
@@ -229,7 +229,7 @@ def by_pack(where: Mapping[str, Path]) -> dict[Path, list[str]]:
     return found
 
 
-def content(folder: Path, table: str) -> tuple[bytes, bool]:
+def read_verified(folder: Path, table: str) -> tuple[bytes, bool]:
     """Return the file of a table, and whether it was checked to be what was written.
 
     Raises:
@@ -252,16 +252,16 @@ def read_table(folder: Path, table: str) -> "pl.DataFrame":
     import polars as pl
 
     try:
-        return pl.read_parquet(io.BytesIO(content(folder, table)[0]))
+        return pl.read_parquet(io.BytesIO(read_verified(folder, table)[0]))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise DamagedError(folder, f"{table}.parquet is no Parquet file") from None
 
 
-def damage(folder: Path) -> DamagedError | None:
+def find_damage(folder: Path) -> DamagedError | None:
     """Return what is wrong with a folder of the store, if anything is."""
     try:
         for table in TABLES:
-            if not content(folder, table)[1]:
+            if not read_verified(folder, table)[1]:
                 read_table(folder, table)
     except DamagedError as error:
         return error
@@ -273,18 +273,18 @@ def set_aside(folder: Path) -> Path:
     number = 1
     while (target := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
-    if damage(folder):  # else another process has done it, and the trials ran again
+    if find_damage(folder):  # else another process has done it, and the trials ran again
         with suppress(FileNotFoundError):
             folder.rename(target)
     return target
 
 
-def results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, Result], list[DamagedError]]:
+def load_results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, Result], list[DamagedError]]:
     """Return what the engine needs to know of those of the trials that the store holds, and what of it is damaged."""
     where = locate(store, trials)
-    found, bad = {}, list(illegible(store))
+    found, bad = {}, list(unreadable_packs(store))
     for folder in dict.fromkeys(where.values()):
-        if problem := damage(folder):
+        if problem := find_damage(folder):
             bad.append(problem)
             continue
         rows = read_table(folder, "trials")
@@ -295,10 +295,10 @@ def results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, 
     return found, bad
 
 
-def illegible(store: Path) -> Iterator[DamagedError]:
+def unreadable_packs(store: Path) -> Iterator[DamagedError]:
     """Yield the packs that cannot even tell what they hold."""
-    for folder in packs(store):
+    for folder in pack_folders(store):
         try:
-            trials_of(folder)
+            pack_trials(folder)
         except DamagedError as error:
             yield error

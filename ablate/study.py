@@ -10,7 +10,7 @@ from ablate.errors import UserError, kind, near
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
 from ablate.measuring import intervals
 from ablate.methods import axes_of, check_encoder, named, own_encoders
-from ablate.remote import Mirror, is_remote, mirror
+from ablate.remote import Mirror, is_remote, mirror_of
 from ablate.searching import Search, searched
 from ablate.settings import axis, checked
 from ablate.validation import validated
@@ -187,7 +187,7 @@ def placed(document: Document, store: str) -> tuple[Path, Mirror | None]:
     if not is_remote(store):
         return expanded(document, ("store",), store).absolute(), None
     try:
-        mirrored = mirror(store)
+        mirrored = mirror_of(store)
     except UserError as error:
         raise document.error(("store",), str(error).removeprefix("store: ")) from None
     return mirrored.folder, mirrored

@@ -18,8 +18,8 @@ from ablate.study import Study
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-NOISE = ("Runtime env is setting up", "Running entrypoint for job")  # lines of Ray in the log of a job
-PATIENCE = 60  # seconds that a cluster has to start
+RAY_LOG_LINES = ("Runtime env is setting up", "Running entrypoint for job")  # lines of Ray in the log of a job
+START_TIMEOUT = 60  # seconds that a cluster has to start
 
 
 class Job:
@@ -51,12 +51,12 @@ class Job:
         return int(details.driver_exit_code)
 
     async def _follow(self, write: Callable[[str], object]) -> None:
-        async for line in lines(self.client.tail_job_logs(self.name)):
-            if not any(words in line for words in NOISE):
+        async for line in whole_lines(self.client.tail_job_logs(self.name)):
+            if not any(words in line for words in RAY_LOG_LINES):
                 write(line)
 
 
-async def lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+async def whole_lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
     """Yield whole lines of what comes in pieces."""
     rest = ""
     async for chunk in chunks:
@@ -91,14 +91,14 @@ def submit(studies: Sequence[Study], store: str, address: str, options: Sequence
         words += options
         try:
             client = JobSubmissionClient(address)
-            return Job(client, accepted(client, shlex.join(words), {"working_dir": folder}))
+            return Job(client, submit_job(client, shlex.join(words), {"working_dir": folder}))
         except (ConnectionError, RuntimeError) as error:
             raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
 
 
-def accepted(client: "JobSubmissionClient", command: str, environment: dict[str, str]) -> str:
+def submit_job(client: "JobSubmissionClient", command: str, environment: dict[str, str]) -> str:
     """Return the name of a new job; a cluster that has just started may not take one yet."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
             return str(client.submit_job(entrypoint=command, runtime_env=environment))

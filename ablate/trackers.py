@@ -19,11 +19,11 @@ from ablate.errors import UserError
 from ablate.files import aside
 from analysis import load
 
-LARGEST = 3.4e38  # number that TensorBoard can hold
+MAX_FLOAT32 = 3.4e38  # number that TensorBoard can hold
 Curves = dict[str, list[tuple[int, float]]]  # "validation/accuracy", "train/scale/audio" -> (epoch, value)
 
 
-class Ended(NamedTuple):
+class FinishedTrial(NamedTuple):
     """A trial as a tracker takes it."""
 
     id: str
@@ -39,7 +39,7 @@ class Tracker(Protocol):
     def known(self) -> set[str]:
         """Return the trials that it has."""
 
-    def add(self, trial: Ended) -> None:
+    def add(self, trial: FinishedTrial) -> None:
         """Take a trial."""
 
 
@@ -54,14 +54,14 @@ class TensorBoard:
         """Return the trials that it has."""
         return {path.name.rpartition(" ")[2] for path in self.folder.glob("* *")}
 
-    def add(self, trial: Ended) -> None:
+    def add(self, trial: FinishedTrial) -> None:
         """Take a trial."""
         from tensorboardX import SummaryWriter
 
         with aside(self.folder / f"{trial.name} {trial.id}") as draft, SummaryWriter(str(draft)) as writer:
             for name, points in trial.curves.items():
                 for epoch, value in points:
-                    if abs(value) < LARGEST:
+                    if abs(value) < MAX_FLOAT32:
                         writer.add_scalar(name, value, epoch)
             writer.add_hparams(trial.settings, trial.scores, name=".")
 
@@ -105,7 +105,7 @@ class MLflow:
             if not token:
                 return runs
 
-    def add(self, trial: Ended) -> None:
+    def add(self, trial: FinishedTrial) -> None:
         """Take a trial."""
         from mlflow.entities import Metric, Param
 
@@ -134,7 +134,7 @@ class WandB:
         """Return the trials that it has."""
         return {path.parent.name.rpartition("-")[2] for path in (self.run / "wandb").glob(f"*run-*-*/{self.WHOLE}")}
 
-    def add(self, trial: Ended) -> None:
+    def add(self, trial: FinishedTrial) -> None:
         """Take a trial."""
         import wandb
 
@@ -160,7 +160,7 @@ class WandB:
 TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
 
 
-def installed(names: Sequence[str]) -> None:
+def check_installed(names: Sequence[str]) -> None:
     """Raise a UserError if the library of a tracker is missing."""
     for name in names:
         if find_spec(name) is None:
@@ -190,12 +190,12 @@ class Trackers:
             tracker = TRACKERS[name](self.folder)
             self.trackers[name] = tracker, tracker.known()
         tracker, known = self.trackers[name]
-        for trial in ended(self.folder, known):
+        for trial in finished_trials(self.folder, known):
             tracker.add(trial)
             known.add(trial.id)
 
 
-def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
+def finished_trials(folder: Path, known: set[str]) -> Iterator[FinishedTrial]:
     """Yield the trials of a run that have ended and are not known yet; one that failed has nothing to show.
 
     One that is at several points of its study is shown at the first.
@@ -210,7 +210,9 @@ def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
     scores = [name for name in rows.columns if name.partition(".")[0] in {"validation", "test"}]
     hidden = {"trial", "status", "error", "seconds", "steps", "params", *scores}
     for row in rows.iter_rows(named=True):
-        settings = {name: shown(value) for name, value in row.items() if value is not None and name not in hidden}
+        settings = {
+            name: tracker_value(value) for name, value in row.items() if value is not None and name not in hidden
+        }
         found = {name.replace(".", "/"): row[name] for name in scores if row[name] is not None}
         name = " ".join(str(row[part]) for part in ("method", "modality", "seed") if row[part] is not None)
         curves: Curves = {}
@@ -218,9 +220,11 @@ def ended(folder: Path, known: set[str]) -> Iterator[Ended]:
             path = "/".join(filter(None, (point["split"], point["metric"], point["modality"])))
             if math.isfinite(point["value"]):
                 curves.setdefault(path, []).append((point["epoch"], point["value"]))
-        yield Ended(row["trial"], name, settings, {f"final/{key}": value for key, value in found.items()}, curves)
+        yield FinishedTrial(
+            row["trial"], name, settings, {f"final/{key}": value for key, value in found.items()}, curves
+        )
 
 
-def shown(value: str | float | bool) -> str | int | float | bool:
+def tracker_value(value: str | float | bool) -> str | int | float | bool:
     """Return a setting as all trackers can show it: one that is infinite as text."""
     return str(value) if isinstance(value, float) and math.isinf(value) else value

@@ -7,15 +7,15 @@ from typing import Any
 import ray
 from ray import tune
 
-from ablate.checkpoints import kept
+from ablate.checkpoints import checkpointed_prefix
 from ablate.errors import traced
-from ablate.packs import split
-from ablate.pruning import races
+from ablate.pack_training import RetryableError, TrialReport, UnrecoverableError, pack_capacity, resolve_job, train_pack
+from ablate.packs import split_evenly
+from ablate.pruning import group_scores
 from ablate.trial import Trial
-from ablate.work import LostError, StrandedError, Told, fitting, settled, train_pack
 from trainables.train import Prune
 
-UNJUDGED = "the process that judges which trials to end has died"
+PRUNER_DIED = "the process that judges which trials to end has died"
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -28,7 +28,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next pack."""
         self.asked = json.loads(new_config["job"])
-        self.job = settled(self.asked)
+        self.job = resolve_job(self.asked)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -39,13 +39,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def parts(self, pack: list[Trial]) -> list[list[Trial]]:
         """Return the parts of a pack that fit into the memory; one that was interrupted is the first, as it was."""
-        most = fitting(self.job, pack)
-        first = kept(self.job, pack[:most])
+        most = pack_capacity(self.job, pack)
+        first = checkpointed_prefix(self.job, pack[:most])
         rest = pack[first:]
-        parts = split(rest, ceil(len(rest) / most)) if rest else []
+        parts = split_evenly(rest, ceil(len(rest) / most)) if rest else []
         return [pack[:first], *parts] if first else parts
 
-    def trained(self, pack: list[Trial]) -> dict[str, Told]:
+    def trained(self, pack: list[Trial]) -> dict[str, TrialReport]:
         """Train trials together and put them into the store.
 
         An error is the result of a trial, not the end of the process: where several trained together, halves of
@@ -56,28 +56,28 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """
         try:
             return self.together(pack)
-        except LostError:
+        except RetryableError:
             raise
-        except StrandedError as error:
+        except UnrecoverableError as error:
             return {trial.id: ("failed", None, str(error)) for trial in pack}
         except Exception as error:
             if len(pack) > 1:
-                return {trial: told for half in split(pack, 2) for trial, told in self.trained(half).items()}
+                return {trial: told for half in split_evenly(pack, 2) for trial, told in self.trained(half).items()}
             return {pack[0].id: ("failed", None, traced(error))}
 
-    def together(self, pack: list[Trial]) -> dict[str, Told]:
+    def together(self, pack: list[Trial]) -> dict[str, TrialReport]:
         """Train trials in one pass, here or on several workers."""
         if self.job["workers"] == 1:
-            return train_pack(self.job, pack, judged(self.job, pack))
-        from ablate.crews import train_by_crew
+            return train_pack(self.job, pack, prune_callback(self.job, pack))
+        from ablate.distributed import train_distributed
 
-        return train_by_crew(self.asked, pack)
+        return train_distributed(self.asked, pack)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: a pack is in the store, or goes on from its own checkpoint."""
 
 
-def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
+def prune_callback(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
     """Return how to ask a job's judge about a pack; None where the study has none.
 
     Raises:
@@ -88,13 +88,13 @@ def judged(job: dict[str, Any], pack: list[Trial]) -> Prune | None:
     try:
         judge = ray.get_actor(job["judge"])
     except ValueError:
-        raise StrandedError(UNJUDGED) from None
+        raise UnrecoverableError(PRUNER_DIED) from None
 
     def ends(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
         try:
-            stops = ray.get(judge.ends.remote(epoch, races(pack, scores)))
+            stops = ray.get(judge.ends.remote(epoch, group_scores(pack, scores)))
         except ray.exceptions.RayActorError:
-            raise StrandedError(UNJUDGED) from None
+            raise UnrecoverableError(PRUNER_DIED) from None
         return {i for i in scores if pack[i].id in stops}
 
     return ends

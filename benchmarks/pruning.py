@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from ablate.run import run
+from ablate.run import run_study
 from benchmarks.configurations import written
 from benchmarks.scale import Silent
 
@@ -30,7 +30,7 @@ def trained(folder: Path, cpus: int, **changes: Any) -> pl.DataFrame:
     """Run the study with changes in a store of its own; return its trials."""
     study = {key: value for key, value in (STUDY | changes).items() if value is not None}
     made = written(folder, study, folder / f"store-{study['name']}")
-    run(made, cpus, Silent())
+    run_study(made, cpus, Silent())
     return pl.read_parquet(made.folder / "trials/*.parquet")
 
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ablate.run import run
+from ablate.run import run_study
 from benchmarks.configurations import written
 
 CPUS = 2
@@ -27,7 +27,7 @@ STUDY: dict[str, Any] = {
 class Silent:
     """Hears of everything and says nothing."""
 
-    def begin(self, agenda: Any) -> None:
+    def begin(self, queue: Any) -> None:
         """Hear what will run."""
 
     def heard(self, *result: Any) -> None:
@@ -43,7 +43,7 @@ def main(trials: int) -> None:
         folder = Path(name)
         vary = {"train.lr": {"log": [0.001, 0.1], "num": max(2, trials // SEEDS)}}
         began, spent = time.perf_counter(), time.process_time()
-        outcome = run(written(folder, STUDY | {"vary": vary}, folder / "runs"), CPUS, Silent())
+        outcome = run_study(written(folder, STUDY | {"vary": vary}, folder / "runs"), CPUS, Silent())
         wall, cpu = time.perf_counter() - began, time.process_time() - spent
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(

@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 import ray
 from ray import tune
 
-from ablate.agenda import Work, open_agenda
-from ablate.launch import drive, local_ray
-from ablate.run import job
+from ablate.launch import local_ray, run_on_ray
+from ablate.pack_training import load_dataset
+from ablate.run import build_job
 from ablate.study import Study
 from ablate.trial import Trial
-from ablate.work import dataset
+from ablate.trial_queue import StudyRun, open_queue
 from benchmarks.configurations import written
 from trainables.data import Dataset
 from trainables.data import load as load_data
@@ -69,16 +69,16 @@ def ours(scratch: Path, *studies: Study) -> Timed:
     scores: dict[str, float] = {}
     ends: list[float] = []
 
-    def work(made: Study) -> Work:
+    def work(made: Study) -> StudyRun:
         def heard(trial: Trial, result: Any, error: str | None) -> None:
             ends.append(time.time())
             if made is studies[-1]:
                 scores[trial.id] = result.score
 
-        return Work(open_agenda(made, CPUS), job(made), heard)
+        return StudyRun(open_queue(made, CPUS), build_job(made), heard)
 
     began = time.time()
-    drive(map(work, studies), Path(tempfile.mkdtemp(dir=scratch)))
+    run_on_ray(map(work, studies), Path(tempfile.mkdtemp(dir=scratch)))
     ended = time.time()
     first = ends[0] if len(studies) > 1 else began
     return Timed(first - began, ended - first, scores)
@@ -108,7 +108,7 @@ class Reused(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train."""
-        return {**trained(self.config["trial"], dataset(self.config["data"])), "done": True}
+        return {**trained(self.config["trial"], load_dataset(self.config["data"])), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing, as Tune's processes need not to be used again."""
@@ -116,7 +116,7 @@ class Reused(tune.Trainable):  # type: ignore[misc]
 
 def plain(trainable: Any, made: Study, scratch: Path, **how: Any) -> Timed:
     """Run the trials of a study by plain Ray Tune."""
-    trials = list(open_agenda(made, CPUS).proposed.values())
+    trials = list(open_queue(made, CPUS).proposed.values())
     space = {"trial": tune.grid_search([json.dumps(t.config) for t in trials]), "data": json.dumps(made.data)}
     folder = tempfile.mkdtemp(dir=scratch)
     tuner = tune.Tuner(

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")
 ALLOWED = {"ablate": {"search_spaces", "trainables", "analysis"}}
 HEAVY = {
-    "ray": {f"ablate/{name}.py" for name in ("launch", "feed", "worker", "crews", "clusters", "submit")},
+    "ray": {f"ablate/{name}.py" for name in ("launch", "dispatcher", "worker", "distributed", "clusters", "submit")},
     "optuna": {"ablate/search.py", "analysis/importance.py"},
     "typer": {"ablate/cli.py"},
 }

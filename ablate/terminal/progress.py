@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ablate.agenda import Agenda, unasked
 from ablate.plan import size
-from ablate.preflight import idle, uncompiled
+from ablate.preflight import compile_warnings, inactive_method_warnings
 from ablate.study import Study, lacking
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
 from ablate.trial import Result, Trial
+from ablate.trial_queue import TrialQueue, count_unfinished
 from analysis.text import plural
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
@@ -103,18 +103,18 @@ class Progress:
         """Show a study on a screen."""
         self.study, self.screen = study, screen
 
-    def begin(self, agenda: Agenda) -> None:
+    def begin(self, queue: TrialQueue) -> None:
         """Say what is known and what will run."""
         name, total = self.study.file.name, size(self.study)
-        missing = unasked(self.study, agenda)
-        self.screen.begin(total if agenda.over else total - missing)
-        if agenda.finished and not missing:
-            self.screen.console.print(f"{name}: all {len(agenda.proposed)} trials are in the store; nothing to run.")
-        if agenda.over:
+        missing = count_unfinished(self.study, queue)
+        self.screen.begin(total if queue.over else total - missing)
+        if queue.finished and not missing:
+            self.screen.console.print(f"{name}: all {len(queue.proposed)} trials are in the store; nothing to run.")
+        if queue.over:
             return
-        for sentence in lacking(self.study) + uncompiled(self.study) + idle(self.study):
+        for sentence in lacking(self.study) + compile_warnings(self.study) + inactive_method_warnings(self.study):
             self.note(sentence)
-        known = f", {agenda.cached} of {total} in the store already" if agenda.cached else ""
+        known = f", {queue.cached} of {total} in the store already" if queue.cached else ""
         words = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"
         self.screen.console.print(f"{name}: {words}{known}.")
 

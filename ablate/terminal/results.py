@@ -9,8 +9,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ablate.forecast import open_run
-from ablate.replay import Compared
-from ablate.run import Outcome
+from ablate.replay import Comparison
+from ablate.run import RunOutcome
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, shorter
 
@@ -55,7 +55,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     console.print(f"report: {shorter(page)}")
 
 
-def show_outcome(outcome: Outcome) -> None:
+def show_outcome(outcome: RunOutcome) -> None:
     """Say why a run ended early, and how many of its trials have no score."""
     if outcome.spent:
         more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
@@ -171,7 +171,7 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
         )
 
 
-def show_replay(seen: Compared) -> None:
+def show_replay(seen: Comparison) -> None:
     """Print what training a trial again gave, and what has changed since where it is not the same."""
     console = screen()
     table = Table("", "stored", "now", "difference", box=SIMPLE)

@@ -11,12 +11,12 @@ import polars as pl
 import yaml
 from typer.testing import CliRunner
 
-from ablate.agenda import open_agenda
 from ablate.cli import app
-from ablate.run import job
+from ablate.pack_training import resolve_job, train_pack
+from ablate.run import build_job
 from ablate.study import load
 from ablate.trial import Trial
-from ablate.work import settled, train_pack
+from ablate.trial_queue import open_queue
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL: dict[str, Any] = {
@@ -69,9 +69,9 @@ def here(*words: object) -> subprocess.CompletedProcess[str]:
 def train(file: Path, store: Path) -> list[Trial]:
     """Train what is missing of a study in this process, as its workers do; return what it trained."""
     study, trained = load(str(file), str(store)), list[Trial]()
-    agenda = open_agenda(study)
-    while pack := agenda.next():
-        train_pack(settled(job(study)), pack, None)
+    queue = open_queue(study)
+    while pack := queue.next():
+        train_pack(resolve_job(build_job(study)), pack, None)
         trained += pack
     return trained
 

@@ -13,12 +13,12 @@ from polars.testing import assert_frame_equal
 
 from ablate import store
 from ablate.checkpoints import Checkpoint
-from ablate.cleaning import delete, inventory
+from ablate.cleaning import delete_unused, take_inventory
 from ablate.designs import Row
+from ablate.pack_training import resolve_job, train_pack
 from ablate.plan import trials
-from ablate.run import job
+from ablate.run import build_job
 from ablate.study import Study, load
-from ablate.work import settled, train_pack
 from tests.ablate.helpers import ROOT, start, table, write
 from tests.ablate.nodes import below, eventually, trainers
 from tests.ablate.test_cleaning import written
@@ -59,7 +59,7 @@ def test_a_file_holds_the_last_state_and_nothing_else(tmp_path: Path) -> None:
     assert (found["number"], found["learner"][0].stride()) == (2, (1, 3))
     assert [file.name for file in kept.file.parent.iterdir()] == [f"{store.pack_name(NAMES)}.pt"]
     assert not Checkpoint(tmp_path, NAMES[::-1], 60).exists  # in another order it is another pack
-    assert store.packs(tmp_path) == []
+    assert store.pack_folders(tmp_path) == []
     kept.remove()
     kept.remove()
     assert not kept.exists
@@ -105,7 +105,7 @@ def stopping(after: int) -> Any:
 def by_worker(study: Study, prune: Any = None) -> None:
     """Train the study's trials as one pack, as a worker does."""
     pack = [t for factor in (0.25, 0.5) for t in trials(study, "Half", Row({"Half.factor": factor}, {}))]
-    train_pack(settled({**job(study), "checkpoint": 1e-9}), pack, prune)
+    train_pack(resolve_job({**build_job(study), "checkpoint": 1e-9}), pack, prune)
 
 
 def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else
     by_worker(disturbed)
     assert steps(tmp_path) == 3 * (6 - done)
     assert not kept.exists()
-    (one,), (other,) = store.packs(calm.store), store.packs(disturbed.store)
+    (one,), (other,) = store.pack_folders(calm.store), store.pack_folders(disturbed.store)
     for name in store.TABLES:
         ours, theirs = (store.read_table(folder, name) for folder in (one, other))
         assert_frame_equal(ours.drop("seconds", strict=False), theirs.drop("seconds", strict=False))
@@ -136,13 +136,13 @@ def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:
     for one in kept:
         one.write({"number": 1})
     written(tmp_path, planned=2)
-    found = {part.what: [path.stem for path in part.folders] for part in inventory(tmp_path).parts}
+    found = {part.what: [path.stem for path in part.folders] for part in take_inventory(tmp_path).parts}
     assert found["checkpoints of packs that are to go on"] == [trial(5).id]
     assert found["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
-    delete(tmp_path)
+    delete_unused(tmp_path)
     assert [one.exists for one in kept] == [False, True]
     written(tmp_path, planned=1)
-    delete(tmp_path)
+    delete_unused(tmp_path)
     assert [one.exists for one in kept] == [False, False]
 
 

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ablate.agenda import open_agenda
 from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.plan import size
-from ablate.preflight import check_trials, displaced
+from ablate.preflight import check_trials, overwrite_warnings
 from ablate.study import load as load_study
+from ablate.trial_queue import open_queue
 from analysis.verdicts import titled
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here, train
@@ -55,8 +55,8 @@ def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: P
         assert claim.name == name + "-quick" * quick
         assert 0 < sum(size(study) for study in claim.cells.values()) <= (100 if quick else MOST)
     for study in claim.cells.values():
-        agenda = open_agenda(study)
-        check_trials(study, agenda)
+        queue = open_queue(study)
+        check_trials(study, queue)
     assert not list(tmp_path.iterdir())
 
 
@@ -128,9 +128,9 @@ def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -
     (study,) = load(str(write(tmp_path, alone)), str(tmp_path / "runs")).cells.values()
     study.folder.mkdir(parents=True)
     (study.folder / "verdict.json").write_text("{}")
-    assert displaced(study) == []
+    assert overwrite_warnings(study) == []
     plain = {key: value for key, value in alone.items() if key not in {"claim", "quick"}}
-    said = displaced(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
+    said = overwrite_warnings(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
     verdict = "whose verdict makes way; another `name` keeps both."
     assert said == [f"{study.folder} holds a claim of the same name, {verdict}"]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from ablate import store
-from ablate.cleaning import delete, inventory
+from ablate.cleaning import delete_unused, take_inventory
 from ablate.errors import UserError
 from ablate.files import aside
-from ablate.lock import alone, whole
-from ablate.manifest import write_study
-from ablate.run import begun
+from ablate.lock import run_lock, store_lock
+from ablate.manifest import write_manifest
+from ablate.run import start_study
+from ablate.shards import write_shard
 from ablate.study import load
 from ablate.terminal import Screen
-from ablate.waves import write_wave
 from tests.ablate.helpers import ROOT, here, write
 from tests.ablate.test_store import fill, trial
 
@@ -46,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
 
 def written(folder: Path, planned: int) -> None:
     about = {"name": "s", "metric": "accuracy", "direction": "max"}
-    write_study(folder / "s", {"study": about, "planned": planned})
-    write_wave(folder, folder / "s", [trial(0)], {}, 0)
+    write_manifest(folder / "s", {"study": about, "planned": planned})
+    write_shard(folder, folder / "s", [trial(0)], {}, 0)
 
 
 def folders(store: Path) -> set[str]:
@@ -55,12 +55,12 @@ def folders(store: Path) -> set[str]:
 
 
 def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> None:
-    found = inventory(folder)
+    found = take_inventory(folder)
     assert [(part.what.split()[0], len(part.folders), part.may_go) for part in found.parts] == [
         ("trials", 1, False), ("trials", 1, True), ("damaged,", 1, True), ("written", 1, True), ("tables", 1, False),
     ]  # fmt: skip
     assert found.parts[3].size == 1000
-    assert delete(folder) == found
+    assert delete_unused(folder) == found
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id])}
     assert store.locate(folder, [trial(0).id, trial(1).id]).keys() == {trial(0).id, trial(1).id}
 
@@ -68,25 +68,25 @@ def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> 
 def test_a_report_half_written_by_a_process_that_died_may_go(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", HALF_A_REPORT, folder / "s" / "report.html"], cwd=ROOT, check=False)
     (half,) = (folder / "s").glob(".*")
-    assert half in delete(folder).parts[3].folders
+    assert half in delete_unused(folder).parts[3].folders
     assert not half.exists()
 
 
 def test_what_an_unfinished_study_may_want_stays(folder: Path) -> None:
     written(folder, 2)
-    delete(folder)
+    delete_unused(folder)
     assert folders(folder) == {store.pack_name([trial(0).id, trial(1).id]), trial(2).id}
 
 
 def test_a_study_whose_trial_failed_tries_it_again_and_wants_its_checkpoint(folder: Path) -> None:
-    write_study(folder / "s", {"study": {"name": "s", "metric": "accuracy", "direction": "max"}, "planned": 2})
-    write_wave(folder, folder / "s", [trial(0), trial(5)], {trial(5).id: "a process died"}, 0)
-    assert inventory(folder).unfinished == ["s"]
+    write_manifest(folder / "s", {"study": {"name": "s", "metric": "accuracy", "direction": "max"}, "planned": 2})
+    write_shard(folder, folder / "s", [trial(0), trial(5)], {trial(5).id: "a process died"}, 0)
+    assert take_inventory(folder).unfinished == ["s"]
 
 
 def test_what_a_run_left_that_was_stopped_before_its_first_trial_is_a_store(tmp_path: Path) -> None:
     study = load(str(write(tmp_path)), str(tmp_path / "store"))
-    begun(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None).close()
+    start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None).close()
     assert sorted(path.name for path in study.store.iterdir()) == ["schema", "small"]
     seen = here("gc", study.store, "--delete", "--json")
     assert seen.returncode == 0
@@ -97,27 +97,27 @@ def test_what_a_run_left_that_was_stopped_before_its_first_trial_is_a_store(tmp_
 def test_nothing_goes_while_a_study_runs(folder: Path) -> None:
     before = folders(folder)
     with (
-        alone(folder, folder / "s", pytest.fail),
+        run_lock(folder, folder / "s", pytest.fail),
         pytest.raises(UserError, match=f"s, by process {os.getpid()} of .*being run"),
     ):
-        delete(folder)
+        delete_unused(folder)
     assert folders(folder) == before
 
 
 def test_nothing_goes_while_a_run_begins_that_has_no_tables_yet(folder: Path) -> None:
-    with alone(folder, folder / "new", pytest.fail):
-        assert inventory(folder).running[0].startswith("new, by process")
+    with run_lock(folder, folder / "new", pytest.fail):
+        assert take_inventory(folder).running[0].startswith("new, by process")
         with pytest.raises(UserError, match="being run"):
-            delete(folder)
+            delete_unused(folder)
 
 
 def test_a_run_waits_for_what_is_being_deleted(folder: Path) -> None:
     def begin() -> None:
-        with alone(folder, folder / "new", pytest.fail):
+        with run_lock(folder, folder / "new", pytest.fail):
             pass
 
     waiting = threading.Thread(target=begin)
-    with whole(folder):
+    with store_lock(folder):
         waiting.start()
         waiting.join(0.3)
         assert waiting.is_alive()
@@ -129,7 +129,7 @@ def test_a_run_waits_for_what_is_being_deleted(folder: Path) -> None:
 def test_what_a_living_process_writes_stays(folder: Path) -> None:
     with aside(folder / "trials" / trial(8).id) as draft:
         draft.mkdir()
-        delete(folder)
+        delete_unused(folder)
         assert draft.is_dir()
     assert trial(8).id in folders(folder)
 

@@ -8,11 +8,20 @@ import pytest
 import yaml
 
 from ablate import __version__, clusters
-from ablate.clusters import Node, afford, check, fits, most, reachable, refusal, token
-from ablate.doctor import at_cluster
-from ablate.environment import START
+from ablate.clusters import (
+    Node,
+    check_capacity,
+    check_nodes,
+    check_reachable,
+    connection_error,
+    marker_file,
+    max_packs,
+    node_capacity,
+)
+from ablate.doctor import check_cluster
+from ablate.environment import START_TIMEOUT
 from ablate.errors import UserError
-from ablate.provenance import versions
+from ablate.provenance import package_versions
 from ablate.search import rounds
 from ablate.staging import stage
 from ablate.study import load
@@ -65,7 +74,7 @@ def test_a_run_joins_a_cluster_from_a_shell(cluster: Cluster, home: Path, tmp_pa
 def test_where_no_cluster_is_a_run_ends_at_once(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(UserError, match=f"--address {address}: there is no cluster"):
-        reachable(address)
+        check_reachable(address)
     refused = here("submit", write(tmp_path), "--store", tmp_path / "s", "--address", f"http://{address}")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"--address http://{address}: " in refused.stderr
@@ -78,61 +87,61 @@ def test_a_store_that_a_job_would_lose_is_refused(tmp_path: Path) -> None:
 
 
 def test_nodes_that_cannot_run_the_study_are_named(tmp_path: Path) -> None:
-    node = Node("far", 1, 0, versions(), [])
-    check([node])
+    node = Node("far", 1, 0, package_versions(), [])
+    check_nodes([node])
     with pytest.raises(UserError, match=r"node far of the cluster has torch 1\.0, and this process has"):
-        check([node, node._replace(versions=versions() | {"torch": "1.0"})])
-    with token(tmp_path / "deep/store") as seen:
-        assert clusters.node_facts([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
+        check_nodes([node, node._replace(versions=package_versions() | {"torch": "1.0"})])
+    with marker_file(tmp_path / "deep/store") as seen:
+        assert clusters.describe_process([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
         with pytest.raises(
             UserError, match=f"store: {tmp_path}/deep/store is not what the node far .* folder that all"
         ):
-            check([node._replace(missing=[seen])])
+            check_nodes([node._replace(missing=[seen])])
     with pytest.raises(UserError, match=r"data: /nowhere/mine\.npz is not what the node far of the cluster sees"):
-        check([node._replace(missing=["/nowhere/mine.npz"])])
+        check_nodes([node._replace(missing=["/nowhere/mine.npz"])])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tmp_path: Path) -> None:
     """Two nodes of two CPUs have four, and never three at once."""
     study, said = load(str(write(tmp_path, resources={"cpu": 3}))), list[str]()
-    found = [Node(name, 2, 0, versions(), []) for name in "ab"]
+    found = [Node(name, 2, 0, package_versions(), []) for name in "ab"]
     with pytest.raises(UserError, match="a trial asks for 3 CPUs, and no node of the cluster has more than 2; for one"):
-        afford(study, found, None, said.append)
+        check_capacity(study, found, None, said.append)
     with pytest.raises(UserError, match="no node of the cluster has more than 0"):
-        afford(study, [], None, said.append)
-    afford(study, found, 64, said.append)
+        check_capacity(study, [], None, said.append)
+    check_capacity(study, found, 64, said.append)
     assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
-    afford(study, [*found, Node("c", 4, 0, versions(), [])], None, pytest.fail)
+    check_capacity(study, [*found, Node("c", 4, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"gpu": 2})))
     with pytest.raises(
         UserError, match=r"resources\.gpu: a worker asks for 2, and no node of the cluster has more than 1"
     ):
-        afford(cards, [Node("a", 2, 1, versions(), [])], None, pytest.fail)
+        check_capacity(cards, [Node("a", 2, 1, package_versions(), [])], None, pytest.fail)
 
 
 def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> None:
     """Two nodes of three CPUs have six, and room for two workers of two."""
     study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 3})))
-    found = [Node(name, 3, 0, versions(), []) for name in "ab"]
+    found = [Node(name, 3, 0, package_versions(), []) for name in "ab"]
     with pytest.raises(
         UserError, match=r"resources\.workers: a trial asks for 3 workers, and the cluster has room for 2;"
     ):
-        afford(study, found, None, pytest.fail)
-    afford(study, [*found, Node("c", 2, 0, versions(), [])], None, pytest.fail)
+        check_capacity(study, found, None, pytest.fail)
+    check_capacity(study, [*found, Node("c", 2, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
-    assert [fits(cards, Node("a", 8, gpus, versions(), [])) for gpus in (0, 1, 4)] == [0, 1, 4]
+    assert [node_capacity(cards, Node("a", 8, gpus, package_versions(), [])) for gpus in (0, 1, 4)] == [0, 1, 4]
 
 
 def test_so_many_packs_run_at_once_as_the_nodes_have_room_for(tmp_path: Path) -> None:
     """Four nodes of three CPUs have twelve, and room for four workers of two; one that grows may have others."""
     study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 2})))
-    found = [Node(name, 3, 1, versions(), []) for name in "abcd"]
-    assert (most(study, found, None), most(study, found, 12), most(study, [], 2)) == (2, 3, 1)
+    found = [Node(name, 3, 1, package_versions(), []) for name in "abcd"]
+    assert (max_packs(study, found, None), max_packs(study, found, 12), max_packs(study, [], 2)) == (2, 3, 1)
     cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
-    assert (most(cards, found, None), most(cards, found[:3], None)) == (2, 1)
+    assert (max_packs(cards, found, None), max_packs(cards, found[:3], None)) == (2, 1)
     usual = load(str(write(tmp_path, resources={"cpu": 2})))
-    assert (most(usual, found, None), most(usual, found, 5)) == (None, 2)
+    assert (max_packs(usual, found, None), max_packs(usual, found, 5)) == (None, 2)
 
 
 @alone
@@ -141,7 +150,7 @@ def test_packs_of_several_workers_wait_for_a_cluster_that_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere a minute is enough for workers to start; a node takes longer to join."""
-    monkeypatch.delenv(START)  # which is set in this process
+    monkeypatch.delenv(START_TIMEOUT)  # which is set in this process
     study = write(tmp_path, methods=["joint"], vary=None, seeds=1, resources={"workers": 2})
     with head(tmp_path / "head") as cluster:
         words = ["--address", cluster.address, "--store", tmp_path / "s", "--cpus", 2]
@@ -159,13 +168,15 @@ def test_what_ray_says_of_other_versions_is_not_cut_short() -> None:
     said = (
         "Version mismatch: The cluster was started with:\n    Ray: 2.51.0\n    Python: 3.12.1\nThis process on node x"
     )
-    assert refusal(RuntimeError(said)).startswith("Version mismatch: The cluster was started with: Ray: 2.51.0 Python")
-    assert refusal(ConnectionError("no such place\nTraceback")) == "no such place"
+    assert connection_error(RuntimeError(said)).startswith(
+        "Version mismatch: The cluster was started with: Ray: 2.51.0 Python"
+    )
+    assert connection_error(ConnectionError("no such place\nTraceback")) == "no such place"
 
 
 def test_the_doctor_says_where_no_cluster_is(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    (only,) = at_cluster(address, load(str(write(tmp_path)), str(tmp_path / "s")), None)
+    (only,) = check_cluster(address, load(str(write(tmp_path)), str(tmp_path / "s")), None)
     assert (only.what, only.ok) == (f"cluster {address}", False)
     assert "there is no cluster" in only.found
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
@@ -223,4 +234,4 @@ def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: 
 
 
 def test_the_version_is_known_where_the_package_is_not_installed() -> None:
-    assert versions()["ablate"] == __version__
+    assert package_versions()["ablate"] == __version__

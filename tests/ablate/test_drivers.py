@@ -15,13 +15,13 @@ import pytest
 
 from ablate import tables
 from ablate.errors import UserError
-from ablate.lock import alone, driver
-from ablate.run import begun
+from ablate.lock import read_driver, run_lock
+from ablate.pack_training import resolve_job, train_pack
+from ablate.run import start_study
 from ablate.store import locate
 from ablate.study import load
 from ablate.terminal import Screen
 from ablate.trial import Result
-from ablate.work import settled, train_pack
 from tests.ablate.helpers import ROOT, here, start, table, train, write
 
 HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]).parent, Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
@@ -48,7 +48,7 @@ def test_the_second_driver_of_a_study_says_who_runs_it(tmp_path: Path) -> None:
         assert ended.returncode == 2
         assert f"small: is being run by process {first.pid} of " in ended.stderr
         assert ended.stderr.count("\n") == 1
-        assert driver(tmp_path / "store/small") is not None
+        assert read_driver(tmp_path / "store/small") is not None
 
 
 def test_a_driver_that_was_killed_holds_nothing(tmp_path: Path) -> None:
@@ -56,15 +56,15 @@ def test_a_driver_that_was_killed_holds_nothing(tmp_path: Path) -> None:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
     assert (tmp_path / "store/small/driver.json").is_file()
-    assert driver(tmp_path / "store/small") is None
-    with alone(tmp_path / "store", tmp_path / "store/small", pytest.fail):
-        now = driver(tmp_path / "store/small")
+    assert read_driver(tmp_path / "store/small") is None
+    with run_lock(tmp_path / "store", tmp_path / "store/small", pytest.fail):
+        now = read_driver(tmp_path / "store/small")
         assert now is not None
         assert now.pid == os.getpid()
 
 
 def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
-    with alone(tmp_path / "store", tmp_path / "store/small", pytest.fail):
+    with run_lock(tmp_path / "store", tmp_path / "store/small", pytest.fail):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -101,20 +101,20 @@ def small_files(most: int) -> Iterator[None]:
 def test_tables_that_cannot_be_written_end_a_run_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "FLUSH", 0)
-    monkeypatch.setattr(tables, "SHARE", 0)
+    monkeypatch.setattr(tables, "MIN_INTERVAL", 0)
+    monkeypatch.setattr(tables, "INTERVAL_RATIO", 0)
     study = load(str(write(tmp_path)), str(tmp_path / "store"))
-    work = begun(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
-    pack = work.agenda.next()
+    work = start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
+    pack = work.queue.next()
     assert pack is not None
-    status, score, _ = train_pack(settled(work.job), pack, None)[pack[0].id]
+    status, score, _ = train_pack(resolve_job(work.job), pack, None)[pack[0].id]
     said = "^File too large; the same command continues with what is missing$"
     with small_files(100):
         with pytest.raises(UserError, match=said):
             work.heard(pack[0], Result(status, score), None)
         with pytest.raises(UserError, match=said):
             work.close()
-    assert driver(study.folder) is None
+    assert read_driver(study.folder) is None
     assert here("status", study.folder).returncode == 0
 
 

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from ablate import identity, outdated
-from ablate.agenda import open_agenda
 from ablate.forecast import forecast
 from ablate.study import load
-from ablate.tables import Tables
+from ablate.tables import TableWriter
 from ablate.trial import Trial
+from ablate.trial_queue import open_queue
 from tests.ablate.helpers import here, train, write
 
 OWN = {"data": {"path": "mine.npz"}, "methods": ["joint", "ogm"], "vary": {"ogm.alpha": [0.5, 1]}}
@@ -40,7 +40,7 @@ def ran(folder: Path, **changes: Any) -> Path:
     file, store, plan = write(folder, **OWN | changes), folder / "runs", list[Trial]()
     train(file, store)
     study = load(str(file), str(store))
-    Tables(study, open_agenda(study, plan=plan), pytest.fail, plan).close()
+    TableWriter(study, open_queue(study, plan=plan), pytest.fail, plan).close()
     return store
 
 
@@ -127,7 +127,7 @@ def test_a_measurement_that_is_gone_is_said_without_its_code(store: Path) -> Non
 
 def test_a_store_is_not_searched_for_what_never_ran(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load(str(store.parent / "small.yaml"), str(store))
-    trial = next(iter(open_agenda(study).proposed.values()))
+    trial = next(iter(open_queue(study).proposed.values()))
     monkeypatch.setattr(outdated.store, "locate", lambda *where: pytest.fail("searched"))
     assert list(outdated.earlier(study, trial._replace(seed=99))) == []
 

@@ -11,13 +11,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ablate.agenda import open_agenda
 from ablate.keys import Halving, Median
-from ablate.pruning import Judge, heard, race, races
-from ablate.run import job
+from ablate.pack_training import resolve_job, train_pack
+from ablate.pruning import Pruner, comparison_group, group_scores, stored_scores
+from ablate.run import build_job
 from ablate.study import Study, load
 from ablate.trial import Result, Trial
-from ablate.work import settled, train_pack
+from ablate.trial_queue import open_queue
 from tests.ablate.helpers import ROOT, ablate, here, write
 from tests.ablate.nodes import APART, Cluster, node
 
@@ -32,7 +32,7 @@ def test_halving_judges_at_its_rungs() -> None:
 
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
-    judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    judge = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
     assert judge.ends(1, {"agm": told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)}) == set("acef")
     assert judge.ends(1, {"agm": told("ghi", 0.8, 0.05, 0.95)}) == {"h"}  # three of nine: 0.95, 0.9, 0.8
     assert judge.ends(1, {"cggm": told("k", 0.01)}) == set()  # another method is another race
@@ -42,19 +42,19 @@ def test_halving_keeps_the_best_third_of_all_that_came() -> None:
 
 def test_a_trial_that_is_told_again_is_counted_once() -> None:
     """A third of six go on, 0.9 and 0.8; were the first two counted twice, 0.9 and 0.9 would be the best of eight."""
-    judge = Judge("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    judge = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
     assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
     assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
     assert judge.ends(1, {"agm": told("cdef", 0.8, 0.2, 0.3, 0.4)}) == {"d", "e", "f"}
 
 
 def test_less_is_better_where_the_metric_says_so() -> None:
-    judge = Judge("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
+    judge = Pruner("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
     assert judge.ends(1, {"agm": told("abcd", 0.1, 0.5, 0.4, 0.9)}) == {"a", "c"}
 
 
 def test_the_median_rule_waits_for_enough_trials() -> None:
-    judge = Judge("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
+    judge = Pruner("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
     assert judge.ends(1, {"agm": told("ab", 0.0, 1.0)}) == set()
     assert judge.ends(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
     assert judge.ends(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
@@ -89,20 +89,20 @@ def test_a_rule_takes_options(tmp_path: Path) -> None:
 
 def driven(study: Study, packs: int = 99) -> dict[str, str]:
     """Train packs of a study one after another, with a judge as a run has it; return how its trials ended."""
-    agenda, asked = open_agenda(study, 1), job(study)
-    judge = Judge(**asked["prune"])
-    for where, scores in heard(study.store, agenda.proposed, agenda.results, study.metric).items():
+    queue, asked = open_queue(study, 1), build_job(study)
+    judge = Pruner(**asked["prune"])
+    for where, scores in stored_scores(study.store, queue.proposed, queue.results, study.metric).items():
         judge.hear(*where, scores)
-    while packs and (pack := agenda.next()):
+    while packs and (pack := queue.next()):
 
         def ends(epoch: int, scores: dict[int, dict[str, float]], pack: list[Trial] = pack) -> set[int]:
-            stops = judge.ends(epoch, races(pack, scores))
+            stops = judge.ends(epoch, group_scores(pack, scores))
             return {i for i in scores if pack[i].id in stops}
 
-        told, packs = train_pack(settled({**asked, "checkpoint": 0}), pack, ends), packs - 1
+        told, packs = train_pack(resolve_job({**asked, "checkpoint": 0}), pack, ends), packs - 1
         for trial in pack:
-            agenda.complete(trial, Result(*told[trial.id][:2]))
-    return {trial: result.status for trial, result in agenda.results.items()}
+            queue.complete(trial, Result(*told[trial.id][:2]))
+    return {trial: result.status for trial, result in queue.results.items()}
 
 
 RACE: dict[str, Any] = {
@@ -121,7 +121,7 @@ def test_a_run_that_goes_on_prunes_as_one_that_never_stopped(tmp_path: Path) -> 
 
 def test_what_was_pruned_by_another_metric_is_no_result(tmp_path: Path) -> None:
     accuracy, loss = (load(str(write(tmp_path, **RACE, metric=metric)), "s") for metric in ("accuracy", "loss"))
-    ids = [set(open_agenda(study, 1).proposed) for study in (accuracy, loss)]
+    ids = [set(open_queue(study, 1).proposed) for study in (accuracy, loss)]
     assert not ids[0] & ids[1]
 
 
@@ -129,7 +129,7 @@ def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tm
     """Of each seed's four rates half go on, whichever seed is easier; joint training has nothing to lose to."""
     falling = {"metric": "loss", "vary": {"train.lr": RACE["vary"]["train.lr"][::-1]}}
     statuses = driven(study := load(str(write(tmp_path, **RACE | falling)), str(tmp_path / "s")))
-    trials = open_agenda(study, 1).proposed
+    trials = open_queue(study, 1).proposed
     ended = Counter(trials[trial].seed for trial, status in statuses.items() if status == "pruned")
     assert set(ended) == {0, 1, 2}
     assert min(ended.values()) >= 2
@@ -139,16 +139,16 @@ def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tm
 
 def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, **RACE | {"methods": ["unimodal"], "vary": None})), str(tmp_path / "s"))
-    proposed = open_agenda(study, 1).proposed.values()
-    found = {(trial.labels["modality"], trial.seed): race(trial) for trial in proposed}
+    proposed = open_queue(study, 1).proposed.values()
+    found = {(trial.labels["modality"], trial.seed): comparison_group(trial) for trial in proposed}
     assert len(set(found.values())) == len(found) == 3 * len(study.sheet.modalities) > 3
 
 
 SUPERVISED = """
 import json, sys
-from ablate.agenda import Work, open_agenda
+from ablate.trial_queue import Work, open_agenda
 from ablate.clusters import connected
-from ablate.feed import supervised
+from ablate.dispatcher import supervised
 from ablate.launch import local_ray
 from ablate.run import job
 from ablate.study import load
@@ -163,7 +163,7 @@ def begun():
 DIED = """
 with local_ray(1):
     work = begun()
-    pack = work.agenda.next()
+    pack = work.queue.next()
     ray.kill(work.judge)
     worker = Worker.__new__(Worker)
     worker.reset_config({"job": json.dumps({**work.job, "pack": pack})})

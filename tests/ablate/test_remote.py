@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFile
 
 from ablate import store
 from ablate.errors import UserError
-from ablate.remote import Mirror, exists, is_remote
+from ablate.remote import Mirror, file_exists, is_remote
 from ablate.schema import mark
 from search_spaces import CLAIMS
 from tests.ablate.helpers import ablate, foreign, here, table, train, write
@@ -45,7 +45,7 @@ def machine(bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
 
 
 def packs(folder: Path) -> list[str]:
-    return [pack.name for pack in store.packs(folder)]
+    return [pack.name for pack in store.pack_folders(folder)]
 
 
 def test_what_one_machine_has_finished_another_gets_and_both_hold_the_same(machine: Machine, bucket: Path) -> None:
@@ -58,11 +58,11 @@ def test_what_one_machine_has_finished_another_gets_and_both_hold_the_same(machi
     one.sync(NEVER)
     assert packs(one.folder) == packs(other.folder) == packs(bucket)
     assert len(packs(bucket)) == 3
-    for pack in store.packs(one.folder):
+    for pack in store.pack_folders(one.folder):
         for file in pack.iterdir():
             assert file.read_bytes() == (other.folder / "trials" / pack.name / file.name).read_bytes()
     assert (other.folder / "schema").read_text() == "2\n"
-    assert store.damage(store.packs(other.folder)[0]) is None
+    assert store.find_damage(store.pack_folders(other.folder)[0]) is None
     assert [path.name for path in (other.folder / "trials").iterdir() if path.name.startswith(".")] == []
 
 
@@ -206,9 +206,9 @@ def test_a_remote_store_of_a_later_version_is_refused(machine: Machine, bucket: 
 def test_a_marker_is_seen_while_it_is_there(machine: Machine) -> None:
     with machine("one").marker() as seen:
         assert is_remote(seen)
-        assert exists(seen)
-    assert not exists(seen)
-    assert not exists("s4://nobody/knows")
+        assert file_exists(seen)
+    assert not file_exists(seen)
+    assert not file_exists("s4://nobody/knows")
 
 
 def test_a_name_that_leads_out_of_the_mirror_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

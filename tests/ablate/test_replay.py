@@ -14,8 +14,8 @@ from ablate.designs import Row
 from ablate.errors import UserError
 from ablate.identity import code
 from ablate.plan import trials
-from ablate.provenance import circumstances
-from ablate.replay import replay, stored
+from ablate.provenance import training_environment
+from ablate.replay import load_trial, replay
 from ablate.study import Study, load
 from ablate.trial import Trial
 from tests.ablate.helpers import here, write
@@ -34,14 +34,14 @@ def keep(study: Study, number: int, prune: Prune | None = None, **origin: Any) -
     outcomes = fit_pack([trial.config for trial in chosen], load_data(study.data), prune)
     members = list(zip(chosen, outcomes, strict=True))
     asked = {"data": study.data, "folders": [], "compile": "off", "code": code(chosen[0].config)}
-    store.write_pack(study.store, members, circumstances() | asked | origin)
+    store.write_pack(study.store, members, training_environment() | asked | origin)
     return members
 
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_trial_trained_again_in_its_pack_is_the_same_bit_for_bit(study: Study, number: int) -> None:
     trial, outcome = keep(study, number)[-1]
-    found = stored(study.store, trial.id[:7])
+    found = load_trial(study.store, trial.id[:7])
     assert (found.trial, len(found.configs)) == (trial.id, number)
     seen = replay(found)
     assert seen.same
@@ -60,7 +60,7 @@ def test_a_trial_that_was_pruned_is_pruned_again_where_it_was(study: Study) -> N
     members = keep(study, 3, prune=lambda epoch, scores: {1} if epoch == 1 else set())
     assert [outcome.status for _, outcome in members] == ["done", "pruned", "done"]
     for trial, outcome in members:
-        seen = replay(stored(study.store, trial.id))
+        seen = replay(load_trial(study.store, trial.id))
         assert seen.same
         assert seen.status == (outcome.status, outcome.status)
 
@@ -73,7 +73,7 @@ def test_what_has_changed_is_said(study: Study, capsys: pytest.CaptureFixture[st
     origin = json.loads(store.read_table(folder, "trials")["origin"][0])
     folder.rename(folder.with_name("gone"))
     store.write_pack(study.store, [(trial, other)], origin)
-    seen = replay(stored(study.store, trial.id))
+    seen = replay(load_trial(study.store, trial.id))
     assert not seen.same
     assert {name: was for name, (was, _) in seen.changed.items()} == {"torch": "1.13.0", "threads": 8}
     assert (seen.apart, seen.largest) == (1, pytest.approx(0.25))
@@ -91,7 +91,7 @@ def test_a_compiler_that_has_gone_is_said(study: Study, monkeypatch: pytest.Monk
     (trial, _), *_ = keep(study, 1, compiler="c++")
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert replay(stored(study.store, trial.id)).changed == {"compiler": ("c++", None)}
+    assert replay(load_trial(study.store, trial.id)).changed == {"compiler": ("c++", None)}
 
 
 def test_a_trial_of_a_gpu_trains_on_the_cpu_where_there_is_none_and_that_is_said(
@@ -103,7 +103,7 @@ def test_a_trial_of_a_gpu_trains_on_the_cpu_where_there_is_none_and_that_is_said
         cli.app(["replay", trial.id, "--store", str(study.store)])
     place = "on the CPU: it trained on NVIDIA H200, and there is no GPU here"
     assert capsys.readouterr().err == f"{trial.id}: trains again, {place}.\n"
-    assert replay(stored(study.store, trial.id)).changed == {"device": ("NVIDIA H200", "cpu")}
+    assert replay(load_trial(study.store, trial.id)).changed == {"device": ("NVIDIA H200", "cpu")}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -112,7 +112,7 @@ def test_a_trial_of_a_gpu_trains_on_one_again(study: Study, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (trial, _), *_ = keep(study, 1, device="NVIDIA H200")
     with pytest.raises(UserError, match=f"{trial.id}: cannot be trained again: .*(CUDA|NVIDIA)"):
-        replay(stored(study.store, trial.id))
+        replay(load_trial(study.store, trial.id))
 
 
 def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     home.rename(tmp_path / "moved")
     for name in ("method", "encoder"):  # it trains again in another process
         del sys.modules[name]
-    found = stored(before.store, trial.id)
+    found = load_trial(before.store, trial.id)
     with pytest.raises(UserError, match=r"there is no file or folder .*; --study says where data and modules are now"):
         replay(found)
     assert replay(found, load(str(tmp_path / "moved/study.yaml"))).same
@@ -133,9 +133,9 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
 def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) -> None:
     (trial, outcome), *_ = keep(study, 2)
     with pytest.raises(UserError, match=r"holds no trial zzz$"):
-        stored(study.store, "zzz")
+        load_trial(study.store, "zzz")
     with pytest.raises(UserError, match=r"holds 2 trials that begin with "):
-        stored(study.store, "")
+        load_trial(study.store, "")
     folder = store.locate(study.store, [trial.id])[trial.id]
     table = store.read_table(folder, "trials").drop("origin")
     old = study.store / "old"
@@ -143,4 +143,4 @@ def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) ->
     (old / "trials" / trial.id / "index.json").unlink()
     table.head(1).write_parquet(old / "trials" / trial.id / "trials.parquet")
     with pytest.raises(UserError, match="was stored by an earlier release"):
-        stored(old, trial.id)
+        load_trial(old, trial.id)

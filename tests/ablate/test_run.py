@@ -15,16 +15,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ablate.agenda import open_agenda
-from ablate.feed import Feed
-from ablate.launch import Interrupt, scratch_folder
-from ablate.manifest import manifest
-from ablate.preflight import idle
-from ablate.store import packs, trials_of
+from ablate.dispatcher import PackDispatcher
+from ablate.launch import StopOnSignal, scratch_folder
+from ablate.manifest import build_manifest
+from ablate.preflight import inactive_method_warnings
+from ablate.store import pack_folders, pack_trials
 from ablate.study import load
-from ablate.tables import Tables
+from ablate.tables import TableWriter
 from ablate.terminal import Screen
 from ablate.trial import Trial
+from ablate.trial_queue import open_queue
 from tests.ablate.helpers import ROOT, ablate, here, start, table, train, write
 from tests.ablate.test_drivers import held
 
@@ -95,7 +95,7 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
     plan: list[Trial] = []
     view = Screen([study]).watch(study)
-    Tables(study, open_agenda(study, 2, plan=plan), view.note, plan)  # as a run does before its first trial
+    TableWriter(study, open_queue(study, 2, plan=plan), view.note, plan)  # as a run does before its first trial
     seen = json.loads(here("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
 
@@ -104,13 +104,13 @@ def test_what_the_store_has_lost_since_it_was_read_has_failed(tmp_path: Path) ->
     file = write(tmp_path, resources={"pack": 2})
     train(file, tmp_path / "s")
     study, plan = load(str(file), str(tmp_path / "s")), list[Trial]()
-    agenda = open_agenda(study, plan=plan)
-    lost = trials_of(folder := next(iter(packs(study.store))))
+    queue = open_queue(study, plan=plan)
+    lost = pack_trials(folder := next(iter(pack_folders(study.store))))
     shutil.rmtree(folder)
-    Tables(study, agenda, pytest.fail, plan).close()
+    TableWriter(study, queue, pytest.fail, plan).close()
     trials = pl.read_parquet(study.folder / "trials/*.parquet")
     assert set(trials.filter(pl.col("status") == "failed")["trial"]) == set(lost)
-    assert {agenda.results[trial].status for trial in lost} == {"failed"}
+    assert {queue.results[trial].status for trial in lost} == {"failed"}
     assert trials.height == 6
     assert [trial.id for trial in train(file, study.store)] == list(lost)
 
@@ -119,7 +119,7 @@ def test_a_study_that_is_no_search_any_more_has_no_log_of_one(tmp_path: Path) ->
     study, plan = load(str(write(tmp_path)), str(tmp_path / "s")), list[Trial]()
     study.folder.mkdir(parents=True)
     (study.folder / "search.log").write_text("{}")
-    Tables(study, open_agenda(study, plan=plan), pytest.fail, plan)
+    TableWriter(study, open_queue(study, plan=plan), pytest.fail, plan)
     assert not (study.folder / "search.log").exists()
 
 
@@ -129,7 +129,7 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
 ) -> None:
     def said() -> str:
         study = load(str(write(tmp_path, resources={"compile": asked})), str(tmp_path / "store"))
-        Screen([study]).watch(study).begin(open_agenda(study, 2))
+        Screen([study]).watch(study).begin(open_queue(study, 2))
         return capsys.readouterr().err
 
     monkeypatch.setenv("CXX", sys.executable)  # any program that is there
@@ -147,7 +147,9 @@ def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) 
     """One that is to wait for ever is switched off on purpose."""
 
     def said(**changes: Any) -> list[str]:
-        return idle(load(str(write(tmp_path, methods=["mses", "mslr"], **{"vary": None} | changes))))
+        return inactive_method_warnings(
+            load(str(write(tmp_path, methods=["mses", "mslr"], **{"vary": None} | changes)))
+        )
 
     late = "mses.patience is 10: mses acts from epoch 12 on, and of 11 epochs it is joint training."
     assert said(train={"epochs": 11}) == [late]
@@ -222,7 +224,7 @@ def test_a_modality_that_no_sample_has_is_planned_and_trained(tmp_path: Path) ->
     file = write(tmp_path, data=data, vary=None, seeds=1)
     assert here("plan", file, "--store", tmp_path / "store").returncode == 0
     assert len(train(file, tmp_path / "store")) == 2
-    found = open_agenda(load(str(file), str(tmp_path / "store"))).results
+    found = open_queue(load(str(file), str(tmp_path / "store"))).results
     assert {result.status for result in found.values()} == {"done"}
 
 
@@ -276,7 +278,7 @@ def test_a_run_says_how_to_repeat_it_with_its_store(tmp_path: Path, monkeypatch:
     write(tmp_path), write(tmp_path, name="own", store="mine")
 
     def words(study: str, store: str | None) -> list[str]:
-        return shlex.split(manifest(load(study, store))["command"])
+        return shlex.split(build_manifest(load(study, store))["command"])
 
     assert words("small.yaml", None) == words("small.yaml", "runs/") == ["ablate", "run", "small.yaml"]
     assert words("own.yaml", None) == ["ablate", "run", "own.yaml"]
@@ -288,8 +290,8 @@ def test_a_run_says_how_to_repeat_it_with_its_store(tmp_path: Path, monkeypatch:
 def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        feed = Feed(iter(()), None, {})
-        Interrupt(feed)
+        feed = PackDispatcher(iter(()), None, {})
+        StopOnSignal(feed)
         signal.raise_signal(signal.SIGHUP)
         assert not feed.stopped
         signal.raise_signal(signal.SIGTERM)
@@ -329,7 +331,7 @@ def test_after_ctrl_c_the_same_command_continues_and_the_tables_are_the_same_bit
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "the same command continues" in errors
-    stored = sum(len(trials_of(folder)) for folder in packs(tmp_path / "s"))
+    stored = sum(len(pack_trials(folder)) for folder in pack_folders(tmp_path / "s"))
     assert 1 <= stored < 6
     again = ablate(*words)
     assert again.returncode == 0, again.stderr

@@ -12,16 +12,16 @@ from typing import Any
 import optuna
 import pytest
 
-from ablate import tables, waves
-from ablate.agenda import Agenda, open_agenda
+from ablate import shards, tables
 from ablate.budget import Budget
 from ablate.plan import size
-from ablate.run import begun
+from ablate.run import start_study
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.terminal import Screen
 from ablate.trial import Result, Trial
+from ablate.trial_queue import TrialQueue, open_queue
 from analysis import load as tabled
 from tests.ablate.helpers import here, write
 from trainables.measure import Row
@@ -49,14 +49,14 @@ def score(trial: Trial) -> Result:
 def run(made: Study, score: Score = score, log: Path | None = None, shuffle: int | None = None) -> list[Trial]:
     """Run a search, several trials at once, those of a round in a random order; return all that was proposed."""
     budget, order = Budget(made), random.Random(shuffle)
-    agenda = Agenda(rounds(made, log, budget.spent), lambda trials: {}, budget=budget)
+    queue = TrialQueue(rounds(made, log, budget.spent), lambda trials: {}, budget=budget)
     running: list[Trial] = []
-    while not agenda.finished:
-        while (pack := agenda.next()) is not None:
+    while not queue.finished:
+        while (pack := queue.next()) is not None:
             running += pack
         done = running.pop(order.randrange(len(running)) if shuffle is not None else 0)
-        agenda.complete(done, score(done))
-    return list(agenda.proposed.values())
+        queue.complete(done, score(done))
+    return list(queue.proposed.values())
 
 
 def stored(log: Path, name: str = "small/agm") -> optuna.Study:
@@ -84,12 +84,12 @@ def test_a_search_continues_from_what_is_stored(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH)
     whole = [trial.id for trial in run(made)]
     held = set(whole[:13])
-    agenda = Agenda(rounds(made), lambda trials: {t.id: score(t) for t in trials if t.id in held})
-    while (pack := agenda.next()) is not None:
+    queue = TrialQueue(rounds(made), lambda trials: {t.id: score(t) for t in trials if t.id in held})
+    while (pack := queue.next()) is not None:
         assert pack[0].id not in held
-        agenda.complete(pack[0], score(pack[0]))
-    assert agenda.cached == 13
-    assert list(agenda.proposed) == whole
+        queue.complete(pack[0], score(pack[0]))
+    assert queue.cached == 13
+    assert list(queue.proposed) == whole
 
 
 def test_optunas_history_is_what_the_store_says_after_a_kill_at_any_moment(
@@ -106,10 +106,10 @@ def test_optunas_history_is_what_the_store_says_after_a_kill_at_any_moment(
     assert [state for state, *_ in undisturbed] == ["COMPLETE"] * 20
     known: dict[str, Result] = {}
     for finished in (3, 9, 4, 100):
-        agenda = Agenda(rounds(made, log), lambda trials: {t.id: known[t.id] for t in trials if t.id in known})
-        while finished and (pack := agenda.next()) is not None:
+        queue = TrialQueue(rounds(made, log), lambda trials: {t.id: known[t.id] for t in trials if t.id in known})
+        while finished and (pack := queue.next()) is not None:
             known[pack[0].id] = score(pack[0])
-            agenda.complete(pack[0], known[pack[0].id])
+            queue.complete(pack[0], known[pack[0].id])
             finished -= 1
     assert history() == undisturbed
 
@@ -126,13 +126,13 @@ def test_a_search_can_be_watched_while_it_runs(tmp_path: Path) -> None:
 
 def test_a_search_that_ends_within_a_round_has_no_trial_that_runs_for_ever(tmp_path: Path) -> None:
     made, log = study(tmp_path, **SEARCH, methods=["agm"]), tmp_path / "search.log"
-    agenda = Agenda(rounds(made, log), lambda trials: {})
+    queue = TrialQueue(rounds(made, log), lambda trials: {})
     for _ in range(5):
-        (one,) = agenda.next() or []
-        agenda.complete(one, score(one))
-    agenda.close()
+        (one,) = queue.next() or []
+        queue.complete(one, score(one))
+    queue.close()
     assert [t.state.name for t in stored(log).trials] == ["COMPLETE"] * 5 + ["FAIL"] * 3
-    assert agenda.finished
+    assert queue.finished
 
 
 def test_a_point_without_a_number_has_the_state_that_says_why(tmp_path: Path) -> None:
@@ -211,18 +211,18 @@ def fill(made: Study, trial: Trial, accuracy: float, seconds: float, probes: tup
 
 def test_every_proposal_is_a_row_whenever_tables_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a round proposes what was proposed and written before, or finds all of it in the store."""
-    monkeypatch.setattr(tables, "FLUSH", 0)
-    monkeypatch.setattr(tables, "SHARE", 0)
-    for module in (tables, waves):
-        monkeypatch.setattr(module, "WAVE", 2)
+    monkeypatch.setattr(tables, "MIN_INTERVAL", 0)
+    monkeypatch.setattr(tables, "INTERVAL_RATIO", 0)
+    for module in (tables, shards):
+        monkeypatch.setattr(module, "SHARD_SIZE", 2)
 
     def rows(name: str) -> list[str]:
         made = study(tmp_path, **SEARCH | {"name": name, "vary": {"agm.alpha": [0, 1, 2, 3, 4, 5]}})
-        work = begun(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
-        while pack := work.agenda.next():
+        work = start_study(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
+        while pack := work.queue.next():
             for trial in pack:
                 result = fill(made, trial, 1 / (1 + trial.labels.get("agm.alpha", 1.0)), 1.0, (0.5, 0.5))
-                work.agenda.complete(trial, result)
+                work.queue.complete(trial, result)
                 work.heard(trial, result, None)
         work.close()
         return tabled(made.folder).trials.collect()["trial"].to_list()
@@ -266,18 +266,18 @@ def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path:
     vary = {"agm.alpha": {"log": [0.01, 10], "num": 9}}
     made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}, "search": search, "vary": vary, "trials": None})
     budget = Budget(made)
-    agenda = Agenda(rounds(made, None), lambda trials: {}, budget=budget)
-    assert (agenda.next(), agenda.over, agenda.finished) == (None, True, False)
-    assert agenda.spent == "1e-09 hours are over"
-    (first, *_) = agenda.queued[0]
-    agenda.complete(first, score(first))
-    assert agenda.results == {first.id: score(first)}
+    queue = TrialQueue(rounds(made, None), lambda trials: {}, budget=budget)
+    assert (queue.next(), queue.over, queue.finished) == (None, True, False)
+    assert queue.spent == "1e-09 hours are over"
+    (first, *_) = queue.queued[0]
+    queue.complete(first, score(first))
+    assert queue.results == {first.id: score(first)}
 
 
 def test_a_search_whose_hours_are_over_before_its_first_round_has_nothing_to_run(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}})
-    agenda = open_agenda(made)
-    assert (agenda.next(), agenda.over, agenda.proposed, agenda.spent) == (None, True, {}, "1e-09 hours are over")
+    queue = open_queue(made)
+    assert (queue.next(), queue.over, queue.proposed, queue.spent) == (None, True, {}, "1e-09 hours are over")
     planned = here("plan", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
     assert planned.returncode == 0
     assert "1e-09 hours are over" in planned.stdout

@@ -6,14 +6,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablate.agenda import Agenda, open_agenda, unasked
-from ablate.cleaning import inventory
+from ablate.cleaning import take_inventory
 from ablate.plan import size
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
-from ablate.tables import Tables
+from ablate.tables import TableWriter
 from ablate.trial import Result, Trial
+from ablate.trial_queue import TrialQueue, count_unfinished, open_queue
 from analysis import load as load_run
 from analysis.sequential import shares
 from analysis.statistics import paired
@@ -31,11 +31,11 @@ def study(tmp_path: Path, **changes: object) -> Study:
 
 def asked(made: Study, score: Score) -> dict[str, set[int]]:
     """Return the seeds that each method was asked for, where trials score so."""
-    agenda = Agenda(rounds(made), lambda trials: {t.id: result(score(t)) for t in trials})
-    assert agenda.finished
-    assert unasked(made, agenda) == 0
+    queue = TrialQueue(rounds(made), lambda trials: {t.id: result(score(t)) for t in trials})
+    assert queue.finished
+    assert count_unfinished(made, queue) == 0
     found: dict[str, set[int]] = {}
-    for trial in agenda.proposed.values():
+    for trial in queue.proposed.values():
         found.setdefault(trial.labels["method"], set()).add(trial.seed)
     return found
 
@@ -97,12 +97,12 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
         final = {"validation.accuracy": score, "test.accuracy": score}
         write_pack(made.store, [(trial, Outcome("done", None, 1.0, 6, 9, final, [], []))])
     plan: list[Trial] = []
-    agenda = open_agenda(made, plan=plan)
-    assert agenda.finished
-    Tables(made, agenda, pytest.fail, plan).close()
+    queue = open_queue(made, plan=plan)
+    assert queue.finished
+    TableWriter(made, queue, pytest.fail, plan).close()
     run = load_run(made.folder)
     assert (run.looks, run.study["planned"], len(plan), size(made)) == ([5, 10, 20], 10, 10, 40)
-    assert inventory(made.store).unfinished == []
+    assert take_inventory(made.store).unfinished == []
     assert here("status", made.folder).stdout == "small: 10 of 10 trials done.\n"
     assert "all 10 trials are in the store; nothing to run." in here("run", made.given, "--store", made.store).stderr
     agm = summary(run).row(by_predicate=pl.col("method") == "agm", named=True)

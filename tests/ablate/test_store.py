@@ -10,8 +10,8 @@ import pytest
 
 from ablate import schema, store
 from ablate.errors import UserError
+from ablate.shards import write_shard
 from ablate.trial import Trial
-from ablate.waves import write_wave
 from trainables.measure import Prediction, Row
 from trainables.train import Outcome
 
@@ -38,7 +38,7 @@ def test_a_pack_is_a_handful_of_files_and_every_trial_is_found_in_it(tmp_path: P
     fill(tmp_path, [0, 1, 2, 3], [4])
     assert len(list((tmp_path / "trials").rglob("*.*"))) == 2 * 4
     assert store.locate(tmp_path, (trial(n).id for n in range(7))).keys() == {trial(n).id for n in range(5)}
-    found, bad = store.results(tmp_path, (trial(n).id for n in range(7)), "accuracy")
+    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(7)), "accuracy")
     assert bad == []
     assert found == {trial(n).id: ("done", float(n)) for n in (0, 1, 2, 4)} | {trial(3).id: ("diverged", None)}
     pack = store.locate(tmp_path, [trial(2).id])[trial(2).id]
@@ -51,7 +51,7 @@ def test_a_store_of_the_first_version_is_read_as_it_is(tmp_path: Path) -> None:
     """It had one folder a trial, without an index."""
     fill(tmp_path, [0], [1, 2])
     (tmp_path / "trials" / trial(0).id / "index.json").unlink()
-    found, bad = store.results(tmp_path, [trial(0).id, trial(1).id], "accuracy")
+    found, bad = store.load_results(tmp_path, [trial(0).id, trial(1).id], "accuracy")
     assert (found, bad) == ({trial(0).id: ("done", 0.0), trial(1).id: ("done", 1.0)}, [])
 
 
@@ -67,7 +67,7 @@ def test_the_next_run_gives_a_store_of_the_first_version_its_checksums(tmp_path:
     schema.migrate(tmp_path)
     assert schema.version(tmp_path) == schema.SCHEMA
     assert (whole / "index.json").read_text() == written
-    assert isinstance(store.damage(broken), store.DamagedError)
+    assert isinstance(store.find_damage(broken), store.DamagedError)
 
 
 @pytest.mark.parametrize("text", [str(schema.SCHEMA + 1), "x", ""])
@@ -85,14 +85,14 @@ def test_what_is_cut_short_is_named_and_the_rest_is_used(tmp_path: Path, name: s
     file = folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    store.indexed.cache_clear()  # as in another process
-    found, bad = store.results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
+    store.indexed_trials.cache_clear()  # as in another process
+    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
     assert set(found) == {trial(2).id, trial(3).id}
     assert [(problem.folder, name in str(problem)) for problem in bad] == [(folder, True)]
     kept = store.set_aside(folder)
     assert (kept / name).read_bytes() == whole[: len(whole) // 2]
     fill(tmp_path, numbers)  # the trials run again
-    found, bad = store.results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
+    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
     assert (len(found), bad) == (2 + len(numbers), [])
     assert (kept / name).is_file()
 
@@ -107,7 +107,7 @@ def test_a_changed_byte_is_noticed_where_it_can_be(tmp_path: Path, indexed: bool
     content = bytearray((folder / "metrics.parquet").read_bytes())
     content[len(content) // 2 if indexed else -6] ^= 255
     (folder / "metrics.parquet").write_bytes(content)
-    assert isinstance(store.damage(folder), store.DamagedError)
+    assert isinstance(store.find_damage(folder), store.DamagedError)
 
 
 def test_a_whole_folder_is_never_set_aside_or_replaced(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_pack_written_over_a_damaged_one_is_not_lost(left: str, tmp_path: Path
     fill(tmp_path, [0, 1])
     folder = store.locate(tmp_path, [trial(0).id])[trial(0).id]
     (folder / "index.json").write_text(left)
-    assert "its index.json cannot be read" in str(store.damage(folder))
+    assert "its index.json cannot be read" in str(store.find_damage(folder))
     fill(tmp_path, [0, 1])
-    assert store.damage(folder) is None
+    assert store.find_damage(folder) is None
     assert json.loads((folder / "index.json").read_text())["trials"] == [trial(0).id, trial(1).id]
 
 
@@ -140,10 +140,10 @@ def test_a_pack_whose_index_names_other_trials_than_the_folder_is_damaged(number
     trials = [trial(n).id for n in numbers]
     folder = tmp_path / "trials" / store.pack_name(trials)
     (folder / "index.json").write_text('{"trials": ["x"], "files": {}}')
-    found, bad = store.results(tmp_path, trials, "accuracy")
+    found, bad = store.load_results(tmp_path, trials, "accuracy")
     assert (found, [str(damage) for damage in bad]) == ({}, [f"{folder} is damaged: its index.json names other trials"])
     fill(tmp_path, numbers)
-    found, bad = store.results(tmp_path, trials, "accuracy")
+    found, bad = store.load_results(tmp_path, trials, "accuracy")
     assert (set(found), bad) == (set(trials), [])
 
 
@@ -151,7 +151,7 @@ def test_a_trial_in_two_packs_is_read_from_one_of_them(tmp_path: Path) -> None:
     """Two drivers packed it differently; its rows come once, and all from the same pack."""
     fill(tmp_path, [0, 1], [1, 2], [1])
     plan = [trial(n) for n in (2, 1, 0)]
-    write_wave(tmp_path, tmp_path / "study", plan, {}, 0)
+    write_shard(tmp_path, tmp_path / "study", plan, {}, 0)
     trials = pl.read_parquet(tmp_path / "study/trials/*.parquet")
     assert trials["seed"].to_list() == [2, 1, 0]
     assert pl.read_parquet(tmp_path / "study/metrics/*.parquet")["trial"].to_list() == [
@@ -164,7 +164,7 @@ def test_tables_follow_the_plan_whatever_the_packs(tmp_path: Path) -> None:
     fill(tmp_path / "one", [0], [1], [2], [3], [4], [5])
     fill(tmp_path / "two", [4, 0, 5], [1, 2, 3])
     for name in ("one", "two"):
-        write_wave(tmp_path / name, tmp_path / name / "study", plan, {trial(9).id: "broke"}, 0)
+        write_shard(tmp_path / name, tmp_path / name / "study", plan, {trial(9).id: "broke"}, 0)
     for table in ("trials", "metrics", "predictions"):
         one, two = (pl.read_parquet(tmp_path / name / "study" / table / "*.parquet") for name in ("one", "two"))
         assert one.equals(two)

@@ -13,9 +13,9 @@ from ablate.designs import Row
 from ablate.errors import UserError
 from ablate.plan import trials
 from ablate.search import rounds
+from ablate.shards import label_columns
 from ablate.study import Study, lacking, load
 from ablate.vary import Varied, spaced
-from ablate.waves import labels
 from search_spaces import CLAIMS, STUDIES
 from search_spaces.axes import number
 from search_spaces.methods import METHODS
@@ -499,7 +499,7 @@ def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_pat
     (planned,) = rounds(study)
     assert [t.config["settings"].get("factor") for t in planned] == [1.0, {"m0": 1.3, "m1": 0.7}, None, None]
     assert len({t.id for t in planned}) == 4
-    labels(planned).write_parquet(tmp_path / "trials.parquet")
+    label_columns(planned).write_parquet(tmp_path / "trials.parquet")
     table = pl.read_parquet(tmp_path / "trials.parquet")
     assert table["mslr.factor"].to_list() == ["1.0", '{"m0": 1.3, "m1": 0.7}', None, None]
     assert table["mses.patience"].to_list() == [None, None, float("inf"), 3.0]

@@ -10,7 +10,7 @@ import wandb
 
 from ablate import trackers
 from ablate.errors import UserError
-from ablate.trackers import LARGEST, TRACKERS, Trackers, installed
+from ablate.trackers import MAX_FLOAT32, TRACKERS, Trackers, check_installed
 from tests.ablate.helpers import ablate, foreign, here, table, write
 
 ALL = ["tensorboard", "mlflow", "wandb"]
@@ -39,7 +39,7 @@ def ended(run: Path) -> pl.DataFrame:
 def test_tensorboard_has_every_curve(run: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     trials, metrics = ended(run), table(run.parent, "small", "metrics")
-    metrics = metrics.filter(pl.col("value").abs() < LARGEST)
+    metrics = metrics.filter(pl.col("value").abs() < MAX_FLOAT32)
     for trial in trials["trial"]:
         (folder,) = (run / "tensorboard").glob(f"* {trial}")
         events = reader.EventAccumulator(str(folder)).Reload()
@@ -96,7 +96,7 @@ def test_what_a_kill_has_cut_is_written_again(
     """The process dies after it has begun a trial, and the next one hands over all of them."""
     folder = tmp_path / "small"
     shutil.copytree(run, folder, ignore=shutil.ignore_patterns("tensorboard", "mlflow.db", "wandb"))
-    tracker, trial = TRACKERS[name](folder), next(trackers.ended(folder, set()))
+    tracker, trial = TRACKERS[name](folder), next(trackers.finished_trials(folder, set()))
 
     class Killed(BaseException):
         pass
@@ -150,7 +150,7 @@ def test_mlflow_writes_nowhere_else(name: str, tmp_path: Path) -> None:
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"track: wandb is not installed; pip install 'ablate\[wandb\]'"):
-        installed(["wandb"])
+        check_installed(["wandb"])
 
 
 def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:

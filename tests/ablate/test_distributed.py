@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ablate.crews import meeting
-from ablate.run import most
+from ablate.distributed import torch_config
+from ablate.run import max_packs
 from ablate.study import load
 from tests.ablate.helpers import ablate, here, start, table, write
 from tests.ablate.nodes import below, eventually
@@ -71,7 +71,7 @@ def test_packs_of_several_workers_run_at_once_as_cpus_and_gpus_are_there(tmp_pat
     """Ray knows it of the others, and does not see what workers will take."""
     asked = [{"workers": 2}, {"workers": 2, "cpu": 3}, {"workers": 2, "gpu": 1}, {"cpu": 2, "gpu": 1}]
     studies = [load(str(write(tmp_path, resources=resources))) for resources in asked]
-    assert [most(study, 16, 5) for study in studies] == [8, 2, 2, None]
+    assert [max_packs(study, 16, 5) for study in studies] == [8, 2, 2, None]
 
 
 def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_workers_do_not_share_a_gpu(tmp_path: Path) -> None:
 def test_workers_wait_for_days_for_the_one_that_measures_alone() -> None:
     """`concepts` trains 20 networks a modality; a worker that died is not waited for, as the next test has it."""
     for gpu, backend in ((0, "gloo"), (1, "nccl")):
-        meets = meeting({"gpu": gpu})
+        meets = torch_config({"gpu": gpu})
         assert (meets.backend, meets.timeout_s) == (backend, 7 * 24 * 3600)
 
 

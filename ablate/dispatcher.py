@@ -1,4 +1,4 @@
-"""What Ray Tune runs next, and what becomes of its results: the packs of agendas, as a searcher of Tune."""
+"""What Ray Tune runs next, and what becomes of its results: the packs of queues, as a searcher of Tune."""
 
 import itertools
 import json
@@ -10,30 +10,30 @@ import ray
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ablate.agenda import Work
-from ablate.checkpoints import kept
+from ablate.checkpoints import checkpointed_prefix
 from ablate.errors import UserError
-from ablate.pruning import Judge, heard
-from ablate.remote import local
+from ablate.pack_training import TrialReport
+from ablate.pruning import Pruner, stored_scores
+from ablate.remote import local_folder
 from ablate.trial import Result, Trial
-from ablate.work import Told
+from ablate.trial_queue import StudyRun
 
-REMEMBERED = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
+MAX_TUNE_TRIALS = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
 
 
-class Feed(Searcher):  # type: ignore[misc]
-    """Hands the packs of agendas to Tune, and their results back.
+class PackDispatcher(Searcher):  # type: ignore[misc]
+    """Hands the packs of queues to Tune, and their results back.
 
     The next study begins when those that have begun wait for their last packs, so that no worker waits for them.
     """
 
-    def __init__(self, works: Iterator[Work], most: int | None, beside: dict[str, Any]) -> None:
-        """Feed from the agendas of works, as `drive`; each is asked for when there is nothing else to run."""
+    def __init__(self, works: Iterator[StudyRun], most: int | None, beside: dict[str, Any]) -> None:
+        """Feed from the queues of works, as `drive`; each is asked for when there is nothing else to run."""
         super().__init__(metric="done", mode="max")
         self.works, self.most, self.beside = works, most, beside
         self.begun = [self.begin(work) for work in itertools.islice(works, 1)]  # and not finished
-        self.running: dict[str, tuple[Work, list[Trial]]] = {}
-        self.left = REMEMBERED  # trials that Tune may still be given
+        self.running: dict[str, tuple[StudyRun, list[Trial]]] = {}
+        self.left = MAX_TUNE_TRIALS  # trials that Tune may still be given
         self.stopped = self.exhausted = False
         self.trouble: Exception | None = None  # raised once Ray has stopped, and not in its event loop
 
@@ -60,27 +60,27 @@ class Feed(Searcher):  # type: ignore[misc]
         for work in itertools.chain(self.begun, self.beginning()):
             if not self.mixes(work):
                 return None
-            if self.packs(work) != work.most and (pack := work.agenda.next()):
+            if self.packs(work) != work.most and (pack := work.queue.next()):
                 self.running[trial_id] = work, pack
                 self.left -= len(pack)
                 reserve = {key: work.job[key] for key in ("cpu", "gpu", "workers")}
                 return {**reserve, "job": json.dumps({**work.job, "pack": pack})}
         return None
 
-    def mixes(self, work: Work) -> bool:
+    def mixes(self, work: StudyRun) -> bool:
         """Say whether packs of a study may run beside those that do: several workers reserve nothing, and want all."""
         others = [one for one, _ in self.running.values() if one is not work]
         return not others or all(one.job["workers"] == 1 for one in (work, *others))
 
-    def packs(self, work: Work) -> int:
+    def packs(self, work: StudyRun) -> int:
         """Return how many packs of a study run."""
         return sum(one is work for one, _ in self.running.values())
 
-    def begin(self, work: Work) -> Work:
+    def begin(self, work: StudyRun) -> StudyRun:
         """Begin a study."""
-        return supervised(work._replace(job=work.job | self.beside))
+        return start_pruner(work._replace(job=work.job | self.beside))
 
-    def beginning(self) -> Iterator[Work]:
+    def beginning(self) -> Iterator[StudyRun]:
         """Begin one study after another; one that finds all in the store is closed at once."""
         while not self.stopped:  # as it may be while one is made or closed
             work = next(self.works, None)
@@ -91,9 +91,9 @@ class Feed(Searcher):  # type: ignore[misc]
             if not self.stopped and not self.closed(self.begun[-1]):
                 yield self.begun[-1]
 
-    def closed(self, work: Work) -> bool:
+    def closed(self, work: StudyRun) -> bool:
         """Close a study of which nothing runs any more and nothing is to start."""
-        over = work.agenda.over and not self.packs(work)
+        over = work.queue.over and not self.packs(work)
         if over:
             self.begun.remove(work)
             if work.judge:
@@ -103,7 +103,7 @@ class Feed(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the results of a pack, unless its process died: then it runs again, or its only trial has failed."""
-        told: dict[str, Told] = {} if error or not result else json.loads(result.get("told", "{}"))
+        told: dict[str, TrialReport] = {} if error or not result else json.loads(result.get("told", "{}"))
         if self.stopped and not told:
             return  # it may be in the store yet when all is closed
         work, pack = self.running.pop(trial_id)
@@ -113,21 +113,21 @@ class Feed(Searcher):  # type: ignore[misc]
         except Exception as failure:
             self.fail(failure)
 
-    def take(self, work: Work, pack: list[Trial], told: dict[str, Told]) -> None:
+    def take(self, work: StudyRun, pack: list[Trial], told: dict[str, TrialReport]) -> None:
         """Take what came of the trials of a pack, or of some of them."""
         for trial in pack:
             if trial.id in told:
                 status, score, reason = told[trial.id]
                 kept = Result(status, score)
-                work.agenda.complete(trial, kept)
+                work.queue.complete(trial, kept)
                 work.heard(trial, kept, reason)
 
-    def after_death(self, work: Work, pack: list[Trial]) -> dict[str, Told]:
+    def after_death(self, work: StudyRun, pack: list[Trial]) -> dict[str, TrialReport]:
         """Return what the store has of a pack whose process died; the rest is to run again, or has failed."""
-        stored = work.agenda.stored(pack)
-        told: dict[str, Told] = {trial: (*result, None) for trial, result in stored.items()}
+        stored = work.queue.stored(pack)
+        told: dict[str, TrialReport] = {trial: (*result, None) for trial, result in stored.items()}
         rest = [trial for trial in pack if trial.id not in stored]
-        if rest and not self.stopped and not work.agenda.died(rest, kept=bool(kept(work.job, rest))):
+        if rest and not self.stopped and not work.queue.died(rest, kept=bool(checkpointed_prefix(work.job, rest))):
             told[rest[0].id] = "failed", None, "the process that trained it died"
         return told
 
@@ -140,7 +140,7 @@ class Feed(Searcher):  # type: ignore[misc]
         """Hand out no more packs; what is not over is cut short."""
         self.stopped = True
         for work in self.begun:
-            work.agenda.stopped |= not work.agenda.over or self.packs(work) > 0
+            work.queue.stopped |= not work.queue.over or self.packs(work) > 0
 
     def close(self) -> None:
         """Close the studies that are not finished, and raise what was in the way.
@@ -175,7 +175,7 @@ class Feed(Searcher):  # type: ignore[misc]
         """Restore nothing."""
 
 
-def supervised(work: Work) -> Work:
+def start_pruner(work: StudyRun) -> StudyRun:
     """Start the judge of a study that prunes, tell it what the store knows, and give its name to the workers.
 
     It sits on the node of this process, because another may be lost.
@@ -184,13 +184,13 @@ def supervised(work: Work) -> Work:
     if not how:
         return work._replace(job={**work.job, "judge": None})
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    judge = ray.remote(num_cpus=0)(Judge).options(name=name, scheduling_strategy=here).remote(**how)
-    results = {} if work.agenda.over else work.agenda.results
+    judge = ray.remote(num_cpus=0)(Pruner).options(name=name, scheduling_strategy=here).remote(**how)
+    results = {} if work.queue.over else work.queue.results
 
     def hear(results: dict[str, Result]) -> None:
-        known = heard(local(work.job["store"]), work.agenda.proposed, results, how["metric"])
+        known = stored_scores(local_folder(work.job["store"]), work.queue.proposed, results, how["metric"])
         ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
 
     hear(results)
-    work.agenda.found = hear  # what later rounds find
+    work.queue.found = hear  # what later rounds find
     return work._replace(judge=judge, job={**work.job, "judge": name})

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from ablate import work
-from ablate.agenda import Work, open_agenda
+from ablate import pack_training
 from ablate.beginning import begin
-from ablate.checkpoints import checkpoint
+from ablate.checkpoints import pack_checkpoint
+from ablate.dispatcher import PackDispatcher
 from ablate.errors import UserError
-from ablate.feed import Feed
-from ablate.remote import Mirror, mirror
-from ablate.run import job
+from ablate.remote import Mirror, mirror_of
+from ablate.run import build_job
 from ablate.search import rounds
 from ablate.study import Study, load
 from ablate.trial import Result, Trial
+from ablate.trial_queue import StudyRun, open_queue
 from ablate.worker import Worker
 from tests.ablate.helpers import train, write
 
@@ -29,27 +29,29 @@ def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
 ) -> None:
     """A shape's packs differ in their numbers; another share of the memory is another number of trials."""
     measured: list[str] = []
-    room = work.room
+    room = pack_training.room
 
     def counted(config: dict[str, Any], *where: Any) -> int:
         measured.append(config["method"])
         return room(config, *where)
 
-    monkeypatch.setattr(work, "ROOM", {})
-    monkeypatch.setattr(work, "room", counted)
+    monkeypatch.setattr(pack_training, "CAPACITIES", {})
+    monkeypatch.setattr(pack_training, "room", counted)
     study = load(str(write(tmp_path, methods=["agm"], vary={"agm.alpha": [0.5, 1, 2]})))
-    trials, asked = next(rounds(study)), job(study)
+    trials, asked = next(rounds(study)), build_job(study)
     packs = [trials[i : i + 2] for i in range(0, 6, 2)]
-    assert [work.fitting(asked, pack) for pack in packs] == [work.fitting(asked, trials)] * 3
+    assert [pack_training.pack_capacity(asked, pack) for pack in packs] == [
+        pack_training.pack_capacity(asked, trials)
+    ] * 3
     assert len(measured) == 1
-    work.fitting({**asked, "cpu": 1e-3}, packs[0])
+    pack_training.pack_capacity({**asked, "cpu": 1e-3}, packs[0])
     assert len(measured) == 2
 
 
 def worker(study: Study) -> Worker:
     """A worker of a study, without Ray."""
     made = Worker.__new__(Worker)
-    made.reset_config({"job": json.dumps({**job(study), "pack": [], "judge": None})})
+    made.reset_config({"job": json.dumps({**build_job(study), "pack": [], "judge": None})})
     return made
 
 
@@ -57,14 +59,14 @@ def worker(study: Study) -> Worker:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the trials of each pass of training."""
     found: list[int] = []
-    fit_pack = work.fit_pack
+    fit_pack = pack_training.fit_pack
 
     def counted(configs: list[Any], *how: Any) -> Any:
         found.append(len(configs))
         return fit_pack(configs, *how)
 
-    monkeypatch.setattr(work, "fit_pack", counted)
-    monkeypatch.setattr(work, "PAUSE", 0)
+    monkeypatch.setattr(pack_training, "fit_pack", counted)
+    monkeypatch.setattr(pack_training, "RETRY_SECONDS", 0)
     return found
 
 
@@ -87,11 +89,11 @@ def test_a_bucket_out_of_reach_for_a_moment_repeats_no_training_and_for_long_end
     assert {told[0] for told in worker(study).trained(pack[:2]).values()} == {"done"}
     assert passes == [2]
     fails = 99
-    with pytest.raises(work.LostError, match="it cannot be reached"):
+    with pytest.raises(pack_training.RetryableError, match="it cannot be reached"):
         worker(study).trained(pack[2:])
     assert passes == [2, 2]
-    assert len(open_agenda(study).results) == 4
-    assert len([*mirror(f"file://{tmp_path}/bucket").listing("trials")]) > 0
+    assert len(open_queue(study).results) == 4
+    assert len([*mirror_of(f"file://{tmp_path}/bucket").listing("trials")]) > 0
 
 
 def test_what_cannot_be_stored_is_not_trained_again_in_halves(
@@ -100,7 +102,7 @@ def test_what_cannot_be_stored_is_not_trained_again_in_halves(
     def full(*given: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(work, "write_pack", full)
+    monkeypatch.setattr(pack_training, "write_pack", full)
     study = load(str(write(tmp_path, methods=["agm"])), str(tmp_path / "store"))
     told = worker(study).trained(next(rounds(study)))
     assert set(told.values()) == {("failed", None, "cannot be stored: No space left on device")}
@@ -113,28 +115,28 @@ def test_data_whose_datasheet_changed_after_the_plan_is_not_trained_on(tmp_path:
             subprocess.run([sys.executable, file], check=True)
     study = load(str(tmp_path / "study.yaml"), str(tmp_path / "store"))
     pack = next(rounds(study))[:1]
-    work.confirm(pack, study.data)
+    pack_training.check_unchanged(pack, study.data)
     sheet = tmp_path / "mine.json"
     sheet.write_text(json.dumps(json.loads(sheet.read_text()) | {"standardise": {"image": "none"}}))
     with pytest.raises(RuntimeError, match="the data or the code changed"):
-        work.confirm(pack, study.data)
+        pack_training.check_unchanged(pack, study.data)
 
 
-def fed(*studies: Study) -> tuple[Feed, list[tuple[Trial, Result, str | None]]]:
+def fed(*studies: Study) -> tuple[PackDispatcher, list[tuple[Trial, Result, str | None]]]:
     """What feeds Tune from studies, and what it hears."""
     heard: list[tuple[Trial, Result, str | None]] = []
-    works = [Work(open_agenda(one), job(one), lambda *told: heard.append(told)) for one in studies]
-    return Feed(iter(works), None, {}), heard
+    works = [StudyRun(open_queue(one), build_job(one), lambda *told: heard.append(told)) for one in studies]
+    return PackDispatcher(iter(works), None, {}), heard
 
 
 def test_of_a_pack_whose_process_died_what_is_in_the_store_is_done(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 4})), str(tmp_path / "store"))
     feed, heard = fed(study)
     pack = [Trial(*trial) for trial in json.loads(feed.suggest("a")["job"])["pack"]]
-    work.train_pack(work.settled(job(study)), pack[:1], None)
+    pack_training.train_pack(pack_training.resolve_job(build_job(study)), pack[:1], None)
     feed.on_trial_complete("a", error=True)
     assert [(trial.id, result.status) for trial, result, _ in heard] == [(pack[0].id, "done")]
-    rest = [trial.id for one in feed.begun[0].agenda.queued for trial in one]
+    rest = [trial.id for one in feed.begun[0].queue.queued for trial in one]
     assert rest == [trial.id for trial in pack[1:]]
 
 
@@ -146,7 +148,7 @@ def test_a_pack_that_ends_as_the_run_is_stopped_is_known(tmp_path: Path) -> None
     feed.stop()
     for name in "ab":
         feed.on_trial_complete(name)
-    work.train_pack(work.settled(job(study)), packs[1], None)
+    pack_training.train_pack(pack_training.resolve_job(build_job(study)), packs[1], None)
     feed.close()
     assert [trial.id for trial, _, _ in heard] == [trial.id for trial in packs[1]]
 
@@ -157,7 +159,7 @@ def test_what_was_not_over_when_tune_failed_was_cut_short(tmp_path: Path) -> Non
     assert feed.suggest("a") is not None
     (open_one,) = feed.begun
     feed.close()
-    assert (open_one.agenda.stopped, heard) == (True, [])
+    assert (open_one.queue.stopped, heard) == (True, [])
 
 
 def test_what_begins_as_the_run_is_stopped_is_cut_short_and_what_is_over_is_not(tmp_path: Path) -> None:
@@ -165,29 +167,29 @@ def test_what_begins_as_the_run_is_stopped_is_cut_short_and_what_is_over_is_not(
     file, closed = write(tmp_path), list[bool]()
     train(file, tmp_path / "full")
 
-    def opened(store: str) -> Work:
+    def opened(store: str) -> StudyRun:
         study = load(str(file), str(tmp_path / store))
-        agenda = open_agenda(study)
-        return Work(agenda, job(study), print, lambda: closed.append(agenda.stopped))
+        queue = open_queue(study)
+        return StudyRun(queue, build_job(study), print, lambda: closed.append(queue.stopped))
 
-    def made_meanwhile() -> Iterator[Work]:
+    def made_meanwhile() -> Iterator[StudyRun]:
         yield opened("full")
         feed.stop()
         yield opened("empty")
         pytest.fail("another study begins")
 
-    def closed_meanwhile() -> Iterator[Work]:
+    def closed_meanwhile() -> Iterator[StudyRun]:
         work = opened("full")
         yield work._replace(close=lambda: (work.close(), feed.stop())[0])
         pytest.fail("another study begins")
 
-    feed = Feed(iter([opened("empty")]), None, {})
+    feed = PackDispatcher(iter([opened("empty")]), None, {})
     feed.stop()
     feed.close()
     assert closed == [True]
     for works, ends in ((made_meanwhile(), [False, True]), (closed_meanwhile(), [False])):
         closed.clear()
-        feed = Feed(works, None, {})
+        feed = PackDispatcher(works, None, {})
         assert feed.suggest("a") == feed.FINISHED
         feed.close()
         assert closed == ends
@@ -197,8 +199,8 @@ def test_a_part_of_a_pack_whose_process_died_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three fit into the memory, of seven, and of the five that are left two parts by themselves would be others."""
-    monkeypatch.setattr(work, "ROOM", {})
-    monkeypatch.setattr(work, "room", lambda *given: 3)
+    monkeypatch.setattr(pack_training, "CAPACITIES", {})
+    monkeypatch.setattr(pack_training, "room", lambda *given: 3)
     over = {"methods": ["joint"], "vary": None, "seeds": 7, "resources": {"pack": 7}}
     study = load(str(write(tmp_path, **over)), str(tmp_path / "store"))
     feed, _ = fed(study)
@@ -206,10 +208,10 @@ def test_a_part_of_a_pack_whose_process_died_goes_on_from_its_checkpoint(
     _, pack = feed.running["a"]
     first, second, third = worker(study).parts(pack)
     assert [len(part) for part in (first, second, third)] == [2, 3, 2]
-    work.train_pack(work.settled(job(study)), first, None)
-    checkpoint(job(study), second).write({"number": 1})
+    pack_training.train_pack(pack_training.resolve_job(build_job(study)), first, None)
+    pack_checkpoint(build_job(study), second).write({"number": 1})
     feed.on_trial_complete("a", error=True)
-    assert feed.begun[0].agenda.queued == [second + third]
+    assert feed.begun[0].queue.queued == [second + third]
     assert worker(study).parts(second + third) == [second, third]
 
 
@@ -220,7 +222,9 @@ def test_a_study_that_cannot_be_closed_leaves_none_open_and_hides_no_trouble(tmp
         raise UserError("store: it cannot be reached")
 
     feed, _ = fed()
-    feed.begun += [Work(open_agenda(study), job(study), print, end) for end in (fails, lambda: closed.append("second"))]
+    feed.begun += [
+        StudyRun(open_queue(study), build_job(study), print, end) for end in (fails, lambda: closed.append("second"))
+    ]
     feed.fail(OSError(28, "No space left on device"))
     with pytest.raises(OSError, match="No space left on device"):
         feed.close()

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ablate.checkpoints import checkpoint
+from ablate.checkpoints import pack_checkpoint
 from ablate.errors import UserError, spoken
 from ablate.identity import code, trial_id
 from ablate.methods import reach
-from ablate.provenance import available_cpus, circumstances
-from ablate.remote import is_remote, local, mirror
+from ablate.provenance import available_cpus, training_environment
+from ablate.remote import is_remote, local_folder, mirror_of
 from ablate.store import write_pack
 from ablate.trial import Trial, content, source
 from trainables.data import Dataset, load, sheet
@@ -23,33 +23,35 @@ from trainables.setup import ALONE
 from trainables.shape import shape
 from trainables.train import Prune, fit_pack
 
-HOME = Path(__file__).parent.parent  # what is named by a relative path came along with this code
-COMPILED = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
-ROOM: dict[tuple[Any, ...], int] = {}  # trials of a shape that fit into the memory
-TRIES, PAUSE = 3, 2.0  # to reach a remote store, and seconds before the next
-Told = tuple[str, float | None, str | None]  # status, score and error of a trial
+CODE_ROOT = Path(__file__).parent.parent  # what is named by a relative path came along with this code
+COMPILE_CACHE = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
+CAPACITIES: dict[tuple[Any, ...], int] = {}  # trials of a shape that fit into the memory
+UPLOAD_ATTEMPTS, RETRY_SECONDS = 3, 2.0  # to reach a remote store, and seconds before the next
+TrialReport = tuple[str, float | None, str | None]  # status, score and error of a trial
 
 
-class LostError(Exception):
+class RetryableError(Exception):
     """What trained a pack is gone, or cannot hand over what it has made: no trial's fault, the pack runs again."""
 
 
-class StrandedError(Exception):
+class UnrecoverableError(Exception):
     """A pack cannot train, or be stored, as things are: no trial's fault, and it is not tried again in this run."""
 
 
-def settled(job: dict[str, Any]) -> dict[str, Any]:
+def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
     """Return a job as this process reaches its files, and make user-defined modules importable."""
-    folders, data = [str(HOME / folder) for folder in job["folders"]], dict(job["data"])
+    folders, data = [str(CODE_ROOT / folder) for folder in job["folders"]], dict(job["data"])
     reach(folders)
     if "path" in data:
-        data["path"] = str(HOME / data["path"])
-    store = local(job["store"])
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store / COMPILED))
+        data["path"] = str(CODE_ROOT / data["path"])
+    store = local_folder(job["store"])
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(store / COMPILE_CACHE))
     return {**job, "folders": folders, "data": data, "store": str(store), "url": job["store"]}
 
 
-def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE) -> dict[str, Told]:
+def train_pack(
+    job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE
+) -> dict[str, TrialReport]:
     """Train trials together, from where they were interrupted; the first worker of a crew puts them into the store.
 
     Returns:
@@ -61,41 +63,41 @@ def train_pack(job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew
         LostError: they cannot be sent to the remote store.
     """
     data = source(job["data"], pack[0].config)
-    confirm(pack, data)
+    check_unchanged(pack, data)
     keep()
-    configs, device = [trial.config for trial in pack], device_of(job)
-    kept = checkpoint(job, pack)
+    configs, device = [trial.config for trial in pack], job_device(job)
+    kept = pack_checkpoint(job, pack)
     memory = kept if job["checkpoint"] else None
-    outcomes = fit_pack(configs, dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
+    outcomes = fit_pack(configs, load_dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
     if crew.rank == 0:
-        origin = circumstances(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
+        origin = training_environment(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code(pack[0].config)
         try:
             folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
         except OSError as error:
-            raise StrandedError(f"cannot be stored: {spoken(error)}") from error
+            raise UnrecoverableError(f"cannot be stored: {spoken(error)}") from error
         if is_remote(job["url"]):
-            deliver(job["url"], folder)
+            upload_pack(job["url"], folder)
         kept.remove()
     metric = f"validation.{job['metric']}"
     ended = zip(pack, outcomes, strict=True)
     return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
 
 
-def deliver(url: str, folder: Path) -> None:
+def upload_pack(url: str, folder: Path) -> None:
     """Send a pack to a remote store; raise a LostError where that cannot be reached, again and again."""
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(UPLOAD_ATTEMPTS)):
         try:
-            mirror(url).deliver(folder)
+            mirror_of(url).deliver(folder)
         except UserError as error:
             if not left:
-                raise LostError(str(error)) from error
-            time.sleep(PAUSE)
+                raise RetryableError(str(error)) from error
+            time.sleep(RETRY_SECONDS)
         else:
             return
 
 
-def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
+def pack_capacity(job: dict[str, Any], pack: list[Trial]) -> int:
     """Return how many of these trials fit into the memory that a pack may use: its share of this machine's, or GPU's.
 
     It is measured on the first of a shape that this process trains. Several workers share the samples, and a trial that
@@ -106,19 +108,19 @@ def fitting(job: dict[str, Any], pack: list[Trial]) -> int:
     config, part = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
     data = json.dumps(source(job["data"], config))
     with suppress(Exception):
-        key = shape(config), data, device_of(job), part
-        if key not in ROOM:
-            ROOM[key] = room(config, dataset(data), device_of(job), part)
-        return ROOM[key]
+        key = shape(config), data, job_device(job), part
+        if key not in CAPACITIES:
+            CAPACITIES[key] = room(config, load_dataset(data), job_device(job), part)
+        return CAPACITIES[key]
     return len(pack)
 
 
-def device_of(job: dict[str, Any]) -> str:
+def job_device(job: dict[str, Any]) -> str:
     """Return where the trials of a job train."""
     return "cuda" if job["gpu"] else "cpu"
 
 
-def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
+def check_unchanged(pack: list[Trial], data: dict[str, Any]) -> None:
     """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
     found = content(data, sheet(data))
     if any(trial.config["data"] != found or trial_id(trial.config) != trial.id for trial in pack):
@@ -126,6 +128,6 @@ def confirm(pack: list[Trial], data: dict[str, Any]) -> None:
 
 
 @lru_cache(maxsize=2)
-def dataset(spec: str) -> Dataset:
+def load_dataset(spec: str) -> Dataset:
     """Return a data set, kept by the process that trains on it."""
     return load(json.loads(spec))

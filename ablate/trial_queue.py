@@ -7,33 +7,38 @@ from typing import Any, NamedTuple
 
 from ablate import store
 from ablate.budget import Budget
-from ablate.packs import Packing, packing, split
+from ablate.packs import Packing, make_packing, split_evenly
 from ablate.plan import size
 from ablate.search import Rounds, rounds
 from ablate.study import Study
 from ablate.trial import Result, Trial
 
-Known = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
-Listener = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
-Note = Callable[[store.DamagedError], None]
+ResultLookup = Callable[[list[Trial]], dict[str, Result]]  # what the store knows of some trials
+ResultCallback = Callable[[Trial, Result, str | None], None]  # (trial, result, error)
+DamageCallback = Callable[[store.DamagedError], None]
 
-PACK, CARD = 64, 1024  # trials, at most, that train together if the study says nothing: on CPUs, on a GPU
-ATTEMPTS = 3  # that a trial gets whose process dies when it is alone, or a pack that has a checkpoint
+CPU_PACK_SIZE, GPU_PACK_SIZE = (
+    64,
+    1024,
+)  # trials, at most, that train together if the study says nothing: on CPUs, on a GPU
+MAX_ATTEMPTS = 3  # that a trial gets whose process dies when it is alone, or a pack that has a checkpoint
 
 
-def apart(trials: Sequence[Trial]) -> list[list[Trial]]:
+def one_per_pack(trials: Sequence[Trial]) -> list[list[Trial]]:
     """Return every trial as a pack of its own."""
     return [[trial] for trial in trials]
 
 
-class Agenda:
+class TrialQueue:
     """The trials of a study: rounds open one after another, and what the store knows is not run again.
 
     Packs are made of a whole round before those are left out that the store knows, so that a study that was
     interrupted goes on with the packs that it had.
     """
 
-    def __init__(self, rounds: Rounds, known: Known, packing: Packing = apart, budget: Budget | None = None) -> None:
+    def __init__(
+        self, rounds: Rounds, known: ResultLookup, packing: Packing = one_per_pack, budget: Budget | None = None
+    ) -> None:
         """Open the first round, and all that follow from results in the store."""
         self.proposed: dict[str, Trial] = {}  # in the order of the plan
         self.results: dict[str, Result] = {}
@@ -90,11 +95,11 @@ class Agenda:
         """
         name = " ".join(trial.id for trial in pack)
         self._deaths[name] += 1
-        if (kept or len(pack) == 1) and self._deaths[name] < ATTEMPTS:
+        if (kept or len(pack) == 1) and self._deaths[name] < MAX_ATTEMPTS:
             self._queue.appendleft(pack)
             return True
         if len(pack) > 1:
-            self._queue.extendleft(reversed(split(pack, 2)))
+            self._queue.extendleft(reversed(split_evenly(pack, 2)))
         return len(pack) > 1
 
     def _open(self, proposals: list[Trial] | None) -> None:
@@ -128,18 +133,18 @@ class Agenda:
             return None
 
 
-class Work(NamedTuple):
+class StudyRun(NamedTuple):
     """A study's part in a run."""
 
-    agenda: Agenda
+    queue: TrialQueue
     job: dict[str, Any]  # what its packs share
-    heard: Listener  # is told of every result
-    close: Callable[[], None] = lambda: None  # is called when the agenda is finished, or the run stops
+    heard: ResultCallback  # is told of every result
+    close: Callable[[], None] = lambda: None  # is called when the queue is finished, or the run stops
     most: int | None = None  # packs of it at once; None: as many as there is room for
     judge: Any = None  # of trials that lag, if the job has `prune`
 
 
-class Place(NamedTuple):
+class RaySession(NamedTuple):
     """Where packs are trained."""
 
     cpus: int  # that they are made for
@@ -149,14 +154,14 @@ class Place(NamedTuple):
     most: int | None = None  # packs at once; None: as many as there is room for
 
 
-def open_agenda(
+def open_queue(
     study: Study,
     cpus: float = 1,
     log: Path | None = None,
-    note: Note = lambda damage: None,
+    note: DamageCallback = lambda damage: None,
     plan: list[Trial] | None = None,
     gpus: float = 1,
-) -> Agenda:
+) -> TrialQueue:
     """Return what a study still has to run, given its store.
 
     Args:
@@ -164,31 +169,31 @@ def open_agenda(
         cpus: that it runs on.
         log: where a search keeps Optuna's storage.
         note: is told of what is damaged, and passed over.
-        plan: grows by all that is proposed; the agenda has a trial once, however many points ask for it.
+        plan: grows by all that is proposed; the queue has a trial once, however many points ask for it.
         gpus: that it runs on, if it asks for any.
     """
     asked = study.file.resources
-    most = asked.pack if asked.pack != "auto" else CARD if asked.gpu else PACK
+    most = asked.pack if asked.pack != "auto" else GPU_PACK_SIZE if asked.gpu else CPU_PACK_SIZE
 
     def known(asked: list[Trial]) -> dict[str, Result]:
-        found, damaged = store.results(study.store, (t.id for t in asked), study.metric)
+        found, damaged = store.load_results(study.store, (t.id for t in asked), study.metric)
         for damage in damaged:
             note(damage)
         return found
 
     budget = Budget(study)
-    proposals = noted(rounds(study, log, budget.spent), [] if plan is None else plan)
-    return Agenda(proposals, known, packing(most, at_once(study, cpus, gpus)), budget)
+    proposals = record_proposals(rounds(study, log, budget.spent), [] if plan is None else plan)
+    return TrialQueue(proposals, known, make_packing(most, concurrent_packs(study, cpus, gpus)), budget)
 
 
-def at_once(study: Study, cpus: float, gpus: float) -> int:
+def concurrent_packs(study: Study, cpus: float, gpus: float) -> int:
     """Return how many packs of a study run at once on so many CPUs and, if it asks for any, GPUs; one at least."""
     asked = study.file.resources
     fit = [cpus / asked.cpus, *([gpus / (asked.gpu * asked.workers)] if asked.gpu else [])]
     return max(1, int(min(fit)))
 
 
-def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
+def record_proposals(proposals: Rounds, plan: list[Trial]) -> Rounds:
     """Pass rounds on, and append to a plan what they propose."""
     proposed = next(proposals, None)
     while proposed is not None:
@@ -200,6 +205,6 @@ def noted(proposals: Rounds, plan: list[Trial]) -> Rounds:
             return
 
 
-def unasked(study: Study, agenda: Agenda) -> int:
+def count_unfinished(study: Study, queue: TrialQueue) -> int:
     """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
-    return agenda.waiting + (0 if agenda.finished else size(study) - agenda.asked)
+    return queue.waiting + (0 if queue.finished else size(study) - queue.asked)

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.files import aside
-from ablate.store import TABLES, UNSHOWN, by_pack, locate, read_table
+from ablate.store import INTERNAL_COLUMNS, TABLES, group_by_pack, locate, read_table
 from ablate.trial import Trial
 
 if TYPE_CHECKING:
     import polars as pl
 
-WAVE = 500  # trials in one file
+SHARD_SIZE = 500  # trials in one file
 Part = Literal["", "again"]
 
 
-def write_wave(
+def write_shard(
     store: Path, folder: Path, plan: Sequence[Trial], failures: Mapping[str, str], wave: int, part: Part = ""
 ) -> set[str]:
     """Write one file of each table: the trials of a wave that have finished or failed, and return those.
@@ -35,21 +35,21 @@ def write_wave(
     """
     import polars as pl
 
-    chosen = plan[wave * WAVE : (wave + 1) * WAVE]
+    chosen = plan[wave * SHARD_SIZE : (wave + 1) * SHARD_SIZE]
     where = locate(store, (trial.id for trial in chosen))
     failed = {t.id: failures[t.id] for t in chosen if t.id in failures and t.id not in where}
     listed = [trial for trial in chosen if trial.id in where or trial.id in failed]
     for table in ("trials",) if part else TABLES:
-        frames = copied(where, table)
+        frames = stored_rows(where, table)
         if table == "trials":
-            frames = [frame.drop(UNSHOWN, strict=False) for frame in frames]
+            frames = [frame.drop(INTERNAL_COLUMNS, strict=False) for frame in frames]
             frames += [pl.DataFrame({"trial": [t], "status": ["failed"], "error": [e]}) for t, e in failed.items()]
-        file = folder / table / f"{wave_name(wave, part)}.parquet"
+        file = folder / table / f"{shard_name(wave, part)}.parquet"
         if not frames:
             file.unlink(missing_ok=True)
             continue
         rows = pl.concat(frames, how="diagonal_relaxed")
-        order = labels(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
+        order = label_columns(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
         buffer = io.BytesIO()  # of a full disk, polars itself raises no OSError
         order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(buffer)
         with aside(file) as draft:
@@ -57,30 +57,30 @@ def write_wave(
     return {trial.id for trial in listed}
 
 
-def wave_name(wave: int, part: Part = "") -> str:
+def shard_name(wave: int, part: Part = "") -> str:
     """Return the name of a wave's files."""
     return f"{part}-{wave:05}" if part else f"{wave:05}"
 
 
-def copied(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":
+def stored_rows(where: Mapping[str, Path], table: str) -> "list[pl.DataFrame]":
     """Return the rows of trials, given the folder of each: one frame a folder."""
     frames = []
-    for folder, trials in by_pack(where).items():
+    for folder, trials in group_by_pack(where).items():
         frame = read_table(folder, table)
         frames.append(frame.filter(frame["trial"].is_in(trials)))
     return frames
 
 
-def labels(trials: Iterable[Trial]) -> "pl.DataFrame":
+def label_columns(trials: Iterable[Trial]) -> "pl.DataFrame":
     """Return the columns that tell trials from each other, after their ids."""
     import polars as pl
 
     rows = [{"trial": trial.id, **trial.labels} for trial in trials]
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = [pl.Series(name, [plain(row.get(name)) for row in rows], strict=False) for name in names]
+    columns = [pl.Series(name, [table_cell(row.get(name)) for row in rows], strict=False) for name in names]
     return pl.DataFrame(columns).with_columns(pl.col("modality").cast(pl.String))
 
 
-def plain(value: Any) -> Any:
+def table_cell(value: Any) -> Any:
     """Return a setting as a cell of a table."""
     return json.dumps(value) if isinstance(value, list | dict) else value
