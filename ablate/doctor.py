@@ -13,7 +13,7 @@ from ablate.preflight import available_gpus, check_trials, check_writable, prefl
 from ablate.provenance import available_cpus, package_versions
 from ablate.study import Study
 from ablate.trial_queue import open_queue
-from analysis.text import plural
+from analysis.formatting import plural
 from search_spaces.axes import plain
 from search_spaces.methods import BASES, SPAN
 from trainables.data import DataError, names, sheet

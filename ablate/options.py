@@ -51,7 +51,7 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
     if name == "every" and (inner := str(options.get("rule", "greater"))) in CASES:  # a rule of rules
         takes |= parameters(CASES[inner])
     if choices is RULES:
-        for own in ("metric", "highest_is_best", "noun"):  # those of the analysis: a difference is a gain already
+        for own in ("metric", "higher_is_better", "noun"):  # those of the analysis: a difference is a gain already
             takes.pop(own, None)
     for option in options:
         if option not in takes:

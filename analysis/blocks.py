@@ -7,9 +7,9 @@ import polars as pl
 
 from analysis.choice import chosen, test_scores
 from analysis.components import COMPONENTS, components
+from analysis.formatting import plural
 from analysis.pareto import balanced
 from analysis.tables import METRICS, TRIALS, Run
-from analysis.text import plural
 
 KINDS = {"split": "split", "init": "initialisation", "order": "order"}  # of seeds, in words
 WORST = ("done", "pruned", "diverged", "failed")
@@ -67,7 +67,7 @@ def nested(run: Run) -> pl.LazyFrame:
     """
     if _inner(run) == 1:
         return run.trials.with_columns(draw=pl.lit(0))
-    first = f"seed.{next(iter(run.kinds))}"
+    first = f"seed.{next(iter(run.seed_counts))}"
     told = _told(run.trials.collect_schema().names())
     return (
         run.trials.with_columns(draw=pl.col("seed").rank("dense").over(first).cast(pl.Int32) - 1)
@@ -78,20 +78,21 @@ def nested(run: Run) -> pl.LazyFrame:
 
 def trialwise(run: Run) -> Run:
     """Return a run whose trials all count by themselves, whatever their seeds have in common."""
-    seeds = math.prod(run.kinds.values())
-    return run._replace(study=run.study | {"study": run.study["study"] | {"seeds": seeds}}) if run.kinds else run
+    seeds = math.prod(run.seed_counts.values())
+    return run._replace(study=run.study | {"study": run.study["study"] | {"seeds": seeds}}) if run.seed_counts else run
 
 
 def held(run: Run) -> list[str]:
     """Return which kinds of seeds are held at one while others vary."""
-    return [kind for kind in KINDS if kind not in run.kinds] if run.kinds else []
+    return [kind for kind in KINDS if kind not in run.seed_counts] if run.seed_counts else []
 
 
 def units(run: Run, count: int) -> str:
     """Return so many seeds in words, `8 orders of one split and one initialisation` where kinds of seeds are held."""
     if not held(run):
         return plural(count, "seed")
-    return f"{plural(count, KINDS[next(iter(run.kinds))])} of {' and '.join(f'one {KINDS[one]}' for one in held(run))}"
+    outer = KINDS[next(iter(run.seed_counts))]
+    return f"{plural(count, outer)} of {' and '.join(f'one {KINDS[kind]}' for kind in held(run))}"
 
 
 def spread(run: Run) -> pl.DataFrame:
@@ -99,7 +100,7 @@ def spread(run: Run) -> pl.DataFrame:
 
     Behind them it does so of the differences to joint training, paired by seed: what seeds do to both cancels there.
     """
-    parts, kinds = [pl.DataFrame(schema=SPREAD)], list(run.kinds)
+    parts, kinds = [pl.DataFrame(schema=SPREAD)], list(run.seed_counts)
     if not kinds:
         return parts[0]
     scores = test_scores(run, chosen(run)).drop_nulls("score")
@@ -121,7 +122,7 @@ def spread(run: Run) -> pl.DataFrame:
 
 def _inner(run: Run) -> int:
     """Return how many trials of a configuration a seed of the first kind has."""
-    return math.prod([*run.kinds.values()][1:])
+    return math.prod([*run.seed_counts.values()][1:])
 
 
 def _finals(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.ruler import ruler
+from analysis.axis_layout import axis_layout
 from analysis.tables import Run
 
 FIRST, LAST = ("joint", "joint-uni"), ("unimodal",)
@@ -40,7 +40,7 @@ def configurations(run: Run) -> pl.DataFrame:
         .collect()
     )
     order = pl.col("method").replace_strict(_places(run), default=len(_places(run)), return_dtype=pl.Int64)
-    best_first = [False, False, True, run.highest_is_best, *(False for _ in run.vary)]
+    best_first = [False, False, True, run.higher_is_better, *(False for _ in run.vary)]
     return table.sort(order, "modality", "seeds", "validation", *run.vary, descending=best_first, nulls_last=True)
 
 
@@ -108,7 +108,7 @@ class Design(NamedTuple):
 
     def places(self, axis: str, scale: str) -> NDArray[np.float64]:
         """Return where the points stand on an axis, [N]: as in a figure, 0 and infinity one step outside a log axis."""
-        at = ruler(self.points[axis], scale).at
+        at = axis_layout(self.points[axis], scale).positions
         return np.array([at[value] for value in self.points[axis]])
 
 

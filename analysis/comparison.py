@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 
 from analysis.choice import LOSSES, alike, chosen, test_scores
+from analysis.formatting import format_settings
 from analysis.statistics import NAN, bounds, estimate, holm, paired
-from analysis.tables import Run, tabled
-from analysis.text import settings
+from analysis.tables import Run, table_from_rows
 
 COMPARISON = {
     "method": pl.String,
@@ -63,12 +63,12 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
         same = pl.col("method").eq(choice["method"]), pl.col("modality").eq_missing(choice["modality"])
         theirs = choices[1].filter(*same)
         if len(theirs):
-            described = {"settings": settings(choice, run.vary)}
-            described["other_settings"] = settings(theirs.row(0, named=True), other.vary)
+            described = {"settings": format_settings(choice, run.vary)}
+            described["other_settings"] = format_settings(theirs.row(0, named=True), other.vary)
             ours, others = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
             found = _difference(ours, others, run.metric, pair=same_data(run, other))
             rows.append({key: choice[key] for key in keys} | described | found)
-    table = tabled(rows, COMPARISON)
+    table = table_from_rows(rows, COMPARISON)
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
     return table.with_columns(
         p=pl.Series([None if p is None else next(corrected) for p in table["p"]], dtype=pl.Float64)
@@ -88,8 +88,8 @@ def _drawn(run: Run) -> tuple[Any, ...]:
     asked = run.data
     which = [asked.get(key) or None for key in SAMPLES]
     which.append(asked.get("protocol", asked.get("split")))  # two spellings of one thing
-    which.append(asked.get("groups") if asked.get("deal") or "split" in run.kinds else None)
-    return run.study.get("data_sha256"), which, list(run.kinds), [*run.kinds.values()][1:]
+    which.append(asked.get("groups") if asked.get("deal") or "split" in run.seed_counts else None)
+    return run.study.get("data_sha256"), which, list(run.seed_counts), [*run.seed_counts.values()][1:]
 
 
 def _difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis.statistics import LEVEL, NAN, Estimate
-from analysis.tables import tabled
+from analysis.tables import table_from_rows
 
 DRAWS = 10_000
 COMPONENTS = {
@@ -47,7 +47,7 @@ def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score")
         variance = max(square - less, 0.0) / size if math.isfinite(square - less) else NAN
         rows.append({"source": block, "levels": kept[block].n_unique(), "variance": variance, "low": low, "high": high})
     whole = pl.col("variance") / pl.col("variance").sum()
-    return tabled(rows, COMPONENTS).with_columns(share=whole.fill_nan(None))
+    return table_from_rows(rows, COMPONENTS).with_columns(share=whole.fill_nan(None))
 
 
 def icc(scores: NDArray[np.float64]) -> Estimate:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from analysis.formatting import format_effect, format_p_value, is_percent, lower_is_better, plural
 from analysis.power import seeds_needed
 from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
-from analysis.text import effect, is_percent, less_is_better, plural, pvalue
 
 MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
 SIGNS = 6  # seeds from which the sign test finds what is equal in all
@@ -174,14 +174,16 @@ def figures(case: Case, p: float | None) -> str:
     mean, low, high, seeds = case.found
     if not seeds or np.isnan(mean):
         return "No result"
-    text = effect(case.metric, mean, low, high, change=case.difference) + of_metric(case.metric, change=case.difference)
-    tail = "" if p is None else f", p{pvalue(p)}" if p < 0.001 else f", p={pvalue(p)}"
+    text = format_effect(case.metric, mean, low, high, change=case.difference) + of_metric(
+        case.metric, change=case.difference
+    )
+    tail = "" if p is None else f", p{format_p_value(p)}" if p < 0.001 else f", p={format_p_value(p)}"
     gone = f" of {seeds + case.missing}" if case.missing else ""
     return f"{text}{tail}, {seeds}{gone} {case.noun}{'s' if seeds + case.missing != 1 else ''}"
 
 
 def of_metric(metric: str, *, change: bool = False) -> str:
     """Return which metric a number is of, where its unit does not say it."""
-    if not metric or is_percent(metric) or (change and less_is_better(metric)):
+    if not metric or is_percent(metric) or (change and lower_is_better(metric)):
         return ""
     return f" {metric}"

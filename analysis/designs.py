@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from analysis.formatting import method_label
 from analysis.indices import morris, responses, sobol
 from analysis.tables import Run
-from analysis.text import named
 
 
 def indices(run: Run) -> dict[str, pl.DataFrame]:
@@ -27,7 +27,7 @@ def indices(run: Run) -> dict[str, pl.DataFrame]:
     for method, about in run.study["study"].get("design", {}).items():
         choices = [len(run.vary[name]["values"]) for name in about["names"]]
         for (modality,), part in table.filter(method=method).group_by("modality", maintain_order=True):
-            found[named(method, str(modality) if modality else None)] = of_method(
+            found[method_label(method, str(modality) if modality else None)] = of_method(
                 part, about | {"choices": choices}, options
             )
     return found

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis.statistics import NAN, estimate, holm, paired, same
-from analysis.tables import tabled
+from analysis.tables import table_from_rows
 
 TERMS = {
     "term": pl.String,  # `a`, or `a x b`
@@ -50,7 +50,7 @@ def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score")
             p.append(tests.get(term, NAN))
         rows.append(row | {"seeds": whole["seed"].n_unique(), "dropped": dropped})
     rows = [row | {"p": one} for row, one in zip(rows, holm(p), strict=True)]
-    return tabled(rows, TERMS)
+    return table_from_rows(rows, TERMS)
 
 
 def _whole(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:

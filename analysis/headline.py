@@ -6,9 +6,9 @@ import polars as pl
 
 from analysis.blocks import held, units
 from analysis.choice import configurations, merged
+from analysis.formatting import format_interval, format_p_value, format_score, is_percent
 from analysis.statistics import LEVEL
 from analysis.tables import Run
-from analysis.text import is_percent, pvalue, score, span
 
 BASELINES = ("joint", "joint-uni", "unimodal")
 
@@ -45,17 +45,17 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _with_unit(row: dict[str, Any]) -> str:
-    return score(row["metric"], row["test"]) + (" %" if is_percent(row["metric"]) else f" {row['metric']}")
+    return format_score(row["metric"], row["test"]) + (" %" if is_percent(row["metric"]) else f" {row['metric']}")
 
 
 def _comparison(row: dict[str, Any]) -> str:
     unit = " points" if is_percent(row["metric"]) else ""
-    text = f"{score(row['metric'], row['difference'], sign='+')}{unit} against joint"
+    text = f"{format_score(row['metric'], row['difference'], sign='+')}{unit} against joint"
     if row["p"] is None:
         return text
     if row["difference_low"] is not None:
-        text += f" {span(row['metric'], row['difference_low'], row['difference_high'])}"
-    p = pvalue(row["p"])
+        text += f" {format_interval(row['metric'], row['difference_low'], row['difference_high'])}"
+    p = format_p_value(row["p"])
     equal = "" if p.startswith("<") else "="
     return f"{text}, p{equal}{p}"
 

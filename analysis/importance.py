@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.axis_layout import axis_layout
 from analysis.choice import Design, design
 from analysis.indices import DUMMY
-from analysis.ruler import ruler
 from analysis.statistics import NAN, Z
-from analysis.tables import Run, numeric, tabled
+from analysis.tables import Run, is_numeric, table_from_rows
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -51,7 +51,7 @@ def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: i
     """
     found = design(run, method)
     settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.axes}
-    return importances(settings, found.scores, evaluator, highest_is_best=run.highest_is_best, resamples=resamples)
+    return importances(settings, found.scores, evaluator, higher_is_better=run.higher_is_better, resamples=resamples)
 
 
 def importances(
@@ -59,7 +59,7 @@ def importances(
     scores: Scores,
     evaluator: str = "ped-anova",
     *,
-    highest_is_best: bool = True,
+    higher_is_better: bool = True,
     resamples: int = RESAMPLES,
 ) -> pl.DataFrame:
     """Return the same for configurations given by the values of each setting, and their scores [N, S], nan if missing.
@@ -75,7 +75,7 @@ def importances(
     found: dict[str, tuple[float, float]] = {}
     floor = NAN
     if count > 1 and float(np.ptp(np.nanmean(y, axis=1))) > 0:
-        found, floor = _resampled(kept, y, evaluator, highest_is_best, resamples)
+        found, floor = _resampled(kept, y, evaluator, higher_is_better, resamples)
     rows = []
     for name in settings:
         value, reach = found.get(name, (NAN, NAN))
@@ -85,11 +85,11 @@ def importances(
         ends = {"value": value, "low": low, "high": high, "floor": floor}
         counts = {"configurations": len(known), "used": count, "dropped": len(scores) - len(known), "seeds": seeds}
         rows.append({"factor": name, **ends, "above_floor": above, **counts})
-    return tabled(rows, IMPORTANCE).sort("value", descending=True, nulls_last=True, maintain_order=True)
+    return table_from_rows(rows, IMPORTANCE).sort("value", descending=True, nulls_last=True, maintain_order=True)
 
 
 def _resampled(
-    settings: Mapping[str, Values], y: Scores, evaluator: str, highest_is_best: bool, resamples: int
+    settings: Mapping[str, Values], y: Scores, evaluator: str, higher_is_better: bool, resamples: int
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """Return each setting's importance and the reach of its interval, and the floor.
 
@@ -98,7 +98,7 @@ def _resampled(
     """
     rng = np.random.default_rng(0)
     axes = {name: _distribution(values) for name, values in settings.items()}
-    value = _evaluate(settings, axes, np.nanmean(y, axis=1), _evaluator(evaluator, TREES), highest_is_best)
+    value = _evaluate(settings, axes, np.nanmean(y, axis=1), _evaluator(evaluator, TREES), higher_is_better)
     again: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
     axes[DUMMY] = _distribution([0.0, 1.0])
     for _ in range(resamples):
@@ -110,7 +110,7 @@ def _resampled(
         some = {name: [values[i] for i in half[has]] for name, values in settings.items()}
         some[DUMMY] = list(rng.random(int(has.sum())))
         means = np.nanmean(of_seeds[has], axis=1)
-        one = _evaluate(some, axes, means, _evaluator(evaluator, RESAMPLED_TREES), highest_is_best)
+        one = _evaluate(some, axes, means, _evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
         for name, number in one.items():
             again[name].append(number)
     spread = {name: np.std(again[name], ddof=1) if len(again[name]) > 1 else NAN for name in settings}
@@ -123,12 +123,12 @@ def _evaluate(
     axes: "Mapping[str, BaseDistribution]",
     y: Scores,
     evaluator: "BaseImportanceEvaluator",
-    highest_is_best: bool,
+    higher_is_better: bool,
 ) -> dict[str, float]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize" if highest_is_best else "minimize")
+    study = optuna.create_study(direction="maximize" if higher_is_better else "minimize")
     points = (dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True))
     study.add_trials(
         [
@@ -165,7 +165,7 @@ def _evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
 def _distribution(values: Sequence[Any]) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if numeric(list(values)):
+    if is_numeric(list(values)):
         return FloatDistribution(min(values), max(values))
     return CategoricalDistribution(sorted(set(values)))
 
@@ -174,9 +174,9 @@ def _positions(found: Design, axis: str, spec: Mapping[str, Any]) -> Values:
     """Return numbers as they stand on an axis, one step below them where the setting does not act; choices as text."""
     values = found.points[axis].to_list()
     known = [value for value in values if value is not None]
-    if not known or not numeric(known):
+    if not known or not is_numeric(known):
         return [str(value) for value in values]
-    at = ruler(known, spec["scale"]).at
+    at = axis_layout(known, spec["scale"]).positions
     low, high = min(at.values()), max(at.values())
     below = low - ((high - low) / 10 or 1.0)
     return [below if value is None else float(at[value]) for value in values]

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis.statistics import NAN, Z
-from analysis.tables import tabled
+from analysis.tables import table_from_rows
 
 RESAMPLES = 200
 DUMMY = "(dummy)"
@@ -184,7 +184,7 @@ def _table(
         above = bool(value - reach > floor) if np.isfinite(value + reach + floor) and factor != DUMMY else None
         ends = {"value": value, "low": value - reach, "high": value + reach, "floor": floor, "above_floor": above}
         rows.append({"factor": factor, "other": other, "index": index, **ends, **common})
-    return tabled(rows, INDICES)
+    return table_from_rows(rows, INDICES)
 
 
 def _with_seeds(y: Array, analyze: Callable[[Array], Found]) -> Found:

@@ -36,7 +36,7 @@ def page(listed: Iterable[Mapping[str, Any]], file: Path, command: str) -> None:
     claims = list(listed)
     parts = [INTRODUCTION.format(command=command), tally(claims), overview(claims)]
     parts += [section(claim, file) for claim in claims]
-    files.write(file, "\n".join(parts).encode())
+    files.write_atomically(file, "\n".join(parts).encode())
 
 
 def tally(claims: list[Mapping[str, Any]]) -> str:
@@ -82,7 +82,7 @@ def section(claim: Mapping[str, Any], file: Path) -> str:
 def picture(claim: Mapping[str, Any], figure: Mapping[str, str], file: Path) -> str:
     """Copy a figure into the folder of the page, and return the link to it, with a text for who cannot see it."""
     copy = file.with_suffix("") / f"{claim['name']}{figure['stem'].removeprefix('verdict')}.png"
-    files.write(copy, (Path(claim["folder"]) / "figures" / f"{figure['stem']}.png").read_bytes())
+    files.write_atomically(copy, (Path(claim["folder"]) / "figures" / f"{figure['stem']}.png").read_bytes())
     words = markdown(f"{figure['title']}: {figure['caption']}")
     return f"![{words}]({copy.relative_to(file.parent).as_posix()})\n"
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.formatting import format_settings
 from analysis.tables import Run
-from analysis.text import settings
 
 UNITS = ("probe_accuracy", "probe_mae", "shapley")  # by which modalities are compared, the first that was measured
 
@@ -38,12 +38,12 @@ def front(run: Run) -> pl.DataFrame:
     signs = np.array([1 if direction == "max" else -1 for direction in objectives.values()])
     first = next(iter(objectives))
     rows = table.with_columns(
-        pl.Series("settings", [settings(row, run.vary) for row in table.iter_rows(named=True)], dtype=pl.String),
+        pl.Series("settings", [format_settings(row, run.vary) for row in table.iter_rows(named=True)], dtype=pl.String),
         pl.Series("front", undominated(table.select(*objectives).to_numpy() * signs), dtype=pl.Boolean),
     ).select("method", "settings", "seeds", "trials", *objectives, "front")
     methods = pl.Enum(list(dict.fromkeys([*run.study["study"]["methods"], *rows["method"]])))
     order = [pl.col("method").cast(methods), first, "front"]
-    return rows.sort(order, descending=[False, run.highest_is_best, True], maintain_order=True)
+    return rows.sort(order, descending=[False, run.higher_is_better, True], maintain_order=True)
 
 
 def undominated(points: NDArray[np.float64]) -> list[bool]:

@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.formatting import format_p_value, plural
 from analysis.statistics import LEVEL, NAN
-from analysis.text import plural, pvalue
 
 PAIRS = {"one": pl.String, "other": pl.String, "difference": pl.Float64, "p": pl.Float64}  # of mean ranks; Nemenyi's
 
@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
     things: int
 
 
-def ranking(scores: pl.DataFrame, *, highest_is_best: bool = True) -> Ranking:
+def ranking(scores: pl.DataFrame, *, higher_is_better: bool = True) -> Ranking:
     """Return the ranking of the methods in a table with columns `block`, `method` and `score`.
 
     A block in which a method has no score is dropped and counted: a failure has no rank.
@@ -51,7 +51,7 @@ def ranking(scores: pl.DataFrame, *, highest_is_best: bool = True) -> Ranking:
     wide = scores.with_columns(known).pivot("method", index="block", values="score", aggregate_function="mean")
     whole = wide.drop_nulls()
     table = np.array(whole.select(methods).rows(), dtype=float).reshape(len(whole), len(methods))
-    places = stats.rankdata(-table if highest_is_best else table, axis=1)
+    places = stats.rankdata(-table if higher_is_better else table, axis=1)
     mean = {name: float(place) for name, place in zip(methods, places.mean(0), strict=True)} if len(table) else {}
     statistic, p = _friedman(table)
     counts = {"blocks": len(whole), "dropped": len(wide) - len(whole)}
@@ -70,12 +70,12 @@ def said(found: Ranking, block: str) -> str:
     whole = f" in which all methods have a score ({found.dropped} of {found.blocks + found.dropped} left out)"
     return (
         f"Mean ranks on test over {plural(found.blocks, block)}{whole if found.dropped else ''}, 1 is best: {order}. "
-        f"Friedman's p {pvalue(found.p)}; "
+        f"Friedman's p {format_p_value(found.p)}; "
         f"Nemenyi's test separates {apart} of {plural(len(found.pairs), 'pair')} at 5 %."
     )
 
 
-def agreement(scores: NDArray[np.float64], *, highest_is_best: bool = True) -> Agreement:
+def agreement(scores: NDArray[np.float64], *, higher_is_better: bool = True) -> Agreement:
     """Return how far judges agree, from scores [judges, things]; things that lack a score are left out."""
     kept = scores[:, np.isfinite(scores).all(axis=0)]
     judges, things = kept.shape
@@ -84,7 +84,7 @@ def agreement(scores: NDArray[np.float64], *, highest_is_best: bool = True) -> A
     spearman = (judges * w - 1) / (judges - 1) if np.isfinite(w) else NAN
     if not kept.size:
         return Agreement(NAN, NAN, NAN, NAN, judges, things)
-    gain = kept if highest_is_best else -kept
+    gain = kept if higher_is_better else -kept
     best = gain.mean(axis=0).argmax()
     firsts = gain == gain.max(axis=1, keepdims=True)
     return Agreement(w, p, spearman, float((firsts[:, best] / firsts.sum(axis=1)).mean()), judges, things)

@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from analysis import files
+from analysis.formatting import method_label
 from analysis.tables import Run
-from analysis.text import named
 
 FILE = "readings.csv"
 READINGS = {
@@ -59,7 +59,7 @@ def record(run: Run, choices: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFra
     if new.is_empty():
         return past
     table = pl.concat([past, new])
-    files.write(file, table.write_csv().encode())
+    files.write_atomically(file, table.write_csv().encode())
     return table
 
 
@@ -87,7 +87,9 @@ def warning(run: Run, readings: pl.DataFrame) -> list[str]:
     several = counts.filter(pl.col("configuration") > 1)
     if several.is_empty():
         return []
-    counted = ", ".join(f"{named(method, modality)} {count}" for method, modality, count, _ in several.iter_rows())
+    counted = ", ".join(
+        f"{method_label(method, modality)} {count}" for method, modality, count, _ in several.iter_rows()
+    )
     return [
         "Reports in this folder have shown test scores of several configurations since "
         f"{str(several['time'].min())[:10]}: {counted} ({FILE}). "

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from analysis.axis_layout import axis_layout
 from analysis.choice import Design, design
 from analysis.rankings import Agreement, agreement
-from analysis.ruler import ruler
 from analysis.statistics import NAN, bounds, paired
-from analysis.tables import Run, tabled
+from analysis.tables import Run, table_from_rows
 
 TINY = 1e-9  # what a score is rounded by
 REGION = {
@@ -37,7 +37,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
     its size has no interval. What is sure is said of each configuration, by `shown`.
     """
     found = design(run, method)
-    sign = 1.0 if run.highest_is_best else -1.0
+    sign = 1.0 if run.higher_is_better else -1.0
     scores = sign * found.scores
     whole = np.isfinite(scores).all(axis=1) & (scores.shape[1] > 0)
     if not whole.any():
@@ -52,7 +52,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
         ends = {"difference": sign * mean, "low": min(sign * low, sign * high), "high": max(sign * low, sign * high)}
         inside = {"within": complete and mean >= -margin - TINY, "shown": complete and low >= -margin - TINY}
         rows.append(ends | inside | {"seeds": pairs})
-    table = pl.concat([found.points[order.tolist()], tabled(rows, REGION)], how="horizontal")
+    table = pl.concat([found.points[order.tolist()], table_from_rows(rows, REGION)], how="horizontal")
     return Region(table, margin, len(found.seeds))
 
 
@@ -64,7 +64,7 @@ def span(region: Region, axis: str, scale: str) -> tuple[float, float, float]:
     if axis not in region.table.columns:
         return NAN, NAN, NAN
     inside = region.table.filter("within")[axis].drop_nulls()
-    at = ruler(region.table[axis].drop_nulls(), scale).at
+    at = axis_layout(region.table[axis].drop_nulls(), scale).positions
     if inside.is_empty() or len(at) < 2:
         return NAN, NAN, NAN
     ends = sorted(inside.to_list(), key=lambda value: at[value])
@@ -73,13 +73,13 @@ def span(region: Region, axis: str, scale: str) -> tuple[float, float, float]:
 
 def stability(run: Run, method: str) -> Agreement:
     """Return how far the seeds agree on the ranking of a method's configurations, and on the best."""
-    return agreement(design(run, method).scores.T, highest_is_best=run.highest_is_best)
+    return agreement(design(run, method).scores.T, higher_is_better=run.higher_is_better)
 
 
 def stability_over(runs: dict[str, Run], method: str) -> Agreement:
     """Return how far data sets (one run each) agree on the ranking of the configurations that they have in common."""
     found = {name: design(run, method) for name, run in runs.items()}
-    means = [_by_point(one, 1.0 if runs[name].highest_is_best else -1.0) for name, one in found.items()]
+    means = [_by_point(one, 1.0 if runs[name].higher_is_better else -1.0) for name, one in found.items()]
     common = sorted(set.intersection(*(set(one) for one in means)), key=str) if means else []
     scores = np.array([[one[point] for point in common] for one in means]).reshape(len(means), len(common))
     return agreement(scores)

@@ -97,9 +97,9 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     _clear(place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown})
     _clear(folder / "tables", set())
     for table in _papers(page):
-        files.write(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
-    files.write(folder / "report.md", _render("report.md", **page).encode())
-    files.write(folder / "report.html", _render("report.html", **page).encode())
+        files.write_atomically(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
+    files.write_atomically(folder / "report.md", _render("report.md", **page).encode())
+    files.write_atomically(folder / "report.html", _render("report.html", **page).encode())
     return folder / "report.html"
 
 

@@ -21,8 +21,8 @@ from analysis.decisions import (
     of_metric,
     unsupported,
 )
+from analysis.formatting import format_amount, format_effect, plural
 from analysis.statistics import NAN, Estimate
-from analysis.text import amount, effect, plural
 
 P = ParamSpec("P")
 
@@ -70,15 +70,15 @@ def less(
 
 @_rule
 def non_inferior(
-    values: ArrayLike, baseline: ArrayLike, *, margin: float, highest_is_best: bool = True, metric: str = ""
+    values: ArrayLike, baseline: ArrayLike, *, margin: float, higher_is_better: bool = True, metric: str = ""
 ) -> Case:
     """Claim that values are not worse than their baseline by the margin; both [N], in the order of the seeds."""
-    size = amount(metric, margin)
+    size = format_amount(metric, margin)
     statements = [
         Statement("supported", -margin, INF, f"not worse by {size}"),
         Statement("refuted", -INF, -margin, f"worse by more than {size}"),
     ]
-    return compared(values, baseline, statements if highest_is_best else _mirrored(statements), margin, metric)
+    return compared(values, baseline, statements if higher_is_better else _mirrored(statements), margin, metric)
 
 
 @_rule
@@ -88,7 +88,7 @@ def equivalent(values: ArrayLike, baseline: ArrayLike, *, margin: float, metric:
     Two one-sided tests, each at 2.5 % so that they agree with the interval that is shown; `statistics.tost` has the
     textbook's p, half of this one.
     """
-    size = amount(metric, margin)
+    size = format_amount(metric, margin)
     statements = [
         Statement("supported", -margin, margin, f"no effect (equivalent within {size})"),
         Statement("refuted", margin, INF, f"greater by more than {size}"),
@@ -100,7 +100,7 @@ def equivalent(values: ArrayLike, baseline: ArrayLike, *, margin: float, metric:
 @_rule
 def above(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> Case:
     """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is above a value."""
-    size = amount(metric, threshold, change=False)
+    size = format_amount(metric, threshold, change=False)
     statements = [
         Statement("supported", threshold, INF, f"above {size}"),
         Statement("refuted", -INF, threshold, f"below {size}"),
@@ -111,7 +111,7 @@ def above(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -
 @_rule
 def below(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> Case:
     """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is below a value."""
-    size = amount(metric, threshold, change=False)
+    size = format_amount(metric, threshold, change=False)
     statements = [
         Statement("supported", -INF, threshold, f"below {size}"),
         Statement("refuted", threshold, INF, f"above {size}"),
@@ -134,7 +134,7 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
     else:
         verdict, words = "supported", f"within the tolerance of {tolerance:g}"
     of_all = f"{of_metric(metric)}, the largest of {plural(known.size, 'error')}"
-    sentence = f"{effect(metric, largest) + of_all if known.size else 'No error'}: {words}."
+    sentence = f"{format_effect(metric, largest) + of_all if known.size else 'No error'}: {words}."
     return Decision(verdict, largest, NAN, NAN, None, known.size, tolerance, sentence, metric=metric, noun="error")
 
 
@@ -188,20 +188,20 @@ RULES |= {"exact": exact, "report": report, "every": every}
 def _one_sided(by: float, margin: float | None, metric: str, words: tuple[str, str, str]) -> list[Statement]:
     """Return the statements of a claim that a mean exceeds `by`; the words are for more, for less and for a gain."""
     more, less, gain = words
-    excess = f"{more} by more than {amount(metric, by)}" if by else more
+    excess = f"{more} by more than {format_amount(metric, by)}" if by else more
     statements = [
         Statement("supported", by, INF, excess),
         Statement("refuted", -INF, by, f"not {excess}" if by else less),
     ]
     if not margin:
         return statements
-    size = amount(metric, margin)
-    none = f"within {size} of {amount(metric, by)}" if by else f"no effect (equivalent within {size})"
+    size = format_amount(metric, margin)
+    none = f"within {size} of {format_amount(metric, by)}" if by else f"no effect (equivalent within {size})"
     return [
         Statement("refuted", by, by + margin, f"{excess}, though not by the margin of {size}"),
         *statements,
         Statement("refuted", by - margin, by + margin, none),
-        Statement("refuted", -INF, by + margin, f"no {gain} of {amount(metric, by + margin)}"),
+        Statement("refuted", -INF, by + margin, f"no {gain} of {format_amount(metric, by + margin)}"),
     ]
 
 

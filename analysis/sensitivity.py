@@ -5,9 +5,9 @@ from collections.abc import Callable
 import polars as pl
 
 from analysis.choice import configurations, held, validation_probes, validation_scores
+from analysis.formatting import format_settings
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run, numeric, tabled
-from analysis.text import settings
+from analysis.tables import Run, is_numeric, table_from_rows
 
 CURVE = {
     "kind": pl.String,  # curve | baseline
@@ -36,7 +36,7 @@ HEAT = {
 def axes(run: Run) -> list[str]:
     """Return the settings that took several numbers, listed or searched within a range."""
     several = {axis for axis, spec in run.vary.items() if len(set(map(str, spec["values"]))) != 1}
-    return [axis for axis, spec in run.vary.items() if axis in several and numeric(spec["values"])]
+    return [axis for axis, spec in run.vary.items() if axis in several and is_numeric(spec["values"])]
 
 
 def curve(run: Run, axis: str) -> pl.DataFrame:
@@ -65,10 +65,10 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
     rows = []
     for (method, at_x, at_y), group in joint.group_by("method", x, y, maintain_order=True):
         point = group.row(0, named=True)
-        place = {"method": method, "settings": settings(point, others), "x": at_x, "y": at_y}
+        place = {"method": method, "settings": format_settings(point, others), "x": at_x, "y": at_y}
         failed = {"failed": point["failed"] + point["diverged"]}
         rows.append(place | failed | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict())
-    return tabled(rows, HEAT).sort("x", "y").sort("method", maintain_order=True)
+    return table_from_rows(rows, HEAT).sort("x", "y").sort("method", maintain_order=True)
 
 
 def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *of: str) -> pl.DataFrame:
@@ -84,14 +84,14 @@ def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.Data
             {
                 "kind": "baseline" if point[axis] is None else "curve",
                 "method": point["method"],
-                "settings": settings(point, others),
+                "settings": format_settings(point, others),
                 "value": point[axis],
                 "failed": point["failed"] + point["diverged"],
                 **estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict(),
                 **{name: point[name] for name in of},
             }
         )
-    return tabled(rows, CURVE | dict.fromkeys(of, pl.String))
+    return table_from_rows(rows, CURVE | dict.fromkeys(of, pl.String))
 
 
 def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:

@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 
 from analysis.choice import LOSSES, alike, chosen, test_probes, test_scores
+from analysis.formatting import format_settings
 from analysis.pareto import front
 from analysis.sequential import so_far
 from analysis.statistics import NAN, bounds, estimate, holm, paired
-from analysis.tables import Run, tabled
-from analysis.text import settings
+from analysis.tables import Run, table_from_rows
 
 SUMMARY = {
     "method": pl.String,
@@ -60,7 +60,7 @@ def summary(run: Run) -> pl.DataFrame:
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
         row = _choice(run, choice) | _test(of_choice, run.metric) | _against(run, choice["method"], of_choice, joint)
         rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
-    return _corrected(tabled(rows, SUMMARY))
+    return _corrected(table_from_rows(rows, SUMMARY))
 
 
 def encoders(run: Run) -> pl.DataFrame:
@@ -72,13 +72,13 @@ def encoders(run: Run) -> pl.DataFrame:
         row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": len(group)}
         alone = scores.filter(pl.col("method") == "unimodal", pl.col("encoder") == encoder)
         rows.append(row | (_gap(group, alone, run.metric) if method != "unimodal" else {}))
-    return tabled(rows, ENCODERS)
+    return table_from_rows(rows, ENCODERS)
 
 
 def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
     return {key: choice[key] for key in kept} | {
-        "settings": settings(choice, run.vary) if choice["seeds"] else None,
+        "settings": format_settings(choice, run.vary) if choice["seeds"] else None,
         "metric": run.metric,
         "direction": run.study["study"]["direction"],
     }

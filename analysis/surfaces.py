@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.choice import design
 from analysis.statistics import NAN, estimate, holm, paired
-from analysis.tables import Run, numeric, tabled
+from analysis.tables import Run, is_numeric, table_from_rows
 
 SURFACE = {
     "term": pl.String,  # `a`, `a x a`, `a x b`
@@ -53,7 +53,7 @@ def surface(run: Run, method: str) -> Surface:
     Null where the points are too few for its terms, or lie so that they cannot be told apart.
     """
     found = design(run, method)
-    names = [axis for axis in found.axes if numeric(found.points[axis].to_list())]
+    names = [axis for axis in found.axes if is_numeric(found.points[axis].to_list())]
     whole = np.array([bool(found.seeds) and bool(np.isfinite(row).all()) for row in found.scores], dtype=bool)
     scores = found.scores[whole]
     places = {axis: found.places(axis, run.vary[axis]["scale"]) for axis in names}
@@ -69,21 +69,21 @@ def surface(run: Run, method: str) -> Surface:
         for term, one, p in zip(terms, effects, holm([one.p for one in effects]), strict=True)
     ]
     r2, predicted = _explained(scores, matrix, weights) if fits else (NAN, NAN)
-    return Surface(tabled(rows, SURFACE), r2, predicted, len(scores), int((~whole).sum()), places, weights)
+    return Surface(table_from_rows(rows, SURFACE), r2, predicted, len(scores), int((~whole).sum()), places, weights)
 
 
-def slice_of(found: Surface, x: str, y: str, *, highest_is_best: bool = True) -> pl.DataFrame:
+def slice_of(found: Surface, x: str, y: str, *, higher_is_better: bool = True) -> pl.DataFrame:
     """Return a fitted surface over two axes, as SLICE says; others are held where the best configuration is."""
     axes = {axis: np.linspace(found.places[axis].min(), found.places[axis].max(), SIDE) for axis in (x, y)}
     grid = dict(zip((x, y), (flat.ravel() for flat in np.meshgrid(axes[x], axes[y])), strict=True))
     held = {axis: np.full(SIDE * SIDE, place[0]) for axis, place in found.places.items()} | grid
     columns = [_scaled(held[axis], place) for axis, place in found.places.items()]
     heights = _matrix(columns, SIDE * SIDE) @ found.weights  # [N, S]
-    best = (heights if highest_is_best else -heights).argmax(axis=0)
+    best = (heights if higher_is_better else -heights).argmax(axis=0)
     at = [{"x": right, "y": upward} for right, upward in zip(grid[x], grid[y], strict=True)]
     rows = [{"kind": "surface", **at[n], **estimate(row)._asdict()} for n, row in enumerate(heights)]
     rows += [{"kind": "optimum", **at[n], "mean": heights[n, seed], "seeds": 1} for seed, n in enumerate(best)]
-    return tabled(rows, SLICE)
+    return table_from_rows(rows, SLICE)
 
 
 def _matrix(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:

@@ -7,9 +7,18 @@ import polars as pl
 
 from analysis.blocks import JOINT, held, units
 from analysis.choice import configurations, merged, validation_scores
+from analysis.formatting import (
+    DASH,
+    format_effect,
+    format_p_value,
+    format_score,
+    format_settings,
+    is_percent,
+    method_label,
+    plural,
+)
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
-from analysis.text import DASH, effect, is_percent, named, plural, pvalue, score, settings
 
 LOST = ("failed", "diverged")
 SHOWN = 500  # rows of a table; the rest is on disk
@@ -66,14 +75,14 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
     )
     rows = [
         [
-            Cell(named(row["method"], row["modality"])),
+            Cell(method_label(row["method"], row["modality"])),
             Cell(row["settings"] or DASH),
             _count(row["configurations"]),
             _count(row["seeds"]),
-            Cell(score(metric, row["validation"]), row["validation"]),
-            Cell(score(metric, row["test"], row["low"], row["high"]), row["test"]),
+            Cell(format_score(metric, row["validation"]), row["validation"]),
+            Cell(format_score(metric, row["test"], row["low"], row["high"]), row["test"]),
             Cell(_difference(metric, row), row["difference"]),
-            Cell(pvalue(row["p"]), row["p"]),
+            Cell(format_p_value(row["p"]), row["p"]),
             _count(row["failed"]),
             _count(row["diverged"]),
             Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
@@ -110,10 +119,10 @@ def encoders(run: Run, table: pl.DataFrame) -> Table:
         [
             Cell(row["method"]),
             Cell(row["modality"]),
-            Cell(score(metric, row["probe"], row["low"], row["high"]), row["probe"]),
+            Cell(format_score(metric, row["probe"], row["low"], row["high"]), row["probe"]),
             _count(row["seeds"]),
-            Cell(score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"), row["gap"]),
-            Cell(score(metric, row["gap_sd"]), row["gap_sd"]),
+            Cell(format_score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"), row["gap"]),
+            Cell(format_score(metric, row["gap_sd"]), row["gap_sd"]),
         ]
         for row in table.iter_rows(named=True)
     ]
@@ -131,12 +140,12 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
     roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
     rows = [
         [
-            Cell(named(row["method"], row["modality"])),
+            Cell(method_label(row["method"], row["modality"])),
             Cell(names[row["source"]]),
             _count(row["levels"]),
-            Cell(score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
+            Cell(format_score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
-            Cell(score(run.metric, row["error"]), row["error"]),
+            Cell(format_score(run.metric, row["error"]), row["error"]),
         ]
         for row in roots.iter_rows(named=True)
     ]
@@ -148,7 +157,7 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
         f"before it, with 95 % intervals{f'; seeds of {one} are held' if one else ''}. In all else that is shown "
         "a seed is one of the first kind, with the mean over those within it. Rows of a method less joint are of the "
         "differences, paired by seed, which are what is tested. The error of the mean is what a kind adds to its "
-        f"standard error.{_narrowed(errors) if len(run.kinds) > 1 else ''}"
+        f"standard error.{_narrowed(errors) if len(run.seed_counts) > 1 else ''}"
     )
     return Table("spread", "Where the spread comes from", columns, rows, note)
 
@@ -178,10 +187,10 @@ def all_configurations(run: Run) -> Table:
         known = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
         rows.append(
             [
-                Cell(named(row["method"], row["modality"])),
-                Cell(settings(row, run.vary) or DASH),
+                Cell(method_label(row["method"], row["modality"])),
+                Cell(format_settings(row, run.vary) or DASH),
                 _count(row["seeds"]),
-                Cell(score(run.metric, *known), known[0]),
+                Cell(format_score(run.metric, *known), known[0]),
                 _count(row["failed"]),
                 _count(row["diverged"]),
                 Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
@@ -195,7 +204,7 @@ def all_configurations(run: Run) -> Table:
 
 def failures(run: Run) -> Table:
     """Return the table of the trials without a result, each with its error."""
-    kinds = [f"seed.{kind}" for kind in run.kinds]
+    kinds = [f"seed.{kind}" for kind in run.seed_counts]
     status = run.trials.select("status", "trial", "method", "seed", "error", *kinds).unique(
         "trial", maintain_order=True
     )
@@ -214,7 +223,7 @@ def failures(run: Run) -> Table:
     columns = [
         Column("trial"),
         Column("method"),
-        *_columns([], ["seed", *run.kinds]),
+        *_columns([], ["seed", *run.seed_counts]),
         Column("status"),
         Column("error"),
     ]
@@ -235,10 +244,10 @@ def effects(verdict: Mapping[str, Any]) -> Table:
             Cell(
                 DASH
                 if one["effect"] is None
-                else effect(metric, one["effect"], one["low"], one["high"], change=one["difference"]),
+                else format_effect(metric, one["effect"], one["low"], one["high"], change=one["difference"]),
                 one["effect"],
             ),
-            Cell(pvalue(one["p"]), one["p"]),
+            Cell(format_p_value(one["p"]), one["p"]),
             _count(one["seeds"]),
             Cell(one["sentence"]),
         ]
@@ -264,7 +273,7 @@ def markdown(text: str) -> str:
 
 
 def _difference(metric: str, row: Mapping[str, Any]) -> str:
-    return score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
+    return format_score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
 
 
 def _columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:

@@ -6,7 +6,7 @@ import polars as pl
 
 from analysis.choice import chosen
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run, tabled
+from analysis.tables import Run, table_from_rows
 
 TRAINING = {
     "method": pl.String,
@@ -53,4 +53,4 @@ def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
         dict(zip(keys, key, strict=True)) | estimate(group["value"], bounds(str(key[3])))._asdict()
         for key, group in sorted_rows.group_by(keys, maintain_order=True)
     ]
-    return tabled(found, TRAINING)
+    return table_from_rows(found, TRAINING)

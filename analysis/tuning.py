@@ -7,7 +7,7 @@ from scipy import special
 
 from analysis.choice import design, merged
 from analysis.statistics import ANYWHERE, bounds, estimate
-from analysis.tables import Run, tabled
+from analysis.tables import Run, table_from_rows
 
 BEST = {
     "method": pl.String,
@@ -31,7 +31,7 @@ def best_of(run: Run) -> pl.DataFrame:
         if method != "unimodal":
             tried = design(merged(run), method)
             found = expected_best(
-                tried.scores, tried.pruned, highest_is_best=run.highest_is_best, within=bounds(run.metric)
+                tried.scores, tried.pruned, higher_is_better=run.higher_is_better, within=bounds(run.metric)
             )
             tables.append(found.with_columns(method=pl.lit(method)).select(list(BEST)))
     return pl.concat([pl.DataFrame(schema=BEST), *tables])
@@ -41,7 +41,7 @@ def expected_best(
     scores: NDArray[np.float64],
     pruned: NDArray[np.bool_] | None = None,
     *,
-    highest_is_best: bool = True,
+    higher_is_better: bool = True,
     within: tuple[float, float] = ANYWHERE,
 ) -> pl.DataFrame:
     """Return BEST, without `method`, from scores [N, S] of N configurations for S seeds, nan without a result.
@@ -54,7 +54,7 @@ def expected_best(
     whole, lagged = scores[known], 0 if pruned is None else int((pruned & ~known).sum())
     count, lost = len(scores), len(scores) - len(whole)
     mean = whole.sum(axis=1)
-    ranked = whole[np.argsort(mean if highest_is_best else -mean)]
+    ranked = whole[np.argsort(mean if higher_is_better else -mean)]
     rows = []
     for n in range(1, count + 1):
         worse = np.arange(lost, count)  # configurations that are no better than each
@@ -62,7 +62,7 @@ def expected_best(
         told = len(ranked) and (n > lost or not lagged)
         chosen = weight @ ranked / weight.sum() if told else np.empty(0)
         rows.append({"n": n, **estimate(chosen, within)._asdict(), "failed": lost - lagged, "pruned": lagged})
-    return tabled(rows, {name: kind for name, kind in BEST.items() if name != "method"})
+    return table_from_rows(rows, {name: kind for name, kind in BEST.items() if name != "method"})
 
 
 def _log_choose(many: NDArray[np.int64], few: int) -> NDArray[np.float64]:

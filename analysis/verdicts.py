@@ -17,10 +17,10 @@ from analysis.ablations.scores import shown as written
 from analysis.blocks import KINDS, nested, trialwise
 from analysis.choice import alike
 from analysis.decisions import Decision
+from analysis.formatting import is_percent, plural
 from analysis.record import words
 from analysis.rules import RULES, members
 from analysis.tables import Run, load
-from analysis.text import is_percent, plural
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
 FEW = 6  # data sets of one name that are told apart
@@ -74,7 +74,7 @@ def judge(
     for drawing in figures.drawings(finding, each, claim["name"], words(verdict)):
         drawing.write(folder / "figures")
         verdict["figures"].append({"stem": drawing.stem, "title": drawing.title, "caption": drawing.caption})
-    files.write(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
+    files.write_atomically(folder / "verdict.json", json.dumps(verdict, indent=1).encode())
     return verdict
 
 
@@ -255,7 +255,8 @@ def made_of(run: Run) -> tuple[str, ...]:
     return (
         f"{fusion} of {encoder}, {hidden} wide",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
-        " x ".join(plural(count, KINDS[kind]) for kind, count in run.kinds.items()) or plural(run.looks[-1], "seed"),
+        " x ".join(plural(count, KINDS[kind]) for kind, count in run.seed_counts.items())
+        or plural(run.looks[-1], "seed"),
     )
 
 

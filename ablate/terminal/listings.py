@@ -10,7 +10,7 @@ from rich.table import Table
 from ablate.doctor import Check
 from ablate.methods import axes_of
 from ablate.terminal.console import screen
-from analysis.text import plural
+from analysis.formatting import plural
 from search_spaces.axes import plain
 from search_spaces.methods import SPAN
 from trainables.data import Sheet

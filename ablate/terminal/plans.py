@@ -14,7 +14,7 @@ from ablate.terminal.console import screen, spell
 
 def show_forecast(seen: Forecast, measure: Collection[str] = ()) -> None:
     """Print what a run would do; what it measures costs more than the steps by which it may have been estimated."""
-    from analysis.text import plural
+    from analysis.formatting import plural
 
     console = screen()
     asked = plural(seen.trials, "trial") + " at most" * seen.adds

@@ -18,7 +18,7 @@ from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
 from ablate.trial import Result, Trial
 from ablate.trial_queue import TrialQueue, count_unfinished
-from analysis.text import plural
+from analysis.formatting import plural
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 

@@ -72,43 +72,43 @@ def show_outcome(outcome: RunOutcome) -> None:
 
 def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
     """Return one line a method: its chosen setting, test score with interval, and difference to joint training."""
-    from analysis.text import named, pvalue, score
+    from analysis.formatting import format_p_value, format_score, method_label
 
     table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
     for row in rows.iter_rows(named=True):
-        name = f"{named(row['method'], row['modality'])}{' *' if row['front'] else ''}"
+        name = f"{method_label(row['method'], row['modality'])}{' *' if row['front'] else ''}"
         choice = f"{row['settings'] or ''} of {row['configurations']}" if row["configurations"] > 1 else ""
         table.add_row(
             name, choice, str(row["seeds"]),
-            score(metric, row["test"], row["low"], row["high"]),
-            score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+"),
-            pvalue(row["p"]), str(row["failed"] + row["diverged"] or ""),
+            format_score(metric, row["test"], row["low"], row["high"]),
+            format_score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+"),
+            format_p_value(row["p"]), str(row["failed"] + row["diverged"] or ""),
         )  # fmt: skip
     return table
 
 
 def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
     """Return one line a method and modality: what a linear probe reads off the encoder, and what company cost it."""
-    from analysis.text import score
+    from analysis.formatting import format_score
 
     table = Table("method", "encoder", f"probe {metric} (test)", "minus the same encoder alone", box=SIMPLE)
     for row in rows.iter_rows(named=True):
-        probe = score(metric, row["probe"], row["low"], row["high"])
+        probe = format_score(metric, row["probe"], row["low"], row["high"])
         table.add_row(
             row["method"], row["modality"], probe,
-            score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"),
+            format_score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"),
         )  # fmt: skip
     return table
 
 
 def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
     """Return the configurations of the Pareto front, one a line, with their metrics on validation."""
-    from analysis.text import score
+    from analysis.formatting import format_score
 
     names = [f"{name} ({direction})" for name, direction in objectives.items()]
     table = Table("Pareto front (*)", "", "seeds", *names, box=SIMPLE)
     for row in rows.filter("front").iter_rows(named=True):
-        values = [score(name, row[name]) for name in objectives]
+        values = [format_score(name, row[name]) for name in objectives]
         table.add_row(row["method"], row["settings"], str(row["seeds"]), *values)
     return table
 
@@ -141,7 +141,7 @@ def interval(row: Mapping[str, Any] | None) -> str:
 def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
     """Print what two runs were asked differently, and one line a method that both have."""
     from analysis.comparison import same_data
-    from analysis.text import named, pvalue, score, setting
+    from analysis.formatting import format_p_value, format_score, format_setting, method_label
 
     console = screen()
     names, metric = [run.name for run in runs], runs[0].metric
@@ -150,7 +150,7 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
     if changes:
         asked = Table("differs", *names, box=SIMPLE)
         for key, values in changes.items():
-            asked.add_row(key, *map(setting, values))
+            asked.add_row(key, *map(format_setting, values))
         console.print(asked)
     table = Table(
         "method", *(f"test {metric}, {name}" for name in names), "difference", "p (Holm)", "pairs", box=SIMPLE
@@ -158,11 +158,11 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
     for row in rows.iter_rows(named=True):
         same = f", {row['shared']} the same trial" if row["shared"] else ""
         table.add_row(
-            named(row["method"], row["modality"]),
-            *(f"{score(metric, row[value])} {row[chosen]}".strip()
+            method_label(row["method"], row["modality"]),
+            *(f"{format_score(metric, row[value])} {row[chosen]}".strip()
               for value, chosen in (("test", "settings"), ("other", "other_settings"))),
-            score(metric, row["difference"], row["low"], row["high"], sign="+"),
-            pvalue(row["p"]), f"{row['pairs']}{same}",
+            format_score(metric, row["difference"], row["low"], row["high"], sign="+"),
+            format_p_value(row["p"]), f"{row['pairs']}{same}",
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
     if not same_data(*runs):

@@ -162,7 +162,7 @@ def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
         run = cells[str(cell)]
         value = pl.col("value")
         ranked = part.group_by(columns, maintain_order=True).agg(value.mean(), lost=value.null_count())
-        order = [False, run.highest_is_best]
+        order = [False, run.higher_is_better]
         best = ranked.sort("lost", "value", descending=order, nulls_last=True).head(1).select(columns)
         kept.append(rows.filter(pl.col("cell") == cell).join(best, on=columns, nulls_equal=True))
     return pl.concat(kept) if kept else rows.clear()

@@ -6,8 +6,10 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from analysis.ablations.finding import GAIN, Finding
+from analysis.axis_layout import axis_layout
 from analysis.decisions import Decision
 from analysis.drawing import Drawing
+from analysis.formatting import GAIN_IN, lower_is_better
 from analysis.plots import plot_forest, plot_ranks, ranks_data
 from analysis.plots.curves import draw_line, frame
 from analysis.plots.style import (
@@ -26,9 +28,7 @@ from analysis.plots.style import (
     styled,
 )
 from analysis.rankings import said
-from analysis.ruler import ruler
-from analysis.tables import tabled
-from analysis.text import GAINED, less_is_better
+from analysis.tables import table_from_rows
 
 
 def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, words: str) -> Iterator[Drawing]:
@@ -59,7 +59,7 @@ def judged(finding: Finding, decisions: Mapping[str, Decision]) -> dict[str, Dec
 
 def table(decisions: Mapping[str, Decision]) -> pl.DataFrame:
     """Return one row an effect; what could not be told is null."""
-    return tabled([{"name": name, **one._asdict()} for name, one in decisions.items()])
+    return table_from_rows([{"name": name, **one._asdict()} for name, one in decisions.items()])
 
 
 def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:
@@ -82,7 +82,7 @@ def repeated(rows: pl.DataFrame, noun: str) -> str:
 
 def gained(metric: str, *, change: bool) -> str:
     """Return what an axis is about: of a metric of which less is better, a change is what was gained."""
-    return f"{GAINED}{metric}" if change and less_is_better(metric) else metric
+    return f"{GAIN_IN}{metric}" if change and lower_is_better(metric) else metric
 
 
 def lines(finding: Finding, title: str) -> Figure:
@@ -96,7 +96,7 @@ def lines(finding: Finding, title: str) -> Figure:
             panel = figure.add_subplot(rows, columns, place)
             panel.set_title(short(group, 34))
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
-            places = ruler(known["value"], finding.scale)
+            places = axis_layout(known["value"], finding.scale)
             metric = finding.metrics.get(str(group), finding.metric).removeprefix("exponent of ")
             axis = finding.axes.get(str(group), finding.axis)
             change = finding.changes or str(group).rpartition(": ")[2] == GAIN

@@ -10,9 +10,9 @@ from analysis.ablations.differences import some
 from analysis.ablations.finding import Effect, Finding, drawn, point
 from analysis.ablations.scores import Cells, Side, by_seed, label, pairs, scores, select, shown, unit
 from analysis.ablations.variance import REST, by_seeds, decomposed
+from analysis.formatting import plural
 from analysis.regions import TINY
 from analysis.statistics import bounds
-from analysis.text import plural
 
 FEW = 6  # points that are named one by one
 
@@ -52,7 +52,7 @@ def response(
             remarks.append(f"{name}: each of the {len(points)} points lost a trial")
             continue
         along[name] = axes[0]
-        sign = 1 if run.highest_is_best else -1
+        sign = 1 if run.higher_is_better else -1
         best = means.sort(pl.col("value") * sign, descending=True, maintain_order=True).row(0, named=True)
         sides = [{axis: where[axis] for axis in axes} for where in (best, default)]
         gained, held = pairs(*(some(select(final, side), side) for side in sides))

@@ -11,8 +11,8 @@ import polars as pl
 from analysis.ablations.finding import Sample
 from analysis.blocks import nested
 from analysis.choice import LOSSES, alike
+from analysis.formatting import lower_is_better
 from analysis.tables import Run
-from analysis.text import less_is_better
 
 Cells = Mapping[str, Run]
 Side = Mapping[str, Any]  # column -> value or list of values; `choose`: columns whose value is chosen on validation
@@ -49,7 +49,7 @@ def unit(cells: Cells, metric: str, group: Mapping[str, Any] = MappingProxyType(
 
 def flipped(table: pl.DataFrame, cells: Cells, metric: str = "score") -> pl.DataFrame:
     """Return a table of a metric in which more is better in every cell, also in one that is scored by an error."""
-    lower = {c: not run.highest_is_best if metric == "score" else less_is_better(metric) for c, run in cells.items()}
+    lower = {c: not run.higher_is_better if metric == "score" else lower_is_better(metric) for c, run in cells.items()}
     turned = pl.col("cell").is_in([cell for cell, is_lower in lower.items() if is_lower])
     return table.with_columns(value=pl.when(turned).then(-pl.col("value")).otherwise("value"))
 

@@ -13,8 +13,8 @@ from analysis.ablations.finding import Effect, Finding, Sample, mean_of
 from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
 from analysis.components import icc
 from analysis.decisions import MISSING
+from analysis.formatting import plural
 from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
-from analysis.text import plural
 
 FEW = 3  # seeds
 TINY = 1e-6  # a share beside which one is nothing

@@ -7,13 +7,13 @@ import polars as pl
 from analysis import plots
 from analysis.choice import alike, chosen, merged, test_scores
 from analysis.drawing import Drawing
+from analysis.formatting import format_score, is_percent, plural
 from analysis.pareto import front, values
 from analysis.plots.style import intervals, over_seeds
 from analysis.rankings import ranking, said
 from analysis.statistics import bounds, estimate
 from analysis.summary import encoders, summary
 from analysis.tables import Run
-from analysis.text import is_percent, plural, score
 
 
 def differences(run: Run) -> Iterator[Drawing]:
@@ -31,7 +31,7 @@ def differences(run: Run) -> Iterator[Drawing]:
     subtitle = f"{_pairs(known)}, Holm-corrected p, test split"
     figure = plots.plot_forest(table, metric=run.metric, title=f"{run.name}: minus joint training", subtitle=subtitle)
     words = [
-        f"{row['name']} {score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
+        f"{row['name']} {format_score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
         for row in known.iter_rows(named=True)
     ]
     unit = " in points" if is_percent(run.metric) else ""
@@ -53,9 +53,9 @@ def gaps(run: Run) -> Iterator[Drawing]:
     )
     subtitle = f"{_pairs(rows)}, test split, linear probes"
     title = f"{run.name}: encoders minus themselves trained alone"
-    worst = table.sort("gap", descending=not run.highest_is_best).row(0, named=True)
-    gap = score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
-    behind = worst["gap"] < 0 if run.highest_is_best else worst["gap"] > 0
+    worst = table.sort("gap", descending=not run.higher_is_better).row(0, named=True)
+    gap = format_score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
+    behind = worst["gap"] < 0 if run.higher_is_better else worst["gap"] > 0
     farthest = f"Farthest behind: {worst['modality']} with {worst['method']}, {gap}."
     caption = (
         "What a linear probe reads off each encoder, less the same for the encoder trained alone, paired by seed. "
@@ -68,7 +68,7 @@ def gaps(run: Run) -> Iterator[Drawing]:
 def ranks(run: Run) -> Iterator[Drawing]:
     """Draw the ranks of the methods over the seeds."""
     joint = test_scores(run, chosen(run)).filter(pl.col("method") != "unimodal")
-    found = ranking(joint.select("method", "score", block="seed"), highest_is_best=run.highest_is_best)
+    found = ranking(joint.select("method", "score", block="seed"), higher_is_better=run.higher_is_better)
     if found.pairs.is_empty() or all(map(alike, joint.partition_by("method"))):  # seeds are one result
         return
     title = f"{run.name}: ranks of the methods on test"

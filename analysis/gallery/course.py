@@ -7,12 +7,12 @@ import polars as pl
 from analysis import plots
 from analysis.choice import configurations, validation_scores
 from analysis.drawing import Drawing
+from analysis.formatting import format_score, format_settings, plural
 from analysis.gallery.words import LISTED
 from analysis.plots.style import ranked
 from analysis.sensitivity import axes
 from analysis.statistics import bounds, estimate
-from analysis.tables import Run, tabled
-from analysis.text import plural, score, settings
+from analysis.tables import Run, table_from_rows
 from analysis.training import coefficients, learning
 from analysis.tuning import best_of
 
@@ -29,15 +29,15 @@ def slices(run: Run) -> Iterator[Drawing]:
     ]
     if not rows:
         return
-    points = tabled(rows).drop_nulls("mean")
+    points = table_from_rows(rows).drop_nulls("mean")
     scales = {axis: run.vary[axis]["scale"] for axis in axes(run) if points[axis].n_unique() > 1}
     if not scales:
         return
-    best = ranked(points, highest_is_best=run.highest_is_best).row(0, named=True)
-    where = f" at {held}" if (held := settings(best, run.vary)) else ""
+    best = ranked(points, higher_is_better=run.higher_is_better).row(0, named=True)
+    where = f" at {held}" if (held := format_settings(best, run.vary)) else ""
     caption = (
         f"Each of {plural(len(points), 'configuration')} that has a result, along each axis, on validation. Best: "
-        f"{best['method']}{where}, {score(run.metric, best['mean'], best['low'], best['high'])}."
+        f"{best['method']}{where}, {format_score(run.metric, best['mean'], best['low'], best['high'])}."
     )
     title = f"{run.name}: all configurations"
     figure = plots.plot_slices(points, scales, metric=run.metric, title=title, methods=run.methods)
@@ -101,6 +101,6 @@ def _ends(run: Run, table: pl.DataFrame, more: str = "") -> str:
     """Return where the line of each method ends; `more` is filled from its last row."""
     last = table.drop_nulls("mean").group_by("method", maintain_order=True).last()
     return "; ".join(
-        f"{row['method']} {score(run.metric, row['mean'], row['low'], row['high'])}{more.format(**row)}"
+        f"{row['method']} {format_score(run.metric, row['mean'], row['low'], row['high'])}{more.format(**row)}"
         for row in last.iter_rows(named=True)
     )

@@ -10,12 +10,12 @@ from analysis import plots
 from analysis.choice import design
 from analysis.designs import indices
 from analysis.drawing import Drawing
+from analysis.formatting import format_amount
 from analysis.gallery.words import methods, slug
 from analysis.importance import importance
 from analysis.indices import DUMMY
 from analysis.plots.style import parts
 from analysis.tables import Run
-from analysis.text import amount
 
 LEAST = {"fanova": 8, "ped-anova": 100}  # with a result, from which on a setting that does all is above the floor
 
@@ -27,7 +27,7 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
         known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
         if known.is_empty():
             continue
-        size = "{:.2g}".format if kind == "sobol" else partial(amount, run.metric)
+        size = "{:.2g}".format if kind == "sobol" else partial(format_amount, run.metric)
         main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
         words = "; ".join(
             f"{row['factor']} {size(row['value'])}{' (not above the floor)' if row['above_floor'] is False else ''}"

@@ -7,15 +7,15 @@ from typing import Any
 import polars as pl
 
 from analysis import plots
+from analysis.axis_layout import AxisLayout, axis_layout
 from analysis.drawing import Drawing
+from analysis.formatting import format_amount, format_score, format_setting, format_settings, plural
 from analysis.gallery.words import LISTED, margin_of, methods, share, slug
 from analysis.plots.style import parts, ranked
 from analysis.regions import Region, safe_region
-from analysis.ruler import Ruler, ruler
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.surfaces import Surface, slice_of, surface
 from analysis.tables import Run
-from analysis.text import amount, plural, score, setting, settings
 
 TRUSTED = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
 SIDE = 25  # values of an axis, up to which a heat map can be read
@@ -44,21 +44,23 @@ def maps(run: Run) -> Iterator[Drawing]:
             sides = part["x"].n_unique(), part["y"].n_unique()
             if min(sides) < 2 or max(sides) > SIDE or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
                 continue
-            best = ranked(part, highest_is_best=run.highest_is_best).row(0, named=True)
+            best = ranked(part, higher_is_better=run.higher_is_better).row(0, named=True)
             held = f" with {best['settings']}" if best["settings"] else ""
             region = safe_region(run, method, margin_of(run, method))
             alone = set(region.table.columns) & set(run.vary) == {x, y}  # else the map is a slice of the region
-            safe = f" Safe, within {amount(run.metric, region.margin)} of it: {share(region)}." if alone else ""
+            safe = f" Safe, within {format_amount(run.metric, region.margin)} of it: {share(region)}." if alone else ""
             caption = (
                 f"{method}{held} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
-                f"validation at {x}={setting(best['x'])}, {y}={setting(best['y'])}: "
-                f"{score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
+                f"validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
+                f"{format_score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
             )
             if alone:
                 inside = region.table.select(pl.col(x, y).cast(pl.Float64), "within").rename({x: "x", y: "y"})
                 part = part.join(inside, on=["x", "y"], how="left", maintain_order="left")
             title = f"{run.name}: {method}"
-            figure = plots.plot_map(part, x=x, y=y, metric=run.metric, title=title, highest_is_best=run.highest_is_best)
+            figure = plots.plot_map(
+                part, x=x, y=y, metric=run.metric, title=title, higher_is_better=run.higher_is_better
+            )
             yield Drawing(
                 f"map-{slug(method)}-{slug(x)}-{slug(y)}", f"{method} over {x} and {y}", caption, figure, part
             )
@@ -80,20 +82,21 @@ def surfaces(run: Run) -> Iterator[Drawing]:
 
 def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
     x, y = pair
-    flat = slice_of(found, x, y, highest_is_best=run.highest_is_best)
-    rulers = {axis: ruler(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
-    places = [pl.col(axis).replace_strict(rulers[axis].at, return_dtype=pl.Float64) for axis in pair]
+    flat = slice_of(found, x, y, higher_is_better=run.higher_is_better)
+    rulers = {axis: axis_layout(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
+    places = [pl.col(axis).replace_strict(rulers[axis].positions, return_dtype=pl.Float64) for axis in pair]
     points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
-    top = flat.filter(kind="surface").sort("mean", descending=run.highest_is_best).row(0, named=True)
+    top = flat.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
     near = [_nearest(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
-    held = settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
+    held = format_settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
     at = f" at {held}" if held else ""
-    seeds, margin = plural(region.seeds, "seed"), amount(run.metric, region.margin)
+    seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
         f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
-        f"out of the fit {found.predicted:.0%}. It is best near {x}={setting(near[0])}, {y}={setting(near[1])}: "
-        f"{score(run.metric, top['mean'], top['low'], top['high'])}. "
+        f"out of the fit {found.predicted:.0%}. "
+        f"It is best near {x}={format_setting(near[0])}, {y}={format_setting(near[1])}: "
+        f"{format_score(run.metric, top['mean'], top['low'], top['high'])}. "
         f"Safe, within {margin} of the best that was tried: {share(region)}."
     )
     figure = plots.plot_surface(
@@ -104,37 +107,37 @@ def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[
         margin=region.margin,
         title=f"{run.name}: {method}",
         subtitle=f"mean over {seeds}, validation split; R² {found.r2:.2f}, of points left out {found.predicted:.2f}",
-        highest_is_best=run.highest_is_best,
+        higher_is_better=run.higher_is_better,
     )
     data = pl.concat([flat, points.with_columns(kind=pl.lit("configuration"))], how="diagonal")
     stem = f"surface-{slug(method)}-{slug(x)}-{slug(y)}"
     return Drawing(stem, f"Response surface of {method} over {x} and {y}", caption, figure, data)
 
 
-def _nearest(axis: Ruler, place: float) -> float:
+def _nearest(axis: AxisLayout, place: float) -> float:
     """Return the value of an axis that stands nearest to a place."""
-    return min(axis.at, key=lambda value: abs(axis.at[value] - place))
+    return min(axis.positions, key=lambda value: abs(axis.positions[value] - place))
 
 
 def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
     """Return the best value of each method, and its worst, of those that have the most seeds."""
     sentences = []
     for method, points in parts(response.drop_nulls("value"), "method"):
-        line = ranked(points, highest_is_best=run.highest_is_best)
+        line = ranked(points, higher_is_better=run.higher_is_better)
         if line.is_empty():
             continue
         best, worst = line.row(0, named=True), line.row(-1, named=True)
         held = f" with {best['settings']}" if best["settings"] else ""
-        if len(line) > 1 and score(run.metric, best["mean"]) == score(run.metric, worst["mean"]):
-            words = f"{score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
+        if len(line) > 1 and format_score(run.metric, best["mean"]) == format_score(run.metric, worst["mean"]):
+            words = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
         else:
             words = f"best on validation at {axis}={_scored(run, best)}"
             words += f", worst at {_scored(run, worst)}" if len(line) > 1 else ""
-        fewer = [setting(value) for value in points["value"] if value not in line["value"]]
+        fewer = [format_setting(value) for value in points["value"] if value not in line["value"]]
         short = f" Not ranked, as they have fewer seeds: {', '.join(fewer)}." if fewer else ""
         sentences.append(f"{method}{held}: {words}.{short}")
     return " ".join(sentences)
 
 
 def _scored(run: Run, point: dict[str, Any]) -> str:
-    return f"{setting(point['value'])} ({score(run.metric, point['mean'], point['low'], point['high'])})"
+    return f"{format_setting(point['value'])} ({format_score(run.metric, point['mean'], point['low'], point['high'])})"

@@ -5,9 +5,9 @@ import re
 import polars as pl
 
 from analysis.choice import chosen, configurations
+from analysis.formatting import is_percent, plural
 from analysis.regions import Region
 from analysis.tables import Run
-from analysis.text import is_percent, plural
 
 LISTED = ("grid", "one-at-a-time", "ablate")  # designs of the values that the study names
 POINT = 0.01  # the margin of a safe region

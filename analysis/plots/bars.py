@@ -7,9 +7,9 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.formatting import plural
 from analysis.indices import DUMMY
 from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, labels, legend, sheet, styled, unit
-from analysis.text import plural
 
 FAINT = "#bbbbbb"  # of what is not shown to be above a floor
 SHARES = {"first": "first-order", "total": "total", "second": "second-order"}

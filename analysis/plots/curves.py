@@ -8,6 +8,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.axis_layout import AxisLayout, axis_layout, robust_limits
+from analysis.formatting import format_score
 from analysis.plots.style import (
     FAILED,
     GREY,
@@ -27,8 +29,6 @@ from analysis.plots.style import (
     styled,
     unit,
 )
-from analysis.ruler import Ruler, ruler, window
-from analysis.text import score
 
 LETTER = 5.1  # points that a letter of a tick takes
 CLOSE = 0.1  # of an axis, within which two numbers would touch
@@ -62,7 +62,7 @@ def plot_curve(
     }
     curves = curve.filter(pl.col("kind") == "curve")
     shades = looks([*methods, *curve["method"], *probes["method"]])
-    places = ruler(curve["value"].drop_nulls(), scale)
+    places = axis_layout(curve["value"].drop_nulls(), scale)
     rows, columns = grid(len(panels))
     with styled():
         figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.3 * rows)
@@ -80,7 +80,7 @@ def plot_curve(
     return figure
 
 
-def _draw(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Look], times: float) -> None:
+def _draw(panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, Look], times: float) -> None:
     for part in table.filter(pl.col("kind") == "curve").partition_by("method", maintain_order=True):
         method = part["method"][0]
         draw_line(panel, part, places, shades[method], LABELS.get(method, method), times)
@@ -100,13 +100,13 @@ def _draw_baseline(panel: Axes, method: str, mean: float, low: float | None, hig
         panel.axhspan(low, high, color=look.colour, alpha=0.18 if main else 0.10, lw=0, zorder=1)
 
 
-def draw_line(panel: Axes, line: pl.DataFrame, places: Ruler, look: Look, label: str, times: float = 1) -> None:
+def draw_line(panel: Axes, line: pl.DataFrame, places: AxisLayout, look: Look, label: str, times: float = 1) -> None:
     """Draw `mean` over `value` in the band of its interval; values behind a break stand alone.
 
     An interval that stands alone, as no neighbour has one, is an error bar.
     """
-    x = line["value"].replace_strict(places.at, return_dtype=pl.Float64)
-    line = line.with_columns(pl.col("mean", "low", "high") * times, x=x, outside=pl.col("value").is_in(places.outside))
+    x = line["value"].replace_strict(places.positions, return_dtype=pl.Float64)
+    line = line.with_columns(pl.col("mean", "low", "high") * times, x=x, outside=pl.col("value").is_in(places.detached))
     inside = line.filter(~pl.col("outside")).sort("x")
     alone = pl.all_horizontal(pl.col("low").shift(side).is_null() for side in (-1, 1))
     panel.fill_between(inside["x"], inside["low"], inside["high"], color=look.colour, alpha=0.2, lw=0, zorder=2)
@@ -117,7 +117,7 @@ def draw_line(panel: Axes, line: pl.DataFrame, places: Ruler, look: Look, label:
     panel.vlines(bars["x"], bars["low"], bars["high"], color=look.colour, lw=1.8, alpha=0.6, zorder=2)
 
 
-def frame(panel: Axes, places: Ruler, axis: str, metric: str, *, change: bool = False) -> None:
+def frame(panel: Axes, places: AxisLayout, axis: str, metric: str, *, change: bool = False) -> None:
     """Set the ticks and labels of both axes, and where they end."""
     across(panel, places, axis)
     panel.margins(x=0.06, y=0.12)
@@ -126,9 +126,9 @@ def frame(panel: Axes, places: Ruler, axis: str, metric: str, *, change: bool = 
     bounded(panel, metric, change=change)
 
 
-def across(panel: Axes, places: Ruler, axis: str) -> None:
+def across(panel: Axes, places: AxisLayout, axis: str) -> None:
     """Set the ticks and label of the axis to the right, which shows all of its values, and the marks of its breaks."""
-    panel.update_datalim([(x, 0) for x in places.at.values()], updatey=False)
+    panel.update_datalim([(x, 0) for x in places.positions.values()], updatey=False)
     ticks = _legible(panel, places)
     panel.set_xticks(list(ticks), list(ticks.values()))
     panel.set_xlabel(short(axis))
@@ -139,13 +139,16 @@ def across(panel: Axes, places: Ruler, axis: str) -> None:
         )  # fmt: skip
 
 
-def _legible(panel: Axes, places: Ruler) -> dict[float, str]:
+def _legible(panel: Axes, places: AxisLayout) -> dict[float, str]:
     """Return every tick, or every second or third and so on, such that they do not touch in the width of the panel."""
-    spec, span = panel.get_subplotspec(), max(places.at.values(), default=0.0) - min(places.at.values(), default=0.0)
+    spec, span = (
+        panel.get_subplotspec(),
+        max(places.positions.values(), default=0.0) - min(places.positions.values(), default=0.0),
+    )
     columns = spec.get_gridspec().ncols if spec is not None else 1
     width = 72 * panel.figure.get_figwidth() / columns - BESIDE  # type: ignore[union-attr]
     letter = 1.12 * span * LETTER / width  # in the unit of the axis, with its margins
-    outside = {places.at[value] for value in places.outside}
+    outside = {places.positions[value] for value in places.detached}
     inside = [x for x in places.ticks if x not in outside]
     choices = [inside[first::step] for step in range(1, len(inside) + 1) for first in range(step)]
     for choice in choices:
@@ -156,35 +159,37 @@ def _legible(panel: Axes, places: Ruler) -> dict[float, str]:
     return {x: places.ticks[x] for x in outside}
 
 
-def _crop(panel: Axes, table: pl.DataFrame, places: Ruler, shades: dict[str, Look], metric: str) -> None:
+def _crop(panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, Look], metric: str) -> None:
     """Leave points far off outside the panel and write them, with an arrow, at its edge."""
-    ends = window(table)
+    ends = robust_limits(table)
     if ends is None:
         return
     panel.set_ylim(*(end * factor(metric) for end in ends))
     for row in table.filter(~pl.col("mean").is_between(*ends), pl.col("kind") == "curve").iter_rows(named=True):
         arrow, height = ("↓", 0.09) if row["mean"] < ends[0] else ("↑", 0.93)
-        text, colour = f"{arrow} {score(metric, row['mean'])}", shades[row["method"]].colour
+        text, colour = f"{arrow} {format_score(metric, row['mean'])}", shades[row["method"]].colour
         _write(panel, text, places, row["value"], height, color=colour, fontweight="bold")
 
 
-def _mark_lost(panel: Axes, lost: pl.DataFrame, places: Ruler) -> None:
+def _mark_lost(panel: Axes, lost: pl.DataFrame, places: AxisLayout) -> None:
     """Write at the foot of the panel how many trials have no score, and are in no mean, at a value.
 
     A number goes above those that it would touch.
     """
-    near = CLOSE * (max(places.at.values()) - min(places.at.values()))
+    near = CLOSE * (max(places.positions.values()) - min(places.positions.values()))
     ends: list[float] = []  # of each row, so far
-    for value, count in lost.sort(pl.col("value").replace_strict(places.at, return_dtype=pl.Float64)).iter_rows():
-        x = places.at[value]
+    for value, count in lost.sort(
+        pl.col("value").replace_strict(places.positions, return_dtype=pl.Float64)
+    ).iter_rows():
+        x = places.positions[value]
         row = next((row for row, end in enumerate(ends) if x - end >= near), len(ends))
         ends[row : row + 1] = [x]
         _write(panel, str(count), places, value, 0.02 + 0.14 * row, color=FAILED)
 
 
-def _write(panel: Axes, text: str, places: Ruler, value: float, height: float, **style: Any) -> None:
+def _write(panel: Axes, text: str, places: AxisLayout, value: float, height: float, **style: Any) -> None:
     """Write at a value, on what is drawn there and within the panel."""
-    x, first, last = places.at[value], min(places.at.values()), max(places.at.values())
+    x, first, last = places.positions[value], min(places.positions.values()), max(places.positions.values())
     side = "center" if first < x < last or len(text) < 4 else "left" if x == first else "right"
     under = {"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.6}
     panel.annotate(

@@ -6,8 +6,8 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.formatting import format_p_value, format_score
 from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, short, styled, unit
-from analysis.text import pvalue, score
 
 MOST = 30  # rows of a figure
 LETTERS = 36  # of a line of a name
@@ -35,7 +35,8 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
             panel.axvline(0, color="#555555", lw=1, zorder=1)
         for place, row in enumerate(shown):
             colour, own = COLOURS[row.get("verdict") or "reported"], row.get("metric") or metric
-            words, times = score(own, row["mean"], row["low"], row["high"], sign="+" if change else ""), factor(own)
+            words = format_score(own, row["mean"], row["low"], row["high"], sign="+" if change else "")
+            times = factor(own)
             p = row.get("p")
             if row["mean"] is None:
                 words = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
@@ -43,7 +44,7 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
                 panel.plot(row["mean"] * times, place, "o", ms=5.5, color=colour, zorder=3)
             if row["mean"] is not None and row["low"] is not None:
                 panel.hlines(place, row["low"] * times, row["high"] * times, color=colour, lw=2, alpha=0.7, zorder=2)
-            tail = f"   p {pvalue(p)}" if p is not None else ""
+            tail = f"   p {format_p_value(p)}" if p is not None else ""
             panel.annotate(
                 words + tail, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
                 color=DARK if row["mean"] is not None else SOFT, annotation_clip=False,

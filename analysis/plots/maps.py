@@ -10,14 +10,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis.formatting import DASH, format_score, format_setting
 from analysis.plots.style import DARK, FAILED, SAFE, colour_bar, head, intervals, ranked, sheet, styled
 from analysis.statistics import bounds
-from analysis.text import DASH, score, setting
 
 CROWDED = 12  # cells in a row, from which on their numbers would not fit
 
 
-def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, highest_is_best: bool = True) -> Figure:
+def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, higher_is_better: bool = True) -> Figure:
     """Return the metric at each pair of values of two axes; the best cell is framed, one without a result is hatched.
 
     The best has the most seeds, as in `choice.configurations`; a cell that lost some says how many are left.
@@ -28,7 +28,7 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
         y: the axis up.
         metric: its name.
         title: of the figure.
-        highest_is_best: whether more of it is better.
+        higher_is_better: whether more of it is better.
     """
     across, up = (sorted(heat[column].unique()) for column in ("x", "y"))
     means = np.full((len(up), len(across)), np.nan)
@@ -41,15 +41,15 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
         image = panel.pcolormesh(means, cmap="cividis", norm=shades, edgecolors="white", linewidth=1)
         for row in heat.iter_rows(named=True):
             _cell(panel, row, (across.index(row["x"]), up.index(row["y"])), metric, shades, len(across) < CROWDED)
-        best = ranked(heat, highest_is_best=highest_is_best).head(1)
+        best = ranked(heat, higher_is_better=higher_is_better).head(1)
         if len(best):
             corner = across.index(best["x"].item()), up.index(best["y"].item())
             panel.add_patch(Rectangle(corner, 1, 1, fill=False, ec=SAFE, lw=2.2, clip_on=False))
             _outline(panel, heat, across, up)
             bar = colour_bar(figure, panel, image, metric)
-            bar.yaxis.set_major_formatter(lambda value, _: score(metric, value))
-        panel.set_xticks(np.arange(len(across)) + 0.5, [setting(value) for value in across])
-        panel.set_yticks(np.arange(len(up)) + 0.5, [setting(value) for value in up])
+            bar.yaxis.set_major_formatter(lambda value, _: format_score(metric, value))
+        panel.set_xticks(np.arange(len(across)) + 0.5, [format_setting(value) for value in across])
+        panel.set_yticks(np.arange(len(up)) + 0.5, [format_setting(value) for value in up])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
         panel.set_xlabel(x)
@@ -83,8 +83,9 @@ def _cell(
         missing = "no score" if row["failed"] and roomy else DASH
         panel.text(*centre, missing, ha="center", va="center", fontsize=7, color=FAILED)
         return
-    reach = f"±{score(metric, max(high - mean, mean - low))}" if low is not None else ""  # one end may be cut off
-    words = [score(metric, mean), reach, left and f"{left} seeds"] if roomy else [left.replace(" of ", "/")]
+    # one end of an interval may be cut off
+    reach = f"±{format_score(metric, max(high - mean, mean - low))}" if low is not None else ""
+    words = [format_score(metric, mean), reach, left and f"{left} seeds"] if roomy else [left.replace(" of ", "/")]
     colour = "white" if shades(mean) < 0.55 else DARK
     text = "\n".join(filter(None, words))
     panel.text(*centre, text, ha="center", va="center", fontsize=7.5 if roomy else 6, color=colour)

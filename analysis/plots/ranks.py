@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.formatting import format_p_value, plural
 from analysis.plots.style import DARK, SOFT, WIDE, head, labels, looks, sheet, styled
 from analysis.rankings import Ranking
-from analysis.text import plural, pvalue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         panel.set_xlabel("mean rank, 1 is best", labelpad=6)
         panel.xaxis.set_label_position("top")
         dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
-        counts = f"Friedman p {pvalue(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
+        counts = f"Friedman p {format_p_value(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
         head(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
     return figure
 

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from PIL import Image
 
-from analysis.files import write
+from analysis.files import write_atomically
+from analysis.formatting import GAIN_IN, MINUS, is_percent, plural
 from analysis.statistics import bounds
-from analysis.text import GAINED, MINUS, is_percent, plural
 
 STYLE = Path(__file__).parents[1] / "ablate.mplstyle"
 PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
@@ -135,7 +135,7 @@ def unit(metric: str, *, change: bool = False) -> str:
     """Return a metric with its unit, as an axis has it."""
     if is_percent(metric):
         return f"{metric}, {'points' if change else '%'}"
-    if metric.startswith(GAINED):
+    if metric.startswith(GAIN_IN):
         return metric
     name = {"seconds": "time, s", "bytes": "memory, bytes", "": "score"}.get(metric, metric)
     if change:
@@ -187,14 +187,14 @@ def _label(name: str, others: set[str], most: int) -> str:
     return next((short(name, n) for n in sizes if short(name, n) not in {short(o, n) for o in others}), name)
 
 
-def ranked(points: pl.DataFrame, *, highest_is_best: bool) -> pl.DataFrame:
+def ranked(points: pl.DataFrame, *, higher_is_better: bool) -> pl.DataFrame:
     """Return the points that have the most seeds, best first: one that lost a seed is not ahead of one that lost none.
 
     So `choice.configurations` chooses.
     """
     known = points.drop_nulls("mean")
     return known.filter(pl.col("seeds") == pl.col("seeds").max()).sort(
-        "mean", descending=highest_is_best, maintain_order=True
+        "mean", descending=higher_is_better, maintain_order=True
     )
 
 
@@ -229,8 +229,8 @@ def save(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = True) ->
             buffer = BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
             content = _small(buffer) if kind == "png" else buffer.getvalue()
-            write(stem.with_name(f"{stem.name}.{kind}"), content)
-    write(stem.with_name(f"{stem.name}.csv"), data.write_csv().encode())
+            write_atomically(stem.with_name(f"{stem.name}.{kind}"), content)
+    write_atomically(stem.with_name(f"{stem.name}.csv"), data.write_csv().encode())
 
 
 def _small(png: BytesIO) -> bytes:

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Stroke, withStroke
 
+from analysis.axis_layout import AxisLayout
+from analysis.formatting import format_amount
 from analysis.plots.curves import across
 from analysis.plots.style import DARK, SAFE, colour_bar, factor, head, legend, sheet, short, styled
-from analysis.ruler import Ruler
-from analysis.text import amount
 
 LEVELS = 12  # of the contours, about
 
@@ -20,12 +20,12 @@ def plot_surface(
     surface: pl.DataFrame,
     points: pl.DataFrame,
     *,
-    axes: dict[str, Ruler],
+    axes: dict[str, AxisLayout],
     metric: str,
     margin: float,
     title: str,
     subtitle: str,
-    highest_is_best: bool = True,
+    higher_is_better: bool = True,
 ) -> Figure:
     """Return the contours of a surface; a line goes round where it lies within a margin of its best.
 
@@ -37,12 +37,12 @@ def plot_surface(
         margin: in its unit.
         title: of the figure.
         subtitle: how well the surface fits, and over how many seeds.
-        highest_is_best: whether more of it is better.
+        higher_is_better: whether more of it is better.
     """
     flat, times = surface.filter(kind="surface"), factor(metric)
     columns, rows = (flat[side].unique().sort() for side in ("x", "y"))
     heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(rows), len(columns)) * times
-    edge = heights.max() - margin * times if highest_is_best else heights.min() + margin * times
+    edge = heights.max() - margin * times if higher_is_better else heights.min() + margin * times
     with styled():
         figure = sheet(5.6, 4.4)
         panel = figure.add_subplot()
@@ -51,7 +51,7 @@ def plot_surface(
         panel.contour(columns, rows, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
         ring = panel.contour(columns, rows, heights, levels=[edge], colors=SAFE, linewidths=2.2)
         ring.set_path_effects([Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=SAFE)])
-        size = amount(metric, margin)
+        size = format_amount(metric, margin)
         panel.add_line(Line2D([], [], color=SAFE, lw=2.2, label=f"surface within {size} of its best"))
         _points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
         _points(

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.axis_layout import axis_layout
 from analysis.plots.curves import frame
 from analysis.plots.style import (
     NARROW,
@@ -23,7 +24,6 @@ from analysis.plots.style import (
     styled,
     unit,
 )  # fmt: skip
-from analysis.ruler import ruler
 
 
 def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
@@ -77,9 +77,9 @@ def plot_slices(
         figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
         for place, (axis, scale) in enumerate(axes.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
-            places = ruler(points[axis].drop_nulls(), scale)
+            places = axis_layout(points[axis].drop_nulls(), scale)
             for method, part in parts(points.drop_nulls([axis, "mean"]), "method"):
-                look, x = shades[method], part[axis].replace_strict(places.at, return_dtype=pl.Float64)
+                look, x = shades[method], part[axis].replace_strict(places.positions, return_dtype=pl.Float64)
                 panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
                 panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
             _crop(panel, points, times)

@@ -334,8 +334,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         ruled("every", metric="loss"), "claim.rule.every.metric: every has no option `metric`"
     ),
     "a direction of a rule": (
-        ruled("non_inferior", margin=0.01, highest_is_best=False),
-        "claim.rule.non_inferior.highest_is_best: non_inferior has no option `highest_is_best` (it has: margin)",
+        ruled("non_inferior", margin=0.01, higher_is_better=False),
+        "claim.rule.non_inferior.higher_is_better: non_inferior has no option `higher_is_better` (it has: margin)",
     ),
     "groups by what is no column": (
         changed(per=["choose"]), "claim.analysis.difference.per: no trial has `choose`"

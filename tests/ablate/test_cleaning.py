@@ -29,7 +29,7 @@ with aside(Path(sys.argv[1])) as draft: draft.mkdir(); (draft / "half").write_te
 
 HALF_A_REPORT = """
 import os, sys; from pathlib import Path; from analysis import files
-os.fsync = lambda handle: os.kill(os.getpid(), 9); files.write(Path(sys.argv[1]), b"half")
+os.fsync = lambda handle: os.kill(os.getpid(), 9); files.write_atomically(Path(sys.argv[1]), b"half")
 """
 
 

@@ -16,9 +16,9 @@ from analysis.ablations.relations import ranked
 from analysis.ablations.response import located
 from analysis.ablations.scores import scores
 from analysis.ablations.variance import decomposed, jackknife, jackknifed
+from analysis.formatting import MINUS
 from analysis.record import read
 from analysis.tables import Run, load
-from analysis.text import MINUS
 from analysis.verdicts import bed, decided, examined, judge
 from tests.analysis.conftest import STUDY, trial
 

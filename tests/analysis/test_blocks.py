@@ -38,7 +38,7 @@ def test_what_is_nested_in_a_seed_is_repetition(write_run: Write) -> None:
     run = load(
         write_run(rows(), [*probe("ogm-2", "a", 0.6, 0.2), *probe("ogm-3", "a", 0.8, 0.4)], seeds=NESTED, vary={})
     )
-    assert run.kinds == {"split": 3, "order": 2}
+    assert run.seed_counts == {"split": 3, "order": 2}
     found = independent(run)
     assert found.looks == [3]
     trials = found.trials.sort("method", "seed").collect()

@@ -11,39 +11,39 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis import load, plots
+from analysis.axis_layout import axis_layout, robust_limits
 from analysis.indices import DUMMY, INDICES
 from analysis.plots import plot_curve, save
 from analysis.plots.style import LOOKS, OTHERS, OWN, Look, intervals, labels, legend, looks, sheet, styled, unit
 from analysis.rankings import ranking
-from analysis.ruler import ruler, window
 from analysis.sensitivity import curve, probe_curve
 
 INF = float("inf")
 
 
 def test_zero_stands_one_step_left_of_a_log_axis() -> None:
-    places = ruler([0.0, 0.01, 0.1, 1.0], "log")
-    assert [places.at[v] for v in (0.0, 0.01, 0.1, 1.0)] == pytest.approx([-3, -2, -1, 0])
-    assert places.outside == [0.0]
+    places = axis_layout([0.0, 0.01, 0.1, 1.0], "log")
+    assert [places.positions[v] for v in (0.0, 0.01, 0.1, 1.0)] == pytest.approx([-3, -2, -1, 0])
+    assert places.detached == [0.0]
     assert places.breaks == [-2.5]
     assert places.ticks[-3] == "0"
 
 
 def test_infinity_stands_one_step_right() -> None:
-    places = ruler([1.0, 2.0, INF], "linear")
-    assert places.at == {1.0: 1.0, 2.0: 2.0, INF: 3.0}
+    places = axis_layout([1.0, 2.0, INF], "linear")
+    assert places.positions == {1.0: 1.0, 2.0: 2.0, INF: 3.0}
     assert places.ticks[3.0] == "∞"
 
 
 def test_zero_is_a_value_like_any_other_on_a_linear_axis() -> None:
-    places = ruler([0.0, 1.0], "linear")
-    assert places.at == {0.0: 0.0, 1.0: 1.0}
+    places = axis_layout([0.0, 1.0], "linear")
+    assert places.positions == {0.0: 0.0, 1.0: 1.0}
     assert places.breaks == []
 
 
 @pytest.mark.parametrize("values", [[], [0.0], [0.5], [0.0, 0.5]])
 def test_few_values_have_places(values: list[float]) -> None:
-    assert set(ruler(values, "log").at) == set(values)
+    assert set(axis_layout(values, "log").positions) == set(values)
 
 
 def test_a_panel_for_the_joint_prediction_and_one_for_each_encoder(folder: Path) -> None:
@@ -85,20 +85,20 @@ def points(*means: float) -> pl.DataFrame:
 
 def test_a_point_far_off_does_not_flatten_the_others() -> None:
     """The others reach from 0.89 to 0.92 with their intervals; a margin of 12 % is added at both ends."""
-    assert window(points(0.90, 0.91, 0.90, 0.91, 0.3)) == pytest.approx((0.8864, 0.9236))
-    assert window(points(0.90, 0.91, 0.90, 0.91, 0.95)) is None
+    assert robust_limits(points(0.90, 0.91, 0.90, 0.91, 0.3)) == pytest.approx((0.8864, 0.9236))
+    assert robust_limits(points(0.90, 0.91, 0.90, 0.91, 0.95)) is None
 
 
 def test_few_values_are_their_own_ticks() -> None:
-    assert list(ruler([16, 32, 64, 128], "log").ticks.values()) == ["16", "32", "64", "128"]
-    assert list(ruler([0.01, 0.011, 1.0], "log").ticks.values()) == ["0.01", "0.03", "0.1", "0.3", "1"]
+    assert list(axis_layout([16, 32, 64, 128], "log").ticks.values()) == ["16", "32", "64", "128"]
+    assert list(axis_layout([0.01, 0.011, 1.0], "log").ticks.values()) == ["0.01", "0.03", "0.1", "0.3", "1"]
 
 
 def test_a_log_axis_has_ticks_within_a_decade_and_few_over_many() -> None:
-    short = ruler([0.9, 0.97, 0.99, 0.997, 0.999], "log")
+    short = axis_layout([0.9, 0.97, 0.99, 0.997, 0.999], "log")
     assert list(short.ticks.values()) == ["0.9", "0.92", "0.94", "0.96", "0.98"]
     assert min(short.ticks) == pytest.approx(np.log10(0.9))
-    assert list(ruler(10.0 ** np.arange(13), "log").ticks.values()) == ["1", "1000", "1e+06", "1e+09", "1e+12"]
+    assert list(axis_layout(10.0 ** np.arange(13), "log").ticks.values()) == ["1", "1000", "1e+06", "1e+09", "1e+12"]
 
 
 CURVE: dict[str, Any] = {"kind": "curve", "method": "agm", "settings": "", "seeds": 3}
@@ -236,7 +236,7 @@ def test_a_cell_says_how_far_an_interval_reaches_that_a_bound_cuts_off() -> None
 
 
 def test_the_colours_of_one_value_are_near_it_and_can_be() -> None:
-    panel = plots.plot_map(HEAT.head(1), x="a", y="b", metric="mae", title="t", highest_is_best=False).axes[0]
+    panel = plots.plot_map(HEAT.head(1), x="a", y="b", metric="mae", title="t", higher_is_better=False).axes[0]
     assert words(panel) == ["0.8\n±0.01"]
     assert panel.collections[0].get_clim() == pytest.approx((0.72, 0.88))
     top = plots.plot_map(HEAT.head(1).with_columns(mean=1.0), x="a", y="b", metric="accuracy", title="t").axes[0]

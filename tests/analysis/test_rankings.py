@@ -46,7 +46,7 @@ def test_pairs_beyond_the_critical_difference_are_those_below_five_percent() -> 
 
 def test_an_error_ranks_the_other_way() -> None:
     scores = long({"a": [1, 1], "b": [2, 2], "c": [3, 3]})
-    assert ranking(scores, highest_is_best=False).ranks == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert ranking(scores, higher_is_better=False).ranks == {"a": 1.0, "b": 2.0, "c": 3.0}
 
 
 def test_a_block_without_a_score_is_dropped_and_counted() -> None:
@@ -83,7 +83,7 @@ def test_judges_that_agree() -> None:
     scores = np.tile([0.1, 0.5, 0.3], (4, 1))
     found = agreement(scores)
     assert (found.w, found.spearman, found.best) == pytest.approx((1.0, 1.0, 1.0))
-    assert agreement(scores, highest_is_best=False).w == pytest.approx(1.0)
+    assert agreement(scores, higher_is_better=False).w == pytest.approx(1.0)
 
 
 def test_kendalls_w_by_hand() -> None:

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from analysis import load
+from analysis.formatting import DASH, format_p_value, format_score, format_settings
 from analysis.headline import headline, limits
 from analysis.report import inline, write
 from analysis.summary import SUMMARY, summary
 from analysis.tables import Run
 from analysis.tabulation import all_configurations, effects, latex, markdown, methods
-from analysis.text import DASH, pvalue, score, settings
 from analysis.verdicts import judge
 from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
 
@@ -217,17 +217,17 @@ def test_a_better_baseline_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize(("metric", "shown"), [("accuracy", "96.9 [96.5, 97.2]"), ("mae", "0.969 [0.965, 0.972]")])
 def test_accuracy_is_in_percent_and_the_rest_has_three_digits(metric: str, shown: str) -> None:
-    assert score(metric, 0.9687, 0.9651, 0.9719) == shown
+    assert format_score(metric, 0.9687, 0.9651, 0.9719) == shown
 
 
 def test_what_is_missing_is_a_dash_and_nothing_is_minus_zero() -> None:
-    assert score("accuracy", None) == pvalue(None) == "\N{EN DASH}"
-    assert score("accuracy", -0.0001, sign="+") == "+0.0"
+    assert format_score("accuracy", None) == format_p_value(None) == "\N{EN DASH}"
+    assert format_score("accuracy", -0.0001, sign="+") == "+0.0"
 
 
 def test_a_setting_that_is_null_is_named_and_one_of_another_method_is_not() -> None:
     row = {"method": "agm", "train.clip": None, "agm.alpha": 0.5, "ogm.alpha": None}
-    assert settings(row, ["train.clip", "agm.alpha", "ogm.alpha"]) == "train.clip=none, alpha=0.5"
+    assert format_settings(row, ["train.clip", "agm.alpha", "ogm.alpha"]) == "train.clip=none, alpha=0.5"
 
 
 def test_modalities_alone_have_nothing_to_be_compared_with() -> None:

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from analysis.formatting import MINUS
 from analysis.rules import (
     RULES,
     above,
@@ -18,7 +19,6 @@ from analysis.rules import (
     report,
 )
 from analysis.statistics import Estimate, bounds
-from analysis.text import MINUS
 
 NONE = [0.0] * 5
 AROUND = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])  # mean 0, sd 0.158, standard error 0.0707; t(4) reaches 2.776 of them
@@ -77,8 +77,8 @@ def test_non_inferior_allows_a_loss_within_the_margin() -> None:
     assert non_inferior(AROUND - 0.05, NONE, margin=0.25).verdict == "supported"
     assert non_inferior(AROUND - 0.05, NONE, margin=0.24).verdict == "inconclusive"
     assert non_inferior(AROUND - 0.5, NONE, margin=0.25).verdict == "refuted"
-    assert non_inferior(AROUND + 0.5, NONE, margin=0.25, highest_is_best=False).verdict == "refuted"
-    assert non_inferior(AROUND - 0.5, NONE, margin=0.25, highest_is_best=False).verdict == "supported"
+    assert non_inferior(AROUND + 0.5, NONE, margin=0.25, higher_is_better=False).verdict == "refuted"
+    assert non_inferior(AROUND - 0.5, NONE, margin=0.25, higher_is_better=False).verdict == "supported"
 
 
 def test_equivalent_needs_both_sides() -> None:

@@ -18,7 +18,7 @@ def test_the_expected_best_by_all_draws() -> None:
 
 def test_an_error_is_best_when_it_is_least() -> None:
     scores = np.array([[0.3], [0.1], [0.2]])
-    assert expected_best(scores, highest_is_best=False)["mean"].to_list() == pytest.approx(
+    assert expected_best(scores, higher_is_better=False)["mean"].to_list() == pytest.approx(
         [0.2, (0.1 + 0.1 + 0.2) / 3, 0.1]
     )
 

@@ -1,7 +1,7 @@
 """Numbers as a reader sees them."""
 
 from ablate.metrics import FINAL, MADE, taken
-from analysis.text import less_is_better
+from analysis.formatting import lower_is_better
 
 ERRORS = {
     "mae", "loss", "seconds", "share_loss", "truth_error", "combination_error", "precision_error", "shape_error_*",
@@ -15,5 +15,5 @@ def test_less_is_better_of_errors_losses_and_costs_and_of_nothing_else_that_is_m
     taken_of = [names for task in ("classification", "regression", "segmentation") for _, names in taken(task).values()]
     every = {*FINAL, "accuracy", "mae", "loss", "balance", *(name for names in taken_of for name in names)}
     every |= {name for made in MADE.values() for name in made}
-    assert {name for name in every if less_is_better(name)} == ERRORS
-    assert all(less_is_better(name) for name in ("missing_mae_0.5", "shape_error_heavy", "shape_error", "shape_plain"))
+    assert {name for name in every if lower_is_better(name)} == ERRORS
+    assert all(lower_is_better(name) for name in ("missing_mae_0.5", "shape_error_heavy", "shape_error", "shape_plain"))
