@@ -150,7 +150,7 @@ def check_trials(study: Study, queue: TrialQueue) -> list[str]:
 def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     """Refuse models that cannot read the data, and streams that are too short for their epochs."""
     from trainables.model import build
-    from trainables.modules import Module
+    from trainables.modules import ModuleEncoder
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
     first = {json.dumps(t.config["model"]): t.config["model"] for t in queue.proposed.values()}
@@ -164,7 +164,7 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
         ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.proposed.values()), default=1),
     }
     for where, parts in parted.items():
-        if parts > 1 and any(isinstance(one, Module) and one.changing for one in encoders):
+        if parts > 1 and any(isinstance(one, ModuleEncoder) and one.updated_buffers for one in encoders):
             rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
             raise study.document.error(where, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in queue.proposed.values()]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.fusions import Features
-from trainables.layers import Draw, attend, linear, normed, positions
+from trainables.layers import Initializer, init_linear, init_norm, self_attention, sinusoidal_positions
 from trainables.signals import Group, placed
 
 WIDER = 4  # hidden units of an encoder layer's feed-forward half, in units of D (modules/transformer.py:80)
@@ -41,7 +41,7 @@ class Classifier(NamedTuple):
     width: int = 32
     heads: int = 0
 
-    def init(self, widths: dict[str, int], fused: int, outputs: int, draw: Draw) -> Group:
+    def init(self, widths: dict[str, int], fused: int, outputs: int, draw: Initializer) -> Group:
         """Return the initial parameters; a modality's depend on its name, not on its company.
 
         Weights are [M, size, width], all others [M, 1, width], as products and their gradients have them; the few
@@ -59,24 +59,24 @@ class Classifier(NamedTuple):
         groups = [single(modality) for modality in widths]
         return {name: torch.stack([group[name] for group in groups]) for name in groups[0]}
 
-    def single(self, width: int, fused: int, outputs: int, draw: Draw) -> Group:
+    def single(self, width: int, fused: int, outputs: int, draw: Initializer) -> Group:
         """Return the initial parameters of one modality's classifier; the first meets the feature."""
         heads, hidden = max(self.heads, 1), self.width or fused
         hidden = -(-hidden // heads) * heads
         params: Group = {}
         if self.heads and self.layers:
-            params |= linear(draw, "in", width, hidden) | normed("layer", {"last": hidden})[0]
+            params |= init_linear(draw, "in", width, hidden) | init_norm("layer", {"last": hidden})[0]
         for layer in range(self.layers):
             if self.heads:
-                params |= normed("layer", {f"{layer}.attend": hidden, f"{layer}.feed": hidden})[0]
-                params |= linear(draw, f"{layer}.qkv", hidden, 3 * hidden)
-                params |= linear(draw, f"{layer}.mix", hidden, hidden)
-                params |= linear(draw, f"{layer}.up", hidden, WIDER * hidden)
-                params |= linear(draw, f"{layer}.down", WIDER * hidden, hidden)
+                params |= init_norm("layer", {f"{layer}.attend": hidden, f"{layer}.feed": hidden})[0]
+                params |= init_linear(draw, f"{layer}.qkv", hidden, 3 * hidden)
+                params |= init_linear(draw, f"{layer}.mix", hidden, hidden)
+                params |= init_linear(draw, f"{layer}.up", hidden, WIDER * hidden)
+                params |= init_linear(draw, f"{layer}.down", WIDER * hidden, hidden)
             else:
-                params |= linear(draw, f"{layer}", hidden if layer else width, hidden)
+                params |= init_linear(draw, f"{layer}", hidden if layer else width, hidden)
         last = hidden if self.layers else width
-        return params | linear(draw, "proj", last, fused) | linear(draw, "out", fused, outputs)
+        return params | init_linear(draw, "proj", last, fused) | init_linear(draw, "out", fused, outputs)
 
     def __call__(self, params: Group, features: Features) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Return predictions [M, B, C], and the inputs [M, B, P] and weights [M, C, P] of the output layers."""
@@ -99,10 +99,10 @@ class Classifier(NamedTuple):
         """Return what the encoder layers (modules/transformer.py:37-101) see, [M, B, H] -> [M, B, D]."""
         vector = h.ndim == 3
         x = affine(params, "in", pieces(h, self.heads) if vector else h)  # [M, B, T, D]
-        x = math.sqrt(x.shape[-1]) * x + placed(x.device, positions, *x.shape[-2:]).to(x)
+        x = math.sqrt(x.shape[-1]) * x + placed(x.device, sinusoidal_positions, *x.shape[-2:]).to(x)
         for layer in range(self.layers):
             qkv = affine(params, f"{layer}.qkv", unit(params, f"{layer}.attend", x))
-            x = x + affine(params, f"{layer}.mix", attend(qkv, self.heads))
+            x = x + affine(params, f"{layer}.mix", self_attention(qkv, self.heads))
             up = torch.relu(affine(params, f"{layer}.up", unit(params, f"{layer}.feed", x)))
             x = x + affine(params, f"{layer}.down", up)
         x = unit(params, "last", x)

@@ -1,4 +1,4 @@
-"""Layers that networks are made of: pure functions, with parameters and running statistics passed in.
+"""Layers of the networks: pure functions that take parameters and running statistics as arguments.
 
 Letters in shapes: B samples (or B, L positions), H hidden units.
 """
@@ -13,27 +13,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.parallel import alone
-from trainables.precision import wide
+from trainables.precision import upcast
 from trainables.signals import Group, scalar
 
-Draw = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
+Initializer = Callable[[str, tuple[int, ...], float], Tensor]  # (name, shape, bound) -> initial weights
 Noise = Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal
 
 
 class Mode(NamedTuple):
-    """How a network runs: ``training`` normalises by the batch and drops units, evaluation does neither."""
+    """Training or evaluation: only ``training`` normalises by batch statistics and applies dropout."""
 
-    training: bool | Tensor = False  # a tensor [] where only the run knows
-    noise: Noise | None = None  # what dropout draws from
+    training: bool | Tensor = False  # a tensor [] where it is known only at run time
+    noise: Noise | None = None  # source of the dropout masks
     present: Tensor | None = None  # [B] bool, the samples that have the modality; None: all
-    statistic: Callable[[Tensor], Tensor] | None = None  # sums what all workers normalise by; None: there is one
+    sum_workers: Callable[[Tensor], Tensor] | None = None  # of normalisation statistics; None: one worker
 
 
 EVALUATION = Mode()
 
 
-def linear(draw: Draw, name: str, size: int, width: int) -> Group:
-    """Return the parameters of a linear layer."""
+def init_linear(draw: Initializer, name: str, size: int, width: int) -> Group:
+    """Return the initial parameters of a linear layer, [size] -> [width]."""
     bound = 1 / math.sqrt(size)
     return {
         f"{name}.weight": draw(f"{name}.weight", (width, size), bound),
@@ -46,8 +46,8 @@ def affine(params: Group, layer: str, h: Tensor) -> Tensor:
     return F.linear(h, params[f"{layer}.weight"], params[f"{layer}.bias"])
 
 
-def convolution(draw: Draw, name: str, channels: int, width: int, side: int) -> Group:
-    """Return the parameters of a square convolution."""
+def init_convolution(draw: Initializer, name: str, channels: int, width: int, side: int) -> Group:
+    """Return the initial parameters of a convolution with a square kernel."""
     bound = 1 / math.sqrt(channels * side * side)
     shape = (width, channels, side, side)
     return {
@@ -56,45 +56,45 @@ def convolution(draw: Draw, name: str, channels: int, width: int, side: int) -> 
     }
 
 
-def recur(params: Group, x: Tensor) -> list[Tensor]:
-    """Return the hidden states of gated recurrent units over [B, time, channels], a list of [B, H]."""
+def gru_states(params: Group, x: Tensor) -> list[Tensor]:
+    """Return the hidden state of a GRU layer after each time step, [B, time, channels] -> a list of [B, H]."""
     weight, bias = params["weight_hh"], params["bias_hh"]
     width = weight.shape[-1]
-    heard = wide(F.linear(x.transpose(0, 1), params["weight_ih"], params["bias_ih"]))
-    gates, candidates = (part.unbind() for part in torch.split(heard, [2 * width, width], -1))
+    projected = upcast(F.linear(x.transpose(0, 1), params["weight_ih"], params["bias_ih"]))
+    input_gates, input_candidates = (part.unbind() for part in torch.split(projected, [2 * width, width], -1))
     h, states = x.new_zeros(len(x), width), []
-    for gate, candidate in zip(gates, candidates, strict=True):
-        gated, proposed = torch.split(wide(F.linear(h, weight, bias)), [2 * width, width], -1)
-        reset, update = torch.sigmoid(gate + gated).chunk(2, -1)
-        h = torch.lerp(torch.tanh(torch.addcmul(candidate, reset, proposed)), h, update)
+    for input_gate, input_candidate in zip(input_gates, input_candidates, strict=True):
+        gate, candidate = torch.split(upcast(F.linear(h, weight, bias)), [2 * width, width], -1)
+        reset, update = torch.sigmoid(input_gate + gate).chunk(2, -1)
+        h = torch.lerp(torch.tanh(torch.addcmul(input_candidate, reset, candidate)), h, update)
         states.append(h)
     return states
 
 
-def attend(qkv: Tensor, most: int = 4) -> Tensor:
-    """Return what multi-head self-attention reads at each of T tokens, [..., T, 3 H] -> [..., T, H].
+def self_attention(qkv: Tensor, max_heads: int = 4) -> Tensor:
+    """Return the output of multi-head self-attention over T tokens, [..., T, 3 H] -> [..., T, H].
 
     ``qkv`` holds queries, keys and values, as torch.nn.MultiheadAttention packs them; the number of heads is the
-    largest divisor of H up to ``most``.
+    largest divisor of H up to ``max_heads``.
     """
     width = qkv.shape[-1] // 3
-    heads = next(count for count in range(most, 0, -1) if width % count == 0)
+    heads = next(count for count in range(max_heads, 0, -1) if width % count == 0)
     split = qkv.view(*qkv.shape[:-1], 3, heads, width // heads)
     queries, keys, values = split.movedim(-4, -2).unbind(-4)  # [..., heads, T, H / heads]
-    weights = torch.softmax(wide(queries @ keys.mT) / math.sqrt(width // heads), -1)
+    weights = torch.softmax(upcast(queries @ keys.mT) / math.sqrt(width // heads), -1)
     return (weights @ values).transpose(-3, -2).flatten(-2)
 
 
 @cache
-def positions(length: int, width: int) -> Tensor:
-    """Return sinusoidal positions, [length, width]: sines in even columns, cosines in odd ones."""
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """Return sinusoidal position encodings, [length, width]: sines in even columns, cosines in odd ones."""
     column = torch.arange(width, dtype=torch.float64)
     rate = 10_000 ** -((column - column % 2) / width)
     return torch.sin(torch.arange(length)[:, None] * rate + column % 2 * math.pi / 2)
 
 
-def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
-    """Return scales and shifts, and running statistics, of the named layers' normalisation (batch or layer)."""
+def init_norm(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
+    """Return initial scales and shifts, and running statistics, of the named layers (norm: none, batch or layer)."""
     if norm == "none":
         return {}, {}
     params: Group = {}
@@ -107,7 +107,7 @@ def normed(norm: str, widths: dict[str, int]) -> tuple[Group, Group]:
 
 
 def normalise(h: Tensor, channel: int, params: Group, buffers: Group, layer: str, mode: Mode) -> Tensor:
-    """Apply the layer's normalisation, if it has one; batch normalisation is known by its running statistics."""
+    """Apply the layer's normalisation, if any: batch normalisation if ``buffers`` has its running statistics."""
     if f"{layer}.norm.weight" not in params:
         return h
     if f"{layer}.norm.mean" not in buffers:
@@ -120,7 +120,7 @@ def layer_norm(h: Tensor, channel: int, params: Group, layer: str) -> Tensor:
 
     As torch.nn.LayerNorm where they are the last axis, -1; where they are axis 1, as torch.nn.GroupNorm with one group.
     """
-    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
+    h, scale, shift = upcast(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     return F.layer_norm(h, scale.shape, scale, shift) if channel == -1 else F.group_norm(h, 1, scale, shift)
 
 
@@ -128,18 +128,18 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
     """Apply batch normalisation along axis ``channel``, and update ``buffers`` in training.
 
     As torch.nn.BatchNorm with momentum 0.1: biased variance for the batch, unbiased for the running statistics. Both
-    are of the samples that have the modality; where fewer than two numbers are left, the running statistics serve.
+    are over the samples that have the modality; with fewer than two values, the running statistics are used.
     """
-    h, scale, shift = wide(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
+    h, scale, shift = upcast(h), params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
     mean, var = buffers[f"{layer}.norm.mean"], buffers[f"{layer}.norm.var"]
     if mode.training is not False:
         training, (batch_var, batch_mean, count) = mode.training, batch_statistics(h, channel, mode)
         training = training & (count > 1)
         count = count.clamp(min=2) if isinstance(count, Tensor) else max(count, 2)
         unbiased = batch_var.detach() * (count / (count - 1))
-        buffers[f"{layer}.norm.mean"] = chosen(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
-        buffers[f"{layer}.norm.var"] = chosen(training, torch.lerp(var, unbiased, 0.1), var)
-        mean, var = chosen(training, batch_mean, mean), chosen(training, batch_var, var)
+        buffers[f"{layer}.norm.mean"] = select_by_mode(training, torch.lerp(mean, batch_mean.detach(), 0.1), mean)
+        buffers[f"{layer}.norm.var"] = select_by_mode(training, torch.lerp(var, unbiased, 0.1), var)
+        mean, var = select_by_mode(training, batch_mean, mean), select_by_mode(training, batch_var, var)
     shape = [1] * h.ndim
     shape[channel] = -1
     unit = (h - mean.view(shape)) * torch.rsqrt(var.view(shape) + 1e-5)
@@ -147,33 +147,33 @@ def batch_norm(h: Tensor, channel: int, params: Group, buffers: Group, layer: st
 
 
 def batch_statistics(h: Tensor, channel: int, mode: Mode) -> tuple[Tensor, Tensor, Any]:
-    """Return variance, mean and count of each channel, over the samples that are present, of all workers."""
+    """Return variance, mean and count of each channel, over the samples of all workers that have the modality."""
     axes = [axis for axis in range(h.ndim) if axis != channel % h.ndim]
     positions = math.prod(h.shape[1:]) // h.shape[channel]
-    if mode.present is None and mode.statistic is None:
+    if mode.present is None and mode.sum_workers is None:
         return *torch.var_mean(h, axes, correction=0), len(h) * positions
-    total = mode.statistic or alone
-    kept = (h.new_ones(len(h)) if mode.present is None else mode.present.to(h)).view(-1, *[1] * (h.ndim - 1))
-    count = total(kept.sum()) * positions
+    total = mode.sum_workers or alone
+    weights = (h.new_ones(len(h)) if mode.present is None else mode.present.to(h)).view(-1, *[1] * (h.ndim - 1))
+    count = total(weights.sum()) * positions
     shape = [1] * h.ndim
     shape[channel] = -1
-    mean = total((kept * h).sum(axes)) / count.clamp(min=1)
-    var = total((kept * (h - mean.view(shape)).square()).sum(axes)) / count.clamp(min=1)
+    mean = total((weights * h).sum(axes)) / count.clamp(min=1)
+    var = total((weights * (h - mean.view(shape)).square()).sum(axes)) / count.clamp(min=1)
     return var, mean, count
 
 
-def drop(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
-    """Leave out a share of the units in training and scale the rest, as torch.nn.Dropout."""
+def dropout(h: Tensor, rate: float | Tensor, layer: str, mode: Mode) -> Tensor:
+    """Set a random share of the units to zero in training and scale the others, as torch.nn.Dropout."""
     if mode.training is False or mode.noise is None or (not isinstance(rate, Tensor) and rate == 0):
         return h
-    h = wide(h)
+    h = upcast(h)
     rate = scalar(rate, h)
-    kept = mode.noise(layer, h) > torch.special.ndtri(rate)
-    return chosen(mode.training, torch.where(kept, h / (1 - rate), 0.0), h)
+    mask = mode.noise(layer, h) > torch.special.ndtri(rate)
+    return select_by_mode(mode.training, torch.where(mask, h / (1 - rate), 0.0), h)
 
 
-def chosen(training: bool | Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """Return the one or the other, as the mode says."""
+def select_by_mode(training: bool | Tensor, in_training: Tensor, in_evaluation: Tensor) -> Tensor:
+    """Return the tensor of the current mode; ``training`` may be a tensor [] bool."""
     if isinstance(training, Tensor):
-        return torch.where(training, yes, no)
-    return yes if training else no
+        return torch.where(training, in_training, in_evaluation)
+    return in_training if training else in_evaluation

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from trainables.compilation import PLAIN, Traced, Way, Ways, traced
 from trainables.differentiation import Differentiate, eager, pure
-from trainables.precision import kept
+from trainables.precision import parameter_dtype
 from trainables.setup import Setup, alike
 from trainables.shape import Path, numbers, replaced, shape
 
@@ -39,7 +39,7 @@ class Pack(NamedTuple):
         Eager autograd cannot stack backward passes in which workers meet, as they do where they normalise by a batch.
         """
         first = self.members[0]
-        meet = first.crew.size > 1 and first.model.normalised
+        meet = first.crew.size > 1 and first.model.has_batch_norm
         return pure if len(self.members) > 1 or meet else eager
 
     def told(self, number: int) -> int | Tensor:
@@ -52,7 +52,7 @@ def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
     first = members[0]
     if len(members) == 1 and "compiled" not in ways:
         return Pack(tuple(members), {}, ways, {})
-    dtype = kept(first.trial["train"]["dtype"])
+    dtype = parameter_dtype(first.trial["train"]["dtype"])
     trees = [{path: torch.tensor(n, dtype=dtype) for path, n in numbers(setup.trial).items()} for setup in members]
     differing = {path: values.to(first.device) for path, values in stack(trees).items()}
     seeds = stack([torch.tensor(setup.trial["seed"]) for setup in members])

@@ -11,10 +11,10 @@ from torch.utils._pytree import tree_map
 
 from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
-from trainables.modules import attribute
+from trainables.modules import import_attribute
 from trainables.optim import Apart, Optimizer, optimizer
 from trainables.parallel import Crew
-from trainables.precision import kept
+from trainables.precision import parameter_dtype
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
 from trainables.tasks import Target, against
@@ -50,12 +50,12 @@ class Setup(NamedTuple):
     @property
     def data(self) -> tuple[Any, ...]:
         """Return all that it holds of the data set, trees of tensors."""
-        return self.inputs, self.target, self.present, self.model.silence
+        return self.inputs, self.target, self.present, self.model.mute_inputs
 
     def on(self, data: tuple[Any, ...]) -> "Setup":
         """Return it with other such data."""
         inputs, target, present, silence = data
-        model = self.model._replace(silence=silence)
+        model = self.model._replace(mute_inputs=silence)
         return self._replace(inputs=inputs, target=target, present=present, model=model)
 
     @property
@@ -83,7 +83,7 @@ class Learner(NamedTuple):
 
 def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, device: str = "cpu") -> Setup:
     """Build everything that a trial is made of, on its own modality if it has one; all data lie on the device."""
-    dtype = kept(trial["train"]["dtype"])
+    dtype = parameter_dtype(trial["train"]["dtype"])
     chosen = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
     splits: dict[str, Split] = {split: getattr(dataset, split) for split in SPLITS}
     inputs = {split: {m: torch.from_numpy(data.inputs[m]).to(dtype) for m in chosen} for split, data in splits.items()}
@@ -108,7 +108,7 @@ def equip(
     method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor], present: Tensor | None = None
 ) -> tuple[Model, Optimizer]:
     """Return model and optimiser with what a method adds: its way of muting, and classifiers with their own rule."""
-    return guided(method, model._replace(silence=silence(getattr(method, "mute", "zero"), inputs, present)), rule)
+    return guided(method, model._replace(mute_inputs=silence(getattr(method, "mute", "zero"), inputs, present)), rule)
 
 
 def guided(method: Method, model: Model, rule: Optimizer) -> tuple[Model, Optimizer]:
@@ -157,12 +157,12 @@ def silence(mute: str, inputs: dict[str, Tensor], present: Tensor | None) -> dic
 
 def load_method(path: str) -> Any:
     """Return the class of a method at ``module:attribute``."""
-    return attribute(path)
+    return import_attribute(path)
 
 
 def start(setup: Setup) -> Learner:
     """Return the untrained state, drawn from the trial's seed, or from that which it has for this alone."""
-    seed, dtype = setup.trial.get("init", setup.trial["seed"]), kept(setup.trial["train"]["dtype"])
+    seed, dtype = setup.trial.get("init", setup.trial["seed"]), parameter_dtype(setup.trial["train"]["dtype"])
     drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
     params, buffers = tree_map(lambda x: x.to(setup.device, dtype if x.is_floating_point() else None), drawn)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))

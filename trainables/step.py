@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.model import Buffers
 from trainables.optim import clip_norm, divided, moved
-from trainables.precision import reduced
+from trainables.precision import autocast_forward
 from trainables.randomness import noise, normal, permutation, sent
 from trainables.setup import Learner, Setup, strength
 from trainables.signals import Guided, Params, Pull, Signals, Task, attributes
@@ -37,7 +37,7 @@ def order(setup: Setup, epoch: int) -> Tensor:
 def parted(setup: Setup, samples: Tensor) -> tuple[Tensor, ...]:
     """Return the batches of an epoch from its samples, [..., N] -> [..., B]; compiled steps want one layout."""
     chosen = tuple(part.contiguous() for part in torch.split(samples, setup.trial["train"]["batch_size"], -1))
-    return chosen[:-1] if setup.model.normalised and len(chosen) > 1 and chosen[-1].shape[-1] == 1 else chosen
+    return chosen[:-1] if setup.model.has_batch_norm and len(chosen) > 1 and chosen[-1].shape[-1] == 1 else chosen
 
 
 def drawn(setup: Setup, indices: Tensor) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ def step(
     method, model = setup.method, setup.model
     coalitions = method.coalitions(len(inputs), task) if attributes(method) else None
     rates = None if rates is None else task.faded(rates)
-    alike = rates is None or not model.moody(learner.buffers)
+    alike = rates is None or not model.depends_on_mode(learner.buffers)
     training = True if alike else rates != 0  # a branch that was stopped is in evaluation mode
 
     def forward(params: Params, part: slice | None = None) -> tuple[Signals, Buffers]:
@@ -110,10 +110,10 @@ def step(
         return model(
             params, learner.buffers, inputs if part is None else {m: x[part] for m, x in inputs.items()}, setup.needs,
             coalitions=coalitions, training=training, noise=partial(task.noise_of_samples, part=part), present=heard,
-            statistic=setup.crew.statistic,
+            sum_workers=setup.crew.statistic,
         )  # fmt: skip
 
-    forward = reduced(forward, setup.dtype)
+    forward = autocast_forward(forward, setup.dtype)
     parts = portions(len(next(iter(inputs.values()))), setup.trial["train"]["accumulate"])
     if len(parts) <= 1:
         signals, buffers, pull = differentiate(forward, learner.params)

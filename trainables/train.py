@@ -22,7 +22,7 @@ from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, ju
 from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
 from trainables.packs import Pack, over, over_traced, pack, stack, unstack
 from trainables.parallel import Crew
-from trainables.precision import tf32
+from trainables.precision import set_tf32
 from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
 from trainables.signals import EpochMethod, leaves
 from trainables.snapshots import obey
@@ -85,7 +85,7 @@ def fit_pack(
     ``memory`` holds what the same trials had done before they were interrupted, and is written as they train.
     """
     torch.set_num_threads(1)
-    with threadpool_limits(1), tf32(allowed=False):  # the threads of numpy and scikit-learn
+    with threadpool_limits(1), set_tf32(allowed=False):  # the threads of numpy and scikit-learn
         first = prepare(trials[0], dataset, crew, device)
         setups = [first, *(alike(first, trial) for trial in trials[1:])]
         return train(setups, prune, compiling, memory)
@@ -170,7 +170,7 @@ def proceed(
     """
     before, packed, number = standing.members, standing.packed, standing.number + 1
     watching = [member.watching for member in before.values()]
-    with tf32(allowed=packed.members[0].dtype == "tf32"):
+    with set_tf32(allowed=packed.members[0].dtype == "tf32"):
         learner, steps, lessons = drill(packed, standing.learner, watching, number, standing.steps)
     judged = unstack(over(packed, judge, learner), len(before))
     closing = zip(before.items(), lessons, judged, strict=True)

@@ -83,7 +83,7 @@ def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case
         present[0, :3] = False
         learner = elsewhere(untrained(made)._replace(moments=(), state=()))
         learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
-        made = made._replace(model=made.model._replace(silence=elsewhere(dict(made.model.silence))))
+        made = made._replace(model=made.model._replace(mute_inputs=elsewhere(dict(made.model.mute_inputs))))
         task = pose(elsewhere(target), 0, present=elsewhere(present) if missing else None)
         task = task._replace(noise=lambda purpose, like: torch.zeros_like(like))
         there = elsewhere(inputs)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.trainables.helpers import apart, stack
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
-from trainables.layers import EVALUATION, Mode, affine, positions
+from trainables.layers import EVALUATION, Mode, affine, sinusoidal_positions
 from trainables.randomness import normal, uniform
 from trainables.signals import Group
 
@@ -110,7 +110,7 @@ def test_the_gru_is_the_gru_of_torch(dense: bool) -> None:
 def test_the_transformer_is_made_of_the_layers_of_torch(encoder: Transformer) -> None:
     params, x = drawn(encoder)[0], sample(encoder)
     tokens = x if x.ndim == 3 else torch.stack([x[:, :, row].flatten(1) for row in range(5)], 1)
-    h = tokens @ params["in.weight"].T + params["in.bias"] + positions(tokens.shape[1], 8)
+    h = tokens @ params["in.weight"].T + params["in.bias"] + sinusoidal_positions(tokens.shape[1], 8)
     names = {
         "self_attn.in_proj_": "qkv.", "self_attn.out_proj.": "mix.", "linear1.": "up.", "linear2.": "down.",
         "norm1.": "attend.norm.", "norm2.": "feed.norm.",

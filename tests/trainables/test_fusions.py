@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.trainables.helpers import FUSIONS, apart
-from trainables.fusions import Attention, Fusion, sums
-from trainables.model import blend
+from trainables.fusions import Attention, Fusion, is_sum_pooling
+from trainables.model import coalition_sums
 from trainables.randomness import normal, uniform
 from trainables.signals import Params, all_subsets
 
@@ -99,13 +99,14 @@ def test_leading_dimensions_are_kept(fusion: str, modalities: int) -> None:
     assert torch.allclose(deep[1, :, 0], flat, rtol=1e-12)
 
 
-@pytest.mark.parametrize("fusion", [name for name, fusion in FUSIONS.items() if sums(fusion)])
+@pytest.mark.parametrize("fusion", [name for name, fusion in FUSIONS.items() if is_sum_pooling(fusion)])
 def test_a_coalition_s_sum_of_terms_is_what_its_features_fuse_to(fusion: str) -> None:
     made = FUSIONS[fusion]
-    assert sums(made)
+    assert is_sum_pooling(made)
     params, features = drawn(made, called(3))
     silent = {m: torch.ones_like(h[:1]) for m, h in features.items()}
-    quick = made.join(params, blend(all_subsets(3), made.terms(params, features), made.terms(params, silent)))
+    total = coalition_sums(all_subsets(3), made.terms(params, features), made.terms(params, silent))
+    quick = made.fuse_total(params, total)
     for fused, heard in zip(quick, all_subsets(3).tolist(), strict=True):
         mixed = {m: h if on else silent[m].expand_as(h) for (m, h), on in zip(features.items(), heard, strict=True)}
         assert torch.allclose(fused, made.fuse(params, mixed), rtol=1e-10, atol=1e-12)

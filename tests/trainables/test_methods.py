@@ -425,8 +425,8 @@ def test_a_position_without_a_label_is_as_if_it_were_not_there(case: Case) -> No
     if case.settings.get("cls_heads"):
         pytest.skip("such classifiers look across positions")
     made = setup(case.build(**case.tame), network(3, task="segmentation"))
-    silence = {m: None if x is None else widened(x, 0.0) for m, x in made.model.silence.items()}
-    wide = made._replace(model=made.model._replace(silence=silence))
+    silence = {m: None if x is None else widened(x, 0.0) for m, x in made.model.mute_inputs.items()}
+    wide = made._replace(model=made.model._replace(mute_inputs=silence))
     one = other = untrained(made)
     for number in range(6):
         inputs, target = batch(made.model, number, task="segmentation")
@@ -472,8 +472,8 @@ def test_the_state_keeps_its_type(case: Case, dtype: torch.dtype) -> None:
     learner = untrained(made)
     learner = learner._replace(params=tree_map(lambda t: t.to(dtype), learner.params))
     learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
-    silence = {m: None if x is None else x.to(dtype) for m, x in made.model.silence.items()}
-    made = made._replace(model=made.model._replace(silence=silence))
+    silence = {m: None if x is None else x.to(dtype) for m, x in made.model.mute_inputs.items()}
+    made = made._replace(model=made.model._replace(mute_inputs=silence))
     inputs, target = batch(made.model, 0)
     after, _ = step(made, learner, {m: x.to(dtype) for m, x in inputs.items()}, pose(target, 0))
     assert [t.dtype for t in tree_leaves(after)] == [t.dtype for t in tree_leaves(learner)]

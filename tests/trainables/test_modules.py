@@ -11,7 +11,7 @@ from tests.trainables.test_checkpoints import goes_on
 from tests.trainables.test_packs import MODEL, configurations, differences, tiny
 from trainables.layers import EVALUATION, Mode
 from trainables.methods import METHODS
-from trainables.modules import module
+from trainables.modules import build_module_encoder
 from trainables.randomness import uniform
 from trainables.setup import prepare, start
 from trainables.train import epochs, fit, fit_pack
@@ -100,7 +100,7 @@ def test_it_is_the_module_with_the_weights_of_the_seed() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    encoder = module(partial(Net, (5,)), (5,), 0.0, dense=False)
+    encoder = build_module_encoder(partial(Net, (5,)), (5,), 0.0, dense=False)
     params, buffers = encoder.init(DRAW), encoder.buffers()
     assert torch.equal(torch.rand(3), expected)
     assert encoder.width == 7
@@ -117,7 +117,7 @@ def test_it_is_the_module_with_the_weights_of_the_seed() -> None:
 
 
 def test_a_branch_that_only_the_run_knows_to_be_stopped_is_in_evaluation() -> None:
-    encoder = module(partial(Net, (5,)), (5,), 0.0, dense=False)
+    encoder = build_module_encoder(partial(Net, (5,)), (5,), 0.0, dense=False)
     params, buffers, x = encoder.init(DRAW), encoder.buffers(), torch.randn(6, 5)
     for training in (True, False):
         known, unknown = (encoder(params, buffers, x, Mode(training=t)) for t in (training, torch.tensor(training)))
@@ -159,7 +159,7 @@ def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: s
 def test_constants_do_not_make_training_and_evaluation_differ() -> None:
     for kind, differ in ((Fixed, True), (Still, False)):
         setup = prepare(configurations("joint", 1, model=named(kind))[0], tiny())
-        assert setup.model.moody(start(setup).buffers) == setup.model.normalised == differ
+        assert setup.model.depends_on_mode(start(setup).buffers) == setup.model.has_batch_norm == differ
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -194,4 +194,4 @@ def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indic
 )
 def test_what_could_not_train_is_refused(kind: Any, dense: bool, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        module(partial(kind, (5,)), (5,), 0.0, dense=dense)
+        build_module_encoder(partial(kind, (5,)), (5,), 0.0, dense=dense)

@@ -18,7 +18,7 @@ from trainables.compilation import compiler
 from trainables.data import load
 from trainables.methods import METHODS
 from trainables.parallel import crew
-from trainables.precision import tf32
+from trainables.precision import set_tf32
 from trainables.setup import prepare, start
 from trainables.shape import replaced
 from trainables.train import Outcome, epochs, fit, fit_pack
@@ -138,7 +138,7 @@ def allowed() -> tuple[bool, bool]:
 def test_what_gpus_may_round_is_as_it_was_afterwards() -> None:
     before = allowed()
     for asked in (True, False):
-        with suppress(ValueError), tf32(allowed=asked):
+        with suppress(ValueError), set_tf32(allowed=asked):
             assert allowed() == (asked, asked)
             raise ValueError
         assert allowed() == before

@@ -51,7 +51,7 @@ def isolated(setup: Setup, modality: str) -> Setup:
     bare, place = plain(setup), list(setup.model.encoders).index(modality)
     return bare._replace(
         trial={**bare.trial, "modality": modality},
-        model=bare.model._replace(encoders={modality: setup.model.encoders[modality]}, silence={}),
+        model=bare.model._replace(encoders={modality: setup.model.encoders[modality]}, mute_inputs={}),
         inputs={split: {modality: x[modality]} for split, x in setup.inputs.items()},
         present={split: None if p is None else p[place : place + 1] for split, p in setup.present.items()},
     )
