@@ -11,7 +11,7 @@ from ablate.plan import common
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
 from analysis.ablations.scores import OWN
-from analysis.rules import CASES
+from analysis.rules import TESTS
 
 SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
 
@@ -22,7 +22,7 @@ def check_count(document: Document, analyses: Iterable[Choice], rule: Choice, ce
     count = sum(least(analysis, cells) for analysis in analyses)
     if not count:
         raise document.error(("claim", "analysis"), "compares nothing: there is no effect to judge")
-    if name in CASES and count > 1:
+    if name in TESTS and count > 1:
         rest = f"and the analysis finds {count} or more; `every` is about several"
         raise document.error(("claim", "rule"), f"`{name}` is about one effect, {rest}")
 

@@ -13,7 +13,7 @@ from ablate.document import Document, Where
 from ablate.errors import meant
 from ablate.validation import Section, validated
 from analysis.ablations import PAIRED
-from analysis.rules import CASES, RULES
+from analysis.rules import RULES, TESTS
 
 Choice = Mapping[str, Mapping[str, Any]]  # a name and its options
 
@@ -48,8 +48,8 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
     if name not in choices:
         raise document.error(where, f"there is no `{name}` {meant(name, choices)}")
     takes = parameters(choices[name])
-    if name == "every" and (inner := str(options.get("rule", "greater"))) in CASES:  # a rule of rules
-        takes |= parameters(CASES[inner])
+    if name == "every" and (inner := str(options.get("rule", "greater"))) in TESTS:  # a rule of rules
+        takes |= parameters(TESTS[inner])
     if choices is RULES:
         for own in ("metric", "higher_is_better", "noun"):  # those of the analysis: a difference is a gain already
             takes.pop(own, None)
@@ -87,11 +87,11 @@ def check_rule(document: Document, analyses: Iterable[Choice], rule: Choice) -> 
     """Raise a UserError unless the rule is about what the analyses find: two sides, or one number a seed."""
     ((name, options),) = rule.items()
     inner = str(options.get("rule", "greater")) if name == "every" else name
-    if name == "every" and inner not in CASES:
-        raise document.error(("claim", "rule", "every", "rule"), f"there is no `{inner}` {meant(inner, CASES)}")
+    if name == "every" and inner not in TESTS:
+        raise document.error(("claim", "rule", "every", "rule"), f"there is no `{inner}` {meant(inner, TESTS)}")
     pairs = "baseline" in inspect.signature(RULES[inner]).parameters
     for (analysis,) in analyses:
-        if inner in CASES and pairs != (analysis in PAIRED):
+        if inner in TESTS and pairs != (analysis in PAIRED):
             finds, wants = ("two sides", "one number") if analysis in PAIRED else ("one number", "two sides")
             raise document.error(
                 ("claim", "rule"), f"`{inner}` is about {wants} a seed, and `{analysis}` finds {finds}"

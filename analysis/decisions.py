@@ -1,8 +1,8 @@
-"""Decision rules: from numbers, one per seed, to a verdict in a sentence.
+"""Decisions: from numbers, one per seed, through hypothesis tests to a verdict in a sentence.
 
-A rule is a list of statements about a mean, or a mean paired difference: some support a claim, some refute it. A
-statement is made where the whole 95 % interval lies within its region, and a claim about which none can be made is
-inconclusive. So 5 % of the verdicts are wrong, at most, whatever the truth, where means are near normal (where they are
+A claim comes with hypotheses about a mean, or a mean paired difference: some support the claim, some refute it. A
+hypothesis is accepted where the whole 95 % interval lies within its region, and a claim of which none is accepted is
+inconclusive. So at most 5 % of the verdicts are wrong, whatever the truth, where means are near normal (where they are
 not: docs/statistics.md), and a lack of significance refutes nothing.
 """
 
@@ -17,8 +17,8 @@ from analysis.formatting import format_effect, format_p_value, is_percent, lower
 from analysis.power import seeds_needed
 from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
 
-MISSING = 0.2  # share of the seeds that may lack a result; beyond it, those that are left say too little
-SIGNS = 6  # seeds from which the sign test finds what is equal in all
+MAX_MISSING = 0.2  # share of the seeds that may lack a result; beyond it the test is inconclusive
+SIGN_TEST_SEEDS = 6  # from which the sign test of equal values reaches p < 0.05
 INF = float("inf")
 
 
@@ -29,161 +29,174 @@ class Decision(NamedTuple):
     effect: float  # a mean, or a mean paired difference
     low: float  # its 95 % interval
     high: float
-    p: float | None  # of the verdict, else the least of all statements; corrected in a family; None: nothing was tested
+    p: float | None  # of the accepted hypothesis, else the least; corrected in a family; None: nothing was tested
     seeds: int  # with a result
     margin: float | None
     sentence: str
-    difference: bool = False  # the effect is one, and no level
-    metric: str = ""  # that the numbers are in the unit of
-    noun: str = "seed"  # what there are so many of
+    difference: bool = False  # the effect is a difference, and no level
+    metric: str = ""  # in whose unit the effect is
+    noun: str = "seed"  # for the replicates that `seeds` counts
 
 
-class Statement(NamedTuple):
-    """What may be found: that the mean lies between two values."""
+class Hypothesis(NamedTuple):
+    """That the mean lies between two values."""
 
-    verdict: str  # of the claim, if so
+    verdict: str  # on the claim where the hypothesis is accepted
     low: float
     high: float
-    words: str
+    description: str
 
 
-class Case(NamedTuple):
-    """A claim beside what the seeds say of it."""
+class HypothesisTest(NamedTuple):
+    """The hypotheses of a claim, tested on one number per seed."""
 
-    found: Estimate
+    estimate: Estimate
     sd: float
     missing: int  # seeds without a result
-    statements: list[Statement]  # the first that can be made decides
-    p: list[float]  # of each
-    tested: bool  # else the interval was given
+    hypotheses: list[Hypothesis]  # the first that is accepted decides
+    p_values: list[float]  # of each hypothesis
+    reports_p: bool  # False for an estimate with an interval of its own, whose p is derived from that
     margin: float | None
     metric: str
-    difference: bool
-    family: int = 1  # cases that p is corrected for
-    noun: str = "seed"  # what there is a number of each of
+    difference: bool  # of two sides, else a level
+    family_size: int = 1  # tests that p is corrected for
+    noun: str = "seed"  # for the replicates
 
 
-def compared(
-    values: ArrayLike, baseline: ArrayLike, statements: list[Statement], margin: float | None, metric: str
-) -> Case:
-    """Return the case of a mean paired difference, [N] values and baseline in the order of the seeds."""
+def paired_test(
+    values: ArrayLike, baseline: ArrayLike, hypotheses: list[Hypothesis], margin: float | None, metric: str
+) -> HypothesisTest:
+    """Return the test of a mean paired difference; values and baseline are [N], in the order of the seeds."""
     sample = differences(values, baseline)
-    case = _case(sample, np.size(values) - sample.size, statements, metric, change=True)
-    return case._replace(margin=margin)
+    test = _t_test(sample, np.size(values) - sample.size, hypotheses, metric, difference=True)
+    return test._replace(margin=margin)
 
 
-def located(values: ArrayLike | Estimate, statements: list[Statement], metric: str) -> Case:
-    """Return the case of the mean of values [N], one per seed, or of an estimate with an interval of its own."""
+def one_sample_test(values: ArrayLike | Estimate, hypotheses: list[Hypothesis], metric: str) -> HypothesisTest:
+    """Return the test of the mean of values [N], one per seed, or of an estimate with an interval of its own."""
     if not isinstance(values, Estimate):
-        given = np.asarray(values, dtype=float)
-        sample = np.sort(given[np.isfinite(given)])
-        return _case(sample, given.size - sample.size, statements, metric, change=False)
-    p = [max(_above(values, s.low), _below(values, s.high)) for s in statements]
-    return Case(values, NAN, 0, statements, p, tested=False, margin=None, metric=metric, difference=False)
+        array = np.asarray(values, dtype=float)
+        sample = np.sort(array[np.isfinite(array)])
+        return _t_test(sample, array.size - sample.size, hypotheses, metric, difference=False)
+    p_values = [max(_interval_p_above(values, h.low), _interval_p_below(values, h.high)) for h in hypotheses]
+    return HypothesisTest(
+        values, NAN, 0, hypotheses, p_values, reports_p=False, margin=None, metric=metric, difference=False
+    )
 
 
-def _above(found: Estimate, border: float) -> float:
-    """Return the p of the statement that what was estimated lies above a border.
+def _interval_p_above(result: Estimate, bound: float) -> float:
+    """Return the p of the hypothesis that an estimated value lies above a bound, from its interval.
 
-    The distance to the lower end of its interval is taken for that of a normal law, so that p < 0.05 exactly where the
-    interval lies above the border, and Holm's correction has something to correct.
+    The distance to the lower end of the interval is taken for that of a normal distribution, so that p < 0.05 exactly
+    where the interval lies above the bound, and Holm's correction has something to correct.
     """
-    reach = found.mean - found.low
-    if not np.isfinite(reach) or found.mean <= border:
+    half_width = result.mean - result.low
+    if not np.isfinite(half_width) or result.mean <= bound:
         return 1.0
-    p = float(2 * special.ndtr(special.ndtri(LEVEL / 2) * (found.mean - border) / reach)) if reach else 0.0
-    return p if found.low > border else max(p, LEVEL)
+    z = special.ndtri(LEVEL / 2)
+    p = float(2 * special.ndtr(z * (result.mean - bound) / half_width)) if half_width else 0.0
+    return p if result.low > bound else max(p, LEVEL)
 
 
-def _below(found: Estimate, border: float) -> float:
-    """Return the p of the statement that what was estimated lies below a border."""
-    return _above(Estimate(-found.mean, -found.high, -found.low, found.seeds), -border)
+def _interval_p_below(result: Estimate, bound: float) -> float:
+    """Return the p of the hypothesis that an estimated value lies below a bound, from its interval."""
+    return _interval_p_above(Estimate(-result.mean, -result.high, -result.low, result.seeds), -bound)
 
 
-def _case(sample: Sample, missing: int, statements: list[Statement], metric: str, *, change: bool) -> Case:
+def _t_test(
+    sample: Sample, missing: int, hypotheses: list[Hypothesis], metric: str, *, difference: bool
+) -> HypothesisTest:
+    """Return the t-tests of hypotheses about the mean of a sample."""
     sd = float(sample.std(ddof=1)) if sample.size > 1 else NAN
-    p = [max(p_above(sample, s.low), p_below(sample, s.high)) for s in statements]
-    found = estimate(sample, bounds(metric, change=change))
-    return Case(found, sd, missing, statements, p, tested=True, margin=None, metric=metric, difference=change)
+    p_values = [max(p_above(sample, h.low), p_below(sample, h.high)) for h in hypotheses]
+    result = estimate(sample, bounds(metric, change=difference))
+    return HypothesisTest(
+        result, sd, missing, hypotheses, p_values, reports_p=True, margin=None, metric=metric, difference=difference
+    )
 
 
-def corrected(cases: dict[str, Case]) -> dict[str, Case]:
-    """Return the cases with the p of each statement corrected for the number of cases."""
-    columns = zip(*(case.p for case in cases.values()), strict=True)
+def holm_correction(tests: dict[str, HypothesisTest]) -> dict[str, HypothesisTest]:
+    """Return the tests of a family with the p-values of each hypothesis corrected for their number."""
+    columns = zip(*(test.p_values for test in tests.values()), strict=True)
     rows = zip(*map(holm, columns), strict=True)
-    return {n: case._replace(p=list(p), family=len(cases)) for (n, case), p in zip(cases.items(), rows, strict=True)}
+    return {
+        name: test._replace(p_values=list(p_values), family_size=len(tests))
+        for (name, test), p_values in zip(tests.items(), rows, strict=True)
+    }
 
 
-def unsupported(case: Case) -> Case:
-    """Return a case without the statements that can be made and support it."""
-    kept = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p >= LEVEL or s.verdict != "supported"]
-    return case._replace(p=[p for p, _ in kept], statements=[statement for _, statement in kept])
+def without_support(test: HypothesisTest) -> HypothesisTest:
+    """Return a test without those of its accepted hypotheses that support the claim."""
+    pairs = zip(test.p_values, test.hypotheses, strict=True)
+    kept = [(p, h) for p, h in pairs if p >= LEVEL or h.verdict != "supported"]
+    return test._replace(p_values=[p for p, _ in kept], hypotheses=[hypothesis for _, hypothesis in kept])
 
 
-def distance(case: Case) -> float:
-    """Return how far the mean lies off the values that support a claim, in half lengths of its interval.
+def distance_to_support(test: HypothesisTest) -> float:
+    """Return how far the mean lies from the region that supports the claim, in half widths of its interval.
 
-    Below 0 it lies among them; of what has no interval nothing is known, 0.
+    It is negative within the region, and 0 where there is no interval.
     """
-    mean, low, high, _ = case.found
-    off = min(max(s.low - mean, mean - s.high) for s in case.statements if s.verdict == "supported")
+    mean, low, high, _ = test.estimate
+    distance = min(max(h.low - mean, mean - h.high) for h in test.hypotheses if h.verdict == "supported")
     if high > low:
-        return 2 * off / (high - low)
-    return math.copysign(INF, off) if off and high == low else 0.0
+        return 2 * distance / (high - low)
+    return math.copysign(INF, distance) if distance and high == low else 0.0
 
 
-def decide(case: Case) -> Decision:
-    """Return what the p-values of a case allow to say."""
-    made = [(p, s) for p, s in zip(case.p, case.statements, strict=True) if p < LEVEL]
-    total = case.found.seeds + case.missing
-    if case.missing > MISSING * total:
-        p, verdict = min(case.p), "inconclusive"
-        words = f"cannot tell ({case.missing} of {plural(total, case.noun)} have no result)"
-    elif made:
-        p, (verdict, _, _, words) = made[0]
+def decide(test: HypothesisTest) -> Decision:
+    """Return the verdict of the first hypothesis that is accepted, or an inconclusive one."""
+    accepted = [(p, h) for p, h in zip(test.p_values, test.hypotheses, strict=True) if p < LEVEL]
+    total = test.estimate.seeds + test.missing
+    if test.missing > MAX_MISSING * total:
+        p, verdict = min(test.p_values), "inconclusive"
+        description = f"cannot tell ({test.missing} of {plural(total, test.noun)} have no result)"
+    elif accepted:
+        p, (verdict, _, _, description) = accepted[0]
     else:
-        p, verdict, words = min(case.p), "inconclusive", f"cannot tell ({_wanted(case)})"
-    shown = p if case.tested and case.found.seeds > 1 else None
-    sentence = f"{figures(case, shown)}: {words}."
-    found, seeds, margin = case.found[:3], case.found.seeds, case.margin
-    return Decision(verdict, *found, shown, seeds, margin, sentence, case.difference, case.metric, case.noun)
+        p, verdict, description = min(test.p_values), "inconclusive", f"cannot tell ({_sample_size_advice(test)})"
+    reported_p = p if test.reports_p and test.estimate.seeds > 1 else None
+    sentence = f"{estimate_text(test, reported_p)}: {description}."
+    interval, seeds, margin = test.estimate[:3], test.estimate.seeds, test.margin
+    return Decision(verdict, *interval, reported_p, seeds, margin, sentence, test.difference, test.metric, test.noun)
 
 
-def _wanted(case: Case) -> str:
-    """Return how many seeds there are, and how many would probably do if the effect is what it seems to be."""
-    seeds = plural(case.found.seeds, case.noun)
-    if not case.tested or case.found.seeds < 2:
+def _sample_size_advice(test: HypothesisTest) -> str:
+    """Return `5 seeds; about 8 would be needed`: the sample size that would do if the effect is what was observed."""
+    seeds = plural(test.estimate.seeds, test.noun)
+    if not test.reports_p or test.estimate.seeds < 2:
         return seeds
-    needed = min((n for s in case.statements if (n := _needed(case, s)) is not None), default=None)
+    needed = min((n for h in test.hypotheses if (n := _seeds_to_accept(test, h)) is not None), default=None)
     if needed is None:
         return f"{seeds}; no practicable number would do, as the effect lies on the border"
-    return f"{seeds}; about {max(needed, case.found.seeds + 1)} would be needed"
+    return f"{seeds}; about {max(needed, test.estimate.seeds + 1)} would be needed"
 
 
-def _needed(case: Case, statement: Statement) -> int | None:
-    """Return how many seeds would allow the statement, if the effect is what it seems to be."""
-    mean = case.found.mean
-    if not statement.low < mean < statement.high:
+def _seeds_to_accept(test: HypothesisTest, hypothesis: Hypothesis) -> int | None:
+    """Return how many seeds a hypothesis needs to be accepted if the effect is what was observed; None: it is not."""
+    mean = test.estimate.mean
+    if not hypothesis.low < mean < hypothesis.high:
         return None
-    level = LEVEL if statement.verdict == "supported" else LEVEL / case.family  # as `every` has it
-    return seeds_needed(mean - statement.low, statement.high - mean, case.sd, level=level) if case.sd else SIGNS
+    level = LEVEL if hypothesis.verdict == "supported" else LEVEL / test.family_size  # as in `rules.every`
+    if not test.sd:
+        return SIGN_TEST_SEEDS
+    return seeds_needed(mean - hypothesis.low, hypothesis.high - mean, test.sd, level=level)
 
 
-def figures(case: Case, p: float | None) -> str:
+def estimate_text(test: HypothesisTest, p: float | None) -> str:
     """Return `+1.2 points [0.3, 2.1], p=0.01, 10 seeds`."""
-    mean, low, high, seeds = case.found
+    mean, low, high, seeds = test.estimate
     if not seeds or np.isnan(mean):
         return "No result"
-    text = format_effect(case.metric, mean, low, high, change=case.difference) + of_metric(
-        case.metric, change=case.difference
-    )
-    tail = "" if p is None else f", p{format_p_value(p)}" if p < 0.001 else f", p={format_p_value(p)}"
-    gone = f" of {seeds + case.missing}" if case.missing else ""
-    return f"{text}{tail}, {seeds}{gone} {case.noun}{'s' if seeds + case.missing != 1 else ''}"
+    value = format_effect(test.metric, mean, low, high, change=test.difference)
+    value += metric_suffix(test.metric, change=test.difference)
+    p_text = "" if p is None else f", p{format_p_value(p)}" if p < 0.001 else f", p={format_p_value(p)}"
+    total = f" of {seeds + test.missing}" if test.missing else ""
+    return f"{value}{p_text}, {seeds}{total} {test.noun}{'s' if seeds + test.missing != 1 else ''}"
 
 
-def of_metric(metric: str, *, change: bool = False) -> str:
-    """Return which metric a number is of, where its unit does not say it."""
+def metric_suffix(metric: str, *, change: bool = False) -> str:
+    """Return the name of a metric after a blank; nothing where the unit of the number says it."""
     if not metric or is_percent(metric) or (change and lower_is_better(metric)):
         return ""
     return f" {metric}"

@@ -19,7 +19,7 @@ from analysis.choice import alike
 from analysis.decisions import Decision
 from analysis.formatting import is_percent, plural
 from analysis.record import words
-from analysis.rules import RULES, members
+from analysis.rules import RULES, cell_decisions
 from analysis.tables import Run, load
 
 Chosen = Mapping[str, Mapping[str, Any]]  # one name and its options
@@ -194,7 +194,7 @@ def decided(finding: Finding, rule: Chosen) -> tuple[Decision, dict[str, Decisio
     units = {effect.name: unit(effect, finding) for effect in finding.effects}
     if name == "every":
         inner = {"rule": "greater", "metric": units, "noun": finding.noun, **options}
-        return RULES["every"](cases, **inner), members(cases, **inner) | beside
+        return RULES["every"](cases, **inner), cell_decisions(cases, **inner) | beside
     if name == "exact":
         together = np.concatenate([effect.numbers for effect in finding.effects])
         each = {e.name: RULES["exact"](e.numbers, metric=units[e.name], **options) for e in finding.effects}

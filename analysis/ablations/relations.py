@@ -21,7 +21,7 @@ from analysis.ablations.scores import (
     select,
     unit,
 )
-from analysis.decisions import MISSING
+from analysis.decisions import MAX_MISSING
 from analysis.statistics import LEVEL, NAN, Estimate, bounds
 
 TINY = 1e-12  # squares that rounding leaves
@@ -140,7 +140,7 @@ def companion(cells: Cells, *, metric: str, of: Side, minus: Side, within: Side,
 def mean(numbers: Sample) -> float:
     """Return the mean of numbers [N], one per seed; nan where more of them are missing than a rule allows."""
     known = numbers[np.isfinite(numbers)]
-    return float(known.mean()) if len(known) and len(known) >= (1 - MISSING) * len(numbers) else NAN
+    return float(known.mean()) if len(known) and len(known) >= (1 - MAX_MISSING) * len(numbers) else NAN
 
 
 def ranked(one: Sequence[float], other: Sequence[float]) -> Estimate:

@@ -12,7 +12,7 @@ from analysis.ablations.differences import difference, some
 from analysis.ablations.finding import Effect, Finding, Sample, mean_of
 from analysis.ablations.scores import Cells, Side, draws, groups, scores, select, unit
 from analysis.components import icc
-from analysis.decisions import MISSING
+from analysis.decisions import MAX_MISSING
 from analysis.formatting import plural
 from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
 
@@ -76,7 +76,7 @@ def agreement(
         part = table.filter(*(pl.col(column) == value for column, value in group.items()))
         whole = part.filter(pl.col("value").is_not_null().all().over("seed"))
         seeds, kept = part["seed"].n_unique(), whole["seed"].n_unique()
-        known = seeds - kept <= MISSING * seeds
+        known = seeds - kept <= MAX_MISSING * seeds
         found = mean_of([icc(crossed(draw)) for draw in draws(whole if known else whole.clear())])
         effects.append(Effect(name, found._replace(seeds=kept)))
         remarks += [f"{name}: {seeds - kept} of {plural(seeds, 'seed')} have no result."] if kept < seeds else []
@@ -103,7 +103,7 @@ def heterogeneity(
     if not unit(cells, metric) and "cell" not in of:
         raise ValueError("the cells have scores in several units; `of` must name those of one")
     found = difference(cells, of=of, minus=minus, metric=metric, split=split, per=per).effects
-    few = [one.name for one in found if np.isnan(one.numbers).mean() > MISSING]
+    few = [one.name for one in found if np.isnan(one.numbers).mean() > MAX_MISSING]
     gains = [one.numbers[np.isfinite(one.numbers)] for one in found if one.name not in few]
     remarks = tuple(f"{name} is left out: too many of its seeds have no result" for name in few)
     effect = Effect("between groups", beyond_noise(gains))

@@ -21,7 +21,7 @@ from analysis.importance import importance
 from analysis.indices import morris, sobol
 from analysis.rankings import agreement, ranking
 from analysis.regions import safe_region, span, stability, stability_over
-from analysis.rules import RULES, every, members
+from analysis.rules import RULES, cell_decisions, every
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.sequential import so_far
 from analysis.statistics import bca, estimate, paired, permutation, standardised, tost, wilcoxon
@@ -149,7 +149,7 @@ def test_every_rule_answers(sides: np.ndarray, margin: float) -> None:
     options: dict[str, Any] = {"margin": margin}
     for rule in ("greater", "less", "non_inferior", "equivalent"):
         sound(RULES[rule](values, baseline, **options))
-        for one in members({"a": (values, baseline), "b": (baseline, values)}, rule, **options).values():
+        for one in cell_decisions({"a": (values, baseline), "b": (baseline, values)}, rule, **options).values():
             sound(one)
     sound(RULES["above"](values, threshold=margin))
     sound(RULES["below"](values, threshold=margin))

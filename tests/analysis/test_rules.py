@@ -9,12 +9,12 @@ from analysis.rules import (
     RULES,
     above,
     below,
+    cell_decisions,
     equivalent,
     every,
     exact,
     greater,
     less,
-    members,
     non_inferior,
     report,
 )
@@ -114,7 +114,7 @@ def test_what_takes_the_seeds_place_is_named() -> None:
         RULES["above"](AROUND, threshold=0.05, noun="data set"),
         RULES["above"](lost, threshold=0.05, noun="data set"),
         every({"a": (AROUND,)}, rule="above", threshold=0.05, noun="data set"),
-        members({"a": (AROUND,)}, rule="above", threshold=0.05, noun="data set")["a"],
+        cell_decisions({"a": (AROUND,)}, rule="above", threshold=0.05, noun="data set")["a"],
         report(AROUND, noun="data set"),
     ):
         assert "data sets" in decision.sentence
@@ -176,7 +176,7 @@ def test_fewer_than_two_seeds_tell_nothing(values: list[float]) -> None:
 def test_what_refutes_is_corrected_for_the_cells() -> None:
     """The three p are 0.0474, so that Holm's first is 0.142."""
     cells = dict.fromkeys("abc", (AROUND - 0.2, NONE))
-    for decision in members(cells).values():
+    for decision in cell_decisions(cells).values():
         assert (decision.verdict, decision.p) == ("inconclusive", pytest.approx(3 * 0.0474, abs=3e-4))
 
 
@@ -193,7 +193,7 @@ def test_a_claim_of_every_cell_needs_no_correction_to_be_supported() -> None:
 
 def test_cells_are_shown_as_the_claim_of_all_of_them_goes_by_them() -> None:
     cells = {name: (AROUND + shift, NONE) for name, shift in (("a", 0.2), ("b", 0.3), ("c", -0.2))}
-    shown = {name: decision.verdict for name, decision in members(cells).items()}
+    shown = {name: decision.verdict for name, decision in cell_decisions(cells).items()}
     assert shown == {"a": "supported", "b": "supported", "c": "inconclusive"}
     assert every(cells).sentence.startswith("Supported in 2 of 3 cells")
 
@@ -204,7 +204,7 @@ def test_what_the_correction_spares_from_refutation_is_not_supported() -> None:
     """
     cells = dict.fromkeys("abc", (np.tile(AROUND, 2) + 0.25, NONE * 2))
     assert greater(*cells["a"], margin=0.37).verdict == "refuted"
-    for decision in members(cells, margin=0.37).values():
+    for decision in cell_decisions(cells, margin=0.37).values():
         assert decision.verdict == "inconclusive"
         assert "p=0.094, 10 seeds: cannot tell (10 seeds; about" in decision.sentence
     found = every(cells, margin=0.37)
