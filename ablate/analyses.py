@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ablate.document import Document, Where
-from ablate.errors import kind, meant, near
+from ablate.errors import describe_choices, did_you_mean, type_name
 from ablate.metrics import FINAL, alike, elsewhere, metrics
 from ablate.options import Choice, parameters
 from ablate.plan import common
@@ -67,7 +67,7 @@ def check_columns(document: Document, where: Where, chosen: Choice, there: set[s
                 rule = f"`{column}` tells no trials apart: `seed` does, which is that of the first kind that varies"
                 raise document.error((*where, name, option), rule)
             if column not in there:
-                raise document.error((*where, name, option), f"no trial has `{column}`{near(column, there)}")
+                raise document.error((*where, name, option), f"no trial has `{column}`{did_you_mean(column, there)}")
 
 
 def texts(value: Any) -> bool:
@@ -83,9 +83,9 @@ def check_values(document: Document, where: Where, chosen: Choice, cells: Mappin
     for at, column, value in sided(name, options):
         for one in listed(value):
             if isinstance(one, list | dict):
-                raise document.error((*where, name, *at), f"must be a value or a list of values, got {kind(one)}")
+                raise document.error((*where, name, *at), f"must be a value or a list of values, got {type_name(one)}")
             if column in there and one not in there[column]:
-                rule = f"there is no {column} `{one}` {meant(one, there[column])}"
+                rule = f"there is no {column} `{one}` {describe_choices(one, there[column])}"
                 raise document.error((*where, name, *at), rule)
     if name == "ranking" and (baseline := defaults(chosen)["baseline"]) not in options["methods"]:
         raise document.error((*where, name, "methods"), f"the baseline `{baseline}` must be among them")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.remote import local_folder
 from ablate.store import pack_name
 from ablate.trial import Trial
@@ -52,7 +52,7 @@ class Checkpoint:
         import torch
 
         began = time.monotonic()
-        with suppress(OSError, RuntimeError), aside(self.file) as draft:  # torch says so of a full disk
+        with suppress(OSError, RuntimeError), atomic_write(self.file) as draft:  # torch says so of a full disk
             torch.save(state, draft)
         now = time.monotonic()
         self.next = now + max(self.seconds, INTERVAL_RATIO * (now - began))

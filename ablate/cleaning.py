@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ablate.checkpoints import CHECKPOINT_FOLDER
 from ablate.errors import UserError
-from ablate.files import abandoned
+from ablate.files import is_abandoned
 from ablate.lock import DRIVER_FILE, read_driver, store_lock
-from ablate.schema import MARKER, version
+from ablate.schema import MARKER, schema_version
 from ablate.store import DamagedError, pack_folders, pack_trials
 
 DAMAGED_SUFFIX = re.compile(r"\.damaged-\d+$")
@@ -48,7 +48,7 @@ def check_store(store: Path) -> Path:
     """Return a folder that is a store; raise a UserError if it is none, or of a later version."""
     if not (store / "trials").is_dir() and not (store / MARKER).is_file():
         raise UserError(f"{store}: is no store; it has no folder `trials`")
-    version(store)
+    schema_version(store)
     return store
 
 
@@ -79,7 +79,9 @@ def take_inventory(store: Path) -> Inventory:
         make_part(
             "damaged, kept aside", [folder for folder in every if DAMAGED_SUFFIX.search(folder.name)], may_go=True
         ),
-        make_part("written half by processes that died", [p for p in store.rglob(".*") if abandoned(p)], may_go=True),
+        make_part(
+            "written half by processes that died", [p for p in store.rglob(".*") if is_abandoned(p)], may_go=True
+        ),
         make_part("tables and figures", list(run_folders(store))),
     ]
     return Inventory([one for one in parts if one.folders], unfinished, running)

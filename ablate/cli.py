@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ablate import __version__
-from ablate.errors import UserError, spoken
+from ablate.errors import UserError, error_message
 
 if TYPE_CHECKING:
     from ablate.claims import Claim
@@ -45,7 +45,7 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = command(*args, **kwargs)
         except (UserError, OSError) as error:
-            sys.stderr.write(f"{spoken(error)}\n")
+            sys.stderr.write(f"{error_message(error)}\n")
             code = 2
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # what ends now, such as Ray, is not to be cut short
@@ -408,9 +408,9 @@ def claims(
 @explained
 def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path()) -> None:
     """Write a commented study, with data and a method of your own, to fill in; it runs as it is."""
-    from ablate.beginning import begin
+    from ablate.scaffold import write_scaffold
 
-    for file in begin(folder):
+    for file in write_scaffold(folder):
         sys.stdout.write(f"{file}\n")
     data, study = (shlex.quote(str(folder / name)) for name in ("data.py", "study.yaml"))
     sys.stdout.write(f"Next: python {data} && ablate run {study}\n")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.environment import set_start_timeout
-from ablate.errors import UserError, spoken
-from ablate.files import made
+from ablate.errors import UserError, error_message
+from ablate.files import make_folder
 from ablate.methods import folders
 from ablate.provenance import package_versions
 from ablate.remote import MARKER_PREFIX, file_exists, is_remote
@@ -164,13 +164,13 @@ def check_reachable(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
-            raise UserError(f"--address {address}: there is no cluster: {spoken(error)}") from None
+            raise UserError(f"--address {address}: there is no cluster: {error_message(error)}") from None
 
 
 @contextlib.contextmanager
 def marker_file(store: Path) -> Iterator[str]:
     """Yield a file in the store, by which a node can tell that it sees the same store; leave the store as it was."""
-    with made(store), tempfile.NamedTemporaryFile(prefix=MARKER_PREFIX, dir=store) as file:
+    with make_folder(store), tempfile.NamedTemporaryFile(prefix=MARKER_PREFIX, dir=store) as file:
         yield file.name
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.designs import components, space, width
 from ablate.document import Where
-from ablate.errors import meant
+from ablate.errors import describe_choices
 from ablate.methods import axes_of
 from ablate.searching import NUMBERED
 from search_spaces.axes import Condition, plain, spelled
@@ -58,7 +58,7 @@ def check_together(study: "Study") -> None:
     for where, value in values:
         for modality in value if isinstance(value, dict) else ():
             if modality not in about.modalities:
-                rule = f"{about.name} has no modality `{modality}` {meant(modality, about.modalities)}"
+                rule = f"{about.name} has no modality `{modality}` {describe_choices(modality, about.modalities)}"
                 raise document.error(where, rule)
         lacking = [m for m in about.modalities if m not in value] if isinstance(value, dict) else []
         if where[-1] == "agm.target" and lacking:

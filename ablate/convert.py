@@ -13,7 +13,7 @@ import yaml
 
 from ablate import __version__
 from ablate.errors import UserError
-from ablate.files import abandoned, flush, hidden
+from ablate.files import fsync_path, is_abandoned, temporary_folder
 from trainables.data import DataError, load
 from trainables.data.convert import Found
 from trainables.data.convert import convert as read
@@ -38,16 +38,16 @@ def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = (
             raise UserError(f"convert: there is a file {file} already; remove it, or name another")
     options = dict(map(setting, settings))
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-        if abandoned(left):
+        if is_abandoned(left):
             shutil.rmtree(left)
     try:
         found = read(layout, source, options)
         origin = {"layout": layout, **named(source), **options, "version": __version__}
-        with hidden(target) as folder:
+        with temporary_folder(target) as folder:
             files = write(found, folder / target.name, origin)
             load({"path": str(files[0])})  # it is what a study can read
             for file in reversed(files):
-                flush(file)
+                fsync_path(file)
                 file.replace(target.with_suffix(file.suffix))
     except DataError as error:
         raise UserError(str(error)) from None

@@ -8,7 +8,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from ablate.files import hidden
+from ablate.files import temporary_folder
 from ablate.pack_training import RetryableError, TrialReport, UnrecoverableError, resolve_job, train_pack
 from ablate.remote import local_folder
 from ablate.trial import Trial
@@ -29,7 +29,7 @@ def train_distributed(job: dict[str, Any], pack: list[Trial]) -> dict[str, Trial
         LostError: a worker died.
         StrandedError: the workers could not start.
     """
-    with hidden(local_folder(job["store"]) / "trials" / "crew") as folder:
+    with temporary_folder(local_folder(job["store"]) / "trials" / "crew") as folder:
         trainer = TorchTrainer(
             run_worker,
             train_loop_config={"job": json.dumps({**job, "pack": pack})},

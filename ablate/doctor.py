@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ablate.errors import UserError
-from ablate.files import free
+from ablate.files import free_bytes
 from ablate.methods import axes_of
 from ablate.preflight import available_gpus, check_trials, check_writable, preflight
 from ablate.provenance import available_cpus, package_versions
@@ -58,7 +58,7 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
             check_writable(study)
             queue = open_queue(study, available_cpus(), gpus=1 if address else available_gpus(study))
             check_trials(study, queue)
-            can = f"{free(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
+            can = f"{free_bytes(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
             yield Check("study: can run", True, can)
         except UserError as error:
             yield Check("study", False, str(error))

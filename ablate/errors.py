@@ -1,4 +1,4 @@
-"""The one error a user can cause, and the search for what was probably meant."""
+"""`UserError`, and helpers that word error messages: values, types, valid names, the nearest name."""
 
 import traceback
 from collections.abc import Iterable
@@ -9,42 +9,42 @@ ENGINE = Path(__file__).parent
 
 
 class UserError(Exception):
-    """Wrong input, in one clear sentence: where, the rule, what was found, what was probably meant. Exit code 2."""
+    """Invalid input, in one sentence: location, rule, value found, nearest valid name. Ends a command with code 2."""
 
 
-def meant(found: object, names: Iterable[str]) -> str:
-    """Return the valid names, and a question if one of them is near."""
-    known = list(names)
-    return f"(it has: {', '.join(known) or 'none'}){near(found, known)}"
+def describe_choices(value: object, choices: Iterable[str]) -> str:
+    """Return the list of valid names for a message, followed by `did_you_mean`."""
+    listed = list(choices)
+    return f"(it has: {', '.join(listed) or 'none'}){did_you_mean(value, listed)}"
 
 
-def near(found: object, names: Iterable[object]) -> str:
-    """Return a question if one of the names, which are text, is near to what was found, else nothing."""
-    close = get_close_matches(str(found), [name for name in names if isinstance(name, str)], n=1, cutoff=0.6)
-    return f". Did you mean `{close[0]}`?" if close else ""
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
+    """Return a question that suggests the text among the choices that is closest to a value; "" if none is close."""
+    matches = get_close_matches(str(value), [name for name in choices if isinstance(name, str)], n=1, cutoff=0.6)
+    return f". Did you mean `{matches[0]}`?" if matches else ""
 
 
-def kind(value: object) -> str:
-    """Return what a YAML value is, in a user's words."""
+def type_name(value: object) -> str:
+    """Return the type of a YAML value in a user's words."""
     names = {list: "a list", dict: "a mapping", str: "text", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number")
 
 
-def shown(value: object) -> str:
-    """Return a value for a message: itself if it is short, else what it is."""
+def format_value(value: object) -> str:
+    """Return a value as a message shows it: the value itself if it is short, else its type."""
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-    return kind(value) if value is None or isinstance(value, list | dict) or len(text) > 60 else text
+    return type_name(value) if value is None or isinstance(value, list | dict) or len(text) > 60 else text
 
 
-def spoken(error: Exception) -> str:
-    """Return an error in one sentence; one of the system names the file, if there is one."""
+def error_message(error: Exception) -> str:
+    """Return an error as one sentence; an OSError also names its file, if it has one."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
-def traced(error: Exception) -> str:
-    """Return an error in one sentence, and below it where it was raised, less the engine and Ray, which called it."""
+def error_traceback(error: Exception) -> str:
+    """Return an error in one sentence and its traceback below, without the frames of the engine and Ray on top."""
     frames = traceback.extract_tb(error.__traceback__)
-    above = max((i for i, frame in enumerate(frames) if Path(frame.filename).parent == ENGINE), default=-1)
-    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(frames[above + 1 :])]).rstrip()
+    last_own = max((i for i, frame in enumerate(frames) if Path(frame.filename).parent == ENGINE), default=-1)
+    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(frames[last_own + 1 :])]).rstrip()

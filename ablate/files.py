@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and what of a path is there already."""
+"""Atomic writes of files and folders, temporary folders, and queries about paths and disks."""
 
 import os
 import re
@@ -11,38 +11,38 @@ from pathlib import Path
 
 
 @contextmanager
-def hidden(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``target``, whose name tells who made it; it goes with all that is left in it."""
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside ``target``, named after this process; it is removed with its content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     owner = f"{os.getpid()}@{socket.gethostname()}"
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{owner}.", dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.{owner}.", dir=target.parent))
     try:
-        yield holder
+        yield folder
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def aside(target: Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; on success it becomes ``target`` at once, else nothing remains.
+def atomic_write(target: Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to; it is renamed to ``target`` on success, and removed on failure.
 
-    If ``target`` is a folder that another process has made meanwhile, that one stays.
+    If another process has created the folder ``target`` meanwhile, that one is kept.
     """
-    with hidden(target) as holder:
-        draft = holder / target.name
+    with temporary_folder(target) as folder:
+        draft = folder / target.name
         yield draft
         for path in [draft] if draft.is_file() else [*sorted(draft.iterdir()), draft]:
-            flush(path)
+            fsync_path(path)
         try:
             draft.replace(target)
         except OSError:
             if not target.is_dir():
                 raise
-        flush(target.parent)  # the rename itself
+        fsync_path(target.parent)  # the rename itself
 
 
-def flush(path: Path) -> None:
-    """Wait until a file, or the list of a folder's entries, is on the disk."""
+def fsync_path(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -50,35 +50,35 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def abandoned(path: Path) -> bool:
-    """Tell whether a path is what `aside` of a process of this machine wrote to, which has died."""
-    found = re.search(r"^\..*\.(\d+)@(.+)\.[^.]+$", path.name)
-    return found is not None and found[2] == socket.gethostname() and not alive(int(found[1]))
+def is_abandoned(path: Path) -> bool:
+    """Return whether a path is a `temporary_folder` left behind by a dead process of this machine."""
+    match = re.search(r"^\..*\.(\d+)@(.+)\.[^.]+$", path.name)
+    return match is not None and match[2] == socket.gethostname() and not is_process_alive(int(match[1]))
 
 
-def alive(pid: int) -> bool:
-    """Tell whether a process of this machine lives."""
+def is_process_alive(pid: int) -> bool:
+    """Return whether a process of this machine is running."""
     try:
-        with suppress(PermissionError):  # it is another user's
+        with suppress(PermissionError):  # the process of another user
             os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # none has so large a number
+    except (ProcessLookupError, OverflowError):  # OverflowError: larger than any process id
         return False
     return True
 
 
-def nearest(path: Path) -> Path:
-    """Return a path or, where it is not there yet, the nearest folder above it that is."""
-    return next(place for place in (path, *path.parents) if place.exists())
+def nearest_existing(path: Path) -> Path:
+    """Return a path if it exists, else its nearest parent that does."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def free(path: Path) -> int:
-    """Return how many bytes are free on the disk that a path is, or would be, on."""
-    return shutil.disk_usage(nearest(path)).free
+def free_bytes(path: Path) -> int:
+    """Return the free bytes on the disk of a path, which need not exist."""
+    return shutil.disk_usage(nearest_existing(path)).free
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder; it and those above it that were made, too, are gone afterwards if nothing is in them."""
+def make_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents; on exit, remove those created here that are empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

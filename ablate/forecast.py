@@ -12,7 +12,7 @@ from ablate.outdated import outdated
 from ablate.plan import size
 from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
 from ablate.provenance import available_cpus
-from ablate.schema import store_of, version
+from ablate.schema import find_store, schema_version
 from ablate.study import Study
 from ablate.trial import Trial
 from ablate.trial_queue import TrialQueue, concurrent_packs, count_unfinished, open_queue
@@ -155,12 +155,12 @@ def open_run(folder: Path) -> "Run":
     """Return the tables of a run; raise a UserError if the folder holds none, or the store is of a later version."""
     from analysis import load
 
-    version(store_of(folder))
+    schema_version(find_store(folder))
     try:
         return load(folder)
     except FileNotFoundError as error:
         cells = [str(file.parent) for file in sorted(folder.glob("*/study.yaml"))]
-        is_store = store_of(folder / "cell") == folder.absolute()
+        is_store = find_store(folder / "cell") == folder.absolute()
         if cells and not is_store and not (folder / "study.yaml").exists():
             raise UserError(f"{folder} is the folder of a claim, and no run; its runs are {', '.join(cells)}") from None
         raise UserError(str(error)) from None

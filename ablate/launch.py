@@ -16,7 +16,7 @@ import ray
 from ray import tune
 
 from ablate.dispatcher import MAX_TUNE_TRIALS, PackDispatcher
-from ablate.files import alive
+from ablate.files import is_process_alive
 from ablate.trial_queue import StudyRun
 from ablate.worker import Worker
 
@@ -63,7 +63,7 @@ def scratch_folder() -> Path:
     shared = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
     for old in shared.glob("ablate-*-*"):
         owner = old.name.split("-")[1]
-        if owner.isdecimal() and not alive(int(owner)):
+        if owner.isdecimal() and not is_process_alive(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"ablate-{os.getpid()}-", dir=shared))
 

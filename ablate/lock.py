@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ablate.errors import UserError
-from ablate.files import alive, aside, made
+from ablate.files import atomic_write, is_process_alive, make_folder
 
 LOCK_FILE = "lock"
 STORE_LOCK_FILE = ".lock"  # of a store
@@ -49,7 +49,7 @@ def run_lock(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator
     """
     from filelock import FileLock, Timeout
 
-    with made(folder):
+    with make_folder(folder):
         lock = FileLock(folder / LOCK_FILE, blocking=False, fallback_to_soft=False)
         try:
             lock.acquire()
@@ -88,7 +88,7 @@ def store_lock(store: Path) -> Iterator[None]:
 def write_driver(folder: Path) -> None:
     """Write who runs the study."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    with aside(folder / DRIVER_FILE) as draft:
+    with atomic_write(folder / DRIVER_FILE) as draft:
         draft.write_text(json.dumps(Driver(socket.gethostname(), os.getpid(), user_name(), since)._asdict()))
 
 
@@ -106,4 +106,4 @@ def read_driver(folder: Path) -> Driver | None:
         found = Driver(**json.loads((folder / DRIVER_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return None if found.host == socket.gethostname() and not alive(found.pid) else found
+    return None if found.host == socket.gethostname() and not is_process_alive(found.pid) else found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate import designs
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.keys import DIRECTIONS
 from ablate.plan import size
 from ablate.provenance import available_cpus, package_versions, processor
@@ -57,5 +57,5 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Write study.yaml."""
     import yaml
 
-    with aside(folder / "study.yaml") as draft:
+    with atomic_write(folder / "study.yaml") as draft:
         draft.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ablate.document import Document, Where
-from ablate.errors import UserError, meant, shown
+from ablate.errors import UserError, describe_choices, format_value
 from trainables.data import Sheet
 from trainables.measurements import EXHAUSTIVE, MEASUREMENTS
 
@@ -23,7 +23,9 @@ def intervals(document: Document, given: list[str] | dict[str, Any], about: Shee
         least = 1 if kind.counts == "steps" else 0
         if not isinstance(every, int) or isinstance(every, bool) or every < least:
             rule = "an integer from 1" if least else "an integer from 0 (0: after the last epoch alone)"
-            raise document.error(where, f"is taken every so many {kind.counts}: must be {rule}, got {shown(every)}")
+            raise document.error(
+                where, f"is taken every so many {kind.counts}: must be {rule}, got {format_value(every)}"
+            )
         check(document, where, name, about)
     return {name: named[name] for name in sorted(named)}
 
@@ -40,7 +42,7 @@ def listed(document: Document, names: list[str]) -> list[str]:
 
 def unknown(document: Document, where: Where, name: str) -> UserError:
     """Return the error about a measurement that does not exist."""
-    return document.error(where, f"there is no measurement `{name}` {meant(name, MEASUREMENTS)}")
+    return document.error(where, f"there is no measurement `{name}` {describe_choices(name, MEASUREMENTS)}")
 
 
 def check(document: Document, where: Where, name: str, about: Sheet) -> None:

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ablate.document import Document, Where
-from ablate.errors import meant
+from ablate.errors import describe_choices
 from ablate.identity import PLACES
 from search_spaces.axes import Axis
 from search_spaces.methods import METHODS as AXES
@@ -31,7 +31,7 @@ def named(document: Document, methods: list[str]) -> dict[str, str]:
         where: Where = ("methods", i)
         own = ":" in method
         if not own and method not in METHODS:
-            raise document.error(where, f"there is no method `{method}` {meant(method, METHODS)}")
+            raise document.error(where, f"there is no method `{method}` {describe_choices(method, METHODS)}")
         if own:
             check_own(document, where, method)
         name = method.partition(":")[2] if own else method
@@ -65,7 +65,9 @@ def check_own(document: Document, where: Where, path: str) -> None:
             raise document.error(where, f"`{path}` has a setting `{name}` of its own; {rule}")
     for name in getattr(found, "neutral", {}):
         if name not in found._fields:
-            raise document.error(where, f"`neutral` names `{name}`, which is no setting {meant(name, found._fields)}")
+            raise document.error(
+                where, f"`neutral` names `{name}`, which is no setting {describe_choices(name, found._fields)}"
+            )
 
 
 def own_encoders(encoder: Any) -> list[str]:
@@ -96,7 +98,7 @@ def imported(document: Document, where: Where, path: str) -> Any:
         rule = f"`{module}` is {used} in this process, and not {beside.origin}; one of them needs another name"
         raise document.error(where, rule)
     if found is None:
-        raise document.error(where, f"`{module}` has no `{attribute}` {meant(attribute, public(module))}")
+        raise document.error(where, f"`{module}` has no `{attribute}` {describe_choices(attribute, public(module))}")
     return found
 
 

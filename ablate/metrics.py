@@ -6,7 +6,7 @@ these names to what is recorded.
 
 from collections.abc import Iterable, Sequence
 
-from ablate.errors import near
+from ablate.errors import did_you_mean
 from ablate.study import Study
 from trainables.measurements import MEASUREMENTS
 from trainables.methods import METHODS
@@ -102,4 +102,4 @@ def elsewhere(metric: str, there: set[tuple[str, str]], studies: Iterable[Study]
     if takers:
         return f"; `measure: [{takers[0]}]` takes it"
     others = [one for names in known.values() for one in names]
-    return near(metric, sorted({*FINAL, *others, *(name for _, name in there)}))
+    return did_you_mean(metric, sorted({*FINAL, *others, *(name for _, name in there)}))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, Field, create_model
 
 from ablate.document import Document, Where
-from ablate.errors import meant
+from ablate.errors import describe_choices
 from ablate.validation import Section, validated
 from analysis.ablations import PAIRED
 from analysis.rules import RULES, TESTS
@@ -46,7 +46,7 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
     """Raise a UserError unless a name is one of the choices and takes the options that it is given."""
     ((name, options),) = chosen.items()
     if name not in choices:
-        raise document.error(where, f"there is no `{name}` {meant(name, choices)}")
+        raise document.error(where, f"there is no `{name}` {describe_choices(name, choices)}")
     takes = parameters(choices[name])
     if name == "every" and (inner := str(options.get("rule", "greater"))) in TESTS:  # a rule of rules
         takes |= parameters(TESTS[inner])
@@ -55,7 +55,9 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
             takes.pop(own, None)
     for option in options:
         if option not in takes:
-            raise document.error((*where, name, option), f"{name} has no option `{option}` {meant(option, takes)}")
+            raise document.error(
+                (*where, name, option), f"{name} has no option `{option}` {describe_choices(option, takes)}"
+            )
     for option, parameter in takes.items():
         if parameter.default is parameter.empty and option not in options:
             raise document.error((*where, name), f"the option `{option}` is missing")
@@ -88,7 +90,9 @@ def check_rule(document: Document, analyses: Iterable[Choice], rule: Choice) -> 
     ((name, options),) = rule.items()
     inner = str(options.get("rule", "greater")) if name == "every" else name
     if name == "every" and inner not in TESTS:
-        raise document.error(("claim", "rule", "every", "rule"), f"there is no `{inner}` {meant(inner, TESTS)}")
+        raise document.error(
+            ("claim", "rule", "every", "rule"), f"there is no `{inner}` {describe_choices(inner, TESTS)}"
+        )
     pairs = "baseline" in inspect.signature(RULES[inner]).parameters
     for (analysis,) in analyses:
         if inner in TESTS and pairs != (analysis in PAIRED):

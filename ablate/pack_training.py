@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.checkpoints import pack_checkpoint
-from ablate.errors import UserError, spoken
+from ablate.errors import UserError, error_message
 from ablate.identity import code, trial_id
 from ablate.methods import reach
 from ablate.provenance import available_cpus, training_environment
@@ -75,7 +75,7 @@ def train_pack(
         try:
             folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
         except OSError as error:
-            raise UnrecoverableError(f"cannot be stored: {spoken(error)}") from error
+            raise UnrecoverableError(f"cannot be stored: {error_message(error)}") from error
         if is_remote(job["url"]):
             upload_pack(job["url"], folder)
         kept.remove()

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ablate.errors import UserError, meant
-from ablate.files import free, nearest
+from ablate.errors import UserError, describe_choices
+from ablate.files import free_bytes, nearest_existing
 from ablate.manifest import is_manifest
 from ablate.plan import size
-from ablate.schema import version
+from ablate.schema import schema_version
 from ablate.study import Study, about_data
 from ablate.trackers import check_installed
 from ablate.trial_queue import TrialQueue
@@ -36,14 +36,14 @@ def preflight(study: Study, cpus: int) -> None:
             f"{study.document.file}: has {size(study):,} trials; {MAX_TRIALS:,} are the most that one study may have"
         )
     for folder in (study.folder, study.store / "trials"):
-        existing = nearest(folder)
+        existing = nearest_existing(folder)
         if not existing.is_dir():
             raise UserError(f"store: {existing} is in the way; it must be a folder")
     manifest = study.folder / "study.yaml"
     if manifest.exists() and not is_manifest(manifest):
         raise UserError(f"store: results would replace {manifest}, which is not a run's; take another store or `name`")
     check_installed(study.file.track)
-    version(study.store)
+    schema_version(study.store)
     check_disk_space(study.store)
 
 
@@ -74,7 +74,7 @@ def data_name(data: str | dict[str, Any]) -> str:
 def check_writable(study: Study) -> None:
     """Refuse a store that cannot be written to."""
     for folder in (study.folder, study.store / "trials"):
-        existing = nearest(folder)
+        existing = nearest_existing(folder)
         if not os.access(existing, os.W_OK):
             raise UserError(f"store: cannot write to {existing}")
     if study.mirror:
@@ -129,7 +129,7 @@ def inactive_method_warnings(study: Study) -> list[str]:
 
 def check_disk_space(store: Path) -> None:
     """Raise a UserError where too little of the disk is free."""
-    left = free(store)
+    left = free_bytes(store)
     if left < MIN_FREE_BYTES:
         raise UserError(
             f"store: {left // 2**20} MB are free on the disk of {store}; a run needs {MIN_FREE_BYTES // 2**20}"
@@ -199,7 +199,7 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
         except Exception as error:
             raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
         for name in asked - REVEALED:
-            raise study.document.error(where, f"needs `{name}`, which is no signal {meant(name, REVEALED)}")
+            raise study.document.error(where, f"needs `{name}`, which is no signal {describe_choices(name, REVEALED)}")
         if trial.config["method"] not in METHODS.values() and not study.file.resources.gpu:
             try:
                 attempt(trial.config, dataset)

@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import fsspec
 
-from ablate.errors import UserError, spoken
-from ablate.files import hidden
+from ablate.errors import UserError, error_message
+from ablate.files import temporary_folder
 from ablate.lock import DRIVER_FILE, LOCK_FILE
-from ablate.schema import MARKER, version
+from ablate.schema import MARKER, schema_version
 from ablate.store import INDEX, DamagedError, find_damage, pack_folders
 
 MARKER_PREFIX = ".seen-"  # begins the name of a file by which one tells that another sees the same store
@@ -80,7 +80,7 @@ class Mirror:
         except ValueError as error:
             raise UserError(f"store: {url} is no address of a store: {error}") from None
         except OSError as error:
-            raise UserError(f"store: {url} cannot be reached: {spoken(error)}") from None
+            raise UserError(f"store: {url} cannot be reached: {error_message(error)}") from None
         self.root = root.rstrip("/")
         parts = PurePosixPath(self.root.lstrip("/")).parts
         if not place.strip("/") or ".." in parts:
@@ -125,7 +125,7 @@ class Mirror:
         with self.reached():
             if self.files.exists(self.there(MARKER)):
                 self.get([MARKER], self.folder)
-        version(self.folder)
+        schema_version(self.folder)
         held: dict[str, list[str]] = {}
         for name in self.listing("trials"):
             pack, _, file = name.partition("/")
@@ -133,7 +133,7 @@ class Mirror:
         whole = {pack for pack, files in held.items() if INDEX in files and "." not in pack}
         here = {folder.name for folder in pack_folders(self.folder)}
         for some in batches(sorted(whole - here)):
-            with hidden(self.folder / "trials" / "fetched") as drafts:
+            with temporary_folder(self.folder / "trials" / "fetched") as drafts:
                 self.get([f"{pack}/{file}" for pack in some for file in held[pack]], drafts, "trials")
                 for pack in some:
                     if found := self.take(drafts / pack):
@@ -178,7 +178,7 @@ class Mirror:
             (part / name).unlink(missing_ok=True)  # another process reads it, too
         if not names:
             return
-        with hidden(part / "fetched") as drafts:
+        with temporary_folder(part / "fetched") as drafts:
             self.get(sorted(names), drafts, place)
             for name in names:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ class Mirror:
         except UserError:
             raise
         except Exception as error:  # those of the libraries have nothing in common
-            found = (spoken(error) or type(error).__name__).splitlines()[0]
+            found = (error_message(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"store: {self.url} cannot be used: {found}") from None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
-from ablate.errors import UserError, near
+from ablate.errors import UserError, did_you_mean
 from ablate.identity import code
 from ablate.methods import folders, reach
 from ablate.provenance import training_environment
@@ -93,7 +93,7 @@ def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
     held = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trials(pack)}
     found = [trial for trial in held if trial.startswith(prefix)]
     if not found:
-        raise UserError(f"{folder}: holds no trial {prefix}{near(prefix, held)}")
+        raise UserError(f"{folder}: holds no trial {prefix}{did_you_mean(prefix, held)}")
     if len(found) > 1:
         raise UserError(f"{folder}: holds {len(found)} trials that begin with {prefix}")
     return found[0], held[found[0]]

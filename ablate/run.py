@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from ablate.clusters import cluster_session
-from ablate.errors import UserError, spoken
+from ablate.errors import UserError, error_message
 from ablate.lock import run_lock
 from ablate.methods import folders
 from ablate.preflight import (
@@ -19,7 +19,7 @@ from ablate.preflight import (
     preflight,
 )
 from ablate.provenance import available_cpus
-from ablate.schema import mark, migrate
+from ablate.schema import migrate, write_version
 from ablate.study import Study
 from ablate.tables import TableWriter, quarantine
 from ablate.trial import Result, Trial
@@ -173,7 +173,7 @@ def start_study(
             except BaseException:
                 log.unlink(missing_ok=True)
                 raise
-        mark(study.store)
+        write_version(study.store)
         odd += overwrite_warnings(study)
         tables = TableWriter(study, queue, watcher.note, plan)
         watcher.begin(queue)
@@ -208,7 +208,7 @@ def resumable_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, UserError) as failure:
-        raise UserError(f"{spoken(failure)}; the same command continues with what is missing") from None
+        raise UserError(f"{error_message(failure)}; the same command continues with what is missing") from None
 
 
 def build_job(study: Study) -> dict[str, Any]:

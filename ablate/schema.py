@@ -1,23 +1,23 @@
-"""The version of a store: an older one is read, and brought up to date by the next run; a newer one is refused."""
+"""The version of a store's layout: an older store is readable and migrated by the next run; a newer one is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from ablate.errors import UserError
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.store import add_indexes
 
 SCHEMA = 2
-MARKER = "schema"  # the first version had none
+MARKER = "schema"  # the file that holds the version; version 1 has none
 
-MIGRATIONS: dict[int, Callable[[Path], None]] = {1: add_indexes}  # version -> what makes it the next; can be repeated
+MIGRATIONS: dict[int, Callable[[Path], None]] = {1: add_indexes}  # version -> idempotent migration to the next one
 
 
-def version(store: Path) -> int:
-    """Return the version of a store; a new one has ours.
+def schema_version(store: Path) -> int:
+    """Return the version of a store; a new store has the current one.
 
     Raises:
-        UserError: the store is of a later version than we know.
+        UserError: the store is of a version later than `SCHEMA`.
     """
     if not (store / MARKER).is_file():
         return 1 if (store / "trials").is_dir() else SCHEMA
@@ -29,19 +29,19 @@ def version(store: Path) -> int:
 
 
 def migrate(store: Path) -> None:
-    """Bring an older store up to date."""
-    for number in range(version(store), SCHEMA):
-        MIGRATIONS[number](store)
-        mark(store, number + 1)
+    """Migrate an older store to the current version."""
+    for version in range(schema_version(store), SCHEMA):
+        MIGRATIONS[version](store)
+        write_version(store, version + 1)
 
 
-def mark(store: Path, number: int = SCHEMA) -> None:
-    """Write the version of a store."""
-    with aside(store / MARKER) as draft:
-        draft.write_text(f"{number}\n", encoding="utf-8")
+def write_version(store: Path, version: int = SCHEMA) -> None:
+    """Write the version file of a store."""
+    with atomic_write(store / MARKER) as draft:
+        draft.write_text(f"{version}\n", encoding="utf-8")
 
 
-def store_of(run: Path) -> Path:
-    """Return the store that a run's folder lies in, at whatever depth."""
-    above = run.absolute().parents
-    return next((folder for folder in above if (folder / MARKER).is_file()), above[0])
+def find_store(run: Path) -> Path:
+    """Return the store that contains a run's folder, at any depth."""
+    parents = run.absolute().parents
+    return next((folder for folder in parents if (folder / MARKER).is_file()), parents[0])

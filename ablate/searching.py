@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, Field
 
 from ablate.document import Document
-from ablate.errors import meant
+from ablate.errors import describe_choices
 from ablate.validation import Section, validated
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -100,5 +100,5 @@ def searched(document: Document, given: str | dict[str, Any]) -> Search:
         raise document.error(("search",), "must be a name, or a mapping of one name to its options")
     name, options = (given, {}) if isinstance(given, str) else next(iter(given.items()))
     if name not in OPTIONS:
-        raise document.error(("search",), f"there is no search `{name}` {meant(name, OPTIONS)}")
+        raise document.error(("search",), f"there is no search `{name}` {describe_choices(name, OPTIONS)}")
     return Search(name, validated(document, OPTIONS[name], {} if options is None else options, ("search", name)))

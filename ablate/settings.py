@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ablate.document import Document, Where
-from ablate.errors import meant, near, shown
+from ablate.errors import describe_choices, did_you_mean, format_value
 from ablate.methods import axes_of
 from search_spaces.axes import Axis
 from trainables.methods import METHODS
@@ -22,12 +22,12 @@ def axis(document: Document, where: Where, key: str, methods: dict[str, str]) ->
             raise document.error(where, f"`{owner}` is not among the methods of this study ({', '.join(methods)})")
         if owner in {"train", "model"}:
             raise document.error(where, f"belongs under the key `{owner}`, or under `vary`")
-        raise document.error(where, f"is no setting: `{owner}` is no method {meant(owner, METHODS)}")
+        raise document.error(where, f"is no setting: `{owner}` is no method {describe_choices(owner, METHODS)}")
     if not name:
         raise document.error(where, f"a setting is spelled method.name, such as `{owner}.start`")
     axes = axes_of(owner, methods[owner])
     if name not in axes:
-        raise document.error(where, f"{owner} has no setting `{name}` {meant(name, axes)}")
+        raise document.error(where, f"{owner} has no setting `{name}` {describe_choices(name, axes)}")
     return axes[name]
 
 
@@ -41,4 +41,4 @@ def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
     try:
         return one.check(value)
     except ValueError as rule:
-        raise document.error(where, f"{rule}, got {shown(value)}{near(value, one.choices)}") from None
+        raise document.error(where, f"{rule}, got {format_value(value)}{did_you_mean(value, one.choices)}") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.store import INTERNAL_COLUMNS, TABLES, group_by_pack, locate, read_table
 from ablate.trial import Trial
 
@@ -52,7 +52,7 @@ def write_shard(
         order = label_columns(listed) if table == "trials" else pl.DataFrame({"trial": [trial.id for trial in listed]})
         buffer = io.BytesIO()  # of a full disk, polars itself raises no OSError
         order.join(rows, on="trial", how="inner", maintain_order="left_right").write_parquet(buffer)
-        with aside(file) as draft:
+        with atomic_write(file) as draft:
             draft.write_bytes(buffer.getbuffer())
     return {trial.id for trial in listed}
 

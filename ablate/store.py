@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.trial import Result, Trial
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapp
     }
     if folder.is_dir():
         set_aside(folder)
-    with aside(folder) as draft:
+    with atomic_write(folder) as draft:
         draft.mkdir()
         files = {}
         for name, table in tables.items():
@@ -99,7 +99,7 @@ def add_indexes(store: Path) -> None:
     for folder in pack_folders(store):
         if not holds_several_trials(folder) and not (folder / INDEX).exists() and find_damage(folder) is None:
             files = {f"{table}.parquet": checksum((folder / f"{table}.parquet").read_bytes()) for table in TABLES}
-            with aside(folder / INDEX) as draft:
+            with atomic_write(folder / INDEX) as draft:
                 write_index(draft, Index((folder.name,), files))
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ablate.contradictions import check
 from ablate.document import Document, Where
-from ablate.errors import UserError, kind, near
+from ablate.errors import UserError, did_you_mean, type_name
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
 from ablate.measuring import intervals
 from ablate.methods import axes_of, check_encoder, named, own_encoders
@@ -127,7 +127,7 @@ def find(name: str) -> Path:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
     studies = ", ".join(one for one, file in ready.items() if file.parent == STUDIES)
-    known = f"no ready study (they are: {studies}) and no claim of that name{near(name, ready)}"
+    known = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, ready)}"
     raise UserError(f"{name}: there is no such file, and {known}")
 
 
@@ -211,7 +211,7 @@ def parsed(document: Document) -> StudyFile:
     if document.value is None:
         raise document.error((), "the file is empty; a study has at least `name`, `data` and `methods`")
     if not isinstance(document.value, dict):
-        raise document.error((), f"a study is a mapping of keys to values, got {kind(document.value)}")
+        raise document.error((), f"a study is a mapping of keys to values, got {type_name(document.value)}")
     file = validated(document, StudyFile, document.value, ())
     if file.name.lower() in RESERVED:
         raise document.error(("name",), f"`{file.name}` is the store's own; take another name")

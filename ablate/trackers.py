@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ablate.errors import UserError
-from ablate.files import aside
+from ablate.files import atomic_write
 from analysis import load
 
 MAX_FLOAT32 = 3.4e38  # number that TensorBoard can hold
@@ -58,7 +58,7 @@ class TensorBoard:
         """Take a trial."""
         from tensorboardX import SummaryWriter
 
-        with aside(self.folder / f"{trial.name} {trial.id}") as draft, SummaryWriter(str(draft)) as writer:
+        with atomic_write(self.folder / f"{trial.name} {trial.id}") as draft, SummaryWriter(str(draft)) as writer:
             for name, points in trial.curves.items():
                 for epoch, value in points:
                     if abs(value) < MAX_FLOAT32:

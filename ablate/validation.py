@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from ablate.document import Document, Where
-from ablate.errors import meant, near, shown
+from ablate.errors import describe_choices, did_you_mean, format_value
 
 
 class Section(BaseModel):
@@ -33,7 +33,7 @@ def validated(document: Document, section: type[SomeSection], value: Any, where:
         at = (*where, *location(value, error))
         if error["type"] == "extra_forbidden":
             known = fields(section, location(value, error)[:-1])
-            raise document.error(at, f"there is no such key {meant(at[-1], known)}") from None
+            raise document.error(at, f"there is no such key {describe_choices(at[-1], known)}") from None
         if error["type"] == "missing":
             raise document.error(at, f"the key `{error['loc'][-1]}` is missing") from None
         raise document.error(at, sentence(error, rivals)) from None
@@ -57,7 +57,7 @@ def of_its_kind(error: ErrorDetails) -> bool:
 
 def sentence(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
     """Return an error in a user's words: the rule, what was found and, of names, what was probably meant."""
-    return f"{rule(error, rivals)}, got {shown(error['input'])}{hint(error)}"
+    return f"{rule(error, rivals)}, got {format_value(error['input'])}{hint(error)}"
 
 
 def location(value: Any, error: ErrorDetails) -> Where:
@@ -97,7 +97,7 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
 
 def hint(error: ErrorDetails) -> str:
     """Return a question if one of the allowed names is near."""
-    return near(error["input"], options(error)) if error["type"] == "literal_error" else ""
+    return did_you_mean(error["input"], options(error)) if error["type"] == "literal_error" else ""
 
 
 def options(error: ErrorDetails) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from ablate.document import Document, Where
-from ablate.errors import meant, shown
+from ablate.errors import describe_choices, format_value
 from ablate.settings import axis, checked
 from ablate.validation import Section, fitting, sentence, validated
 from search_spaces.axes import ALWAYS, Condition, acts
@@ -106,7 +106,7 @@ def varied(scope: Scope, key: str, given: Any) -> Varied:
     integer = whole(scope, where, key)
     if not isinstance(given, dict) and not (isinstance(given, list) and given):
         rule = "must be a list of values, or a range such as {log: [0.1, 10], num: 5}"
-        raise scope.document.error(where, f"{rule}, got {'no value' if given == [] else shown(given)}")
+        raise scope.document.error(where, f"{rule}, got {'no value' if given == [] else format_value(given)}")
     given = {"choice": given} if isinstance(given, list) else given
     entry = validated(scope.document, Entry, given, where)
     scales = [scale for scale in ("choice", "log", "linear") if getattr(entry, scale) is not None]
@@ -175,7 +175,7 @@ def whole(scope: Scope, where: Where, key: str) -> bool:
         return axis(scope.document, where, key, scope.methods).kind == "integer"
     fields = type(scope.sections[owner]).model_fields
     if name not in fields:
-        raise scope.document.error(where, f"{owner} has no setting `{name}` {meant(name, fields)}")
+        raise scope.document.error(where, f"{owner} has no setting `{name}` {describe_choices(name, fields)}")
     return fields[name].annotation is int
 
 

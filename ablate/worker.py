@@ -8,7 +8,7 @@ import ray
 from ray import tune
 
 from ablate.checkpoints import checkpointed_prefix
-from ablate.errors import traced
+from ablate.errors import error_traceback
 from ablate.pack_training import RetryableError, TrialReport, UnrecoverableError, pack_capacity, resolve_job, train_pack
 from ablate.packs import split_evenly
 from ablate.pruning import group_scores
@@ -63,7 +63,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         except Exception as error:
             if len(pack) > 1:
                 return {trial: told for half in split_evenly(pack, 2) for trial, told in self.trained(half).items()}
-            return {pack[0].id: ("failed", None, traced(error))}
+            return {pack[0].id: ("failed", None, error_traceback(error))}
 
     def together(self, pack: list[Trial]) -> dict[str, TrialReport]:
         """Train trials in one pass, here or on several workers."""

@@ -12,7 +12,7 @@ import pytest
 from ablate import store
 from ablate.cleaning import delete_unused, take_inventory
 from ablate.errors import UserError
-from ablate.files import aside
+from ablate.files import atomic_write
 from ablate.lock import run_lock, store_lock
 from ablate.manifest import write_manifest
 from ablate.run import start_study
@@ -23,8 +23,8 @@ from tests.ablate.helpers import ROOT, here, write
 from tests.ablate.test_store import fill, trial
 
 KILLED = """
-import os, sys; from pathlib import Path; from ablate.files import aside
-with aside(Path(sys.argv[1])) as draft: draft.mkdir(); (draft / "half").write_text("x" * 1000); os.kill(os.getpid(), 9)
+import os, sys; from pathlib import Path; from ablate.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as draft: draft.mkdir(); (draft / "half").write_text("x" * 1000); os.kill(os.getpid(), 9)
 """
 
 HALF_A_REPORT = """
@@ -127,7 +127,7 @@ def test_a_run_waits_for_what_is_being_deleted(folder: Path) -> None:
 
 
 def test_what_a_living_process_writes_stays(folder: Path) -> None:
-    with aside(folder / "trials" / trial(8).id) as draft:
+    with atomic_write(folder / "trials" / trial(8).id) as draft:
         draft.mkdir()
         delete_unused(folder)
         assert draft.is_dir()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ablate import pack_training
-from ablate.beginning import begin
 from ablate.checkpoints import pack_checkpoint
 from ablate.dispatcher import PackDispatcher
 from ablate.errors import UserError
 from ablate.remote import Mirror, mirror_of
 from ablate.run import build_job
+from ablate.scaffold import write_scaffold
 from ablate.search import rounds
 from ablate.study import Study, load
 from ablate.trial import Result, Trial
@@ -110,7 +110,7 @@ def test_what_cannot_be_stored_is_not_trained_again_in_halves(
 
 
 def test_data_whose_datasheet_changed_after_the_plan_is_not_trained_on(tmp_path: Path) -> None:
-    for file in begin(tmp_path):
+    for file in write_scaffold(tmp_path):
         if file.name == "data.py":
             subprocess.run([sys.executable, file], check=True)
     study = load(str(tmp_path / "study.yaml"), str(tmp_path / "store"))

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFile
 from ablate import store
 from ablate.errors import UserError
 from ablate.remote import Mirror, file_exists, is_remote
-from ablate.schema import mark
+from ablate.schema import write_version
 from search_spaces import CLAIMS
 from tests.ablate.helpers import ablate, foreign, here, table, train, write
 from tests.ablate.nodes import Cluster, eventually, free_port, head
@@ -51,7 +51,7 @@ def packs(folder: Path) -> list[str]:
 def test_what_one_machine_has_finished_another_gets_and_both_hold_the_same(machine: Machine, bucket: Path) -> None:
     one, other = machine("one"), machine("other")
     fill(one.folder, [0, 1], [2])
-    mark(one.folder)
+    write_version(one.folder)
     one.sync(NEVER)
     fill(other.folder, [4])
     other.sync(NEVER)

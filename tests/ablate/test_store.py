@@ -63,9 +63,9 @@ def test_the_next_run_gives_a_store_of_the_first_version_its_checksums(tmp_path:
     for folder in (whole, broken):
         (folder / "index.json").unlink()
     (broken / "metrics.parquet").write_bytes(b"PAR1")
-    assert schema.version(tmp_path) == 1
+    assert schema.schema_version(tmp_path) == 1
     schema.migrate(tmp_path)
-    assert schema.version(tmp_path) == schema.SCHEMA
+    assert schema.schema_version(tmp_path) == schema.SCHEMA
     assert (whole / "index.json").read_text() == written
     assert isinstance(store.find_damage(broken), store.DamagedError)
 
@@ -175,9 +175,9 @@ def test_tables_follow_the_plan_whatever_the_packs(tmp_path: Path) -> None:
 
 
 def test_a_run_is_found_in_its_store_at_any_depth(tmp_path: Path) -> None:
-    assert schema.store_of(tmp_path / "a/b") == tmp_path / "a"
-    schema.mark(tmp_path)
-    assert schema.store_of(tmp_path / "a/b") == tmp_path
+    assert schema.find_store(tmp_path / "a/b") == tmp_path / "a"
+    schema.write_version(tmp_path)
+    assert schema.find_store(tmp_path / "a/b") == tmp_path
 
 
 def test_folders_that_were_written_half_are_no_trials(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A study to fill in: a commented file, data, and a user-defined method and encoder, which run as they are."""
+"""Templates of `ablate init`: a commented study file, data, and a user-defined method and encoder."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,11 +8,11 @@ from ablate.errors import UserError
 FILES = ("study.yaml", "data.py", "method.py", "encoder.py")
 
 
-def begin(folder: Path) -> list[Path]:
-    """Write the files into a folder, and return them.
+def write_scaffold(folder: Path) -> list[Path]:
+    """Write the templates into a folder, and return their paths.
 
     Raises:
-        UserError: one of them is there already; nothing was written.
+        UserError: one of the files exists already; nothing was written.
     """
     targets = [folder / name for name in FILES]
     for target in targets:
