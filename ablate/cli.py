@@ -345,9 +345,9 @@ def methods(as_json: Json = False) -> None:
 def data(as_json: Json = False) -> None:
     """List the data sets that come with the package."""
     from ablate import terminal
-    from trainables.data import names, sheet
+    from trainables.data import dataset_names, sheet
 
-    sheets = [sheet(name) for name in names()]
+    sheets = [sheet(name) for name in dataset_names()]
     if as_json:
         keys = ("task", "outputs", "modalities", "sha256")
         terminal.print_json({one.name: {key: getattr(one, key) for key in keys} for one in sheets})

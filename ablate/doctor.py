@@ -16,7 +16,7 @@ from ablate.trial_queue import open_queue
 from analysis.formatting import plural
 from search_spaces.axes import plain
 from search_spaces.methods import BASES, SPAN
-from trainables.data import DataError, names, sheet
+from trainables.data import DataError, dataset_names, sheet
 from trainables.methods import METHODS
 
 MIN_PYTHON = (3, 11)
@@ -44,7 +44,7 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     )
     yield Check("C++ compiler", True, compiler() or "none with Python's headers: packs are not compiled")
     yield Check("CPUs", True, f"{available_cpus()} available")
-    for name in names():
+    for name in dataset_names():
         try:
             about = sheet(name)
             yield Check(f"data: {name}", True, f"{about.task}, {len(about.modalities)} modalities, {about.sha256[:12]}")

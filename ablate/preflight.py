@@ -16,7 +16,7 @@ from ablate.study import Study, about_data
 from ablate.trackers import check_installed
 from ablate.trial_queue import TrialQueue
 from trainables.data import DataError, Dataset, load
-from trainables.data.oddities import oddities
+from trainables.data.sanity import dataset_warnings
 from trainables.methods import METHODS
 
 MAX_TRIALS = 1_000_000  # trials of a study
@@ -144,7 +144,7 @@ def check_trials(study: Study, queue: TrialQueue) -> list[str]:
         raise about_data(study.document, error) from None
     check_models(study, queue, dataset)
     check_methods(study, queue, dataset)
-    return oddities(dataset)
+    return dataset_warnings(dataset)
 
 
 def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ablate.identity import OURS, closure
 from ablate.methods import folders, own_encoders
 from ablate.study import Study, encoders
-from trainables.data.archive import locate
+from trainables.data.archive import find_archive
 
 MAX_DATA_BYTES = 100 * 2**20  # bytes of data that travel with a job
 
@@ -61,7 +61,7 @@ def copy_data(study: Study, folder: Path) -> None:
     """Copy data that the study names by a relative path to where its file, beside it, looks for it."""
     if not is_data_staged(study):
         return
-    found = locate(study.data["path"])
+    found = find_archive(study.data["path"])
     beside = study.document.file.parent.resolve()
     advice = "put it on a folder that all nodes share, and name it by its absolute path"
     if not found.is_relative_to(beside):

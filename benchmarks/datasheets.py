@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from analysis import load
-from trainables.data import names
+from trainables.data import dataset_names
 from trainables.data.archive import EMBEDDED
 
 HOW = "ablate run measure-{name}: MLP encoders of 64, concatenation, 20 epochs; test split, mean and sd over 5 seeds"
@@ -64,7 +64,7 @@ def spread(values: pl.Series) -> list[float]:
 
 def main(store: Path) -> None:
     """Measure every embedded set."""
-    for name in names():
+    for name in dataset_names():
         sheet = EMBEDDED / f"{name}.json"
         if sheet.is_file():
             content = json.loads(sheet.read_text("utf-8")) | {"measured": measured(name, store)}

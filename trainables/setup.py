@@ -100,7 +100,7 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
     gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())
-    data, about = (inputs, target, present, dataset.truth), (gaps, dataset.zero, dataset.validation.units)
+    data, about = (inputs, target, present, dataset.truth), (gaps, dataset.target_zero, dataset.validation.groups)
     return Setup(trial, dataset.task, *parts, *data, crew, trial["train"]["dtype"], *about)
 
 

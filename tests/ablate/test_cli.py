@@ -17,7 +17,7 @@ from ablate.study import load
 from search_spaces.axes import number
 from search_spaces.methods import METHODS as AXES
 from tests.ablate.helpers import ROOT, here, train, write
-from trainables.data import names
+from trainables.data import dataset_names
 from trainables.methods import METHODS
 
 
@@ -37,7 +37,7 @@ def test_methods_lists_every_method_with_defaults_and_neutral_values() -> None:
 
 def test_data_lists_every_set() -> None:
     listed = json.loads(shown("data", "--json"))
-    assert list(listed) == names()
+    assert list(listed) == dataset_names()
     assert listed["mfeat"]["modalities"] == ["fou", "fac", "kar", "pix", "zer", "mor"]
     assert "CC BY-SA 4.0 (share-alike" in shown("data")
 

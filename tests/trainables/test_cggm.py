@@ -26,7 +26,7 @@ from tests.trainables.helpers import (
 from tests.trainables.test_train import trial
 from trainables.classifiers import Classifier
 from trainables.data import load
-from trainables.data.targets import regression
+from trainables.data.targets import regression_targets
 from trainables.methods.cggm import CGGM, CGGMState, towards
 from trainables.methods.joint import Joint
 from trainables.model import Model
@@ -213,13 +213,13 @@ def test_metrics_by_hand() -> None:
 def test_the_sign_is_that_of_the_target_before_it_was_standardised() -> None:
     """Targets 4, 1, 0 and -1 of a file; the prediction 0.5 lies on the side of the first two."""
     raw = np.array([4.0, 1.0, 0.0, -1.0])
-    (target, *_), zero = regression((raw, raw, raw), raw, "none", standardise=True, owner="x")
+    (target, *_), zero = regression_targets((raw, raw, raw), raw, "none", standardise=True, owner="x")
     assert 0 > zero == target[2, 0]
     task = pose(torch.from_numpy(target), 0, task="regression")._replace(zero=zero)
     prediction = torch.full((1, 4, 1), (0.5 - raw.mean()) / raw.std(), dtype=torch.float32)
     assert CGGM(eps_metric="sign").measure(Signals(classified=prediction), task).tolist() == [0.5]
     data = load({"name": "diabetes"})  # whose targets are above 0
-    assert pose_batch(prepare(trial(), data), torch.arange(4), 1, 1).zero == data.zero < data.train.target.min()
+    assert pose_batch(prepare(trial(), data), torch.arange(4), 1, 1).zero == data.target_zero < data.train.target.min()
 
 
 def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:

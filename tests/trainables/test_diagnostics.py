@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.replay.competition import official, replayer
 from trainables import diagnostics
-from trainables.data.parameters import resolve
-from trainables.data.truth import truth
+from trainables.data.parameters import parse_parameters
+from trainables.data.truth import planted_contributions
 from trainables.diagnostics import (
     arrivals,
     calibration_error,
@@ -330,8 +330,8 @@ def test_the_calibration_error_is_that_of_shares() -> None:
 
 def test_the_planted_contributions_are_measured_of_the_game_they_are_planted_in() -> None:
     """Copies of one latent explain O / (1 + O) of its variance, O the sum of their signal-to-noise ratios."""
-    p = resolve({"name": "synthetic", "modalities": 4, "snr": [6, 3, 0, -3], "redundancy": 1, "synergy": 0})
-    planted = list(truth(p, p.snr).values())
+    p = parse_parameters({"name": "synthetic", "modalities": 4, "snr": [6, 3, 0, -3], "redundancy": 1, "synergy": 0})
+    planted = list(planted_contributions(p, p.snr).values())
     odds = subsets(4) @ 10 ** (np.array(p.snr) / 10)
     measured = shapley(odds / (1 + odds))
     assert measured == pytest.approx(planted, rel=1e-9)

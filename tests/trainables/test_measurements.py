@@ -278,7 +278,7 @@ def test_the_score_of_a_concept_is_of_the_samples_that_have_the_modality() -> No
 def test_what_samples_share_is_on_one_side_of_a_competition() -> None:
     """Clips of av-digits serve several images: a half must not know the clips of the other."""
     data = load({"name": "av-digits"})
-    units, clips = data.validation.units, data.validation.inputs["audio"]
+    units, clips = data.validation.groups, data.validation.inputs["audio"]
     assert units is not None
     first = fitted(len(units), units).numpy()
     halves = [{row.tobytes() for row in clips[side]} for side in (first, ~first)]

@@ -1,4 +1,4 @@
-"""What the datasheets of the embedded data say about meaning, origin and licence; `rebuild` adds the arrays."""
+"""Meaning, origin and licence of the embedded data, for their datasheets; `rebuild` adds the arrays."""
 
 from typing import Any
 

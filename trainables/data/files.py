@@ -1,4 +1,4 @@
-"""A file in the product's own format becomes a sheet, or the splits of a data set."""
+"""Sheets and data sets from files in the package's own format."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,19 +7,19 @@ import numpy as np
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, Dataset, Sheet, Split
-from trainables.data.layouts import Layout, layout, units
+from trainables.data.layouts import Layout, find_layout, sample_groups
 from trainables.data.selection import Selection, select
-from trainables.data.standardise import apply, fit, kind_of
-from trainables.data.targets import Targets, check_classes, classes, regression
+from trainables.data.standardise import apply_scale, fit_scale, standardisation_kind
+from trainables.data.targets import Targets, class_labels, count_classes, regression_targets
 
 
-def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
-    """Return the sheet of a file; reads its labels and its splits, not its inputs."""
+def sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
+    """Return the sheet of a file; reads its labels and its splits, but not its inputs."""
     selection = select(options, archive)
-    found = layout(archive, selection)
-    outputs = _outputs(archive, selection, found)
+    layout = find_layout(archive, selection)
+    outputs = _count_outputs(archive, selection, layout)
     if selection.groups is not None:
-        units(found.members[1], archive, selection, found)  # raises where they are not of these samples
+        sample_groups(layout.rows[1], archive, selection, layout)  # raises if they do not fit the samples
     return Sheet(
         name=archive.name,
         task=archive.task,
@@ -32,10 +32,10 @@ def describe(archive: Archive, options: Mapping[str, Any]) -> Sheet:
 
 
 def check_deals(archive: Archive, options: Mapping[str, Any], count: int) -> None:
-    """Raise a DataError unless there are so many deals of a file's samples, its own split the first of them."""
+    """Raise a DataError unless a file has `count` deals of its samples, its own split included."""
     selection = select(options, archive)
     for deal in range(1, count):
-        layout(archive, selection._replace(deal=deal))
+        find_layout(archive, selection._replace(deal=deal))
 
 
 def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
@@ -45,46 +45,49 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     `standardise: false`. Raises DataError where the file breaks the rules of its layout.
     """
     selection = select(options, archive)
-    found = layout(archive, selection)
-    outputs = _outputs(archive, selection, found)
-    inputs = {m: _inputs(archive, m, selection, found) for m in selection.modalities}
-    targets, zero = _targets(archive, selection, found)
+    layout = find_layout(archive, selection)
+    outputs = _count_outputs(archive, selection, layout)
+    inputs = {m: _load_inputs(archive, m, selection, layout) for m in selection.modalities}
+    targets, target_zero = _load_targets(archive, selection, layout)
     train, validation, test = (
         Split(
             {m: splits[i][0] for m, splits in inputs.items()},
             target,
             {m: splits[i][1] for m, splits in inputs.items() if not splits[i][1].all()},
-            units(found.members[i], archive, selection, found),
+            sample_groups(layout.rows[i], archive, selection, layout),
         )
         for i, target in enumerate(targets)
     )
-    return Dataset(archive.name, archive.task, outputs, train, validation, test, zero=zero)
+    return Dataset(archive.name, archive.task, outputs, train, validation, test, target_zero=target_zero)
 
 
-def _outputs(archive: Archive, selection: Selection, found: Layout) -> int:
+def _count_outputs(archive: Archive, selection: Selection, layout: Layout) -> int:
     if archive.task == "regression":
         return 1
     # the classes of the datasheet are those of its own target
-    stated = None if selection.retargeted else archive.description.get("classes")
-    return check_classes(found.targets, stated, archive.task, archive.name, archive.ignored)
+    stated = None if selection.overrides_target else archive.description.get("classes")
+    return count_classes(layout.targets, stated, archive.task, archive.name, archive.ignore_index)
 
 
-def _targets(archive: Archive, selection: Selection, found: Layout) -> tuple[Targets, float]:
-    """Return the targets of the three splits, and where the 0 of a regression's lies."""
+def _load_targets(archive: Archive, selection: Selection, layout: Layout) -> tuple[Targets, float]:
+    """Return the targets of the three splits, and the value of a raw regression target of 0."""
     if archive.task == "regression":
-        filed = layout(archive, selection._replace(deal=0)) if selection.deal else found  # all deals have one unit
-        return regression(found.targets, filed.targets[0], selection.transform, selection.standardise, archive.name)
-    return tuple(classes(target, archive.ignored) for target in found.targets), 0.0
+        # all deals are standardised by the training samples of the file
+        reference = find_layout(archive, selection._replace(deal=0)) if selection.deal else layout
+        return regression_targets(
+            layout.targets, reference.targets[0], selection.transform, selection.standardise, archive.name
+        )
+    return tuple(class_labels(target, archive.ignore_index) for target in layout.targets), 0.0
 
 
-def _inputs(
-    archive: Archive, modality: str, selection: Selection, found: Layout
+def _load_inputs(
+    archive: Archive, modality: str, selection: Selection, layout: Layout
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return a modality of the three splits, each [N, ...] float32 and who has it [N]; indexed once a split."""
+    """Return a modality of the three splits: inputs [N, ...] float32 and presence [N] bool of each."""
     raw = archive.read(modality)
-    if found.tiles is not None:
-        raw = found.tiles.layers(raw, modality, archive.name)
-    size = found.sizes[modality]
+    if layout.tiles is not None:
+        raw = layout.tiles.cut_channels(raw, modality, archive.name)
+    size = layout.sizes[modality]
     if raw.dtype.kind not in "biuf" or raw.shape[:1] != (size,):
         raise DataError(
             f"data: {modality} of {archive.name} must be numbers with one row for each of {size} samples, "
@@ -93,32 +96,32 @@ def _inputs(
     if raw.size == 0:
         raise DataError(f"data: {modality} of {archive.name} holds no number for any sample, got {raw.shape}.")
     raw = raw.reshape(size, -1) if raw.ndim == 1 else raw
-    tiled = found.tiles is not None
-    kind = kind_of(modality, raw, archive.description, tiled=tiled) if selection.standardise else "none"
-    pool, present = _floats(raw, modality, archive.name, found)
+    tiled = layout.tiles is not None
+    kind = standardisation_kind(modality, raw, archive.description, tiled=tiled) if selection.standardise else "none"
+    pool, present = _to_float32(raw, modality, archive.name, layout)
     if selection.variants[modality] == "pca25":
-        pool = _degraded(pool, *(archive.read(array) for array in ("pca_mean", "pca_basis", "pca_k25")))
-    rows = [members[modality] for members in found.members]
+        pool = _reconstruct_pca(pool, *(archive.read(array) for array in ("pca_mean", "pca_basis", "pca_k25")))
+    rows = [split_rows[modality] for split_rows in layout.rows]
     if not present[rows[0]].any():
         raise DataError(f"data: {modality} of {archive.name} is missing in every training sample.")
-    scale = fit(pool[rows[0]], present[rows[0]], kind)
-    places = [np.arange(len(r)) if split or found.chosen is None else found.chosen for split, r in enumerate(rows)]
-    left = [present[r] & heard(modality, selection, split, places[split]) for split, r in enumerate(rows)]
-    return [(apply(pool[r], here, scale), here) for r, here in zip(rows, left, strict=True)]
+    scale = fit_scale(pool[rows[0]], present[rows[0]], kind)
+    positions = [np.arange(len(r)) if split or layout.kept is None else layout.kept for split, r in enumerate(rows)]
+    masks = [present[r] & _draw_presence(modality, selection, i, positions[i]) for i, r in enumerate(rows)]
+    return [(apply_scale(pool[r], mask, scale), mask) for r, mask in zip(rows, masks, strict=True)]
 
 
-def heard(modality: str, selection: Selection, split: int, places: np.ndarray) -> np.ndarray:
-    """Return which samples of a split, by their places in it, are not to lack a modality, [N] bool.
+def _draw_presence(modality: str, selection: Selection, split: int, positions: np.ndarray) -> np.ndarray:
+    """Return which samples of a split, given by their positions in it, keep a modality under `missing`, [N] bool.
 
-    It is the same for a sample whatever else is chosen but a deal, which gives it another place.
+    The draw of a sample does not depend on other options, except on a deal, which gives it another position.
     """
     share = selection.missing.get(modality, 0.0)
-    source = selection.columns.index(modality)
-    drawn = np.random.default_rng([split, source]).random(places.max() + 1)
-    return np.asarray(drawn[places] >= share)
+    source = selection.all_modalities.index(modality)
+    draws = np.random.default_rng([split, source]).random(positions.max() + 1)
+    return np.asarray(draws[positions] >= share)
 
 
-def _floats(raw: np.ndarray, modality: str, owner: str, found: Layout) -> tuple[np.ndarray, np.ndarray]:
+def _to_float32(raw: np.ndarray, modality: str, owner: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Return an array [N, ...] as float32, bytes as shares of 255, and which samples are present [N]."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
         pool = raw.astype(np.float32)
@@ -126,20 +129,20 @@ def _floats(raw: np.ndarray, modality: str, owner: str, found: Layout) -> tuple[
         pool /= 255
     flat = pool.reshape(len(pool), -1)
     present = np.asarray(~np.isnan(flat).all(axis=1))
-    broken = np.flatnonzero(~np.isfinite(flat).all(axis=1) & present)
-    if broken.size:
+    invalid = np.flatnonzero(~np.isfinite(flat).all(axis=1) & present)
+    if invalid.size:
         raise DataError(
-            f"data: {modality} of {owner}: {found.name(broken[0])} is partly NaN or infinite; "
+            f"data: {modality} of {owner}: {layout.row_name(invalid[0])} is partly NaN or infinite; "
             "a sample is either complete or, all of it NaN, missing."
         )
     return pool, present
 
 
-def _degraded(pool: np.ndarray, mean: np.ndarray, basis: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return images rebuilt from the first components that keep a quarter of the variance, as in AV-MNIST."""
-    kept = basis[: int(count)].astype(np.float32)  # [k, pixels]
+def _reconstruct_pca(pool: np.ndarray, mean: np.ndarray, basis: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return images rebuilt from the first components, with a quarter of the variance, as in AV-MNIST."""
+    components = basis[: int(count)].astype(np.float32)  # [k, pixels]
     flat = pool.reshape(len(pool), -1)
-    if not kept.shape[1:] == mean.shape == flat.shape[1:]:
+    if not components.shape[1:] == mean.shape == flat.shape[1:]:
         raise DataError(f"data.image: pca_mean {mean.shape} and pca_basis {basis.shape} do not fit the images.")
-    rebuilt: np.ndarray = mean + (flat - mean) @ kept.T @ kept
+    rebuilt: np.ndarray = mean + (flat - mean) @ components.T @ components
     return rebuilt.reshape(pool.shape).astype(np.float32)

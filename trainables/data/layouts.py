@@ -1,4 +1,4 @@
-"""The three layouts of a file: which rows of which array are the samples of each split, and their labels.
+"""The three layouts of a data file: which rows of which arrays are the samples of each split, and their labels.
 
 *rows*: one array a modality with the sample as first axis, a label array, and `split` (0 train, 1
 validation, 2 test, any other value unused). *pairs*: one pool a modality with its `<modality>_label`, and
@@ -13,72 +13,73 @@ import numpy as np
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError
-from trainables.data.deals import connected, dealt
+from trainables.data.resplit import connected_groups, resplit
 from trainables.data.selection import Selection
-from trainables.data.tiles import Tiles, tiling
+from trainables.data.tiles import Tiles, make_tiles
 
 SPLITS = ("train", "val", "test")
 
 
 class Layout(NamedTuple):
-    """Who is in which split, and with which label: all that is known without the inputs."""
+    """Rows and labels of the samples of each split, known before the inputs are read."""
 
-    members: tuple[dict[str, np.ndarray], ...]  # train, val, test: modality -> [N] rows of its array
+    rows: tuple[dict[str, np.ndarray], ...]  # train, val, test: modality -> [N] rows of its array
     targets: tuple[np.ndarray, ...]  # train, val, test: [N] or [N, L], as stored
     sizes: dict[str, int]  # modality -> rows that its array must have
-    chosen: np.ndarray | None = None  # [N] the places of the training samples among all of the file's; None: all
-    tiles: Tiles | None = None  # what the maps are cut into, a row each
+    kept: np.ndarray | None = None  # [N] positions of the training samples among all of the file; None: all are kept
+    tiles: Tiles | None = None  # of maps: the tiles, one a row
 
-    def name(self, row: int) -> str:
-        """Return what the file has at a row."""
+    def row_name(self, row: int) -> str:
+        """Return the name of a row in messages."""
         return f"row {row}" if self.tiles is None else f"tile {self.tiles.numbers[row]}"
 
 
-def layout(archive: Archive, selection: Selection) -> Layout:
-    """Return the layout of a file; raises DataError where it has none, or where a split is empty."""
+def find_layout(archive: Archive, selection: Selection) -> Layout:
+    """Return the layout of a file; raises DataError if it has none of the three, or if a split is empty."""
     if selection.protocol is not None:
-        found = _pairs(archive, selection, selection.protocol)
+        layout = _pairs_layout(archive, selection, selection.protocol)
     elif "split" in archive.arrays:
-        found = _rows(archive, selection)
+        layout = _rows_layout(archive, selection)
     elif {"tile", "tile_split"} <= set(archive.arrays):
-        found = _maps(archive, selection)
+        layout = _maps_layout(archive, selection)
     else:
         raise DataError(
             f"data: {archive.path} is in no layout: it holds no `split` array with one value a sample (rows), no "
             "`pairs_<protocol>_<split>` tables (pairs) and no `tile` with a `tile_split` (maps)."
         )
     if selection.shots is not None:
-        found = few(found, selection.shots)
-    for name, target in zip(SPLITS, found.targets, strict=True):
+        layout = limit_shots(layout, selection.shots)
+    for name, target in zip(SPLITS, layout.targets, strict=True):
         if len(target) == 0:
             raise DataError(f"data: {archive.name} has no sample in its {name} split.")
-    if archive.ignored is not None:
-        _check_labelled(found, archive, archive.ignored)
-    return found
+    if archive.ignore_index is not None:
+        _check_labelled(layout, archive, archive.ignore_index)
+    return layout
 
 
-def _check_labelled(found: Layout, archive: Archive, ignored: int) -> None:
-    """Raise a DataError at a sample none of whose positions has a label."""
-    for members, target in zip(found.members, found.targets, strict=True):
-        bare = np.flatnonzero((target == ignored).reshape(len(target), -1).all(axis=1))
-        if bare.size:
-            modality, rows = next(iter(members.items()))
+def _check_labelled(layout: Layout, archive: Archive, ignore_index: int) -> None:
+    """Raise a DataError at a sample without any labelled position."""
+    for rows, target in zip(layout.rows, layout.targets, strict=True):
+        unlabelled = np.flatnonzero((target == ignore_index).reshape(len(target), -1).all(axis=1))
+        if unlabelled.size:
+            modality, modality_rows = next(iter(rows.items()))
+            name = layout.row_name(modality_rows[unlabelled[0]])
             raise DataError(
-                f"data: {found.name(rows[bare[0]])} of {modality} in {archive.path} has no labelled position, all are "
-                f"{ignored}; give it another split, such as -1, which is not used."
+                f"data: {name} of {modality} in {archive.path} has no labelled position, all are "
+                f"{ignore_index}; give it another split, such as -1, which is not used."
             )
 
 
-def few(found: Layout, shots: int) -> Layout:
-    """Return a layout with the first training samples of each class alone, all of a class that has fewer."""
-    target = found.targets[0]
-    kept = np.sort(np.concatenate([np.flatnonzero(target == one)[:shots] for one in np.unique(target)]))
-    training = {modality: rows[kept] for modality, rows in found.members[0].items()}
-    members, targets = (training, *found.members[1:]), (target[kept], *found.targets[1:])
-    return found._replace(members=members, targets=targets, chosen=kept)
+def limit_shots(layout: Layout, shots: int) -> Layout:
+    """Return a layout with at most the first `shots` training samples of each class."""
+    target = layout.targets[0]
+    kept = np.sort(np.concatenate([np.flatnonzero(target == label)[:shots] for label in np.unique(target)]))
+    training = {modality: rows[kept] for modality, rows in layout.rows[0].items()}
+    rows, targets = (training, *layout.rows[1:]), (target[kept], *layout.targets[1:])
+    return layout._replace(rows=rows, targets=targets, kept=kept)
 
 
-def _rows(archive: Archive, selection: Selection) -> Layout:
+def _rows_layout(archive: Archive, selection: Selection) -> Layout:
     name = selection.target or "label"
     split, target = archive.read("split"), archive.read(name)
     if split.ndim != 1 or target.shape[:1] != split.shape:
@@ -86,100 +87,105 @@ def _rows(archive: Archive, selection: Selection) -> Layout:
             f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
             f"got {split.shape} and {target.shape}."
         )
-    rows = _parted(split, f"`split` of {archive.name}", "sample")
+    rows = _rows_by_split(split, f"`split` of {archive.name}", "sample")
     if selection.deal:
         classes = target if archive.task == "classification" else np.zeros(len(split))
-        rows = dealt(rows, classes, _groups(archive, selection, len(split)), selection.deal, archive.name)
+        rows = resplit(rows, classes, _read_groups(archive, selection, len(split)), selection.deal, archive.name)
     return Layout(
-        members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
+        rows=tuple(dict.fromkeys(selection.all_modalities, r) for r in rows),
         targets=tuple(target[r] for r in rows),
-        sizes=dict.fromkeys(selection.columns, len(split)),
+        sizes=dict.fromkeys(selection.all_modalities, len(split)),
     )
 
 
-def _parted(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
+def _rows_by_split(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
     """Return the rows of train, val and test."""
     if split.dtype.kind not in "biuf":
-        wanted = "0 (training), 1 (validation) or 2 (test)"
-        raise DataError(f"data: {name} must be {wanted} for each {noun}, got {split.dtype}.")
+        rule = "0 (training), 1 (validation) or 2 (test)"
+        raise DataError(f"data: {name} must be {rule} for each {noun}, got {split.dtype}.")
     return [np.flatnonzero(split == code) for code in range(len(SPLITS))]
 
 
-def _maps(archive: Archive, selection: Selection) -> Layout:
+def _maps_layout(archive: Archive, selection: Selection) -> Layout:
     name = selection.target or "label"
     if archive.task != "segmentation":
         raise DataError(f"data: {archive.path} holds maps, whose task is segmentation, got {archive.task}.")
     tile, split, target = (archive.read(array) for array in ("tile", "tile_split", name))
     if split.ndim != 1:
         raise DataError(f"data: `tile_split` of {archive.name} must have one entry a tile, got {split.shape}.")
-    parts = _parted(split, f"`tile_split` of {archive.name}", "tile")
-    tiles = tiling(tile, len(split), np.sort(np.concatenate(parts)), archive.name)
-    rows = [np.searchsorted(tiles.numbers, part) for part in parts]
+    numbers = _rows_by_split(split, f"`tile_split` of {archive.name}", "tile")
+    tiles = make_tiles(tile, len(split), np.sort(np.concatenate(numbers)), archive.name)
+    rows = [np.searchsorted(tiles.numbers, split_numbers) for split_numbers in numbers]
     if selection.deal:
-        units = _groups(archive, selection, len(split))[tiles.numbers]
-        rows = dealt(rows, np.zeros(len(units)), units, selection.deal, archive.name)
-    labels = tiles.labels(target, name, archive.name)
+        groups = _read_groups(archive, selection, len(split))[tiles.numbers]
+        rows = resplit(rows, np.zeros(len(groups)), groups, selection.deal, archive.name)
+    labels = tiles.cut_labels(target, name, archive.name)
     return Layout(
-        members=tuple(dict.fromkeys(selection.columns, r) for r in rows),
+        rows=tuple(dict.fromkeys(selection.all_modalities, r) for r in rows),
         targets=tuple(labels[r] for r in rows),
-        sizes=dict.fromkeys(selection.columns, len(tiles.numbers)),
+        sizes=dict.fromkeys(selection.all_modalities, len(tiles.numbers)),
         tiles=tiles,
     )
 
 
-def _pairs(archive: Archive, selection: Selection, protocol: str) -> Layout:
-    labels = {m: archive.read(f"{m}_label") for m in selection.columns}
-    owner = _owner(selection)
+def _pairs_layout(archive: Archive, selection: Selection, protocol: str) -> Layout:
+    labels = {m: archive.read(f"{m}_label") for m in selection.all_modalities}
+    owner = _target_modality(selection)
     target = archive.read(selection.target) if selection.target else labels[owner]
     if target.shape[:1] != labels[owner].shape:
         raise DataError(f"data.target: {selection.target} must have one entry a sample of {owner}.")
     tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
-    members = tuple(_columns(table, labels, archive.name) for table in tables)
+    rows = tuple(_parse_index_table(table, labels, archive.name) for table in tables)
     if selection.deal:
-        members = _dealt_pairs(members, labels, archive, selection)
+        rows = _resplit_pairs(rows, labels, archive, selection)
     return Layout(
-        members=members,
-        targets=tuple(target[member[owner]] for member in members),
+        rows=rows,
+        targets=tuple(target[split_rows[owner]] for split_rows in rows),
         sizes={m: len(pool) for m, pool in labels.items()},
     )
 
 
-def _dealt_pairs(
-    members: tuple[dict[str, np.ndarray], ...], labels: dict[str, np.ndarray], archive: Archive, selection: Selection
+def _resplit_pairs(
+    rows: tuple[dict[str, np.ndarray], ...], labels: dict[str, np.ndarray], archive: Archive, selection: Selection
 ) -> tuple[dict[str, np.ndarray], ...]:
     """Return the pairs of each split after a deal: those that share a row of a pool, or a group, stay together."""
-    pairs = {m: np.concatenate([member[m] for member in members]) for m in selection.columns}
-    ends = np.cumsum([len(member[selection.columns[0]]) for member in members])
-    classes = labels[selection.columns[0]][pairs[selection.columns[0]]]
-    tied = _tied(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
-    rows = dealt(np.split(np.arange(ends[-1]), ends[:-1]), classes, tied, selection.deal, archive.name)
-    return tuple({m: pool[part] for m, pool in pairs.items()} for part in rows)
+    first = selection.all_modalities[0]
+    pairs = {m: np.concatenate([split_rows[m] for split_rows in rows]) for m in selection.all_modalities}
+    ends = np.cumsum([len(split_rows[first]) for split_rows in rows])
+    classes = labels[first][pairs[first]]
+    groups = _pair_groups(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
+    splits = resplit(np.split(np.arange(ends[-1]), ends[:-1]), classes, groups, selection.deal, archive.name)
+    return tuple({m: pool[samples] for m, pool in pairs.items()} for samples in splits)
 
 
-def _tied(pairs: dict[str, np.ndarray], archive: Archive, selection: Selection, sizes: dict[str, int]) -> np.ndarray:
-    """Return what each pair belongs to, [N]: those that share a row of a pool, or a group, hang together."""
-    links = [pairs[m] for m in selection.linked]
+def _pair_groups(
+    pairs: dict[str, np.ndarray], archive: Archive, selection: Selection, sizes: dict[str, int]
+) -> np.ndarray:
+    """Return the group of each pair, [N]: pairs that share a row of a pool, or an entry of `groups`, are connected."""
+    links = [pairs[m] for m in selection.linking_modalities]
     if selection.groups is not None:
-        owner = _prefix(selection.groups, selection, "data.groups")
-        links.append(_groups(archive, selection, sizes[owner])[pairs[owner]])
-    return connected(links)
+        owner = _prefix_modality(selection.groups, selection, "data.groups")
+        links.append(_read_groups(archive, selection, sizes[owner])[pairs[owner]])
+    return connected_groups(links)
 
 
-def units(members: dict[str, np.ndarray], archive: Archive, selection: Selection, found: Layout) -> np.ndarray | None:
-    """Return what each sample of a split belongs to, [N], by what it shares with others; None: each is its own."""
+def sample_groups(
+    rows: dict[str, np.ndarray], archive: Archive, selection: Selection, layout: Layout
+) -> np.ndarray | None:
+    """Return the group of each sample of a split, [N]; None: all samples are independent."""
     if selection.protocol is not None:
-        return _tied(members, archive, selection, found.sizes)
+        return _pair_groups(rows, archive, selection, layout.sizes)
     if selection.groups is None:
         return None
-    rows, count = next(iter(members.values())), next(iter(found.sizes.values()))
-    if found.tiles is not None:
-        rows, count = found.tiles.numbers[rows], len(archive.read("tile_split"))
-    belongs: np.ndarray = _groups(archive, selection, count)[rows]
-    return belongs
+    numbers, count = next(iter(rows.values())), next(iter(layout.sizes.values()))
+    if layout.tiles is not None:
+        numbers, count = layout.tiles.numbers[numbers], len(archive.read("tile_split"))
+    groups: np.ndarray = _read_groups(archive, selection, count)[numbers]
+    return groups
 
 
-def _groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
-    """Return what each of ``count`` samples belongs to; by itself each is its own."""
+def _read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
+    """Return the group of each of `count` samples; each is its own where no array of groups is selected."""
     if selection.groups is None:
         return np.arange(count)
     groups = archive.read(selection.groups)
@@ -192,24 +198,26 @@ def _groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
     return groups
 
 
-def _owner(selection: Selection) -> str:
-    """Return the modality whose pool the target is indexed by: the one that begins its name."""
-    return selection.columns[0] if selection.target is None else _prefix(selection.target, selection, "data.target")
+def _target_modality(selection: Selection) -> str:
+    """Return the modality whose pool the target is indexed by: the one that its name begins with."""
+    if selection.target is None:
+        return selection.all_modalities[0]
+    return _prefix_modality(selection.target, selection, "data.target")
 
 
-def _prefix(name: str, selection: Selection, where: str) -> str:
-    """Return the modality that begins the name of an array about its pool."""
-    for modality in selection.columns:
+def _prefix_modality(name: str, selection: Selection, where: str) -> str:
+    """Return the modality that the name of an array about a pool begins with."""
+    for modality in selection.all_modalities:
         if name.startswith(f"{modality}_"):
             return modality
     raise DataError(
-        f"{where}: with pools it must begin with a modality ({', '.join(selection.columns)}), "
-        f"as in `{selection.columns[0]}_label`, got {name!r}."
+        f"{where}: with pools it must begin with a modality ({', '.join(selection.all_modalities)}), "
+        f"as in `{selection.all_modalities[0]}_label`, got {name!r}."
     )
 
 
-def _columns(table: np.ndarray, labels: dict[str, np.ndarray], owner: str) -> dict[str, np.ndarray]:
-    """Return the columns of an index table by modality; all entries of a row must be of one class."""
+def _parse_index_table(table: np.ndarray, labels: dict[str, np.ndarray], owner: str) -> dict[str, np.ndarray]:
+    """Return the columns of an index table by modality; raises DataError if a row pairs different classes."""
     if table.ndim != 2 or table.shape[1] != len(labels) or table.dtype.kind not in "iu":
         raise DataError(f"data: an index table of {owner} must be integers [N, {len(labels)}], got {table.shape}.")
     columns = {m: column.astype(np.int64) for m, column in zip(labels, table.T, strict=True)}

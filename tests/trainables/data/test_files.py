@@ -10,7 +10,7 @@ import pytest
 from tests.trainables.data.conftest import Write
 from tests.trainables.test_train import trial
 from trainables import data
-from trainables.data.oddities import oddities
+from trainables.data.sanity import dataset_warnings
 from trainables.setup import prepare
 from trainables.train import fit
 
@@ -173,7 +173,7 @@ def test_a_position_without_a_label_is_of_class_minus_one(write: Write, dense: A
         stored = dense["label"][start : start + 3].astype(np.int64)
         np.testing.assert_array_equal(split.target, np.where(stored == 255, -1, stored))
         assert split.target.dtype == np.int64
-    assert not any("class" in sentence for sentence in oddities(loaded))
+    assert not any("class" in sentence for sentence in dataset_warnings(loaded))
     counted = {key: value for key, value in SEGMENTS.items() if key != "classes"}
     assert data.load({"path": str(write(dense, ignore_index=255, **counted))}).outputs == 3
 
@@ -181,7 +181,7 @@ def test_a_position_without_a_label_is_of_class_minus_one(write: Write, dense: A
 def test_one_class_among_positions_without_a_label_is_said(write: Write, dense: Arrays) -> None:
     dense["label"][:3] = np.where(dense["label"][:3] == 255, 255, 1)
     path = write(dense, ignore_index=255, **SEGMENTS)
-    assert oddities(data.load({"path": str(path)})) == ["data: all training samples have the same target."]
+    assert dataset_warnings(data.load({"path": str(path)})) == ["data: all training samples have the same target."]
 
 
 def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Write, dense: Arrays) -> None:
@@ -369,7 +369,7 @@ def test_what_cannot_be_taken_away_is_refused(options: dict[str, Any], sentence:
 
 def test_what_cannot_teach_is_said(write: Write, rows: Arrays) -> None:
     def odd() -> list[str]:
-        return oddities(data.load({"path": str(write(rows, modalities=MODALITIES, classes=8))}))
+        return dataset_warnings(data.load({"path": str(write(rows, modalities=MODALITIES, classes=8))}))
 
     assert odd() == []
     rows["sight"][:3] = 7
@@ -384,4 +384,4 @@ def test_what_cannot_teach_is_said(write: Write, rows: Arrays) -> None:
 
 def test_a_modality_that_no_training_sample_has_is_said() -> None:
     dataset = data.load({"name": "synthetic", "modalities": 2, "samples": [20, 10, 10], "missing": [0, 1]})
-    assert oddities(dataset) == ["data: m1 is missing in all training samples."]
+    assert dataset_warnings(dataset) == ["data: m1 is missing in all training samples."]

@@ -11,7 +11,7 @@ from trainables import data
 from trainables.data.archive import EMBEDDED
 from trainables.data.datasheets import DATASHEETS
 from trainables.data.rebuild import RECIPES, rebuild
-from trainables.data.recipes import paired, principal_components, resampled, stratified
+from trainables.data.recipes import pair_by_class, principal_components, resample_frames, stratified_split
 
 
 def random() -> np.random.Generator:
@@ -32,19 +32,19 @@ def test_resampling_keeps_both_ends_and_a_straight_line() -> None:
     line = np.column_stack([np.arange(6.0), 10 - np.arange(6.0)])
     for frames in (3, 11):
         at = np.linspace(0, 5, frames)
-        np.testing.assert_allclose(resampled(line, frames), np.column_stack([at, 10 - at]))
+        np.testing.assert_allclose(resample_frames(line, frames), np.column_stack([at, 10 - at]))
 
 
 def test_a_stratified_split_has_the_stated_counts_in_each_class() -> None:
     label = np.repeat(np.arange(3), 10)
-    split = stratified(label, (5, 2, 1), random())
+    split = stratified_split(label, (5, 2, 1), random())
     for digit in range(3):
         assert [(split[label == digit] == code).sum() for code in (0, 1, 2, -1)] == [5, 2, 1, 2]
 
 
 def test_pairs_use_each_image_once_and_clips_evenly() -> None:
     image_label, audio_label = np.repeat([0, 1], 7), np.repeat([0, 1], 3)
-    table = paired(np.arange(14), image_label, np.arange(6), audio_label, random())
+    table = pair_by_class(np.arange(14), image_label, np.arange(6), audio_label, random())
     assert sorted(table[:, 0]) == list(range(14))
     assert sorted(np.bincount(table[:, 1])) == [2, 2, 2, 2, 3, 3]
     np.testing.assert_array_equal(image_label[table[:, 0]], audio_label[table[:, 1]])

@@ -28,8 +28,8 @@ def test_a_name_is_short_for_a_mapping() -> None:
 
 
 def test_every_name_has_a_sheet() -> None:
-    assert data.names() == ["av-digits", "diabetes", "mfeat", "synthetic"]
-    assert [data.sheet(name).name for name in data.names()] == data.names()
+    assert data.dataset_names() == ["av-digits", "diabetes", "mfeat", "synthetic"]
+    assert [data.sheet(name).name for name in data.dataset_names()] == data.dataset_names()
 
 
 def test_the_sheet_and_the_data_agree(write: Write, rows: dict[str, np.ndarray]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.trainables.data.conftest import Write
 from trainables import data
-from trainables.data.standardise import fit, kind_of
+from trainables.data.standardise import fit_scale, standardisation_kind
 
 RANDOM = np.random.default_rng(0)
 ALL = np.ones(8, bool)
@@ -63,7 +63,7 @@ def test_pixels_share_one_mean_and_one_deviation() -> None:
     ],
 )
 def test_shape_type_and_datasheet_say_what_shares_a_unit(raw: np.ndarray, description: dict, kind: str) -> None:
-    assert kind_of("m", raw, description) == kind
+    assert standardisation_kind("m", raw, description) == kind
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_shape_type_and_datasheet_say_what_shares_a_unit(raw: np.ndarray, descri
      ({"standardise": {"m": "channel_first"}}, "channel_last")],
 )  # fmt: skip
 def test_the_channels_of_a_map_are_last_in_its_tiles(description: dict, kind: str) -> None:
-    assert kind_of("m", np.zeros((8, 5, 3), np.uint8), description, tiled=True) == kind
+    assert standardisation_kind("m", np.zeros((8, 5, 3), np.uint8), description, tiled=True) == kind
 
 
 def test_an_unknown_kind_names_the_nearest() -> None:
     with pytest.raises(data.DataError, match="Did you mean 'channel_last'"):
-        kind_of("m", np.zeros((8, 5)), {"standardise": {"m": "channels_last"}})
+        standardisation_kind("m", np.zeros((8, 5)), {"standardise": {"m": "channels_last"}})
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_an_unknown_kind_names_the_nearest() -> None:
     [("feature", (1, 5, 3)), ("channel_last", (1, 1, 3)), ("channel_first", (1, 5, 1)), ("all", (1, 1, 1))],
 )
 def test_a_kind_has_one_mean_for_each_of_what_it_names(kind: str, shape: tuple[int, ...]) -> None:
-    scale = fit(RANDOM.normal(size=(8, 5, 3)), ALL, kind)
+    scale = fit_scale(RANDOM.normal(size=(8, 5, 3)), ALL, kind)
     assert scale.mean.shape == scale.std.shape == shape
 
 
 def test_absent_samples_do_not_enter_the_statistics() -> None:
     samples = np.array([[1.0], [3.0], [1000.0]])
-    scale = fit(samples, np.array([True, True, False]), "feature")
+    scale = fit_scale(samples, np.array([True, True, False]), "feature")
     assert (scale.mean.item(), scale.std.item()) == (2, 1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trainables import data
-from trainables.data.parameters import Parameters, resolve
-from trainables.data.synthetic import draw, mixing
+from trainables.data.parameters import Parameters, parse_parameters
+from trainables.data.synthetic import draw_split, mixing_matrix
 from trainables.data.truth import pair_weights, sign_gain
 
 
@@ -41,7 +41,7 @@ def expected(p: Parameters, members: tuple[int, ...]) -> float:
 
 def by_enumeration(**options: Any) -> list[float]:
     """Shapley values by their definition: a sum over all coalitions."""
-    p = resolve(options)
+    p = parse_parameters(options)
     shares = []
     for m in range(p.modalities):
         others = [n for n in range(p.modalities) if n != m]
@@ -105,15 +105,15 @@ def test_a_missing_modality_is_worth_less() -> None:
 def read(p: Parameters, m: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the noisy readings of u_m and r, and the best guess of the sign a_m: a model that knows A_m."""
     noise = 10 ** (-p.snr[m] / 10)
-    u, r, a = (inputs * np.sqrt(3 / p.features + noise) @ mixing(p, m)).T
+    u, r, a = (inputs * np.sqrt(3 / p.features + noise) @ mixing_matrix(p, m)).T
     return np.stack([u, r], axis=1), np.tanh(a / noise)
 
 
 @pytest.mark.parametrize("members", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
 def test_a_regression_that_knows_the_mixing_explains_what_the_model_says(members: tuple[int, ...]) -> None:
     options = {"snr": [6, 3, 0], "information": [1, 2, 3], "redundancy": 0.4, "synergy": 0.4, "features": 3}
-    p = resolve({"task": "regression", "samples": [20000, 1, 1], **options})
-    inputs, _, score = draw(p, 0)
+    p = parse_parameters({"task": "regression", "samples": [20000, 1, 1], **options})
+    inputs, _, score = draw_split(p, 0)
     readings = [read(p, m, inputs[m]) for m in members]
     products = [(a * b)[:, None] for (_, a), (_, b) in itertools.combinations(readings, 2)]
     features = np.hstack([linear for linear, _ in readings] + products)

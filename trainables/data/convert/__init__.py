@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.convert.found import Found, told
-from trainables.data.dataset import DataError, choose
+from trainables.data.dataset import DataError, check_choice
 
 __all__ = ["LAYOUTS", "Found", "convert", "options"]
 
@@ -50,7 +50,7 @@ def convert(layout: str, source: Path, given: Mapping[str, Any]) -> Found:
         raise DataError(f"convert: there is no file or folder {source}.")
     known = options(layout)
     for key, value in given.items():
-        choose(key, known, "convert", layout, "option")
+        check_choice(key, known, "convert", layout, "option")
         if type(value) is not type(known[key]):
             raise DataError(f"convert: {key} of {layout} must be like {known[key]!r}, got {value!r}.")
         if type(value) is int and value < 1:
@@ -72,6 +72,6 @@ def options(layout: str) -> dict[str, Any]:
 
 def reader(layout: str) -> Callable[..., Found]:
     """Return the function that reads a layout."""
-    module, _, name = LAYOUTS[choose(layout, LAYOUTS, "convert", "ablate", "layout")].partition(":")
+    module, _, name = LAYOUTS[check_choice(layout, LAYOUTS, "convert", "ablate", "layout")].partition(":")
     read: Callable[..., Found] = getattr(importlib.import_module(module), name)
     return read

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from trainables.data.dataset import DataError, choose
+from trainables.data.dataset import DataError, check_choice
 
 SPLITS = ("train", "val", "test")  # of the codes 0, 1 and 2
 SEED = 20230807  # of what is dealt here, because nobody published it
@@ -194,7 +194,7 @@ def visible(source: Path, pattern: str) -> list[Path]:
 
 def one_of(value: str, known: Sequence[str], option: str) -> str:
     """Return the value of an option that is one of some words."""
-    return choose(value, known, "convert", option, "choice")
+    return check_choice(value, known, "convert", option, "choice")
 
 
 def optional(name: str) -> ModuleType:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.trainables.data.conftest import Write
 from trainables import data
-from trainables.data.deals import dealt
-from trainables.data.parameters import resolve
-from trainables.data.synthetic import draw
+from trainables.data.parameters import parse_parameters
+from trainables.data.resplit import resplit
+from trainables.data.synthetic import draw_split
 
 Arrays = dict[str, np.ndarray]
 PLAIN = {"name": "mfeat", "modalities": ["fou"], "standardise": False}
@@ -61,7 +61,7 @@ def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: W
         sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in (made.train, made.validation, made.test)]
         assert (sides[0] | sides[1], sides[0] & sides[1], sides[2]) == ({*range(9)}, set(), {9, 10, 11})
         assert [len(split.target) for split in (made.train, made.validation)] == [24, 12]
-        assert [len(np.unique(split.units)) for split in (made.train, made.validation)] == [6, 3]
+        assert [len(np.unique(split.groups)) for split in (made.train, made.validation)] == [6, 3]
         seen.add(frozenset(sides[1]))
     assert len(seen) == 18
 
@@ -93,7 +93,7 @@ def test_groups_stay_on_one_side(write: Write, place: str) -> None:
             {*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in (made.train, made.validation, made.test)
         ]
         assert ([len(one) for one in speakers], speakers[2], speakers[0] & speakers[1]) == ([4, 1, 1], {5}, set())
-        np.testing.assert_array_equal(made.train.units, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
+        np.testing.assert_array_equal(made.train.groups, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
         held |= speakers[1]
     assert held == {0, 1, 2, 3, 4}  # no two deals are the same
     with pytest.raises(data.DataError, match="have 4 deals beside the file's split, got 5"):
@@ -108,7 +108,7 @@ def test_validation_is_not_left_with_little() -> None:
     units = np.concatenate([np.arange(60), np.full(30, 60), np.full(30, 61), [62]])
     splits = [np.arange(60), np.arange(60, 120), np.array([120])]
     for deal in range(1, 40):
-        train, val, _ = dealt(splits, np.zeros(121), units, deal, "toy")
+        train, val, _ = resplit(splits, np.zeros(121), units, deal, "toy")
         assert 30 <= len(val) <= 120
         assert len(train) + len(val) == 120
 
@@ -116,7 +116,7 @@ def test_validation_is_not_left_with_little() -> None:
 def test_each_unit_is_as_often_in_validation() -> None:
     splits = [np.arange(90), np.arange(90, 120), np.array([], int)]
     times = sum(
-        np.bincount(dealt(splits, np.zeros(120), np.arange(120), d, "toy")[1], minlength=120) for d in range(1, 2001)
+        np.bincount(resplit(splits, np.zeros(120), np.arange(120), d, "toy")[1], minlength=120) for d in range(1, 2001)
     )
     assert abs(times / 2000 - 0.25).max() < 0.05
 
@@ -147,7 +147,7 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
         made = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
         assert len({*speaker[made.validation.inputs["sight"][:, 0].astype(int)]}) == 1
         held |= {*made.validation.inputs["sound"][:, 0].astype(int)}
-        assert [len({*split.units}) for split in (made.train, made.validation, made.test)] == [2, 1, 1]
+        assert [len({*split.groups}) for split in (made.train, made.validation, made.test)] == [2, 1, 1]
     assert held == {0, 1, 2, 3, 4, 5}
     with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
         data.sheet({"path": path, "groups": "pairs_a_val"})
@@ -198,7 +198,7 @@ def test_targets_that_are_no_classes_go_with_their_samples(write: Write, rows: A
 def test_a_row_that_is_named_twice_stays_one_sample() -> None:
     for deal in range(1, 4):
         splits = [np.array([0, 0, 1, 2]), np.array([3]), np.array([4])]
-        train, val, test = dealt(splits, np.zeros(5), np.arange(5), deal, "toy")
+        train, val, test = resplit(splits, np.zeros(5), np.arange(5), deal, "toy")
         assert sorted([*train, *val]) == [0, 0, 1, 2, 3]
         assert len({*train}) == 3
         assert not {*train} & {*val}
@@ -206,9 +206,9 @@ def test_a_row_that_is_named_twice_stays_one_sample() -> None:
 
 
 def test_another_deal_of_synthetic_data_draws_other_samples_of_one_population() -> None:
-    p, other = (resolve({"name": "synthetic", "deal": deal}) for deal in (0, 3))
+    p, other = (parse_parameters({"name": "synthetic", "deal": deal}) for deal in (0, 3))
     for split, same in enumerate((False, False, True)):
-        assert np.array_equal(draw(p, split)[0][0], draw(other, split)[0][0]) is same
+        assert np.array_equal(draw_split(p, split)[0][0], draw_split(other, split)[0][0]) is same
     assert data.sheet({"name": "synthetic", "deal": 3}) == data.sheet("synthetic")
     np.testing.assert_array_equal(
         data.load("synthetic").test.target, data.load({"name": "synthetic", "deal": 3}).test.target
