@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainables.logarithms import logs
-from trainables.moments import Sizes, only, spread
+from trainables.moments import Sizes, expand_numbers, mask_absent
 from trainables.signals import scalar
 
 SCALES = ("tensor", "dim", "none", "ema")
@@ -55,7 +55,7 @@ def average(values: Tensor, present: Tensor | None = None, sizes: Sizes = None) 
     """Return each tensor's mean over all dimensions of the sources that are present, [T] or []."""
     if present is None:
         return tensorwise(Tensor.mean, values, sizes)
-    return tensorwise(Tensor.nanmean, only(present, values, math.nan), sizes)
+    return tensorwise(Tensor.nanmean, mask_absent(present, values, math.nan), sizes)
 
 
 def together(values: Tensor, sizes: Sizes, *, centred: bool, times: Tensor | None = None) -> Tensor:
@@ -73,9 +73,9 @@ def logarithms(values: Tensor, present: Tensor | None, sizes: Sizes, *, centred:
     """
     if present is None:
         return together(values, sizes, centred=centred)
-    median = tensorwise(Tensor.nanmedian, only(present, values, math.nan), sizes)
-    found = torch.maximum(values, spread((median * FLOOR).clamp(min=SMALLEST), sizes)).log_()
-    return found - spread(average(found, present, sizes), sizes) if centred else found
+    median = tensorwise(Tensor.nanmedian, mask_absent(present, values, math.nan), sizes)
+    found = torch.maximum(values, expand_numbers((median * FLOOR).clamp(min=SMALLEST), sizes)).log_()
+    return found - expand_numbers(average(found, present, sizes), sizes) if centred else found
 
 
 def log_variance(
@@ -118,10 +118,10 @@ def evidence(
         return together(variance, sizes, centred=scale == "tensor", times=power)
     found = log_variance(variance, means, present, sizes, centred=scale == "tensor")
     if scale == "dim":
-        found = found - (found.mean(0) if present is None else only(present, found, math.nan).nanmean(0))
+        found = found - (found.mean(0) if present is None else mask_absent(present, found, math.nan).nanmean(0))
     elif scale == "ema":
-        found = found + spread(scalar(reference, found), sizes)
-    return only(present, (found * power).clamp(-LARGEST, LARGEST).exp_())
+        found = found + expand_numbers(scalar(reference, found), sizes)
+    return mask_absent(present, (found * power).clamp(-LARGEST, LARGEST).exp_())
 
 
 def combine(evidence: Tensor, k: float | Tensor, frame: str = "modality") -> Opinion:
@@ -195,7 +195,7 @@ def agree(
     With ``sizes``, several tensors lie side by side, [S, D]; each has a floor, unit, competition and norm of its own,
     and ``present`` may be [S, D], ``kappa`` and ``k`` [D].
     """
-    means = only(present, means)
+    means = mask_absent(present, means)
     count = len(means) if present is None else present.sum(0).to(means)
     e = evidence(variance, kappa, scale, reference, means=means if snr else None, present=present, sizes=sizes)
 

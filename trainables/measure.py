@@ -14,7 +14,7 @@ from trainables.differentiation import gathered
 from trainables.parallel import alone
 from trainables.setup import SPLITS, Learner, Setup, strength
 from trainables.signals import EpochMethod, Signals, Validation
-from trainables.tasks import report
+from trainables.tasks import named_metric
 
 CHUNK = 2048  # samples of one evaluation pass
 
@@ -117,7 +117,7 @@ def having(setup: Setup, split: str, place: int) -> Tensor:
 
 def scores(setup: Setup, split: str, loss: Tensor, score: Tensor, epoch: int, number: int) -> list[Row]:
     """Return the rows of a joint loss and score."""
-    name, value = report(setup.task, score.item())
+    name, value = named_metric(setup.task, score.item())
     return [
         Row(epoch, number, split, None, "loss", loss.item()),
         Row(epoch, number, split, None, name, value),

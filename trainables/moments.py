@@ -1,7 +1,6 @@
-"""Moments: what is known of each source's gradient, from its past or over the batch (METHODS.md 8.4, 8.5).
+"""Mean and variance of each source's gradient, over past steps or over the batch (METHODS.md 8.4, 8.5).
 
-Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor they all have a gradient of, or
-D the places of T such tensors side by side, ``sizes`` of each; B samples.
+Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor that all have a gradient of, or D the elements of T such tensors, flattened and concatenated, with their ``sizes``; B samples.
 """
 
 from collections.abc import Sequence
@@ -10,19 +9,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Sizes = Sequence[int] | None  # of tensors that lie side by side on the last axis; None: there is one, of any shape
+Sizes = Sequence[int] | None  # of tensors that are concatenated on the last axis; None: a single tensor, of any shape
 
 
 class Moments(NamedTuple):
-    """Running moments of a gradient in which the past fades (METHODS.md 8.4)."""
+    """Exponentially weighted moments of a gradient (METHODS.md 8.4)."""
 
-    seen: Tensor  # [S, T] gradients of each tensor, each worth beta times the next
+    weight: Tensor  # [S, T] sum of the weights of the gradients of each tensor: each has beta times that of the next
     mean: Tensor  # [S, D]
     variance: Tensor  # [S, D]
 
 
-def unseen(like: Tensor, tensors: int = 1) -> Moments:
-    """Return the moments before the first gradient, of tensors that lie side by side, [S, D]."""
+def init_moments(like: Tensor, tensors: int = 1) -> Moments:
+    """Return the moments before the first gradient, of concatenated tensors, [S, D]."""
     zero = torch.zeros_like(like)
     return Moments(like.new_zeros(len(like), tensors), zero, zero)
 
@@ -30,58 +29,58 @@ def unseen(like: Tensor, tensors: int = 1) -> Moments:
 def update(
     moments: Moments, gradient: Tensor, beta: float | Tensor, present: Tensor | None = None, sizes: Sizes = None
 ) -> Moments:
-    r"""Return the moments after one more gradient, [S, D]; those of sources that are not ``present`` are kept.
+    r"""Return the moments after one more gradient, [S, D]; those of sources that are not ``present`` do not change.
 
-    Equal to the debiased running averages of :math:`g` and :math:`g^2`, the square of the first taken from the
-    second, but never negative and without their cancellation. ``present`` is [S, T] bool; None: all are, in every
-    batch, so that all tensors were seen alike.
+    Equal to the debiased running average of :math:`g`, and to that of :math:`g^2` minus the square of the first, but
+    never negative and without cancellation. ``present`` is [S, T] bool; None: all are, in every batch, so that the
+    weights of all tensors are equal.
     """
-    seen = beta * moments.seen + 1
-    share = (seen[:, :1] if present is None else spread(seen, sizes)).reciprocal()
-    off = gradient - moments.mean
-    square = (off * (1 - share)).mul_(off)
-    mean, variance = torch.addcmul(moments.mean, off, share), torch.lerp(moments.variance, square, share)
+    weight = beta * moments.weight + 1
+    share = (weight[:, :1] if present is None else expand_numbers(weight, sizes)).reciprocal()
+    deviation = gradient - moments.mean
+    square = (deviation * (1 - share)).mul_(deviation)
+    mean, variance = torch.addcmul(moments.mean, deviation, share), torch.lerp(moments.variance, square, share)
     if present is None:
-        return Moments(seen, mean, variance)
-    there = spread(present, sizes)
+        return Moments(weight, mean, variance)
+    mask = expand_numbers(present, sizes)
     return Moments(
-        torch.where(present, seen, moments.seen),
-        torch.where(there, mean, moments.mean),
-        torch.where(there, variance, moments.variance),
+        torch.where(present, weight, moments.weight),
+        torch.where(mask, mean, moments.mean),
+        torch.where(mask, variance, moments.variance),
     )
 
 
-def informed(moments: Moments, present: Tensor | None = None) -> Tensor:
-    """Return of which tensors every source that is present has been seen twice: one gradient has no variance.
+def has_variance(moments: Moments, present: Tensor | None = None) -> Tensor:
+    """Return for which tensors every present source has had two gradients: one has no variance.
 
-    [T] bool for ``present`` [S, T]; else [], of all.
+    [T] bool for ``present`` [S, T]; else [] bool, for all.
     """
     if present is None:
-        return (moments.seen[:, 0] > 1).all()
-    return ((moments.seen > 1) | ~present).all(0)
+        return (moments.weight[:, 0] > 1).all()
+    return ((moments.weight > 1) | ~present).all(0)
 
 
 def sample_variance(rows: Tensor, present: Tensor | None = None) -> Tensor:
     """Return the variance of the mean of the samples' gradients, [B, ...] -> [...] (METHODS.md 8.5).
 
-    Samples that are not ``present`` [B] count nowhere. Of fewer than two samples it is 1, which says nothing.
+    Samples that are not ``present`` [B] are ignored. Of fewer than two samples it is 1, a neutral value.
     """
     if present is None:
         return rows.var(0) / len(rows) if len(rows) > 1 else torch.ones_like(rows[0])
     count = present.sum()
-    off = only(present, rows - only(present, rows).sum(0) / count.clamp(min=1))
-    return torch.where(count > 1, off.square().sum(0) / ((count - 1).clamp(min=1) * count.clamp(min=1)), 1.0)
+    deviation = mask_absent(present, rows - mask_absent(present, rows).sum(0) / count.clamp(min=1))
+    return torch.where(count > 1, deviation.square().sum(0) / ((count - 1).clamp(min=1) * count.clamp(min=1)), 1.0)
 
 
-def only(present: Tensor | None, values: Tensor, otherwise: float = 0.0) -> Tensor:
-    """Return the values of the sources that are present, [S, ...] and [S] or [S, D] bool; None: all are."""
+def mask_absent(present: Tensor | None, values: Tensor, fill: float = 0.0) -> Tensor:
+    """Return values with ``fill`` for sources that are not present, [S, ...] and [S] or [S, D] bool; None: all are."""
     if present is None:
         return values
-    return torch.where(present.view(*present.shape, *[1] * (values.ndim - present.ndim)), values, otherwise)
+    return torch.where(present.view(*present.shape, *[1] * (values.ndim - present.ndim)), values, fill)
 
 
-def spread(numbers: Tensor, sizes: Sizes) -> Tensor:
-    """Return each tensor's number at all its places, [..., T] -> [..., D]; a single tensor's number as it is."""
+def expand_numbers(numbers: Tensor, sizes: Sizes) -> Tensor:
+    """Repeat each tensor's number for all its elements, [..., T] -> [..., D]; a single tensor's is returned as it is."""
     if sizes is None:
         return numbers
     parts = zip(torch.split(numbers, 1, -1), sizes, strict=True)

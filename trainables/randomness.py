@@ -1,6 +1,6 @@
-"""Random numbers that depend on a trial's seed, a purpose and a moment, and on nothing else.
+"""Random numbers that depend on a trial's seed, a purpose and a step, and on nothing else.
 
-Trials that train together draw each from its own stream: `torch.func.vmap` is told how to stack what is drawn.
+Each trial of a pack draws from its own stream: an operator with a rule for `torch.func.vmap` stacks the numbers.
 """
 
 import hashlib
@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NAME = "ablate::normal"
+OPERATOR = "ablate::normal"
 
 
 def stream(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Return a generator of its own for one purpose of one trial, as ``stream(seed, "order", epoch)``."""
+    """Return a generator that is keyed by seed and purpose, as ``stream(seed, "order", epoch)``."""
     key = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
 
 def uniform(seed: int, name: str, shape: tuple[int, ...], bound: float) -> Tensor:
     """Return initial weights of a parameter, uniform on [-bound, bound], float32."""
-    drawn = stream(seed, "init", name).random(shape, dtype=np.float32)
-    return torch.from_numpy(bound * (2 * drawn - 1))
+    values = stream(seed, "init", name).random(shape, dtype=np.float32)
+    return torch.from_numpy(bound * (2 * values - 1))
 
 
 def normal(shape: Sequence[int], seed: int, *purpose: str | int) -> Tensor:
@@ -32,51 +32,51 @@ def normal(shape: Sequence[int], seed: int, *purpose: str | int) -> Tensor:
 
 
 def permutation(count: int, seed: int, *purpose: str | int) -> Tensor:
-    """Return the numbers below ``count`` in random order, int64."""
+    """Return the integers below ``count`` in random order, int64."""
     return torch.from_numpy(stream(seed, *purpose).permutation(count))
 
 
-def sent(drawn: Tensor, device: torch.device) -> Tensor:
-    """Return what the host has drawn on a device; a GPU fetches it from pinned memory, and the host need not wait."""
-    pinned = drawn.pin_memory() if device.type == "cuda" else drawn
+def copy_to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return values of the host on a device; the copy to a GPU is from pinned memory and asynchronous."""
+    pinned = values.pin_memory() if device.type == "cuda" else values
     return pinned.to(device, non_blocking=True)
 
 
 def noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return what `normal` draws for each of the seeds [...] at step ``number`` [], [..., *shape], on a device.
+    """Return `normal` of each of the seeds [...] at step ``number`` [], [..., *shape], on a device.
 
-    Seeds and number lie on the host, which draws.
+    Seeds and number are on the host, which draws.
     """
-    drawn: Tensor = torch.ops.ablate.normal.default(seeds, number, purpose, shape, device)
-    return drawn
+    values: Tensor = torch.ops.ablate.normal.default(seeds, number, purpose, shape, device)
+    return values
 
 
-def drawn(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return `noise`, each seed's from its own stream; a seed that comes again draws once."""
-    values, known = np.empty((seeds.numel(), *shape), dtype=np.float32), dict[int, np.ndarray]()
+def draw_noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Implement `noise`: each seed draws from its own stream; a repeated seed draws once."""
+    values, drawn = np.empty((seeds.numel(), *shape), dtype=np.float32), dict[int, np.ndarray]()
     for seed, row in zip(seeds.flatten().tolist(), values, strict=True):
-        if seed in known:
-            row[...] = known[seed]
+        if seed in drawn:
+            row[...] = drawn[seed]
         else:
             stream(seed, purpose, int(number)).standard_normal(dtype=np.float32, out=row)
-            known[seed] = row
-    return sent(torch.from_numpy(values).view(*seeds.shape, *shape), device)
+            drawn[seed] = row
+    return copy_to_device(torch.from_numpy(values).view(*seeds.shape, *shape), device)
 
 
-def promised(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
-    """Return `noise` without numbers in it."""
+def fake_noise(seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Return an uninitialised tensor of the shape of `noise`, for tracing."""
     return torch.empty([*seeds.shape, *shape], dtype=torch.float32, device=device)
 
 
-def stacked(
+def batch_noise(
     info: Any, axes: tuple[int | None, ...], seeds: Tensor, number: Tensor, purpose: str, shape: Sequence[int],
     device: torch.device,
 ) -> tuple[Tensor, int]:  # fmt: skip
-    """Return `noise` of stacked seeds, and where it is stacked."""
+    """Implement `noise` under vmap: return the noise of stacked seeds, and its batch axis."""
     return noise(seeds.movedim(axes[0] or 0, 0), number, purpose, shape, device), 0
 
 
-torch.library.define(NAME, "(Tensor seeds, Tensor number, str purpose, SymInt[] shape, Device device) -> Tensor")
-torch.library.impl(NAME, "CPU", drawn)
-torch.library.register_fake(NAME, promised)
-torch.library.register_vmap(NAME, stacked)
+torch.library.define(OPERATOR, "(Tensor seeds, Tensor number, str purpose, SymInt[] shape, Device device) -> Tensor")
+torch.library.impl(OPERATOR, "CPU", draw_noise)
+torch.library.register_fake(OPERATOR, fake_noise)
+torch.library.register_vmap(OPERATOR, batch_noise)

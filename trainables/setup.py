@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_map
 from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
 from trainables.modules import import_attribute
-from trainables.optim import Apart, Optimizer, optimizer
+from trainables.optim import Optimizer, SplitOptimizer, build_optimizer
 from trainables.parallel import Crew
 from trainables.precision import parameter_dtype
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
-from trainables.tasks import Target, against
+from trainables.tasks import Target, build_target
 
 SPLITS = ("train", "validation", "test")
 ALONE = Crew()
@@ -65,7 +65,7 @@ class Setup(NamedTuple):
 
     def against(self, target: Tensor) -> Target:
         """Return loss and score of samples with this target."""
-        return against(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
+        return build_target(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
 
     def labelled(self, split: str) -> Tensor | None:
         """Return which positions of a split have a label, [N, L] bool; None: all."""
@@ -114,7 +114,7 @@ def equip(
 def guided(method: Method, model: Model, rule: Optimizer) -> tuple[Model, Optimizer]:
     """Return model and optimiser with the classifiers of a method that has some."""
     if isinstance(method, Guided) and method.classifier is not None:
-        return model._replace(classifier=method.classifier), Apart(rule, method.trainer)
+        return model._replace(classifier=method.classifier), SplitOptimizer(rule, method.trainer)
     return model, rule
 
 
@@ -130,7 +130,7 @@ def alike(setup: Setup, trial: Mapping[str, Any]) -> Setup:
 def rule_of(trial: Mapping[str, Any]) -> Optimizer:
     """Return the optimiser that a trial names."""
     settings = trial["train"]
-    return optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
+    return build_optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
 
 
 def presence(data: Split, modalities: list[str]) -> Tensor | None:

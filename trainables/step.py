@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainables.differentiation import Differentiate, eager, in_parts
 from trainables.model import Buffers
-from trainables.optim import clip_norm, divided, moved
+from trainables.optim import apply_update, clip_norm, split_heads
 from trainables.precision import autocast_forward
-from trainables.randomness import noise, normal, permutation, sent
+from trainables.randomness import copy_to_device, noise, normal, permutation
 from trainables.setup import Learner, Setup, strength
 from trainables.signals import Guided, Params, Pull, Signals, Task, attributes
 
@@ -68,7 +68,7 @@ def posed(setup: Setup, indices: Tensor, share: Tensor, number: int | Tensor, *,
         shape = tuple(like.shape)
         if isinstance(number, Tensor):
             return noise(seed, number, purpose, shape, like.device).to(like)
-        return sent(normal(shape, seed, purpose, number), like.device).to(like)
+        return copy_to_device(normal(shape, seed, purpose, number), like.device).to(like)
 
     heard = None if present is None else present[:, indices]
     reduction = trial["train"]["reduction"]
@@ -125,7 +125,7 @@ def step(
         grads = limit(setup, made.grads, "clip")
         direction, moments = setup.optimizer.update(grads, learner.moments, learner.params)
         direction = made.rescale(direction) if made.rescale else direction
-        params = moved(learner.params, direction, setup.optimizer.lrs, paced, product(made.rates, rates))
+        params = apply_update(learner.params, direction, setup.optimizer.lrs, paced, product(made.rates, rates))
         learner = Learner(params, buffers, moments, made.state)
         loss = task.mean(task.loss(signals.logits.detach()))
     return learner, {
@@ -165,5 +165,5 @@ def limit(setup: Setup, grads: Params, key: str) -> Params:
     if settings[key] is None:
         return grads
     apart = isinstance(setup.method, Guided)
-    clipped = clip_norm(divided(grads)[0] if apart else grads, settings[key], trigger=settings["clip_trigger"])
+    clipped = clip_norm(split_heads(grads)[0] if apart else grads, settings[key], trigger=settings["clip_trigger"])
     return clipped._replace(heads=grads.heads) if apart else clipped

@@ -1,7 +1,7 @@
-"""What a prediction is held against: per-sample loss, score and likelihood of a target, for each kind of task.
+"""Targets: per-sample loss, score and likelihood of a prediction, for each kind of task.
 
 Letters in shapes: B samples, L positions of a dense target, C outputs. The functions broadcast over leading
-dimensions and return one number a sample; positions are averaged, those that have a label.
+dimensions and return one number a sample, the mean over the positions that have a label.
 """
 
 import math
@@ -16,19 +16,19 @@ from torch import Tensor
 class Target(NamedTuple):
     """Functions of a prediction, closed over the target."""
 
-    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; a second number bounds that of each position
+    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; an optional second argument bounds that of each position
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
-    curve: Callable[[Tensor, Tensor], Tensor]  # a prediction and a change of it -> what it changes of the slope
+    curve: Callable[[Tensor, Tensor], Tensor]  # (prediction, change of it) -> change of the slope
     nats: bool  # the loss is a negative log-likelihood
     labelled: Tensor | None = None  # [B, L] bool, which positions have a label; None: all
 
 
 def classification(target: Tensor, *, gaps: bool = False) -> Target:
-    """Cross-entropy, hit rate and probability of classes, [B] or [B, L] int64; predictions are logits.
+    """Return cross-entropy, accuracy and probability of classes, [B] or [B, L] int64; predictions are logits.
 
-    With ``gaps`` positions [B, L] of class -1 have no label and count nowhere.
+    With ``gaps``, positions [B, L] of class -1 have no label and are ignored.
     """
     positions = target.ndim - 1
     labelled = target >= 0 if gaps else None
@@ -36,12 +36,12 @@ def classification(target: Tensor, *, gaps: bool = False) -> Target:
 
     def per_sample(values: Tensor) -> Tensor:
         if labelled is not None:
-            return averaged(values, labelled)
+            return labelled_mean(values, labelled)
         return values.flatten(values.ndim - positions).mean(-1) if positions else values
 
     def per_position(changes: Tensor) -> Tensor:
         if labelled is not None:
-            return torch.where(labelled[..., None], changes, 0.0) / count(labelled)[:, None, None]
+            return torch.where(labelled[..., None], changes, 0.0) / label_count(labelled)[:, None, None]
         return changes / math.prod(target.shape[1:]) if positions else changes
 
     def labels(logits: Tensor) -> Tensor:
@@ -50,21 +50,21 @@ def classification(target: Tensor, *, gaps: bool = False) -> Target:
     def log_likelihood(logits: Tensor) -> Tensor:
         return F.log_softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)
 
-    def loss(logits: Tensor, most: float = math.inf) -> Tensor:
+    def loss(logits: Tensor, cap: float = math.inf) -> Tensor:
         losses = -log_likelihood(logits)
-        return per_sample(losses if most == math.inf else losses.clamp(max=most))
+        return per_sample(losses if cap == math.inf else losses.clamp(max=cap))
 
     def score(logits: Tensor) -> Tensor:
         return per_sample((logits.argmax(-1) == target).to(logits.dtype))
 
     def slope(logits: Tensor) -> Tensor:
-        hot = target[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-        return per_position(torch.softmax(logits, -1) - hot.to(logits))
+        one_hot = target[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+        return per_position(torch.softmax(logits, -1) - one_hot.to(logits))
 
     def curve(logits: Tensor, change: Tensor) -> Tensor:
         p = torch.softmax(logits, -1)
-        weighed = p * per_position(change)
-        return weighed - p * weighed.sum(-1, keepdim=True)
+        weighted = p * per_position(change)
+        return weighted - p * weighted.sum(-1, keepdim=True)
 
     return Target(
         loss,
@@ -77,18 +77,18 @@ def classification(target: Tensor, *, gaps: bool = False) -> Target:
     )
 
 
-def averaged(values: Tensor, labelled: Tensor) -> Tensor:
+def labelled_mean(values: Tensor, labelled: Tensor) -> Tensor:
     """Return the mean over the positions that have a label, [..., B, L] and [B, L] bool -> [..., B]."""
-    return torch.where(labelled, values, 0.0).sum(-1) / count(labelled)
+    return torch.where(labelled, values, 0.0).sum(-1) / label_count(labelled)
 
 
-def count(labelled: Tensor) -> Tensor:
-    """Return how many positions have a label, [B, L] bool -> [B], to divide by; 1 where none has."""
+def label_count(labelled: Tensor) -> Tensor:
+    """Return how many positions have a label, [B, L] bool -> [B]; 1 where none has, to divide by it."""
     return labelled.sum(-1).clamp(min=1)
 
 
 def regression(target: Tensor, kind: str) -> Target:
-    """Loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged.
+    """Return loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged.
 
     The likelihood is exp(-loss), our reading (METHODS.md 13).
     """
@@ -117,11 +117,11 @@ def regression(target: Tensor, kind: str) -> Target:
     return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, curve, nats=False)
 
 
-def against(task: str, target: Tensor, loss: str, *, gaps: bool = False) -> Target:
-    """Return loss and score for a task (classification, segmentation or regression)."""
+def build_target(task: str, target: Tensor, loss: str, *, gaps: bool = False) -> Target:
+    """Return the functions of a target for a task (classification, segmentation or regression)."""
     return regression(target, loss) if task == "regression" else classification(target, gaps=gaps)
 
 
-def report(task: str, score: float) -> tuple[str, float]:
-    """Return the name under which a mean score is recorded, and its value in the metric's own direction."""
+def named_metric(task: str, score: float) -> tuple[str, float]:
+    """Return name and value of the metric that is recorded for a mean score: accuracy, or mae = -score."""
     return ("mae", -score) if task == "regression" else ("accuracy", score)

@@ -12,7 +12,7 @@ from trainables.methods.agm import AGM, AGMState, lead
 from trainables.optim import SGD
 from trainables.rehearsal import silent
 from trainables.setup import Learner
-from trainables.shapley import blend, shapley_weights
+from trainables.shapley import shapley_weights, weighted_sums
 from trainables.signals import all_subsets, mix
 
 
@@ -131,7 +131,7 @@ def balance_benchmark(case: Case) -> Pairs:
         yield from net.compare_params(number, learner, recorded["params_before_step"])
         task, spied = net.task(recorded, active=True), Spied()
         learner, metrics = spied.clipped_step(net, method, rule, "balancebench", learner, recorded, task)
-        shares = blend(method.weights(len(modalities), task), spied.signals.muted, by_sample=False)
+        shares = weighted_sums(method.weights(len(modalities), task), spied.signals.muted, by_sample=False)
         known = {"loss": metrics["loss"]}
         for i, m in enumerate(modalities):
             known |= {f"phi.{m}": shares[i], f"scores.{m}": metrics["method.score"][i]}

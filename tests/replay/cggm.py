@@ -13,7 +13,7 @@ from trainables.differentiation import eager
 from trainables.fusions import Features
 from trainables.layers import affine
 from trainables.methods.cggm import CGGM, POLE, CGGMState, towards
-from trainables.optim import SGD, Apart
+from trainables.optim import SGD, SplitOptimizer
 from trainables.setup import Learner
 from trainables.signals import Group, Params, Signals, Task
 from trainables.tasks import classification
@@ -61,7 +61,7 @@ def official(case: Case) -> Pairs:
     model = net.model._replace(classifier=Tiny())  # type: ignore[arg-type]
     net = net._replace(params=params, model=model, names=net.names | names)
     method, lam = configured(case), hyper["lamda"]
-    rule = Apart(SGD(hyper["lr"], 0.0), SGD(hyper["cls_lr"], 0.0))
+    rule = SplitOptimizer(SGD(hyper["lr"], 0.0), SGD(hyper["cls_lr"], 0.0))
     learner = Learner(params, net.buffers, rule.init(params), method.init(params))
     l_gm, past = 0.0, None
     for number, recorded in enumerate(case["steps"]):

@@ -17,7 +17,7 @@ from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup, equip
 from trainables.signals import Method, Params, Task, each, needs
 from trainables.step import step
-from trainables.tasks import against
+from trainables.tasks import build_target
 
 FUSIONS: dict[str, Fusion] = {
     "concat": Concat(), "sum": Sum(), "early": Early(8), "gated": Gated(8), "film": FiLM(8), "attention": Attention(8)
@@ -78,7 +78,7 @@ def pose(
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    held = against(task, target, loss, gaps=gaps)
+    held = build_target(task, target, loss, gaps=gaps)
     share = torch.tensor(strength, dtype=torch.float64, device=target.device)
     return Task(*held, noise, share, len(target), present)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
 from trainables.methods.agm import AGM, deviation, lead, pooled
 from trainables.methods.joint import Joint
-from trainables.shapley import blend, shapley_weights
+from trainables.shapley import shapley_weights, weighted_sums
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
 from trainables.step import step
 
@@ -174,7 +174,7 @@ def test_sampled_shares_of_balance_benchmark_are_the_exact_ones_on_average() -> 
             learner, coalitions = untrained(made), method.coalitions(3, task)
             muted = model(learner.params, {m: {} for m in inputs}, inputs, made.needs, coalitions=coalitions)[0].muted
             weights = method.weights(3, task)
-            shares.append(blend(weights, muted.detach(), by_sample=weights.ndim == 3))
+            shares.append(weighted_sums(weights, muted.detach(), by_sample=weights.ndim == 3))
         assert float((shares[0] - shares[1]).abs().max()) < 0.02
         if held is not None:
             assert float(shares[1][:, held.sum(0) == 1].abs().max()) == 0

@@ -29,7 +29,7 @@ from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior,
 from trainables.methods.joint import Joint
 from trainables.methods.joint_uni import JointUni
 from trainables.model import Model
-from trainables.moments import unseen, update
+from trainables.moments import init_moments, update
 from trainables.setup import Learner, Setup
 from trainables.signals import Params, Pull, Signals, Task, each, leaves
 from trainables.step import step
@@ -459,7 +459,7 @@ def test_the_joint_head_weighs_each_loss() -> None:
     method = BOGC(where="joint", losses="single", kappa=0.8)
     made = setup(method, model)
     learner = untrained(made)
-    past, state = unseen(torch.zeros(3, 39, dtype=torch.float64)), learner.state
+    past, state = init_moments(torch.zeros(3, 39, dtype=torch.float64)), learner.state
     for number in range(2):
         inputs, target = batch(model, number)
         signals, task, pull = seen(made, learner, inputs, pose(target, number))

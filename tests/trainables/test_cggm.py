@@ -30,7 +30,7 @@ from trainables.data.targets import regression_targets
 from trainables.methods.cggm import CGGM, CGGMState, towards
 from trainables.methods.joint import Joint
 from trainables.model import Model
-from trainables.optim import SGD, Apart
+from trainables.optim import SGD, SplitOptimizer
 from trainables.randomness import normal, uniform
 from trainables.setup import Learner, Setup, prepare
 from trainables.signals import Guided, Params, Signals, Sloped, Task, each, leaves
@@ -259,7 +259,7 @@ def test_a_rate_that_sgd_sees_is_the_gradient_that_it_sees() -> None:
     ways = {}
     for apply in ("grad", "lr"):
         made = setup(CGGM(apply=apply, delta="positive"), model)
-        ways[apply] = taught(made._replace(optimizer=Apart(SGD(0.05, 0.0), made.method.trainer)), 10)
+        ways[apply] = taught(made._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), made.method.trainer)), 10)
     assert apart(ways["grad"].params, ways["lr"].params) < 1e-12
 
 

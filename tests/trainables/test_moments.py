@@ -7,11 +7,11 @@ from torch import Tensor
 
 from tests.trainables.test_evidence import close, drawn, seeds
 from trainables.evidence import aggregate
-from trainables.moments import Moments, informed, sample_variance, unseen, update
+from trainables.moments import Moments, has_variance, init_moments, sample_variance, update
 
 
 def followed(rows: Tensor, beta: float | Tensor) -> Moments:
-    moments = unseen(rows[0])
+    moments = init_moments(rows[0])
     for row in rows:
         moments = update(moments, row, beta)
     return moments
@@ -31,8 +31,8 @@ def test_running_moments_are_the_debiased_averages(seed: int, steps: int, beta: 
 
 
 def test_one_gradient_says_nothing_about_its_variance() -> None:
-    assert [bool(informed(followed(drawn(0, count, 2, 3), 0.9))) for count in (1, 2)] == [False, True]
-    assert not informed(unseen(drawn(0, 2, 3)))
+    assert [bool(has_variance(followed(drawn(0, count, 2, 3), 0.9))) for count in (1, 2)] == [False, True]
+    assert not has_variance(init_moments(drawn(0, 2, 3)))
 
 
 def test_a_source_that_is_absent_keeps_its_moments() -> None:
@@ -42,10 +42,10 @@ def test_a_source_that_is_absent_keeps_its_moments() -> None:
     for kept, old, new in zip(after, before, update(before, rows[3], 0.9), strict=True):
         assert torch.equal(kept[1], old[1])
         assert torch.equal(kept[0], new[0])
-    fresh = update(unseen(rows[0]), rows[0], 0.9, present)
-    assert not informed(fresh, present)
-    assert informed(update(fresh, rows[1], 0.9, present), present)
-    assert not informed(update(fresh, rows[1], 0.9, present))
+    fresh = update(init_moments(rows[0]), rows[0], 0.9, present)
+    assert not has_variance(fresh, present)
+    assert has_variance(update(fresh, rows[1], 0.9, present), present)
+    assert not has_variance(update(fresh, rows[1], 0.9, present))
 
 
 def test_a_constant_gradient_has_no_variance() -> None:

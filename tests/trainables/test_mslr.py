@@ -14,7 +14,7 @@ from tests.trainables.helpers import apart, batch, network, pose, pure_step, set
 from tests.trainables.test_train import JOINT, tiny, trial
 from trainables.methods.joint import Joint
 from trainables.methods.mslr import MSLR, MSLRState
-from trainables.optim import optimizer
+from trainables.optim import build_optimizer
 from trainables.rehearsal import distance
 from trainables.setup import Learner, prepare, start
 from trainables.signals import Validation, leaves
@@ -123,7 +123,7 @@ def test_what_is_shared_keeps_its_learning_rate() -> None:
 def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) -> None:
     """Momentum and weight decay included, over ten steps."""
     model, factors = network(2, "sum"), {"m0": 1.3, "m1": 0.7}
-    made = setup(MSLR(factors), model)._replace(optimizer=optimizer(name, 0.05, 0.9, 0.1))
+    made = setup(MSLR(factors), model)._replace(optimizer=build_optimizer(name, 0.05, 0.9, 0.1))
     learner = untrained(made)
     copies = tree_map(lambda p: p.clone().requires_grad_(), learner.params)
     groups = [
@@ -152,7 +152,7 @@ def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) 
 def test_the_released_form_is_no_learning_rate_under_weight_decay_or_adam() -> None:
     for name in ("sgd", "adam"):
         mades = [
-            setup(MSLR(3.0, form=form), network(2))._replace(optimizer=optimizer(name, 0.01, 0.0, 0.1))
+            setup(MSLR(3.0, form=form), network(2))._replace(optimizer=build_optimizer(name, 0.01, 0.0, 0.1))
             for form in ("lr", "grad_scale")
         ]
         inputs, target = batch(mades[0].model, 0)

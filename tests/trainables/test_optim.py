@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.optim import clip_norm, moved, optimizer
+from trainables.optim import apply_update, build_optimizer, clip_norm
 from trainables.signals import Params, each, leaves
 
 Make = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -36,13 +36,13 @@ def gradient(p: Tensor, number: int) -> Tensor:
     ],
 )
 def test_it_is_the_optimiser_of_torch(name: str, settings: tuple[float, float, float], theirs: Make) -> None:
-    ours, rule = params(), optimizer(name, *settings)
+    ours, rule = params(), build_optimizer(name, *settings)
     state: Any = rule.init(ours)
     copies = [p.clone().requires_grad_() for p in leaves(ours)]
     reference = theirs(copies)
     for number in range(50):
         direction, state = rule.update(each(lambda p, n=number: gradient(p, n), ours), state, ours)
-        ours = moved(ours, direction, rule.lrs)
+        ours = apply_update(ours, direction, rule.lrs)
         for p in copies:
             p.grad = gradient(p.detach(), number)
         reference.step()

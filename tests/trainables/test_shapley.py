@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.shapley import (
-    code,
     prefixes,
+    presence_code,
     present_sampled_weights,
     present_weights,
     sampled_weights,
@@ -75,7 +75,7 @@ def test_all_orders_give_the_exact_shares_of_the_present(modalities: int) -> Non
     f = torch.randn(2**modalities, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     patterns = torch.arange(2**modalities)
     present = (patterns >> torch.arange(modalities)[:, None]) & 1 == 1  # [M, B], one sample a pattern
-    assert torch.equal(code(present), patterns)
+    assert torch.equal(presence_code(present), patterns)
 
     def heard(coalitions: torch.Tensor) -> torch.Tensor:
         """What a sample predicts depends on the members of the coalition that it has, [S, B]."""

@@ -5,7 +5,7 @@ import torch
 from trainables.measure import Moment, Row, outputs, tabulate
 from trainables.measurements.game import predictions
 from trainables.setup import Learner, Setup
-from trainables.shapley import blend, shapley_weights
+from trainables.shapley import shapley_weights, weighted_sums
 from trainables.signals import all_subsets
 
 
@@ -25,7 +25,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     modalities = len(setup.model.encoders)
     coalitions = all_subsets(modalities)
     muted = torch.cat([one for _, one in predictions(setup, learner, coalitions)], 1).double()  # [S, N, C]
-    shares = blend(shapley_weights(modalities).to(muted), muted, by_sample=False)
+    shares = weighted_sums(shapley_weights(modalities).to(muted), muted, by_sample=False)
     branches = outputs(setup, learner, "validation", frozenset({"unimodal_values"})).unimodal.double()
     others = muted[coalitions.sum(1) == 1] - branches  # [M, N, C] what all others say in silence
     silence = others.sum(0) / max(modalities - 1, 1)

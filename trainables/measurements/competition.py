@@ -11,9 +11,9 @@ from torch import Tensor
 from trainables.diagnostics.competition import Competition, competition_strength, preferred
 from trainables.measure import Moment, Row, having, outputs, tabulate
 from trainables.methods.joint import Joint
-from trainables.optim import Apart
+from trainables.optim import SplitOptimizer
 from trainables.setup import Learner, Setup, start
-from trainables.tasks import report
+from trainables.tasks import named_metric
 from trainables.train import epochs
 
 
@@ -35,12 +35,12 @@ def learnt(setup: Setup, modality: str) -> Concept:
     *_, last = epochs(alone, start(alone))
     seen = outputs(alone, last.learner, "validation", frozenset({"features"}))
     score = setup.against(setup.target["validation"][own]).score(seen.logits[own]).double().mean()
-    return Concept(seen.features[modality], report(setup.task, score.item())[1])
+    return Concept(seen.features[modality], named_metric(setup.task, score.item())[1])
 
 
 def plain(setup: Setup) -> Setup:
     """Return the same training by no method, unobserved."""
-    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
+    rule = setup.optimizer.model if isinstance(setup.optimizer, SplitOptimizer) else setup.optimizer
     trial = {**setup.trial, "start": 1, "end": math.inf, "warmup": 0, "measure": {}}
     model = setup.model._replace(classifier=None)
     return setup._replace(trial=trial, model=model, method=Joint(), needs=frozenset(), optimizer=rule)
@@ -78,7 +78,7 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
         "competition_preferred": [m == first for m in found],
     }
     if moment.last:
-        values[f"concept_{report(setup.task, 0.0)[0]}"] = [concept.score for concept in known.values()]
+        values[f"concept_{named_metric(setup.task, 0.0)[0]}"] = [concept.score for concept in known.values()]
     return tabulate(setup, values, "validation", moment)
 
 

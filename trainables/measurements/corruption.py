@@ -8,7 +8,7 @@ from torch import Tensor
 from trainables.measure import Moment, Row, having, outputs
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
-from trainables.tasks import report
+from trainables.tasks import named_metric
 
 Draw = Callable[..., Tensor]
 LEVELS = {"noise": (0.5, 1.0, 2.0, 4.0), "blank": (0.25, 0.5, 0.75, 1.0), "missing": (0.25, 0.5, 0.75, 1.0)}
@@ -24,7 +24,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     """
     if not moment.last:
         return []
-    name, found = report(setup.task, 0.0)[0], []
+    name, found = named_metric(setup.task, 0.0)[0], []
     for place, (modality, clean) in enumerate(setup.inputs["test"].items()):
         own = having(setup, "test", place)
         for kind, levels in LEVELS.items():
@@ -51,4 +51,4 @@ def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:
     """Return the score of the joint prediction of other inputs of the test split."""
     seen = outputs(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
     held = setup.against(setup.target["test"])
-    return report(setup.task, held.score(seen.logits).double().mean().item())[1]
+    return named_metric(setup.task, held.score(seen.logits).double().mean().item())[1]

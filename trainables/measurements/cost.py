@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from trainables.measure import Moment, Row, tabulate
 from trainables.methods.joint import Joint
-from trainables.optim import Apart
+from trainables.optim import SplitOptimizer
 from trainables.setup import Learner, Setup, start
 from trainables.step import batches, drawn, pose, step
 
@@ -42,7 +42,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
 
 def without_method(setup: Setup) -> Setup:
     """Return the same training by no method."""
-    rule = setup.optimizer.model if isinstance(setup.optimizer, Apart) else setup.optimizer
+    rule = setup.optimizer.model if isinstance(setup.optimizer, SplitOptimizer) else setup.optimizer
     model = setup.model._replace(classifier=None)
     return setup._replace(method=Joint(), needs=frozenset(), optimizer=rule, model=model)
 

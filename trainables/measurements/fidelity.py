@@ -13,7 +13,7 @@ from trainables.measurements.slopes import afresh, flat, gradients, head
 from trainables.methods.joint import Joint
 from trainables.model import Buffers
 from trainables.observation import Batch
-from trainables.optim import Adam, AdamState, divided, moved
+from trainables.optim import Adam, AdamState, apply_update, split_heads
 from trainables.randomness import permutation
 from trainables.setup import Learner, Setup, start
 from trainables.signals import Group, Params, Signals, Task
@@ -41,7 +41,7 @@ def begin(setup: Setup) -> State | None:
     if setup.model.classifier is not None:
         return None
     untrained = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
-    own = divided(start(untrained).params)[1]
+    own = split_heads(start(untrained).params)[1]
     return State(own, RULE.init(own))
 
 
@@ -73,7 +73,7 @@ def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
     _, _, pull = eager(forward, state.params)
     grads = pull(lambda s: batch.task.objectives(s.classified).sum())
     direction, moments = RULE.update(grads, state.moments, state.params)
-    return State(moved(state.params, direction, RULE.lrs), moments)
+    return State(apply_update(state.params, direction, RULE.lrs), moments)
 
 
 def compare(setup: Setup, classifier: Any, learner: Learner, batch: Batch) -> dict[str, Tensor]:

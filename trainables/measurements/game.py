@@ -11,7 +11,7 @@ from trainables.measure import CHUNK, heard
 from trainables.methods.agm import AGM, FLOOR
 from trainables.randomness import normal
 from trainables.setup import Learner, Setup
-from trainables.shapley import blend, permutations
+from trainables.shapley import permutations, weighted_sums
 from trainables.signals import Task, all_subsets
 
 EXACT = 8  # modalities, at most, whose coalitions are all asked; beyond, those along some orders of arrival
@@ -80,6 +80,6 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
     losses = []
     for task, muted in predictions(setup, learner, coalitions):
         weights = rule.weights(modalities, task)
-        shares = blend(weights.to(muted), muted, by_sample=weights.ndim == 3)
+        shares = weighted_sums(weights.to(muted), muted, by_sample=weights.ndim == 3)
         losses.append(task.loss(shares, FLOOR) if task.nats else task.loss(shares))
     return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.measure import Moment, Row, tabulate
 from trainables.methods.bogc import BOGC, Level
-from trainables.moments import informed, unseen, update
+from trainables.moments import has_variance, init_moments, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 
@@ -56,13 +56,13 @@ def errors(method: BOGC, law: Law, seed: int) -> tuple[float, float]:
     random = stream(seed, "laws")
     variance = torch.from_numpy(10.0 ** random.uniform(-2, 2, (SOURCES, WIDE)))
     mean = torch.from_numpy(random.standard_normal(WIDE))
-    method, moments, level = method._replace(gain="none"), unseen(variance), Level(*variance.new_zeros(2))
+    method, moments, level = method._replace(gain="none"), init_moments(variance), Level(*variance.new_zeros(2))
     ours, plain, best = [], [], []
     weights = (1 / variance) / (1 / variance).sum(0)
     for step in range(LEARNING + JUDGED):
         gradients = mean + variance.sqrt() * torch.from_numpy(law(random, (SOURCES, WIDE)))
         moments = update(moments, gradients, method.beta)
-        known = informed(moments)
+        known = has_variance(moments)
         level = method.follow(level, moments.variance, gradients, known)
         if step >= LEARNING:
             made = method.mix(gradients, moments.variance, known, reference=level.mean)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables import laplace
 from trainables.measure import Moment, Row, tabulate
-from trainables.moments import sample_variance, unseen, update
+from trainables.moments import init_moments, sample_variance, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 
@@ -51,7 +51,7 @@ def running(seed: int, beta: float) -> Planted:
     random = stream(seed, "precision", "running")
     variance = torch.from_numpy(10.0 ** random.uniform(LOW, HIGH, WIDE))
     mean = torch.from_numpy(random.standard_normal(WIDE))
-    moments = unseen(mean[None])
+    moments = init_moments(mean[None])
     for _ in range(STEPS):
         moments = update(moments, (mean + variance.sqrt() * torch.from_numpy(random.standard_normal(WIDE)))[None], beta)
     return Planted(moments.variance[0], variance, variance.sqrt() * torch.from_numpy(random.standard_normal(WIDE)))

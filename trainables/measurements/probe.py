@@ -3,7 +3,7 @@
 from trainables.diagnostics.probe import linear_probe
 from trainables.measure import Moment, Row, having, outputs
 from trainables.setup import SPLITS, Learner, Setup
-from trainables.tasks import report
+from trainables.tasks import named_metric
 
 
 def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
@@ -13,7 +13,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     """
     splits = SPLITS if moment.last else SPLITS[:2]
     seen = {split: outputs(setup, learner, split, frozenset({"features"})).features for split in splits}
-    metric = f"probe_{report(setup.task, 0.0)[0]}"
+    metric = f"probe_{named_metric(setup.task, 0.0)[0]}"
     found = []
     for place, modality in enumerate(setup.model.encoders):
         own = {split: having(setup, split, place) for split in splits}

@@ -10,12 +10,12 @@ from torch import Tensor
 from trainables.methods.ogm import modulate
 from trainables.shapley import (
     EXACT,
-    blend,
     exact_weights,
     permutations,
     prefixes,
     present_sampled_weights,
     sampled_weights,
+    weighted_sums,
 )
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, placed, scalar
 
@@ -157,7 +157,9 @@ class AGM(NamedTuple):
 
             return Step(grads, state, metrics, scaled) if self.apply == "lr" else Step(scaled(grads), state, metrics)
         excess = mix(scale - 1, weights).to(signals.logits)  # [S] or [S, B]: what coalitions hear beyond joint training
-        grads = pull(lambda s: task.objective(redirect(s.logits, blend(excess, s.muted, by_sample=weights.ndim == 3))))
+        grads = pull(
+            lambda s: task.objective(redirect(s.logits, weighted_sums(excess, s.muted, by_sample=weights.ndim == 3)))
+        )
         return Step(grads, state, metrics)
 
     def scores(self, signals: Signals, task: Task, weights: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ class AGM(NamedTuple):
         elif self.score_attr == "loo":
             predictions = signals.logits.detach() - signals.muted.detach()
         else:
-            predictions = blend(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
+            predictions = weighted_sums(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
         return task.heard(task.loss(predictions, self.most) if task.nats else task.loss(predictions)).double()
 
     def weights(self, modalities: int, task: Task) -> Tensor:

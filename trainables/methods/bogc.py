@@ -12,8 +12,8 @@ from trainables import laplace
 from trainables.evidence import Agreement, Opinion, agree, average, combine, evidence, level
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
-from trainables.moments import Moments, informed, only, sample_variance, spread, unseen, update
-from trainables.shapley import EXACT, blend, exact_weights
+from trainables.moments import Moments, expand_numbers, has_variance, init_moments, mask_absent, sample_variance, update
+from trainables.shapley import EXACT, exact_weights, weighted_sums
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed, scalar
 
 ENCODERS, JOINT = "encoders", "*"  # places: all encoders; fusion and joint head
@@ -163,7 +163,7 @@ class BOGC(NamedTuple):
             count = sum(tensor.numel() for tensor in tensors)
             if self.estimator == "ema":
                 like = tensors[0].new_zeros(self.number(place, len(params.encoders)), count)
-                moments[place] = unseen(like, len(tensors))
+                moments[place] = init_moments(like, len(tensors))
             if self.scale == "ema":
                 levels[place] = Level(*tensors[0].new_zeros(2, len(tensors)))
         return BOGCState(moments, levels, {})
@@ -211,12 +211,12 @@ class BOGC(NamedTuple):
             gradients = self.sources(place, side_by_side(other[place] for other in parts))
             if samples is None:
                 moments[place] = update(moments[place], gradients, self.beta, present, sizes)
-                variance, known = moments[place].variance, informed(moments[place], present)
+                variance, known = moments[place].variance, has_variance(moments[place], present)
             else:
                 flat = torch.cat([row.flatten(1) for row in leaves(self.places(samples)[place])], 1)
                 flat = self.sources(place, flat.view(len(trees), -1, flat.shape[-1]))
                 variance, known = over_the_batch(flat, stretches, task, whole=self.where == "phi")
-            there = None if present is None else spread(present, sizes)
+            there = None if present is None else expand_numbers(present, sizes)
             if self.where == "phi" or place == JOINT:
                 there = reaching(gradients, variance, there)
             if self.scale == "ema":
@@ -312,7 +312,7 @@ class BOGC(NamedTuple):
         )  # fmt: skip
         if there is None:
             return made
-        rest = only(~there, gradients).sum(0)
+        rest = mask_absent(~there, gradients).sum(0)
         return made._replace(plain=made.plain + rest, gradient=made.gradient + rest)
 
     def powers(
@@ -321,7 +321,7 @@ class BOGC(NamedTuple):
         """Return kappa, 0 where nothing is known of the variance, and K, both of each dimension or of all."""
         kappa = known.double() * self.kappa
         if known.ndim:
-            kappa = spread(kappa.to(gradients), sizes)
+            kappa = expand_numbers(kappa.to(gradients), sizes)
         return kappa, self.k * (len(gradients) if there is None else there.sum(0).to(gradients))
 
     def opinions(self, state: BOGCState, params: Params) -> dict[str, Opinion]:
@@ -332,11 +332,11 @@ class BOGC(NamedTuple):
         found = {}
         for place, part in self.places(params).items():
             sizes, moments = [tensor.numel() for tensor in leaves(part)], state.moments[place]
-            present = moments.seen > 0
-            there = spread(present, sizes)
+            present = moments.weight > 0
+            there = expand_numbers(present, sizes)
             if self.where == "phi" or place == JOINT:
                 there = reaching(moments.mean, moments.variance, there)
-            kappa, k = self.powers(moments.mean, informed(moments, present), there, sizes)
+            kappa, k = self.powers(moments.mean, has_variance(moments, present), there, sizes)
             reference = state.levels[place].mean if self.scale == "ema" else 0.0
             means = moments.mean if self.snr else None
             held = evidence(moments.variance, kappa, self.scale, reference, means=means, present=there, sizes=sizes)
@@ -394,7 +394,7 @@ def shares(s: Signals, slope: Tensor, task: Task) -> Tensor:
     """Return what each modality's share adds to each sample's loss, to first order, [M, B]."""
     modalities = len(s.muted).bit_length()
     weights = exact_weights(modalities, task)
-    parts = blend(weights.to(s.muted), s.muted, by_sample=weights.ndim == 3)
+    parts = weighted_sums(weights.to(s.muted), s.muted, by_sample=weights.ndim == 3)
     return (slope * parts).flatten(2).sum(-1)
 
 
@@ -443,7 +443,7 @@ def reaching(gradients: Tensor, variance: Tensor, there: Tensor | None = None) -
     One that never reaches it (another modality's share at an encoder, another modality's columns of a head) has no
     variance there, and is no opinion of which all is certain but none (METHODS.md 8.2.4). It is zero but for rounding.
     """
-    power = only(there, gradients.square() + variance)
+    power = mask_absent(there, gradients.square() + variance)
     found = power >= math.pow(torch.finfo(power.dtype).eps, NOUGHT) * power.amax(0)
     return found if there is None else found & there
 

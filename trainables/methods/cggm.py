@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from trainables.classifiers import Classifier
-from trainables.optim import Optimizer, optimizer
+from trainables.optim import Optimizer, build_optimizer
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, leaves, placed, scalar, scale_encoders
-from trainables.tasks import averaged
+from trainables.tasks import labelled_mean
 
 POLE = 1e-8  # added to the sum of all changes (msatrain.py:109)
 ETA = 1e-3  # what `delta=positive` grants every modality, ours (METHODS.md 7.5)
@@ -109,7 +109,7 @@ class CGGM(NamedTuple):
     @property
     def trainer(self) -> Optimizer:
         """Return the optimiser of the classifiers."""
-        return optimizer(self.cls_optimizer, self.cls_lr, 0.9, self.cls_decay)
+        return build_optimizer(self.cls_optimizer, self.cls_lr, 0.9, self.cls_decay)
 
     def init(self, params: Params) -> CGGMState:
         """Return metrics of 0 and no direction."""
@@ -246,7 +246,7 @@ def side(task: Task, prediction: Tensor) -> Tensor:
     positive = task.slope(torch.full_like(prediction, task.zero)) < 0
     hits = (prediction > task.zero) == positive
     if task.labelled is not None:
-        return averaged(hits.double().mean(-1), task.labelled)
+        return labelled_mean(hits.double().mean(-1), task.labelled)
     return hits.flatten(2).double().mean(-1)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.shapley import EXACT, code
+from trainables.shapley import EXACT, presence_code
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, placed
 
 
@@ -45,7 +45,7 @@ class ModDrop(NamedTuple):
             [torch.special.ndtr(task.noise_of_samples(f"moddrop.{m}", like).double()) for m in state]
         )  # [M, B]
         heard = kept(drawn >= self.rate, task.present)
-        left = code(heard) - 1  # [B] coalition of each sample
+        left = presence_code(heard) - 1  # [B] coalition of each sample
 
         def loss(s: Signals) -> Tensor:
             place = left.view(1, -1, *[1] * (s.muted.ndim - 2)).expand(1, *s.muted.shape[1:])
