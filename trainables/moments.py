@@ -1,6 +1,7 @@
 """Mean and variance of each source's gradient, over past steps or over the batch (METHODS.md 8.4, 8.5).
 
-Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor that all have a gradient of, or D the elements of T such tensors, flattened and concatenated, with their ``sizes``; B samples.
+Letters in shapes: S sources (losses or modalities), ``...`` the shape of the tensor that all have a gradient of, or
+D the elements of T such tensors, flattened and concatenated, with their ``sizes``; B samples.
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def mask_absent(present: Tensor | None, values: Tensor, fill: float = 0.0) -> Te
 
 
 def expand_numbers(numbers: Tensor, sizes: Sizes) -> Tensor:
-    """Repeat each tensor's number for all its elements, [..., T] -> [..., D]; a single tensor's is returned as it is."""
+    """Repeat each tensor's number for all its elements, [..., T] -> [..., D]; that of a single tensor as it is."""
     if sizes is None:
         return numbers
     parts = zip(torch.split(numbers, 1, -1), sizes, strict=True)
