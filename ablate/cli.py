@@ -393,10 +393,10 @@ def claims(
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
     listed = listing(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
-        from analysis.page import page
+        from analysis.claims_page import write_claims_page
 
         where = [] if store == "runs" else ["--store", store]
-        page(listed, write, shlex.join(["ablate", "claims", *where, "--write", str(write)]))
+        write_claims_page(listed, write, shlex.join(["ablate", "claims", *where, "--write", str(write)]))
         sys.stdout.write(f"{write}\n")
     elif as_json:
         terminal.print_json([{k: v for k, v in one.items() if k != "folder"} for one in listed])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 from matplotlib.figure import Figure
 
-from analysis.plots import save
+from analysis.plots import save_figure
 
 
 class Drawing(NamedTuple):
@@ -20,4 +20,4 @@ class Drawing(NamedTuple):
 
     def write(self, folder: Path, *, pdf: bool = True) -> None:
         """Write svg, png and csv, and pdf if asked for, into a folder."""
-        save(self.figure, folder / self.stem, self.data, pdf=pdf)
+        save_figure(self.figure, folder / self.stem, self.data, pdf=pdf)

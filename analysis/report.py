@@ -16,22 +16,22 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
-from analysis import files, gallery, readings, tabulation
+from analysis import files, gallery, readings, report_tables
 from analysis.blocks import independent, spread
 from analysis.choice import chosen
 from analysis.drawing import Drawing
-from analysis.headline import headline, limits
+from analysis.headline import headline, limitations
 from analysis.plots.style import NARROW
 from analysis.record import read
-from analysis.summary import encoders, summary
+from analysis.report_tables import FAILED, Table, escape_latex, escape_markdown
+from analysis.summary import encoder_summary, summary
 from analysis.tables import Run, load
-from analysis.tabulation import LOST, Table, latex, markdown
 
 TEMPLATES = Path(__file__).parent / "templates"
-DRAWN = ("csv", "pdf", "svg", "png")
+FIGURE_FORMATS = ("csv", "pdf", "svg", "png")
 
 
-class Picture(NamedTuple):
+class EmbeddedFigure(NamedTuple):
     """A figure on the page."""
 
     stem: str  # of its files
@@ -52,8 +52,8 @@ class Section(NamedTuple):
     trials: int  # each once, as those are counted that follow
     failed: int  # or diverged
     pruned: int
-    limits: list[str]
-    pictures: list[Picture]
+    limitations: list[str]
+    pictures: list[EmbeddedFigure]
     tables: list[Table]
     failures: Table
     study: str
@@ -61,7 +61,7 @@ class Section(NamedTuple):
     command: str
 
 
-def write(folder: str | Path, *, pdf: bool = True) -> Path:
+def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
     A claim's page has its verdict first. Of several runs it has the tables, and maps and surfaces of two axes; each run
@@ -77,44 +77,46 @@ def write(folder: str | Path, *, pdf: bool = True) -> Path:
     runs = {cell: load(place) for cell, place in cells.items()}
     place = folder / "figures"
     drawn = {
-        cell: _draw(
-            chain(gallery.maps(run), gallery.surfaces(run)) if cell else gallery.gallery(run),
+        cell: _write_figures(
+            chain(gallery.heat_maps(run), gallery.response_surfaces(run)) if cell else gallery.run_figures(run),
             place,
             f"{cell}-" if cell else "",
             pdf=pdf,
         )
         for cell, run in zip(runs, map(independent, runs.values()), strict=True)
     }
-    sections = [_section(run, drawn[cell], claimed=verdict is not None) for cell, run in runs.items()]
+    sections = [_build_section(run, drawn[cell], claimed=verdict is not None) for cell, run in runs.items()]
     page: dict[str, Any] = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
-        "pictures": [_picture(place, **figure) for figure in verdict["figures"]] if verdict else [],
-        "effects": tabulation.effects(verdict) if verdict else None,
+        "pictures": [_embed_figure(place, **figure) for figure in verdict["figures"]] if verdict else [],
+        "effects": report_tables.effects_table(verdict) if verdict else None,
         "sections": sections,
-        "command": _command(sections, verdict),
+        "command": _repeat_command(sections, verdict),
     }
-    _clear(place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown})
-    _clear(folder / "tables", set())
-    for table in _papers(page):
+    _remove_stale_files(
+        place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown}
+    )
+    _remove_stale_files(folder / "tables", set())
+    for table in _latex_tables(page):
         files.write_atomically(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
     files.write_atomically(folder / "report.md", _render("report.md", **page).encode())
     files.write_atomically(folder / "report.html", _render("report.html", **page).encode())
     return folder / "report.html"
 
 
-def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
+def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
     """Return what is said of a run, and record what that reads on test."""
     whole = independent(run)
-    table, beside, parts = summary(whole), encoders(whole), spread(run)
+    table, beside, parts = summary(whole), encoder_summary(whole), spread(run)
     choices = chosen(whole)
     seen = readings.record(whole, choices, table)
     status = run.trials.select("trial", "status").unique("trial").collect()
     looks = len(choices.filter(pl.col("seeds") > 0))
-    tables = [tabulation.methods(whole, table, looks, claimed=claimed)] if len(table) else []
-    tables += [tabulation.encoders(run, beside)] if len(beside) else []
-    tables += [tabulation.spread(run, parts)] if len(parts) else []
-    tables += [tabulation.all_configurations(whole)] if run.vary and len(table) else []
+    tables = [report_tables.methods_table(whole, table, looks, claimed=claimed)] if len(table) else []
+    tables += [report_tables.encoders_table(run, beside)] if len(beside) else []
+    tables += [report_tables.variance_table(run, parts)] if len(parts) else []
+    tables += [report_tables.configurations_table(whole)] if run.vary and len(table) else []
     known = ("modalities", "task", "data_sha256")
     return Section(
         name=run.name,
@@ -122,40 +124,42 @@ def _section(run: Run, pictures: list[Picture], *, claimed: bool) -> Section:
         planned=run.study["planned"],
         finished=int(run.trials.select(pl.len()).collect().item()),
         trials=len(status),
-        failed=len(status.filter(pl.col("status").is_in(LOST))),
+        failed=len(status.filter(pl.col("status").is_in(FAILED))),
         pruned=len(status.filter(status="pruned")),
-        limits=limits(whole, table) + readings.warning(whole, seen),
+        limitations=limitations(whole, table) + readings.warning(whole, seen),
         pictures=pictures,
         tables=tables,
-        failures=tabulation.failures(run),
+        failures=report_tables.failures_table(run),
         study=yaml.safe_dump(run.study["study"], sort_keys=False, allow_unicode=True),
         facts={
             **(run.study.get("versions") or {}),
             **(run.study.get("machine") or {}),
-            **{key: _shown(run.study[key]) for key in known if run.study.get(key)},
+            **{key: _format_fact(run.study[key]) for key in known if run.study.get(key)},
         },
         command=run.study.get("command", f"ablate run {run.name}"),
     )
 
 
-def _draw(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -> list[Picture]:
+def _write_figures(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -> list[EmbeddedFigure]:
     """Write drawings into a folder, and return them for the page."""
     pictures = []
     for drawing in drawings:
         drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
         drawing.write(place, pdf=pdf)
-        pictures.append(_picture(place, drawing.stem, drawing.title, drawing.caption))
+        pictures.append(_embed_figure(place, drawing.stem, drawing.title, drawing.caption))
     return pictures
 
 
-def _picture(place: Path, stem: str, title: str, caption: str) -> Picture:
+def _embed_figure(place: Path, stem: str, title: str, caption: str) -> EmbeddedFigure:
     svg = (place / f"{stem}.svg").read_text("utf-8")
     width = float(svg.partition('width="')[2].partition("pt")[0])
-    kinds = [kind for kind in DRAWN if (place / f"{stem}.{kind}").is_file()]
-    return Picture(stem, title, caption, inline(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72, kinds)
+    kinds = [kind for kind in FIGURE_FORMATS if (place / f"{stem}.{kind}").is_file()]
+    return EmbeddedFigure(
+        stem, title, caption, inline_svg(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72, kinds
+    )
 
 
-def inline(svg: str, prefix: str, words: str) -> Markup:
+def inline_svg(svg: str, prefix: str, words: str) -> Markup:
     """Return an SVG as a part of a page: an image that has a text, with ids unlike those of other figures."""
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") + 4 :], flags=re.DOTALL)
     own = re.sub(r"[^\w-]", "-", prefix)
@@ -163,7 +167,7 @@ def inline(svg: str, prefix: str, words: str) -> Markup:
     return Markup(f'<svg role="img" aria-label="{escape(words)}"{body}')  # noqa: S704  matplotlib wrote the rest
 
 
-def _papers(page: Mapping[str, Any]) -> list[Table]:
+def _latex_tables(page: Mapping[str, Any]) -> list[Table]:
     """Return the tables that a paper may show; of several runs each is named and titled by its own."""
     sections = page["sections"]
     found = [page["effects"]] if page["effects"] else []
@@ -178,20 +182,20 @@ def _papers(page: Mapping[str, Any]) -> list[Table]:
     return found
 
 
-def _command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
+def _repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
     """Return how to repeat it; the runs of a claim may be gone."""
     command = sections[0].command if sections else f"ablate run {verdict['name'] if verdict else ''}"
     return f"{command} --quick" if verdict and verdict["quick"] and sections else command
 
 
-def _clear(folder: Path, kept: set[str]) -> None:
+def _remove_stale_files(folder: Path, kept: set[str]) -> None:
     """Remove what an earlier report has left."""
     for file in folder.glob("*"):
-        if file.suffix[1:] in (*DRAWN, "tex") and file.stem not in kept:
+        if file.suffix[1:] in (*FIGURE_FORMATS, "tex") and file.stem not in kept:
             file.unlink()
 
 
-def _shown(value: Any) -> str:
+def _format_fact(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -204,7 +208,7 @@ def _render(name: str, **content: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"latex": latex, "markdown": markdown}
+    templates.filters |= {"latex": escape_latex, "markdown": escape_markdown}
     script = (TEMPLATES / "report.js").read_text("utf-8")
     style = (TEMPLATES / "report.css").read_text("utf-8")
     digest = b64encode(sha256(script.encode()).digest()).decode()  # the only script that a browser may run

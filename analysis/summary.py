@@ -58,24 +58,28 @@ def summary(run: Run) -> pl.DataFrame:
     rows = []
     for choice in choices.iter_rows(named=True):
         of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        row = _choice(run, choice) | _test(of_choice, run.metric) | _against(run, choice["method"], of_choice, joint)
+        row = (
+            _configuration_columns(run, choice)
+            | _test_columns(of_choice, run.metric)
+            | _joint_difference(run, choice["method"], of_choice, joint)
+        )
         rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
-    return _corrected(table_from_rows(rows, SUMMARY))
+    return _with_corrected_p(table_from_rows(rows, SUMMARY))
 
 
-def encoders(run: Run) -> pl.DataFrame:
+def encoder_summary(run: Run) -> pl.DataFrame:
     """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
     scores = test_probes(run, chosen(run))
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
-        mean, low, high, _ = estimate(_known(group), bounds(run.metric))
+        mean, low, high, _ = estimate(_distinct_scores(group), bounds(run.metric))
         row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": len(group)}
         alone = scores.filter(pl.col("method") == "unimodal", pl.col("encoder") == encoder)
-        rows.append(row | (_gap(group, alone, run.metric) if method != "unimodal" else {}))
+        rows.append(row | (_unimodal_gap(group, alone, run.metric) if method != "unimodal" else {}))
     return table_from_rows(rows, ENCODERS)
 
 
-def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
+def _configuration_columns(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
     return {key: choice[key] for key in kept} | {
         "settings": format_settings(choice, run.vary) if choice["seeds"] else None,
@@ -84,17 +88,17 @@ def _choice(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _test(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
-    mean, low, high, _ = estimate(_known(scores), bounds(metric))
+def _test_columns(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
+    mean, low, high, _ = estimate(_distinct_scores(scores), bounds(metric))
     return {"test": mean, "low": low, "high": high}
 
 
-def _known(scores: pl.DataFrame) -> pl.Series:
+def _distinct_scores(scores: pl.DataFrame) -> pl.Series:
     """Return the scores of the seeds; where these change nothing, they are one."""
     return scores["score"].head(1) if alike(scores) else scores["score"]
 
 
-def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
+def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
     """Return the difference to joint training over the seeds that both have finished.
 
     Where seeds are added until methods are told apart, p and interval hold at every look. Where seeds change neither
@@ -114,7 +118,7 @@ def _against(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 
-def _gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
+def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
     """Return the difference to the same encoder trained alone; where seeds change neither, it has no interval."""
     pairs = scores.join(alone.select("seed", alone="score"), on="seed")
     mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
@@ -123,7 +127,7 @@ def _gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, An
     return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
 
 
-def _corrected(table: pl.DataFrame) -> pl.DataFrame:
+def _with_corrected_p(table: pl.DataFrame) -> pl.DataFrame:
     """Return the table with `p` corrected by Holm for all its comparisons."""
     p = holm(table["p"].fill_null(NAN).to_list())
     return table.with_columns(p=pl.Series(p, dtype=pl.Float64).fill_nan(None))

@@ -31,8 +31,8 @@ SLICE = {
     "high": pl.Float64,
     "seeds": pl.Int64,
 }
-ALONE = 1e-9  # freedom of a point, below which there is none
-SIDE = 33  # places along each axis of a slice
+MIN_RESIDUAL_LEVERAGE = 1e-9  # freedom of a point, below which there is none
+SLICE_POINTS = 33  # places along each axis of a slice
 
 
 class Surface(NamedTuple):
@@ -57,8 +57,8 @@ def surface(run: Run, method: str) -> Surface:
     whole = np.array([bool(found.seeds) and bool(np.isfinite(row).all()) for row in found.scores], dtype=bool)
     scores = found.scores[whole]
     places = {axis: found.places(axis, run.vary[axis]["scale"]) for axis in names}
-    columns = [_scaled(place, place)[whole] for place in places.values()]
-    matrix = _matrix(columns, len(scores))
+    columns = [_rescaled(place, place)[whole] for place in places.values()]
+    matrix = _quadratic_terms(columns, len(scores))
     terms = [*names, *(f"{one} x {other}" for one, other in combinations_with_replacement(names, 2))]
     fits = len(scores) >= matrix.shape[1] > 1 and np.linalg.matrix_rank(matrix) == matrix.shape[1]
     shape = (matrix.shape[1], scores.shape[1])
@@ -68,17 +68,17 @@ def surface(run: Run, method: str) -> Surface:
         {"term": term, "effect": one.mean, "low": one.low, "high": one.high, "p": p, "seeds": one.pairs}
         for term, one, p in zip(terms, effects, holm([one.p for one in effects]), strict=True)
     ]
-    r2, predicted = _explained(scores, matrix, weights) if fits else (NAN, NAN)
+    r2, predicted = _fit_quality(scores, matrix, weights) if fits else (NAN, NAN)
     return Surface(table_from_rows(rows, SURFACE), r2, predicted, len(scores), int((~whole).sum()), places, weights)
 
 
-def slice_of(found: Surface, x: str, y: str, *, higher_is_better: bool = True) -> pl.DataFrame:
+def surface_slice(found: Surface, x: str, y: str, *, higher_is_better: bool = True) -> pl.DataFrame:
     """Return a fitted surface over two axes, as SLICE says; others are held where the best configuration is."""
-    axes = {axis: np.linspace(found.places[axis].min(), found.places[axis].max(), SIDE) for axis in (x, y)}
+    axes = {axis: np.linspace(found.places[axis].min(), found.places[axis].max(), SLICE_POINTS) for axis in (x, y)}
     grid = dict(zip((x, y), (flat.ravel() for flat in np.meshgrid(axes[x], axes[y])), strict=True))
-    held = {axis: np.full(SIDE * SIDE, place[0]) for axis, place in found.places.items()} | grid
-    columns = [_scaled(held[axis], place) for axis, place in found.places.items()]
-    heights = _matrix(columns, SIDE * SIDE) @ found.weights  # [N, S]
+    held = {axis: np.full(SLICE_POINTS * SLICE_POINTS, place[0]) for axis, place in found.places.items()} | grid
+    columns = [_rescaled(held[axis], place) for axis, place in found.places.items()]
+    heights = _quadratic_terms(columns, SLICE_POINTS * SLICE_POINTS) @ found.weights  # [N, S]
     best = (heights if higher_is_better else -heights).argmax(axis=0)
     at = [{"x": right, "y": upward} for right, upward in zip(grid[x], grid[y], strict=True)]
     rows = [{"kind": "surface", **at[n], **estimate(row)._asdict()} for n, row in enumerate(heights)]
@@ -86,30 +86,30 @@ def slice_of(found: Surface, x: str, y: str, *, higher_is_better: bool = True) -
     return table_from_rows(rows, SLICE)
 
 
-def _matrix(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:
+def _quadratic_terms(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:
     """Return the terms of a quadratic at some points, [N, T]."""
     products = [one * other for one, other in combinations_with_replacement(columns, 2)]
     return np.array([np.ones(points), *columns, *products]).T
 
 
-def _scaled(places: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rescaled(places: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return places between -1 and 1, which are the least and the greatest of `ends`."""
     low, high = ends.min(initial=np.inf), ends.max(initial=-np.inf)
     return (2 * places - low - high) / (high - low) if high > low else np.zeros(len(places))
 
 
-def _explained(
+def _fit_quality(
     scores: NDArray[np.float64], matrix: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return the share of the variance of mean scores that a fit explains, and that fits to the others predict."""
     means, heights = scores.mean(axis=1), (matrix @ weights).mean(axis=1)
-    return _r2(means, heights), _r2(means, means - (means - heights) / freedom(matrix))
+    return _r2(means, heights), _r2(means, means - (means - heights) / residual_leverage(matrix))
 
 
-def freedom(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def residual_leverage(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how free of the fit each of N points is, [N]: 1 less its leverage; nan where it decides a term alone."""
     left = 1 - np.einsum("nt,tn->n", matrix, np.linalg.pinv(matrix))
-    return np.where(left > ALONE, left, np.nan)
+    return np.where(left > MIN_RESIDUAL_LEVERAGE, left, np.nan)
 
 
 def _r2(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:

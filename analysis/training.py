@@ -22,20 +22,20 @@ TRAINING = {
 COEFFICIENT = "scale"  # what a method multiplies the gradients of a modality by
 
 
-def learning(run: Run) -> pl.DataFrame:
+def learning_curves(run: Run) -> pl.DataFrame:
     """Return loss of training and loss and metric of validation at every epoch, as TRAINING says."""
     joint = pl.col("modality").is_null() & pl.col("split").is_in(["train", "validation"])
-    table = _curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
+    table = _epoch_curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
     order = [pl.col("metric") == "loss", pl.col("split") != "validation"]
     return table.sort(order, maintain_order=True)
 
 
-def coefficients(run: Run) -> pl.DataFrame:
+def coefficient_curves(run: Run) -> pl.DataFrame:
     """Return the coefficient of each modality at every epoch, of methods that have one, as TRAINING says."""
-    return _curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
+    return _epoch_curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
 
 
-def _curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
+def _epoch_curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
     """Return means and intervals over the trials of chosen configurations that are done: the same at every epoch."""
     members = chosen(run).select("method", trial="trials").explode("trial")
     done = run.trials.filter(status="done").select("trial")

@@ -14,7 +14,7 @@ from ablate.terminal.console import screen, shorter
 def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, pdf: bool = False) -> None:
     """Print what was decided of a claim, on what, write its report, and say where it lies."""
     from analysis.record import called
-    from analysis.report import write
+    from analysis.report import write_report
 
     trials = verdict["trials"]
     lost = ", ".join(f"{trials[word]} {word}" for word in ("pruned", "diverged", "failed") if trials[word])
@@ -27,7 +27,7 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, 
             console.print(f"  {line}")
     for figure in verdict["figures"]:
         console.print(f"  figure: {shorter(folder / 'figures' / figure['stem'])}.png")
-    console.print(f"  report: {shorter(write(folder, pdf=pdf))}")
+    console.print(f"  report: {shorter(write_report(folder, pdf=pdf))}")
 
 
 def show_claims(listed: Iterable[Mapping[str, Any]]) -> None:

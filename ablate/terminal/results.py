@@ -32,15 +32,15 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     from analysis.headline import headline
     from analysis.pareto import front
     from analysis.record import read
-    from analysis.report import write
-    from analysis.summary import encoders, summary
+    from analysis.report import write_report
+    from analysis.summary import encoder_summary, summary
 
     if verdict := read(folder):
         show_verdict(verdict, folder, screen(), pdf=pdf)
         return
     run = independent(open_run(folder))
     console = screen()
-    table, beside = summary(run), encoders(run)
+    table, beside = summary(run), encoder_summary(run)
     console.print(summary_table(table, run.metric))
     if len(beside):
         console.print(encoders_table(beside, run.metric))
@@ -49,7 +49,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     for method, found in indices(run).items():
         console.print(indices_table(method, found))
     console.print(headline(run, table))
-    page = write(folder, pdf=pdf)
+    page = write_report(folder, pdf=pdf)
     if (folder / "figures").is_dir():
         console.print(f"figures: {shorter(folder / 'figures')}")
     console.print(f"report: {shorter(page)}")

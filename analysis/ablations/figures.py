@@ -10,22 +10,22 @@ from analysis.axis_layout import axis_layout
 from analysis.decisions import Decision
 from analysis.drawing import Drawing
 from analysis.formatting import GAIN_IN, lower_is_better
-from analysis.plots import plot_forest, plot_ranks, ranks_data
-from analysis.plots.curves import draw_line, frame
+from analysis.plots import plot_forest, plot_ranks, ranks_table
+from analysis.plots.curves import draw_line, format_axes
 from analysis.plots.style import (
+    LINE_STYLES,
     NARROW,
-    OTHERS,
     WIDE,
-    factor,
-    grid,
-    head,
-    intervals,
-    legend,
-    over_seeds,
-    parts,
-    sheet,
-    short,
-    styled,
+    add_legend,
+    add_title,
+    display_factor,
+    groups,
+    interval_caption,
+    new_figure,
+    panel_grid,
+    seed_count_range,
+    shorten,
+    style_context,
 )
 from analysis.rankings import said
 from analysis.tables import table_from_rows
@@ -38,7 +38,7 @@ def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, wor
     if found is not None and len(found.pairs):
         caption = f"{said(found, 'block')} A block is a seed of a data set."
         figure = plot_ranks(found, title=f"{name}: ranks on test")
-        yield Drawing("verdict-ranks", "Critical differences of ranks", caption, figure, ranks_data(found))
+        yield Drawing("verdict-ranks", "Critical differences of ranks", caption, figure, ranks_table(found))
 
 
 def draw(finding: Finding, decisions: Mapping[str, Decision], title: str) -> Figure:
@@ -76,7 +76,7 @@ def forest(finding: Finding, decisions: Mapping[str, Decision], title: str) -> F
 
 def repeated(rows: pl.DataFrame, noun: str) -> str:
     """Return what intervals are over, also where it is no seeds; of numbers, of how many it is the largest."""
-    words = f"the largest of {over_seeds(rows)}" if noun == "number" else intervals(rows)
+    words = f"the largest of {seed_count_range(rows)}" if noun == "number" else interval_caption(rows)
     return words.replace("seed", noun)
 
 
@@ -87,22 +87,24 @@ def gained(metric: str, *, change: bool) -> str:
 
 def lines(finding: Finding, title: str) -> Figure:
     """Return the lines of a finding in their bands, a panel each group."""
-    panels = list(parts(finding.lines, "panel"))
-    rows, columns = grid(len(panels))
+    panels = list(groups(finding.lines, "panel"))
+    rows, columns = panel_grid(len(panels))
     names = finding.lines["line"].unique(maintain_order=True).to_list()
-    with styled():
-        figure = sheet(NARROW if columns == 1 else WIDE, 1.1 + 2.2 * rows)
+    with style_context():
+        figure = new_figure(NARROW if columns == 1 else WIDE, 1.1 + 2.2 * rows)
         for place, (group, part) in enumerate(panels, start=1):
             panel = figure.add_subplot(rows, columns, place)
-            panel.set_title(short(group, 34))
+            panel.set_title(shorten(group, 34))
             known = part.rename({"x": "value"}).filter(pl.col("value").is_finite()).drop_nulls("mean")
             places = axis_layout(known["value"], finding.scale)
             metric = finding.metrics.get(str(group), finding.metric).removeprefix("exponent of ")
             axis = finding.axes.get(str(group), finding.axis)
             change = finding.changes or str(group).rpartition(": ")[2] == GAIN
-            for name, line in parts(known, "line"):
-                draw_line(panel, line, places, OTHERS[names.index(name) % len(OTHERS)], name, factor(metric))
-            frame(panel, places, axis, gained(metric, change=change), change=change)
-        head(figure, title, intervals(finding.lines) + (finding.lines_of and f", {finding.lines_of}"))
-        legend(figure, columns=4)
+            for name, line in groups(known, "line"):
+                draw_line(
+                    panel, line, places, LINE_STYLES[names.index(name) % len(LINE_STYLES)], name, display_factor(metric)
+                )
+            format_axes(panel, places, axis, gained(metric, change=change), change=change)
+        add_title(figure, title, interval_caption(finding.lines) + (finding.lines_of and f", {finding.lines_of}"))
+        add_legend(figure, columns=4)
     return figure

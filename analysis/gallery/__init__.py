@@ -1,23 +1,35 @@
-"""The figures of a run: for each kind of study those that its tables allow, with a caption that says what they show."""
+"""The figures of a run, those that its design and results allow, each with its data and a caption."""
 
 from collections.abc import Callable, Iterator
 
 from analysis.drawing import Drawing
-from analysis.gallery.contest import differences, gaps, ranks, weighed
-from analysis.gallery.course import budgets, learned, modulation, slices
+from analysis.gallery.comparisons import differences, encoder_gaps, pareto_fronts, ranks
 from analysis.gallery.factors import importances, sensitivities
-from analysis.gallery.response import curves, maps, surfaces
+from analysis.gallery.response import curves, heat_maps, response_surfaces
+from analysis.gallery.training import coefficients, learning
+from analysis.gallery.tuning import best_of_n, slices
 from analysis.tables import Run
 
-DRAW: tuple[Callable[[Run], Iterator[Drawing]], ...] = (
-    differences, weighed, curves, maps, surfaces, slices, sensitivities, importances, gaps, ranks, budgets, learned,
-    modulation,
-)  # fmt: skip
+FIGURES: tuple[Callable[[Run], Iterator[Drawing]], ...] = (
+    differences,
+    pareto_fronts,
+    curves,
+    heat_maps,
+    response_surfaces,
+    slices,
+    sensitivities,
+    importances,
+    encoder_gaps,
+    ranks,
+    best_of_n,
+    learning,
+    coefficients,
+)
 
-__all__ = ["Drawing", "gallery", "maps", "surfaces"]
+__all__ = ["Drawing", "heat_maps", "response_surfaces", "run_figures"]
 
 
-def gallery(run: Run) -> Iterator[Drawing]:
-    """Yield the figures of a run, what decides first."""
-    for draw in DRAW:
-        yield from draw(run)
+def run_figures(run: Run) -> Iterator[Drawing]:
+    """Yield the figures of a run, the most decisive first."""
+    for figures in FIGURES:
+        yield from figures(run)

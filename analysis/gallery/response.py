@@ -10,20 +10,20 @@ from analysis import plots
 from analysis.axis_layout import AxisLayout, axis_layout
 from analysis.drawing import Drawing
 from analysis.formatting import format_amount, format_score, format_setting, format_settings, plural
-from analysis.gallery.words import LISTED, margin_of, methods, share, slug
-from analysis.plots.style import parts, ranked
+from analysis.gallery.captions import GRID_SEARCHES, compared_methods, safe_margin, safe_share, slug
+from analysis.plots.style import groups, ranked_points
 from analysis.regions import Region, safe_region
 from analysis.sensitivity import axes, curve, heat, probe_curve
-from analysis.surfaces import Surface, slice_of, surface
+from analysis.surfaces import Surface, surface, surface_slice
 from analysis.tables import Run
 
-TRUSTED = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
-SIDE = 25  # values of an axis, up to which a heat map can be read
+MIN_PREDICTED_R2 = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
+MAX_VALUES = 25  # values of an axis, up to which a heat map can be read
 
 
 def curves(run: Run) -> Iterator[Drawing]:
     """Draw the response along each axis on which there are results at two values or more."""
-    for axis in axes(run) if run.search[0] in LISTED else []:
+    for axis in axes(run) if run.search[0] in GRID_SEARCHES else []:
         response = curve(run, axis)
         if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
             continue
@@ -33,22 +33,28 @@ def curves(run: Run) -> Iterator[Drawing]:
             response, probes, axis=axis, metric=run.metric, title=title, scale=scale, methods=run.methods
         )
         data = pl.concat([response, probes], how="diagonal")
-        yield Drawing(f"curve-{slug(axis)}", f"Sensitivity to {axis}", _extremes(run, axis, response), figure, data)
+        yield Drawing(
+            f"curve-{slug(axis)}", f"Sensitivity to {axis}", _extremes_caption(run, axis, response), figure, data
+        )
 
 
-def maps(run: Run) -> Iterator[Drawing]:
+def heat_maps(run: Run) -> Iterator[Drawing]:
     """Draw a heat map of each method over each pair of its axes that make a grid."""
-    for x, y in combinations(axes(run), 2) if run.search[0] in LISTED else []:
-        for method, part in parts(heat(run, x, y), "method"):
+    for x, y in combinations(axes(run), 2) if run.search[0] in GRID_SEARCHES else []:
+        for method, part in groups(heat(run, x, y), "method"):
             known = part.drop_nulls("mean")
             sides = part["x"].n_unique(), part["y"].n_unique()
-            if min(sides) < 2 or max(sides) > SIDE or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
+            if min(sides) < 2 or max(sides) > MAX_VALUES or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
                 continue
-            best = ranked(part, higher_is_better=run.higher_is_better).row(0, named=True)
+            best = ranked_points(part, higher_is_better=run.higher_is_better).row(0, named=True)
             held = f" with {best['settings']}" if best["settings"] else ""
-            region = safe_region(run, method, margin_of(run, method))
+            region = safe_region(run, method, safe_margin(run, method))
             alone = set(region.table.columns) & set(run.vary) == {x, y}  # else the map is a slice of the region
-            safe = f" Safe, within {format_amount(run.metric, region.margin)} of it: {share(region)}." if alone else ""
+            safe = (
+                f" Safe, within {format_amount(run.metric, region.margin)} of it: {safe_share(region)}."
+                if alone
+                else ""
+            )
             caption = (
                 f"{method}{held} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
                 f"validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
@@ -66,28 +72,28 @@ def maps(run: Run) -> Iterator[Drawing]:
             )
 
 
-def surfaces(run: Run) -> Iterator[Drawing]:
+def response_surfaces(run: Run) -> Iterator[Drawing]:
     """Draw the response surface of each method over each pair of its axes, where a quadratic says something.
 
     It must predict the configurations that it was not fitted to; one that bends to its own alone is not drawn.
     """
-    for method in methods(run):
+    for method in compared_methods(run):
         found = surface(run, method)
-        if not found.predicted >= TRUSTED:  # nan is not
+        if not found.predicted >= MIN_PREDICTED_R2:  # nan is not
             continue
-        region = safe_region(run, method, margin_of(run, method))
+        region = safe_region(run, method, safe_margin(run, method))
         for x, y in combinations(found.places, 2):
-            yield _surface(run, method, found, region, (x, y))
+            yield _draw_surface(run, method, found, region, (x, y))
 
 
-def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
+def _draw_surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
     x, y = pair
-    flat = slice_of(found, x, y, higher_is_better=run.higher_is_better)
+    flat = surface_slice(found, x, y, higher_is_better=run.higher_is_better)
     rulers = {axis: axis_layout(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
     places = [pl.col(axis).replace_strict(rulers[axis].positions, return_dtype=pl.Float64) for axis in pair]
     points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
     top = flat.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
-    near = [_nearest(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
+    near = [_nearest_value(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
     held = format_settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
     at = f" at {held}" if held else ""
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
@@ -97,7 +103,7 @@ def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[
         f"out of the fit {found.predicted:.0%}. "
         f"It is best near {x}={format_setting(near[0])}, {y}={format_setting(near[1])}: "
         f"{format_score(run.metric, top['mean'], top['low'], top['high'])}. "
-        f"Safe, within {margin} of the best that was tried: {share(region)}."
+        f"Safe, within {margin} of the best that was tried: {safe_share(region)}."
     )
     figure = plots.plot_surface(
         flat,
@@ -114,16 +120,16 @@ def _surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[
     return Drawing(stem, f"Response surface of {method} over {x} and {y}", caption, figure, data)
 
 
-def _nearest(axis: AxisLayout, place: float) -> float:
+def _nearest_value(axis: AxisLayout, place: float) -> float:
     """Return the value of an axis that stands nearest to a place."""
     return min(axis.positions, key=lambda value: abs(axis.positions[value] - place))
 
 
-def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
+def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
     """Return the best value of each method, and its worst, of those that have the most seeds."""
     sentences = []
-    for method, points in parts(response.drop_nulls("value"), "method"):
-        line = ranked(points, higher_is_better=run.higher_is_better)
+    for method, points in groups(response.drop_nulls("value"), "method"):
+        line = ranked_points(points, higher_is_better=run.higher_is_better)
         if line.is_empty():
             continue
         best, worst = line.row(0, named=True), line.row(-1, named=True)
@@ -131,13 +137,13 @@ def _extremes(run: Run, axis: str, response: pl.DataFrame) -> str:
         if len(line) > 1 and format_score(run.metric, best["mean"]) == format_score(run.metric, worst["mean"]):
             words = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
         else:
-            words = f"best on validation at {axis}={_scored(run, best)}"
-            words += f", worst at {_scored(run, worst)}" if len(line) > 1 else ""
+            words = f"best on validation at {axis}={_format_point(run, best)}"
+            words += f", worst at {_format_point(run, worst)}" if len(line) > 1 else ""
         fewer = [format_setting(value) for value in points["value"] if value not in line["value"]]
         short = f" Not ranked, as they have fewer seeds: {', '.join(fewer)}." if fewer else ""
         sentences.append(f"{method}{held}: {words}.{short}")
     return " ".join(sentences)
 
 
-def _scored(run: Run, point: dict[str, Any]) -> str:
+def _format_point(run: Run, point: dict[str, Any]) -> str:
     return f"{format_setting(point['value'])} ({format_score(run.metric, point['mean'], point['low'], point['high'])})"

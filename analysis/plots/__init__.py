@@ -4,8 +4,8 @@ from analysis.plots.bars import plot_importance, plot_indices
 from analysis.plots.curves import plot_curve
 from analysis.plots.forest import plot_forest
 from analysis.plots.maps import plot_map
-from analysis.plots.ranks import plot_ranks, ranks_data
-from analysis.plots.style import save
+from analysis.plots.ranks import plot_ranks, ranks_table
+from analysis.plots.style import save_figure
 from analysis.plots.surfaces import plot_surface
 from analysis.plots.training import plot_coefficients, plot_learning
 from analysis.plots.tuning import plot_best_of, plot_front, plot_slices
@@ -23,6 +23,6 @@ __all__ = [
     "plot_ranks",
     "plot_slices",
     "plot_surface",
-    "ranks_data",
-    "save",
+    "ranks_table",
+    "save_figure",
 ]

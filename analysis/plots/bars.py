@@ -9,11 +9,27 @@ from matplotlib.figure import Figure
 
 from analysis.formatting import plural
 from analysis.indices import DUMMY
-from analysis.plots.style import DARK, GREY, PALETTE, SOFT, WIDE, factor, head, labels, legend, sheet, styled, unit
+from analysis.plots.style import (
+    DARK,
+    GREY,
+    PALETTE,
+    SOFT,
+    WIDE,
+    add_legend,
+    add_title,
+    axis_label,
+    display_factor,
+    new_figure,
+    style_context,
+    unique_labels,
+)
 
 FAINT = "#bbbbbb"  # of what is not shown to be above a floor
-SHARES = {"first": "first-order", "total": "total", "second": "second-order"}
-EFFECTS = {"mu_star": "μ*, mean size of an effect", "sigma": "\N{GREEK SMALL LETTER SIGMA}, its spread over the space"}
+SOBOL_LABELS = {"first": "first-order", "total": "total", "second": "second-order"}
+MORRIS_LABELS = {
+    "mu_star": "μ*, mean size of an effect",
+    "sigma": "\N{GREEK SMALL LETTER SIGMA}, its spread over the space",
+}
 
 
 def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure:
@@ -24,15 +40,17 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
         title: of the figure.
     """
     factors = next(iter(tables.values()))["factor"].to_list()
-    with styled():
-        figure = sheet(WIDE, 1.5 + 0.3 * max(len(factors), 2))
+    with style_context():
+        figure = new_figure(WIDE, 1.5 + 0.3 * max(len(factors), 2))
         for place, (name, table) in enumerate(tables.items(), start=1):
             panel = figure.add_subplot(1, len(tables), place)
             panel.set_title(name)
             for row, setting in enumerate(factors):
-                _bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
-            _floor(panel, table["floor"])
-            panel.set_yticks(range(len(factors)), labels(factors).values() if place == 1 else [""] * len(factors))
+                _draw_bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
+            _draw_floor(panel, table["floor"])
+            panel.set_yticks(
+                range(len(factors)), unique_labels(factors).values() if place == 1 else [""] * len(factors)
+            )
             panel.set_ylim(len(factors) - 0.4, -0.6)
             panel.set_xlim(left=0)
             panel.set_xlabel("importance")
@@ -42,7 +60,7 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
         dropped = f", {one['dropped']} without a result" if one["dropped"] else ""
         counts = f"{some}{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
         floor = "grey: not shown to be above the floor (dashed) of a setting that does nothing"
-        head(figure, title, f"95 % intervals over {counts}; {floor}")
+        add_title(figure, title, f"95 % intervals over {counts}; {floor}")
     return figure
 
 
@@ -54,14 +72,14 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
         title: of the figure.
         metric: that Morris' effects are in the unit of.
     """
-    shares = bool(indices["index"].is_in(list(SHARES)).any())
-    shown = {i: words for i, words in (SHARES if shares else EFFECTS).items() if i in indices["index"]}
+    shares = bool(indices["index"].is_in(list(SOBOL_LABELS)).any())
+    shown = {i: words for i, words in (SOBOL_LABELS if shares else MORRIS_LABELS).items() if i in indices["index"]}
     pair = pl.concat_str(["factor", "other"], separator=" x ", ignore_nulls=True)
-    numbers = pl.col("value", "low", "high", "floor") * (1.0 if shares else factor(metric))
+    numbers = pl.col("value", "low", "high", "floor") * (1.0 if shares else display_factor(metric))
     table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != DUMMY)
     names = table["name"].unique(maintain_order=True).to_list()
-    with styled():
-        figure = sheet(WIDE, 1.6 + 0.34 * max(len(names), 2))
+    with style_context():
+        figure = new_figure(WIDE, 1.6 + 0.34 * max(len(names), 2))
         panel = figure.add_subplot()
         for at, (index, words) in enumerate(shown.items()):
             rows = table.filter(index=index)
@@ -69,22 +87,24 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
             panel.plot([], [], "o", ms=5, color=PALETTE[at], mfc=PALETTE[at] if judged else FAINT, label=words)
             shift = 0.22 * (at - (len(shown) - 1) / 2)
             for row in rows.drop_nulls("value").iter_rows(named=True):
-                _dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
-            _floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
-        panel.set_yticks(range(len(names)), labels(names).values())
+                _draw_dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
+            _draw_floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
+        panel.set_yticks(range(len(names)), unique_labels(names).values())
         panel.set_ylim(len(names) - 0.4, -0.6)
-        panel.set_xlabel("share of the variance" if shares else f"{unit(metric, change=True)}, over the whole range")
+        panel.set_xlabel(
+            "share of the variance" if shares else f"{axis_label(metric, change=True)}, over the whole range"
+        )
         panel.grid(axis="x")
         counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "dropped": 0, "seeds": 0}
         dropped = f", {counts['dropped']} more without a result" if counts["dropped"] else ""
         words = f"{plural(counts['groups'], 'group')} of points{dropped}, {plural(counts['seeds'], 'seed')}"
         marks = "open: not above the floor of a setting that does nothing; grey: without a floor"
-        head(figure, title, f"95 % intervals over {words}; {marks}")
-        legend(figure, columns=4)
+        add_title(figure, title, f"95 % intervals over {words}; {marks}")
+        add_legend(figure, columns=4)
     return figure
 
 
-def _bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
+def _draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
     """Draw one importance."""
     value, low, high = (row[key] for key in ("value", "low", "high"))
     if value is None:
@@ -95,7 +115,7 @@ def _bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
         panel.hlines(place, low, high, color=DARK, lw=1.2)
 
 
-def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
+def _draw_dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
     """Draw one index; one that is not above the floor is left open, one that has no floor is grey."""
     filled = {True: colour, False: "white", None: FAINT}[row["above_floor"]]
     if row["low"] is not None:
@@ -103,6 +123,6 @@ def _dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None
     panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled)
 
 
-def _floor(panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "") -> None:
+def _draw_floor(panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "") -> None:
     for floor in floors.drop_nulls().head(1):
         panel.axvline(floor, color=colour, lw=1.1, ls="--", label=words)

@@ -11,28 +11,28 @@ from matplotlib.figure import Figure
 from analysis.axis_layout import AxisLayout, axis_layout, robust_limits
 from analysis.formatting import format_score
 from analysis.plots.style import (
-    FAILED,
+    FAILURE_COLOUR,
     GREY,
-    LABELS,
+    METHOD_LABELS,
     NARROW,
     WIDE,
-    Look,
-    bounded,
-    factor,
-    grid,
-    head,
-    intervals,
-    legend,
-    looks,
-    sheet,
-    short,
-    styled,
-    unit,
+    LineStyle,
+    add_legend,
+    add_title,
+    axis_label,
+    clip_to_bounds,
+    display_factor,
+    interval_caption,
+    method_styles,
+    new_figure,
+    panel_grid,
+    shorten,
+    style_context,
 )
 
-LETTER = 5.1  # points that a letter of a tick takes
-CLOSE = 0.1  # of an axis, within which two numbers would touch
-BESIDE = 46  # points of a panel's width that its axis up takes
+LETTER_WIDTH = 5.1  # points that a letter of a tick takes
+MIN_DISTANCE = 0.1  # of an axis, within which two numbers would touch
+Y_AXIS_WIDTH = 46  # points of a panel's width that its axis up takes
 
 
 def plot_curve(
@@ -61,46 +61,52 @@ def plot_curve(
         for encoder in probes["modality"].unique(maintain_order=True)
     }
     curves = curve.filter(pl.col("kind") == "curve")
-    shades = looks([*methods, *curve["method"], *probes["method"]])
+    shades = method_styles([*methods, *curve["method"], *probes["method"]])
     places = axis_layout(curve["value"].drop_nulls(), scale)
-    rows, columns = grid(len(panels))
-    with styled():
-        figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.3 * rows)
+    rows, columns = panel_grid(len(panels))
+    with style_context():
+        figure = new_figure(NARROW if columns == 1 else WIDE, 1.0 + 2.3 * rows)
         for place, (name, table) in enumerate(panels.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
-            panel.set_title(short(name, 30))
-            _draw(panel, table, places, shades, factor(metric))
-            _crop(panel, table, places, shades, metric)
-            frame(panel, places, axis, metric)
+            panel.set_title(shorten(name, 30))
+            _draw_panel(panel, table, places, shades, display_factor(metric))
+            _crop_outliers(panel, table, places, shades, metric)
+            format_axes(panel, places, axis, metric)
         lost = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
-        _mark_lost(figure.axes[0], lost, places)
+        _mark_failures(figure.axes[0], lost, places)
         foot = "; at the foot, trials without a score" if len(lost) else ""
-        head(figure, title, f"{intervals(curve)}, validation split{foot}")
-        legend(figure)
+        add_title(figure, title, f"{interval_caption(curve)}, validation split{foot}")
+        add_legend(figure)
     return figure
 
 
-def _draw(panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, Look], times: float) -> None:
+def _draw_panel(
+    panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, LineStyle], times: float
+) -> None:
     for part in table.filter(pl.col("kind") == "curve").partition_by("method", maintain_order=True):
         method = part["method"][0]
-        draw_line(panel, part, places, shades[method], LABELS.get(method, method), times)
+        draw_line(panel, part, places, shades[method], METHOD_LABELS.get(method, method), times)
     baselines = table.filter(pl.col("kind") == "baseline").drop_nulls("mean")
     for row in baselines.with_columns(pl.col("mean", "low", "high") * times).iter_rows(named=True):
         _draw_baseline(panel, row["method"], row["mean"], row["low"], row["high"], shades[row["method"]])
 
 
-def _draw_baseline(panel: Axes, method: str, mean: float, low: float | None, high: float | None, look: Look) -> None:
+def _draw_baseline(
+    panel: Axes, method: str, mean: float, low: float | None, high: float | None, look: LineStyle
+) -> None:
     """Draw a line that ends in its marker, in the band of its interval: a lighter one but for joint training."""
     main = method == "joint"
     panel.plot(
         [0, 1], [mean, mean], look.dash, lw=1.4, color=look.colour, marker=look.marker, markevery=[1],
-        label=LABELS.get(method, method), zorder=1.5, clip_on=False, transform=panel.get_yaxis_transform(),
+        label=METHOD_LABELS.get(method, method), zorder=1.5, clip_on=False, transform=panel.get_yaxis_transform(),
     )  # fmt: skip
     if low is not None and high is not None:
         panel.axhspan(low, high, color=look.colour, alpha=0.18 if main else 0.10, lw=0, zorder=1)
 
 
-def draw_line(panel: Axes, line: pl.DataFrame, places: AxisLayout, look: Look, label: str, times: float = 1) -> None:
+def draw_line(
+    panel: Axes, line: pl.DataFrame, places: AxisLayout, look: LineStyle, label: str, times: float = 1
+) -> None:
     """Draw `mean` over `value` in the band of its interval; values behind a break stand alone.
 
     An interval that stands alone, as no neighbour has one, is an error bar.
@@ -117,21 +123,21 @@ def draw_line(panel: Axes, line: pl.DataFrame, places: AxisLayout, look: Look, l
     panel.vlines(bars["x"], bars["low"], bars["high"], color=look.colour, lw=1.8, alpha=0.6, zorder=2)
 
 
-def frame(panel: Axes, places: AxisLayout, axis: str, metric: str, *, change: bool = False) -> None:
+def format_axes(panel: Axes, places: AxisLayout, axis: str, metric: str, *, change: bool = False) -> None:
     """Set the ticks and labels of both axes, and where they end."""
-    across(panel, places, axis)
+    format_x_axis(panel, places, axis)
     panel.margins(x=0.06, y=0.12)
-    panel.set_ylabel(unit(metric, change=change))
+    panel.set_ylabel(axis_label(metric, change=change))
     panel.grid(axis="y")
-    bounded(panel, metric, change=change)
+    clip_to_bounds(panel, metric, change=change)
 
 
-def across(panel: Axes, places: AxisLayout, axis: str) -> None:
+def format_x_axis(panel: Axes, places: AxisLayout, axis: str) -> None:
     """Set the ticks and label of the axis to the right, which shows all of its values, and the marks of its breaks."""
     panel.update_datalim([(x, 0) for x in places.positions.values()], updatey=False)
-    ticks = _legible(panel, places)
+    ticks = _legible_ticks(panel, places)
     panel.set_xticks(list(ticks), list(ticks.values()))
-    panel.set_xlabel(short(axis))
+    panel.set_xlabel(shorten(axis))
     for x in places.breaks:
         panel.plot(
             [x], [0], marker=[(-1, -2), (1, 2)], ms=9, color=GREY, mew=1.2, clip_on=False,
@@ -139,15 +145,15 @@ def across(panel: Axes, places: AxisLayout, axis: str) -> None:
         )  # fmt: skip
 
 
-def _legible(panel: Axes, places: AxisLayout) -> dict[float, str]:
+def _legible_ticks(panel: Axes, places: AxisLayout) -> dict[float, str]:
     """Return every tick, or every second or third and so on, such that they do not touch in the width of the panel."""
     spec, span = (
         panel.get_subplotspec(),
         max(places.positions.values(), default=0.0) - min(places.positions.values(), default=0.0),
     )
     columns = spec.get_gridspec().ncols if spec is not None else 1
-    width = 72 * panel.figure.get_figwidth() / columns - BESIDE  # type: ignore[union-attr]
-    letter = 1.12 * span * LETTER / width  # in the unit of the axis, with its margins
+    width = 72 * panel.figure.get_figwidth() / columns - Y_AXIS_WIDTH  # type: ignore[union-attr]
+    letter = 1.12 * span * LETTER_WIDTH / width  # in the unit of the axis, with its margins
     outside = {places.positions[value] for value in places.detached}
     inside = [x for x in places.ticks if x not in outside]
     choices = [inside[first::step] for step in range(1, len(inside) + 1) for first in range(step)]
@@ -159,24 +165,26 @@ def _legible(panel: Axes, places: AxisLayout) -> dict[float, str]:
     return {x: places.ticks[x] for x in outside}
 
 
-def _crop(panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, Look], metric: str) -> None:
+def _crop_outliers(
+    panel: Axes, table: pl.DataFrame, places: AxisLayout, shades: dict[str, LineStyle], metric: str
+) -> None:
     """Leave points far off outside the panel and write them, with an arrow, at its edge."""
     ends = robust_limits(table)
     if ends is None:
         return
-    panel.set_ylim(*(end * factor(metric) for end in ends))
+    panel.set_ylim(*(end * display_factor(metric) for end in ends))
     for row in table.filter(~pl.col("mean").is_between(*ends), pl.col("kind") == "curve").iter_rows(named=True):
         arrow, height = ("↓", 0.09) if row["mean"] < ends[0] else ("↑", 0.93)
         text, colour = f"{arrow} {format_score(metric, row['mean'])}", shades[row["method"]].colour
         _write(panel, text, places, row["value"], height, color=colour, fontweight="bold")
 
 
-def _mark_lost(panel: Axes, lost: pl.DataFrame, places: AxisLayout) -> None:
+def _mark_failures(panel: Axes, lost: pl.DataFrame, places: AxisLayout) -> None:
     """Write at the foot of the panel how many trials have no score, and are in no mean, at a value.
 
     A number goes above those that it would touch.
     """
-    near = CLOSE * (max(places.positions.values()) - min(places.positions.values()))
+    near = MIN_DISTANCE * (max(places.positions.values()) - min(places.positions.values()))
     ends: list[float] = []  # of each row, so far
     for value, count in lost.sort(
         pl.col("value").replace_strict(places.positions, return_dtype=pl.Float64)
@@ -184,7 +192,7 @@ def _mark_lost(panel: Axes, lost: pl.DataFrame, places: AxisLayout) -> None:
         x = places.positions[value]
         row = next((row for row, end in enumerate(ends) if x - end >= near), len(ends))
         ends[row : row + 1] = [x]
-        _write(panel, str(count), places, value, 0.02 + 0.14 * row, color=FAILED)
+        _write(panel, str(count), places, value, 0.02 + 0.14 * row, color=FAILURE_COLOUR)
 
 
 def _write(panel: Axes, text: str, places: AxisLayout, value: float, height: float, **style: Any) -> None:

@@ -7,11 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.formatting import format_p_value, format_score
-from analysis.plots.style import DARK, PALETTE, SOFT, WIDE, factor, head, sheet, short, styled, unit
+from analysis.plots.style import (
+    DARK,
+    PALETTE,
+    SOFT,
+    WIDE,
+    add_title,
+    axis_label,
+    display_factor,
+    new_figure,
+    shorten,
+    style_context,
+)
 
-MOST = 30  # rows of a figure
-LETTERS = 36  # of a line of a name
-TICKS = 5  # intervals between them, of numbers that may be long
+MAX_ROWS = 30  # rows of a figure
+LINE_LENGTH = 36  # of a line of a name
+MAX_TICK_INTERVALS = 5  # intervals between them, of numbers that may be long
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
 
 
@@ -25,18 +36,18 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
         subtitle: what the intervals are over.
         change: whether the numbers are differences, and 0 means none.
     """
-    shown = rows.head(MOST).to_dicts()
-    with styled():
-        names = ["\n".join(wrap(short(row["name"], 3 * LETTERS), LETTERS)) for row in shown]
+    shown = rows.head(MAX_ROWS).to_dicts()
+    with style_context():
+        names = ["\n".join(wrap(shorten(row["name"], 3 * LINE_LENGTH), LINE_LENGTH)) for row in shown]
         tallest = max((name.count("\n") + 1 for name in names), default=1)
-        figure = sheet(WIDE, 1.3 + (0.12 + 0.15 * tallest) * max(len(shown), 2))
+        figure = new_figure(WIDE, 1.3 + (0.12 + 0.15 * tallest) * max(len(shown), 2))
         panel = figure.add_subplot()
         if change:
             panel.axvline(0, color="#555555", lw=1, zorder=1)
         for place, row in enumerate(shown):
             colour, own = COLOURS[row.get("verdict") or "reported"], row.get("metric") or metric
             words = format_score(own, row["mean"], row["low"], row["high"], sign="+" if change else "")
-            times = factor(own)
+            times = display_factor(own)
             p = row.get("p")
             if row["mean"] is None:
                 words = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
@@ -53,9 +64,9 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
         panel.set_ylim(len(shown) - 0.4, -0.6)
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
-        panel.set_xlabel(unit(metric, change=change))
-        panel.xaxis.set_major_locator(MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]))
+        panel.set_xlabel(axis_label(metric, change=change))
+        panel.xaxis.set_major_locator(MaxNLocator(MAX_TICK_INTERVALS, steps=[1, 2, 2.5, 5, 10]))
         panel.grid(axis="x")
-        more = f"; {len(rows) - MOST} more are in the table" if len(rows) > MOST else ""
-        head(figure, title, subtitle + more)
+        more = f"; {len(rows) - MAX_ROWS} more are in the table" if len(rows) > MAX_ROWS else ""
+        add_title(figure, title, subtitle + more)
     return figure

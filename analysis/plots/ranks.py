@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.formatting import format_p_value, plural
-from analysis.plots.style import DARK, SOFT, WIDE, head, labels, looks, sheet, styled
+from analysis.plots.style import DARK, SOFT, WIDE, add_title, method_styles, new_figure, style_context, unique_labels
 from analysis.rankings import Ranking
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAST = 0.03  # of the axis, half of the least length of a bar: methods of one rank are joined, too
+MIN_BAR = 0.03  # of the axis, half of the least length of a bar: methods of one rank are joined, too
 
 
 def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: Sequence[str] = ()) -> Figure:
@@ -28,41 +28,41 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         blocks: what one of the rankings' blocks is called.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    names = labels(ranking.ranks, 24)
+    names = unique_labels(ranking.ranks, 24)
     ranks = {names[method]: rank for method, rank in ranking.ranks.items()}
-    every = looks([*methods, *ranking.ranks])
+    every = method_styles([*methods, *ranking.ranks])
     shades = {names[method]: every[method].colour for method in ranking.ranks}
     rows = list(ranks)
-    with styled(), warnings.catch_warnings():
+    with style_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
         import scikit_posthocs
 
-        figure = sheet(WIDE, 1.9 + 0.22 * len(rows))
+        figure = new_figure(WIDE, 1.9 + 0.22 * len(rows))
         panel = figure.add_subplot()
         drawn = scikit_posthocs.critical_difference_diagram(
-            ranks, _pvalues(ranking, names), ax=panel, color_palette=shades,
+            ranks, _p_value_matrix(ranking, names), ax=panel, color_palette=shades,
             label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
             label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
         )  # fmt: skip
         for (bar,) in drawn["crossbars"]:
             ends = bar.get_xdata()
-            middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) / 2, LEAST * (len(rows) - 1))
+            middle, half = (min(ends) + max(ends)) / 2, max((max(ends) - min(ends)) / 2, MIN_BAR * (len(rows) - 1))
             bar.set_data([middle - half, middle + half], [bar.get_ydata()[0]] * 2)
         panel.update_datalim([(1, 0), (len(rows), 0)])
         places = MaxNLocator(12, integer=True).tick_values(1, len(rows))
         panel.set_xticks([place for place in places if 1 <= place <= len(rows)])
         for text in panel.texts:
             text.set_color(DARK)
-        _critical(panel, ranks[rows[0]], ranking.critical)
+        _draw_critical_difference(panel, ranks[rows[0]], ranking.critical)
         panel.set_xlabel("mean rank, 1 is best", labelpad=6)
         panel.xaxis.set_label_position("top")
         dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
         counts = f"Friedman p {format_p_value(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
-        head(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
+        add_title(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
     return figure
 
 
-def _pvalues(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
+def _p_value_matrix(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
     """Return the p of each pair, 1 of a method and itself, as the library wants them."""
     import pandas as pd
 
@@ -73,7 +73,7 @@ def _pvalues(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
     return matrix
 
 
-def _critical(panel: Axes, left: float, critical: float) -> None:
+def _draw_critical_difference(panel: Axes, left: float, critical: float) -> None:
     """Draw the critical difference below the diagram, from a rank on."""
     low, _ = panel.get_ylim()
     panel.plot([left, left + critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)
@@ -82,7 +82,7 @@ def _critical(panel: Axes, left: float, critical: float) -> None:
     panel.set_ylim(low - 2.2, 0.6)
 
 
-def ranks_data(ranking: Ranking) -> pl.DataFrame:
+def ranks_table(ranking: Ranking) -> pl.DataFrame:
     """Return the numbers of the diagram."""
     return pl.DataFrame({"method": list(ranking.ranks), "mean_rank": list(ranking.ranks.values())}).with_columns(
         critical_difference=pl.lit(ranking.critical), p=pl.lit(ranking.p), blocks=pl.lit(ranking.blocks)

@@ -10,8 +10,18 @@ from matplotlib.patheffects import Stroke, withStroke
 
 from analysis.axis_layout import AxisLayout
 from analysis.formatting import format_amount
-from analysis.plots.curves import across
-from analysis.plots.style import DARK, SAFE, colour_bar, factor, head, legend, sheet, short, styled
+from analysis.plots.curves import format_x_axis
+from analysis.plots.style import (
+    DARK,
+    HIGHLIGHT,
+    add_colour_bar,
+    add_legend,
+    add_title,
+    display_factor,
+    new_figure,
+    shorten,
+    style_context,
+)
 
 LEVELS = 12  # of the contours, about
 
@@ -39,38 +49,42 @@ def plot_surface(
         subtitle: how well the surface fits, and over how many seeds.
         higher_is_better: whether more of it is better.
     """
-    flat, times = surface.filter(kind="surface"), factor(metric)
+    flat, times = surface.filter(kind="surface"), display_factor(metric)
     columns, rows = (flat[side].unique().sort() for side in ("x", "y"))
     heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(rows), len(columns)) * times
     edge = heights.max() - margin * times if higher_is_better else heights.min() + margin * times
-    with styled():
-        figure = sheet(5.6, 4.4)
+    with style_context():
+        figure = new_figure(5.6, 4.4)
         panel = figure.add_subplot()
         shades = panel.contourf(columns, rows, heights, levels=LEVELS, cmap="cividis")
         shades.set_edgecolor("face")  # no seams between the bands
         panel.contour(columns, rows, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
-        ring = panel.contour(columns, rows, heights, levels=[edge], colors=SAFE, linewidths=2.2)
-        ring.set_path_effects([Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=SAFE)])
+        ring = panel.contour(columns, rows, heights, levels=[edge], colors=HIGHLIGHT, linewidths=2.2)
+        ring.set_path_effects(
+            [Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=HIGHLIGHT)]
+        )
         size = format_amount(metric, margin)
-        panel.add_line(Line2D([], [], color=SAFE, lw=2.2, label=f"surface within {size} of its best"))
-        _points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
-        _points(
+        panel.add_line(Line2D([], [], color=HIGHLIGHT, lw=2.2, label=f"surface within {size} of its best"))
+        _draw_points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
+        _draw_points(
             panel, points.filter("within"), f"within {size} of the best, as measured", c="white", ec=DARK, s=42, lw=1.1
         )
         best = surface.filter(kind="optimum")
-        _points(panel, best, "best place of a seed's own surface", c=SAFE, ec="white", s=60, lw=0.8, marker="P")
-        colour_bar(figure, panel, shades, metric)
+        _draw_points(
+            panel, best, "best place of a seed's own surface", c=HIGHLIGHT, ec="white", s=60, lw=0.8, marker="P"
+        )
+        add_colour_bar(figure, panel, shades, metric)
         (x, right), (y, upward) = axes.items()
-        across(panel, right, x)
+        format_x_axis(panel, right, x)
         panel.set_yticks(list(upward.ticks), list(upward.ticks.values()))
-        panel.set_ylabel(short(y))
+        panel.set_ylabel(shorten(y))
         panel.grid(visible=False)
         panel.margins(0.03)
-        head(figure, title, subtitle)
-        legend(figure, columns=2)
+        add_title(figure, title, subtitle)
+        add_legend(figure, columns=2)
     return figure
 
 
-def _points(panel: Axes, points: pl.DataFrame, label: str, **style: Any) -> None:
+def _draw_points(panel: Axes, points: pl.DataFrame, label: str, **style: Any) -> None:
     if len(points):
         panel.scatter(points["x"], points["y"], label=label, clip_on=False, zorder=4, **style)

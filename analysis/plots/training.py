@@ -8,28 +8,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.plots.style import (
-    LABELS,
+    LINE_STYLES,
+    METHOD_LABELS,
     NARROW,
-    OTHERS,
     WIDE,
-    Look,
-    bounded,
-    factor,
-    grid,
-    head,
-    intervals,
-    legend,
-    looks,
-    parts,
-    plain,
-    sheet,
-    short,
-    styled,
-    unit,
+    LineStyle,
+    add_legend,
+    add_title,
+    axis_label,
+    clip_to_bounds,
+    display_factor,
+    groups,
+    interval_caption,
+    method_styles,
+    new_figure,
+    panel_grid,
+    shorten,
+    style_context,
+    use_plain_ticks,
 )  # fmt: skip
 
-FEW = 6  # markers of a line, about
-HUGE = 50  # a coefficient beyond which the axis is logarithmic outside -10 to 10
+MARKERS = 6  # markers of a line, about
+LINEAR_LIMIT = 50  # a coefficient beyond which the axis is logarithmic outside -10 to 10
 
 
 def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
@@ -42,47 +42,47 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: S
         methods: of the study, so that each looks the same in all of its figures.
     """
     panels = learning.partition_by("split", "metric", maintain_order=True)
-    shades = looks([*methods, *learning["method"]])
-    with styled():
-        figure = _figure(len(panels))
+    shades = method_styles([*methods, *learning["method"]])
+    with style_context():
+        figure = _new_figure(len(panels))
         for place, part in enumerate(panels, start=1):
             split, name = part.row(0, named=True)["split"], part.row(0, named=True)["metric"]
-            panel = _panel(figure, len(panels), place, f"{name}, {split}", unit(name))
-            for method, line in parts(part, "method"):
-                _line(panel, line, shades[method], LABELS.get(method, method), factor(name))
-            bounded(panel, name)
-        head(figure, title, f"{intervals(learning)}, configurations chosen by {metric} on validation")
-        legend(figure)
+            panel = _add_panel(figure, len(panels), place, f"{name}, {split}", axis_label(name))
+            for method, line in groups(part, "method"):
+                _draw_line(panel, line, shades[method], METHOD_LABELS.get(method, method), display_factor(name))
+            clip_to_bounds(panel, name)
+        add_title(figure, title, f"{interval_caption(learning)}, configurations chosen by {metric} on validation")
+        add_legend(figure)
     return figure
 
 
 def plot_coefficients(coefficients: pl.DataFrame, *, title: str) -> Figure:
     """Return what each method multiplies the gradients of each modality by, over training; at 1 it does nothing."""
-    panels = list(parts(coefficients, "method"))
+    panels = list(groups(coefficients, "method"))
     names = coefficients["modality"].unique(maintain_order=True).to_list()
-    with styled():
-        figure = _figure(len(panels))
+    with style_context():
+        figure = _new_figure(len(panels))
         for place, (method, part) in enumerate(panels, start=1):
-            panel = _panel(figure, len(panels), place, method, "coefficient, ratio")
+            panel = _add_panel(figure, len(panels), place, method, "coefficient, ratio")
             panel.axhline(1, color="#555555", lw=1, zorder=1)
-            for name, line in parts(part, "modality"):
-                _line(panel, line, OTHERS[names.index(name) % len(OTHERS)], name, 1)
-            if part.select(pl.max_horizontal(pl.col("mean", "low", "high").abs()).max()).item() > HUGE:
+            for name, line in groups(part, "modality"):
+                _draw_line(panel, line, LINE_STYLES[names.index(name) % len(LINE_STYLES)], name, 1)
+            if part.select(pl.max_horizontal(pl.col("mean", "low", "high").abs()).max()).item() > LINEAR_LIMIT:
                 panel.set_yscale("symlog", linthresh=10)
-                plain(panel.yaxis)
-        head(figure, title, f"{intervals(coefficients)}; at 1 (line) the gradient is left as it is")
-        legend(figure)
+                use_plain_ticks(panel.yaxis)
+        add_title(figure, title, f"{interval_caption(coefficients)}; at 1 (line) the gradient is left as it is")
+        add_legend(figure)
     return figure
 
 
-def _figure(panels: int) -> Figure:
-    rows, _ = grid(panels)
-    return sheet(NARROW if panels == 1 else WIDE, 1.0 + 2.2 * rows)
+def _new_figure(panels: int) -> Figure:
+    rows, _ = panel_grid(panels)
+    return new_figure(NARROW if panels == 1 else WIDE, 1.0 + 2.2 * rows)
 
 
-def _panel(figure: Figure, panels: int, place: int, title: str, label: str) -> Axes:
-    panel = figure.add_subplot(*grid(panels), place)
-    panel.set_title(short(title, 34))
+def _add_panel(figure: Figure, panels: int, place: int, title: str, label: str) -> Axes:
+    panel = figure.add_subplot(*panel_grid(panels), place)
+    panel.set_title(shorten(title, 34))
     panel.set_xlabel("epoch")
     panel.set_ylabel(label)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -90,9 +90,9 @@ def _panel(figure: Figure, panels: int, place: int, title: str, label: str) -> A
     return panel
 
 
-def _line(panel: Axes, line: pl.DataFrame, look: Look, label: str, times: float) -> None:
+def _draw_line(panel: Axes, line: pl.DataFrame, look: LineStyle, label: str, times: float) -> None:
     line = line.sort("epoch").drop_nulls("mean").with_columns(pl.col("mean", "low", "high") * times)
-    every = max(1, len(line) // FEW)
+    every = max(1, len(line) // MARKERS)
     panel.plot(
         line["epoch"], line["mean"], look.dash, color=look.colour, label=label, marker=look.marker, markevery=every
     )

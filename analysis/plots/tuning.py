@@ -8,21 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.axis_layout import axis_layout
-from analysis.plots.curves import frame
+from analysis.plots.curves import format_axes
 from analysis.plots.style import (
     NARROW,
     WIDE,
-    bounded,
-    factor,
-    grid,
-    head,
-    intervals,
-    legend,
-    looks,
-    parts,
-    sheet,
-    styled,
-    unit,
+    add_legend,
+    add_title,
+    axis_label,
+    clip_to_bounds,
+    display_factor,
+    groups,
+    interval_caption,
+    method_styles,
+    new_figure,
+    panel_grid,
+    style_context,
 )  # fmt: skip
 
 
@@ -35,11 +35,11 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequen
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    times, shades = factor(metric), looks([*methods, *best["method"]])
-    with styled():
-        figure = sheet(NARROW, 3.3)
+    times, shades = display_factor(metric), method_styles([*methods, *best["method"]])
+    with style_context():
+        figure = new_figure(NARROW, 3.3)
         panel = figure.add_subplot()
-        for method, line in parts(best.drop_nulls("mean"), "method"):
+        for method, line in groups(best.drop_nulls("mean"), "method"):
             line = line.with_columns(pl.col("mean", "low", "high") * times)
             look, every = shades[method], max(1, len(line) // 8)
             panel.plot(
@@ -50,12 +50,12 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequen
             else:
                 panel.vlines(line["n"], line["low"], line["high"], color=look.colour, lw=1.6, alpha=0.5)
         panel.set_xlabel("configurations tried, n")
-        panel.set_ylabel(f"best of n, {unit(metric)}")
+        panel.set_ylabel(f"best of n, {axis_label(metric)}")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(axis="y")
-        bounded(panel, metric)
-        head(figure, title, f"{intervals(best)}, validation split")
-        legend(figure)
+        clip_to_bounds(panel, metric)
+        add_title(figure, title, f"{interval_caption(best)}, validation split")
+        add_legend(figure)
     return figure
 
 
@@ -71,25 +71,25 @@ def plot_slices(
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    times, shades = factor(metric), looks([*methods, *points["method"]])
-    rows, columns = grid(len(axes))
-    with styled():
-        figure = sheet(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
+    times, shades = display_factor(metric), method_styles([*methods, *points["method"]])
+    rows, columns = panel_grid(len(axes))
+    with style_context():
+        figure = new_figure(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
         for place, (axis, scale) in enumerate(axes.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
             places = axis_layout(points[axis].drop_nulls(), scale)
-            for method, part in parts(points.drop_nulls([axis, "mean"]), "method"):
+            for method, part in groups(points.drop_nulls([axis, "mean"]), "method"):
                 look, x = shades[method], part[axis].replace_strict(places.positions, return_dtype=pl.Float64)
                 panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
                 panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
-            _crop(panel, points, times)
-            frame(panel, places, axis, metric)
-        head(figure, title, f"a point a configuration, {intervals(points)}, validation split")
-        legend(figure)
+            _crop_intervals(panel, points, times)
+            format_axes(panel, places, axis, metric)
+        add_title(figure, title, f"a point a configuration, {interval_caption(points)}, validation split")
+        add_legend(figure)
     return figure
 
 
-def _crop(panel: Axes, points: pl.DataFrame, times: float) -> None:
+def _crop_intervals(panel: Axes, points: pl.DataFrame, times: float) -> None:
     """Cut intervals off that reach so far that the points could not be told apart."""
     width, mean = pl.col("high") - pl.col("low"), pl.col("mean")
     low, high, usual = points.select(low=mean.min(), high=mean.max(), usual=width.median().fill_null(0)).row(0)
@@ -116,15 +116,17 @@ def plot_front(
         methods: of the study, so that each looks the same in all of its figures.
     """
     one, other = metrics[:2]
-    shades = looks([*methods, *front["method"]])
-    with styled():
-        figure = sheet(NARROW + 0.6, 3.8)
+    shades = method_styles([*methods, *front["method"]])
+    with style_context():
+        figure = new_figure(NARROW + 0.6, 3.8)
         panel = figure.add_subplot()
         if len(metrics) == 2:
             line = front.filter("front").sort(one)
-            panel.plot(line[one] * factor(one), line[other] * factor(other), color="#999999", lw=1, zorder=1)
+            panel.plot(
+                line[one] * display_factor(one), line[other] * display_factor(other), color="#999999", lw=1, zorder=1
+            )
         for row in front.iter_rows(named=True):
-            look, times = shades[row["method"]], (factor(one), factor(other))
+            look, times = shades[row["method"]], (display_factor(one), display_factor(other))
             at = row[one] * times[0], row[other] * times[1]
             if row[f"{one}_low"] is not None:
                 pairs = zip((one, other), times, strict=True)
@@ -134,11 +136,11 @@ def plot_front(
             filled = look.colour if row["front"] else "white"
             panel.plot(*at, look.marker, ms=5.5, color=look.colour, mfc=filled, label=row["method"], zorder=3)
         better = {"max": "more is better", "min": "less is better"}
-        panel.set_xlabel(f"{unit(one)} ({better[directions[one]]})")
-        panel.set_ylabel(f"{unit(other)} ({better[directions[other]]})")
+        panel.set_xlabel(f"{axis_label(one)} ({better[directions[one]]})")
+        panel.set_ylabel(f"{axis_label(other)} ({better[directions[other]]})")
         panel.grid()
-        bounded(panel, one, side="x")
-        bounded(panel, other)
-        head(figure, title, f"{intervals(front)}, validation split; filled: on the Pareto front")
-        legend(figure)
+        clip_to_bounds(panel, one, side="x")
+        clip_to_bounds(panel, other)
+        add_title(figure, title, f"{interval_caption(front)}, validation split; filled: on the Pareto front")
+        add_legend(figure)
     return figure

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from analysis import tabulation as tables
+from analysis import report_tables as tables
 from analysis.ablations import ABLATIONS, Finding, figures
 from analysis.ablations.ranking import closed
 from analysis.ablations.relations import ranked
@@ -991,7 +991,7 @@ def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> No
         judge(CLAIM, [analysis], beside, rule, folders, tmp_path)
         found = read(tmp_path)
         assert found is not None
-        return tables.effects(found)
+        return tables.effects_table(found)
 
     drawn = told(cells, [], {"above": {"threshold": 0.4}})
     assert drawn.columns[4].title == "data sets"
@@ -1170,7 +1170,7 @@ def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None
         "agm - joint: all (accuracy)": 0.05, "joint - agm: all (accuracy)": -0.05,
         "3. agm - joint: all (accuracy)": 0.05,
     }  # fmt: skip
-    cells = {row[0].text: row[2].text for row in tables.effects(verdict).rows}
+    cells = {row[0].text: row[2].text for row in tables.effects_table(verdict).rows}
     assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}5.0 points")
 
 
@@ -1228,4 +1228,4 @@ def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> Non
     run = paired(tmp_path / "run", 0.05)
     analysis = [{"quantity": {"metric": "score", "of": {"method": "agm"}}}]
     verdict = judge(CLAIM, analysis, [], {"above": {"threshold": 0.5}}, {"": Path(run.folder)}, tmp_path / "verdict")
-    assert tables.effects(verdict).rows[0][2].text.startswith("85.")
+    assert tables.effects_table(verdict).rows[0][2].text.startswith("85.")

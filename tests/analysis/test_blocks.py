@@ -11,11 +11,11 @@ import yaml
 
 from ablate.claims import load as load_claim
 from ablate.errors import UserError
-from analysis import load, tabulation
+from analysis import load, report_tables
 from analysis.ablations import ABLATIONS
 from analysis.blocks import independent, spread
 from analysis.choice import configurations
-from analysis.gallery import gallery
+from analysis.gallery import run_figures
 from analysis.pareto import front
 from analysis.summary import summary
 from analysis.tables import Run
@@ -127,7 +127,7 @@ def test_the_spread_of_differences_is_shared_among_the_kinds_too(write_run: Writ
     between = 2 * sum((mean - 0.05) ** 2 for mean in (0.055, 0.06, 0.035)) / 2
     gains = found.filter(method="ogm - joint")
     assert gains["variance"].to_list() == pytest.approx([(between - within) / 2, within])
-    shown = tabulation.spread(run, found)
+    shown = report_tables.variance_table(run, found)
     assert shown.columns[-1].title == "error of the mean"
     assert shown.rows[-1][-1].order == pytest.approx((within / 6) ** 0.5)
     assert "What adds most is order for ogm - joint. More seeds of a kind" in shown.note
@@ -143,7 +143,7 @@ def test_lost_trials_are_counted_and_not_lost_seeds(write_run: Write) -> None:
     ogm = summary(independent(run)).row(by_predicate=pl.col("method") == "ogm", named=True)
     assert (ogm["seeds"], ogm["failed"], ogm["diverged"]) == (1, 2, 1)
     assert configurations(independent(run)).filter(method="ogm").select("failed", "diverged").row(0) == (2, 1)
-    table = tabulation.failures(run)
+    table = report_tables.failures_table(run)
     assert [column.title for column in table.columns[2:5]] == ["seed", "split", "order"]
     assert [[cell.text for cell in row[2:5]] for row in table.rows] == [
         ["0", "0", "0"],
@@ -172,7 +172,7 @@ def crossed(write_run: Write, **study: Any) -> Run:
 def test_the_balance_of_a_seed_is_the_mean_of_that_of_its_trials(write_run: Write) -> None:
     run = independent(crossed(write_run, objectives={"accuracy": "max", "balance": "max"}))
     assert front(run)["balance"].to_list() == pytest.approx([-0.5])
-    (figure,) = [one for one in gallery(run) if one.stem == "front"]
+    (figure,) = [one for one in run_figures(run) if one.stem == "front"]
     assert figure.data["balance_low"].to_list() == pytest.approx([-0.5])
 
 

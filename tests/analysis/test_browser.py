@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from analysis.report import write
+from analysis.report import write_report
 from tests.analysis.conftest import alphas, trial, write_folder
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -34,7 +34,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(write_folder(tmp_path_factory.mktemp("page") / "run", *alphas()))
+    return write_report(write_folder(tmp_path_factory.mktemp("page") / "run", *alphas()))
 
 
 def visit(browser: Any, file: Path, **options: Any) -> Visit:
@@ -133,7 +133,7 @@ def test_a_hostile_study_does_nothing(browser: Any, tmp_path: Path) -> None:
     ]
     rows.append(trial("broken", f"mine:{HOSTILE}", 2, None, None, error=f"{HOSTILE}\n--><script>alert(1)</script>"))
     folder = write_folder(tmp_path / "run", rows, name=HOSTILE, methods=[f"mine:{HOSTILE}", "joint"], data=HOSTILE)
-    found = visit(browser, write(folder))
+    found = visit(browser, write_report(folder))
     found.page.wait_for_timeout(200)
     assert found.page.title() == HOSTILE
     assert found.page.locator("h1").inner_text() == HOSTILE

@@ -10,17 +10,17 @@ from matplotlib.lines import Line2D
 from SALib.sample import morris, sobol
 
 from analysis import load
-from analysis.gallery import Drawing, gallery
+from analysis.gallery import Drawing, run_figures
 from analysis.summary import summary
 from analysis.tables import Run
-from analysis.training import coefficients, learning
+from analysis.training import coefficient_curves, learning_curves
 from tests.analysis.conftest import Write, probe, trial, write_folder
 
 ALPHA, LR = "agm.alpha", "train.lr"
 
 
 def drawings(run: Run) -> dict[str, Drawing]:
-    return {drawing.stem: drawing for drawing in gallery(run)}
+    return {drawing.stem: drawing for drawing in run_figures(run)}
 
 
 def test_a_sweep_has_its_curve_and_what_it_is_compared_with(folder: Path) -> None:
@@ -82,12 +82,15 @@ def test_the_curves_of_training_are_those_of_chosen_configurations(write_run: Wr
         metrics += epochs(row["trial"], "scale", "image", "train", 1.0, 2.0 + row["seed"])
         metrics += epochs(row["trial"], "loss", None, "train", 3.0, float("inf") if row["seed"] else row[ALPHA])
     run = load(write_run(rows, metrics))
-    scale = coefficients(run)
+    scale = coefficient_curves(run)
     assert scale.select("method", "modality", "epoch", "mean", "seeds").rows() == [
         ("agm", "image", 1, 1.0, 2),
         ("agm", "image", 2, 2.5, 2),
     ]
-    assert learning(run).select("metric", "epoch", "mean", "seeds").rows() == [("loss", 1, 3.0, 2), ("loss", 2, 0.5, 1)]
+    assert learning_curves(run).select("metric", "epoch", "mean", "seeds").rows() == [
+        ("loss", 1, 3.0, 2),
+        ("loss", 2, 0.5, 1),
+    ]
     assert {"learning", "coefficients"} <= set(drawings(run))
 
 
@@ -95,7 +98,7 @@ def test_the_curves_of_trials_that_diverged_are_in_no_mean(write_run: Write) -> 
     rows = [trial(str(s), "joint", s, None if s else 0.9, None if s else 0.9) for s in range(3)]
     metrics = [row for s in range(3) for row in epochs(str(s), "loss", None, "train", 1.0, 1e34 if s else 0.5)]
     run = load(write_run(rows, metrics))
-    assert learning(run).select("epoch", "mean", "seeds").rows() == [(1, 1.0, 1), (2, 0.5, 1)]
+    assert learning_curves(run).select("epoch", "mean", "seeds").rows() == [(1, 1.0, 1), (2, 0.5, 1)]
 
 
 def searched(write_run: Write, points: np.ndarray, search: dict[str, Any], missing: int) -> Run:

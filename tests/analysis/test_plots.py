@@ -13,8 +13,20 @@ from matplotlib.figure import Figure
 from analysis import load, plots
 from analysis.axis_layout import axis_layout, robust_limits
 from analysis.indices import DUMMY, INDICES
-from analysis.plots import plot_curve, save
-from analysis.plots.style import LOOKS, OTHERS, OWN, Look, intervals, labels, legend, looks, sheet, styled, unit
+from analysis.plots import plot_curve, save_figure
+from analysis.plots.style import (
+    LINE_STYLES,
+    METHOD_STYLES,
+    USER_METHOD_STYLES,
+    LineStyle,
+    add_legend,
+    axis_label,
+    interval_caption,
+    method_styles,
+    new_figure,
+    style_context,
+    unique_labels,
+)
 from analysis.rankings import ranking
 from analysis.sensitivity import curve, probe_curve
 
@@ -69,7 +81,7 @@ def test_a_figure_is_written_the_same_twice(folder: Path, tmp_path: Path) -> Non
         figure = plot_curve(
             curve(run, "agm.alpha"), probe_curve(run, "agm.alpha"), axis="x", metric="accuracy", title="t", scale="log"
         )
-        save(figure, tmp_path / "figures" / name, curve(run, "agm.alpha"))
+        save_figure(figure, tmp_path / "figures" / name, curve(run, "agm.alpha"))
     kinds = ("csv", "pdf", "png", "svg")
     names = sorted(file.name for file in (tmp_path / "figures").iterdir())
     assert names == [f"a.{name}.{kind}" for name in "bc" for kind in kinds]
@@ -160,12 +172,12 @@ def test_an_axis_does_not_leave_the_bounds_of_its_metric() -> None:
 
 def test_a_legend_is_whole_and_within_its_figure() -> None:
     names = [f"fusion={fusion}, samples={count}" for fusion in ("attention", "concat", "late") for count in (0, 8)]
-    with styled():
-        figure = sheet(4.7, 3.3)
+    with style_context():
+        figure = new_figure(4.7, 3.3)
         panel = figure.add_subplot()
         for name in names:
             panel.plot([0, 1], label=name)
-        legend(figure)
+        add_legend(figure)
         figure.draw_without_rendering()
     (box,) = figure.legends
     assert [text.get_text() for text in box.texts] == names
@@ -177,33 +189,33 @@ def words(panel: Axes) -> list[str]:
 
 
 def test_no_two_methods_look_alike_and_a_method_looks_the_same_in_every_figure() -> None:
-    own = looks(["mine:Half", "agm", "mine:Third"])
+    own = method_styles(["mine:Half", "agm", "mine:Third"])
     assert len(set(own.values())) == len(own)
-    assert own["agm"] == looks(["cggm", "agm"])["agm"]
-    assert len({(look.colour, look.dash) for look in LOOKS.values()}) == len(LOOKS)
-    assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
+    assert own["agm"] == method_styles(["cggm", "agm"])["agm"]
+    assert len({(look.colour, look.dash) for look in METHOD_STYLES.values()}) == len(METHOD_STYLES)
+    assert len({look.marker for look in METHOD_STYLES.values()}) == len(METHOD_STYLES)
 
 
-@pytest.mark.parametrize("drawn_together", [[*LOOKS.values(), *OWN], OTHERS])
-def test_any_two_differ_in_two_of_colour_mark_and_dash(drawn_together: list[Look]) -> None:
+@pytest.mark.parametrize("drawn_together", [[*METHOD_STYLES.values(), *USER_METHOD_STYLES], LINE_STYLES])
+def test_any_two_differ_in_two_of_colour_mark_and_dash(drawn_together: list[LineStyle]) -> None:
     for one, other in combinations(drawn_together, 2):
         assert sum(a != b for a, b in zip(one, other, strict=True)) >= 2
 
 
 def test_what_a_method_looks_like_does_not_depend_on_the_order_of_a_table() -> None:
-    assert looks(["mine:Third", "agm", "mine:Half"]) == looks(["mine:Half", "mine:Third"])
+    assert method_styles(["mine:Third", "agm", "mine:Half"]) == method_styles(["mine:Half", "mine:Third"])
 
 
 def test_a_caption_says_over_how_many_seeds_and_that_one_has_no_interval() -> None:
-    assert intervals(pl.DataFrame({"seeds": [3, 5, 0]})) == "mean and 95 % interval over 3 to 5 seeds"
-    assert intervals(pl.DataFrame({"seeds": [1, 1]})) == "1 seed, no interval"
-    assert intervals(pl.DataFrame({"seeds": [0]})) == "no finished seed, no interval"
+    assert interval_caption(pl.DataFrame({"seeds": [3, 5, 0]})) == "mean and 95 % interval over 3 to 5 seeds"
+    assert interval_caption(pl.DataFrame({"seeds": [1, 1]})) == "1 seed, no interval"
+    assert interval_caption(pl.DataFrame({"seeds": [0]})) == "no finished seed, no interval"
 
 
 def test_an_axis_names_its_unit() -> None:
-    assert [unit("accuracy"), unit("accuracy", change=True)] == ["accuracy, %", "accuracy, points"]
-    assert [unit("mae", change=True), unit("seconds")] == ["difference in mae", "time, s"]
-    assert unit("gain in mae", change=True) == "gain in mae"
+    assert [axis_label("accuracy"), axis_label("accuracy", change=True)] == ["accuracy, %", "accuracy, points"]
+    assert [axis_label("mae", change=True), axis_label("seconds")] == ["difference in mae", "time, s"]
+    assert axis_label("gain in mae", change=True) == "gain in mae"
 
 
 HEAT = pl.DataFrame(
@@ -335,7 +347,7 @@ def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
     (panel,) = plots.plot_ranks(found, title="t").axes
     assert {"a  1.50 ", "b  1.50 ", " 3.00  c"} <= set(words(panel))
     assert f"critical difference {found.critical:.2f}" in words(panel)
-    assert plots.ranks_data(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
+    assert plots.ranks_table(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
 
 
 def test_methods_whose_names_begin_and_end_alike_have_ranks_of_their_own() -> None:
@@ -350,12 +362,12 @@ def test_methods_whose_names_begin_and_end_alike_have_ranks_of_their_own() -> No
 
 def test_labels_are_short_and_never_the_same() -> None:
     alike = [f"a-long-name-{which}-that-ends-as-others-do" for which in ("one", "other", "third")]
-    found = labels([*alike, f"b{'-' * 50}c", "short"], 24)
+    found = unique_labels([*alike, f"b{'-' * 50}c", "short"], 24)
     assert [*found] == [*alike, f"b{'-' * 50}c", "short"]
     assert len(set(found.values())) == 5
     assert [len(label) for label in found.values()][3:] == [24, 5]
     assert all(24 < len(found[name]) <= len(name) for name in alike)
-    assert len(set(labels(["a  b", "a b"]).values())) == 2
+    assert len(set(unique_labels(["a  b", "a b"]).values())) == 2
 
 
 def test_methods_of_one_rank_are_joined_on_an_axis_of_all_ranks() -> None:
@@ -388,5 +400,5 @@ def test_the_front_is_filled_and_says_which_way_is_better() -> None:
 @pytest.mark.parametrize("name", ["$\\frac{", "<script>", "a" * 200, "名前", "a\nb"])
 def test_a_name_is_drawn_as_it_is(name: str, tmp_path: Path) -> None:
     table = pl.DataFrame({"method": name, "n": [1, 2], "mean": [0.5, np.nan], "low": 0.4, "high": 0.6, "seeds": 3})
-    save(plots.plot_best_of(table, metric=name, title=name), tmp_path / "figure", table)
+    save_figure(plots.plot_best_of(table, metric=name, title=name), tmp_path / "figure", table)
     assert "<script>" not in (tmp_path / "figure.svg").read_text()

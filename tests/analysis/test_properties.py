@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis import tabulation
+from analysis import report_tables
 from analysis.choice import chosen, configurations
 from analysis.components import components, icc
 from analysis.decisions import Decision
 from analysis.effects import improvement, interquartile_mean
 from analysis.factorial import factorial
-from analysis.gallery import gallery
-from analysis.headline import headline, limits
+from analysis.gallery import run_figures
+from analysis.headline import headline, limitations
 from analysis.importance import importance
 from analysis.indices import morris, sobol
 from analysis.rankings import agreement, ranking
@@ -25,7 +25,7 @@ from analysis.rules import RULES, cell_decisions, every
 from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.sequential import so_far
 from analysis.statistics import bca, estimate, paired, permutation, standardised, tost, wilcoxon
-from analysis.summary import encoders, summary
+from analysis.summary import encoder_summary, summary
 from analysis.surfaces import surface
 from analysis.tables import METRICS, TRIALS, Run, traces
 from analysis.tuning import best_of
@@ -83,7 +83,7 @@ def test_every_analysis_of_a_run_answers(run: Run) -> None:
     assert finite(table.select("low", "high", "difference", "difference_low", "difference_high", "p"))
     lone = table.filter(pl.col("pairs") < 2)
     assert lone["p"].null_count() == len(lone)
-    assert finite(encoders(run))
+    assert finite(encoder_summary(run))
     for axis in axes(run):
         line = curve(run, axis)
         assert finite(line.select("mean", "low", "high"))
@@ -98,16 +98,16 @@ def test_every_analysis_of_a_run_answers(run: Run) -> None:
 @given(runs())
 def test_every_figure_and_every_table_of_a_report_can_be_made(run: Run) -> None:
     """What a figure says over its panels is there whatever the numbers are; what cannot be told is said."""
-    for drawing in gallery(run):
+    for drawing in run_figures(run):
         assert drawing.caption
         assert "nan" not in f"{drawing.caption} {[text.get_text() for text in drawing.figure.texts]}"
         drawing.figure.draw_without_rendering()
         drawing.data.write_csv()
     table = summary(run)
-    tables = [tabulation.methods(run, table, 0), tabulation.encoders(run, encoders(run))]
-    tables += [tabulation.all_configurations(run), tabulation.failures(run)]
+    tables = [report_tables.methods_table(run, table, 0), report_tables.encoders_table(run, encoder_summary(run))]
+    tables += [report_tables.configurations_table(run), report_tables.failures_table(run)]
     assert not [cell for one in tables for row in one.rows for cell in row if "nan" in cell.text]
-    said = " ".join(limits(run, table))
+    said = " ".join(limitations(run, table))
     silent = table.filter(pl.col("method") != "unimodal", pl.col("test").is_null())["method"]
     assert all(method in said for method in silent)
 

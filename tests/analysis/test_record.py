@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from analysis.record import read
-from analysis.report import write
+from analysis.report import write_report
 from analysis.verdicts import judge
 from tests.analysis.test_ablations import CLAIM, paired
 
@@ -51,7 +51,7 @@ def test_an_old_verdict_without_its_cells_has_those_that_are_there(claim: Path) 
     assert found["remarks"] == [
         "verdict.json is old or damaged, and lacks `cells`; running the claim again judges it anew."
     ]
-    assert "lacks `cells`" in write(claim, pdf=False).read_text()
+    assert "lacks `cells`" in write_report(claim, pdf=False).read_text()
 
 
 @pytest.mark.parametrize("key", sorted(CLAIM.keys() | {"verdict", "effects", "beside", "trials", "bed", "date"}))
@@ -78,7 +78,7 @@ def test_a_verdict_that_is_all_that_is_left_has_a_page(claim: Path) -> None:
         shutil.rmtree(claim / name)
     gone = "No longer there: the runs of `one`, the runs of `two`, the figure `verdict`."
     assert change(claim)["remarks"][-1] == gone
-    page = write(claim, pdf=False).read_text()
+    page = write_report(claim, pdf=False).read_text()
     assert "the figure `verdict`" in page
     assert "ablate run x" in page
 

@@ -6,7 +6,7 @@ import pytest
 from analysis import load
 from analysis.regions import safe_region, span, stability, stability_over
 from analysis.sensitivity import HEAT, heat
-from analysis.surfaces import freedom, surface
+from analysis.surfaces import residual_leverage, surface
 from analysis.tables import Run
 from tests.analysis.conftest import Write, trial
 
@@ -113,7 +113,7 @@ def test_what_a_surface_predicts_is_that_of_fits_without_each_point(write_run: W
     matrix = np.hstack([np.ones((8, 1)), x])
     left_out = [float(matrix[i] @ np.linalg.lstsq(np.delete(matrix, i, 0), np.delete(y, i))[0]) for i in range(8)]
     fitted = matrix @ np.linalg.lstsq(matrix, y)[0]
-    assert y - (y - fitted) / freedom(matrix) == pytest.approx(left_out)
+    assert y - (y - fitted) / residual_leverage(matrix) == pytest.approx(left_out)
 
 
 def test_heat_by_hand(write_run: Write) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from analysis import load
 from analysis.formatting import DASH, format_p_value, format_score, format_settings
-from analysis.headline import headline, limits
-from analysis.report import inline, write
+from analysis.headline import headline, limitations
+from analysis.report import inline_svg, write_report
+from analysis.report_tables import configurations_table, effects_table, escape_latex, escape_markdown, methods_table
 from analysis.summary import SUMMARY, summary
 from analysis.tables import Run
-from analysis.tabulation import all_configurations, effects, latex, markdown, methods
 from analysis.verdicts import judge
 from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
 
@@ -26,7 +26,7 @@ def asked(**study: Any) -> Run:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run with its report."""
     folder = write_folder(tmp_path_factory.mktemp("report") / "run", *alphas())
-    write(folder)
+    write_report(folder)
     return folder
 
 
@@ -51,7 +51,7 @@ def test_what_an_earlier_report_drew_does_not_stay(folder: Path) -> None:
     (folder / "figures").mkdir()
     (folder / "figures" / "curve-agm.cap.svg").touch()
     (folder / "figures" / "notes.txt").touch()
-    write(folder)
+    write_report(folder)
     names = {file.name for file in (folder / "figures").iterdir()}
     assert "curve-agm.cap.svg" not in names
     assert "notes.txt" in names
@@ -74,17 +74,17 @@ def test_the_page_needs_nothing_from_elsewhere(written: Path) -> None:
 
 
 def test_the_page_is_the_same_twice(written: Path, folder: Path) -> None:
-    assert write(folder).read_bytes() == (written / "report.html").read_bytes()
+    assert write_report(folder).read_bytes() == (written / "report.html").read_bytes()
 
 
 def test_a_run_that_goes_on_says_how_far_it_is(write_run: Write) -> None:
-    page = write(write_run([trial("a", "joint", 0, 0.8, 0.7)])).read_text()
+    page = write_report(write_run([trial("a", "joint", 0, 0.8, 0.7)])).read_text()
     assert "1 of 20 trials" in page
     assert "joint reaches 70.0 % on test; there is nothing to compare it with." in page
 
 
 def test_a_run_without_trials_has_a_page(write_run: Write) -> None:
-    page = write(write_run([])).read_text()
+    page = write_report(write_run([])).read_text()
     assert "No trial has finished yet." in page
     assert "0 of 20 trials" in page
 
@@ -97,25 +97,25 @@ def test_a_trial_that_several_points_ask_for_counts_once(write_run: Write) -> No
     rows[3] |= {"status": "pruned", "validation.accuracy": None}
     vary = STUDY["vary"] | {"dummy": {"values": [1, 2], "scale": "linear"}}
     folder = write_run([row | {"dummy": d} for row in rows for d in (1, 2)], vary=vary)
-    for page in (write(folder).read_text(), (folder / "report.md").read_text()):
+    for page in (write_report(folder).read_text(), (folder / "report.md").read_text()):
         assert "12 of 20 trials" in page
         assert "1 of 6 trials has no result" in page
         assert "1 of 6 trials ended early" in page
-    table = all_configurations(load(folder))
+    table = configurations_table(load(folder))
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [
         ["joint", DASH], ["agm", "alpha=0.5"], ["agm", "alpha=0"],
     ]  # fmt: skip
-    assert not [one for one in limits(load(folder), summary(load(folder))) if one.startswith("joint: all conf")]
+    assert not [one for one in limitations(load(folder), summary(load(folder))) if one.startswith("joint: all conf")]
 
 
 def test_a_run_in_which_nothing_trained_says_so(write_run: Write) -> None:
-    page = write(write_run([trial("a", "joint", 0, None, None), trial("b", "agm", 0, None, None)])).read_text()
+    page = write_report(write_run([trial("a", "joint", 0, None, None), trial("b", "agm", 0, None, None)])).read_text()
     assert "No trial has a score: 2 failed, 0 diverged." in page
 
 
 def test_no_file_remains_beside_the_page(folder: Path) -> None:
     shutil.rmtree(folder / "metrics")
-    write(folder)
+    write_report(folder)
     names = {"study.yaml", "trials", "figures", "tables", "readings.csv", "report.html", "report.md"}
     assert {file.name for file in folder.iterdir()} == names
 
@@ -161,7 +161,7 @@ def test_what_is_held_stands_beside_the_number(seeds: dict[str, int], words: str
     assert finding(seeds, p=0.25, **ends).endswith(f"not separated from joint training by {words}.")
     over = f" over {words}" if " of " in words else ""
     assert finding(seeds, p=0.01, **ends).endswith(f"better than joint training{over}.")
-    note = methods(asked(seeds=seeds), pl.DataFrame(schema=SUMMARY), 2).note
+    note = methods_table(asked(seeds=seeds), pl.DataFrame(schema=SUMMARY), 2).note
     assert (f"Seeds are {words}: of others p and intervals say nothing." in note) is bool(over)
 
 
@@ -253,10 +253,10 @@ def test_a_paper_gets_the_tables_in_latex(written: Path) -> None:
 
 
 def test_signs_of_latex_and_markdown_are_printed_and_not_obeyed() -> None:
-    assert latex(r"50 % of a_b & {c} \d $x$ #1 ~ ^ [2]") == (
+    assert escape_latex(r"50 % of a_b & {c} \d $x$ #1 ~ ^ [2]") == (
         r"50 \% of a\_b \& \{c\} \textbackslash{}d \$x\$ \#1 \textasciitilde{} \textasciicircum{} {[}2{]}"
     )
-    assert markdown("a|b <i> [c](d) *e* `f`\nx") == r"a\|b &lt;i> \[c\](d) \*e\* \`f\` x"
+    assert escape_markdown("a|b <i> [c](d) *e* `f`\nx") == r"a\|b &lt;i> \[c\](d) \*e\* \`f\` x"
 
 
 def test_the_figures_of_a_page_do_not_share_their_ids(written: Path) -> None:
@@ -271,7 +271,7 @@ def test_the_figures_of_a_page_do_not_share_their_ids(written: Path) -> None:
 
 def test_a_figure_has_a_text_instead_and_nothing_that_is_not_drawn() -> None:
     svg = '<?xml version="1.0"?><!DOCTYPE svg><svg width="1pt"><!-- <script> --><metadata>x</metadata><g id="a"/></svg>'
-    assert inline(svg, "b.c", 'say "x" & <y>') == (
+    assert inline_svg(svg, "b.c", 'say "x" & <y>') == (
         '<svg role="img" aria-label="say &#34;x&#34; &amp; &lt;y&gt;" width="1pt"><g id="b-c-a"/></svg>'
     )
 
@@ -292,7 +292,7 @@ def test_a_figure_has_a_text_instead_and_nothing_that_is_not_drawn() -> None:
 )
 def test_it_is_said_what_the_study_cannot_tell(write_run: Write, trials: list[Any], sentence: str) -> None:
     run = load(write_run(trials))
-    assert [one for one in limits(run, summary(run)) if one.startswith(sentence)]
+    assert [one for one in limitations(run, summary(run)) if one.startswith(sentence)]
 
 
 def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> None:
@@ -304,7 +304,7 @@ def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> No
     for place in cells.values():
         shutil.copytree(folder, place)
     judge(claim, [analysis], [], {"every": {"rule": "greater"}}, cells, folder.parent / "claim")
-    page = write(folder.parent / "claim").read_text()
+    page = write_report(folder.parent / "claim").read_text()
     assert (
         page.index('class="word">')
         < page.index("Does &lt;b&gt;it&lt;/b&gt;?")
@@ -320,7 +320,7 @@ def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> No
 def test_a_page_links_the_files_of_a_figure_that_there_are(folder: Path) -> None:
     """A pdf of an earlier report is none of this figure."""
     for pdf in (False, True, False):
-        page = write(folder, pdf=pdf).read_text()
+        page = write_report(folder, pdf=pdf).read_text()
         linked = set(re.findall(r'href="(figures/[^"]+)"', page))
         assert linked == {f"figures/{file.name}" for file in (folder / "figures").iterdir()}
         assert any(file.endswith(".pdf") for file in linked) is pdf
@@ -335,7 +335,7 @@ def claimed(tmp_path: Path) -> Path:
     (tmp_path / "claim" / "verdict.json").write_text("{}")
     for cell, rows in (("one", trials), ("two", trials), ("three", fewer)):
         write_folder(tmp_path / "claim" / cell, rows, metrics, name=f"claim/{cell}")
-    write(tmp_path / "claim", pdf=False)
+    write_report(tmp_path / "claim", pdf=False)
     return tmp_path / "claim"
 
 
@@ -359,6 +359,6 @@ def test_what_is_beside_a_verdict_has_its_unit(metric: str, shown: str) -> None:
     one = {"verdict": "reported", "effect": 0.012, "low": None, "high": None, "p": None, "seeds": 3, "difference": True}
     one |= {"sentence": "It is."}
     verdict = {"metric": metric, "effects": {"a": one}, "beside": {"b": one | {"metric": metric}, "c": one}}
-    assert [row[2].text for row in effects(verdict).rows] == [shown, shown, "+0.012"]
+    assert [row[2].text for row in effects_table(verdict).rows] == [shown, shown, "+0.012"]
     other = {"metric": "loss", "effects": {"a": one | {"metric": "accuracy"}}, "beside": {}}
-    assert effects(other).rows[0][2].text == "+1.2 points"
+    assert effects_table(other).rows[0][2].text == "+1.2 points"

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import choice, load
 from analysis.headline import headline
-from analysis.summary import encoders, summary
+from analysis.summary import encoder_summary, summary
 from tests.analysis.conftest import Write, probe, trial
 
 
@@ -113,7 +113,7 @@ def test_test_is_read_for_chosen_configurations_only(folder: Path) -> None:
 
 def test_the_gap_is_to_the_same_encoder_alone(folder: Path) -> None:
     """Image under joint 55 minus 60, 61, 62 alone: mean -6, sd 1. Audio under agm 45 minus 50, 51, 52: the same."""
-    table = encoders(load(folder))
+    table = encoder_summary(load(folder))
     assert table["method"].to_list() == ["joint", "agm", "unimodal", "unimodal"]
     for method, modality in (("joint", "image"), ("agm", "audio")):
         found = row(table, method, modality=modality)
@@ -129,7 +129,7 @@ def test_a_gap_of_seeds_that_change_nothing_has_no_interval(write_run: Write) ->
             name, ended = f"{method}-{seed}", {"validation.loss": 1.0, "test.loss": score}
             rows.append(trial(name, method, seed, score, score, modality=modality) | ended)
             metrics += probe(name, "image", score, score)
-    found = row(encoders(load(write_run(rows, metrics))), "joint")
+    found = row(encoder_summary(load(write_run(rows, metrics))), "joint")
     assert (found["probe"], found["gap"], found["pairs"]) == (0.5, pytest.approx(-0.1), 3)
     assert [found[end] for end in ("low", "high", "gap_sd", "gap_low", "gap_high")] == [None] * 5
 
@@ -159,7 +159,7 @@ def test_equal_differences_of_few_seeds_are_told_without_an_interval(write_run: 
 def test_without_unimodal_trials_there_is_no_gap(folder: Path) -> None:
     for file in (folder / "trials").iterdir():
         pl.read_parquet(file).filter(pl.col("method") != "unimodal").write_parquet(file)
-    table = encoders(load(folder))
+    table = encoder_summary(load(folder))
     assert table["method"].to_list() == ["joint", "agm"]
     assert table["gap"].null_count() == 2
 

@@ -8,7 +8,7 @@ import yaml
 from analysis import load, load_store, traces
 from analysis.choice import chosen
 from analysis.sensitivity import axes, curve, probe_curve
-from analysis.summary import ENCODERS, SUMMARY, encoders, summary
+from analysis.summary import ENCODERS, SUMMARY, encoder_summary, summary
 from analysis.tables import METRICS, TRACE, TRIALS
 from tests.analysis.conftest import Write, trial
 
@@ -52,7 +52,7 @@ def test_a_run_without_trials_has_empty_tables_of_the_right_shape(write_run: Wri
     assert run.metrics.collect_schema() == METRICS
     assert chosen(run).is_empty()
     assert summary(run).schema == SUMMARY
-    assert encoders(run).schema == ENCODERS
+    assert encoder_summary(run).schema == ENCODERS
     assert axes(run) == ["agm.alpha"]
     assert curve(run, "agm.alpha").is_empty()
     assert probe_curve(run, "agm.alpha").is_empty()

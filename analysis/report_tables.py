@@ -20,9 +20,9 @@ from analysis.formatting import (
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
 
-LOST = ("failed", "diverged")
-SHOWN = 500  # rows of a table; the rest is on disk
-LATEX = {
+FAILED = ("failed", "diverged")
+MAX_ROWS = 500  # rows of a table; the rest is on disk
+LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}", "<": r"\textless{}",
     ">": r"\textgreater{}", "\N{MINUS SIGN}": "$-$", DASH: "--", "\n": " ",
@@ -53,13 +53,13 @@ class Table(NamedTuple):
     note: str = ""
 
 
-def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = False) -> Table:
+def methods_table(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = False) -> Table:
     """Return the table of the methods, from `summary`; `looks` is how many configurations' test scores it reads.
 
     The analyses of a claim, whose run is ``claimed``, may read those of others.
     """
-    metric, unit = run.metric, _unit(run.metric)
-    columns = _columns(
+    metric, unit = run.metric, _metric_with_unit(run.metric)
+    columns = _make_columns(
         ["method", "chosen"],
         [
             "of",
@@ -77,14 +77,14 @@ def methods(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = Fals
         [
             Cell(method_label(row["method"], row["modality"])),
             Cell(row["settings"] or DASH),
-            _count(row["configurations"]),
-            _count(row["seeds"]),
+            _count_cell(row["configurations"]),
+            _count_cell(row["seeds"]),
             Cell(format_score(metric, row["validation"]), row["validation"]),
             Cell(format_score(metric, row["test"], row["low"], row["high"]), row["test"]),
-            Cell(_difference(metric, row), row["difference"]),
+            Cell(_format_difference(metric, row), row["difference"]),
             Cell(format_p_value(row["p"]), row["p"]),
-            _count(row["failed"]),
-            _count(row["diverged"]),
+            _count_cell(row["failed"]),
+            _count_cell(row["diverged"]),
             Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
         ]
         for row in summary.iter_rows(named=True)
@@ -111,16 +111,18 @@ def _methods_note(run: Run, looks: int, *, claimed: bool) -> str:
     return note
 
 
-def encoders(run: Run, table: pl.DataFrame) -> Table:
+def encoders_table(run: Run, table: pl.DataFrame) -> Table:
     """Return the table of what each encoder is worth on its own, from `summary.encoders`."""
     metric = run.metric
-    columns = _columns(["method", "encoder"], [f"probe on test, {_unit(metric)}", "seeds", "minus trained alone", "sd"])
+    columns = _make_columns(
+        ["method", "encoder"], [f"probe on test, {_metric_with_unit(metric)}", "seeds", "minus trained alone", "sd"]
+    )
     rows = [
         [
             Cell(row["method"]),
             Cell(row["modality"]),
             Cell(format_score(metric, row["probe"], row["low"], row["high"]), row["probe"]),
-            _count(row["seeds"]),
+            _count_cell(row["seeds"]),
             Cell(format_score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"), row["gap"]),
             Cell(format_score(metric, row["gap_sd"]), row["gap_sd"]),
         ]
@@ -133,7 +135,7 @@ def encoders(run: Run, table: pl.DataFrame) -> Table:
     return Table("encoders", "Encoders", columns, rows, note)
 
 
-def spread(run: Run, table: pl.DataFrame) -> Table:
+def variance_table(run: Run, table: pl.DataFrame) -> Table:
     """Return the table of what each kind of seed adds to the spread of test scores and differences: `blocks.spread`."""
     names = {"split": "split of training and validation", "init": "initial weights", "order": "order and what is drawn"}
     errors = table.with_columns(error=(pl.col("variance") / pl.col("levels")).sqrt())
@@ -142,7 +144,7 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
         [
             Cell(method_label(row["method"], row["modality"])),
             Cell(names[row["source"]]),
-            _count(row["levels"]),
+            _count_cell(row["levels"]),
             Cell(format_score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
             Cell(format_score(run.metric, row["error"]), row["error"]),
@@ -150,19 +152,19 @@ def spread(run: Run, table: pl.DataFrame) -> Table:
         for row in roots.iter_rows(named=True)
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
-    columns = _columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
+    columns = _make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
     one = " and ".join(held(run))
     note = (
         "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
         f"before it, with 95 % intervals{f'; seeds of {one} are held' if one else ''}. In all else that is shown "
         "a seed is one of the first kind, with the mean over those within it. Rows of a method less joint are of the "
         "differences, paired by seed, which are what is tested. The error of the mean is what a kind adds to its "
-        f"standard error.{_narrowed(errors) if len(run.seed_counts) > 1 else ''}"
+        f"standard error.{_largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
     )
     return Table("spread", "Where the spread comes from", columns, rows, note)
 
 
-def _narrowed(table: pl.DataFrame) -> str:
+def _largest_sources(table: pl.DataFrame) -> str:
     """Return which kind of seed adds most to the standard error of each difference, and what more seeds do."""
     gains = table.filter(pl.col("method").str.ends_with(JOINT), pl.col("error") > 0)
     most = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
@@ -171,72 +173,74 @@ def _narrowed(table: pl.DataFrame) -> str:
     return f" What adds most is {said}. {rule}" if said else f" {rule}"
 
 
-def all_configurations(run: Run) -> Table:
+def configurations_table(run: Run) -> Table:
     """Return the table of all configurations, best first within a method, scored on validation alone."""
     run = merged(run)
     table = configurations(run)
-    joint = validation_scores(run, table.head(SHOWN))
+    joint = validation_scores(run, table.head(MAX_ROWS))
     keys = ["method", "modality", *run.vary]
     found = {
         key: estimate(part["score"].drop_nulls(), bounds(run.metric))
         for key, part in joint.group_by(keys, maintain_order=True)
     }
     rows = []
-    for row in table.head(SHOWN).iter_rows(named=True):
+    for row in table.head(MAX_ROWS).iter_rows(named=True):
         mean, low, high, seeds = found[tuple(row[key] for key in keys)]
         known = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
         rows.append(
             [
                 Cell(method_label(row["method"], row["modality"])),
                 Cell(format_settings(row, run.vary) or DASH),
-                _count(row["seeds"]),
+                _count_cell(row["seeds"]),
                 Cell(format_score(run.metric, *known), known[0]),
-                _count(row["failed"]),
-                _count(row["diverged"]),
+                _count_cell(row["failed"]),
+                _count_cell(row["diverged"]),
                 Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
             ]
         )
-    numbers = ["seeds", f"validation {_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
-    more = f" The first {SHOWN} of {len(table)} are shown; the others are in trials/." if len(table) > SHOWN else ""
+    numbers = ["seeds", f"validation {_metric_with_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
+    more = (
+        f" The first {MAX_ROWS} of {len(table)} are shown; the others are in trials/." if len(table) > MAX_ROWS else ""
+    )
     note = f"On the validation split, with 95 % intervals over seeds; best first within a method.{more}"
-    return Table("configurations", "All configurations", _columns(["method", "settings"], numbers), rows, note)
+    return Table("configurations", "All configurations", _make_columns(["method", "settings"], numbers), rows, note)
 
 
-def failures(run: Run) -> Table:
+def failures_table(run: Run) -> Table:
     """Return the table of the trials without a result, each with its error."""
     kinds = [f"seed.{kind}" for kind in run.seed_counts]
     status = run.trials.select("status", "trial", "method", "seed", "error", *kinds).unique(
         "trial", maintain_order=True
     )
-    table = status.filter(pl.col("status").is_in(LOST)).sort("method", "seed", "trial").collect()
+    table = status.filter(pl.col("status").is_in(FAILED)).sort("method", "seed", "trial").collect()
     rows = [
         [
             Cell(row["trial"]),
             Cell(row["method"]),
-            _count(row["seed"]),
-            *(_count(row[kind]) for kind in kinds),
+            _count_cell(row["seed"]),
+            *(_count_cell(row[kind]) for kind in kinds),
             Cell(row["status"]),
             Cell(row["error"] or "no error was recorded"),
         ]
-        for row in table.head(SHOWN).iter_rows(named=True)
+        for row in table.head(MAX_ROWS).iter_rows(named=True)
     ]
     columns = [
         Column("trial"),
         Column("method"),
-        *_columns([], ["seed", *run.seed_counts]),
+        *_make_columns([], ["seed", *run.seed_counts]),
         Column("status"),
         Column("error"),
     ]
-    more = f"The first {SHOWN} of {len(table)}. " if len(table) > SHOWN else ""
+    more = f"The first {MAX_ROWS} of {len(table)}. " if len(table) > MAX_ROWS else ""
     return Table("failures", "Trials without a result", columns, rows, f"{more}They are in no mean.")
 
 
-def effects(verdict: Mapping[str, Any]) -> Table:
+def effects_table(verdict: Mapping[str, Any]) -> Table:
     """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
     listed = [(name, one, one.get("metric") or verdict["metric"]) for name, one in verdict["effects"].items()]
     listed += [(f"{name} (beside)", one, one.get("metric", "")) for name, one in verdict["beside"].items()]
-    counted = _nouns(one for _, one, _ in listed)
-    columns = [*_columns(["comparison", "verdict"], ["effect", "p", counted]), Column("finding")]
+    counted = _sample_nouns(one for _, one, _ in listed)
+    columns = [*_make_columns(["comparison", "verdict"], ["effect", "p", counted]), Column("finding")]
     rows = [
         [
             Cell(name),
@@ -248,12 +252,12 @@ def effects(verdict: Mapping[str, Any]) -> Table:
                 one["effect"],
             ),
             Cell(format_p_value(one["p"]), one["p"]),
-            _count(one["seeds"]),
+            _count_cell(one["seeds"]),
             Cell(one["sentence"]),
         ]
         for name, one, metric in listed
     ]
-    over = _nouns(one for _, one, _ in listed if one["low"] is not None)
+    over = _sample_nouns(one for _, one, _ in listed if one["low"] is not None)
     note = (
         f"Effects with 95 % intervals over {over}, paired by seed where two things are compared; "
         "p is an effect's own where it supports, and else corrected by Holm for their number."
@@ -261,33 +265,33 @@ def effects(verdict: Mapping[str, Any]) -> Table:
     return Table("effects", "What the verdict rests on", columns, rows, note)
 
 
-def latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Return a text as LaTeX prints it."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(LATEX_ESCAPES.get(letter, letter) for letter in text)
 
 
-def markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return a text that is no markup, and stays within its cell."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]|#" else letter for letter in text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
 
 
-def _difference(metric: str, row: Mapping[str, Any]) -> str:
+def _format_difference(metric: str, row: Mapping[str, Any]) -> str:
     return format_score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
 
 
-def _columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
+def _make_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
     return [*(Column(title) for title in words), *(Column(title, numeric=True) for title in numbers)]
 
 
-def _nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
+def _sample_nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
     """Return what effects are counted in, such as `data sets or seeds`; it is seeds in older verdicts."""
     return " or ".join(dict.fromkeys(f"{one.get('noun', 'seed')}s" for one in decisions)) or "seeds"
 
 
-def _count(count: int | None) -> Cell:
+def _count_cell(count: int | None) -> Cell:
     return Cell(DASH if count is None else str(count), count)
 
 
-def _unit(metric: str) -> str:
+def _metric_with_unit(metric: str) -> str:
     return f"{metric}, %" if is_percent(metric) else metric

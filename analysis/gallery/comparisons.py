@@ -9,10 +9,10 @@ from analysis.choice import alike, chosen, merged, test_scores
 from analysis.drawing import Drawing
 from analysis.formatting import format_score, is_percent, plural
 from analysis.pareto import front, values
-from analysis.plots.style import intervals, over_seeds
+from analysis.plots.style import interval_caption, seed_count_range
 from analysis.rankings import ranking, said
 from analysis.statistics import bounds, estimate
-from analysis.summary import encoders, summary
+from analysis.summary import encoder_summary, summary
 from analysis.tables import Run
 
 
@@ -28,7 +28,7 @@ def differences(run: Run) -> Iterator[Drawing]:
     known = table.drop_nulls("mean")
     if known.is_empty():
         return
-    subtitle = f"{_pairs(known)}, Holm-corrected p, test split"
+    subtitle = f"{_pairs_caption(known)}, Holm-corrected p, test split"
     figure = plots.plot_forest(table, metric=run.metric, title=f"{run.name}: minus joint training", subtitle=subtitle)
     words = [
         f"{row['name']} {format_score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
@@ -39,9 +39,9 @@ def differences(run: Run) -> Iterator[Drawing]:
     yield Drawing("differences", "Differences to joint training", caption, figure, table)
 
 
-def gaps(run: Run) -> Iterator[Drawing]:
+def encoder_gaps(run: Run) -> Iterator[Drawing]:
     """Draw what the company of other modalities costs each encoder."""
-    table = encoders(run).drop_nulls("gap")
+    table = encoder_summary(run).drop_nulls("gap")
     if table.is_empty():
         return
     rows = table.select(
@@ -51,7 +51,7 @@ def gaps(run: Run) -> Iterator[Drawing]:
         high="gap_high",
         pairs="pairs",
     )
-    subtitle = f"{_pairs(rows)}, test split, linear probes"
+    subtitle = f"{_pairs_caption(rows)}, test split, linear probes"
     title = f"{run.name}: encoders minus themselves trained alone"
     worst = table.sort("gap", descending=not run.higher_is_better).row(0, named=True)
     gap = format_score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
@@ -74,10 +74,10 @@ def ranks(run: Run) -> Iterator[Drawing]:
     title = f"{run.name}: ranks of the methods on test"
     figure = plots.plot_ranks(found, title=title, blocks="seed", methods=run.methods)
     caption = f"{said(found, 'seed')} Ranks over the seeds of one data set speak of that one."
-    yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_data(found))
+    yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_table(found))
 
 
-def weighed(run: Run) -> Iterator[Drawing]:
+def pareto_fronts(run: Run) -> Iterator[Drawing]:
     """Draw the configurations by the first two metrics that are weighed against each other."""
     if len(run.objectives) < 2:
         return
@@ -100,8 +100,8 @@ def weighed(run: Run) -> Iterator[Drawing]:
     yield Drawing("front", what, caption, figure, table)
 
 
-def _pairs(table: pl.DataFrame) -> str:
+def _pairs_caption(table: pl.DataFrame) -> str:
     """Return over how many seeds the intervals of differences are, if there are any."""
     pairs = table.select(seeds="pairs")
     some = len(table.drop_nulls("low"))
-    return f"{intervals(pairs) if some else f'{over_seeds(pairs)}, no interval'}, paired by seed"
+    return f"{interval_caption(pairs) if some else f'{seed_count_range(pairs)}, no interval'}, paired by seed"
