@@ -18,7 +18,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from trainables.logarithms import PARTS
+from trainables.logarithms import DECOMPOSITIONS
 
 aten = torch.ops.aten
 Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
@@ -74,8 +74,8 @@ def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, 
 
     What is not a tensor must not change, nor a shape: where a learner grows, its steps stay plain. ``kind`` is all that
     tells it from other steps but its arguments. That of a trial ``alone`` is not traced, and compiled of parts where
-    that pays (`logarithms.PARTS`). Tracing takes half a second. Compiling takes some twenty, a few where its cache
-    (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
+    that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes some twenty, a few where its
+    cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
     """
     began, key = time.perf_counter(), (*kind, how, signature(given))
     if key not in CACHE:
@@ -83,7 +83,7 @@ def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, 
             CACHE.pop(next(iter(CACHE)))
         fast = None
         if lasts(step, given):
-            fast = compiled(step, given, PARTS if alone else {}) if how == "compiled" else None
+            fast = compiled(step, given, DECOMPOSITIONS if alone else {}) if how == "compiled" else None
             fast = lean(step, given) if fast is None and not alone else fast
         CACHE[key] = fast
     return Traced(CACHE[key], time.perf_counter() - began)

@@ -1,11 +1,11 @@
-"""Logarithms of tensors that lie side by side, each floored at a share of its own median, or powers: as one operation.
+"""Logarithms of concatenated tensors, each floored at a ratio of its own median, or powers: as one operator.
 
-Trials of a pack are done one after another, while their numbers are in the cache. A trial alone gains more where a
-compiler joins the parts of this with what is around them (`PARTS`): but for the floors, which remain an operation. On a
-CPU numpy does it, which is called in a third of the time and selects faster than torch, which adds up many numbers in a
-quarter of it. Where no logarithm lies further below the largest than the floor below the median, or half of them lie no
-further than that above the lowest, the median is not looked for. `torch.func.vmap` needs to be told how to stack what
-is not torch's.
+Trials of a pack are computed one after another, while their numbers are in the cache. A single trial gains more where a
+compiler fuses the operations with those around them (`DECOMPOSITIONS`), all but the floors, which stay an operator. On
+a CPU numpy computes them: a call takes a third of the time, and it selects faster than torch, which in turn sums large
+arrays in a quarter of the time. The median is computed only where the floor may exceed the lowest value: not where all
+values are at least ``ratio`` times the highest, nor where that ratio of half of them is at most the lowest. A custom
+operator needs its own rule for `torch.func.vmap`.
 """
 
 import math
@@ -17,190 +17,197 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NAME, FLOORS = "ablate::logs", "ablate::floors"
-MANY = 2**15  # numbers, that torch adds up sooner
-FEW = 2**12  # numbers, of which the median is selected at once
-EVERY = 31  # which of more numbers are a sample: a prime, so that it follows no rows
+OPERATOR, FLOORS_OPERATOR = "ablate::floored_log", "ablate::log_floors"
+TORCH_SUM_SIZE = 2**15  # elements above which torch sums faster than numpy
+SAMPLING_SIZE = 2**12  # elements above which selection samples first
+SAMPLING_STRIDE = 31  # of the sample; a prime, so that it is not aligned with rows
 
 
-def each(
-    values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
-) -> Tensor:
-    """Return `logs` for any leading dimensions, [..., S, D]; ``times`` [...] has the same."""
-    if not selectable(values):
+def floored_log_kernel(
+    values: Tensor, sizes: Sequence[int], ratio: float, minimum: float, centred: bool, power: Tensor | None,
+    limit: float,
+) -> Tensor:  # fmt: skip
+    """Implement `floored_log` for any leading dimensions, [..., S, D]; those of ``power`` [...] are the same."""
+    if not is_selectable(values):
         parts = torch.split(values, list(sizes), -1)
-        return powers(torch.cat([whole(part, share, least, centred) for part in parts], -1), times, most)
+        logs = torch.cat([floored_log_torch(part, ratio, minimum, centred) for part in parts], -1)
+        return exp_scaled(logs, power, limit)
     values = values.contiguous()
-    found = torch.empty_like(values)
+    results = torch.empty_like(values)
     shape = -1, *values.shape[-2:]
-    factors = [None] * len(values.view(shape)) if times is None else times.flatten()
-    for given, made, factor in zip(values.view(shape).unbind(), found.view(shape).unbind(), factors, strict=True):
-        torch.log(given, out=made)
-        reach = settle(made, sizes, share, least, centred)
-        powers(made, factor, most, reach)
-    return found
+    powers = [None] * len(values.view(shape)) if power is None else power.flatten()
+    rows = zip(values.view(shape).unbind(), results.view(shape).unbind(), powers, strict=True)
+    for value, result, exponent in rows:
+        torch.log(value, out=result)
+        bound = floor_in_place(result, sizes, ratio, minimum, centred)
+        exp_scaled(result, exponent, limit, bound)
+    return results
 
 
-def selectable(values: Tensor) -> bool:
-    """Say whether numpy can select from them."""
+def is_selectable(values: Tensor) -> bool:
+    """Return whether numpy can select from a tensor."""
     return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
 
 
-def whole(part: Tensor, share: float, least: float, centred: bool) -> Tensor:
-    """Return the logarithms of one tensor by torch's own operations, [..., S, D]."""
-    low = (part.flatten(-2).median(-1).values * share).clamp(min=least)
-    logs = torch.maximum(part, low[..., None, None]).log()
+def floored_log_torch(part: Tensor, ratio: float, minimum: float, centred: bool) -> Tensor:
+    """Return the floored logarithms of one tensor by operations of torch, [..., S, D]."""
+    floor = (part.flatten(-2).median(-1).values * ratio).clamp(min=minimum)
+    logs = torch.maximum(part, floor[..., None, None]).log()
     return logs - logs.mean((-2, -1), keepdim=True) if centred else logs
 
 
-def settle(logs: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool) -> float:
-    """Raise the logarithms of values below a share of their tensor's median, or the least; centre them; in place.
+def floor_in_place(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float, centred: bool) -> float:
+    """Floor the logarithms of each tensor as `floored_log`, and centre them, in place.
 
-    Return how far from zero they may be.
+    Return a bound on their absolute values.
     """
-    made, starts = logs.numpy(), beginnings(sizes)
-    low, high = ends(made, starts)
-    raised = floors(made, low, high, sizes, share, least)
-    for start, size, bottom, floor in zip(starts, sizes, low, raised, strict=True):
-        found = made[:, start : start + size]
-        if not floor <= bottom:
-            np.maximum(found, floor, out=found)
+    array, starts = logs.numpy(), start_offsets(sizes)
+    low, high = extrema(array, starts)
+    floors = log_floors(array, low, high, sizes, ratio, minimum)
+    for start, size, lowest, floor in zip(starts, sizes, low, floors, strict=True):
+        part = array[:, start : start + size]
+        if not floor <= lowest:
+            np.maximum(part, floor, out=part)
         if centred:
-            found -= mean(found)
-    return float((high - raised).max() if centred else np.maximum(np.abs(raised), high).max())
+            part -= mean(part)
+    return float((high - floors).max() if centred else np.maximum(np.abs(floors), high).max())
 
 
-def ends(logs: Any, starts: list[int]) -> tuple[Any, Any]:
+def extrema(logs: Any, starts: list[int]) -> tuple[Any, Any]:
     """Return the lowest and the highest logarithm of each tensor, [S, D] -> [T] twice."""
     return np.minimum.reduceat(logs, starts, 1).min(0), np.maximum.reduceat(logs, starts, 1).max(0)
 
 
-def floors(logs: Any, low: Any, high: Any, sizes: Sequence[int], share: float, least: float) -> list[float]:
-    """Return the logarithm that none of each tensor's is to be below, or their own lowest, where that is higher.
+def log_floors(logs: Any, low: Any, high: Any, sizes: Sequence[int], ratio: float, minimum: float) -> list[float]:
+    """Return the floor of each tensor's logarithms, or their lowest, where that is higher.
 
-    A median is looked for where it may matter: where more than half of the logarithms, and not only the highest, lie so
-    far above the lowest that their share does, or one is no number.
+    The median is computed only where the floor may exceed the lowest logarithm, or one is nan.
     """
-    near, bound, found = math.log(share), math.log(least), []
-    for start, size, bottom, top in zip(beginnings(sizes), sizes, low.tolist(), high.tolist(), strict=True):
-        floor, part = bottom, logs[:, start : start + size]
-        if not bottom >= max(top + near, bound) and not (bottom >= bound and outnumbered(part, bottom - near)):
-            floor = max(near + median(part), bound, bottom)
-        found.append(floor)
-    return found
+    log_ratio, log_minimum, floors = math.log(ratio), math.log(minimum), []
+    for start, size, lowest, highest in zip(start_offsets(sizes), sizes, low.tolist(), high.tolist(), strict=True):
+        floor, part = lowest, logs[:, start : start + size]
+        above_all = lowest >= max(highest + log_ratio, log_minimum)
+        if not above_all and not (lowest >= log_minimum and is_median_at_most(part, lowest - log_ratio)):
+            floor = max(log_ratio + median(part), log_minimum, lowest)
+        floors.append(floor)
+    return floors
 
 
-def outnumbered(values: Any, limit: float) -> bool:
-    """Say whether half of the numbers are not above a limit."""
+def is_median_at_most(values: Any, limit: float) -> bool:
+    """Return whether at most half of the elements are above a limit."""
     return bool(2 * np.count_nonzero(values > limit) <= values.size)
 
 
-def beginnings(sizes: Sequence[int]) -> list[int]:
-    """Return where each of the tensors begins."""
+def start_offsets(sizes: Sequence[int]) -> list[int]:
+    """Return the offset of the first element of each of the concatenated tensors."""
     return [0, *accumulate(sizes[:-1])]
 
 
 def median(values: Any) -> float:
     """Return the median of an array, the lower one of two."""
     row = values.reshape(-1)
-    return float(select(row, (row.size - 1) // 2))
+    return float(order_statistic(row, (row.size - 1) // 2))
 
 
-def select(row: Any, place: int) -> Any:
-    """Return the number at a place of an array in order, from 0; what is no number comes last.
+def order_statistic(row: Any, rank: int) -> Any:
+    """Return the element of a rank, from 0 in ascending order; nan comes last.
 
-    Of many it is looked for between two of a sample that it is sure to be between but for three in a thousand (Floyd
-    and Rivest, Communications of the ACM 18(3), 1975).
+    In large arrays it is looked for between two elements of a sample, which enclose it but for three cases in a
+    thousand (Floyd and Rivest, Communications of the ACM 18(3), 1975).
     """
-    if row.size > FEW:
-        sample = np.sort(row[::EVERY])
-        middle, reach = place * sample.size // row.size, math.ceil(1.5 * sample.size**0.5)
-        low, high = sample[max(middle - reach, 0)], sample[min(middle + reach, sample.size - 1)]
-        among = row.take(np.flatnonzero((row >= low) & (row <= high)))
+    if row.size > SAMPLING_SIZE:
+        sample = np.sort(row[::SAMPLING_STRIDE])
+        middle, margin = rank * sample.size // row.size, math.ceil(1.5 * sample.size**0.5)
+        low, high = sample[max(middle - margin, 0)], sample[min(middle + margin, sample.size - 1)]
+        candidates = row.take(np.flatnonzero((row >= low) & (row <= high)))
         below = int(np.count_nonzero(row < low))
-        if below <= place < below + among.size:
-            row, place = among, place - below
-    return np.partition(row, place)[place]
+        if below <= rank < below + candidates.size:
+            row, rank = candidates, rank - below
+    return np.partition(row, rank)[rank]
 
 
 def mean(values: Any) -> float:
     """Return the mean of an array."""
-    total = torch.from_numpy(values).sum().item() if values.size > MANY else np.add.reduce(values, None)
+    total = torch.from_numpy(values).sum().item() if values.size > TORCH_SUM_SIZE else np.add.reduce(values, None)
     return float(total / values.size)
 
 
-def powers(exponents: Tensor, times: Tensor | None, most: float, reach: float | None = None) -> Tensor:
-    """Make of exponents [..., S, D] their powers of e, in place, as `logs` does; without ``times`` nothing.
+def exp_scaled(logs: Tensor, power: Tensor | None, limit: float, bound: float | None = None) -> Tensor:
+    """Replace logarithms [..., S, D] by exp(power * logs), in place, as `floored_log`; without ``power`` do nothing.
 
-    No logarithm is further than ``reach`` from zero; None: nothing is known of that.
+    ``bound`` is one on the absolute values of the logarithms; None: unknown.
     """
-    if times is None:
-        return exponents
-    exponents.mul_(times.view(*times.shape, *[1] * (exponents.ndim - times.ndim)))
-    if reach is None or not reach * abs(float(times)) <= most:
-        exponents.clamp_(-most, most)
-    return exponents.exp_()
+    if power is None:
+        return logs
+    logs.mul_(power.view(*power.shape, *[1] * (logs.ndim - power.ndim)))
+    if bound is None or not bound * abs(float(power)) <= limit:
+        logs.clamp_(-limit, limit)
+    return logs.exp_()
 
 
-def stacked(
-    info: Any, axes: tuple[int | None, ...], values: Tensor, sizes: Sequence[int], share: float, least: float,
-    centred: bool, times: Tensor | None, most: float,
+def floored_log_vmap(
+    info: Any, axes: tuple[int | None, ...], values: Tensor, sizes: Sequence[int], ratio: float, minimum: float,
+    centred: bool, power: Tensor | None, limit: float,
 ) -> tuple[Tensor, int]:  # fmt: skip
-    """Return `logs` of stacked values, with stacked factors or one for all, and where the results are stacked."""
+    """Implement `floored_log` under vmap, where ``power`` may be stacked; return the result and its batch axis."""
     values = values.expand(info.batch_size, *values.shape) if axes[0] is None else values.movedim(axes[0], 0)
-    if times is not None:
-        times = times.expand(info.batch_size, *times.shape) if axes[5] is None else times.movedim(axes[5], 0)
-    found: Tensor = torch.ops.ablate.logs.default(values, sizes, share, least, centred, times, most)
-    return found, 0
+    if power is not None:
+        power = power.expand(info.batch_size, *power.shape) if axes[5] is None else power.movedim(axes[5], 0)
+    results: Tensor = torch.ops.ablate.floored_log.default(values, sizes, ratio, minimum, centred, power, limit)
+    return results, 0
 
 
-def apart(
-    values: Tensor, sizes: Sequence[int], share: float, least: float, centred: bool, times: Tensor | None, most: float
-) -> Any:
-    """Return what `each` does of [S, D], by operations that a compiler can join with others; of more dimensions not."""
+def decompose(
+    values: Tensor, sizes: Sequence[int], ratio: float, minimum: float, centred: bool, power: Tensor | None,
+    limit: float,
+) -> Any:  # fmt: skip
+    """Return `floored_log` of [S, D] by operations that a compiler can fuse with others; more dimensions stay as is."""
     if values.ndim > 2:
         return NotImplemented
-    if not selectable(values):
-        return each(values, sizes, share, least, centred, times, most)
-    made = values.log()
-    raised = torch.ops.ablate.floors.default(made, sizes, share, least).unbind()
-    found = [torch.maximum(part, floor) for part, floor in zip(torch.split(made, list(sizes), -1), raised, strict=True)]
-    found = [part - part.mean() for part in found] if centred else found
-    return torch.cat([powers(part, times, most) for part in found], -1)
+    if not is_selectable(values):
+        return floored_log_kernel(values, sizes, ratio, minimum, centred, power, limit)
+    logs = values.log()
+    floors = torch.ops.ablate.log_floors.default(logs, sizes, ratio, minimum).unbind()
+    parts = [torch.maximum(part, floor) for part, floor in zip(torch.split(logs, list(sizes), -1), floors, strict=True)]
+    parts = [part - part.mean() for part in parts] if centred else parts
+    return torch.cat([exp_scaled(part, power, limit) for part in parts], -1)
 
 
-def lowest(logs: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
-    """Return the logarithm that none of each tensor's is to be below, [S, D] -> [T]."""
-    made = logs.numpy()
-    return logs.new_tensor(floors(made, *ends(made, beginnings(sizes)), sizes, share, least))
+def log_floors_kernel(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float) -> Tensor:
+    """Return the floor of each tensor's logarithms, [S, D] -> [T]."""
+    array = logs.numpy()
+    return logs.new_tensor(log_floors(array, *extrema(array, start_offsets(sizes)), sizes, ratio, minimum))
 
 
-def promised(logs: Tensor, sizes: Sequence[int], share: float, least: float) -> Tensor:
-    """Return `lowest` without numbers in it."""
+def fake_log_floors(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float) -> Tensor:
+    """Return an uninitialised tensor of the shape of `log_floors_kernel`, for tracing."""
     return logs.new_empty(len(sizes))
 
 
 torch.library.define(
-    NAME, "(Tensor values, SymInt[] sizes, float share, float least, bool centred, Tensor? times, float most) -> Tensor"
+    OPERATOR,
+    "(Tensor values, SymInt[] sizes, float ratio, float minimum, bool centred, Tensor? power, float limit) -> Tensor",
 )
-torch.library.impl(NAME, ("CPU", "CUDA", "Meta"), each)
-torch.library.register_vmap(NAME, stacked)
-torch.library.define(FLOORS, "(Tensor logs, SymInt[] sizes, float share, float least) -> Tensor")
-torch.library.impl(FLOORS, "CPU", lowest)
-torch.library.impl(FLOORS, "Meta", promised)
-PARTS = {torch.ops.ablate.logs.default: apart}  # of one trial
+torch.library.impl(OPERATOR, ("CPU", "CUDA", "Meta"), floored_log_kernel)
+torch.library.register_vmap(OPERATOR, floored_log_vmap)
+torch.library.define(FLOORS_OPERATOR, "(Tensor logs, SymInt[] sizes, float ratio, float minimum) -> Tensor")
+torch.library.impl(FLOORS_OPERATOR, "CPU", log_floors_kernel)
+torch.library.impl(FLOORS_OPERATOR, "Meta", fake_log_floors)
+DECOMPOSITIONS = {torch.ops.ablate.floored_log.default: decompose}  # for a single trial
 
 
-def logs(
-    values: Tensor, sizes: Sequence[int], share: float, least: float, *, centred: bool, times: Tensor | None = None,
-    most: float = math.inf,
+def floored_log(
+    values: Tensor, sizes: Sequence[int], ratio: float, minimum: float, *, centred: bool, power: Tensor | None = None,
+    limit: float = math.inf,
 ) -> Tensor:  # fmt: skip
-    """Return the logarithms of values, [S, D], no less than ``least`` and ``share`` of their tensor's median.
+    """Return the logarithms of values, [S, D], floored at ``minimum`` and at ``ratio`` times their tensor's median.
 
-    That is over its places and the S sources, and the lower one of two. ``centred``: about their tensor's mean.
-    With ``times`` [], return e to the power of so many times them; that exponent is kept within -``most`` and ``most``.
-    ``values`` are not negative, ``share`` and ``least`` positive; ``sizes`` of T tensors split D. No gradients pass.
+    The median is over the tensor's elements of all S sources, the lower one of two. ``centred`` subtracts the mean of
+    the tensor. With ``power`` [], return exp(power * logarithm), whose exponent is clamped to [-``limit``, ``limit``].
+    ``values`` are not negative, ``ratio`` and ``minimum`` positive; ``sizes`` of T tensors split D. Has no gradient.
     """
-    times = None if times is None else times.detach()
-    found: Tensor = torch.ops.ablate.logs.default(values.detach(), sizes, share, least, centred, times, most)
-    return found
+    power = None if power is None else power.detach()
+    results: Tensor = torch.ops.ablate.floored_log.default(
+        values.detach(), sizes, ratio, minimum, centred, power, limit
+    )
+    return results

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.replay.spy import Case, Pairs
 from tests.trainables.helpers import pose
 from trainables import laplace
-from trainables.evidence import aggregate, combine, evidence, level
+from trainables.evidence import aggregate, combine, evidence, mean_log_precision
 from trainables.laplace import GradientMoments
 from trainables.methods.bogc import posterior
 
@@ -73,7 +73,7 @@ def chain(case: Case) -> Pairs:
     e = evidence(variance, kappa, **scale)
     weights, uncertainty = combine(e, k)
     known = {
-        "scale_geometric_mean_precision": level(variance).exp(),
+        "scale_geometric_mean_precision": mean_log_precision(variance).exp(),
         "evidence": e,
         "belief_dim_by_modality": weights.T,
         "uncertainty": uncertainty,

@@ -182,7 +182,7 @@ def test_a_trial_that_trains_alone_is_compiled_for_all_of_its_shape(
     assert len(set(signatures)) == 1
 
 
-@pytest.mark.parametrize(("count", "operation"), [(1, "floors"), (2, "logs")])
+@pytest.mark.parametrize(("count", "operation"), [(1, "log_floors"), (2, "floored_log")])
 def test_the_evidence_of_a_trial_alone_is_taken_apart_for_the_compiler(
     count: int, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

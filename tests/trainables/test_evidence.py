@@ -16,14 +16,14 @@ from trainables.evidence import (
     FRAMES,
     GAINS,
     SCALES,
-    added,
     aggregate,
-    agree,
     combine,
+    combine_gradients,
     evidence,
-    level,
+    mean_log_precision,
+    sum_sources,
 )
-from trainables.logarithms import EVERY, FEW, PARTS, logs, median, select
+from trainables.logarithms import DECOMPOSITIONS, SAMPLING_SIZE, SAMPLING_STRIDE, floored_log, median, order_statistic
 
 seeds, sources, kappas, units = st.integers(0, 10**6), st.integers(1, 5), st.floats(0, 2), st.floats(1e-3, 50)
 
@@ -75,7 +75,7 @@ def test_the_unit_of_the_gradient_does_not_matter(seed: int, count: int, c: floa
     variance = variances(seed, count, 6)
     for scale in ("tensor", "dim"):
         assert close(evidence(c * variance, kappa, scale), evidence(variance, kappa, scale), 1e-9)
-    wide, narrow = (level(v) for v in (c * variance, variance))
+    wide, narrow = (mean_log_precision(v) for v in (c * variance, variance))
     assert close(evidence(c * variance, kappa, "ema", wide), evidence(variance, kappa, "ema", narrow), 1e-9)
 
 
@@ -125,7 +125,7 @@ def test_kappa_zero_is_the_plain_sum_bit_for_bit(
 ) -> None:
     means, variance = drawn(seed, count, 7, 3).to(dtype), variances(seed, count, 7, 3).to(dtype)
     for gain in ("sum", "match_norm"):
-        assert torch.equal(aggregate(means, variance, 0.0, k, scale=scale, gain=gain), added(means))
+        assert torch.equal(aggregate(means, variance, 0.0, k, scale=scale, gain=gain), sum_sources(means))
     assert close(aggregate(means, variance, 0.0, k, gain="none"), means.mean(0), 1e-6)
 
 
@@ -241,14 +241,16 @@ def test_tensors_side_by_side_do_not_meet(frame: str, scale: str, gain: str, snr
     for fallback in FALLBACKS:
         options: dict[str, Any] = {"scale": scale, "frame": frame, "gain": gain, "snr": snr, "fallback": fallback}
         options["present"] = present
-        together = agree(means, variance, 0.6, 2.0, reference=reference, fusion=fusion, sizes=SIZES, **options)
+        together = combine_gradients(
+            means, variance, 0.6, 2.0, reference=reference, fusion=fusion, sizes=SIZES, **options
+        )
         parts = zip(*(x.split(SIZES, -1) for x in (means, variance, fusion)), reference, strict=True)
-        alone = [agree(mu, v, 0.6, 2.0, reference=r, fusion=f, **options) for mu, v, f, r in parts]
+        alone = [combine_gradients(mu, v, 0.6, 2.0, reference=r, fusion=f, **options) for mu, v, f, r in parts]
         assert close(together.gradient, torch.cat([one.gradient for one in alone]))
         assert close(together.uncertainty, torch.cat([one.uncertainty for one in alone]))
 
 
-MANY = drawn(0, 9 * FEW).square()  # numbers, of which a sample is taken first
+MANY = drawn(0, 9 * SAMPLING_SIZE).square()  # numbers, of which a sample is taken first
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -256,7 +258,7 @@ MANY = drawn(0, 9 * FEW).square()  # numbers, of which a sample is taken first
     "values",
     [
         MANY, MANY.sort().values, MANY.flip(0), (MANY > 1).double(), torch.zeros_like(MANY),
-        torch.where(torch.arange(len(MANY)) % EVERY == 0, 1e9 * MANY, MANY),  # a sample that is all wrong
+        torch.where(torch.arange(len(MANY)) % SAMPLING_STRIDE == 0, 1e9 * MANY, MANY),  # a sample that is all wrong
         torch.where(torch.arange(len(MANY)) % 7 == 0, math.nan, MANY), torch.where(MANY > 0.5, math.inf, 0.0),
     ],
 )  # fmt: skip
@@ -265,7 +267,7 @@ def test_the_median_of_many_is_selected_exactly(values: Tensor, dtype: torch.dty
     order = np.sort(numbers.numpy())  # no numbers last
     assert median(numbers.numpy().reshape(2, -1)) == order[(len(order) - 1) // 2]
     for place in (0, 1, len(order) // 3, len(order) - 1):
-        assert np.array_equal(select(numbers.numpy(), place), order[place], equal_nan=True)
+        assert np.array_equal(order_statistic(numbers.numpy(), place), order[place], equal_nan=True)
 
 
 @pytest.mark.parametrize("lowest", [0.0, 1e-4, 5e-3, 0.5])
@@ -273,7 +275,7 @@ def test_only_numbers_below_the_floor_are_raised_whatever_the_largest(lowest: fl
     """The median is 1, the largest 100, the mean just above 1: what tells that no number is below a thousandth."""
     values = torch.ones(1, 5000, dtype=torch.float64)
     values[0, :2] = torch.tensor([lowest, 100.0])
-    found = logs(values, [5000], 1e-3, 1e-30, centred=False)
+    found = floored_log(values, [5000], 1e-3, 1e-30, centred=False)
     assert torch.allclose(found, values.clamp(min=1e-3).log())
 
 
@@ -288,7 +290,7 @@ def test_the_floor_is_a_share_of_the_median_of_torch(
     theirs = torch.maximum(values, lowest[:, None]).log()
 
     def ours(one: Tensor) -> Tensor:
-        return logs(one, sizes, 0.5, 0.01, centred=False)
+        return floored_log(one, sizes, 0.5, 0.01, centred=False)
 
     found = torch.stack([ours(one) for one in values])
     assert torch.allclose(found, theirs, rtol=0 if dtype == torch.bfloat16 else 1e-6)
@@ -299,17 +301,17 @@ def test_the_floor_is_a_share_of_the_median_of_torch(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (1, 0)])
 def test_powers_are_of_the_logarithms_of_each_configuration(axes: tuple[Any, Any], dtype: torch.dtype) -> None:
-    values, times = variances(0, 4, 3, 18).to(dtype), drawn(2, 4).to(dtype)
+    values, powers = variances(0, 4, 3, 18).to(dtype), drawn(2, 4).to(dtype)
 
     def power(one: Tensor, factor: Tensor) -> Tensor:
-        return logs(one, SIZES, 1e-6, 1e-30, centred=True, times=factor, most=0.5)
+        return floored_log(one, SIZES, 1e-6, 1e-30, centred=True, power=factor, limit=0.5)
 
-    given = (values if axes[0] is not None else values[0], times if axes[1] is not None else times[0])
+    given = (values if axes[0] is not None else values[0], powers if axes[1] is not None else powers[0])
     found = torch.func.vmap(power, axes)(given[0].movedim(0, axes[0] or 0), given[1])
     rows = zip(values.expand(4, *values.shape[1:]) if axes[0] is not None else [values[0]] * 4, range(4), strict=True)
     for one, i in rows:
-        plain = logs(one, SIZES, 1e-6, 1e-30, centred=True)
-        theirs = (plain * (times[i] if axes[1] is not None else times[0])).clamp(-0.5, 0.5).exp()
+        plain = floored_log(one, SIZES, 1e-6, 1e-30, centred=True)
+        theirs = (plain * (powers[i] if axes[1] is not None else powers[0])).clamp(-0.5, 0.5).exp()
         assert torch.allclose(found[i], theirs, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6)
 
 
@@ -319,22 +321,22 @@ def test_powers_are_of_the_logarithms_of_each_configuration(axes: tuple[Any, Any
 def test_taken_apart_for_a_compiler_logarithms_and_powers_are_the_same(
     dtype: torch.dtype, seed: int, count: int, sizes: list[int], centred: bool, powers: bool
 ) -> None:
-    values, times = drawn(seed, count, sum(sizes)).relu().to(dtype), drawn(seed, 1)[0].to(dtype)
+    values, power = drawn(seed, count, sum(sizes)).relu().to(dtype), drawn(seed, 1)[0].to(dtype)
 
     def found(one: Tensor, factor: Tensor) -> Tensor:
-        return logs(one, sizes, 1e-3, 1e-30, centred=centred, times=factor if powers else None, most=2.0)
+        return floored_log(one, sizes, 1e-3, 1e-30, centred=centred, power=factor if powers else None, limit=2.0)
 
-    apart = make_fx(found, PARTS)(values, times)
-    assert torch.ops.ablate.logs.default not in [node.target for node in apart.graph.nodes]
+    apart = make_fx(found, DECOMPOSITIONS)(values, power)
+    assert torch.ops.ablate.floored_log.default not in [node.target for node in apart.graph.nodes]
     near = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 0.0}[dtype]
-    assert close(apart(values, times), found(values, times), near)
+    assert close(apart(values, power), found(values, power), near)
 
 
 def test_logarithms_of_more_dimensions_stay_one_operation() -> None:
     values = variances(0, 4, 3, 18)
-    stacked = torch.func.vmap(lambda one: logs(one, SIZES, 1e-6, 1e-30, centred=True))
-    apart = make_fx(stacked, PARTS)(values)
-    assert torch.ops.ablate.logs.default in [node.target for node in apart.graph.nodes]
+    stacked = torch.func.vmap(lambda one: floored_log(one, SIZES, 1e-6, 1e-30, centred=True))
+    apart = make_fx(stacked, DECOMPOSITIONS)(values)
+    assert torch.ops.ablate.floored_log.default in [node.target for node in apart.graph.nodes]
     assert torch.equal(apart(values), stacked(values))
 
 
@@ -343,17 +345,19 @@ def test_a_floor_above_all_values_is_their_logarithm_and_its_powers_are_kept_wit
     values = torch.tensor([[0.5, 0.5, 0.6]], dtype=torch.float64)
 
     def power(one: Tensor) -> Tensor:
-        return logs(one, [3], 1e-6, 10.0, centred=False, times=torch.tensor(20.0, dtype=torch.float64), most=30.0)
+        return floored_log(
+            one, [3], 1e-6, 10.0, centred=False, power=torch.tensor(20.0, dtype=torch.float64), limit=30.0
+        )
 
-    found = (make_fx(power, PARTS)(values) if taken_apart else power)(values)
+    found = (make_fx(power, DECOMPOSITIONS)(values) if taken_apart else power)(values)
     assert found.log().tolist() == [pytest.approx([30.0] * 3)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_logarithms_are_about_the_mean_of_their_tensor(dtype: torch.dtype) -> None:
     values = variances(0, 3, 18).to(dtype)
-    found = logs(values, SIZES, 1e-6, 1e-30, centred=True)
-    plain = logs(values, SIZES, 1e-6, 1e-30, centred=False)
+    found = floored_log(values, SIZES, 1e-6, 1e-30, centred=True)
+    plain = floored_log(values, SIZES, 1e-6, 1e-30, centred=False)
     for ours, theirs in zip(found.split(SIZES, -1), plain.split(SIZES, -1), strict=True):
         assert torch.allclose(ours, theirs - theirs.mean(), atol=1e-2 if dtype == torch.bfloat16 else 1e-6)
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.evidence import Agreement, Opinion, agree, average, combine, evidence, level
+from trainables.evidence import (
+    CombinedGradient,
+    Opinion,
+    combine,
+    combine_gradients,
+    evidence,
+    mean_log_precision,
+    tensor_means,
+)
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import SOURCES, alone
 from trainables.moments import Moments, expand_numbers, has_variance, init_moments, mask_absent, sample_variance, update
@@ -284,7 +292,7 @@ class BOGC(NamedTuple):
         sizes: Sequence[int] | None = None,
     ) -> Level:
         """Return the level after one more gradient, of tensors that a source reaches and whose variance is known."""
-        now = level(variance, gradients if self.snr else None, there, sizes)
+        now = mean_log_precision(variance, gradients if self.snr else None, there, sizes)
         seen = self.beta * past.seen + 1
         after = Level(seen, past.mean + (now - past.mean) / seen)
         told = known & now.isfinite()
@@ -298,13 +306,13 @@ class BOGC(NamedTuple):
         there: Tensor | None = None,
         reference: float | Tensor = 0.0,
         sizes: Sequence[int] | None = None,
-    ) -> Agreement:
+    ) -> CombinedGradient:
         """Return what sources with these gradients agree on, [S, ...] -> [...]; all count alike unless ``known``.
 
         ``there`` is [S, D] bool, of what is present and reaches a place; ``known`` is [T] or [].
         """
         kappa, k = self.powers(gradients, known, there, sizes)
-        made = agree(
+        made = combine_gradients(
             gradients, variance, kappa, k,
             scale=self.scale, frame=self.frame, fallback=self.fallback, gain=self.gain, snr=self.snr,
             reference=reference, present=there, sizes=sizes,
@@ -345,7 +353,7 @@ class BOGC(NamedTuple):
             found[place] = Opinion(*(torch.cat(parts, -1) for parts in zip(*said, strict=True)))
         return found
 
-    def metrics(self, place: str, made: list[Agreement], task: Task) -> dict[str, Tensor]:
+    def metrics(self, place: str, made: list[CombinedGradient], task: Task) -> dict[str, Tensor]:
         """Return each encoder's gradient along the plain sum, in units of that, and the mean uncertainty, both [M]."""
         uncertainty = torch.stack([one.uncertainty.mean() for one in made])
         if place == JOINT:
@@ -364,7 +372,7 @@ class BOGC(NamedTuple):
             moments = laplace.drawn_moments(laplace.sample(after, normal, len(head)), inputs[place], task.slope)
             found[place] = laplace.GradientMoments(*(task.everyone(each, 0) for each in moments))
             posteriors[place] = Normal(after.mean, after.precision)
-        mixed: dict[str, Agreement] = {}
+        mixed: dict[str, CombinedGradient] = {}
         for m, mean, variance in zip(names, *(torch.split(x, widths, -1) for x in found[JOINT]), strict=True):
             unit = unimodal_unit(taught(m, names, task), mean, task)
             gradients = torch.stack([mean, unit * found[m].mean])
@@ -373,7 +381,7 @@ class BOGC(NamedTuple):
             if self.scale == "ema":
                 levels[m] = self.follow(levels[m], variances, gradients, known, there)
             made = self.mix(gradients, variances, known, there, levels[m].mean if levels else 0.0)
-            doubt = made.uncertainty if there is None else average(made.uncertainty, there[0])
+            doubt = made.uncertainty if there is None else tensor_means(made.uncertainty, there[0])
             mixed[m] = made._replace(gradient=torch.where(unit > 0, made.gradient, mean), uncertainty=doubt)
         plain = pull(lambda s: task.objective(s.logits) + task.objectives(s.heads).sum(0))
 
@@ -474,13 +482,13 @@ def unexplained(rows: Tensor, heard: Tensor | None, task: Task, *, whole: bool) 
     return variance, (count != 1).all()
 
 
-def divided(made: Agreement, stretches: list[Stretch]) -> list[Agreement]:
+def divided(made: CombinedGradient, stretches: list[Stretch]) -> list[CombinedGradient]:
     """Return what was agreed on by stretch."""
     widths = [sum(one.sizes) for one in stretches]
-    return [Agreement(*columns) for columns in zip(*(torch.split(x, widths, -1) for x in made), strict=True)]
+    return [CombinedGradient(*columns) for columns in zip(*(torch.split(x, widths, -1) for x in made), strict=True)]
 
 
-def along(made: list[Agreement]) -> Tensor:
+def along(made: list[CombinedGradient]) -> Tensor:
     """Return how long each gradient is along the plain sum, in units of that, [M]; 1 where that is zero."""
     pairs = [(one.gradient.flatten(), one.plain.flatten()) for one in made]
     square = torch.stack([plain @ plain for _, plain in pairs])
