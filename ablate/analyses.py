@@ -10,7 +10,7 @@ from ablate.options import Choice, parameters
 from ablate.plan import common
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
-from analysis.ablations.scores import OWN
+from analysis.ablations.scores import MEASUREMENT_KEYS
 from analysis.rules import TESTS
 
 SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
@@ -44,7 +44,7 @@ def check_analysis(document: Document, where: Where, chosen: Choice, cells: Mapp
 
 def columns(studies: Iterable[Study]) -> set[str]:
     """Return the columns by which an analysis may tell trials apart; of seeds of several kinds it is `seed` alone."""
-    found = {"cell", "trial", "status", "seconds", "steps", "params", *OWN}
+    found = {"cell", "trial", "status", "seconds", "steps", "params", *MEASUREMENT_KEYS}
     for study in studies:
         found |= {f"data.{key}" for key in study.data}
         found |= {column for method in study.methods for column in common(study, method, {}, None)[1]}

@@ -28,7 +28,7 @@ from ablate.validation import Section, validated
 from analysis.ablations import ABLATIONS
 from analysis.record import read
 from analysis.rules import RULES
-from analysis.verdicts import judge
+from analysis.verdicts import write_verdict
 from search_spaces import CLAIMS, RECIPES
 
 OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
@@ -276,7 +276,7 @@ def judged(claim: Claim) -> dict[str, Any]:
     facts = {"name": claim.name, "quick": claim.quick, **words}
     folders = {cell: study.folder for cell, study in claim.cells.items()}
     try:
-        return judge(facts, about.analyses, about.beside, about.rule, folders, claim.folder)
+        return write_verdict(facts, about.analyses, about.beside, about.rule, folders, claim.folder)
     except (ValueError, PolarsError) as error:
         first, *_ = str(error).splitlines()  # polars says more
         raise UserError(f"{claim.name}: cannot be judged: {first}") from None

@@ -23,7 +23,7 @@ from analysis.sequential import looks, so_far
 from analysis.statistics import LEVEL, Difference, holm
 from analysis.summary import summary
 from analysis.tables import METRICS, TRIALS, Run
-from analysis.verdicts import decided
+from analysis.verdicts import apply_rule
 
 REPLICATIONS = 1000
 MEAN, SEED_SD, LUCK_SD, MARGIN = 0.8, 0.02, 0.01, 0.01
@@ -106,7 +106,7 @@ def findings(
 def decisions(border: Border, seeds: int, replications: int, kind: str = "normal") -> list[Decision]:
     """Return the verdicts of all replications."""
     found = findings(border.effects, seeds, replications, kind, border.single)
-    return [decided(finding, border.rule)[0] for finding in found]
+    return [apply_rule(finding, border.rule)[0] for finding in found]
 
 
 def wrong(border: Border, seeds: int, replications: int, kind: str = "normal") -> float:

@@ -1,4 +1,4 @@
-"""The papers' ablations by name: each a function from tables of runs to numbers, one per seed, and lines to draw."""
+"""The papers' ablations by name: each a function from tables of runs to effects, one number a seed, and lines."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ from analysis.ablations.differences import difference, quantity
 from analysis.ablations.factorial import factorial
 from analysis.ablations.finding import Effect, Finding
 from analysis.ablations.ranking import ceiling, ranking
-from analysis.ablations.relations import companion, correlation, growth, trend
+from analysis.ablations.relations import correlation, gain_correlation, growth, trend
 from analysis.ablations.response import response
-from analysis.ablations.traces import apart
+from analysis.ablations.traces import curve_distance
 from analysis.ablations.variance import agreement, heterogeneity, variance_shares
 
 ABLATIONS: dict[str, Callable[..., Finding]] = {
     "agreement": agreement,
-    "apart": apart,
+    "apart": curve_distance,
     "ceiling": ceiling,
-    "companion": companion,
+    "companion": gain_correlation,
     "correlation": correlation,
     "difference": difference,
     "factorial": factorial,
@@ -28,6 +28,6 @@ ABLATIONS: dict[str, Callable[..., Finding]] = {
     "variance_shares": variance_shares,
 }
 
-PAIRED = {"apart", "difference", "factorial", "ranking", "response", "trend"}  # what they find has two sides
+PAIRED = {"apart", "difference", "factorial", "ranking", "response", "trend"}  # whose effects have a baseline
 
 __all__ = ["ABLATIONS", "PAIRED", "Effect", "Finding"]

@@ -1,27 +1,27 @@
-"""One thing against another, paired by seed; and one quantity by itself."""
+"""Paired differences of two sides, and one quantity by itself."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
-from analysis.ablations.finding import Effect, Finding, drawn, point
+from analysis.ablations.finding import Effect, Finding, line_point, line_table
 from analysis.ablations.scores import (
-    OWN,
+    MEASUREMENT_KEYS,
     Cells,
     Side,
-    flipped,
     groups,
     label,
-    pairs,
-    sample,
+    orient_scores,
+    paired_samples,
     scores,
-    select,
-    unit,
+    seed_sample,
+    select_rows,
+    unit_metric,
 )
 from analysis.statistics import bounds
 
-NOUNS = {"cell": "data set"}  # what is repeated, as a sentence has it
+NOUNS = {"cell": "data set"}  # for the replicates, where it is not the option itself
 
 
 def difference(
@@ -58,28 +58,42 @@ def difference(
         along: a column with numbers; both sides are drawn along it.
 
     Raises:
-        ValueError: a side means no trial.
+        ValueError: a side selects no trial.
     """
     tables = [scores(cells, name, split, epochs) for name in (metric, against or metric)]
     if less_score:
-        tables = [changed(table, scores(cells, split=split)) for table in tables]
-    ours, theirs = (some(chosen(cells, table, side), side) for table, side in zip(tables, (of, minus), strict=True))
-    own, ends = {*minus, *minus.get("choose", ())}, bounds(unit(cells, metric), change=less_score)
-    effects, rows = [], []
-    for name, group in groups(ours, per):
-        mine, other = among(ours, group), among(theirs, {k: v for k, v in group.items() if k not in own})
+        tables = [subtract_own_score(table, scores(cells, split=split)) for table in tables]
+    treatment, baseline = (
+        require_rows(select_tuned(cells, table, side), side) for table, side in zip(tables, (of, minus), strict=True)
+    )
+    baseline_keys, within = {*minus, *minus.get("choose", ())}, bounds(unit_metric(cells, metric), change=less_score)
+    effects, points = [], []
+    for name, group in groups(treatment, per):
+        left = group_rows(treatment, group)
+        right = group_rows(baseline, {k: v for k, v in group.items() if k not in baseline_keys})
         one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
-        compared = (flipped(side, cells, metric).with_columns(one_cell) for side in (mine, other))
-        effects.append(Effect(name, *pairs(*compared), metric=unit(cells, metric, group)))
-        for words, side in ((said(of) or metric, mine), (said(minus) if minus != of else str(against), other)):
-            rows += [point(name, words, x, sample(among(side, {str(along): x})), ends) for x in places(mine, along)]
-    words = "less each trial's own score" if less_score else ""
-    return Finding(effects, unit(cells, metric), drawn(rows), along or "", changes=less_score, lines_of=words)
+        oriented = (orient_scores(rows, cells, metric).with_columns(one_cell) for rows in (left, right))
+        effects.append(Effect(name, *paired_samples(*oriented), metric=unit_metric(cells, metric, group)))
+        baseline_label = side_label(minus) if minus != of else str(against)
+        for line, rows in ((side_label(of) or metric, left), (baseline_label, right)):
+            points += [
+                line_point(name, line, x, seed_sample(group_rows(rows, {str(along): x})), within)
+                for x in axis_values(left, along)
+            ]
+    lines_label = "less each trial's own score" if less_score else ""
+    return Finding(
+        effects,
+        unit_metric(cells, metric),
+        line_table(points),
+        along or "",
+        lines_are_changes=less_score,
+        lines_label=lines_label,
+    )
 
 
-def changed(table: pl.DataFrame, without: pl.DataFrame) -> pl.DataFrame:
-    """Return a table of a metric less what each trial has without the condition that it is measured under."""
-    own = without.select("cell", "trial", own="value")
+def subtract_own_score(table: pl.DataFrame, own_scores: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of a metric under some condition, such as noise, less each trial's own score without it."""
+    own = own_scores.select("cell", "trial", own="value")
     joined = table.join(own, on=["cell", "trial"], how="left", maintain_order="left")
     return joined.with_columns(value=pl.col("value") - pl.col("own")).drop("own")
 
@@ -107,83 +121,85 @@ def quantity(
         per: columns, one effect for each combination of their values.
         along: a column with numbers that each group is drawn along.
         scale: of that axis, linear or log.
-        over: what is repeated: `seed`; `cell`, each with the mean of its seeds, as where cells are drawn data sets; or
+        over: the replicates: `seed`; `cell`, each with the mean of its seeds, as where cells are drawn data sets; or
             `number`, each of any trial, modality and level by itself.
 
     Raises:
-        ValueError: no trial is meant.
+        ValueError: no trial is selected.
     """
     table = scores(cells, metric, split, epochs)
-    mine, effects, rows = some(chosen(cells, table, of or {}), of or {}), [], []
+    selected, effects, points = require_rows(select_tuned(cells, table, of or {}), of or {}), [], []
     if over == "cell":  # the cells take the seeds' place
-        mine = mine.with_columns(
+        selected = selected.with_columns(
             seed=pl.col("cell").replace_strict({c: i for i, c in enumerate(cells)}), cell=pl.lit("")
         )
-    for name, group in groups(mine, per):
-        members = among(mine, group)
-        each = members["value"].fill_null(float("nan")).to_numpy()
-        values = each if over == "number" else sample(members)
-        effects.append(Effect(name, values, metric=unit(cells, metric, group)))
-        rows += [
-            point(unit(cells, metric), name, x, sample(among(members, {str(along): x})), bounds(unit(cells, metric)))
-            for x in places(members, along)
+    panel, within = unit_metric(cells, metric), bounds(unit_metric(cells, metric))
+    for name, group in groups(selected, per):
+        rows = group_rows(selected, group)
+        all_values = rows["value"].fill_null(float("nan")).to_numpy()
+        values = all_values if over == "number" else seed_sample(rows)
+        effects.append(Effect(name, values, metric=unit_metric(cells, metric, group)))
+        points += [
+            line_point(panel, name, x, seed_sample(group_rows(rows, {str(along): x})), within)
+            for x in axis_values(rows, along)
         ]
-    return Finding(effects, unit(cells, metric), drawn(rows), along or "", scale, noun=NOUNS.get(over, over))
+    return Finding(effects, panel, line_table(points), along or "", scale, noun=NOUNS.get(over, over))
 
 
-def some(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of a side, which has some, at each of the values that it lists and none is chosen of.
+def require_rows(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of a side after checking that it has some at each value that it lists, but in columns `choose`.
 
     Raises:
         ValueError: it has none; a setting that does nothing beside another has no value there.
     """
     if rows.is_empty():
-        raise ValueError(f"no trial is of {said(side)}")
-    free = {"choose", *OWN, *side.get("choose", ())}
+        raise ValueError(f"no trial is of {side_label(side)}")
+    unchecked = {"choose", *MEASUREMENT_KEYS, *side.get("choose", ())}
     for column, wanted in side.items():
-        for value in wanted if isinstance(wanted, list) and column not in free else []:
+        for value in wanted if isinstance(wanted, list) and column not in unchecked else []:
             if rows.filter(pl.col(column).eq_missing(pl.lit(value))).is_empty():
-                raise ValueError(f"no trial is of {said({**side, column: value})}")
+                raise ValueError(f"no trial is of {side_label({**side, column: value})}")
     return rows
 
 
-def chosen(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of a side; of the values of its columns `choose`, in each cell those best on validation.
+def select_tuned(cells: Cells, table: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of a side with, in each cell, the values of its columns `choose` that are best on validation.
 
-    Those that lack fewer results come first: one that fails for some seeds is not chosen before one that never does.
+    Values with fewer missing results come first: one that fails for some seeds is not chosen before one that never
+    does.
     """
-    rows = select(table, side)
+    rows = select_rows(table, side)
     columns = side.get("choose")
     if not columns:
         return rows
-    on_validation = select(scores(cells, split="validation"), side)
+    on_validation = select_rows(scores(cells, split="validation"), side)
     kept = []
     for (cell,), part in on_validation.group_by("cell", maintain_order=True):
         run = cells[str(cell)]
         value = pl.col("value")
-        ranked = part.group_by(columns, maintain_order=True).agg(value.mean(), lost=value.null_count())
-        order = [False, run.higher_is_better]
-        best = ranked.sort("lost", "value", descending=order, nulls_last=True).head(1).select(columns)
+        means = part.group_by(columns, maintain_order=True).agg(value.mean(), lost=value.null_count())
+        descending = [False, run.higher_is_better]
+        best = means.sort("lost", "value", descending=descending, nulls_last=True).head(1).select(columns)
         kept.append(rows.filter(pl.col("cell") == cell).join(best, on=columns, nulls_equal=True))
     return pl.concat(kept) if kept else rows.clear()
 
 
-def among(table: pl.DataFrame, group: dict[str, Any]) -> pl.DataFrame:
+def group_rows(table: pl.DataFrame, group: dict[str, Any]) -> pl.DataFrame:
     """Return the rows of a group; those that lack one of its columns belong to every group.
 
-    But for a trial of which the metric was never measured, as of a method that has none: it belongs to no modality.
+    A trial of which the metric was never measured, as of a method that has none, belongs to no modality.
     """
     for column, value in group.items():
-        never = pl.lit(column in OWN) & pl.col("value").is_null() & (pl.col("status") == "done")
-        table = table.filter((pl.col(column) == value) | (pl.col(column).is_null() & ~never))
+        is_unmeasured = pl.lit(column in MEASUREMENT_KEYS) & pl.col("value").is_null() & (pl.col("status") == "done")
+        table = table.filter((pl.col(column) == value) | (pl.col(column).is_null() & ~is_unmeasured))
     return table
 
 
-def places(table: pl.DataFrame, along: str | None) -> list[float]:
+def axis_values(table: pl.DataFrame, along: str | None) -> list[float]:
     """Return the values of a column in order; none if there is no column to draw along."""
     return sorted(table[along].drop_nulls().unique()) if along else []
 
 
-def said(side: Side) -> str:
-    """Return a side in words, such as `agm, score_attr=shapley`."""
+def side_label(side: Side) -> str:
+    """Return `agm, score_attr=shapley`."""
     return label({column: value for column, value in side.items() if column != "choose"})

@@ -1,4 +1,4 @@
-"""Component factorials: what each of several switches does on the average over the others, and what they add up to."""
+"""Component factorials: main effects of several switches, and their interactions."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from analysis.ablations.differences import some
+from analysis.ablations.differences import require_rows
 from analysis.ablations.finding import Effect, Finding, Sample
-from analysis.ablations.scores import OWN, Cells, Side, flipped, groups, scores, select, unit
+from analysis.ablations.scores import (
+    MEASUREMENT_KEYS,
+    Cells,
+    Side,
+    groups,
+    orient_scores,
+    scores,
+    select_rows,
+    unit_metric,
+)
 
 
 def factorial(
@@ -45,18 +54,20 @@ def factorial(
         ValueError: no trial is at some level of a factor.
     """
     side = {**(of or {}), **{column: list(levels) for column, levels in factors.items()}}
-    table = some(select(scores(cells, metric, split, epochs), side), side)
-    terms = [term for size, asked in ((1, main), (2, interactions)) if asked for term in combinations(factors, size)]
+    table = require_rows(select_rows(scores(cells, metric, split, epochs), side), side)
+    orders = ((1, main), (2, interactions))
+    terms = [term for order, included in orders if included for term in combinations(factors, order)]
     effects = []
     for name, group in groups(table, per):
-        part = flipped(table.filter(*(pl.col(column) == value for column, value in group.items())), cells, metric)
-        own = unit(cells, metric, group)
+        part = table.filter(*(pl.col(column) == value for column, value in group.items()))
+        part = orient_scores(part, cells, metric)
+        group_metric = unit_metric(cells, metric, group)
         for term in terms:
-            words = " x ".join(column.rpartition(".")[2] for column in term)
+            term_label = " x ".join(column.rpartition(".")[2] for column in term)
             gain = contrast(part, factors, term)
-            named = words if name == "all" else f"{name}: {words}"
-            effects.append(Effect(named, gain, np.zeros_like(gain), metric=own))
-    return Finding(effects, unit(cells, metric))
+            effect_name = term_label if name == "all" else f"{name}: {term_label}"
+            effects.append(Effect(effect_name, gain, np.zeros_like(gain), metric=group_metric))
+    return Finding(effects, unit_metric(cells, metric))
 
 
 def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Sequence[str]) -> Sample:
@@ -66,17 +77,18 @@ def contrast(table: pl.DataFrame, factors: Mapping[str, Sequence[Any]], term: Se
     cells, over the seeds that all of them have.
     """
     corners = 2 ** len(factors)
-    found: dict[int, list[float]] = {}
+    by_seed: dict[int, list[float]] = {}
     mean = pl.col("value").implode().list.sort().list.mean()  # added up in one order: the same bit for bit
-    whole = pl.when(pl.col("value").is_not_null().all()).then(mean)
+    mean_if_complete = pl.when(pl.col("value").is_not_null().all()).then(mean)
     keys = ["cell", "trial"]
-    trials = table.unique([*keys, *OWN]).group_by(keys).agg(pl.exclude("value", *OWN, *keys).first(), value=whole)
-    at = trials.group_by("seed", "cell", *factors).agg(value=whole)
-    for (seed, _), runs in at.sort("seed", "cell", *factors).group_by("seed", "cell", maintain_order=True):
-        signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in runs.iter_rows(named=True)]
-        values = runs["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        complete = len(values) == corners
-        gain = float(np.dot(signs, values)) / (corners / 2) if complete else float("nan")
-        found.setdefault(int(str(seed)), []).append(gain)
-    cells = max(map(len, found.values()), default=0)
-    return np.array([np.mean(gains) for gains in found.values() if len(gains) == cells])
+    rows = table.unique([*keys, *MEASUREMENT_KEYS])
+    trials = rows.group_by(keys).agg(pl.exclude("value", *MEASUREMENT_KEYS, *keys).first(), value=mean_if_complete)
+    corner_means = trials.group_by("seed", "cell", *factors).agg(value=mean_if_complete).sort("seed", "cell", *factors)
+    for (seed, _), part in corner_means.group_by("seed", "cell", maintain_order=True):
+        signs = [prod(1 if row[c] == factors[c][1] else -1 for c in term) for row in part.iter_rows(named=True)]
+        values = part["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        is_complete = len(values) == corners
+        gain = float(np.dot(signs, values)) / (corners / 2) if is_complete else float("nan")
+        by_seed.setdefault(int(str(seed)), []).append(gain)
+    cells = max(map(len, by_seed.values()), default=0)
+    return np.array([np.mean(gains) for gains in by_seed.values() if len(gains) == cells])

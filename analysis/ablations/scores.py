@@ -1,4 +1,4 @@
-"""The numbers of several runs side by side: one row a trial, and a modality or a level where a metric has them."""
+"""Scores of several runs in one table: one row a trial, or one a modality or level where a metric has them."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from analysis.tables import Run
 
 Cells = Mapping[str, Run]
 Side = Mapping[str, Any]  # column -> value or list of values; `choose`: columns whose value is chosen on validation
-OWN = ("owner", "variant", "level")  # columns of a measured number, which a trial without a result does not have
+MEASUREMENT_KEYS = ("owner", "variant", "level")  # columns that are null for a trial without a result
 
 
 def scores(
@@ -24,8 +24,8 @@ def scores(
 ) -> pl.DataFrame:
     """Return `cell`, `data.*`, settings, `seed`, `owner` (a modality), `variant` and `value`, null without a result.
 
-    Of seeds that are nested in each other `seed` is the independent one, and `draw` which of those within it a trial
-    has. A cell in which seeds change nothing has one.
+    Of nested seeds, `seed` is the independent one, and `draw` numbers those within it. Of a cell in which seeds change
+    nothing, one seed is kept.
 
     Args:
         cells: the runs, by name.
@@ -35,27 +35,27 @@ def scores(
         epochs: first and last of those to average over, or of `*_max` and `*_min` to take the extreme of; the last one
             alone by default.
     """
-    tables = [_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
-    kept = [one.filter(seed=one.drop_nulls(LOSSES)["seed"].min()) if alike(one) else one for one in tables]
+    tables = [_cell_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
+    kept = [table.filter(seed=table.drop_nulls(LOSSES)["seed"].min()) if alike(table) else table for table in tables]
     return pl.concat(kept, how="diagonal_relaxed")
 
 
-def unit(cells: Cells, metric: str, group: Mapping[str, Any] = MappingProxyType({})) -> str:
-    """Return the name of the metric that values are in the unit of, those of a group's own cell; of several, none."""
-    own = [run for cell, run in cells.items() if cell == group.get("cell", cell)]
-    names = {run.metric if metric == "score" else metric.removesuffix("_*") for run in own}
+def unit_metric(cells: Cells, metric: str, group: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Return the metric in whose unit the values of a group are; an empty name where its cells have several."""
+    runs = [run for cell, run in cells.items() if cell == group.get("cell", cell)]
+    names = {run.metric if metric == "score" else metric.removesuffix("_*") for run in runs}
     return names.pop() if len(names) == 1 else ""
 
 
-def flipped(table: pl.DataFrame, cells: Cells, metric: str = "score") -> pl.DataFrame:
-    """Return a table of a metric in which more is better in every cell, also in one that is scored by an error."""
+def orient_scores(table: pl.DataFrame, cells: Cells, metric: str = "score") -> pl.DataFrame:
+    """Return a table with the values negated in cells where less is better: more is better in all of it."""
     lower = {c: not run.higher_is_better if metric == "score" else lower_is_better(metric) for c, run in cells.items()}
-    turned = pl.col("cell").is_in([cell for cell, is_lower in lower.items() if is_lower])
-    return table.with_columns(value=pl.when(turned).then(-pl.col("value")).otherwise("value"))
+    negated = pl.col("cell").is_in([cell for cell, is_lower in lower.items() if is_lower])
+    return table.with_columns(value=pl.when(negated).then(-pl.col("value")).otherwise("value"))
 
 
-def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
-    """Return the rows of one side of a comparison; of `choose`, those that are best on validation.
+def select_rows(table: pl.DataFrame, side: Side) -> pl.DataFrame:
+    """Return the rows of one side of a comparison, with all values of its columns `choose`.
 
     A trial without a result has no modality of its own, and belongs to all.
     """
@@ -64,60 +64,60 @@ def select(table: pl.DataFrame, side: Side) -> pl.DataFrame:
             continue
         if column not in table.columns:
             raise ValueError(f"no trial has `{column}`")
-        listed = wanted if isinstance(wanted, list) else [wanted]
-        match = pl.any_horizontal([pl.col(column).eq_missing(pl.lit(value)) for value in listed])
-        if column in OWN and wanted is not None:
+        values = wanted if isinstance(wanted, list) else [wanted]
+        match = pl.any_horizontal([pl.col(column).eq_missing(pl.lit(value)) for value in values])
+        if column in MEASUREMENT_KEYS and wanted is not None:
             match = match | (pl.col(column).is_null() & pl.col("value").is_null())
         table = table.filter(match)
     return table
 
 
-def by_seed(table: pl.DataFrame) -> dict[tuple[str, int], float]:
-    """Return the mean of each cell and seed; nan where a trial that belongs in it has no result."""
+def seed_means(table: pl.DataFrame) -> dict[tuple[str, int], float]:
+    """Return the mean value by cell and seed; nan where one of its trials has no result."""
     value = pl.when(pl.col("value").is_null().any()).then(float("nan")).otherwise(pl.col("value").mean())
     rows = table.group_by("cell", "seed").agg(value).sort("cell", "seed").iter_rows()
     return {(cell, seed): value for cell, seed, value in rows}
 
 
-def pairs(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[Sample, Sample]:
-    """Return two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed.
+def paired_samples(rows: pl.DataFrame, baseline: pl.DataFrame) -> tuple[Sample, Sample]:
+    """Return the values of two sides in the order of the seeds, [N] each; several cells are averaged, seed by seed.
 
-    Those are the seeds that all cells have on both sides, so that every cell weighs the same. Where seeds change
-    nothing on either side, all pairs are one.
+    The seeds are those that all cells have on both sides, so that every cell weighs the same. Where seeds change
+    nothing on either side, there is one pair.
     """
-    left, right = by_seed(ours), by_seed(theirs)
-    both = left.keys() & right.keys()
-    cells = sorted({cell for cell, _ in both})
-    seeds = [s for s in sorted({seed for _, seed in both}) if all((cell, s) in both for cell in cells)]
+    left, right = seed_means(rows), seed_means(baseline)
+    shared = left.keys() & right.keys()
+    cells = sorted({cell for cell, _ in shared})
+    seeds = [s for s in sorted({seed for _, seed in shared}) if all((cell, s) in shared for cell in cells)]
     sides = np.array([[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)])
-    if alike(ours) and alike(theirs):
+    if alike(rows) and alike(baseline):
         known = np.flatnonzero(np.isfinite(sides).all(axis=0))
         sides = sides[:, known[:1] if len(known) else slice(1)]
     return sides[0], sides[1]
 
 
-def sample(table: pl.DataFrame) -> Sample:
-    """Return one number a seed, [N]; several cells are averaged."""
-    return pairs(table, table)[0]
+def seed_sample(table: pl.DataFrame) -> Sample:
+    """Return one value per seed, [N]; several cells are averaged."""
+    return paired_samples(table, table)[0]
 
 
-def draws(table: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return a table for each of the seeds nested in one, as far as all cells have them; one, where none are."""
+def partition_draws(table: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return a table for each draw that all cells have: one where seeds are not nested."""
     shared = table.filter(pl.col("draw") <= pl.col("draw").max().over("cell").min())
     return shared.sort("draw", maintain_order=True).partition_by("draw", maintain_order=True) or [table]
 
 
-def averaged(table: pl.DataFrame, numbers: Callable[[pl.DataFrame], Mapping[int, float]]) -> dict[int, float]:
-    """Return by seed what is not the same of a mean: the mean of what the trials of each draw have by themselves."""
-    found = [numbers(part) for part in draws(table)]
-    seeds = sorted({seed for one in found for seed in one})
-    return {seed: float(np.mean([one.get(seed, float("nan")) for one in found])) for seed in seeds}
+def mean_over_draws(table: pl.DataFrame, statistic: Callable[[pl.DataFrame], Mapping[int, float]]) -> dict[int, float]:
+    """Return a statistic by seed, the mean of its values in each draw; for one that is not linear in the values."""
+    by_draw = [statistic(part) for part in partition_draws(table)]
+    seeds = sorted({seed for values in by_draw for seed in values})
+    return {seed: float(np.mean([values.get(seed, float("nan")) for values in by_draw])) for seed in seeds}
 
 
 def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the combinations of values that some columns take in a table, each with its label.
+    """Yield the combinations of values that the columns `per` take in a table, each with its label.
 
-    One all of whose trials failed or diverged is among them; one that was never measured is not.
+    A combination whose trials all failed or diverged is among them; one that was never measured is not.
     """
     for column in per:
         if column not in table.columns:
@@ -125,67 +125,72 @@ def groups(table: pl.DataFrame, per: Sequence[str]) -> Iterator[tuple[str, dict[
     if not per:
         yield "all", {}
         return
-    meant = pl.col("value").is_not_null() | (pl.col("status") != "done")
-    own, others = ([column for column in per if (column in OWN) == is_own] for is_own in (True, False))
-    asked = table.filter(meant).select(per).unique(maintain_order=True).drop_nulls(others)
-    found = asked.drop_nulls()
-    if own and others:  # where all are lost, none can tell which modalities there are: the same as elsewhere
-        without = table.filter(pl.col("value").is_null(), status="done").select(others)
-        lost = asked.select(others).unique(maintain_order=True)
-        lost = lost.join(found, on=others, how="anti").join(without, on=others, how="anti")
-        found = pl.concat([found, lost.join(found.select(own).unique(maintain_order=True), how="cross").select(per)])
-    for row in found.sort([column for column in per if column != "cell"], maintain_order=True).iter_rows(named=True):
+    is_measured = pl.col("value").is_not_null() | (pl.col("status") != "done")
+    keys, settings = ([column for column in per if (column in MEASUREMENT_KEYS) == is_key] for is_key in (True, False))
+    expected = table.filter(is_measured).select(per).unique(maintain_order=True).drop_nulls(settings)
+    combinations = expected.drop_nulls()
+    if keys and settings:  # where all are lost, none can tell which modalities there are: the same as elsewhere
+        without = table.filter(pl.col("value").is_null(), status="done").select(settings)
+        lost = expected.select(settings).unique(maintain_order=True)
+        lost = lost.join(combinations, on=settings, how="anti").join(without, on=settings, how="anti")
+        modalities = combinations.select(keys).unique(maintain_order=True)
+        combinations = pl.concat([combinations, lost.join(modalities, how="cross").select(per)])
+    by = [column for column in per if column != "cell"]
+    for row in combinations.sort(by, maintain_order=True).iter_rows(named=True):
         yield label(row), row
 
 
 def label(row: Mapping[str, Any]) -> str:
     """Return `mfeat, fusion=sum`."""
     parts = [
-        shown(value) if column in {"cell", "owner", "method"} else f"{column.rpartition('.')[2]}={shown(value)}"
+        format_value(value)
+        if column in {"cell", "owner", "method"}
+        else f"{column.rpartition('.')[2]}={format_value(value)}"
         for column, value in row.items()
         if value != ""
     ]
     return ", ".join(parts) or "all"
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a setting as a label has it; several, of which one is chosen or all are meant, with strokes between."""
     if isinstance(value, list):
-        return "/".join(map(shown, value))
+        return "/".join(map(format_value, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+def _cell_scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+    """Return the rows of `scores` for one run."""
     trials = nested(run).collect()
     name = run.metric if metric == "score" else metric
     data = run.study["study"]["data"]
     options = {f"data.{k}": v for k, v in data.items()} if isinstance(data, dict) else {}
-    known = [pl.lit(json.dumps(v) if isinstance(v, list | dict) else v).alias(k) for k, v in options.items()]
-    trials = trials.with_columns(pl.lit(cell).alias("cell"), *known)
+    literals = [pl.lit(json.dumps(v) if isinstance(v, list | dict) else v).alias(k) for k, v in options.items()]
+    trials = trials.with_columns(pl.lit(cell).alias("cell"), *literals)
     final = f"{split}.{name}"
     if epochs is None and (final in trials.columns or name in {"seconds", "params", "steps"}):
         value = pl.when(pl.col("status") == "done").then(pl.col(final if final in trials.columns else name))
-        nothing = [
+        null_keys = [
             pl.lit(None, kind).alias(n)
             for n, kind in (("owner", pl.String), ("variant", pl.String), ("level", pl.Float64))
         ]
-        return trials.with_columns(value.cast(pl.Float64).alias("value"), *nothing)
+        return trials.with_columns(value.cast(pl.Float64).alias("value"), *null_keys)
     done = trials.filter(pl.col("status") == "done").select("trial")
-    rows = _metric(run, name, split, epochs).join(done, on="trial")
+    rows = _metric_values(run, name, split, epochs).join(done, on="trial")
     return trials.join(rows, on="trial", how="left", maintain_order="left")
 
 
-def _metric(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
-    """Return `trial`, `owner`, `level` and `value` of a metric."""
+def _metric_values(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+    """Return `trial`, `owner`, `variant`, `level` and `value` of a metric."""
     stem = name.removesuffix("*")
-    wanted = pl.col("metric").str.starts_with(stem) if name.endswith("*") else pl.col("metric") == name
+    match = pl.col("metric").str.starts_with(stem) if name.endswith("*") else pl.col("metric") == name
     suffix = pl.col("metric").str.strip_prefix(stem) if name.endswith("*") else pl.lit(None, pl.String)
-    rows = run.metrics.filter(wanted, pl.col("split") == split)
+    rows = run.metrics.filter(match, pl.col("split") == split)
     if epochs:
         rows = rows.filter(pl.col("epoch").is_between(epochs[0], epochs[1]))
     value = pl.col("value")
-    over = {"max": value.max(), "min": value.min()}.get(stem.rpartition("_")[2], value.mean())
-    value = over if epochs else value.sort_by("epoch").last()
+    over_epochs = {"max": value.max(), "min": value.min()}.get(stem.rpartition("_")[2], value.mean())
+    value = over_epochs if epochs else value.sort_by("epoch").last()
     return (
         rows.with_columns(owner="modality", variant=suffix, level=suffix.cast(pl.Float64, strict=False))
         .group_by("trial", "owner", "variant", "level", maintain_order=True)

@@ -17,7 +17,7 @@ from ablate.plan import size
 from ablate.preflight import check_trials, overwrite_warnings
 from ablate.study import load as load_study
 from ablate.trial_queue import open_queue
-from analysis.verdicts import titled
+from analysis.verdicts import analysis_title
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here, train
 
@@ -455,7 +455,7 @@ def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
 def test_every_analysis_of_the_catalogue_has_a_title() -> None:
     for name in names():
         about = load(name).about
-        titles = [titled(analysis) for analysis in [*about.analyses, *about.beside]]
+        titles = [analysis_title(analysis) for analysis in [*about.analyses, *about.beside]]
         assert all(titles)
         assert not re.search(r"[\[\]{}']", " ".join(titles)), titles
 

@@ -11,15 +11,15 @@ import yaml
 
 from analysis import report_tables as tables
 from analysis.ablations import ABLATIONS, Finding, figures
-from analysis.ablations.ranking import closed
-from analysis.ablations.relations import ranked
-from analysis.ablations.response import located
+from analysis.ablations.ranking import closed_share
+from analysis.ablations.relations import spearman_estimate
+from analysis.ablations.response import region_text
 from analysis.ablations.scores import scores
-from analysis.ablations.variance import decomposed, jackknife, jackknifed
+from analysis.ablations.variance import jackknife_estimate, jackknife_estimates, variance_decomposition
 from analysis.formatting import MINUS
 from analysis.record import read
 from analysis.tables import Run, load
-from analysis.verdicts import bed, decided, examined, judge
+from analysis.verdicts import apply_rule, experimental_setup, run_analyses, write_verdict
 from tests.analysis.conftest import STUDY, trial
 
 SEEDS = 10
@@ -69,7 +69,7 @@ def difference(cells: dict[str, Run], **options: Any) -> Finding:
     [(0.05, "supported"), (-0.05, "refuted"), (0.0005, "refuted"), (0.0035, "refuted"), (0.01, "supported")],
 )
 def test_a_planted_gain_is_judged(tmp_path: Path, gain: float, verdict: str) -> None:
-    decision, _ = decided(difference({"": paired(tmp_path, gain)}), {"greater": {"margin": 0.005}})
+    decision, _ = apply_rule(difference({"": paired(tmp_path, gain)}), {"greater": {"margin": 0.005}})
     assert decision.verdict == verdict
     assert decision.effect == pytest.approx(gain, abs=0.003)
     assert decision.seeds == SEEDS
@@ -79,12 +79,12 @@ def test_a_cell_is_compared_with_each_of_the_others_seed_by_seed(tmp_path: Path)
     cells = {name: paired(tmp_path / name, gain) for name, gain in (("one", 0.05), ("two", 0.02))}
     finding = ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "agm", "cell": "two"})
     assert [e.name for e in finding.effects] == ["one", "two"]
-    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.03))
-    assert finding.effects[1].numbers == pytest.approx(np.zeros(SEEDS))
+    assert finding.effects[0].seed_values == pytest.approx(np.full(SEEDS, 0.03))
+    assert finding.effects[1].seed_values == pytest.approx(np.zeros(SEEDS))
 
 
 def test_a_gain_that_half_of_the_seeds_cannot_confirm_is_inconclusive(tmp_path: Path) -> None:
-    decision, _ = decided(difference({"": paired(tmp_path, 0.05, broken=5)}), {"greater": {}})
+    decision, _ = apply_rule(difference({"": paired(tmp_path, 0.05, broken=5)}), {"greater": {}})
     assert (decision.verdict, decision.seeds) == ("inconclusive", 5)
 
 
@@ -95,7 +95,7 @@ def test_of_an_error_less_is_better(tmp_path: Path) -> None:
         for row in rows
     ]
     run = load(write(tmp_path, rows, metric="mae", direction="min"))
-    assert difference({"": run}).effects[0].numbers == pytest.approx(np.full(SEEDS, 0.1))
+    assert difference({"": run}).effects[0].seed_values == pytest.approx(np.full(SEEDS, 0.1))
 
 
 def scored(folder: Path, gain: float, metric: str) -> Run:
@@ -122,7 +122,7 @@ def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tm
                 order, factors={"method": ["joint", "agm"], "size": [1, 2]}, per=[], interactions=False
             ),
         }
-        gains = {name: one.effects[0].numbers for name, one in found.items()}
+        gains = {name: one.effects[0].seed_values for name, one in found.items()}
         assert gains == {
             name: pytest.approx(np.full(3, gain))
             for name, gain in {"difference": 0.09, "trend": 0.06, "ranking": 0.09, "factorial": 0.09}.items()
@@ -131,7 +131,7 @@ def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tm
 
 def test_cells_of_an_accuracy_and_of_an_error_are_each_told_in_their_own_unit(tmp_path: Path) -> None:
     cells = {name: scored(tmp_path / name, gain, name) for name, gain in (("accuracy", 0.1), ("mae", 0.02))}
-    decision, each = decided(difference(cells), {"every": {}})
+    decision, each = apply_rule(difference(cells), {"every": {}})
     assert "+15.0 points [" in each["accuracy"].sentence
     assert "+0.03 gain in mae [" in each["mae"].sentence
     assert decision.metric in each
@@ -141,7 +141,9 @@ def test_a_change_of_an_error_is_said_to_be_a_gain(tmp_path: Path) -> None:
     """Agm's error is larger by 0.1 and a little noise: its gain is below 0."""
     rows = [trial(f"{m}{s}", m, s, 1.0, None) for m in ("joint", "agm") for s in range(SEEDS)]
     rows = [row | {"test.mae": 0.5 + (0.1 + noise(0)[row["seed"]] / 10) * (row["method"] == "agm")} for row in rows]
-    decision, _ = decided(difference({"": load(write(tmp_path, rows, metric="mae", direction="min"))}), {"greater": {}})
+    decision, _ = apply_rule(
+        difference({"": load(write(tmp_path, rows, metric="mae", direction="min"))}), {"greater": {}}
+    )
     assert decision.verdict == "refuted"
     assert decision.sentence.startswith(f"{MINUS}0.1 gain in mae [{MINUS}0.1")
     assert decision.sentence.endswith("10 seeds: less.")
@@ -149,7 +151,7 @@ def test_a_change_of_an_error_is_said_to_be_a_gain(tmp_path: Path) -> None:
 
 def test_every_cell_must_support_and_the_weakest_is_named(tmp_path: Path) -> None:
     cells = {"strong": paired(tmp_path / "a", 0.05), "weak": paired(tmp_path / "b", 0.0)}
-    decision, each = decided(difference(cells), {"every": {}})
+    decision, each = apply_rule(difference(cells), {"every": {}})
     assert decision.verdict == "inconclusive"
     assert "weakest is weak" in decision.sentence
     assert each["strong"].verdict == "supported"
@@ -158,11 +160,11 @@ def test_every_cell_must_support_and_the_weakest_is_named(tmp_path: Path) -> Non
 def test_the_verdict_on_all_cells_has_the_numbers_of_the_weakest(tmp_path: Path) -> None:
     """Corrected for the three, as in the table of effects; seeds for what refutes are counted at that level, too."""
     cells = {name: paired(tmp_path / name, gain) for name, gain in (("a", 0.05), ("b", -0.0005), ("c", 0.04))}
-    decision, each = decided(difference(cells), {"every": {}})
+    decision, each = apply_rule(difference(cells), {"every": {}})
     assert decision.verdict == "inconclusive"
     assert decision.p == each["b"].p
     assert decision.sentence.endswith(each["b"].sentence)
-    alone, _ = decided(difference({"b": cells["b"]}), {"greater": {}})
+    alone, _ = apply_rule(difference({"b": cells["b"]}), {"greater": {}})
     wanted = [int(re.findall(r"about (\d+) would", one.sentence)[0]) for one in (alone, decision)]
     assert wanted[0] < wanted[1]
 
@@ -174,7 +176,7 @@ def test_a_factorial_averages_what_else_varies(tmp_path: Path) -> None:
         for s in range(SEEDS) for a in (0, 1) for c in (0, 1)
     ]  # fmt: skip
     found = ABLATIONS["factorial"]({"": load(write(tmp_path, rows))}, factors={"a": [0, 1]}).effects
-    assert found[0].numbers == pytest.approx(np.full(SEEDS, 0.2))
+    assert found[0].seed_values == pytest.approx(np.full(SEEDS, 0.2))
 
 
 def test_a_method_that_never_had_a_metric_takes_nothing_from_others(tmp_path: Path) -> None:
@@ -185,7 +187,7 @@ def test_a_method_that_never_had_a_metric_takes_nothing_from_others(tmp_path: Pa
     run = load(write(tmp_path, rows, found))
     effects = ABLATIONS["quantity"]({"": run}, metric="share", split="validation", per=["cell", "owner"]).effects
     assert [e.name for e in effects] == ["a", "b"]
-    np.testing.assert_allclose(effects[0].numbers, [0.2, 0.3, 0.4, np.nan])
+    np.testing.assert_allclose(effects[0].seed_values, [0.2, 0.3, 0.4, np.nan])
 
 
 def test_a_trend_is_against_a_side_that_is_the_same_all_along(tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_trend_is_against_a_side_that_is_the_same_all_along(tmp_path: Path) ->
     ]  # fmt: skip
     cells = {"": load(write(tmp_path, rows))}
     found = ABLATIONS["trend"](cells, along="agm.alpha", of={"method": "agm"}, minus={"method": "joint"}).effects
-    assert found[0].numbers == pytest.approx(np.full(SEEDS, 0.01))
+    assert found[0].seed_values == pytest.approx(np.full(SEEDS, 0.01))
 
 
 def test_what_is_shown_beside_has_its_own_unit(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_what_is_shown_beside_has_its_own_unit(tmp_path: Path) -> None:
         found = [metric(f"joint{s}", spread + noise(s, 1)[0], metric="width") for s in range(4)]
         cells[name] = load(write(tmp_path / name, rows, found))
     options = {"metric": "width", "of": {"method": "agm"}, "minus": {"method": "joint"}, "within": {"method": "joint"}}
-    _, each = decided(ABLATIONS["companion"](cells, **options, split="validation"), {"report": {}})
+    _, each = apply_rule(ABLATIONS["companion"](cells, **options, split="validation"), {"report": {}})
     beside = each["one: width"]
     assert beside.low < beside.effect < beside.high
     assert beside.effect == pytest.approx(1.5, abs=0.02)
@@ -218,7 +220,7 @@ def test_what_is_shown_beside_has_its_own_unit(tmp_path: Path) -> None:
 
 def test_a_cell_in_which_all_diverged_is_not_passed_over(tmp_path: Path) -> None:
     cells = {"well": paired(tmp_path / "well", 0.05), "lost": paired(tmp_path / "lost", 0.05, broken=SEEDS)}
-    decision, each = decided(difference(cells), {"every": {"rule": "greater"}})
+    decision, each = apply_rule(difference(cells), {"every": {"rule": "greater"}})
     assert list(each) == ["well", "lost"]
     assert decision.verdict == "inconclusive"
     assert "the weakest is lost: No result: cannot tell (10 of 10 seeds have no result)" in decision.sentence
@@ -255,9 +257,9 @@ def test_what_noise_takes_is_no_matter_of_the_score_without_it(kept: float, tmp_
     """Joint training loses 0.1 and 0.3, agm a part of it less."""
     options = {"metric": "noise_accuracy_*", "per": ["owner"], "along": "level"}
     cells = {"": spoilt(tmp_path, kept)}
-    assert difference(cells, **options).effects[0].numbers == pytest.approx(np.full(4, 0.1 + 0.2 * kept))
+    assert difference(cells, **options).effects[0].seed_values == pytest.approx(np.full(4, 0.1 + 0.2 * kept))
     finding = difference(cells, **options, less_score=True)
-    assert finding.effects[0].numbers == pytest.approx(np.full(4, 0.2 * kept), abs=1e-12)
+    assert finding.effects[0].seed_values == pytest.approx(np.full(4, 0.2 * kept), abs=1e-12)
     lines = {(row["line"], row["x"]): row["mean"] for row in finding.lines.iter_rows(named=True)}
     assert lines["joint", 0.3] == pytest.approx(-0.3)
     assert lines["agm", 0.3] == pytest.approx(-0.3 * (1 - kept))
@@ -267,15 +269,15 @@ def test_the_lines_of_several_analyses_are_drawn_each_in_its_unit(tmp_path: Path
     cells = {"": spoilt(tmp_path, 0.5)}
     sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}, "less_score": True, "per": ["owner"]}
     named = [{"difference": {**sides, "metric": f"{kind}_accuracy_*", "along": "level"}} for kind in ("noise", "blank")]
-    finding = examined(cells, named)
-    decision, each = decided(finding, {"every": {}})
+    finding = run_analyses(cells, named)
+    decision, each = apply_rule(finding, {"every": {}})
     assert "noise_accuracy: agm - joint, less own score: u: +10.0 points" in decision.sentence
-    figure = figures.draw(finding, each, "a title")
+    figure = figures.draw_finding(finding, each, "a title")
     labels = {panel.get_title("left"): panel.get_ylabel() for panel in figure.axes}
     assert labels == {"noise_accuracy: u": "noise_accuracy, points", "blank_accuracy: u": "blank_accuracy, points"}
     assert sorted(figure.axes[0].lines[0].get_ydata()) == pytest.approx([-15, -5])
     level = {"difference": {**named[0]["difference"], "less_score": False}}
-    assert examined(cells, [named[0], level]).lines.is_empty()
+    assert run_analyses(cells, [named[0], level]).lines.is_empty()
 
 
 def test_a_side_may_be_chosen_on_validation_even_against_test(tmp_path: Path) -> None:
@@ -286,7 +288,7 @@ def test_a_side_may_be_chosen_on_validation_even_against_test(tmp_path: Path) ->
     for listed in ({}, {"agm.alpha": [0.5, 1.0]}):
         side = {"method": "agm", "choose": ["agm.alpha"], **listed}
         finding = ABLATIONS["difference"](cells, of=side, minus={"method": "joint"})
-        assert finding.effects[0].numbers == pytest.approx([0.1, 0.1, 0.1])
+        assert finding.effects[0].seed_values == pytest.approx([0.1, 0.1, 0.1])
 
 
 def test_a_factorial_finds_main_effects_and_interaction(tmp_path: Path) -> None:
@@ -311,7 +313,7 @@ def test_a_factorial_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     ]
     cells = {"": load(write(tmp_path, rows))}
     found = {
-        ABLATIONS["factorial"](cells, factors={"a": [0, 1], "b": [0, 1]}).effects[0].numbers.tobytes()
+        ABLATIONS["factorial"](cells, factors={"a": [0, 1], "b": [0, 1]}).effects[0].seed_values.tobytes()
         for _ in range(10)
     }
     assert len(found) == 1
@@ -331,10 +333,10 @@ def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) 
     cells = {"": load(write(tmp_path, rows, found))}
     factors = {"cggm.magnitude": [False, True], "cggm.direction": ["off", "grad"]}
     asked = {"factors": factors, "metric": "share", "split": "validation"}
-    whole = ABLATIONS["factorial"](cells, **asked).effects[0].numbers
+    whole = ABLATIONS["factorial"](cells, **asked).effects[0].seed_values
     assert whole == pytest.approx([np.nan, 0.2, 0.2], nan_ok=True)
     parts = ABLATIONS["factorial"](cells, **asked, per=["owner"], interactions=False).effects
-    assert {e.name: e.numbers[1] for e in parts} == {
+    assert {e.name: e.seed_values[1] for e in parts} == {
         "u: magnitude": pytest.approx(0.1), "u: direction": pytest.approx(0),
         "v: magnitude": pytest.approx(0.3), "v: direction": pytest.approx(0),
     }  # fmt: skip
@@ -352,7 +354,7 @@ def test_a_trace_is_read_over_epochs_its_extremes_as_such(tmp_path: Path) -> Non
     cells = {"": load(write(tmp_path, rows, found))}
 
     def read(name: str, analysis: str = "quantity", **options: Any) -> float:
-        return float(ABLATIONS[analysis](cells, metric=name, split="train", **options).effects[0].numbers[0])
+        return float(ABLATIONS[analysis](cells, metric=name, split="train", **options).effects[0].seed_values[0])
 
     switched = {"of": {"a": True}}
     assert read("cosine", **switched) == pytest.approx(0.1)
@@ -376,7 +378,7 @@ def test_a_quantity_is_judged_and_others_are_shown_beside(tmp_path: Path) -> Non
     def judged(tolerance: float) -> dict[str, Any]:
         rule = {"exact": {"tolerance": tolerance}}
         runs = {"": tmp_path / "run"}
-        return judge(CLAIM, [chosen["feature"]], [chosen["zero"]], rule, runs, tmp_path / "claim")
+        return write_verdict(CLAIM, [chosen["feature"]], [chosen["zero"]], rule, runs, tmp_path / "claim")
 
     verdict = judged(1e-5)
     assert (verdict["verdict"], verdict["effect"]) == ("supported", pytest.approx(1e-7))
@@ -394,7 +396,7 @@ def test_no_number_of_any_modality_and_seed_may_exceed_where_the_rule_is_exact(t
 
     def judged(tolerance: float) -> dict[str, Any]:
         rule = {"exact": {"tolerance": tolerance}}
-        return judge(CLAIM, [analysis], [analysis], rule, {"": tmp_path / "run"}, tmp_path / "claim")
+        return write_verdict(CLAIM, [analysis], [analysis], rule, {"": tmp_path / "run"}, tmp_path / "claim")
 
     verdict = judged(0.05)
     assert (verdict["verdict"], verdict["effect"], verdict["seeds"]) == ("refuted", pytest.approx(0.1), 6)
@@ -411,7 +413,7 @@ def test_each_number_of_a_verdict_has_its_metric(tmp_path: Path) -> None:
     pl.DataFrame(rows).write_parquet(tmp_path / "run" / "metrics" / "00000.parquet")
     share = {"quantity": {"metric": "share", "split": "validation"}}
     score = {"quantity": {"metric": "score"}}
-    verdict = judge(CLAIM, [score, share], [share], {"report": {}}, {"": Path(run.folder)}, Path(run.folder))
+    verdict = write_verdict(CLAIM, [score, share], [share], {"report": {}}, {"": Path(run.folder)}, Path(run.folder))
     assert verdict == read(Path(run.folder))
     found = {name: one["metric"] for part in ("effects", "beside") for name, one in verdict[part].items()}
     assert found == {"score: all": "accuracy", "share: all": "share", "all (share)": "share"}
@@ -423,7 +425,7 @@ def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) ->
     analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
     folder = tmp_path / "claim"
     paired(folder, 0.05)
-    verdict = judge(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, folder)
+    verdict = write_verdict(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, folder)
     assert verdict == read(folder)
     assert verdict["trials"] == {"planned": 20, "done": 20, "pruned": 0, "diverged": 0, "failed": 0}
     assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
@@ -438,15 +440,15 @@ def test_lines_are_drawn_in_their_unit(tmp_path: Path) -> None:
     found = [metric(str(s), 0.5, None, f"noise_accuracy_{x}") for s in range(3) for x in (0, 1)]
     run = load(write(tmp_path, rows, found))
     finding = ABLATIONS["quantity"]({"": run}, metric="noise_accuracy_*", split="validation", along="level")
-    _, each = decided(finding, {"report": {}})
-    figure = figures.draw(finding, each, "a title")
+    _, each = apply_rule(finding, {"report": {}})
+    figure = figures.draw_finding(finding, each, "a title")
     assert figure.axes[0].lines[0].get_xydata()[:, 0].tolist() == [0, 1]
 
 
 def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
     cells = {"": paired(tmp_path, 0.0)}
     with pytest.raises(ValueError, match="no trial that this analysis asks for"):
-        decided(ABLATIONS["quantity"](cells, metric="share"), {"report": {}})
+        apply_rule(ABLATIONS["quantity"](cells, metric="share"), {"report": {}})
     with pytest.raises(ValueError, match="no trial is of ogm"):
         ABLATIONS["quantity"](cells, metric="share", of={"method": "ogm"})
     with pytest.raises(ValueError, match="no trial is of ogm, seed=1"):
@@ -491,7 +493,7 @@ def test_the_response_names_the_best_the_safe_range_and_what_tuning_gains(tmp_pa
     finding = ABLATIONS["response"]({"": run}, of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01)
     (effect,) = finding.effects
     assert effect.name == "alphas: best (alpha=2)"
-    assert effect.numbers == pytest.approx(np.full(SEEDS, 0.05))
+    assert effect.seed_values == pytest.approx(np.full(SEEDS, 0.05))
     assert finding.remarks == ("alphas: within the margin of the best at 2 of 4 points, alpha=0.5/2",)
     assert (finding.axis, finding.lines["x"].to_list()) == ("agm.alpha", [0.1, 0.5, 1.0, 2.0])
 
@@ -526,9 +528,9 @@ def test_choices_have_nothing_between_them() -> None:
     """Nor is a choice taken for the name of a column."""
     points = pl.DataFrame({"k": [0.0, 1.0, 2.0] * 2, "scale": ["dim"] * 3 + ["none"] * 3})
     axes = ["k", "scale"]
-    assert located(points, axes, points) == "k from 0 to 2, scale=dim/none"
-    assert located(points.filter(scale="dim"), axes, points) == "k from 0 to 2, scale=dim"
-    assert located(points[[0, 4]], axes, points) == "k=0, scale=dim or k=1, scale=none"
+    assert region_text(points, axes, points) == "k from 0 to 2, scale=dim/none"
+    assert region_text(points.filter(scale="dim"), axes, points) == "k from 0 to 2, scale=dim"
+    assert region_text(points[[0, 4]], axes, points) == "k=0, scale=dim or k=1, scale=none"
 
 
 def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
@@ -542,14 +544,14 @@ def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
         vary = {"agm.alpha": {"values": [0.5, 1.0], "scale": "log"}}
         cells[cell] = load(write(tmp_path / cell, rows, vary=vary))
     finding = ABLATIONS["response"](cells, of={"method": "agm"}, default={"agm.alpha": 0.5}, margin=0.01)
-    assert [(e.name, np.isfinite(e.numbers).any()) for e in finding.effects] == [
+    assert [(e.name, np.isfinite(e.seed_values).any()) for e in finding.effects] == [
         ("one: best (alpha=0.5)", True), ("both: best", False),
     ]  # fmt: skip
     assert finding.remarks == (
         "one: within the margin of the best at 1 of 2 points, alpha=0.5; 1 lost a trial",
         "both: each of the 2 points lost a trial",
     )
-    shown = [text.get_text() for text in figures.draw(finding, {}, "a title").texts]
+    shown = [text.get_text() for text in figures.draw_finding(finding, {}, "a title").texts]
     assert any(text.endswith("validation split; without 3 points that lost a trial") for text in shown)
 
 
@@ -557,17 +559,17 @@ def test_a_corner_that_is_lost_in_every_seed_leaves_the_rest_to_be_told(tmp_path
     run = grid(tmp_path, lambda a, b, s: None if (a, b) == (1.0, 1.0) else 0.5 + 0.1 * a + 0.001 * s)
     default = {"cggm.rho": 0.0, "cggm.lam": 0.0}
     finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.01)
-    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.1))
+    assert finding.effects[0].seed_values == pytest.approx(np.full(SEEDS, 0.1))
     assert finding.remarks[1] == "alphas: variance over the grid, not known"
     shares = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "cggm.lam"])
-    _, each = decided(shares, {"every": {"rule": "above", "threshold": 0.5}})
+    _, each = apply_rule(shares, {"every": {"rule": "above", "threshold": 0.5}})
     assert {one.verdict for one in each.values()} == {"inconclusive"}
     assert all(one.sentence.startswith("No result") for one in each.values())
 
 
 def test_a_share_of_what_never_varies_is_no_result(tmp_path: Path) -> None:
     run = grid(tmp_path, lambda a, b, s: 1.0)
-    _, each = decided(ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho"]), {"report": {}})
+    _, each = apply_rule(ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho"]), {"report": {}})
     assert {one.sentence for one in each.values()} == {"No result."}
 
 
@@ -583,7 +585,7 @@ def test_each_panel_has_its_own_axis(tmp_path: Path) -> None:
     cells = {cell: along(tmp_path / cell, {0.1: 0.7, 0.5: 0.8}, axis) for cell, axis in settings.items()}
     default = {"agm.window": 0.1, "agm.beta": 0.1}
     finding = ABLATIONS["response"](cells, of={"method": "agm"}, default=default, margin=0.01)
-    panels = figures.draw(finding, {}, "both").axes
+    panels = figures.draw_finding(finding, {}, "both").axes
     assert [(panel.get_title("left"), panel.get_xlabel()) for panel in panels] == [*settings.items()]
 
 
@@ -647,7 +649,9 @@ def test_the_intervals_of_shares_hold_those_of_all_seeds(seeds: int) -> None:
     for _ in range(200):
         drawn = levels[:, None] + rng.normal(size=(5, seeds)) + 0.5**0.5 * rng.normal(size=(1, seeds))
         parts = table.with_columns(value=pl.Series(drawn.ravel())).partition_by("seed")
-        found = jackknifed(parts, lambda given: list(decomposed(pl.concat(given), ["a", "seed"]).values()))
+        found = jackknife_estimates(
+            parts, lambda given: list(variance_decomposition(pl.concat(given), ["a", "seed"]).values())
+        )
         misses += [not one.low <= share <= one.high for one, share in zip(found, truth, strict=True)]
         means.append([one.mean for one in found])
     assert (misses / 200 < 0.1).all(), misses
@@ -655,11 +659,11 @@ def test_the_intervals_of_shares_hold_those_of_all_seeds(seeds: int) -> None:
 
 
 def test_a_share_of_nothing_is_zero_and_two_seeds_have_no_interval() -> None:
-    none = jackknife(0.0, np.zeros(5))
+    none = jackknife_estimate(0.0, np.zeros(5))
     assert (none.mean, none.low, none.high) == pytest.approx((0, 0, 0), abs=1e-5)
-    several = jackknife(1.0, np.ones(5))
+    several = jackknife_estimate(1.0, np.ones(5))
     assert (several.mean, several.low, several.high) == pytest.approx((1, 1, 1), abs=1e-5)
-    two = jackknifed([1, 2], lambda units: [sum(units) / 10])
+    two = jackknife_estimates([1, 2], lambda units: [sum(units) / 10])
     assert np.isnan(two[0].low)
 
 
@@ -679,7 +683,7 @@ def test_agreement_is_the_intraclass_correlation(tmp_path: Path, between: float,
     """Objects of variance b^2 measured with variance 1 have the correlation b^2 / (b^2 + 1): 0.96 and 0.08."""
     finding = ABLATIONS["agreement"]({"": repeated(tmp_path, between, 1.0)}, metric="d_*")
     assert finding.effects[0].values.mean == pytest.approx(between**2 / (between**2 + 1), abs=0.12)
-    assert decided(finding, {"above": {"threshold": 0.75}})[0].verdict == verdict
+    assert apply_rule(finding, {"above": {"threshold": 0.75}})[0].verdict == verdict
 
 
 def test_what_repetitions_do_to_all_objects_alike_is_disagreement(tmp_path: Path) -> None:
@@ -699,7 +703,7 @@ def test_agreement_is_not_known_of_the_few_seeds_that_are_left(tmp_path: Path, l
     finding = ABLATIONS["agreement"]({"": load(tmp_path)}, metric="d_*")
     assert finding.effects[0].values.seeds == SEEDS - lost
     assert finding.remarks == (f"all: {lost} of 10 seeds have no result.",)
-    decision = decided(finding, {"above": {"threshold": 0.75}})[0]
+    decision = apply_rule(finding, {"above": {"threshold": 0.75}})[0]
     assert decision.verdict == ("supported" if lost == 1 else "inconclusive")
 
 
@@ -797,7 +801,7 @@ def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
     finding = ABLATIONS["growth"](cells, along="params", metric="state", split="validation", per=["bogc.estimator"])
     assert [e.name for e in finding.effects] == ["estimator=ema", "estimator=sample"]
     assert finding.effects[0].values == pytest.approx(np.ones(3))
-    assert np.isnan(finding.effects[1].numbers).all()
+    assert np.isnan(finding.effects[1].seed_values).all()
     assert finding.remarks == (
         "estimator=ema: state lies up to 0.0 % off the power law.",
         "estimator=sample: state is not above 0 everywhere, and follows no power law.",
@@ -810,8 +814,8 @@ def test_the_trend_of_a_gain_is_per_doubling(tmp_path: Path) -> None:
         data = {"name": "synthetic", "modalities": m}
         cells[f"m{m}"] = paired(tmp_path / str(m), 0.02 * np.log2(m), data=data)
     finding = ABLATIONS["trend"](cells, along="data.modalities", of={"method": "agm"}, minus={"method": "joint"})
-    assert finding.effects[0].numbers == pytest.approx(np.full(SEEDS, 0.02))
-    assert decided(finding, {"greater": {}})[0].verdict == "supported"
+    assert finding.effects[0].seed_values == pytest.approx(np.full(SEEDS, 0.02))
+    assert apply_rule(finding, {"greater": {}})[0].verdict == "supported"
 
 
 def test_rank_correlations_are_taken_seed_by_seed(tmp_path: Path) -> None:
@@ -835,7 +839,7 @@ def test_a_companion_of_the_gain_is_found_over_cells(tmp_path: Path) -> None:
         cells[str(i)] = load(run.folder)
     sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}, "within": {"method": "joint"}}
     finding = ABLATIONS["companion"](cells, metric="spread", **sides)
-    decision, each = decided(finding, {"report": {}})
+    decision, each = apply_rule(finding, {"report": {}})
     assert decision.effect == pytest.approx(1 - 6 * 2 / (6 * 35))
     assert decision.sentence.endswith("rank correlation, 6 data sets.")
     assert each["1: gain"].sentence.startswith("+10.0 points [")
@@ -850,14 +854,14 @@ def test_the_interval_of_a_correlation_over_few_data_sets_holds_it(correlation: 
     truth, rng, held = 6 / np.pi * np.arcsin(correlation / 2), np.random.default_rng(0), 0
     for _ in range(400):
         x, luck = rng.normal(size=(2, 6))
-        found = ranked(list(x), list(correlation * x + (1 - correlation**2) ** 0.5 * luck))
+        found = spearman_estimate(list(x), list(correlation * x + (1 - correlation**2) ** 0.5 * luck))
         held += found.low <= truth <= found.high
     assert 0.93 <= held / 400 <= 1
-    same, few = ranked([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]), ranked([1, 2, 3], [1, 2, 3])
+    same, few = spearman_estimate([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]), spearman_estimate([1, 2, 3], [1, 2, 3])
     assert (same.mean, same.high, few.mean) == (1, 1, 1)
     assert 0 < same.low < 1
     assert np.isnan(few.low)
-    assert np.isnan(ranked([1, 2, 3, np.nan], [1, 2, 3, 4]).mean)
+    assert np.isnan(spearman_estimate([1, 2, 3, np.nan], [1, 2, 3, 4]).mean)
 
 
 def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
@@ -868,7 +872,7 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
     ]
     finding = ABLATIONS["ranking"]({"": load(write(tmp_path, rows))}, methods=["joint", "ogm", "agm"])
     assert [e.name for e in finding.effects] == ["agm", "ogm"]
-    assert finding.effects[0].numbers.mean() == pytest.approx(0.2)
+    assert finding.effects[0].seed_values.mean() == pytest.approx(0.2)
     assert finding.remarks[0].startswith(
         "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
     )
@@ -882,7 +886,7 @@ def test_the_first_of_a_ranking_is_the_best_on_validation_even_against_test(tmp_
     ]  # fmt: skip
     finding = ABLATIONS["ranking"]({"": load(write(tmp_path, rows))}, methods=["joint", "ogm", "agm"])
     assert [e.name for e in finding.effects] == ["agm", "ogm"]
-    assert finding.effects[0].numbers == pytest.approx(np.full(3, 0.1))
+    assert finding.effects[0].seed_values == pytest.approx(np.full(3, 0.1))
 
 
 def test_a_method_that_is_lost_in_one_data_set_is_ranked_last_and_it_is_said(tmp_path: Path) -> None:
@@ -905,7 +909,9 @@ def test_the_ranking_of_a_claim_has_its_diagram(tmp_path: Path) -> None:
         rows = [trial(f"{m}{s}", m, s, 0.5, score + noise(s)[0]) for m, score in scores.items() for s in range(3)]
         write(tmp_path / cell, rows)
     folders = {cell: tmp_path / cell for cell in ("one", "two")}
-    verdict = judge(CLAIM, [{"ranking": {"methods": list(scores)}}], [], {"report": {}}, folders, tmp_path / "claim")
+    verdict = write_verdict(
+        CLAIM, [{"ranking": {"methods": list(scores)}}], [], {"report": {}}, folders, tmp_path / "claim"
+    )
     assert [figure["stem"] for figure in verdict["figures"]] == ["verdict", "verdict-ranks"]
     assert "Nemenyi's test separates 1 of 3 pairs at 5 %. A block is a seed" in verdict["figures"][1]["caption"]
     drawn = pl.read_csv(tmp_path / "claim" / "figures" / "verdict-ranks.csv")
@@ -929,7 +935,7 @@ def test_the_ceiling_is_the_late_ensemble_of_single_modalities(tmp_path: Path) -
     pl.concat(tables).write_parquet(folder / "predictions" / "00000.parquet")
     finding = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm")
     assert finding.effects[0].values == pytest.approx([0.5])
-    assert {e.name: e.numbers.tolist() for e in finding.beside} == {
+    assert {e.name: e.seed_values.tolist() for e in finding.beside} == {
         "alphas: late ensemble - joint": [0.5], "alphas: best modality - joint": [0.0], "alphas: cggm - joint": [0.25],
     }  # fmt: skip
 
@@ -949,7 +955,7 @@ def test_a_seed_that_lacks_a_modality_has_no_ceiling(tmp_path: Path, lost: str) 
     ).write_parquet(folder / "predictions" / "00000.parquet")
     finding = ABLATIONS["ceiling"]({"": load(folder)}, of="cggm")
     assert finding.effects[0].values == pytest.approx([np.nan, 0.5], nan_ok=True)
-    assert [e.numbers.tolist() for e in finding.beside] == [
+    assert [e.seed_values.tolist() for e in finding.beside] == [
         pytest.approx([np.nan, 0.5], nan_ok=True), [0.0, 0.0], [0.25, 0.25],
     ]  # fmt: skip
 
@@ -958,9 +964,9 @@ def test_a_gap_of_a_single_sample_does_not_make_the_share(tmp_path: Path) -> Non
     """Half of every gap is closed, give or take a point; one seed has a gap of a tenth of a point."""
     gap = np.array([0.02, 0.03, 0.025, 0.001, 0.03, 0.02])
     gain = gap / 2 + np.array([0.01, -0.01, 0.01, -0.01, 0.01, -0.01])
-    assert closed(gain, gap).mean() == pytest.approx(0.5, abs=0.02)
+    assert closed_share(gain, gap).mean() == pytest.approx(0.5, abs=0.02)
     assert (gain / gap).mean() < -0.9
-    assert np.isnan(closed(gain, gap - 0.02)).all()
+    assert np.isnan(closed_share(gain, gap - 0.02)).all()
 
 
 def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
@@ -971,9 +977,9 @@ def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
     finding = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation", over="cell")
     (effect,) = finding.effects
     assert effect.values == pytest.approx([0.11, 0.51, 0.91])
-    decision, each = decided(finding, {"above": {"threshold": 0.4}})
+    decision, each = apply_rule(finding, {"above": {"threshold": 0.4}})
     assert re.search(r"3 data sets: cannot tell \(3 data sets; about \d+ would", decision.sentence)
-    figure = figures.draw(finding, each, "a title")
+    figure = figures.draw_finding(finding, each, "a title")
     assert any("over 3 data sets" in text.get_text() for text in figure.texts)
     (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation").effects
     assert effect.values == pytest.approx([0.5, 0.51, 0.52])
@@ -988,7 +994,7 @@ def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> No
     cells, seeds = {"quantity": {**asked, "over": "cell"}}, {"quantity": asked}
 
     def told(analysis: dict[str, Any], beside: list[Any], rule: dict[str, Any]) -> tables.Table:
-        judge(CLAIM, [analysis], beside, rule, folders, tmp_path)
+        write_verdict(CLAIM, [analysis], beside, rule, folders, tmp_path)
         found = read(tmp_path)
         assert found is not None
         return tables.effects_table(found)
@@ -1013,8 +1019,8 @@ def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     ]
     cells = {"": load(write(tmp_path, rows, found))}
     finding = ABLATIONS["apart"](cells, metric="eps", of={"method": "agm"}, minus={"method": "joint"}, epochs=[1, 2])
-    assert finding.effects[0].numbers == pytest.approx([-0.1] * 3)
-    assert decided(finding, {"every": {"rule": "less"}})[0].verdict == "inconclusive"  # of three that are equal
+    assert finding.effects[0].seed_values == pytest.approx([-0.1] * 3)
+    assert apply_rule(finding, {"every": {"rule": "less"}})[0].verdict == "inconclusive"  # of three that are equal
     joint = finding.lines.filter(line="joint")
     assert joint["mean"].to_list() == [pytest.approx(0.1), pytest.approx(0.3)]
 
@@ -1034,11 +1040,11 @@ def test_a_trial_that_two_cells_share_is_there_in_both(tmp_path: Path) -> None:
         cells[cell] = load(write(tmp_path / cell, rows, found))
     sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
     finding = ABLATIONS["apart"](cells, metric="eps", **sides, epochs=[1, 1])
-    assert {e.name: e.numbers.tolist() for e in finding.effects} == {
+    assert {e.name: e.seed_values.tolist() for e in finding.effects} == {
         "one": pytest.approx([0.1] * 3), "two": pytest.approx([0.3] * 3),
     }  # fmt: skip
     pooled = ABLATIONS["factorial"](cells, factors={"method": ["joint", "agm"]}, per=[]).effects[0]
-    assert pooled.numbers == pytest.approx([0.2] * 3)
+    assert pooled.seed_values == pytest.approx([0.2] * 3)
 
 
 def cell_of(folder: Path, gain: float, lost: bool = False) -> Run:
@@ -1057,7 +1063,7 @@ def test_a_cell_in_which_all_failed_is_not_passed_over_where_modalities_are_told
     cells = {"a": cell_of(tmp_path / "a", 0.1), "b": cell_of(tmp_path / "b", 0.1, lost=True)}
     finding = difference(cells, metric="share", split="validation", per=["cell", "owner"])
     assert {e.name for e in finding.effects} == {"a, u", "a, v", "b, u", "b, v"}
-    decision, each = decided(finding, {"every": {}})
+    decision, each = apply_rule(finding, {"every": {}})
     assert decision.verdict == "inconclusive"
     assert {name: one.verdict for name, one in each.items()} == {
         "a, u": "supported", "a, v": "supported", "b, u": "inconclusive", "b, v": "inconclusive",
@@ -1098,7 +1104,7 @@ def test_cells_weigh_the_same_whatever_their_numbers_of_seeds(tmp_path: Path) ->
     ]
     cells = {name: load(write(tmp_path / name, one)) for name, one in zip("ab", rows, strict=True)}
     (effect,) = difference(cells, per=[]).effects
-    assert effect.numbers == pytest.approx(np.zeros(5))
+    assert effect.seed_values == pytest.approx(np.zeros(5))
 
 
 @pytest.mark.parametrize(("name", "sign"), [("missing_mae_*", 1), ("missing_mae_0.5", 1), ("missing_accuracy_0.5", -1)])
@@ -1109,7 +1115,7 @@ def test_less_of_an_error_is_better_whatever_its_level(tmp_path: Path, name: str
         for row in rows
     ]
     finding = difference({"": load(write(tmp_path, rows, found))}, metric=name)
-    assert finding.effects[0].numbers == pytest.approx(np.full(3, sign * 0.1))
+    assert finding.effects[0].seed_values == pytest.approx(np.full(3, sign * 0.1))
 
 
 def test_a_factorial_over_cells_has_one_number_a_seed(tmp_path: Path) -> None:
@@ -1119,7 +1125,7 @@ def test_a_factorial_over_cells_has_one_number_a_seed(tmp_path: Path) -> None:
     ]  # fmt: skip
     cells = {name: load(write(tmp_path / name, rows)) for name in "abc"}
     (effect,) = ABLATIONS["factorial"](cells, factors={"cggm.magnitude": [False, True]}, per=[]).effects
-    assert effect.numbers == pytest.approx(np.full(4, 0.1))  # and a trial of two parts counts once
+    assert effect.seed_values == pytest.approx(np.full(4, 0.1))  # and a trial of two parts counts once
 
 
 def test_a_trend_pairs_seeds_and_not_places(tmp_path: Path) -> None:
@@ -1129,7 +1135,7 @@ def test_a_trend_pairs_seeds_and_not_places(tmp_path: Path) -> None:
     ]  # fmt: skip
     sides = {"of": {"method": "cggm"}, "minus": {"method": "joint"}}
     (effect,) = ABLATIONS["trend"]({"": load(write(tmp_path, rows))}, along="size", **sides).effects
-    assert effect.numbers == pytest.approx(np.full(3, 0.015))
+    assert effect.seed_values == pytest.approx(np.full(3, 0.015))
 
 
 def test_a_seed_whose_largest_network_failed_has_no_law_of_growth(tmp_path: Path) -> None:
@@ -1141,8 +1147,8 @@ def test_a_seed_whose_largest_network_failed_has_no_law_of_growth(tmp_path: Path
             rows.append(trial(f"{width}{s}", "bogc", s, score, score, params=None if lost else width))
     run = load(write(tmp_path, rows))
     (effect,) = ABLATIONS["growth"]({"": run}, along="params", metric="score", split="test").effects
-    assert np.isnan(effect.numbers).tolist() == [True, True, False, False]
-    assert effect.numbers[2:] == pytest.approx([1.0, 1.0])
+    assert np.isnan(effect.seed_values).tolist() == [True, True, False, False]
+    assert effect.seed_values[2:] == pytest.approx([1.0, 1.0])
 
 
 def test_a_seed_that_lacks_a_trial_takes_no_part_in_shares_of_variance(tmp_path: Path) -> None:
@@ -1164,7 +1170,7 @@ def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None
     sides = [{"of": {"method": one}, "minus": {"method": other}} for one, other in (("agm", "joint"), ("joint", "agm"))]
     beside = [{"difference": side} for side in [*sides, sides[0]]]
     analysis = [{"difference": sides[0]}]
-    verdict = judge(CLAIM, analysis, beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict")
+    verdict = write_verdict(CLAIM, analysis, beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict")
     effects = {name: round(one["effect"], 2) for name, one in verdict["beside"].items()}
     assert effects == {
         "agm - joint: all (accuracy)": 0.05, "joint - agm: all (accuracy)": -0.05,
@@ -1187,7 +1193,7 @@ def test_numbers_beside_a_verdict_say_what_they_are_of(tmp_path: Path) -> None:
         {"difference": {"of": mine, "minus": mine, "metric": "share", "against": "gap", "split": "validation"}},
         {"variance_shares": {"factors": ["owner"], "metric": "share", "split": "validation", "of": mine}},
     ]
-    verdict = judge(
+    verdict = write_verdict(
         CLAIM, [{"difference": sides}], beside, {"greater": {}}, {"": Path(run.folder)}, tmp_path / "verdict"
     )
     assert list(verdict["beside"]) == [
@@ -1205,7 +1211,7 @@ def test_the_bed_of_a_verdict_has_all_values_of_what_varied(tmp_path: Path) -> N
     }
     paired(tmp_path / "run", 0.05, vary=vary)
     analysis = [{"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}]
-    verdict = judge(CLAIM, analysis, [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "verdict")
+    verdict = write_verdict(CLAIM, analysis, [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "verdict")
     assert verdict["bed"] == "av-digits; concat of mlp/gru, varied wide; sgd/adam, 2 epochs; 3 seeds"
 
 
@@ -1217,15 +1223,17 @@ def test_the_bed_of_a_verdict_says_which_part_of_the_data_it_is_on(tmp_path: Pat
         "diabetes",
     ]
     made = {str(i): paired(tmp_path / str(i), 0.0, data=data) for i, data in enumerate(given)}
-    data, _, _ = bed(made).partition("; concat of mlp")
+    data, _, _ = experimental_setup(made).partition("; concat of mlp")
     drawn = "synthetic (samples=60/20/20, snr=9; without or drift=at 0.5/snr -6)"
     assert data == f"{drawn}, mfeat (modalities=fac/fou, shots=8), diabetes"
     many = {str(i): paired(tmp_path / f"m{i}", 0.0, data={"name": "synthetic", "seed": i}) for i in range(7)}
-    assert bed(many).startswith("synthetic (7 that differ); concat")
+    assert experimental_setup(many).startswith("synthetic (7 that differ); concat")
 
 
 def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:
     run = paired(tmp_path / "run", 0.05)
     analysis = [{"quantity": {"metric": "score", "of": {"method": "agm"}}}]
-    verdict = judge(CLAIM, analysis, [], {"above": {"threshold": 0.5}}, {"": Path(run.folder)}, tmp_path / "verdict")
+    verdict = write_verdict(
+        CLAIM, analysis, [], {"above": {"threshold": 0.5}}, {"": Path(run.folder)}, tmp_path / "verdict"
+    )
     assert tables.effects_table(verdict).rows[0][2].text.startswith("85.")

@@ -19,7 +19,7 @@ from analysis.gallery import run_figures
 from analysis.pareto import front
 from analysis.summary import summary
 from analysis.tables import Run
-from analysis.verdicts import judge
+from analysis.verdicts import write_verdict
 from tests.analysis.conftest import Write, probe, trial
 
 NESTED = {"auto": None, "split": 3, "init": None, "order": 2}
@@ -266,7 +266,7 @@ def test_one_trial_refutes_what_is_to_be_exact(write_run: Write, tmp_path: Path)
     model, train = {"fusion": "concat", "encoder": "mlp", "hidden": 8}, {"optimizer": "sgd", "epochs": 2}
     folder = write_run(trials, seeds=NESTED, vary={}, model=model, train=train)
     analysis = [{"quantity": {"metric": "score"}}]
-    verdict = judge(CLAIM, analysis, [], {"exact": {"tolerance": 0.1}}, {"": folder}, tmp_path / "verdict")
+    verdict = write_verdict(CLAIM, analysis, [], {"exact": {"tolerance": 0.1}}, {"": folder}, tmp_path / "verdict")
     assert (verdict["verdict"], verdict["effect"], verdict["seeds"]) == ("refuted", 0.5, 6)
     assert "3 splits x 2 orders" in verdict["bed"]
 
@@ -289,7 +289,7 @@ def test_seeds_that_change_nothing_decide_nothing(write_run: Write, tmp_path: Pa
         about = {"seeds": {"order": 8}, "vary": {}, "model": model, "train": train}
         folder = write_run(trials, **about).rename(tmp_path / f"run-{which}-{failed}")
         analysis = {"difference": {"of": {"method": methods[which[1]][0]}, "minus": {"method": "joint"}}}
-        return judge(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, tmp_path / "verdict")
+        return write_verdict(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, tmp_path / "verdict")
 
     found = verdict(0, 1)
     assert (found["verdict"], found["seeds"], found["p"], found["low"]) == ("inconclusive", 1, None, None)

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.record import read
 from analysis.report import write_report
-from analysis.verdicts import judge
+from analysis.verdicts import write_verdict
 from tests.analysis.test_ablations import CLAIM, paired
 
 
@@ -20,7 +20,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for cell in ("one", "two"):
         paired(folder / cell, 0.05)
     analysis = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}
-    judge(CLAIM, [analysis], [], {"every": {}}, {cell: folder / cell for cell in ("one", "two")}, folder)
+    write_verdict(CLAIM, [analysis], [], {"every": {}}, {cell: folder / cell for cell in ("one", "two")}, folder)
     return folder
 
 

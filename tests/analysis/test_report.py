@@ -13,7 +13,7 @@ from analysis.report import inline_svg, write_report
 from analysis.report_tables import configurations_table, effects_table, escape_latex, escape_markdown, methods_table
 from analysis.summary import SUMMARY, summary
 from analysis.tables import Run
-from analysis.verdicts import judge
+from analysis.verdicts import write_verdict
 from tests.analysis.conftest import STUDY, Write, alphas, trial, write_folder
 
 
@@ -303,7 +303,7 @@ def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> No
     cells = {cell: folder.parent / "claim" / cell for cell in ("one", "two")}
     for place in cells.values():
         shutil.copytree(folder, place)
-    judge(claim, [analysis], [], {"every": {"rule": "greater"}}, cells, folder.parent / "claim")
+    write_verdict(claim, [analysis], [], {"every": {"rule": "greater"}}, cells, folder.parent / "claim")
     page = write_report(folder.parent / "claim").read_text()
     assert (
         page.index('class="word">')
