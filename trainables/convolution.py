@@ -1,7 +1,7 @@
-"""Convolutions of a pack: of each member by itself, in a loop.
+"""Convolutions of a pack: one member after another, in a loop.
 
-`torch.func.vmap` makes one convolution of all, with a group for each member, and lays images out anew for it: on a CPU
-that takes up to twice as long as one after another, whose results have the bits of a trial that trains alone.
+`torch.func.vmap` turns them into one convolution with a group for each member, and copies images into its layout: on a
+CPU that takes up to twice as long as the loop, whose results are bit for bit those of a trial that trains alone.
 """
 
 from typing import Any
@@ -10,102 +10,106 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FORWARD, BACKWARD = "ablate::convolve", "ablate::convolve_back"
+FORWARD, BACKWARD = "ablate::convolve", "ablate::convolve_backward"
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """Return torch's `conv2d` of images, [B, C, H, W] -> [B, O, H', W'], with a weight [O, C, side, side].
+    """Return `torch.nn.functional.conv2d`, [B, C, H, W] -> [B, O, H', W'], with a weight [O, C, side, side].
 
-    That of one trial is torch's own; so are those of a pack on a GPU, which has room for all groups at once, and those
-    that round to two bytes a number.
+    It is called for single trials; for packs on a GPU, which has room for all groups at once; and under bfloat16.
     """
-    alone = not torch._C._are_functorch_transforms_active()
-    if alone or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    is_single = not torch._C._are_functorch_transforms_active()
+    if is_single or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, weight, bias, stride, padding)
-    made: Tensor = Convolution.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call]
-    return made
+    output: Tensor = Convolution.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call]
+    return output
 
 
 class Convolution(torch.autograd.Function):
-    """Two operations that know how to be stacked, the second the derivative of the first."""
+    """Two operators with vmap rules, the second the derivative of the first."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
         """Convolve."""
-        made: Tensor = torch.ops.ablate.convolve.default(x, weight, bias, stride, padding)
-        return made
+        output: Tensor = torch.ops.ablate.convolve.default(x, weight, bias, stride, padding)
+        return output
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        """Keep the factors."""
-        x, weight, _, *ctx.how = inputs
+        """Save the factors of the products."""
+        x, weight, _, *ctx.options = inputs
         ctx.save_for_backward(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Any) -> Any:
-        """Return the derivatives by images, where they have one, weight and bias."""
-        deep = ctx.needs_input_grad[0]
-        by_x, *others = torch.ops.ablate.convolve_back.default(slopes[0], *ctx.saved_tensors, *ctx.how, deep)
-        return by_x if deep else None, *others, None, None
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Return the gradients of images, where they need one, weight and bias."""
+        needs_grad_x = ctx.needs_input_grad[0]
+        grad_x, *others = torch.ops.ablate.convolve_backward.default(
+            grad_outputs[0], *ctx.saved_tensors, *ctx.options, needs_grad_x
+        )
+        return grad_x if needs_grad_x else None, *others, None, None
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """Return convolutions, all of whose arguments are stacked or none, as they are laid out in memory by default."""
+def convolve_kernel(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """Implement `convolve`: all tensors are stacked, or none is; the result is contiguous."""
     if weight.ndim == 4:
         return F.conv2d(x, weight, bias, stride, padding).contiguous()
-    return torch.stack([convolved(*own, stride, padding) for own in zip(x, weight, bias, strict=True)])
+    members = zip(x, weight, bias, strict=True)
+    return torch.stack([convolve_kernel(*member, stride, padding) for member in members])
 
 
-def derived(
-    slope: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, deep: bool
+def backward_kernel(
+    grad_output: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs_grad_x: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the derivatives of convolutions by images (nothing, [..., 0], unless ``deep``), weights and biases."""
-    if slope.ndim > 4:
-        parts = [derived(*own, stride, padding, deep) for own in zip(slope, x, weight, strict=True)]
-        by_x, by_weight, by_bias = map(torch.stack, zip(*parts, strict=True))
-        return by_x, by_weight, by_bias
-    sides = [stride] * 2, [padding] * 2, [1, 1]
-    by_x, by_weight, by_bias = torch.ops.aten.convolution_backward(
-        slope, x, weight, [len(weight)], *sides, False, [0, 0], 1, [deep, True, True]
+    """Return the gradients of images (empty, [..., 0], unless ``needs_grad_x``), weights and biases."""
+    if grad_output.ndim > 4:
+        members = zip(grad_output, x, weight, strict=True)
+        grads = [backward_kernel(*member, stride, padding, needs_grad_x) for member in members]
+        grad_x, grad_weight, grad_bias = map(torch.stack, zip(*grads, strict=True))
+        return grad_x, grad_weight, grad_bias
+    options = [stride] * 2, [padding] * 2, [1, 1]
+    grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+        grad_output, x, weight, [len(weight)], *options, False, [0, 0], 1, [needs_grad_x, True, True]
     )
-    return by_x.contiguous() if deep else x.new_empty(0), by_weight.contiguous(), by_bias
+    return grad_x.contiguous() if needs_grad_x else x.new_empty(0), grad_weight.contiguous(), grad_bias
 
 
-def promised(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """Return `convolved` without numbers in it."""
+def fake_convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """Return an uninitialised tensor of the shape of `convolve_kernel`, for tracing."""
     height, width = ((x.shape[i] + 2 * padding - weight.shape[i]) // stride + 1 for i in (-2, -1))
     return x.new_empty([*x.shape[:-3], weight.shape[-4], height, width])
 
 
-def promised_back(
-    slope: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, deep: bool
+def fake_backward(
+    grad_output: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, needs_grad_x: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return `derived` without numbers in it."""
-    by_x = x.new_empty(x.shape if deep else [*x.shape[:-4], 0])
-    return by_x, weight.new_empty(weight.shape), weight.new_empty(weight.shape[:-3])
+    """Return uninitialised tensors of the shapes of `backward_kernel`, for tracing."""
+    grad_x = x.new_empty(x.shape if needs_grad_x else [*x.shape[:-4], 0])
+    return grad_x, weight.new_empty(weight.shape), weight.new_empty(weight.shape[:-3])
 
 
-def stacked(info: Any, axes: tuple[int | None, ...], *given: Any) -> tuple[Any, Any]:
-    """Return either operation of stacked arguments and of some that are one for all, and where results are stacked."""
+def vmap_rule(info: Any, axes: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+    """Implement either operator under vmap: stack tensors that are shared; return the results and their batch axes."""
     tensors = [
-        each.expand(info.batch_size, *each.shape) if axis is None else each.movedim(axis, 0)
-        for each, axis in zip(given, axes, strict=True)
-        if isinstance(each, Tensor)
+        tensor.expand(info.batch_size, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+        for tensor, axis in zip(arguments, axes, strict=True)
+        if isinstance(tensor, Tensor)
     ]
-    rest = given[len(tensors) :]
-    if len(rest) == 2:
-        return torch.ops.ablate.convolve.default(*tensors, *rest), 0
-    return torch.ops.ablate.convolve_back.default(*tensors, *rest), (0, 0, 0)
+    options = arguments[len(tensors) :]
+    if len(options) == 2:
+        return torch.ops.ablate.convolve.default(*tensors, *options), 0
+    return torch.ops.ablate.convolve_backward.default(*tensors, *options), (0, 0, 0)
 
 
 torch.library.define(FORWARD, "(Tensor x, Tensor weight, Tensor bias, int stride, int padding) -> Tensor")
 torch.library.define(
     BACKWARD,
-    "(Tensor slope, Tensor x, Tensor weight, int stride, int padding, bool deep) -> (Tensor, Tensor, Tensor)",
+    "(Tensor grad_output, Tensor x, Tensor weight, int stride, int padding, bool needs_grad_x)"
+    " -> (Tensor, Tensor, Tensor)",
 )
-for name, made, fake in ((FORWARD, convolved, promised), (BACKWARD, derived, promised_back)):
-    torch.library.impl(name, "CPU", made)
+for name, kernel, fake in ((FORWARD, convolve_kernel, fake_convolve), (BACKWARD, backward_kernel, fake_backward)):
+    torch.library.impl(name, "CPU", kernel)
     torch.library.register_fake(name, fake)
-    torch.library.register_vmap(name, stacked)
+    torch.library.register_vmap(name, vmap_rule)

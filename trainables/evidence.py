@@ -113,7 +113,7 @@ def evidence(
     The unit :math:`\lambda_0` is the geometric mean of the precisions over the ``tensor`` or, for each ``dim``, over
     the sources; 1 for ``none``; exp of ``reference``, a running mean of `mean_log_precision`, for ``ema``. With
     ``means`` the precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances).
-    A source that is not ``present`` [S] or [S, D] has no evidence and is left out of the unit. Variances must be finite.
+    A source that is not ``present`` [S] or [S, D] has no evidence and is left out of the unit. Variances are finite.
     """
     power = scalar(-kappa, variance)
     if present is None and means is None and scale in {"tensor", "none"} and power.ndim == 0:
@@ -229,14 +229,13 @@ def combine_with_evidence(
     if frame == "modality" and fallback == "mean":
         divisor = at_least_one(count)
         mean_evidence, mean_k = sum_sources(evidence) / divisor, scalar(k / divisor, plain)
-        excess = torch.addcmul(
-            sum_products(evidence, means), mean_evidence, plain, value=-1
-        )  # 0 where all evidence is 1
+        weighted = sum_products(evidence, means)
+        excess = torch.addcmul(weighted, mean_evidence, plain, value=-1)  # 0 where all evidence is 1
         total = mean_evidence + mean_k
         total = total if isinstance(count, int) else total.clamp(min=SMALLEST)
         combined = torch.addcdiv(plain, excess, total)  # S sum_s (w_s + u / S) mu_s
         if gain == "match_norm":  # scales what is left to the norm of the plain sum, so it must be more than rounding
-            exact = torch.addcmul(sum_products(evidence, means), mean_k, plain) / total
+            exact = torch.addcmul(weighted, mean_k, plain) / total
             combined = torch.where(excess == 0, plain, exact)
         return CombinedGradient(apply_gain(combined, plain, count, gain), mean_k / total, plain)
     weights, uncertainty = combine(evidence, k, frame)

@@ -62,4 +62,4 @@ def test_operations_keep_what_they_promise_to_a_compiler() -> None:
         torch.library.opcheck(torch.ops.ablate.convolve.default, (x, weight, bias, 2, 1), test_utils=checks)
         for deep in (False, True):
             given = back, x, weight, 2, 1, deep
-            torch.library.opcheck(torch.ops.ablate.convolve_back.default, given, test_utils=checks)
+            torch.library.opcheck(torch.ops.ablate.convolve_backward.default, given, test_utils=checks)
