@@ -1,4 +1,4 @@
-"""Data in the layout of a paper becomes a file and its datasheet, for studies to name."""
+"""Write data in the layout of a paper as a file and its datasheet, for studies to name."""
 
 import glob
 import hashlib
@@ -15,12 +15,12 @@ from ablate import __version__
 from ablate.errors import UserError
 from ablate.files import fsync_path, is_abandoned, temporary_folder
 from trainables.data import DataError, load
-from trainables.data.convert import Found
-from trainables.data.convert import convert as read
+from trainables.data.convert import Conversion
+from trainables.data.convert import convert as convert_layout
 
 
-def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = ()) -> Found:
-    """Read a file or folder of a layout, and write a data set; return what was found.
+def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = ()) -> Conversion:
+    """Read a file or folder of a layout, write it as a data set, and return it.
 
     Args:
         layout: one of `trainables.data.convert.LAYOUTS`.
@@ -29,33 +29,33 @@ def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = (
         settings: ``key=value`` each, options of the layout.
 
     Raises:
-        UserError: the source is not of that layout, an option is wrong, or there is a file already.
+        UserError: the source is not of that layout, an option is invalid, or the file exists already.
     """
     if target.suffix != ".npz":
         raise UserError(f"convert: what is written must end in .npz, got {target}")
     for file in (target, target.with_suffix(".json")):
         if file.exists():
             raise UserError(f"convert: there is a file {file} already; remove it, or name another")
-    options = dict(map(setting, settings))
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
-        if is_abandoned(left):
-            shutil.rmtree(left)
+    options = dict(map(parse_option, settings))
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if is_abandoned(leftover):
+            shutil.rmtree(leftover)
     try:
-        found = read(layout, source, options)
-        origin = {"layout": layout, **named(source), **options, "version": __version__}
+        conversion = convert_layout(layout, source, options)
+        origin = {"layout": layout, **source_identity(source), **options, "version": __version__}
         with temporary_folder(target) as folder:
-            files = write(found, folder / target.name, origin)
-            load({"path": str(files[0])})  # it is what a study can read
+            files = write_dataset(conversion, folder / target.name, origin)
+            load({"path": str(files[0])})  # raises if no study could read it
             for file in reversed(files):
                 fsync_path(file)
                 file.replace(target.with_suffix(file.suffix))
     except DataError as error:
         raise UserError(str(error)) from None
-    return found
+    return conversion
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """Return an option and its value, of ``key=value``."""
+def parse_option(text: str) -> tuple[str, Any]:
+    """Return the key and the value of ``key=value``."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"convert: an option is given as key=value, got {text}")
@@ -65,24 +65,24 @@ def setting(text: str) -> tuple[str, Any]:
         raise UserError(f"convert: the value of {key} cannot be read: {value}") from None
 
 
-def named(source: Path) -> dict[str, str]:
-    """Return what tells a source from others: its name without its folder, of a file also its content."""
+def source_identity(source: Path) -> dict[str, str]:
+    """Return the name of a source without its folder and, of a file, the sha256 of its content."""
     name = {"source": source.resolve().name}
-    return name | {"source_sha256": digest(source)} if source.is_file() else name
+    return name | {"source_sha256": file_sha256(source)} if source.is_file() else name
 
 
-def digest(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the sha256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write(found: Found, file: Path, origin: dict[str, Any]) -> tuple[Path, Path]:
-    """Write arrays, and beside them the datasheet that guards them; return both files."""
-    np.savez(file, **found.arrays)  # type: ignore[arg-type]  # the stub takes the names for options
-    shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in found.arrays.items()}
-    content = {"name": file.stem, **found.sheet, "converted": origin, "notes": list(found.notes)}
-    described = json.dumps({**content, "arrays": shapes, "sha256_file": digest(file)}, indent=1, ensure_ascii=False)
+def write_dataset(conversion: Conversion, file: Path, origin: dict[str, Any]) -> tuple[Path, Path]:
+    """Write arrays and, beside them, the datasheet with their sha256; return both files."""
+    np.savez(file, **conversion.arrays)  # type: ignore[arg-type]  # the stub takes the names for options
+    shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in conversion.arrays.items()}
+    content = {"name": file.stem, **conversion.sheet, "converted": origin, "notes": list(conversion.notes)}
+    text = json.dumps({**content, "arrays": shapes, "sha256_file": file_sha256(file)}, indent=1, ensure_ascii=False)
     datasheet = file.with_suffix(".json")
-    datasheet.write_text(f"{described}\n", encoding="utf-8")
+    datasheet.write_text(f"{text}\n", encoding="utf-8")
     return file, datasheet

@@ -16,7 +16,7 @@ from search_spaces.methods import SPAN
 from trainables.data import Sheet
 
 if TYPE_CHECKING:
-    from trainables.data.convert import Found
+    from trainables.data.convert import Conversion
 
 
 def show_methods() -> None:
@@ -51,7 +51,7 @@ def show_data(sheets: Iterable[Sheet]) -> None:
     console.print(f"layouts of papers: {', '.join(LAYOUTS)}.")
 
 
-def show_found(found: "Found", file: Path) -> None:
+def show_found(found: "Conversion", file: Path) -> None:
     """Print what a layout was found to hold, and how a study names it."""
     table = Table("array", "shape", "type", box=SIMPLE)
     for name, array in found.arrays.items():

@@ -99,7 +99,7 @@ def test_a_file_that_is_there_stays(mosi: Path, tmp_path: Path) -> None:
 
 
 def test_what_no_study_could_read_is_not_written(mosi: Path, tmp_path: Path) -> None:
-    held = pickles.load(mosi)
+    held = pickles.load_pickle(mosi)
     whole = {name: {key: np.array(array) for key, array in part.items()} for name, part in held.items()}
     empty = {key: array[:0] for key, array in whole["valid"].items()}
     mosi.write_bytes(pickle.dumps(whole | {"valid": empty}))

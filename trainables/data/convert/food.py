@@ -1,4 +1,4 @@
-"""UPMC Food-101: photographs of dishes and the titles of the pages that they were on."""
+"""UPMC Food-101: photographs of dishes and the titles of the web pages that they come from."""
 
 import json
 from pathlib import Path
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.found import (
-    Found,
-    each,
-    inside,
-    noted,
-    numbered,
-    present,
-    readable,
-    table,
-    text,
-    unread,
-    validated,
+from trainables.data.convert.conversion import (
+    Conversion,
+    add_validation,
+    count_notes,
+    encode_labels,
+    read_csv,
+    read_each,
+    read_text,
+    require_paths,
+    resolve_inside,
+    translate_errors,
+    unreadable_notes,
 )
-from trainables.data.convert.media import picture
+from trainables.data.convert.media import load_picture
 from trainables.data.dataset import DataError
 
 COLUMNS = ("Image_path", "text", "label")
 
 
 class Page(NamedTuple):
-    """A title, a photograph, a dish."""
+    """A web page: its title, its photograph, the dish, and its split."""
 
     text: str
     image: Path
@@ -34,26 +34,26 @@ class Page(NamedTuple):
     split: int
 
 
-def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Found:
+def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Conversion:
     """Read ``texts/{train,test}_titles.csv`` with ``images/`` (BalanceBenchmark), or ``{train,dev,test}.json`` (CGGM).
 
     A title becomes the TF-IDF weights of the ``words`` that are most frequent in training. CGGM validates on the test
     pages; here, without a list of its own, a tenth of each class of training is validation.
     """
-    pages = of_json(source) if (source / "train.json").exists() else of_tables(source)
-    there = [page for page in pages if page.image.is_file()]
-    if not there:
-        such = f", such as {pages[0].image}" if pages else ""
-        raise DataError(f"convert: {source} holds none of its {len(pages)} listed photographs{such}.")
-    made, broken = each(there, lambda page: picture(page.image, size))
-    if not made:
-        raise broken[0]
-    kept = [page for page, _ in made]
-    label, names = numbered([page.label for page in kept])
-    split, told = validated(np.array([page.split for page in kept]), label)
+    listed = read_json_pages(source) if (source / "train.json").exists() else read_csv_pages(source)
+    existing = [page for page in listed if page.image.is_file()]
+    if not existing:
+        example = f", such as {listed[0].image}" if listed else ""
+        raise DataError(f"convert: {source} holds none of its {len(listed)} listed photographs{example}.")
+    pictures, errors = read_each(existing, lambda page: load_picture(page.image, size))
+    if not pictures:
+        raise errors[0]
+    pages = [page for page, _ in pictures]
+    label, names = encode_labels([page.label for page in pages])
+    split, origin = add_validation(np.array([page.split for page in pages]), label)
     arrays = {
-        "image": np.stack([image for _, image in made]),
-        "text": weighed([page.text for page in kept], split == 0, words),
+        "image": np.stack([image for _, image in pictures]),
+        "text": tfidf_weights([page.text for page in pages], split == 0, words),
         "label": label,
         "split": split,
     }
@@ -62,48 +62,49 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Found:
         "classes": names,
         "modalities": ["image", "text"],
         "pairing": "natural",
-        "splits": told,
+        "splits": origin,
     }
-    left = noted(len(pages) - len(there), f"of {len(pages)} pages lack their photograph")
-    return Found(arrays, sheet, [*left, *unread(broken)])
+    notes = count_notes(len(listed) - len(existing), f"of {len(listed)} pages lack their photograph")
+    return Conversion(arrays, sheet, [*notes, *unreadable_notes(errors)])
 
 
-def of_tables(source: Path) -> list[Page]:
-    """Return the pages of BalanceBenchmark's tables, which have a line of names or none."""
+def read_csv_pages(source: Path) -> list[Page]:
+    """Return the pages of BalanceBenchmark's tables, with or without a header."""
     pages = []
     for code, name in ((0, "train"), (2, "test")):
-        (file,) = present(source, f"texts/{name}_titles.csv")
-        lines = [line for line in table(file) if len(line) >= len(COLUMNS)]
-        named = bool(lines) and set(COLUMNS) <= set(lines[0])
-        places = [lines[0].index(column) for column in COLUMNS] if named else range(len(COLUMNS))
-        for line in lines[named:]:
-            image, title, label = (line[place] for place in places)
-            pages.append(Page(title, inside(source, f"images/{name}/{label}/{image}"), label, code))
+        (file,) = require_paths(source, f"texts/{name}_titles.csv")
+        lines = [line for line in read_csv(file) if len(line) >= len(COLUMNS)]
+        has_header = bool(lines) and set(COLUMNS) <= set(lines[0])
+        columns = [lines[0].index(column) for column in COLUMNS] if has_header else range(len(COLUMNS))
+        for line in lines[has_header:]:
+            image, title, label = (line[column] for column in columns)
+            pages.append(Page(title, resolve_inside(source, f"images/{name}/{label}/{image}"), label, code))
     return pages
 
 
-def of_json(source: Path) -> list[Page]:
+def read_json_pages(source: Path) -> list[Page]:
     """Return the pages of CGGM's lists."""
     pages = []
     for code, name in enumerate(("train", "dev", "test")):
         file = source / f"{name}.json"
         if name == "dev" and not file.exists():
             continue
-        (file,) = present(source, file.name)
-        with readable(file, "list of {id, text_tokens, img_path, label}"):
-            for entry in json.loads(text(file)):
+        (file,) = require_paths(source, file.name)
+        with translate_errors(file, "list of {id, text_tokens, img_path, label}"):
+            for entry in json.loads(read_text(file)):
                 title = " ".join(map(str, entry["text_tokens"]))
-                pages.append(Page(title, inside(source, str(entry["img_path"])), str(entry["label"]), code))
+                image = resolve_inside(source, str(entry["img_path"]))
+                pages.append(Page(title, image, str(entry["label"]), code))
     return pages
 
 
-def weighed(texts: list[str], training: np.ndarray, words: int) -> np.ndarray:
-    """Return TF-IDF weights, [N, words] float16, of the words and their frequencies in training."""
+def tfidf_weights(texts: list[str], training: np.ndarray, words: int) -> np.ndarray:
+    """Return TF-IDF weights, [N, words] float16, with words and frequencies of the training texts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    weights = TfidfVectorizer(max_features=words, dtype=np.float32)
+    vectorizer = TfidfVectorizer(max_features=words, dtype=np.float32)
     try:
-        weights.fit([text for text, one in zip(texts, training, strict=True) if one])
+        vectorizer.fit([text for text, is_training in zip(texts, training, strict=True) if is_training])
     except ValueError as error:
         raise DataError(f"convert: the titles cannot be counted: {error}.") from None
-    return np.asarray(weights.transform(texts).toarray(), dtype=np.float16)
+    return np.asarray(vectorizer.transform(texts).toarray(), dtype=np.float16)

@@ -1,184 +1,184 @@
-"""Pickles that hold data and nothing else: loading them runs no code of theirs, and trusts nothing that they say.
+"""A reader of pickles that hold data and nothing else: it runs no code of theirs, and trusts none of their claims.
 
-NumPy's own reader believes what a pickle says of an array: its size, and where its parts lie. Types and arrays are
-therefore made here, of bytes that are exactly as many as they need, and filled once.
+NumPy's own reader trusts what a pickle claims of an array: its size, and where its parts lie. Types and arrays are
+therefore made here, from exactly as many bytes as they need, and filled once.
 """
 
 import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
-from trainables.data.convert.found import readable, told
+from trainables.data.convert.conversion import error_text, translate_errors
 from trainables.data.dataset import DataError
 
-Refused = pickle.UnpicklingError
-CODE = re.compile(r"\?|[biufcSU]\d+|O8?")  # types without parts, and their sizes
+DTYPE_CODE = re.compile(r"\?|[biufcSU]\d+|O8?")  # types without fields, and their sizes
 
 
-class Type:
-    """The type of an array, without parts: numbers, text or objects."""
+class SafeDtype:
+    """The type of an array without fields: numbers, text or objects."""
 
-    __slots__ = ("made",)
+    __slots__ = ("dtype",)
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
-        if not isinstance(code, str) or not CODE.fullmatch(code):
-            raise Refused(f"it asks for arrays of {code!r}")
-        self.made = np.dtype(code)
+        if not isinstance(code, str) or not DTYPE_CODE.fullmatch(code):
+            raise UnpicklingError(f"it asks for arrays of {code!r}")
+        self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take the order of the bytes, which is all that a type without parts has beside its code."""
-        _, order, *parts = state
-        if len(state) != 8 or order not in ("<", ">", "|", "=") or any(part is not None for part in parts[:3]):
-            raise Refused("it asks for arrays of a type of parts")
+        """Set the byte order, the only state of a type without fields beside its code."""
+        _, order, *fields = state
+        if len(state) != 8 or order not in ("<", ">", "|", "=") or any(field is not None for field in fields[:3]):
+            raise UnpicklingError("it asks for arrays of a type of parts")
         if order in ("<", ">"):
-            self.made = self.made.newbyteorder(order)
+            self.dtype = self.dtype.newbyteorder(order)
 
 
-class Array(np.ndarray):
-    """An array that is made empty, and filled once."""
+class SafeArray(np.ndarray):
+    """An array that is created empty, and filled once."""
 
-    __slots__ = ("awaited",)  # with one, arrays that lie deep in one another are freed without a deep stack
-    awaited: bool
+    __slots__ = ("unfilled",)  # a slot, so that deeply nested arrays are freed without a deep stack
+    unfilled: bool
 
-    def __new__(cls, *given: object) -> "Array":
-        """Refuse to be called: an array without content shows what lay in memory."""
-        raise Refused("it asks for an array without content")
+    def __new__(cls, *args: object) -> "SafeArray":
+        """Refuse to be called: an array without content exposes uninitialised memory."""
+        raise UnpicklingError("it asks for an array without content")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take shape and content, which must fit."""
-        _, shape, kind, columns, content = state
-        if not hasattr(self, "awaited"):
-            raise Refused("it fills an array twice")
-        del self.awaited
-        made = known(kind)
-        if isinstance(content, list) and made.kind == "O":
+        """Set shape and content, which must fit."""
+        _, shape, dtype, fortran, content = state
+        if not hasattr(self, "unfilled"):
+            raise UnpicklingError("it fills an array twice")
+        del self.unfilled
+        dtype = unwrap_dtype(dtype)
+        if isinstance(content, list) and dtype.kind == "O":
             flat: np.ndarray = np.empty(len(content), dtype=object)
         else:
-            content = octets(content)
-            flat = np.frombuffer(content, made)
-        super().__setstate__((1, flat.reshape(shape).shape, made, bool(columns), content))  # type: ignore[arg-type]
+            content = as_bytes(content)
+            flat = np.frombuffer(content, dtype)
+        super().__setstate__((1, flat.reshape(shape).shape, dtype, bool(fortran), content))  # type: ignore[arg-type]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Refuse: no pickle of data does this."""
-        raise Refused("it changes an array")
+        """Refuse: pickles of data do not assign to items."""
+        raise UnpicklingError("it changes an array")
 
 
-class Maker:
-    """What a pickle may call, and cannot change."""
+class SafeFunction:
+    """A function that a pickle may call, and cannot change."""
 
-    __slots__ = ("make",)
+    __slots__ = ("function",)
 
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self.make = make
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
 
-    def __call__(self, *given: Any) -> Any:
-        """Return what is made."""
-        return self.make(*given)
+    def __call__(self, *args: Any) -> Any:
+        """Return the result of the function."""
+        return self.function(*args)
 
     def __setstate__(self, state: object) -> None:
-        """Refuse: no pickle of data does this."""
-        raise Refused("it changes what makes arrays")
+        """Refuse: pickles of data do not set the state of functions."""
+        raise UnpicklingError("it changes what makes arrays")
 
 
-def known(kind: Any) -> np.dtype[Any]:
-    """Return the type that a pickle has made."""
-    if type(kind) is not Type:
-        raise Refused("it asks for arrays of no type")
-    return kind.made
+def unwrap_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the NumPy type of a SafeDtype."""
+    if type(dtype) is not SafeDtype:
+        raise UnpicklingError("it asks for arrays of no type")
+    return dtype.dtype
 
 
-def octets(content: Any) -> bytes:
-    """Return the content of an array; older protocols write it as text."""
+def as_bytes(content: Any) -> bytes:
+    """Return the content of an array as bytes; older protocols write it as text."""
     if type(content) is str:
         return content.encode("latin1")
     if type(content) is not bytes:
-        raise Refused("it has an array whose content is no bytes")
+        raise UnpicklingError("it has an array whose content is no bytes")
     return content
 
 
-def awaiting(cls: Any, *_: Any) -> Array:
-    """Return an array that is to be filled."""
-    if cls is not Array:
-        raise Refused("it asks for an array of another class")
-    array = np.ndarray.__new__(Array, (0,), np.int8)
-    array.awaited = True
+def create_array(cls: Any, *_: Any) -> SafeArray:
+    """Return an array to be filled by its `__setstate__`."""
+    if cls is not SafeArray:
+        raise UnpicklingError("it asks for an array of another class")
+    array = np.ndarray.__new__(SafeArray, (0,), np.int8)
+    array.unfilled = True
     return array
 
 
-def over(content: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
-    """Return an array of the bytes of the newest protocol."""
-    flat = np.frombuffer(octets(content), known(kind))
-    return (flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)).view(Array)
+def array_from_buffer(content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+    """Return an array of bytes in the form of the newest protocol."""
+    flat = np.frombuffer(as_bytes(content), unwrap_dtype(dtype))
+    return (flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)).view(SafeArray)
 
 
-def scalar(kind: Any, content: Any) -> Any:
+def numpy_scalar(dtype: Any, content: Any) -> Any:
     """Return a number or a text of NumPy's."""
-    made, held = known(kind), octets(content)
-    if made.kind == "O" or len(held) != made.itemsize:
-        raise Refused("it has a number of another size")
-    return np.ndarray((), made, held)[()]
+    dtype, content = unwrap_dtype(dtype), as_bytes(content)
+    if dtype.kind == "O" or len(content) != dtype.itemsize:
+        raise UnpicklingError("it has a number of another size")
+    return np.ndarray((), dtype, content)[()]
 
 
-def latin(text: Any, encoding: Any) -> bytes:
-    """Return the bytes that older protocols write as text; what else `codecs.encode` does is not asked for."""
+def encode_latin1(text: Any, encoding: Any) -> bytes:
+    """Return bytes that older protocols write as text; other encodings of `codecs.encode` are refused."""
     if type(text) is not str or encoding != "latin1":
-        raise Refused(f"it asks for the encoding {encoding}")
+        raise UnpicklingError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
 
 
-def nothing() -> bytes:
+def empty_bytes() -> bytes:
     """Return no bytes, as older protocols write them."""
     return b""
 
 
-HARMLESS = {
-    ("numpy", "ndarray"): Array,
-    ("numpy", "dtype"): Type,
+SAFE_GLOBALS = {
+    ("numpy", "ndarray"): SafeArray,
+    ("numpy", "dtype"): SafeDtype,
     ("collections", "OrderedDict"): dict,
-    ("_codecs", "encode"): Maker(latin),
-    **dict.fromkeys([("builtins", "bytes"), ("__builtin__", "bytes")], Maker(nothing)),
+    ("_codecs", "encode"): SafeFunction(encode_latin1),
+    **dict.fromkeys([("builtins", "bytes"), ("__builtin__", "bytes")], SafeFunction(empty_bytes)),
 }
-for core in ("numpy._core", "numpy.core"):  # where NumPy 2 and 1 keep what its arrays are made of
-    HARMLESS[f"{core}.multiarray", "_reconstruct"] = Maker(awaiting)
-    HARMLESS[f"{core}.multiarray", "scalar"] = Maker(scalar)
-    HARMLESS[f"{core}.numeric", "_frombuffer"] = Maker(over)
+for package in ("numpy._core", "numpy.core"):  # the internals of NumPy 2 and 1
+    SAFE_GLOBALS[f"{package}.multiarray", "_reconstruct"] = SafeFunction(create_array)
+    SAFE_GLOBALS[f"{package}.multiarray", "scalar"] = SafeFunction(numpy_scalar)
+    SAFE_GLOBALS[f"{package}.numeric", "_frombuffer"] = SafeFunction(array_from_buffer)
 
 
-class Reader(pickle._Unpickler):
-    """Makes arrays, lists, mappings, text and numbers, and refuses all else.
+class SafeUnpickler(pickle._Unpickler):
+    """Creates arrays, lists, mappings, text and numbers, and refuses all else.
 
-    It is the one written in Python: that in C makes room for as many parts as a file claims to have.
+    It extends the implementation in Python: that in C allocates as much memory as a file claims to need.
     """
 
     read: Callable[[int], bytes]
     append: Callable[[object], None]
 
     def load_bytearray8(self) -> None:
-        """Read bytes for bytes that can be changed, without room for more than there are."""
+        """Read a bytearray as bytes, without allocating more than there are."""
         self.append(self.read(int.from_bytes(self.read(8), "little")))
 
     dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # type: ignore[dict-item]  # noqa: RUF012
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names, if it is harmless."""
-        if (module, name) not in HARMLESS:
-            raise Refused(f"it asks for {module}.{name}")
-        return HARMLESS[module, name]
+        """Return a class or function that a pickle names, if it is safe."""
+        if (module, name) not in SAFE_GLOBALS:
+            raise UnpicklingError(f"it asks for {module}.{name}")
+        return SAFE_GLOBALS[module, name]
 
 
-def load(file: Path) -> Any:
-    """Return what a pickle holds; strings of Python 2 are read as Latin-1.
+def load_pickle(file: Path) -> Any:
+    """Return the content of a pickle; strings of Python 2 are read as Latin-1.
 
     Raises:
         DataError: it is damaged, or holds more than data, which would run as code.
     """
-    with readable(file, "pickle"), file.open("rb") as stream:
+    with translate_errors(file, "pickle"), file.open("rb") as stream:
         try:
-            return Reader(stream, encoding="latin1").load()
-        except pickle.UnpicklingError as error:
-            more = f"{file} holds more than arrays, lists, text and numbers, or is damaged"
-            raise DataError(f"convert: {more}: {told(error)}. It is not loaded.") from None
+            return SafeUnpickler(stream, encoding="latin1").load()
+        except UnpicklingError as error:
+            problem = f"{file} holds more than arrays, lists, text and numbers, or is damaged"
+            raise DataError(f"convert: {problem}: {error_text(error)}. It is not loaded.") from None

@@ -12,7 +12,7 @@ from scipy.io import wavfile
 from trainables.data import DataError
 from trainables.data.convert import convert
 from trainables.data.convert.clips import CREMA_D, EMOTIONS, VGGSOUND
-from trainables.data.convert.media import Spectrogram, picture, recording, sound, spectrogram
+from trainables.data.convert.media import SpectrogramSettings, load_picture, load_recording, load_sound, log_spectrogram
 
 RATE = 16000
 
@@ -29,39 +29,39 @@ def frames(folder: Path, *greys: int) -> None:
         Image.new("RGB", (10, 8), (grey, grey, grey)).save(folder / f"frame_{place:05d}.png")
 
 
-@pytest.mark.parametrize("how", [CREMA_D, VGGSOUND])
-def test_a_spectrogram_is_that_of_librosa(how: Spectrogram) -> None:
-    signal = np.random.default_rng(0).uniform(-1, 1, round(how.rate * how.seconds))
-    window = torch.hann_window(how.window, dtype=torch.float64)
+@pytest.mark.parametrize("settings", [CREMA_D, VGGSOUND])
+def test_a_spectrogram_is_that_of_librosa(settings: SpectrogramSettings) -> None:
+    signal = np.random.default_rng(0).uniform(-1, 1, round(settings.rate * settings.seconds))
+    window = torch.hann_window(settings.window, dtype=torch.float64)
     expected = torch.stft(
-        torch.from_numpy(signal), how.window, how.hop, window=window, center=True, pad_mode="constant",
+        torch.from_numpy(signal), settings.window, settings.hop, window=window, center=True, pad_mode="constant",
         return_complex=True,
     )  # fmt: skip
-    found = spectrogram(signal, how)
+    found = log_spectrogram(signal, settings)
     np.testing.assert_allclose(found, np.log(expected.abs().numpy() + 1e-7).T, rtol=1e-5, atol=1e-6)
 
 
 def test_crema_d_has_the_size_that_the_papers_give(tmp_path: Path) -> None:
     wave(tmp_path / "a.wav")
-    assert sound(tmp_path / "a.wav", CREMA_D).shape == (188, 257)
+    assert load_sound(tmp_path / "a.wav", CREMA_D).shape == (188, 257)
 
 
 def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_or_the_beginning_is_heard(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "short.wav", RATE, np.array([0, 16384, -32768], np.int16))
-    how = Spectrogram(rate=RATE, seconds=7 / RATE, window=2, hop=1, middle=True)
-    np.testing.assert_array_equal(recording(tmp_path / "short.wav", how), [0, 0.5, -1, 0, 0.5, -1, 0])
+    settings = SpectrogramSettings(rate=RATE, seconds=7 / RATE, window=2, hop=1, middle=True)
+    np.testing.assert_array_equal(load_recording(tmp_path / "short.wav", settings), [0, 0.5, -1, 0, 0.5, -1, 0])
     wavfile.write(tmp_path / "long.wav", RATE, np.arange(-5, 6, dtype=np.float32) / 10)
-    np.testing.assert_allclose(recording(tmp_path / "long.wav", how), np.arange(-3, 4) / 10, rtol=1e-6)
-    first = how._replace(middle=False)
-    np.testing.assert_allclose(recording(tmp_path / "long.wav", first), np.arange(-5, 2) / 10, rtol=1e-6)
+    np.testing.assert_allclose(load_recording(tmp_path / "long.wav", settings), np.arange(-3, 4) / 10, rtol=1e-6)
+    first = settings._replace(middle=False)
+    np.testing.assert_allclose(load_recording(tmp_path / "long.wav", first), np.arange(-5, 2) / 10, rtol=1e-6)
     assert (CREMA_D.middle, VGGSOUND.middle) == (False, True)
 
 
 def test_channels_are_averaged_and_rates_changed(tmp_path: Path) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     wavfile.write(tmp_path / "a.wav", RATE, np.stack([tone, np.zeros(RATE)], axis=1).astype(np.float32))
-    how = Spectrogram(rate=22050, seconds=1, window=512, hop=353, middle=False)
-    heard = recording(tmp_path / "a.wav", how)
+    settings = SpectrogramSettings(rate=22050, seconds=1, window=512, hop=353, middle=False)
+    heard = load_recording(tmp_path / "a.wav", settings)
     assert heard.shape == (22050,)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)
     np.testing.assert_allclose(heard[500:-500], expected[500:-500], atol=2e-3)
@@ -207,10 +207,10 @@ def test_what_is_not_there_or_not_alike_is_said(tmp_path: Path) -> None:
         DataError, match=r"audio of 100\d_IEO_ANG_XX is \(3, 2\), and that of .* \(4, 2\); all must be alike"
     ):
         convert("crema-d", tmp_path, {"size": 8})
-    picture = next((tmp_path / "Image-01-FPS").rglob("*.png"))
+    damaged = next((tmp_path / "Image-01-FPS").rglob("*.png"))
     for file in (tmp_path / "Image-01-FPS").rglob("*.png"):
         file.write_bytes(b"none")
-    assert picture.exists()
+    assert damaged.exists()
     with pytest.raises(DataError, match="is no picture that can be read"):
         convert("crema-d", tmp_path, {"size": 8})
     (tmp_path / "train.csv").write_text("1001_IEO_NEU_YY,NEU\n")
@@ -301,10 +301,10 @@ def test_a_file_of_torch_holds_a_tensor_and_nothing_else(tmp_path: Path, held: A
     file = tmp_path / "a.pt"
     torch.save(held, file)
     if said is None:
-        np.testing.assert_array_equal(sound(file, CREMA_D), np.zeros((5, 4), np.float32))
+        np.testing.assert_array_equal(load_sound(file, CREMA_D), np.zeros((5, 4), np.float32))
     else:
         with pytest.raises(DataError, match=said):
-            sound(file, CREMA_D)
+            load_sound(file, CREMA_D)
 
 
 @pytest.mark.parametrize(
@@ -319,10 +319,10 @@ def test_an_array_that_is_none_is_said(tmp_path: Path, content: bytes, said: str
     file = tmp_path / "a.npy"
     file.write_bytes(content)
     with pytest.raises(DataError, match=said):
-        sound(file, CREMA_D)
+        load_sound(file, CREMA_D)
     np.save(file, np.array([object()]), allow_pickle=True)
     with pytest.raises(DataError, match="Object arrays cannot be loaded"):
-        sound(file, CREMA_D)
+        load_sound(file, CREMA_D)
 
 
 def test_a_program_under_the_name_of_a_picture_is_not_run(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_program_under_the_name_of_a_picture_is_not_run(tmp_path: Path) -> Non
     with Image.open(file) as opened:
         assert opened.format == "EPS"
     with pytest.raises(DataError, match=r"a\.jpg is no picture that can be read: cannot identify"):
-        picture(file, 8)
+        load_picture(file, 8)
 
 
 def test_what_half_precision_cannot_hold_is_kept_in_single(tmp_path: Path) -> None:

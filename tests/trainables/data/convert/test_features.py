@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from trainables.data import DataError
-from trainables.data.convert import LAYOUTS, convert, options
-from trainables.data.convert.brats import blocks, frequent
-from trainables.data.convert.found import Found, table
+from trainables.data.convert import LAYOUTS, convert, layout_options
+from trainables.data.convert.brats import majority_labels, split_into_blocks
+from trainables.data.convert.conversion import Conversion, read_csv
 
 h5py = pytest.importorskip("h5py")
 nibabel = pytest.importorskip("nibabel")
@@ -18,7 +18,7 @@ nibabel = pytest.importorskip("nibabel")
 
 def test_every_layout_can_be_read_by_its_function() -> None:
     for layout in LAYOUTS:
-        assert isinstance(options(layout), dict)
+        assert isinstance(layout_options(layout), dict)
 
 
 def test_av_mnist_validates_on_the_last_twelfth_of_training(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def pages(folder: Path, *lines: str, encoding: str = "utf-8") -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
 def test_titles_are_read_in_either_encoding(tmp_path: Path, encoding: str) -> None:
     pages(tmp_path, encoding=encoding)
-    (line, *_) = table(tmp_path / "texts" / "train_titles.csv")
+    (line, *_) = read_csv(tmp_path / "texts" / "train_titles.csv")
     assert line == ["0.png", "the crêpe 0", "0"]
     assert len(convert("food-101", tmp_path, {"size": 8}).arrays["text"]) == 16
 
@@ -417,8 +417,8 @@ def test_folders_without_brains_and_more_slices_than_there_are(tmp_path: Path) -
 
 def test_a_block_has_the_label_of_most_of_its_pixels() -> None:
     labels = np.array([[0, 0, 1, 2], [0, 3, 2, 1], [3, 3, 0, 0], [3, 1, 0, 0]])
-    assert blocks(labels, 4, 2).tolist() == [[0, 0, 0, 3], [1, 2, 2, 1], [3, 3, 3, 1], [0, 0, 0, 0]]
-    assert frequent(blocks(labels, 4, 2)).tolist() == [0, 1, 3, 0]
+    assert split_into_blocks(labels, 4, 2).tolist() == [[0, 0, 0, 3], [1, 2, 2, 1], [3, 3, 3, 1], [0, 0, 0, 0]]
+    assert majority_labels(split_into_blocks(labels, 4, 2)).tolist() == [0, 1, 3, 0]
 
 
 def test_options_are_checked(tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ def test_options_are_checked(tmp_path: Path) -> None:
 def test_what_nobody_foresaw_names_source_and_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(source: Path) -> Found:
+    def fails(source: Path) -> Conversion:
         raise error
 
     monkeypatch.setattr("trainables.data.convert.av_mnist.av_mnist", fails)

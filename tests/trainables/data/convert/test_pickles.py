@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from trainables.data import DataError
-from trainables.data.convert.pickles import load
+from trainables.data.convert.pickles import load_pickle
 
 
 class Opens:
@@ -44,7 +44,7 @@ def test_arrays_lists_text_and_numbers_come_back_in_every_protocol(tmp_path: Pat
         "scalar": np.float32(0.5),
         "order": OrderedDict(b=1, a=[None, True, "ü", b"\xff", 2**70]),
     }
-    found = load(stored(tmp_path, held, protocol))
+    found = load_pickle(stored(tmp_path, held, protocol))
     assert found.keys() == held.keys()
     for key in ("float", "strided", "words", "bytes"):
         np.testing.assert_array_equal(found[key], held[key])
@@ -57,13 +57,13 @@ def test_arrays_lists_text_and_numbers_come_back_in_every_protocol(tmp_path: Pat
 def test_strings_of_python_2_are_text(tmp_path: Path) -> None:
     file = tmp_path / "old.pkl"
     file.write_bytes(b"S'mosi \\xfc'\n.")
-    assert load(file) == "mosi ü"
+    assert load_pickle(file) == "mosi ü"
 
 
 def test_names_of_numpy_1_are_known(tmp_path: Path) -> None:
     file = stored(tmp_path, np.arange(3), protocol=2)
     file.write_bytes(file.read_bytes().replace(b"numpy._core.", b"numpy.core."))
-    np.testing.assert_array_equal(load(file), [0, 1, 2])
+    np.testing.assert_array_equal(load_pickle(file), [0, 1, 2])
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
@@ -71,7 +71,7 @@ def test_what_would_run_is_refused_and_does_not_run(tmp_path: Path, protocol: in
     made = tmp_path / "made"
     file = stored(tmp_path, {"train": [Opens(made)]}, protocol)
     with pytest.raises(DataError, match=r"it asks for (io|_io|builtins|__builtin__)\.open\. It is not loaded"):
-        load(file)
+        load_pickle(file)
     assert not made.exists()
 
 
@@ -79,7 +79,7 @@ def test_an_encoding_that_decompresses_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bomb.pkl"
     file.write_bytes(b"c_codecs\nencode\n(S'x'\nS'zip'\ntR.")
     with pytest.raises(DataError, match="it asks for the encoding zip"):
-        load(file)
+        load_pickle(file)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "damaged.pkl"
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"damaged\.pkl") as raised:
-        load(file)
+        load_pickle(file)
     assert "\n" not in str(raised.value)
 
 
@@ -164,7 +164,7 @@ def test_what_numpy_would_believe_is_refused(tmp_path: Path, opcodes: bytes, sai
     file = tmp_path / "held.pkl"
     file.write_bytes(b"\x80\x02" + opcodes + b".")
     with pytest.raises(DataError, match=said):
-        load(file)
+        load_pickle(file)
 
 
 def test_the_opcodes_above_are_those_of_arrays(tmp_path: Path) -> None:
@@ -172,13 +172,15 @@ def test_the_opcodes_above_are_those_of_arrays(tmp_path: Path) -> None:
     held = (over(type_of("f8"), bytes(8), (1,)), EMPTY + filled((1,), type_of("O8"), plain(["a"])))
     for opcodes, expected in zip(held, ([0.0], ["a"]), strict=True):
         file.write_bytes(b"\x80\x02" + opcodes + b".")
-        assert load(file).tolist() == expected
+        assert load_pickle(file).tolist() == expected
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_what_is_empty_or_of_another_order_comes_back(tmp_path: Path, protocol: int) -> None:
     held = [np.zeros((0, 3)), np.arange(3, dtype=">i4"), np.array(2.5), np.zeros((2, 3, 4)).transpose(1, 0, 2)]
-    found = load(stored(tmp_path, [*held, b"", np.str_(""), np.array([True, None, "ü"], dtype=object)], protocol))
+    found = load_pickle(
+        stored(tmp_path, [*held, b"", np.str_(""), np.array([True, None, "ü"], dtype=object)], protocol)
+    )
     for one, array in zip(found, held, strict=False):
         np.testing.assert_array_equal(one, array)
         assert one.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
@@ -199,7 +201,7 @@ def test_what_a_damaged_file_claims_takes_no_memory(tmp_path: Path, content: byt
     file = tmp_path / "damaged.pkl"
     file.write_bytes(content)
     with suppress(DataError):
-        assert load(file) is None
+        assert load_pickle(file) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8e6  # kilobytes
 
 
@@ -210,14 +212,14 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from trainables.data import DataError
-from trainables.data.convert.pickles import load
+from trainables.data.convert.pickles import load_pickle
 
 file, dice = Path(sys.argv[1]), random.Random(7)
 
 def tried(content):
     file.write_bytes(content)
     try:
-        held = load(file)
+        held = load_pickle(file)
     except DataError:
         return
     for value in held.values() if isinstance(held, dict) else ():

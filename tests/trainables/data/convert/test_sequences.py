@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainables.data import DataError
-from trainables.data.convert import Found, convert
+from trainables.data.convert import Conversion, convert
 from trainables.data.convert.sequences import EMOTIONS, TARGETS
 
 COUNTS = {"train": 5, "valid": 2, "test": 3}
@@ -21,7 +21,7 @@ def features(count: int, seed: int = 0) -> dict[str, Any]:
     return {m: random.normal(size=(count, *shape)) for m, shape in SHAPES.items()}
 
 
-def read(folder: Path, layout: str, splits: dict[str, dict[str, Any]], **options: Any) -> Found:
+def read(folder: Path, layout: str, splits: dict[str, dict[str, Any]], **options: Any) -> Conversion:
     file = folder / "data.pkl"
     file.write_bytes(pickle.dumps(splits, 2))
     return convert(layout, file, options)

@@ -1,0 +1,207 @@
+"""The result of a converter, and what converters share: reading files, notes, splits and labels."""
+
+import csv
+import importlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from trainables.data.dataset import DataError, check_choice
+
+SPLITS = ("train", "val", "test")  # of the codes 0, 1 and 2
+SEED = 20230807  # of random splits, where none are published
+LFS_HEADER = b"version https://git-lfs"
+Arrays = dict[str, np.ndarray]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Conversion(NamedTuple):
+    """A data set in the layout of rows, with its datasheet."""
+
+    arrays: Arrays  # modalities, labels, `split`
+    sheet: dict[str, Any]  # task, classes, modalities, target, splits
+    notes: Sequence[str] = ()  # sentences on what was left out or changed
+
+
+class UnreadableError(DataError):
+    """A file that cannot be read and may be left out."""
+
+
+@contextmanager
+def translate_errors(file: Path, what: str) -> Iterator[None]:
+    """Raise an UnreadableError in one sentence instead of whatever the reader of a file raises."""
+    try:
+        with file.open("rb") as stream:
+            if stream.read(len(LFS_HEADER)) == LFS_HEADER:
+                raise UnreadableError(f"convert: {file} is a Git LFS pointer, not data; `git lfs pull` fetches it.")
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"convert: {file} is no {what} that can be read: {error_text(error)}.") from None
+
+
+def error_text(error: Exception) -> str:
+    """Return the message of an error in one line, or its type if it has none."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def read_each(
+    items: Iterable[Item], read: Callable[[Item], Result]
+) -> tuple[list[tuple[Item, Result]], list[DataError]]:
+    """Return the readable items with their results, and the errors of the unreadable ones."""
+    results: list[tuple[Item, Result]] = []
+    errors: list[DataError] = []
+    for item in items:
+        try:
+            results.append((item, read(item)))
+        except UnreadableError as error:
+            errors.append(error)
+    return results, errors
+
+
+def count_notes(count: int, what: str) -> list[str]:
+    """Return a note with a count in front, none if the count is 0."""
+    return [f"{count} {what}"] if count else []
+
+
+def unreadable_notes(errors: Sequence[DataError]) -> list[str]:
+    """Return a note with the number of unreadable items and the first error, none if there is no error."""
+    first = str(errors[0]).removeprefix("convert: ").rstrip(".") if errors else ""
+    return count_notes(len(errors), f"that cannot be used are left out, the first: {first}")
+
+
+def concatenate_splits(splits: Mapping[str, Arrays]) -> Arrays:
+    """Return the arrays of train, val and test, concatenated, with the `split` of each row.
+
+    Raises:
+        DataError: arrays of a split differ in length, or rows of two splits in shape.
+    """
+    parts = [splits[name] for name in SPLITS]
+    counts = [len(next(iter(part.values()))) for part in parts]
+    for name, part, count in zip(SPLITS, parts, counts, strict=True):
+        for key, array in part.items():
+            if array.shape != (count, *parts[0][key].shape[1:]):
+                rule = f"as many as {next(iter(part))}, {count}, and each as in training, {parts[0][key].shape[1:]}"
+                raise DataError(f"convert: the rows of {key} of {name} must be {rule}; got {array.shape}.")
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return {**arrays, "split": np.repeat(np.arange(3, dtype=np.int8), counts)}
+
+
+def add_validation(split: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+    """Return the split of samples [N] with a validation split, and a sentence on its origin for the datasheet.
+
+    A listed validation split is kept. Otherwise a tenth of each class of training becomes validation: a tenth of its
+    samples or, if `groups` [N] are given, of its groups, which stay together.
+    """
+    split = split.astype(np.int8)
+    if (split == 1).any():
+        return split, "as listed"
+    random, units = np.random.default_rng(SEED), np.arange(len(split)) if groups is None else groups
+    for label in np.unique(labels[split == 0]):
+        class_units = np.unique(units[(split == 0) & (labels == label)])
+        if len(class_units) > 1:
+            held_out = random.permutation(class_units)[: max(1, round(len(class_units) / 10))]
+            split[(split == 0) & np.isin(units, held_out)] = 1
+    what = "a tenth" if groups is None else "a tenth of the groups"
+    return split, f"test as listed; {what} of each class of training is validation"
+
+
+def random_splits(names: Sequence[str], what: str) -> dict[str, int]:
+    """Return a random split of each distinct name, where none is published: seven, one and two tenths of them."""
+    order = np.random.default_rng(SEED).permutation(sorted(set(names)))
+    ends = np.cumsum([0.7, 0.1, 0.2]) * len(order)
+    splits = {str(name): int(np.searchsorted(ends, rank, side="right")) for rank, name in enumerate(order)}
+    if len(set(splits.values())) < len(SPLITS):
+        raise DataError(f"convert: {len(order)} {what} are too few to be dealt to three splits.")
+    return splits
+
+
+def encode_labels(labels: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Return labels as classes from 0, [N], and the names of the classes, sorted; numbers by their value."""
+    names = sorted(set(labels), key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name))
+    classes = {name: index for index, name in enumerate(names)}
+    return np.array([classes[label] for label in labels], dtype=np.int64), names
+
+
+def decode_one_hot(labels: np.ndarray, source: Path) -> np.ndarray:
+    """Return the classes of labels that are one-hot along the last axis; raises DataError if they are not."""
+    if labels.ndim < 2 or not np.isin(labels, (0, 1)).all() or (labels.sum(axis=-1) != 1).any():
+        raise DataError(f"convert: the labels of {source} must be one 1 among zeros each, along the last axis.")
+    return np.asarray(labels.argmax(axis=-1))
+
+
+def integer_vector(array: np.ndarray, source: Path) -> np.ndarray:
+    """Return whole numbers [N] or [N, 1] as [N] int64; raises DataError if they are none."""
+    if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size != len(array):
+        raise DataError(f"convert: {source} must hold one whole number a sample, got {array.dtype} {array.shape}.")
+    if not (array == np.rint(array)).all():
+        raise DataError(f"convert: {source} must hold whole numbers, and holds others.")
+    return np.asarray(array.reshape(-1).astype(np.int64))
+
+
+def compact_floats(array: np.ndarray) -> np.ndarray:
+    """Return numbers as float16 if all are finite in it, else as float32."""
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+        return half if np.isfinite(half).all() else array.astype(np.float32)
+
+
+def load_npy(file: Path) -> np.ndarray:
+    """Return the array of a .npy file."""
+    with translate_errors(file, "array"), file.open("rb") as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file, which is read as Latin-1 if it is not UTF-8."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def read_csv(file: Path) -> list[list[str]]:
+    """Return the rows of a file of comma-separated values."""
+    with translate_errors(file, "table"):
+        return list(csv.reader(io.StringIO(read_text(file), newline="")))
+
+
+def resolve_inside(source: Path, name: str) -> Path:
+    """Return the path of a name below the source; raises DataError if it leads out of it."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"convert: {name} is not within {source}.")
+    return source / name
+
+
+def require_paths(source: Path, *names: str) -> list[Path]:
+    """Return files or folders below the source; raises DataError at the first that does not exist."""
+    for name in names:
+        if not resolve_inside(source, name).exists():
+            raise DataError(f"convert: {source} has no {name}, which this layout has.")
+    return [source / name for name in names]
+
+
+def visible_paths(source: Path, pattern: str) -> list[Path]:
+    """Return the paths in a folder that match a pattern, sorted, without hidden ones."""
+    return sorted(path for path in source.glob(pattern) if not path.name.startswith("."))
+
+
+def check_option(value: str, choices: Sequence[str], option: str) -> str:
+    """Return the value of an option; raises DataError if it is none of the choices."""
+    return check_choice(value, choices, "convert", option, "choice")
+
+
+def import_optional(name: str) -> ModuleType:
+    """Return a library that only some layouts need; raises DataError if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DataError(f"convert: this layout needs {name}: pip install 'ablate[convert]'.") from None
