@@ -7,7 +7,7 @@ from ablate.document import Document, Where
 from ablate.errors import describe_choices, did_you_mean, type_name
 from ablate.metrics import FINAL, alike, elsewhere, metrics
 from ablate.options import Choice, parameters
-from ablate.plan import common
+from ablate.plan import resolve_point
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
 from analysis.ablations.scores import MEASUREMENT_KEYS
@@ -47,7 +47,7 @@ def columns(studies: Iterable[Study]) -> set[str]:
     found = {"cell", "trial", "status", "seconds", "steps", "params", *MEASUREMENT_KEYS}
     for study in studies:
         found |= {f"data.{key}" for key in study.data}
-        found |= {column for method in study.methods for column in common(study, method, {}, None)[1]}
+        found |= {column for method in study.methods for column in resolve_point(study, method, {}, None)[1]}
     return {column for column in found if not column.startswith("seed.")}
 
 

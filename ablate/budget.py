@@ -24,9 +24,9 @@ class Budget:
 
     def add(self, trial: Trial, result: Result) -> None:
         """Take a result; `unimodal` is no configuration to choose."""
-        if self.limits.target is None or result.score is None or trial.common["modality"]:
+        if self.limits.target is None or result.score is None or trial.point_config["modality"]:
             return
-        scores = self._scores[json.dumps(trial.common, sort_keys=True)]
+        scores = self._scores[json.dumps(trial.point_config, sort_keys=True)]
         scores[trial.seed] = result.score
         mean = math.fsum(scores.values()) / len(scores)
         good = mean >= self.limits.target if self.maximise else mean <= self.limits.target

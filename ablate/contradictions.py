@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ablate.designs import components, space, width
+from ablate.designs import active_components, search_space, trials_per_point
 from ablate.document import Where
 from ablate.errors import describe_choices
 from ablate.methods import axes_of
@@ -93,7 +93,7 @@ def check_training(study: "Study") -> None:
 def check_span(study: "Study", method: str) -> None:
     """Raise a UserError where a method would act in no epoch, whatever else is chosen beside a value, or a range."""
     keys = (f"{method}.start", f"{method}.end", "train.epochs")
-    reached, base = {key: study.reach(key) for key in keys}, space(study, method).base
+    reached, base = {key: study.reach(key) for key in keys}, search_space(study, method).base
     beside = {key: [base[key]] for key in keys} if study.search.name == "one-at-a-time" else reached
     for one in study.vary:
         for values in [[value] for value in one.values] or [one.reach] if one.key in keys else ():
@@ -152,7 +152,7 @@ def check_search(study: "Study") -> None:
         check_numbers(study)
     if name == "ablate":
         check_components(study)
-    least = sum(width(study, method) for method in study.methods)
+    least = sum(trials_per_point(study, method) for method in study.methods)
     if study.file.budget.trials is not None and study.file.budget.trials < least:
         raise document.error(("budget", "trials"), f"one point of every method takes {least} trials already")
     for one in study.vary:
@@ -204,7 +204,7 @@ def possible(study: "Study", when: Condition) -> bool:
         if key in varied:
             return varied[key].takes(value)
         owner = key.partition(".")[0]
-        base = space(study, owner if owner in study.methods else next(iter(study.methods))).base
+        base = search_space(study, owner if owner in study.methods else next(iter(study.methods))).base
         return bool(base[key] == value)
 
     return not when or any(taken(key, value) for key, values in when.items() for value in values)
@@ -215,14 +215,14 @@ def check_numbers(study: "Study") -> None:
     if len(study.objectives) > 1:
         raise study.document.error(("search",), "cma knows one metric; tpe takes several")
     for method in study.methods:
-        axes = space(study, method).axes
+        axes = search_space(study, method).axes
         if axes and sum(axis.low is not None for axis in axes) < 2:
             raise study.document.error(("search",), f"cma needs two ranges of numbers, and {method} has fewer; use tpe")
 
 
 def check_components(study: "Study") -> None:
     """Raise a UserError if there is nothing to leave out, or a part that is left out is varied, too."""
-    parts = {key for method in study.methods for key in components(study, method)}
+    parts = {key for method in study.methods for key in active_components(study, method)}
     if not parts:
         raise study.document.error(
             ("search",), "ablate leaves out parts of methods, and none of these has one that is on"

@@ -1,8 +1,8 @@
-"""Designs: the points of a study that are known up front, in a fixed order, for each of its methods.
+"""Designs: the points of a study that are known up front, in a fixed order, for each method.
 
-Grid, one-at-a-time and ablate take the values that are listed. Random, Sobol and Morris choose points of a unit cube,
-one side an axis, and `Varied.at` says which value lies where. Where an axis does not act beside the other values of a
-point, the point goes without it: in a grid such points are one, elsewhere they turn out to be the same trial.
+The designs grid, one-at-a-time and ablate use the listed values. Random, Sobol and Morris choose points of a unit cube,
+one dimension per axis, and `VariedAxis.value_at` maps each coordinate to a value. An axis that is inactive beside the
+other values of a point is left out of that point: in a grid such points coincide, elsewhere they become the same trial.
 """
 
 import random
@@ -20,125 +20,125 @@ if TYPE_CHECKING:
 Point = dict[str, Any]  # setting -> value
 
 
-class Row(NamedTuple):
-    """One point of a design or a search, and the columns that tell it from others."""
+class DesignPoint(NamedTuple):
+    """A point of a design or a search, with the columns that identify it in the tables."""
 
     point: Point
     labels: dict[str, Any]
 
 
 class Space(NamedTuple):
-    """What varies for one method."""
+    """The search space of one method."""
 
-    axes: list[Varied]  # an axis behind those that it depends on
-    base: Point  # all settings of method, training and model where nothing varies
+    axes: list[Varied]  # each axis after those that it depends on
+    base: Point  # all settings of method, training and model, at the values they have where they do not vary
 
 
-def space(study: "Study", method: str) -> Space:
-    """Return what varies for a method: its own axes, those of training and the model, and the dummy."""
-    axes = {one.key: one for one in study.vary if one.owner in {method, "train", "model", DUMMY}}
-    order = TopologicalSorter({key: [other for other in one.when if other in axes] for key, one in axes.items()})
-    base = {f"{method}.{name}": one.default for name, one in axes_of(method, study.methods[method]).items()}
+def search_space(study: "Study", method: str) -> Space:
+    """Return the search space of a method: its own axes, those of training and model, and the dummy axis."""
+    axes = {axis.key: axis for axis in study.vary if axis.owner in {method, "train", "model", DUMMY}}
+    order = TopologicalSorter({key: [other for other in axis.when if other in axes] for key, axis in axes.items()})
+    base = {f"{method}.{name}": axis.default for name, axis in axes_of(method, study.methods[method]).items()}
     for owner, section in (("train", study.file.train), ("model", study.file.model)):
         base |= {f"{owner}.{name}": value for name, value in section.model_dump().items()}
     base["train.lr"] = study.file.train.rate
     return Space([axes[key] for key in order.static_order()], base | study.set)
 
 
-def walk(among: Space, choose: Callable[[Varied], Any]) -> Point:
-    """Return the point that is chosen axis by axis, of those that act beside what was chosen before."""
+def build_point(space: Space, choose: Callable[[Varied], Any]) -> Point:
+    """Return a point built axis by axis with ``choose``; axes that are inactive beside earlier choices are left out."""
     point: Point = {}
-    for axis in among.axes:
-        if axis.acts(ChainMap(point, among.base)):
+    for axis in space.axes:
+        if axis.acts(ChainMap(point, space.base)):
             point[axis.key] = choose(axis)
     return point
 
 
-def rows(study: "Study", method: str) -> list[Row]:
-    """Return the points of a method in a study's design, numbered by the column `point`."""
-    among = space(study, method)
+def design_points(study: "Study", method: str) -> list[DesignPoint]:
+    """Return the points of a study's design for a method, numbered in the column `point`."""
+    space = search_space(study, method)
     if study.search.name == "ablate":
-        chosen = list(ablation(study, method, among))
+        points = list(ablation_points(study, method, space))
     elif study.search.name == "one-at-a-time":
-        chosen = [Row(point, {}) for point in one_at_a_time(among)]
-    elif study.search.name == "grid" or not among.axes:
-        chosen = [Row(point, {}) for point in cells(among)]
+        points = [DesignPoint(point, {}) for point in one_at_a_time_points(space)]
+    elif study.search.name == "grid" or not space.axes:
+        points = [DesignPoint(point, {}) for point in grid_points(space)]
     else:
-        chosen = [Row(placed(among, shares), {}) for shares in cube(study, among)]
-    return [row._replace(labels={"point": number, **row.labels}) for number, row in enumerate(chosen)]
+        points = [DesignPoint(point_from_unit_cube(space, shares), {}) for shares in unit_cube_points(study, space)]
+    return [point._replace(labels={"point": number, **point.labels}) for number, point in enumerate(points)]
 
 
-def count(study: "Study", method: str) -> int:
-    """Return how many points a method has in the end, in a design or a search."""
-    among, options = space(study, method), study.search.options
-    sides = len(among.axes)
+def num_points(study: "Study", method: str) -> int:
+    """Return the total number of points of a method, in a design or a search."""
+    space, options = search_space(study, method), study.search.options
+    num_axes = len(space.axes)
     if study.search.name == "ablate":
-        return sum(cell_count(one) for _, one in variants(study, method, among))
+        return sum(num_grid_points(variant) for _, variant in ablation_variants(study, method, space))
     if study.search.name == "one-at-a-time":
-        return sum(1 for _ in one_at_a_time(among))
-    if study.search.name == "grid" or not sides:
-        return cell_count(among)
+        return sum(1 for _ in one_at_a_time_points(space))
+    if study.search.name == "grid" or not num_axes:
+        return num_grid_points(space)
     if study.search.name == "sobol":
-        return int(options.samples) * (sides * (2 if options.second_order else 1) + 2)
+        return int(options.samples) * (num_axes * (2 if options.second_order else 1) + 2)
     if study.search.name == "morris":
-        return int(options.trajectories) * (sides + 1)
+        return int(options.trajectories) * (num_axes + 1)
     return study.file.trials
 
 
-def width(study: "Study", method: str) -> int:
-    """Return how many trials one point of a method takes."""
+def trials_per_point(study: "Study", method: str) -> int:
+    """Return the number of trials of one point of a method: one per seed, for `unimodal` also per modality."""
     return study.looks[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
 
 
-def cells(among: Space) -> Iterator[Point]:
-    """Yield every combination of values once, the last axis first; an axis that does not act has none."""
-    if not among.axes:
+def grid_points(space: Space) -> Iterator[Point]:
+    """Yield every combination of values once, varying the last axis fastest; inactive axes are left out."""
+    if not space.axes:
         yield {}
         return
-    for first, rest in branches(among):
-        for point in cells(rest):
+    for first, remaining in branches(space):
+        for point in grid_points(remaining):
             yield first | point
 
 
-def branches(among: Space) -> Iterator[tuple[Point, Space]]:
-    """Yield the choices of the first axis, and what is left to choose beside each."""
-    first, *rest = among.axes
-    if not first.acts(among.base):
-        yield {}, Space(rest, among.base)
+def branches(space: Space) -> Iterator[tuple[Point, Space]]:
+    """Yield each choice of the first axis, with the remaining search space."""
+    first, *remaining = space.axes
+    if not first.acts(space.base):
+        yield {}, Space(remaining, space.base)
         return
     for value in first.values:
-        yield {first.key: value}, Space(rest, among.base | {first.key: value})
+        yield {first.key: value}, Space(remaining, space.base | {first.key: value})
 
 
-def cell_count(among: Space) -> int:
-    """Return the number of `cells`, without going through those that differ in axes on which nothing depends."""
-    if not among.axes:
+def num_grid_points(space: Space) -> int:
+    """Return the number of `grid_points`; only axes that others depend on are enumerated."""
+    if not space.axes:
         return 1
-    first = among.axes[0]
-    if any(first.key in other.when for other in among.axes):
-        return sum(cell_count(rest) for _, rest in branches(among))
-    here = len(first.values) if first.acts(among.base) else 1
-    return here * cell_count(among._replace(axes=among.axes[1:]))
+    first = space.axes[0]
+    if any(first.key in other.when for other in space.axes):
+        return sum(num_grid_points(branch) for _, branch in branches(space))
+    num_values = len(first.values) if first.acts(space.base) else 1
+    return num_values * num_grid_points(space._replace(axes=space.axes[1:]))
 
 
-def one_at_a_time(among: Space) -> Iterator[Point]:
-    """Yield the point at which nothing varies, and each further value of each axis, the others left as they are."""
+def one_at_a_time_points(space: Space) -> Iterator[Point]:
+    """Yield the base point, then each other value of each axis with all other settings at the base point."""
     yield {}
-    for axis in among.axes:
-        if axis.acts(among.base):
-            yield from ({axis.key: value} for value in axis.values if value != among.base.get(axis.key))
+    for axis in space.axes:
+        if axis.acts(space.base):
+            yield from ({axis.key: value} for value in axis.values if value != space.base.get(axis.key))
 
 
-def cube(study: "Study", among: Space) -> list[list[float]]:
-    """Return the points of a random, Sobol or Morris design in the unit cube, one side an axis.
+def unit_cube_points(study: "Study", space: Space) -> list[list[float]]:
+    """Return the points of a random, Sobol or Morris design in the unit cube, one dimension per axis.
 
-    Random points draw every side from a stream of its own, so that methods share what they have in common.
+    A random design draws each axis from its own stream, so that methods share the values of their common axes.
     """
     options = study.search.options
     if study.search.name == "random":
-        draws = [random.Random(f"{options.seed}/{axis.key}") for axis in among.axes]  # noqa: S311
-        return [[draw.random() for draw in draws] for _ in range(study.file.trials)]
-    names = [axis.key for axis in among.axes]
+        streams = [random.Random(f"{options.seed}/{axis.key}") for axis in space.axes]  # noqa: S311
+        return [[stream.random() for stream in streams] for _ in range(study.file.trials)]
+    names = [axis.key for axis in space.axes]
     problem = {"num_vars": len(names), "names": names, "bounds": [[0, 1]] * len(names)}
     if study.search.name == "sobol":
         from SALib.sample import sobol
@@ -151,68 +151,77 @@ def cube(study: "Study", among: Space) -> list[list[float]]:
     return [[float(share) for share in point] for point in points]
 
 
-def placed(among: Space, shares: Sequence[float]) -> Point:
-    """Return the point of a study at a point of the unit cube."""
-    at = dict(zip((axis.key for axis in among.axes), shares, strict=True))
-    return walk(among, lambda axis: axis.at(at[axis.key]))
+def point_from_unit_cube(space: Space, coordinates: Sequence[float]) -> Point:
+    """Return the point of the search space at the given coordinates of the unit cube."""
+    coordinate = dict(zip((axis.key for axis in space.axes), coordinates, strict=True))
+    return build_point(space, lambda axis: axis.at(coordinate[axis.key]))
 
 
-def components(study: "Study", method: str) -> Point:
-    """Return the parts of a method that can be switched off and are not: setting -> the value at which it is off."""
-    base = space(study, method).base
-    neutral = {f"{method}.{name}": one.neutral for name, one in axes_of(method, study.methods[method]).items()}
-    return {key: off for key, off in neutral.items() if off is not None and base[key] != off}
+def active_components(study: "Study", method: str) -> Point:
+    """Return the components of a method that can be switched off and are on: setting -> neutral value."""
+    base = search_space(study, method).base
+    neutral_values = {f"{method}.{name}": axis.neutral for name, axis in axes_of(method, study.methods[method]).items()}
+    return {
+        key: neutral_value
+        for key, neutral_value in neutral_values.items()
+        if neutral_value is not None and base[key] != neutral_value
+    }
 
 
-def switched(study: "Study") -> dict[str, Any]:
-    """Return the parts that a study switches off as axes of two values, on and off, by their names."""
+def component_axes(study: "Study") -> dict[str, Any]:
+    """Return the components that an `ablate` study switches off, as axes with two values: on and off."""
     axes: dict[str, Any] = {}
     for method in study.methods if study.search.name == "ablate" else ():
-        for key, off in components(study, method).items():
-            axes[key] = {"values": [space(study, method).base[key], off], "scale": "choice", "low": None, "high": None}
+        for key, neutral_value in active_components(study, method).items():
+            axes[key] = {
+                "values": [search_space(study, method).base[key], neutral_value],
+                "scale": "choice",
+                "low": None,
+                "high": None,
+            }
     return axes
 
 
-def variants(study: "Study", method: str, among: Space) -> list[tuple[dict[str, Any], Space]]:
-    """Return a method whole, without each part, with only that part, and with none, as labels and what varies there."""
-    parts = components(study, method)
-    if not parts:
-        return [({}, among)]
-    off: list[tuple[str, str | None, Iterable[str]]] = [("full", None, ())]
-    off += [("without", part, [part]) for part in parts]
-    off += [("only", part, [other for other in parts if other != part]) for part in parts]
-    off += [("none", None, parts)]
+def ablation_variants(study: "Study", method: str, space: Space) -> list[tuple[dict[str, Any], Space]]:
+    """Return the variants of a method as labels and search space: full, without one component, only one, none."""
+    components = active_components(study, method)
+    if not components:
+        return [({}, space)]
+    specs: list[tuple[str, str | None, Iterable[str]]] = [("full", None, ())]
+    specs += [("without", component, [component]) for component in components]
+    specs += [("only", component, [other for other in components if other != component]) for component in components]
+    specs += [("none", None, components)]
     return [
         (
-            {"ablation": kind, "component": part and part.partition(".")[2]},
-            among._replace(base=among.base | {key: parts[key] for key in keys}),
+            {"ablation": kind, "component": component and component.partition(".")[2]},
+            space._replace(base=space.base | {key: components[key] for key in switched_off}),
         )
-        for kind, part, keys in off
+        for kind, component, switched_off in specs
     ]
 
 
-def ablation(study: "Study", method: str, among: Space) -> Iterator[Row]:
-    """Yield the variants of a method at every cell of the grid."""
-    parts = components(study, method)
-    for labels, variant in variants(study, method, among):
-        switched = {key: variant.base[key] for key in parts}
-        yield from (Row(switched | point, labels) for point in cells(variant))
+def ablation_points(study: "Study", method: str, space: Space) -> Iterator[DesignPoint]:
+    """Yield every variant of a method at every point of the grid."""
+    components = active_components(study, method)
+    for labels, variant in ablation_variants(study, method, space):
+        component_values = {key: variant.base[key] for key in components}
+        yield from (DesignPoint(component_values | point, labels) for point in grid_points(variant))
 
 
-def facts(study: "Study") -> dict[str, Any]:
-    """Return what an analysis of a Sobol, Morris or random design needs to know, by method.
+def axis_description(study: "Study") -> dict[str, Any]:
+    """Return what the analysis of a Sobol, Morris or random design needs, by method.
 
-    Names, scales and bounds are those of its axes in order; what lies where in `points` is in shares of an axis.
+    Names, scales and bounds are those of the axes, in order; `points`, of Morris, are coordinates in the unit cube.
     """
-    about = {}
+    description = {}
     for method in study.methods:
-        among = space(study, method)
-        if study.search.lists or study.search.batch or not among.axes:
+        space = search_space(study, method)
+        if study.search.lists or study.search.batch or not space.axes:
             continue
-        about[method] = {
-            "names": [axis.key for axis in among.axes],
-            "scales": [axis.scale for axis in among.axes],
-            "bounds": [[axis.at(0.0), axis.at(1.0)] for axis in among.axes],
-            **({"points": cube(study, among)} if study.search.name == "morris" else {}),
+        description[method] = {
+            "names": [axis.key for axis in space.axes],
+            "scales": [axis.scale for axis in space.axes],
+            "bounds": [[axis.at(0.0), axis.at(1.0)] for axis in space.axes],
+            **({"points": unit_cube_points(study, space)} if study.search.name == "morris" else {}),
         }
-    return about
+    return description

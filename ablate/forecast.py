@@ -9,7 +9,7 @@ from ablate import store
 from ablate.errors import UserError
 from ablate.lock import read_driver
 from ablate.outdated import outdated
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import find_store, schema_version
@@ -70,7 +70,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     queue = open_queue(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
     missing = 0 if queue.spent else count_unfinished(study, queue)
     fresh = [trial for trial in queue.proposed.values() if trial.id not in queue.results]
-    by_method = Counter(trial.columns["method"] for trial in fresh)
+    by_method = Counter(trial.point_labels["method"] for trial in fresh)
     if not queue.over:
         check_trials(study, queue)
     cpus = concurrent_packs(study, available_cpus(), cards)
@@ -78,7 +78,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     return Forecast(
         study.file.name,
         study.sheet.name,
-        size(study),
+        num_trials(study),
         queue.cached,
         missing,
         dict(by_method),

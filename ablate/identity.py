@@ -1,4 +1,4 @@
-"""A trial is known by its content: a hash of all that can change its result, and of nothing else."""
+"""Trial ids: a hash of everything that can change a trial's result, and of nothing else."""
 
 import ast
 import hashlib
@@ -9,27 +9,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-version = cache(metadata.version)  # reading it takes longer than the rest of an id
-OURS = ("ablate", "search_spaces", "trainables", "analysis")  # of this project
-INSTALLED = {"site-packages", "dist-packages"}
-PLACES: set[Path] = set()  # where user-defined modules lie beside those that import them (`ablate.methods.reach`)
-ALWAYS_RUN = {"trainables.train", "trainables.data"}  # what every trial runs through
+package_version = cache(metadata.version)  # reading it takes longer than the rest of an id
+PROJECT_PACKAGES = ("ablate", "search_spaces", "trainables", "analysis")
+SITE_FOLDERS = {"site-packages", "dist-packages"}
+IMPORT_FOLDERS: set[Path] = set()  # further folders of user-defined modules, from `ablate.methods.add_import_folders`
+ALWAYS_RUN = {"trainables.train", "trainables.data"}  # modules that every trial runs
 
 
 def trial_id(config: dict[str, Any]) -> str:
-    """Return the id of a resolved configuration; resources and paths are not in it."""
-    versions = {name: version(name) for name in packages(measures=bool(config["measure"]))}
-    content = {**config, "code": code(config), **versions}
+    """Return the id of a resolved configuration; resources and paths do not enter it."""
+    versions = {name: package_version(name) for name in versioned_packages(measures=bool(config["measure"]))}
+    content = {**config, "code": code_hash(config), **versions}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def packages(*, measures: bool) -> tuple[str, ...]:
-    """Return the packages that train a trial and, if anything is, measure it; their versions are in its id."""
+def versioned_packages(*, measures: bool) -> tuple[str, ...]:
+    """Return the packages whose versions enter a trial's id: those that train and, if it is measured, measure it."""
     return ("torch", "numpy", "scikit-learn") if measures else ("torch", "numpy")
 
 
-def code(config: dict[str, Any]) -> str:
+def code_hash(config: dict[str, Any]) -> str:
     """Return a hash of the code that trains and measures a configuration."""
     encoder = config["model"]["encoder"]
     encoders = encoder.values() if isinstance(encoder, dict) else [encoder]
@@ -39,85 +39,87 @@ def code(config: dict[str, Any]) -> str:
 
 @cache
 def fingerprint(*modules: str) -> str:
-    """Return a hash of the code that trains and measures with some modules, without comments and docstrings.
+    """Return a hash of the code that trains and measures with the given modules, without comments and docstrings.
 
-    The code is the training loop, the modules (a method, user-defined encoders, measurements), and all that they import
-    of `trainables`; of a user-defined module, also what it imports of its own package and of modules beside that.
-    Another method or measurement, or the list of them, is not part of it: a formula changed in one method leaves the
-    trials of the others standing.
+    It covers the training loop, the modules (a method, user-defined encoders, measurements) and all that they import
+    from `trainables`; for a user-defined module, also imports from its own package and from modules beside it.
+    Other methods and measurements, and the registries of them, are not covered: a change of one method keeps the
+    trials of all others valid.
     """
-    files = closure(ALWAYS_RUN | {*modules})
-    parts = {name: formulas_of(file) for name, file in sorted(files.items())}
+    files = import_closure(ALWAYS_RUN | {*modules})
+    parts = {name: normalized_file(file) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def closure(modules: set[str]) -> dict[str, Path]:
-    """Return the files of modules and of all that they import of `trainables`, their own package and its neighbours.
+def import_closure(modules: set[str]) -> dict[str, Path]:
+    """Return the files of modules and of their imports, from `trainables`, their own package and modules beside it.
 
-    A package that is imported runs its `__init__.py`, and so do those above it.
+    The `__init__.py` of each user-defined package above a module runs too, and is included.
 
     Raises:
         ModuleNotFoundError: one of the modules does not exist.
     """
-    known: dict[str, Path] = {}
-    waiting = set(modules)
-    while waiting:
-        name = waiting.pop()
-        file = source(name)
+    files: dict[str, Path] = {}
+    pending = set(modules)
+    while pending:
+        name = pending.pop()
+        file = source_file(name)
         if file is None:
             raise ModuleNotFoundError(name)
-        known[name] = file
-        waiting |= imports(file, name, {"trainables", *beside(name)}) - known.keys()
-        above = name.rpartition(".")[0]
-        if name.partition(".")[0] not in OURS and above and source(above):
-            waiting |= {above} - known.keys()
-    return known
+        files[name] = file
+        pending |= imported_modules(file, name, {"trainables", *importable_user_modules(name)}) - files.keys()
+        parent = name.rpartition(".")[0]
+        if name.partition(".")[0] not in PROJECT_PACKAGES and parent and source_file(parent):
+            pending |= {parent} - files.keys()
+    return files
 
 
-def beside(module: str) -> set[str]:
-    """Return the top-level user-defined modules that a module may import: those where its own lies, and in PLACES.
+def importable_user_modules(module: str) -> set[str]:
+    """Return the top-level user-defined modules that a module may import: those beside it and in IMPORT_FOLDERS.
 
-    Of this project's modules, and of what is installed, that is their own package alone.
+    For modules of this project and installed packages, this is their own package alone.
     """
-    top = module.partition(".")[0]
-    file = source(top)
+    package = module.partition(".")[0]
+    file = source_file(package)
     folder = file and (file.parent.parent if file.name == "__init__.py" else file.parent)
-    if top in OURS or folder is None or folder.name in INSTALLED:
-        return {top}
-    return {top}.union(*map(own_modules, {folder, *PLACES}))
+    if package in PROJECT_PACKAGES or folder is None or folder.name in SITE_FOLDERS:
+        return {package}
+    return {package}.union(*map(modules_in, {folder, *IMPORT_FOLDERS}))
 
 
 @cache
-def own_modules(folder: Path) -> set[str]:
-    """Return the modules of a folder that are imported by their names, and not others that are called so."""
+def modules_in(folder: Path) -> set[str]:
+    """Return the modules of a folder, except those whose name imports a module from elsewhere."""
     if not folder.is_dir():
         return set()
     names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()}
-    return {name for name in names - {*OURS, "__main__"} if name.isidentifier() and found_in(folder, name)}
+    return {
+        name for name in names - {*PROJECT_PACKAGES, "__main__"} if name.isidentifier() and is_module_in(folder, name)
+    }
 
 
-def found_in(folder: Path, name: str) -> bool:
-    """Say whether a module, found without importing it, lies in a folder."""
+def is_module_in(folder: Path, name: str) -> bool:
+    """Return whether a module lies in a folder; the module is not imported."""
     spec = importlib.util.find_spec(name)
-    places = [] if spec is None else [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
-    return any(Path(place).is_relative_to(folder) for place in places if place)
+    locations = [] if spec is None else [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+    return any(Path(location).is_relative_to(folder) for location in locations if location)
 
 
-def imports(path: Path, module: str, packages: set[str]) -> set[str]:
-    """Return the modules of some packages that a module imports; `from package import name` may name one."""
-    return {name for name in named(path, module) if name.partition(".")[0] in packages and source(name)}
+def imported_modules(path: Path, module: str, packages: set[str]) -> set[str]:
+    """Return the modules of the given packages that a module imports, submodules named in `from` imports included."""
+    return {name for name in imported_names(path, module) if name.partition(".")[0] in packages and source_file(name)}
 
 
 @cache
-def named(path: Path, module: str) -> set[str]:
-    """Return what a module names in its imports: modules, or what is in them.
+def imported_names(path: Path, module: str) -> set[str]:
+    """Return the dotted names in the imports of a module: modules, or attributes of modules.
 
-    A relative import that leads nowhere, such as one that a script tries, names nothing.
+    Relative imports that cannot be resolved, such as those of a script, are skipped.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -126,12 +128,12 @@ def named(path: Path, module: str) -> set[str]:
                     base = importlib.util.resolve_name("." * node.level + base, package)
                 except ImportError:
                     continue
-            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
 
 
-def source(name: str) -> Path | None:
-    """Return the file of a module written in Python, found without importing it; None if it is no such module."""
+def source_file(name: str) -> Path | None:
+    """Return the file of a Python module, without importing it; None if there is no such file."""
     top, *rest = name.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None:
@@ -139,19 +141,19 @@ def source(name: str) -> Path | None:
     if not rest:
         candidates = [Path(spec.origin)] if spec.origin else []
     else:
-        inside = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
-        candidates = [file for path in inside for file in (path.with_suffix(".py"), path / "__init__.py")]
+        paths = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
+        candidates = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
     return next((file for file in candidates if file.suffix == ".py" and file.is_file()), None)
 
 
 @cache
-def formulas_of(file: Path) -> str:
-    """Return `formulas` of a file as it is when it is first asked for; methods share most of their files."""
-    return formulas(file.read_text(encoding="utf-8"))
+def normalized_file(file: Path) -> str:
+    """Return the normalized source of a file; cached, since methods share most of their files."""
+    return normalized_source(file.read_text(encoding="utf-8"))
 
 
-def formulas(text: str) -> str:
-    """Return source code as its syntax tree, in which comments, layout and docstrings leave no trace."""
+def normalized_source(text: str) -> str:
+    """Return a dump of the syntax tree of source code, without comments, layout and docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

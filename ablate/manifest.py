@@ -9,7 +9,7 @@ from typing import Any
 from ablate import designs
 from ablate.files import atomic_write
 from ablate.keys import DIRECTIONS
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.provenance import available_cpus, package_versions, processor
 from ablate.remote import is_remote
 from ablate.study import Study
@@ -21,18 +21,18 @@ def build_manifest(study: Study) -> dict[str, Any]:
     if not any(one.key == "train.optimizer" for one in study.vary):
         file["train"]["lr"] = study.file.train.rate
     vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
-    resolved = {**file, "vary": vary | designs.switched(study), "set": study.set, "measure": study.measure}
+    resolved = {**file, "vary": vary | designs.component_axes(study), "set": study.set, "measure": study.measure}
     resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
     resolved["objectives"] = {metric: DIRECTIONS[metric] for metric in study.objectives}
     resolved["search"] = {study.search.name: study.search.options.model_dump()}
-    resolved["design"] = designs.facts(study)
+    resolved["design"] = designs.axis_description(study)
     return {
         "command": shlex.join(["ablate", "run", study.given, *store_option(study)]),
         "study": resolved,
         "modalities": list(study.sheet.modalities),
         "task": study.sheet.task,
         "data_sha256": study.sheet.sha256,
-        "planned": size(study),
+        "planned": num_trials(study),
         "versions": package_versions(),
         "machine": {"system": platform.platform(), "processor": processor(), "cpus": available_cpus()},
     }

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ablate.document import Document, Where
 from ablate.errors import describe_choices
-from ablate.identity import PLACES
+from ablate.identity import IMPORT_FOLDERS
 from search_spaces.axes import Axis
 from search_spaces.methods import METHODS as AXES
 from search_spaces.methods import SPAN
@@ -49,7 +49,7 @@ def folders(study: Path) -> list[str]:
 def reach(places: list[str]) -> None:
     """Let this process import from these folders, after all that is installed."""
     sys.path.extend(place for place in places if place not in sys.path)
-    PLACES.update(map(Path, places))
+    IMPORT_FOLDERS.update(map(Path, places))
 
 
 def check_own(document: Document, where: Where, path: str) -> None:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 from ablate import store
-from ablate.identity import code, packages, version
+from ablate.identity import code_hash, package_version, versioned_packages
 from ablate.study import Study
 from ablate.trial import Trial
 
 BESIDE = ("measure", "prune")  # of a configuration: asked of all trials of a study, and no column of its tables
-PACKAGES = packages(measures=True)
+PACKAGES = versioned_packages(measures=True)
 CONTENT = {"sha256": "data", "sheet": "datasheet"}  # of a data set, whatever is asked of it
 
 
@@ -24,7 +24,7 @@ def outdated(study: Study, missing: Iterable[Trial]) -> dict[str, tuple[Any, Any
     changed: dict[str, tuple[Any, Any]] = {}
     first: dict[str, Trial] = {}
     for trial in missing:
-        first.setdefault(trial.columns["method"], trial)
+        first.setdefault(trial.point_labels["method"], trial)
     for trial in first.values():
         for config, origin in earlier(study, trial):
             if asked(config) == asked(trial.config):
@@ -39,9 +39,9 @@ def present(config: dict[str, Any], measured: dict[str, Any]) -> dict[str, str]:
 
     Code of a measurement that is gone has no hash.
     """
-    found = {name: version(name) for name in packages(measures=bool(measured and config["measure"]))}
+    found = {name: package_version(name) for name in versioned_packages(measures=bool(measured and config["measure"]))}
     with suppress(ModuleNotFoundError):
-        found["code"] = code(config | {"measure": measured})
+        found["code"] = code_hash(config | {"measure": measured})
     return found
 
 
@@ -50,7 +50,7 @@ def earlier(study: Study, trial: Trial) -> Iterator[tuple[dict[str, Any], dict[s
     from analysis import load
 
     try:
-        rows = load(study.folder).trials.filter(method=trial.columns["method"], seed=trial.seed).collect()
+        rows = load(study.folder).trials.filter(method=trial.point_labels["method"], seed=trial.seed).collect()
     except FileNotFoundError:
         return
     told = {

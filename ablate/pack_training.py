@@ -10,12 +10,12 @@ from typing import Any
 
 from ablate.checkpoints import pack_checkpoint
 from ablate.errors import UserError, error_message
-from ablate.identity import code, trial_id
+from ablate.identity import code_hash, trial_id
 from ablate.methods import reach
 from ablate.provenance import available_cpus, training_environment
 from ablate.remote import is_remote, local_folder, mirror_of
 from ablate.store import write_pack
-from ablate.trial import Trial, content, source
+from ablate.trial import Trial, data_identity, trial_data
 from trainables.data import Dataset, load, sheet
 from trainables.memory import keep, room
 from trainables.parallel import Crew
@@ -62,7 +62,7 @@ def train_pack(
         StrandedError: they cannot be stored.
         LostError: they cannot be sent to the remote store.
     """
-    data = source(job["data"], pack[0].config)
+    data = trial_data(job["data"], pack[0].config)
     check_unchanged(pack, data)
     keep()
     configs, device = [trial.config for trial in pack], job_device(job)
@@ -71,7 +71,7 @@ def train_pack(
     outcomes = fit_pack(configs, load_dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
     if crew.rank == 0:
         origin = training_environment(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
-        origin["code"] = code(pack[0].config)
+        origin["code"] = code_hash(pack[0].config)
         try:
             folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
         except OSError as error:
@@ -106,7 +106,7 @@ def pack_capacity(job: dict[str, Any], pack: list[Trial]) -> int:
     if len(pack) == 1 or job["workers"] > 1:
         return len(pack)
     config, part = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
-    data = json.dumps(source(job["data"], config))
+    data = json.dumps(trial_data(job["data"], config))
     with suppress(Exception):
         key = shape(config), data, job_device(job), part
         if key not in CAPACITIES:
@@ -122,7 +122,7 @@ def job_device(job: dict[str, Any]) -> str:
 
 def check_unchanged(pack: list[Trial], data: dict[str, Any]) -> None:
     """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
-    found = content(data, sheet(data))
+    found = data_identity(data, sheet(data))
     if any(trial.config["data"] != found or trial_id(trial.config) != trial.id for trial in pack):
         raise RuntimeError("the data or the code changed after the study was planned; run it again")
 

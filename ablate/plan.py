@@ -1,51 +1,53 @@
-"""Points become trials, pure and in a fixed order: those of `ablate.designs` and of `ablate.search`."""
+"""Points of designs and searches become trials, in a fixed order and without side effects."""
 
 from typing import Any
 
-from ablate.designs import Point, Row, count, space, width
+from ablate.designs import DesignPoint, Point, num_points, search_space, trials_per_point
 from ablate.identity import trial_id
 from ablate.keys import LEARNING_RATES
 from ablate.methods import axes_of
 from ablate.study import Study
-from ablate.trial import Trial, blockwise, content, seeded
+from ablate.trial import Trial, block_seeds, data_identity, with_seed
 from ablate.vary import DUMMY
 from search_spaces.axes import acts
 from search_spaces.methods import SPAN, TRAINING
 from trainables.measurements import MEASUREMENTS
 
 
-def trials(study: Study, method: str, row: Row) -> list[Trial]:
-    """Return the trials of one point: one a seed, and for `unimodal` one a modality and seed."""
-    alone = list(study.sheet.modalities) if method == "unimodal" else [None]
-    found: list[Trial] = []
-    for modality in alone:
-        config, labels = common(study, method, row.point, modality)
-        columns = labels | row.labels
+def point_trials(study: Study, method: str, row: DesignPoint) -> list[Trial]:
+    """Return the trials of one point: one per seed, for `unimodal` one per modality and seed."""
+    modalities = list(study.sheet.modalities) if method == "unimodal" else [None]
+    planned: list[Trial] = []
+    for modality in modalities:
+        config, labels = resolve_point(study, method, row.point, modality)
+        point_labels = labels | row.labels
         for seed in range(study.looks[-1]):
-            identity = trial_id(seeded(config, seed, study.blocks))
-            found.append(Trial(identity, config, columns, seed, study.blocks))
-    return found
+            identity = trial_id(with_seed(config, seed, study.blocks))
+            planned.append(Trial(identity, config, point_labels, seed, study.blocks))
+    return planned
 
 
-def common(study: Study, method: str, point: Point, modality: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return configuration and labels of a point's trials, but for the seed.
+def resolve_point(
+    study: Study, method: str, point: Point, modality: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configuration and the labels that all seeds of a point share.
 
-    All is resolved; what does not act is at its default, and an empty cell of the table.
+    Every setting is resolved; inactive ones are at their default in the configuration, and null in the labels.
     """
-    settings, idle = resolved(study, method, point)
+    settings, inactive = resolve_settings(study, method, point)
     span = {name: settings.pop(name) for name in SPAN}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
-        over = {one.name: point[one.key] for one in study.vary if one.owner == owner and one.key in point}
-        sections[owner] = section.model_dump() | over
+        changes = {one.name: point[one.key] for one in study.vary if one.owner == owner and one.key in point}
+        sections[owner] = section.model_dump() | changes
     if sections["train"]["lr"] is None:
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
     for name, when in TRAINING.items():
         if not acts(when, sections["train"]):
             sections["train"][name] = type(study.file.train).model_fields[name].default
-            idle.add(f"train.{name}")
+            inactive.add(f"train.{name}")
     config = {
-        "data": content(study.data, study.sheet),
+        "data": data_identity(study.data, study.sheet),
         "method": study.methods[method],
         "settings": settings,
         **span,
@@ -55,42 +57,45 @@ def common(study: Study, method: str, point: Point, modality: str | None) -> tup
     }
     if study.pruning:
         config["prune"] = study.pruning
-    labels = {"method": method, "modality": modality, "seed": None, **dict.fromkeys(blockwise(0, study.blocks))}
+    labels = {"method": method, "modality": modality, "seed": None, **dict.fromkeys(block_seeds(0, study.blocks))}
     labels["data"] = study.sheet.name
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
-    labels |= dict.fromkeys(idle) | {key: value for key, value in point.items() if key == DUMMY}
+    labels |= dict.fromkeys(inactive) | {key: value for key, value in point.items() if key == DUMMY}
     return config, labels
 
 
-def resolved(study: Study, method: str, point: Point) -> tuple[dict[str, Any], set[str]]:
-    """Return every setting of a method, and the keys of those that do not act beside the others."""
+def resolve_settings(study: Study, method: str, point: Point) -> tuple[dict[str, Any], set[str]]:
+    """Return every setting of a method at a point, and the keys of the inactive ones."""
     chosen = study.set | point
     settings: dict[str, Any] = {}
-    idle: set[str] = set()
-    for name, one in axes_of(method, study.methods[method]).items():  # what decides stands before what depends
-        if acts(one.when, settings):
-            settings[name] = chosen.get(f"{method}.{name}", one.default)
+    inactive: set[str] = set()
+    for name, axis in axes_of(method, study.methods[method]).items():  # each after those that it depends on
+        if acts(axis.when, settings):
+            settings[name] = chosen.get(f"{method}.{name}", axis.default)
         else:
-            settings[name] = one.default
-            idle.add(f"{method}.{name}")
-    return settings, idle
+            settings[name] = axis.default
+            inactive.add(f"{method}.{name}")
+    return settings, inactive
 
 
-def points(study: Study) -> int:
-    """Return how many points a search has for each method with axes, as many as the budget of trials allows."""
+def num_search_points(study: Study) -> int:
+    """Return the number of points of a search for each method with axes, within the budget of trials."""
     limit = study.file.budget.trials
     if limit is None:
         return study.file.trials
-    searched = [method for method in study.methods if space(study, method).axes]
-    fixed = sum(width(study, method) for method in study.methods if method not in searched)
-    return min(study.file.trials, (limit - fixed) // sum(width(study, method) for method in searched))
+    searched = [method for method in study.methods if search_space(study, method).axes]
+    reserved = sum(trials_per_point(study, method) for method in study.methods if method not in searched)
+    return min(study.file.trials, (limit - reserved) // sum(trials_per_point(study, method) for method in searched))
 
 
-def size(study: Study) -> int:
-    """Return how many trials a study asks for in the end; two points may ask for the same."""
+def num_trials(study: Study) -> int:
+    """Return the total number of trials that a study requests; points that coincide count each time."""
     if study.search.batch is not None:
-        searched = {method: bool(space(study, method).axes) for method in study.methods}
-        return sum(width(study, method) * (points(study) if some else 1) for method, some in searched.items())
-    total = sum(count(study, method) * width(study, method) for method in study.methods)
+        searched = {method: bool(search_space(study, method).axes) for method in study.methods}
+        return sum(
+            trials_per_point(study, method) * (num_search_points(study) if has_axes else 1)
+            for method, has_axes in searched.items()
+        )
+    total = sum(num_points(study, method) * trials_per_point(study, method) for method in study.methods)
     return min(total, study.file.budget.trials or total)

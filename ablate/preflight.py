@@ -10,7 +10,7 @@ from typing import Any
 from ablate.errors import UserError, describe_choices
 from ablate.files import free_bytes, nearest_existing
 from ablate.manifest import is_manifest
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.schema import schema_version
 from ablate.study import Study, about_data
 from ablate.trackers import check_installed
@@ -31,9 +31,10 @@ def preflight(study: Study, cpus: int) -> None:
         raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
     if asked.workers > 1 and asked.gpu != int(asked.gpu):
         raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {asked.gpu:g}")
-    if size(study) > MAX_TRIALS:
+    if num_trials(study) > MAX_TRIALS:
         raise UserError(
-            f"{study.document.file}: has {size(study):,} trials; {MAX_TRIALS:,} are the most that one study may have"
+            f"{study.document.file}: has {num_trials(study):,} trials; "
+            f"{MAX_TRIALS:,} are the most that one study may have"
         )
     for folder in (study.folder, study.store / "trials"):
         existing = nearest_existing(folder)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
 from ablate.errors import UserError, did_you_mean
-from ablate.identity import code
+from ablate.identity import code_hash
 from ablate.methods import folders, reach
 from ablate.provenance import training_environment
 from ablate.study import Study
-from ablate.trial import source
+from ablate.trial import trial_data
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,7 +113,7 @@ def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
     from trainables.train import fit_pack
 
     origin = found.origin
-    data = source(study.data if study else origin["data"], found.configs[0])
+    data = trial_data(study.data if study else origin["data"], found.configs[0])
     reach(folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)
@@ -127,7 +127,7 @@ def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
     except Exception as error:
         raise UserError(f"{found.trial}: cannot be trained again: {type(error).__name__}: {error}") from None
     config = found.configs[found.place]
-    now = {**training_environment(found.device), "code": code(config), "data": about.sha256}
+    now = {**training_environment(found.device), "code": code_hash(config), "data": about.sha256}
     before = {key: value for key, value in origin.items() if key not in TRAINING_INPUTS} | {
         "data": config["data"]["sha256"]
     }

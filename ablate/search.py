@@ -11,10 +11,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablate.designs import Point, Row, Space, rows, space, walk
+from ablate.designs import DesignPoint, Point, Space, build_point, design_points, search_space
 from ablate.keys import DIRECTIONS
 from ablate.objectives import measured
-from ablate.plan import points, trials
+from ablate.plan import num_search_points, point_trials
 from ablate.study import Study
 from ablate.trial import Result, Trial
 from ablate.vary import Varied
@@ -50,7 +50,7 @@ def looked(study: Study, plan: list[Trial]) -> Rounds:
     results: dict[str, Result] = {}
     going, done = set(study.methods), 0
     for look in study.looks:
-        proposed = [t for t in plan if done <= t.seed < look and t.columns["method"] in going]
+        proposed = [t for t in plan if done <= t.seed < look and t.point_labels["method"] in going]
         answers = yield proposed
         if look == study.looks[-1] or any(trial.id not in answers for trial in proposed):
             break
@@ -77,8 +77,8 @@ def validated(method: str, plan: list[Trial], results: dict[str, Result]) -> lis
     scores: dict[int, dict[int, float]] = {}
     for trial in plan:
         result = results.get(trial.id)
-        if trial.columns["method"] == method and result and result.score is not None:
-            scores.setdefault(trial.columns["point"], {})[trial.seed] = result.score
+        if trial.point_labels["method"] == method and result and result.score is not None:
+            scores.setdefault(trial.point_labels["point"], {})[trial.seed] = result.score
     return list(scores.values())
 
 
@@ -90,7 +90,7 @@ def best(study: Study, scores: list[dict[int, float]]) -> dict[int, float]:
 
 def design(study: Study, method: str) -> list[Trial]:
     """Return the trials of a method that are known up front."""
-    return [trial for row in rows(study, method) for trial in trials(study, method, row)]
+    return [trial for row in design_points(study, method) for trial in point_trials(study, method, row)]
 
 
 def shortened(study: Study, plan: list[Trial]) -> list[Trial]:
@@ -101,14 +101,14 @@ def shortened(study: Study, plan: list[Trial]) -> list[Trial]:
 
 def search(study: Study, batch: int, log: Path | None, spent: Callable[[], str | None]) -> Rounds:
     """Search the axes of every method that has some, each with the same number of points; others run once."""
-    spaces = {method: space(study, method) for method in study.methods}
+    spaces = {method: search_space(study, method) for method in study.methods}
     storage = opened(log)
     searched = {method: sampler(study, method, storage) for method, among in spaces.items() if among.axes}
     waiting = [trial for method in study.methods if method not in searched for trial in design(study, method)]
-    for first in range(0, points(study), batch):
+    for first in range(0, num_search_points(study), batch):
         if spent():
             break
-        numbers = range(first, min(first + batch, points(study)))
+        numbers = range(first, min(first + batch, num_search_points(study)))
         asked = [ask(study, m, spaces[m], optuna, n) for m, optuna in searched.items() for n in numbers]
         proposed = waiting + [trial for one in asked for trial in one.trials]
         answers = yield proposed
@@ -156,8 +156,8 @@ def sampler(study: Study, method: str, storage: Any) -> Any:
 def ask(study: Study, method: str, among: Space, optuna_study: Any, number: int) -> Asked:
     """Return the next point that Optuna proposes, with its trials."""
     proposal = optuna_study.ask()
-    point: Point = walk(among, lambda axis: suggested(proposal, axis))
-    asked = trials(study, method, Row(point, {"point": number}))
+    point: Point = build_point(among, lambda axis: suggested(proposal, axis))
+    asked = point_trials(study, method, DesignPoint(point, {"point": number}))
     proposal.set_user_attr("trials", [trial.id for trial in asked])
     return Asked(optuna_study, proposal, asked)
 

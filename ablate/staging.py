@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.identity import OURS, closure
+from ablate.identity import PROJECT_PACKAGES, import_closure
 from ablate.methods import folders, own_encoders
 from ablate.study import Study, encoders
 from trainables.data.archive import find_archive
@@ -28,7 +28,7 @@ def stage(studies: Sequence[Study], folder: Path) -> str:
 def copy_code(folder: Path) -> None:
     """Copy this code."""
     root = Path(__file__).parent.parent
-    for package in OURS:
+    for package in PROJECT_PACKAGES:
         shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
@@ -49,9 +49,9 @@ def copy_modules(study: Study, folder: Path) -> None:
     """
     places = folders(study.document.file)
     named = [path for _, encoder in encoders(study.file, study.vary) for path in own_encoders(encoder)]
-    for name, file in closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
+    for name, file in import_closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
         parts = name.split(".")
-        if parts[0] not in OURS and any(file.is_relative_to(place) for place in places):
+        if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(place) for place in places):
             target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)

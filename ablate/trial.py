@@ -1,4 +1,4 @@
-"""A trial: one training run as it was asked for, what its seed is made of, and what it came to."""
+"""A trial: the configuration of one training run, its seeds, and its result."""
 
 import hashlib
 import json
@@ -10,74 +10,74 @@ from trainables.data import Sheet
 
 
 class Trial(NamedTuple):
-    """One training run, as it was asked for: two points may ask for the same.
+    """One training run of a point; trials of points that coincide have the same id.
 
-    All trials of a point share what is common to its seeds, so that a study of very many takes little memory.
+    The trials of a point share its configuration and labels, which keeps large studies small in memory.
     """
 
     id: str
-    common: dict[str, Any]  # the configuration, but for the seed
-    columns: dict[str, Any]  # what tells it from others, but for the seed: method, modality, settings that act, ...
+    point_config: dict[str, Any]  # the configuration without the seed
+    point_labels: dict[str, Any]  # its columns in the tables without the seed: method, modality, active settings, ...
     seed: int
-    blocks: tuple[int, ...] = ()  # `seeds` of each of BLOCKS, if the study tells them apart
+    blocks: tuple[int, ...] = ()  # number of seeds of each of BLOCKS, if the study separates them
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return all that can change the result."""
-        return seeded(self.common, self.seed, self.blocks)
+        """Return the full configuration: everything that can change the result."""
+        return with_seed(self.point_config, self.seed, self.blocks)
 
     @property
     def labels(self) -> dict[str, Any]:
-        """Return the columns of its row in a table, with the seed where they have its place."""
-        return self.columns | {"seed": self.seed} | blockwise(self.seed, self.blocks)
+        """Return the columns that identify the trial in the tables, seed included."""
+        return self.point_labels | {"seed": self.seed} | block_seeds(self.seed, self.blocks)
 
 
 class Result(NamedTuple):
-    """What the engine keeps of a finished trial."""
+    """Status and score of a finished trial."""
 
     status: str  # done | pruned | diverged | failed
     score: float | None  # the study's metric on validation; None unless done
 
 
-def blockwise(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
-    """Return what a seed is made of: one of each kind, by column; of a kind with a single one, 0.
+def block_seeds(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
+    """Return the seed of each block (split, init, order) for the overall seed, by column; 0 for a block of size 1.
 
-    They are nested: no two of the first have an `init` in common, and no two of these an `order`. More of one kind
-    leave those that there were as they are.
+    The seeds are nested: those of `init` differ between splits, those of `order` between inits. Enlarging a block
+    keeps the seeds that it had.
     """
-    inner, number, found = math.prod(blocks), 0, {}
-    for name, many in zip(BLOCKS, blocks, strict=False):
-        inner //= many
-        number = MOST_SEEDS * number + seed // inner % many if many > 1 else number
-        found[f"seed.{name}"] = number if many > 1 else 0
-    return found
+    remaining, index, indices = math.prod(blocks), 0, {}
+    for name, size in zip(BLOCKS, blocks, strict=False):
+        remaining //= size
+        index = MOST_SEEDS * index + seed // remaining % size if size > 1 else index
+        indices[f"seed.{name}"] = index if size > 1 else 0
+    return indices
 
 
-def seeded(common: dict[str, Any], seed: int, blocks: tuple[int, ...]) -> dict[str, Any]:
-    """Return a configuration with its seed, which decides all that is drawn; or with one for each of some blocks.
+def with_seed(point_config: dict[str, Any], seed: int, blocks: tuple[int, ...]) -> dict[str, Any]:
+    """Return a configuration with its seed, or with one seed per block.
 
-    What one seed would decide as well has the configuration that it has there.
+    Where a single seed gives the same draws, the configuration is that of the single seed, so that trials are shared.
     """
     if not blocks:
-        return common | {"seed": seed}
-    deal, init, order = blockwise(seed, blocks).values()
-    config = common | {"seed": order}
+        return point_config | {"seed": seed}
+    deal, init, order = block_seeds(seed, blocks).values()
+    config = point_config | {"seed": order}
     if init != order:
         config["init"] = init
     if deal:
-        config["data"] = common["data"] | {"deal": deal}
+        config["data"] = point_config["data"] | {"deal": deal}
     return config
 
 
-def source(data: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return the data of a trial, as `trainables.data` takes it, from those of its study."""
+def trial_data(data: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the data key of a trial, as `trainables.data` takes it, given that of its study."""
     deal = config["data"].get("deal")
     return data if deal is None else data | {"deal": deal}
 
 
-def content(data: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
-    """Return what tells one data set from another: its arrays, how the study reads them, and its datasheet."""
-    chosen = {key: value for key, value in data.items() if key not in {"name", "path"}}
-    described = {key: value for key, value in sheet.description.items() if key != "measured"}
-    text = json.dumps(described, sort_keys=True, default=str)
-    return {**chosen, "sha256": sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}
+def data_identity(data: dict[str, Any], sheet: Sheet) -> dict[str, Any]:
+    """Return what identifies a data set: its reading options, and hashes of its arrays and its datasheet."""
+    options = {key: value for key, value in data.items() if key not in {"name", "path"}}
+    description = {key: value for key, value in sheet.description.items() if key != "measured"}
+    text = json.dumps(description, sort_keys=True, default=str)
+    return {**options, "sha256": sheet.sha256, "sheet": hashlib.sha256(text.encode()).hexdigest()[:16]}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ablate import store
 from ablate.budget import Budget
 from ablate.packs import Packing, make_packing, split_evenly
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.search import Rounds, rounds
 from ablate.study import Study
 from ablate.trial import Result, Trial
@@ -207,4 +207,4 @@ def record_proposals(proposals: Rounds, plan: list[Trial]) -> Rounds:
 
 def count_unfinished(study: Study, queue: TrialQueue) -> int:
     """Return how many trials of a study have no result yet, those included that a search has not proposed yet."""
-    return queue.waiting + (0 if queue.finished else size(study) - queue.asked)
+    return queue.waiting + (0 if queue.finished else num_trials(study) - queue.asked)

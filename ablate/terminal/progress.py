@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.preflight import compile_warnings, inactive_method_warnings
 from ablate.study import Study, lacking
 from ablate.terminal.claims import show_verdict
@@ -32,7 +32,7 @@ class Screen:
         # Bound to the stream that was there at the start: Ray's output is redirected, ours is not.
         self.console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False)
         self.output = screen()
-        self.left = sum(map(size, studies))
+        self.left = sum(map(num_trials, studies))
         self.done = self.failed = 0
         self.told = False  # why a trial failed
         self.best: tuple[float, str] | None = None  # of a single study
@@ -105,7 +105,7 @@ class Progress:
 
     def begin(self, queue: TrialQueue) -> None:
         """Say what is known and what will run."""
-        name, total = self.study.file.name, size(self.study)
+        name, total = self.study.file.name, num_trials(self.study)
         missing = count_unfinished(self.study, queue)
         self.screen.begin(total if queue.over else total - missing)
         if queue.finished and not missing:

@@ -25,5 +25,5 @@ def own_modules_are_forgotten(tmp_path: Path) -> Iterator[None]:
     for name in made:
         del sys.modules[name]
     sys.path[:] = [place for place in sys.path if str(tmp_path) not in place]
-    identity.PLACES -= {place for place in identity.PLACES if tmp_path in place.parents}
+    identity.IMPORT_FOLDERS -= {place for place in identity.IMPORT_FOLDERS if tmp_path in place.parents}
     identity.fingerprint.cache_clear()  # by names, which the next test may give to other modules

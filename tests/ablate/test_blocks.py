@@ -11,10 +11,10 @@ import pytest
 
 from ablate.contradictions import STILL
 from ablate.errors import UserError
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.search import rounds
 from ablate.study import Study, load
-from ablate.trial import Trial, blockwise
+from ablate.trial import Trial, block_seeds
 from tests.ablate.helpers import ablate, here, table, train, write
 from trainables.data import load as load_data
 from trainables.methods import METHODS
@@ -34,18 +34,18 @@ def planned(made: Study) -> list[Trial]:
 
 
 def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
-    found = [tuple(blockwise(seed, (2, 1, 3)).values()) for seed in range(6)]
+    found = [tuple(block_seeds(seed, (2, 1, 3)).values()) for seed in range(6)]
     assert found == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 10_000), (1, 0, 10_001), (1, 0, 10_002)]
-    found = [tuple(blockwise(seed, (2, 2, 1)).values()) for seed in range(4)]
+    found = [tuple(block_seeds(seed, (2, 2, 1)).values()) for seed in range(4)]
     assert found == [(0, 0, 0), (0, 1, 0), (1, 10_000, 0), (1, 10_001, 0)]
-    assert blockwise(3, ()) == {}
+    assert block_seeds(3, ()) == {}
 
 
 def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     """The first trial is that of seed 0 of any study; of the others the order is still its order."""
     plain, made = study(tmp_path, 4), study(tmp_path, {"init": 4})
     assert made.looks == [4]
-    assert size(made) == 8
+    assert num_trials(made) == 8
     known, found = planned(plain), planned(made)
     assert [one.id for one in found[::4]] == [one.id for one in known[::4]]
     assert not {one.id for one in found[1:4]} & {one.id for one in known}

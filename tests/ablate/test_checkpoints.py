@@ -14,9 +14,9 @@ from polars.testing import assert_frame_equal
 from ablate import store
 from ablate.checkpoints import Checkpoint
 from ablate.cleaning import delete_unused, take_inventory
-from ablate.designs import Row
+from ablate.designs import DesignPoint
 from ablate.pack_training import resolve_job, train_pack
-from ablate.plan import trials
+from ablate.plan import point_trials
 from ablate.run import build_job
 from ablate.study import Study, load
 from tests.ablate.helpers import ROOT, start, table, write
@@ -104,7 +104,7 @@ def stopping(after: int) -> Any:
 
 def by_worker(study: Study, prune: Any = None) -> None:
     """Train the study's trials as one pack, as a worker does."""
-    pack = [t for factor in (0.25, 0.5) for t in trials(study, "Half", Row({"Half.factor": factor}, {}))]
+    pack = [t for factor in (0.25, 0.5) for t in point_trials(study, "Half", DesignPoint({"Half.factor": factor}, {}))]
     train_pack(resolve_job({**build_job(study), "checkpoint": 1e-9}), pack, prune)
 
 

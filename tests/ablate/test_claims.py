@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
 from ablate.cli import app
 from ablate.errors import UserError
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.preflight import check_trials, overwrite_warnings
 from ablate.study import load as load_study
 from ablate.trial_queue import open_queue
@@ -53,7 +53,7 @@ def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: P
     for quick in (False, True):
         claim = load(name, str(tmp_path), quick=quick)
         assert claim.name == name + "-quick" * quick
-        assert 0 < sum(size(study) for study in claim.cells.values()) <= (100 if quick else MOST)
+        assert 0 < sum(num_trials(study) for study in claim.cells.values()) <= (100 if quick else MOST)
     for study in claim.cells.values():
         queue = open_queue(study)
         check_trials(study, queue)

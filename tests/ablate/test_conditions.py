@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablate.designs import Row
-from ablate.plan import trials
+from ablate.designs import DesignPoint
+from ablate.plan import point_trials
 from ablate.study import load
 from search_spaces.axes import Axis, acts
 from search_spaces.methods import METHODS, TRAINING
@@ -47,7 +47,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         train={"epochs": 4, "batch_size": 32, "lr": 0.1},
     )
     study = load(str(file))
-    return {method: trials(study, method, Row({}, {}))[0].config for method in METHODS if method != "unimodal"}
+    return {
+        method: point_trials(study, method, DesignPoint({}, {}))[0].config for method in METHODS if method != "unimodal"
+    }
 
 
 def outcome(config: dict[str, Any], **settings: Any) -> Outcome:
@@ -117,10 +119,10 @@ def test_what_decides_is_declared_before_what_depends_on_it() -> None:
 def test_a_trial_has_an_empty_cell_for_what_does_not_act_and_the_id_of_the_default(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, vary={"agm.reference": ["ema", "cumulative"], "agm.beta": [0.5, 0.9]})))
     beside = [
-        trials(study, "agm", Row({"agm.reference": r, "agm.beta": b}, {}))[0]
+        point_trials(study, "agm", DesignPoint({"agm.reference": r, "agm.beta": b}, {}))[0]
         for r in ("ema", "cumulative")
         for b in (0.5, 0.9)
     ]
     assert [one.labels["agm.beta"] for one in beside] == [0.5, 0.9, None, None]
     assert len({one.id for one in beside}) == 3
-    assert beside[2] == trials(study, "agm", Row({"agm.reference": "cumulative"}, {}))[0]
+    assert beside[2] == point_trials(study, "agm", DesignPoint({"agm.reference": "cumulative"}, {}))[0]

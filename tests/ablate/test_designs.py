@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablate.designs import Space, cell_count, cells, facts, space
-from ablate.plan import size
+from ablate.designs import Space, axis_description, grid_points, num_grid_points, search_space
+from ablate.plan import num_trials
 from ablate.search import rounds
 from ablate.study import Study, load
 from ablate.trial import Trial
@@ -30,7 +30,7 @@ def study(tmp_path: Path, **changes: Any) -> Study:
 
 def plan(made: Study, method: str = "agm") -> list[Trial]:
     (proposed,) = list(rounds(made))
-    assert len(proposed) == size(made)
+    assert len(proposed) == num_trials(made)
     return [trial for trial in proposed if trial.labels["method"] == method]
 
 
@@ -80,8 +80,8 @@ def test_cells_are_counted_without_going_through_them(sizes: list[int], data: st
             when = {f"a.{other}": tuple(data.draw(st.sets(st.integers(0, sizes[other]))))}
         axes.append(Varied(f"a.{i}", "choice", list(range(length)), when=when))
     among = Space(axes, {f"a.{i}": -1 for i in range(len(sizes))})
-    points = list(cells(among))
-    assert cell_count(among) == len(points) == len({tuple(sorted(point.items())) for point in points})
+    points = list(grid_points(among))
+    assert num_grid_points(among) == len(points) == len({tuple(sorted(point.items())) for point in points})
     if not any(axis.when for axis in axes):
         assert len(points) == math.prod(sizes)
 
@@ -131,7 +131,7 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
     unit = sobol.sample(
         {"num_vars": 3, "names": list(RANGES), "bounds": [[0, 1]] * 3}, 8, calc_second_order=second_order, seed=3
     )
-    about = facts(made)["agm"]
+    about = axis_description(made)["agm"]
     assert about["names"] == list(RANGES)
     assert about["scales"] == ["log", "linear", "log"]
     assert about["bounds"] == [[0.1, 10.0], [0, 3], [0.001, 0.1]]
@@ -145,7 +145,7 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
 def test_a_morris_design_changes_one_axis_at_a_step(tmp_path: Path) -> None:
     options = {"trajectories": 5, "levels": 6}
     made = study(tmp_path, search={"morris": options}, vary=RANGES, seeds=1, methods=["agm"])
-    points = facts(made)["agm"]["points"]
+    points = axis_description(made)["agm"]["points"]
     planned = plan(made)
     assert len(planned) == len(points) == 5 * (3 + 1)
     for start in range(0, 20, 4):
@@ -226,7 +226,7 @@ def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: Varied) -> None:
 def test_an_axis_comes_behind_what_it_depends_on(tmp_path: Path) -> None:
     vary = {"agm.samples": [0, 4], "agm.score_attr": ["shapley", "loo"], "agm.route": ["phi", "encoder"]}
     made = study(tmp_path, vary=vary, methods=["agm"], seeds=1)
-    assert [axis.name for axis in space(made, "agm").axes] == ["route", "score_attr", "samples"]
+    assert [axis.name for axis in search_space(made, "agm").axes] == ["route", "score_attr", "samples"]
     shown = ("agm.route", "agm.score_attr", "agm.samples")
     assert set(values(plan(made), *shown)) == {
         ("phi", None, 0), ("phi", None, 4), ("encoder", "shapley", 0), ("encoder", "shapley", 4), ("encoder", "loo", None),
@@ -239,7 +239,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs/searches.md"
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL))
 def test_what_the_guide_says_is_a_study(tmp_path: Path, text: str) -> None:
     made = study(tmp_path, **{"vary": None, "methods": ["joint", "agm"], "seeds": 1} | yaml.safe_load(text))
-    assert len(next(rounds(made))) <= size(made)
+    assert len(next(rounds(made))) <= num_trials(made)
 
 
 def test_the_grid_of_the_guide_has_as_many_points_as_it_says(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ablate import identity, methods
-from ablate.designs import Row
-from ablate.identity import closure, formulas
-from ablate.plan import trials
+from ablate.designs import DesignPoint
+from ablate.identity import import_closure, normalized_source
+from ablate.plan import point_trials
 from ablate.study import load
 from tests.ablate.helpers import ROOT, write
 
@@ -86,13 +86,16 @@ def test_a_new_line_in_the_list_of_methods_changes_no_trial(copy: Path) -> None:
 
 
 def test_the_code_of_a_trial_is_what_it_imports() -> None:
-    modules = set(closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"}))
+    modules = set(import_closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"}))
     assert {"trainables.optim", "trainables.model", "trainables.methods.ogm", "trainables.data.synthetic"} <= modules
     assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
 
 
 def test_the_code_of_a_measurement_is_part_of_the_trials_that_take_it() -> None:
-    plain, seen = closure({"trainables.train"}), closure({"trainables.train", "trainables.measurements.shape"})
+    plain, seen = (
+        import_closure({"trainables.train"}),
+        import_closure({"trainables.train", "trainables.measurements.shape"}),
+    )
     assert {"trainables.measurements.shape", "trainables.diagnostics.coalitions", AGM} <= seen.keys() - plain.keys()
 
 
@@ -103,7 +106,9 @@ def test_an_own_package_brings_what_it_uses_of_trainables(tmp_path: Path, monkey
     )
     (tmp_path / "own_package/tools.py").write_text("import numpy\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= set(closure({"own_package.mine"}))
+    assert {"own_package.mine", "own_package.tools", AGM, "trainables.signals"} <= set(
+        import_closure({"own_package.mine"})
+    )
 
 
 def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
@@ -121,10 +126,10 @@ def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
     for file in ("__init__.py", "deep.py"):
         (tmp_path / "own_tools" / file).write_text("")
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(identity, "PLACES", places := set[Path]())
-    monkeypatch.setattr(methods, "PLACES", places)
+    monkeypatch.setattr(identity, "IMPORT_FOLDERS", places := set[Path]())
+    monkeypatch.setattr(methods, "IMPORT_FOLDERS", places)
     methods.reach([str(tmp_path), str(tmp_path / "away")])
-    known = closure({"own_method"}).keys()
+    known = import_closure({"own_method"}).keys()
     assert known == {"own_method", "own_far", "own_helper", "own_tools", "own_tools.deep"}
 
 
@@ -144,19 +149,21 @@ def test_an_ordinary_file_beside_a_study_is_no_hindrance(
     for file, holds in (("own_method", "import own_helper\n"), ("own_helper", ""), (name, text)):
         (tmp_path / f"{file}.py").write_text(holds)
     monkeypatch.syspath_prepend(tmp_path)
-    assert closure({"own_method"}).keys() == {"own_method", "own_helper"}
+    assert import_closure({"own_method"}).keys() == {"own_method", "own_helper"}
 
 
 def test_docstrings_leave_no_trace() -> None:
-    assert formulas('def f():\n    """Say."""\n    return 1  # one\n') == formulas("def f():\n    return 1\n")
-    assert formulas("def f():\n    return 1\n") != formulas("def f():\n    return 2\n")
-    assert formulas('x = """text"""\n') != formulas('x = """other"""\n')
+    assert normalized_source('def f():\n    """Say."""\n    return 1  # one\n') == normalized_source(
+        "def f():\n    return 1\n"
+    )
+    assert normalized_source("def f():\n    return 1\n") != normalized_source("def f():\n    return 2\n")
+    assert normalized_source('x = """text"""\n') != normalized_source('x = """other"""\n')
 
 
 def test_an_id_depends_on_data_settings_and_seed_but_not_on_the_name_or_the_store(tmp_path: Path) -> None:
     def first(**changes: object) -> str:
         study = load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
-        return trials(study, "agm", Row({"agm.alpha": 1.0}, {}))[0].id
+        return point_trials(study, "agm", DesignPoint({"agm.alpha": 1.0}, {}))[0].id
 
     same = first()
     assert first(name="other") == same
@@ -173,7 +180,7 @@ def test_data_with_another_sha256_makes_other_trials(tmp_path: Path) -> None:
 
     def first() -> str:
         study = load(str(write(tmp_path, data={"path": "mine.npz"})))
-        return trials(study, "joint", Row({}, {}))[0].id
+        return point_trials(study, "joint", DesignPoint({}, {}))[0].id
 
     draw = np.random.default_rng(0)
     arrays = {"a": draw.normal(size=(30, 4)), "b": draw.normal(size=(30, 3)), "label": np.arange(30) % 3}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ablate.designs import Row
+from ablate.designs import DesignPoint
 from ablate.metrics import MADE, alike, metrics, taken
-from ablate.plan import trials
+from ablate.plan import point_trials
 from ablate.study import load
 from tests.ablate.helpers import write
 from trainables.data import load as dataset
@@ -36,7 +36,7 @@ def test_a_run_has_the_metrics_that_are_known_before(data: dict[str, Any], metho
     known, seen = set[tuple[str, str]](), set[tuple[str, str]]()
     for method in methods:
         ours = metrics(study, method)
-        rows = fit(trials(study, method, Row({}, {}))[0].config, dataset(study.data)).rows
+        rows = fit(point_trials(study, method, DesignPoint({}, {}))[0].config, dataset(study.data)).rows
         found = {(row.split, row.metric) for row in rows if row.metric != "score"}
         assert not {(s, m) for s, m in found if not any(s == t and alike(m, n) for t, n in ours)}
         known, seen = known | ours, seen | found

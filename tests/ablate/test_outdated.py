@@ -48,7 +48,7 @@ def other(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     """Let another version of a package be installed."""
     for module in (identity, outdated):
         monkeypatch.setattr(
-            module, "version", lambda name: "99" if name == package else identity.metadata.version(name)
+            module, "package_version", lambda name: "99" if name == package else identity.metadata.version(name)
         )
 
 
@@ -76,7 +76,7 @@ def test_other_data_under_the_same_name_is_said(store: Path) -> None:
 
 
 def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    then = identity.version("torch")
+    then = identity.package_version("torch")
     other(monkeypatch, "torch")
     assert changed(store) == {"torch": (then, "99")}
     told = here("plan", store.parent / "small.yaml", "--store", store).stdout
@@ -90,7 +90,7 @@ def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch
 
 def test_what_is_measured_by_depends_on_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran(tmp_path, measure=["probe"])
-    then = identity.version("scikit-learn")
+    then = identity.package_version("scikit-learn")
     other(monkeypatch, "scikit-learn")
     assert changed(tmp_path / "runs", measure=["probe"]) == {"scikit-learn": (then, "99")}
     assert changed(tmp_path / "runs") == {"measure": ({"probe": 0}, {})}
@@ -117,7 +117,7 @@ def test_rows_that_do_not_say_their_origin_are_skipped(store: Path, origin: str 
 def test_an_origin_without_a_version_says_nothing_of_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewritten(store, lambda row: {"origin": json.dumps({"numpy": "1"})})
     monkeypatch.setattr(identity, "fingerprint", lambda *modules: "another")
-    assert changed(store) == {"numpy": ("1", identity.version("numpy"))}
+    assert changed(store) == {"numpy": ("1", identity.package_version("numpy"))}
 
 
 def test_a_measurement_that_is_gone_is_said_without_its_code(store: Path) -> None:

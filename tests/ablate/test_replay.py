@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ablate import cli, store
-from ablate.designs import Row
+from ablate.designs import DesignPoint
 from ablate.errors import UserError
-from ablate.identity import code
-from ablate.plan import trials
+from ablate.identity import code_hash
+from ablate.plan import point_trials
 from ablate.provenance import training_environment
 from ablate.replay import load_trial, replay
 from ablate.study import Study, load
@@ -30,10 +30,12 @@ def study(tmp_path: Path) -> Study:
 
 def keep(study: Study, number: int, prune: Prune | None = None, **origin: Any) -> list[tuple[Trial, Outcome]]:
     """Train some trials of AGM in a pack, and put them into the store as a worker does."""
-    chosen = [trial for alpha in (0.0, 1.0) for trial in trials(study, "agm", Row({"agm.alpha": alpha}, {}))][:number]
+    chosen = [
+        trial for alpha in (0.0, 1.0) for trial in point_trials(study, "agm", DesignPoint({"agm.alpha": alpha}, {}))
+    ][:number]
     outcomes = fit_pack([trial.config for trial in chosen], load_data(study.data), prune)
     members = list(zip(chosen, outcomes, strict=True))
-    asked = {"data": study.data, "folders": [], "compile": "off", "code": code(chosen[0].config)}
+    asked = {"data": study.data, "folders": [], "compile": "off", "code": code_hash(chosen[0].config)}
     store.write_pack(study.store, members, training_environment() | asked | origin)
     return members
 

@@ -14,7 +14,7 @@ import pytest
 
 from ablate import shards, tables
 from ablate.budget import Budget
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.run import start_study
 from ablate.search import rounds
 from ablate.store import write_pack
@@ -70,7 +70,7 @@ def test_a_search_does_not_depend_on_which_trial_finishes_first(tmp_path: Path, 
     made = study(tmp_path, **SEARCH | {"search": {name: {"batch": 4}}, "vary": PLANE})
     one, other = run(made, shuffle=1), run(made, shuffle=2)
     assert [trial.id for trial in one] == [trial.id for trial in other]
-    assert len(one) == size(made) == 20 + 1
+    assert len(one) == num_trials(made) == 20 + 1
 
 
 @pytest.mark.parametrize("name", ["tpe", "cma"])
@@ -254,7 +254,7 @@ def test_several_metrics_are_told_as_the_store_has_them(tmp_path: Path) -> None:
 
 def test_a_search_ends_when_its_budget_is_spent(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH | {"budget": {"trials": 12}, "seeds": 2})
-    assert len(run(made)) == size(made) == 2 + 5 * 2
+    assert len(run(made)) == num_trials(made) == 2 + 5 * 2
     made = study(tmp_path, **SEARCH | {"budget": {"target": -0.5}})
     reached = [score(trial).score for trial in run(made) if trial.labels["method"] == "agm"]
     assert 4 <= len(reached) < 20

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from ablate.cleaning import take_inventory
-from ablate.plan import size
+from ablate.plan import num_trials
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
@@ -101,7 +101,7 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
     assert queue.finished
     TableWriter(made, queue, pytest.fail, plan).close()
     run = load_run(made.folder)
-    assert (run.looks, run.study["planned"], len(plan), size(made)) == ([5, 10, 20], 10, 10, 40)
+    assert (run.looks, run.study["planned"], len(plan), num_trials(made)) == ([5, 10, 20], 10, 10, 40)
     assert take_inventory(made.store).unfinished == []
     assert here("status", made.folder).stdout == "small: 10 of 10 trials done.\n"
     assert "all 10 trials are in the store; nothing to run." in here("run", made.given, "--store", made.store).stderr

@@ -9,9 +9,9 @@ import yaml
 from typer.testing import CliRunner
 
 from ablate.cli import app
-from ablate.designs import Row
+from ablate.designs import DesignPoint
 from ablate.errors import UserError
-from ablate.plan import trials
+from ablate.plan import point_trials
 from ablate.search import rounds
 from ablate.shards import label_columns
 from ablate.study import Study, lacking, load
@@ -508,7 +508,7 @@ def test_a_setting_may_be_split_by_modality_and_becomes_a_column_of_text(tmp_pat
 def test_a_list_of_measurements_is_the_mapping_with_default_intervals(tmp_path: Path) -> None:
     def first(measure: Any, method: str = "joint") -> Any:
         file = write(tmp_path, measure=measure, methods=["joint", "unimodal"], vary=None)
-        return trials(load(str(file)), method, Row({}, {}))[0]
+        return point_trials(load(str(file)), method, DesignPoint({}, {}))[0]
 
     one, other = first(["truth", "contribution", "fidelity"]), first({"fidelity": 10, "truth": 0, "contribution": 1})
     assert list(one.config["measure"].items()) == [("contribution", 1), ("fidelity", 10), ("truth", 0)]
