@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.data.convert.conversion import Conversion, error_text
+from trainables.data.convert.conversion import Conversion
+from trainables.data.convert.sources import error_text
 from trainables.data.dataset import DataError, check_choice
 
 __all__ = ["LAYOUTS", "Conversion", "convert", "layout_options"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.convert.conversion import Conversion, concatenate_splits, integer_vector, load_npy, require_paths
+from trainables.data.convert.conversion import Conversion, concatenate_splits, integer_vector
+from trainables.data.convert.sources import load_npy, require_paths
 from trainables.data.dataset import DataError
 
 SIDES = {"image": 28, "audio": 112}

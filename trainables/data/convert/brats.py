@@ -10,16 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.conversion import (
-    Conversion,
+from trainables.data.convert.conversion import Conversion, compact_floats, random_splits, unreadable_notes
+from trainables.data.convert.sources import (
     UnreadableError,
-    compact_floats,
     import_optional,
-    random_splits,
     read_each,
     require_paths,
     translate_errors,
-    unreadable_notes,
     visible_paths,
 )
 from trainables.data.dataset import DataError

@@ -22,12 +22,7 @@ from trainables.data.convert.conversion import (
     count_notes,
     encode_labels,
     random_splits,
-    read_csv,
-    read_each,
-    read_text,
-    require_paths,
     unreadable_notes,
-    visible_paths,
 )
 from trainables.data.convert.media import (
     PICTURE_SUFFIXES,
@@ -37,6 +32,7 @@ from trainables.data.convert.media import (
     load_pictures,
     load_sound,
 )
+from trainables.data.convert.sources import read_csv, read_each, read_text, require_paths, visible_paths
 from trainables.data.dataset import DataError
 
 EMOTIONS = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")  # the order of OGM-GE, dataset/CramedDataset.py

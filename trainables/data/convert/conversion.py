@@ -1,13 +1,8 @@
-"""The result of a converter, and what converters share: reading files, notes, splits and labels."""
+"""The result of a converter, and how converters make its notes, splits and labels."""
 
-import csv
-import importlib
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +10,7 @@ from trainables.data.dataset import DataError, check_choice
 
 SPLITS = ("train", "val", "test")  # of the codes 0, 1 and 2
 SEED = 20230807  # of random splits, where none are published
-LFS_HEADER = b"version https://git-lfs"
 Arrays = dict[str, np.ndarray]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Conversion(NamedTuple):
@@ -27,43 +19,6 @@ class Conversion(NamedTuple):
     arrays: Arrays  # modalities, labels, `split`
     sheet: dict[str, Any]  # task, classes, modalities, target, splits
     notes: Sequence[str] = ()  # sentences on what was left out or changed
-
-
-class UnreadableError(DataError):
-    """A file that cannot be read and may be left out."""
-
-
-@contextmanager
-def translate_errors(file: Path, what: str) -> Iterator[None]:
-    """Raise an UnreadableError in one sentence instead of whatever the reader of a file raises."""
-    try:
-        with file.open("rb") as stream:
-            if stream.read(len(LFS_HEADER)) == LFS_HEADER:
-                raise UnreadableError(f"convert: {file} is a Git LFS pointer, not data; `git lfs pull` fetches it.")
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        raise UnreadableError(f"convert: {file} is no {what} that can be read: {error_text(error)}.") from None
-
-
-def error_text(error: Exception) -> str:
-    """Return the message of an error in one line, or its type if it has none."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def read_each(
-    items: Iterable[Item], read: Callable[[Item], Result]
-) -> tuple[list[tuple[Item, Result]], list[DataError]]:
-    """Return the readable items with their results, and the errors of the unreadable ones."""
-    results: list[tuple[Item, Result]] = []
-    errors: list[DataError] = []
-    for item in items:
-        try:
-            results.append((item, read(item)))
-        except UnreadableError as error:
-            errors.append(error)
-    return results, errors
 
 
 def count_notes(count: int, what: str) -> list[str]:
@@ -153,55 +108,6 @@ def compact_floats(array: np.ndarray) -> np.ndarray:
         return half if np.isfinite(half).all() else array.astype(np.float32)
 
 
-def load_npy(file: Path) -> np.ndarray:
-    """Return the array of a .npy file."""
-    with translate_errors(file, "array"), file.open("rb") as stream:
-        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-
-
-def read_text(file: Path) -> str:
-    """Return the text of a file, which is read as Latin-1 if it is not UTF-8."""
-    content = file.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def read_csv(file: Path) -> list[list[str]]:
-    """Return the rows of a file of comma-separated values."""
-    with translate_errors(file, "table"):
-        return list(csv.reader(io.StringIO(read_text(file), newline="")))
-
-
-def resolve_inside(source: Path, name: str) -> Path:
-    """Return the path of a name below the source; raises DataError if it leads out of it."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DataError(f"convert: {name} is not within {source}.")
-    return source / name
-
-
-def require_paths(source: Path, *names: str) -> list[Path]:
-    """Return files or folders below the source; raises DataError at the first that does not exist."""
-    for name in names:
-        if not resolve_inside(source, name).exists():
-            raise DataError(f"convert: {source} has no {name}, which this layout has.")
-    return [source / name for name in names]
-
-
-def visible_paths(source: Path, pattern: str) -> list[Path]:
-    """Return the paths in a folder that match a pattern, sorted, without hidden ones."""
-    return sorted(path for path in source.glob(pattern) if not path.name.startswith("."))
-
-
 def check_option(value: str, choices: Sequence[str], option: str) -> str:
     """Return the value of an option; raises DataError if it is none of the choices."""
     return check_choice(value, choices, "convert", option, "choice")
-
-
-def import_optional(name: str) -> ModuleType:
-    """Return a library that only some layouts need; raises DataError if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DataError(f"convert: this layout needs {name}: pip install 'ablate[convert]'.") from None

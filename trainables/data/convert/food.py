@@ -6,20 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.conversion import (
-    Conversion,
-    add_validation,
-    count_notes,
-    encode_labels,
+from trainables.data.convert.conversion import Conversion, add_validation, count_notes, encode_labels, unreadable_notes
+from trainables.data.convert.media import load_picture
+from trainables.data.convert.sources import (
     read_csv,
     read_each,
     read_text,
     require_paths,
     resolve_inside,
     translate_errors,
-    unreadable_notes,
 )
-from trainables.data.convert.media import load_picture
 from trainables.data.dataset import DataError
 
 COLUMNS = ("Image_path", "text", "label")

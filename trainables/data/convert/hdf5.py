@@ -5,17 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.convert.conversion import (
-    Arrays,
-    Conversion,
-    concatenate_splits,
-    decode_one_hot,
-    import_optional,
-    integer_vector,
-    load_npy,
-    require_paths,
-    translate_errors,
-)
+from trainables.data.convert.conversion import Arrays, Conversion, concatenate_splits, decode_one_hot, integer_vector
+from trainables.data.convert.sources import import_optional, load_npy, require_paths, translate_errors
 from trainables.data.dataset import DataError
 
 ORDER_FILES = {"train": "train_order.h5", "val": "val_order.h5", "test": "test_order.h5"}

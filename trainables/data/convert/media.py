@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.convert.conversion import UnreadableError, load_npy, translate_errors
+from trainables.data.convert.sources import UnreadableError, load_npy, translate_errors
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 SOUND_SUFFIXES = {".wav", ".npy", ".pt"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.convert.conversion import error_text, translate_errors
+from trainables.data.convert.sources import error_text, translate_errors
 from trainables.data.dataset import DataError
 
 DTYPE_CODE = re.compile(r"\?|[biufcSU]\d+|O8?")  # types without fields, and their sizes

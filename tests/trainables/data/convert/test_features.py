@@ -10,7 +10,8 @@ from PIL import Image
 from trainables.data import DataError
 from trainables.data.convert import LAYOUTS, convert, layout_options
 from trainables.data.convert.brats import majority_labels, split_into_blocks
-from trainables.data.convert.conversion import Conversion, read_csv
+from trainables.data.convert.conversion import Conversion
+from trainables.data.convert.sources import read_csv
 
 h5py = pytest.importorskip("h5py")
 nibabel = pytest.importorskip("nibabel")
