@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
-from trainables.methods.agm import AGM, AGMState, lead
+from trainables.methods.agm import AGM, AGMState, strength_ratio
 from trainables.optim import SGD
 from trainables.rehearsal import silent
 from trainables.setup import Learner
@@ -20,7 +20,7 @@ class Unbounded(AGM):
     """AGM as in the script of UR-Funny, whose scores have no floor."""
 
     @property
-    def most(self) -> float:
+    def max_loss(self) -> float:
         return math.inf
 
 
@@ -38,18 +38,20 @@ def official(case: Case) -> Pairs:
         yield from net.compare_params(number, learner, recorded["params_before_step"])
         active = hyper["modulation_starts"] <= recorded["epoch"] <= hyper["modulation_ends"]
         task = net.task(recorded, active=active, reduction=hyper.get("task_loss_reduction", "mean"))
-        past, spied = method.past(learner.state), Spied()
+        past, spied = method.reference_scores(learner.state), Spied()
         learner, metrics = spied.clipped_step(net, method, SGD(hyper["lr"], 0.0), family, learner, recorded, task)
-        means.append((recorded["epoch"], [float(mean) for mean in method.past(learner.state)]))
+        means.append((recorded["epoch"], [float(mean) for mean in method.reference_scores(learner.state)]))
         shares = mix(shapley_weights(len(modalities)), spied.signals.muted)
         known = {"out": spied.signals.logits, "loss": task.objective(spied.signals.logits), "clipped": spied.clipped}
         for i, m in enumerate(modalities):
             known[f"phi.m_{m[0]}_o"] = shares[i]
             known[f"scale_used.scale_{m[0]}"] = metrics["method.scale"][i]
             known[f"score_{m}"] = metrics["method.score"][i]
-            known[f"ratio_{m[0]}"] = lead(metrics["method.score"])[i]
-            known[f"optimal_ratio_{m[0]}"] = lead(past)[i]
-            known[f"train_score_{m[0]}"] = known[f"train_epoch_score_{m[0]}"] = method.past(learner.state)[i]
+            known[f"ratio_{m[0]}"] = strength_ratio(metrics["method.score"])[i]
+            known[f"optimal_ratio_{m[0]}"] = strength_ratio(past)[i]
+            known[f"train_score_{m[0]}"] = known[f"train_epoch_score_{m[0]}"] = method.reference_scores(learner.state)[
+                i
+            ]
             known[f"coeff_{m[0]}"] = method.coefficients(metrics["method.score"], past)[i]
         yield from against(number, known, theirs, net, spied, skip={"iteration", "net_outputs_in_call_order"})
         yield from coalition_outputs(number, family, modalities, spied.signals.muted, theirs)
@@ -110,12 +112,12 @@ def reference(case: Case) -> Pairs:
     state = method.init(networks.Params(encoders, {}, {}, {}))
     for number, moment in enumerate(case["stream"]):
         score = torch.tensor(moment["s"], dtype=torch.float64)
-        tau, r = lead(method.past(state)), lead(score)
-        yield f"{number}.ref", method.past(state), moment["ref"]
+        tau, r = strength_ratio(method.reference_scores(state)), strength_ratio(score)
+        yield f"{number}.ref", method.reference_scores(state), moment["ref"]
         yield f"{number}.r", r, moment["r"]
         yield f"{number}.tau", tau, moment["tau"]
         yield f"{number}.kappa", torch.exp(tau - r), moment["kappa_alpha_1_noclamp"]
-        state = method.remember(state, score, torch.exp(tau - r))
+        state = method.update_history(state, score, torch.exp(tau - r))
 
 
 def balance_benchmark(case: Case) -> Pairs:
@@ -136,7 +138,7 @@ def balance_benchmark(case: Case) -> Pairs:
         for i, m in enumerate(modalities):
             known |= {f"phi.{m}": shares[i], f"scores.{m}": metrics["method.score"][i]}
             known[f"coeffs.{m}"] = metrics["method.scale"][i]
-            known[f"running_mean_after.{m}"] = method.past(learner.state)[i]
+            known[f"running_mean_after.{m}"] = method.reference_scores(learner.state)[i]
         yield from against(number, known, recorded["official"], net, spied, skip=set())
 
 

@@ -12,7 +12,7 @@ from tests.replay.spy import Case, Pairs, Spied, against
 from trainables.differentiation import eager
 from trainables.fusions import Features
 from trainables.layers import affine
-from trainables.methods.cggm import CGGM, POLE, CGGMState, towards
+from trainables.methods.cggm import CGGM, SUM_EPS, CGGMState, cosine_alignment
 from trainables.optim import SGD, SplitOptimizer
 from trainables.setup import Learner
 from trainables.signals import Group, Params, Signals, Task
@@ -79,7 +79,7 @@ def official(case: Case) -> Pairs:
             "l_gm_used": l_gm if number else None,
             "acc_now": metrics["method.eps"],
             "diff": change,
-            "diff_sum": change.sum() + POLE,
+            "diff_sum": change.sum() + SUM_EPS,
             "coeff": balance,
             "cosines_llist": cosine,
             "l_gm_new": metrics["method.direction"],
@@ -121,7 +121,7 @@ def leaked(number: int, past: Watched | None, lam: float, theirs: Case) -> Pairs
         ours = past.grads.heads["classifiers"][name]
         if name.endswith("out_layer.weight"):
             m = int(name.split(".")[1])
-            ours = ours + lam * towards(past.matrices[[m + 1, 0]], past.weights[m : m + 1])[1]
+            ours = ours + lam * cosine_alignment(past.matrices[[m + 1, 0]], past.weights[m : m + 1])[1]
         yield f"{number}.{LEAK}.{name}", ours, recorded
 
 

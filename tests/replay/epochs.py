@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
-from trainables.methods.mses import MSES, START, MSESState
+from trainables.methods.mses import INITIAL_BEST, MSES, MSESState
 from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import SGD
 from trainables.setup import Learner
@@ -59,7 +59,7 @@ def official(case: Case) -> Pairs:
             crashed = lost(case, before, control.state)  # before it could exit
             yield f"{number}.exit", bool(control.stop) and not crashed, last and ended.startswith("exit()")
             yield f"{number}.crash", crashed, last and not ENDS.match(ended)
-            smoothed = method.smoothed(before, seen) if isinstance(method, MSES) else smoothed
+            smoothed = method.smoothed_loss(before, seen) if isinstance(method, MSES) else smoothed
     yield from net.compare_params("final", learner, case.get("final_params", {}))
     stated = re.search(r"ran all (\d+) epochs", ended)
     yield "epochs", len({step["epoch"] for step in steps}), int(stated[1]) if stated else recorded["epoch"]
@@ -67,7 +67,12 @@ def official(case: Case) -> Pairs:
 
 def remembered(m: str, i: int, state: MSLRState | MSESState, smoothed: Tensor) -> Case:
     """Return what the release remembers of modality m, the i-th, before an epoch; of the other method, its start."""
-    memory, best, best_epoch, previous = torch.zeros(0), torch.tensor(START), torch.tensor(0.0), torch.tensor(0.0)
+    memory, best, best_epoch, previous = (
+        torch.zeros(0),
+        torch.tensor(INITIAL_BEST),
+        torch.tensor(0.0),
+        torch.tensor(0.0),
+    )
     if isinstance(state, MSLRState):
         memory, ratio = state.memory[max(0, len(state.memory) - int(state.epochs)) :, i], state.ratio[i]
     else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
 from trainables.methods.joint import Joint
-from trainables.methods.ogm import OGM, damping, ratios
+from trainables.methods.ogm import OGM, damping_factors, ratios
 from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
 from trainables.setup import Learner, strength
@@ -68,7 +68,7 @@ def official(case: Case) -> Pairs:
         for i, m in enumerate(modalities):
             known |= {f"out_{m[0]}": unimodal[i], f"loss_{m[0]}": alone[i], f"score_{m[0]}": score[i]}
             known[f"ratio_{m[0]}"] = metrics.get("method.ratio", score / (score.sum() - score))[i]
-            known[f"coeff_{m[0]}"] = damping(ratios(score, bounds=FREE), hyper["alpha"])[i]
+            known[f"coeff_{m[0]}"] = damping_factors(ratios(score, bounds=FREE), hyper["alpha"])[i]
         yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
         yield f"{number}.noise left over", len(list(drawn)), 0 if active else len(theirs["normal_calls"])
         each = {m[0]: float(alone[i]) for i, m in enumerate(modalities)}
@@ -146,7 +146,7 @@ def agm_repository(case: Case) -> Pairs:
         for i, m in enumerate(modalities):
             known |= {f"out_{m[0]}": unimodal[i], f"OGM_score_{m[0]}": score[i]}
             known[f"OGM_ratio_{m[0]}"] = ratios(score, bounds=FREE)[i]
-            known[f"OGM_coeff_{m[0]}"] = damping(ratios(score, bounds=FREE), hyper["alpha"])[i]
+            known[f"OGM_coeff_{m[0]}"] = damping_factors(ratios(score, bounds=FREE), hyper["alpha"])[i]
         yield from against(number, known, theirs, net, spied, skip={"normal_calls"})
         yield f"{number}.noise left over", len(calls), 0
     yield from net.compare_params("final", learner, case["final_params"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
-from trainables.methods.agm import AGM, deviation, lead, pooled
+from trainables.methods.agm import AGM, score_moments, standard_deviation, strength_ratio
 from trainables.methods.joint import Joint
 from trainables.shapley import shapley_weights, weighted_sums
 from trainables.signals import Params, Signals, all_subsets, leaves, mix
@@ -61,14 +61,14 @@ def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
 
 @given(scores)
 def test_equal_scores_lead_nobody(values: list[float]) -> None:
-    assert lead(torch.full((len(values),), values[0], dtype=torch.float64)).tolist() == pytest.approx(
+    assert strength_ratio(torch.full((len(values),), values[0], dtype=torch.float64)).tolist() == pytest.approx(
         [1.0] * len(values)
     )
 
 
 @given(scores)
 def test_the_lowest_loss_leads(values: list[float]) -> None:
-    ahead = lead(torch.tensor(values, dtype=torch.float64))
+    ahead = strength_ratio(torch.tensor(values, dtype=torch.float64))
     assert ahead[values.index(min(values))] == ahead.max() >= 1 - 1e-12
 
 
@@ -132,9 +132,9 @@ def test_a_first_batch_has_no_history(values: list[float]) -> None:
     for reference in ("cumulative", "ema", "window", "fixed", "balanced"):
         method = AGM(alpha=0.3, reference=reference, window=3)
         params = Params({str(m): {"w": torch.zeros(1)} for m in range(len(values))}, {}, {}, {})
-        kappa = method.coefficients(score, method.past(method.init(params)))
+        kappa = method.coefficients(score, method.reference_scores(method.init(params)))
         assert torch.allclose(
-            kappa, torch.exp(0.3 * (1 - lead(score)).clamp(max=10)).clamp(min=math.exp(-80)), rtol=1e-9
+            kappa, torch.exp(0.3 * (1 - strength_ratio(score)).clamp(max=10)).clamp(min=math.exp(-80)), rtol=1e-9
         )
 
 
@@ -142,10 +142,10 @@ def test_a_regression_is_compared_in_deviations_of_its_losses() -> None:
     """A loss in other units gives the same coefficients."""
     history = [torch.tensor([0.3, 0.5], dtype=torch.float64), torch.tensor([0.2, 0.6], dtype=torch.float64)]
     for unit in (1.0, 1000.0):
-        moments = sum(pooled(unit * score, None) for score in history)
-        assert float(deviation(moments)) == pytest.approx(unit * torch.stack(history).std(correction=0).item())
+        moments = sum(score_moments(unit * score, None) for score in history)
+        assert float(standard_deviation(moments)) == pytest.approx(unit * torch.stack(history).std(correction=0).item())
     for alike in (1.0, 1.1866654647839523):  # of the second rounding leaves a spread
-        assert float(deviation(pooled(torch.full((3,), alike, dtype=torch.float64), None))) == 1
+        assert float(standard_deviation(score_moments(torch.full((3,), alike, dtype=torch.float64), None))) == 1
 
 
 def test_by_balance_benchmark_an_only_modality_says_nothing_beyond_itself() -> None:
@@ -243,7 +243,7 @@ def test_shares_that_do_not_sum_to_the_prediction_cannot_carry_its_gradient() ->
 def test_a_given_reference_stays() -> None:
     model = network(2)
     learner = train(AGM(reference="target", target={"m1": 0.5, "m0": 1.5}), model, 10)
-    assert AGM(reference="target").past(learner.state).tolist() == [1.5, 0.5]
+    assert AGM(reference="target").reference_scores(learner.state).tolist() == [1.5, 0.5]
 
 
 @pytest.mark.parametrize("fusion", ["concat", "sum"])
@@ -262,8 +262,8 @@ def test_with_equal_coefficients_the_masked_passes_cancel(fusion: str) -> None:
 class Twice(AGM):
     """AGM whose coefficients are all 2."""
 
-    def damping(self, ahead: torch.Tensor, *rest: object) -> torch.Tensor:
-        return torch.full_like(ahead, 2.0)
+    def kappa(self, r: torch.Tensor, *rest: object) -> torch.Tensor:
+        return torch.full_like(r, 2.0)
 
 
 def test_the_floor_is_one_of_each_position() -> None:

@@ -25,7 +25,7 @@ from tests.trainables.helpers import (
 from trainables import laplace
 from trainables.differentiation import eager
 from trainables.evidence import aggregate, combine
-from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, posterior, reaching
+from trainables.methods.bogc import BOGC, ENCODERS, JOINT, BOGCState, nonzero_sources, posterior
 from trainables.methods.joint import Joint
 from trainables.methods.joint_uni import JointUni
 from trainables.model import Model
@@ -254,7 +254,7 @@ def test_the_shares_split_the_joint_gradient() -> None:
     made = setup(BOGC(where="phi"), network(3, "early"))
     inputs, target = batch(made.model, 0)
     signals, task, pull = seen(made, untrained(made), inputs, pose(target, 0))
-    sources = BOGC(where="phi").gradients(signals, task, pull)
+    sources = BOGC(where="phi").source_gradients(signals, task, pull)
     assert len(sources) == 3
     assert apart(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
 
@@ -280,7 +280,7 @@ def test_a_source_that_is_absent_does_not_say_which_of_the_others_reach_a_place(
     """Its variance is 1, which says nothing, and the others' are small."""
     gradients, variance = torch.tensor([[3e-6], [2e-6], [0.0]]), torch.tensor([[1e-12], [1e-12], [1.0]])
     there = torch.tensor([[True], [True], [False]])
-    assert reaching(gradients, variance, there).flatten().tolist() == [True, True, False]
+    assert nonzero_sources(gradients, variance, there).flatten().tolist() == [True, True, False]
 
 
 MODES: list[dict[str, Any]] = [
@@ -469,7 +469,7 @@ def test_the_joint_head_weighs_each_loss() -> None:
         state, shared = found.state, found.grads.shared
     pieces = zip(rows.split([36, 3], -1), past.variance.split([36, 3], -1), shared.values(), strict=True)
     for means, variance, ours in pieces:
-        there = reaching(means, variance)
+        there = nonzero_sources(means, variance)
         expected = aggregate(means, variance, 0.8, there.sum(0).double(), present=there)
         assert torch.allclose(expected, ours.flatten(), rtol=1e-10)
 
@@ -478,7 +478,7 @@ def test_the_joint_head_weighs_each_loss() -> None:
 def test_a_source_is_absent_where_rounding_could_have_left_it(dtype: torch.dtype) -> None:
     eps = torch.finfo(dtype).eps
     means = torch.tensor([[1.0, 1.0, 1.0], [eps**0.7, eps**0.8, 0.0]], dtype=dtype)
-    assert reaching(means, torch.zeros_like(means)).tolist() == [[True, True, True], [True, False, False]]
+    assert nonzero_sources(means, torch.zeros_like(means)).tolist() == [[True, True, True], [True, False, False]]
 
 
 @pytest.mark.parametrize("modalities", [2, 3])

@@ -27,7 +27,7 @@ from tests.trainables.test_train import trial
 from trainables.classifiers import Classifier
 from trainables.data import load
 from trainables.data.targets import regression_targets
-from trainables.methods.cggm import CGGM, CGGMState, towards
+from trainables.methods.cggm import CGGM, CGGMState, cosine_alignment
 from trainables.methods.joint import Joint
 from trainables.model import Model
 from trainables.optim import SGD, SplitOptimizer
@@ -165,7 +165,7 @@ def test_changes_that_cancel_give_large_and_finite_coefficients() -> None:
 
 def test_the_bound_holds_on_either_side() -> None:
     method = CGGM(clip_b=5.0)
-    assert method.bounded(method.balance(scores(0.25, -0.125, -0.125), None)).tolist() == [-5, 5, 5]
+    assert method.clip_balance(method.balance(scores(0.25, -0.125, -0.125), None)).tolist() == [-5, 5, 5]
 
 
 @given(changes)
@@ -178,7 +178,7 @@ def test_gains_alone_give_coefficients_between_nothing_and_all(values: list[floa
 def test_the_metric_is_smoothed_before_it_is_compared() -> None:
     method, task = CGGM(smooth=0.75), pose(torch.zeros(4, dtype=torch.int64), 0)
     state = CGGMState(scores(0.4, 0.8), scores(1, 1), ())
-    eps, change, _ = method.follow(state, scores(0.8, 0.4), None, task)
+    eps, change, _ = method.update_metric(state, scores(0.8, 0.4), None, task)
     assert eps.tolist() == pytest.approx([0.5, 0.7])
     assert change.tolist() == pytest.approx([0.1, -0.1])
 
@@ -187,10 +187,10 @@ def test_an_error_has_no_change_before_it_was_seen() -> None:
     """An accuracy starts from 0; minus an error from what is measured first."""
     values, nothing = scores(-2.0, -1.0), CGGMState(scores(0, 0), scores(0, 0), ())
     error = pose(torch.zeros(4, 1).double(), 0, task="regression")
-    eps, change, seen = CGGM().follow(nothing, values, None, error)
+    eps, change, seen = CGGM().update_metric(nothing, values, None, error)
     assert (eps.tolist(), change.tolist(), seen.tolist()) == ([-2, -1], [0, 0], [1, 1])
-    assert CGGM(eps_metric="p_y").follow(nothing, values, None, error)[1].tolist() == [-2, -1]
-    _, change, _ = CGGM().follow(CGGMState(eps, seen, ()), scores(-1.5, -1.0), None, error)
+    assert CGGM(eps_metric="p_y").update_metric(nothing, values, None, error)[1].tolist() == [-2, -1]
+    _, change, _ = CGGM().update_metric(CGGMState(eps, seen, ()), scores(-1.5, -1.0), None, error)
     assert change.tolist() == [0.5, 0]
 
 
@@ -323,7 +323,7 @@ def test_a_matrix_of_zeros_has_no_direction() -> None:
     for blank in range(3):
         some = matrices.clone()
         some[blank] = 0
-        cosine, slope = towards(some, scores(1.0, 2.0))
+        cosine, slope = cosine_alignment(some, scores(1.0, 2.0))
         assert torch.isfinite(cosine).all()
         assert torch.isfinite(slope).all()
         assert blank == 0 or cosine[blank - 1] == 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
 from trainables.methods.joint import Joint
-from trainables.methods.ogm import BOUNDS, OGM, chosen, coefficients, damping, ratios
+from trainables.methods.ogm import BOUNDS, OGM, coefficients, damping_factors, ratios, selected_names
 from trainables.methods.ogm_ge import OGMGE
 from trainables.signals import Signals, Task
 from trainables.step import step
@@ -23,24 +23,26 @@ def scores(*probabilities: float) -> torch.Tensor:
 
 def test_the_leading_modality_is_damped_by_hand() -> None:
     """rho = 0.8 / 0.4 = 2, so k = 1 - tanh(2 alpha); the other keeps its gradient."""
-    assert damping(ratios(scores(0.8, 0.4)), 0.3).tolist() == pytest.approx([1 - math.tanh(0.6), 1.0], rel=1e-12)
+    assert damping_factors(ratios(scores(0.8, 0.4)), 0.3).tolist() == pytest.approx(
+        [1 - math.tanh(0.6), 1.0], rel=1e-12
+    )
 
 
 def test_three_modalities_compare_with_the_mean_of_the_others() -> None:
-    k = damping(ratios(scores(0.9, 0.5, 0.1)), 1.0)
+    k = damping_factors(ratios(scores(0.9, 0.5, 0.1)), 1.0)
     assert k.tolist() == pytest.approx([1 - math.tanh(0.9 / 0.3), 1.0, 1.0], rel=1e-12)
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2), st.floats(0.01, 2))
 def test_of_two_modalities_at_most_one_is_damped(probabilities: list[float], alpha: float) -> None:
-    k = damping(ratios(scores(*probabilities)), alpha)
+    k = damping_factors(ratios(scores(*probabilities)), alpha)
     assert (k == 1).sum() >= 1
     assert ((k >= 0) & (k <= 1)).all()
 
 
 def test_a_modality_that_is_always_wrong_damps_nobody_to_nan() -> None:
-    assert damping(ratios(scores(0.0, 0.0)), 1.0).tolist() == [1, 1]
-    assert damping(ratios(scores(0.5, 0.0)), 1.0).tolist() == [0, 1]
+    assert damping_factors(ratios(scores(0.0, 0.0)), 1.0).tolist() == [1, 1]
+    assert damping_factors(ratios(scores(0.5, 0.0)), 1.0).tolist() == [0, 1]
 
 
 def test_the_score_is_the_mean_probability_of_the_true_class() -> None:
@@ -52,10 +54,10 @@ def test_the_score_is_the_mean_probability_of_the_true_class() -> None:
 def test_the_filter_says_which_tensors_are_scaled() -> None:
     linear = {"0.weight": torch.zeros(2, 3), "0.bias": torch.zeros(2)}
     convolution = {"0.weight": torch.zeros(2, 1, 5, 5), "2.weight": torch.zeros(2, 3), "2.bias": torch.zeros(2)}
-    assert chosen(linear, "conv4d") == frozenset()
-    assert chosen(linear, "auto") == chosen(linear, "ndim>1") == {"0.weight"}
-    assert chosen(convolution, "auto") == chosen(convolution, "conv4d") == {"0.weight"}
-    assert chosen(convolution, "all") == set(convolution)
+    assert selected_names(linear, "conv4d") == frozenset()
+    assert selected_names(linear, "auto") == selected_names(linear, "ndim>1") == {"0.weight"}
+    assert selected_names(convolution, "auto") == selected_names(convolution, "conv4d") == {"0.weight"}
+    assert selected_names(convolution, "all") == set(convolution)
 
 
 def test_conv4d_leaves_encoders_without_convolutions_to_joint_training() -> None:

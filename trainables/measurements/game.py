@@ -8,7 +8,7 @@ from torch import Tensor
 from trainables.diagnostics.checks import Floats
 from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley, subsets
 from trainables.measure import CHUNK, heard
-from trainables.methods.agm import AGM, FLOOR
+from trainables.methods.agm import AGM, MAX_LOSS
 from trainables.randomness import normal
 from trainables.setup import Learner, Setup
 from trainables.shapley import permutations, weighted_sums
@@ -81,5 +81,5 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
     for task, muted in predictions(setup, learner, coalitions):
         weights = rule.weights(modalities, task)
         shares = weighted_sums(weights.to(muted), muted, by_sample=weights.ndim == 3)
-        losses.append(task.loss(shares, FLOOR) if task.nats else task.loss(shares))
+        losses.append(task.loss(shares, MAX_LOSS) if task.nats else task.loss(shares))
     return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.measure import Moment, Row, tabulate
-from trainables.methods.bogc import BOGC, Level
+from trainables.methods.bogc import BOGC, LogPrecision
 from trainables.moments import has_variance, init_moments, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
@@ -56,16 +56,16 @@ def errors(method: BOGC, law: Law, seed: int) -> tuple[float, float]:
     random = stream(seed, "laws")
     variance = torch.from_numpy(10.0 ** random.uniform(-2, 2, (SOURCES, WIDE)))
     mean = torch.from_numpy(random.standard_normal(WIDE))
-    method, moments, level = method._replace(gain="none"), init_moments(variance), Level(*variance.new_zeros(2))
+    method, moments, level = method._replace(gain="none"), init_moments(variance), LogPrecision(*variance.new_zeros(2))
     ours, plain, best = [], [], []
     weights = (1 / variance) / (1 / variance).sum(0)
     for step in range(LEARNING + JUDGED):
         gradients = mean + variance.sqrt() * torch.from_numpy(law(random, (SOURCES, WIDE)))
         moments = update(moments, gradients, method.beta)
         known = has_variance(moments)
-        level = method.follow(level, moments.variance, gradients, known)
+        level = method.update_log_precision(level, moments.variance, gradients, known)
         if step >= LEARNING:
-            made = method.mix(gradients, moments.variance, known, reference=level.mean)
+            made = method.aggregate_gradients(gradients, moments.variance, known, reference=level.mean)
             ours.append(square(made.gradient - mean))
             plain.append(square(gradients.mean(0) - mean))
             best.append(square((weights * gradients).sum(0) - mean))

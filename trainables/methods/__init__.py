@@ -1,9 +1,9 @@
-"""The methods by name; a method is one file and one line here."""
+"""The methods by name; each has a file in this package and a line here."""
 
 METHODS = {
     "joint": "trainables.methods.joint:Joint",
     "joint-uni": "trainables.methods.joint_uni:JointUni",
-    "unimodal": "trainables.methods.joint:Joint",  # one trial of `joint` a modality, on that modality alone
+    "unimodal": "trainables.methods.joint:Joint",  # one trial of `joint` on each modality alone
     "moddrop": "trainables.methods.moddrop:ModDrop",
     "ogm": "trainables.methods.ogm:OGM",
     "ogm-ge": "trainables.methods.ogm_ge:OGMGE",

@@ -19,18 +19,18 @@ from trainables.shapley import (
 )
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, mix, placed, scalar
 
-FLOOR = -math.log(1e-8)  # the true-class probability in a score is at least 1e-8 (CREMAD_main.py:140)
-LARGEST = 80.0  # log of a coefficient, so that it is finite in float32
-FARTHEST = 300.0  # log of how far one modality is ahead, so that sums of it are finite in float64
+MAX_LOSS = -math.log(1e-8)  # in a score the true-class probability is at least 1e-8 (CREMAD_main.py:140)
+MAX_LOG_SCALE = 80.0  # bound on the log of a coefficient, which keeps it finite in float32
+MAX_LOG_RATIO = 300.0  # bound on the log of r, which keeps sums of r finite in float64
 
 
 class AGMState(NamedTuple):
-    """The scores seen so far, in float64 so that long averages stay exact."""
+    """Statistics of past scores, in float64 so that long averages stay exact."""
 
-    steps: Tensor  # [M] with a sample of modality m
-    history: Tensor  # [1, M] weighted sum of past scores, or [W, M] the last W of them
-    weight: Tensor  # [M] the weights in that sum
-    moments: Tensor  # [3] count, sum and sum of squares of all scores, where they have no natural unit
+    steps: Tensor  # [M] number of steps with a sample of modality m
+    history: Tensor  # [1, M] weighted sum of past scores, or [W, M] the last W scores
+    weight: Tensor  # [M] sum of the weights
+    moments: Tensor  # [3] count, sum and sum of squares of all scores, of losses without a natural unit
     scale: Tensor  # [M] last coefficients
 
 
@@ -39,43 +39,44 @@ class AGM(NamedTuple):
 
     Shapley values split the joint logits into one share per modality, :math:`A^m = \sum_S w_{m,S} f(S)`. With
     :math:`s_m` the cross-entropy of share m on this batch and :math:`\mu_m` its reference, by default the mean over
-    all batches before, the gradient reaching :math:`A^m` is multiplied by
+    all previous batches, the gradient that reaches :math:`A^m` is multiplied by
 
     .. math:: \kappa_m = \exp(\alpha \min(\tau_m - r_m, c)), \qquad
         r_m = \exp \frac{1}{M - 1} \sum_{j \neq m} (s_j - s_m), \quad \tau_m \text{ the same of } \mu
 
-    so that a modality ahead of its reference (:math:`r_m > \tau_m`) is damped. It acts on all parameters: the
-    prediction of coalition S receives :math:`\sum_m \kappa_m w_{m,S}` (METHODS.md 6.2). ``alpha=0``: joint training.
-    With one modality there is nothing to compare: joint training. Followed where paper and release differ:
+    so that a modality stronger than its reference (:math:`r_m > \tau_m`) is damped. It acts on all parameters: the
+    gradient reaching the prediction of coalition S is multiplied by :math:`\sum_m \kappa_m w_{m,S}` (METHODS.md 6.2).
+    ``alpha=0``, and a single modality: joint training. Where paper and release differ:
 
-    - ``cap`` (c) is the release's: 10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none (``inf``).
-    - The empty coalition counts as zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
-    - A score takes the probability of the true class to be 1e-8 at least; in URFunny_main.py it has no floor (`most`).
-    - Masked passes run in evaluation mode and with gradients (release); ``mute`` is what a masked modality hears:
-      ``zero`` (release), the ``mean`` of the training set or a ``feature`` of zeros (ours).
+    - ``cap`` (c) is from the release: 10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none (``inf``).
+    - The value of the empty coalition is zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
+    - In a score the probability of the true class is at least 1e-8; URFunny_main.py has no such floor (`max_loss`).
+    - Masked passes run in evaluation mode and with gradients (release); ``mute`` is the input of a masked modality:
+      ``zero`` (release), the ``mean`` of the training set or, in place of its feature, zeros (``feature``; both ours).
     - The late-fusion and early-fusion scripts clip the total norm to 1 if an element of the head's gradient exceeds 1
       (CREMAD_main.py:168): ``train.clip: 1, train.clip_trigger: 1``, which a study has to set; UR-Funny 5 and 5, AVE
-      never. MOSEI's condition, largest above 1 and smallest below, has no counterpart here.
-    - It acts in all epochs by default; the release by argparse in the first 20, of 100 in its README: ``end: 20``.
-    - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by oversight.
+      never. MOSEI's condition (largest element above 1 and smallest below 1) has no counterpart here.
+    - It acts in all epochs by default; the release, by its argparse defaults, in the first 20 (its README trains 100):
+      ``end: 20``.
+    - Outside its epochs the coefficients are 1; ``stale`` keeps the last ones, as the release does by mistake.
 
-    Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``,
-    ``window`` of the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (given, a number for
-    each modality) or ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of
-    encoder m (those that ``filter`` selects, or with ``apply=lr`` their updates), not of its readout, and needs no
-    gradients of masked passes; there the scored prediction ``score_attr`` may be ``single``, f({m}), ``loo``, f(all)
-    - f(all but m), or ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` draws that
-    many permutations a step (antithetic pairs) in place of all coalitions; 0: exact. In regression a score is
-    the loss over the standard deviation of all losses before; the first batch has none, and kappa is 1. A
-    sample without m has no share of m; a batch without m leaves m's history as it is.
+    Ours, for ablation: ``reference`` is ``cumulative`` (paper and release), ``ema`` with decay ``beta``, ``window`` of
+    the last ``window`` steps, ``fixed`` after ``warm`` steps, ``target`` (a given number for each modality) or
+    ``balanced`` (no history: all equally strong). ``route=encoder`` scales the gradients of encoder m (those that
+    ``filter`` selects, or with ``apply=lr`` their updates), not of its readout, and needs no gradients of masked
+    passes; the scored prediction, ``score_attr``, may then be ``single``, f({m}), ``loo``, f(all) - f(all but m), or
+    ``head``, the modality's part of the joint head, in place of ``shapley``. ``samples`` is a number of permutations to
+    draw in each step (antithetic pairs) in place of all coalitions; 0: exact. In regression a score is the loss over
+    the standard deviation of all previous losses; the first batch has none, and kappa is 1. A sample without m has no
+    share of m; a batch without m leaves the history of m unchanged.
 
-    Otherwise than in METHODS.md 6.8, a step whose scores are not finite is not left out: the trial ends as diverged, as
-    with any other method. And the logarithm of r is bounded by 300, not by 20: the release bounds it nowhere. With the
-    floor it is 18.4 at most; without one (regression, UR-Funny's script), 20 would level whatever lies beyond.
+    Differences from METHODS.md 6.8: a step whose scores are not finite is not skipped; the trial ends as diverged, as
+    with any other method. The logarithm of r is bounded by 300, not by 20 (the release has no bound): with the floor it
+    is at most 18.4; without one (regression, UR-Funny's script), a bound of 20 would make larger differences equal.
 
     BalanceBenchmark's variant (AGM_trainer.py:226-277, 536-590) is ``score_attr=bb`` (the shares without their
-    first term, f({m}) / M), ``bb_sign=True`` (the modality *behind* is damped), ``route=encoder``,
-    ``filter=ndim>1`` and ``cap=7``; it clips as UR-Funny's script does.
+    first term, f({m}) / M), ``bb_sign=True`` (the *weaker* modality is damped), ``route=encoder``, ``filter=ndim>1``
+    and ``cap=7``; it clips as UR-Funny's script does.
     """
 
     alpha: float | Tensor = 1.0
@@ -96,11 +97,11 @@ class AGM(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals it reads beside the logits.
+        """Return the signals that the method reads beside the logits.
 
         Raises:
-            ValueError: the gradient is routed through shares that do not sum to the joint prediction, a setting of
-                the other route is given, or a reference is to be given and is not.
+            ValueError: with ``route=phi``, ``score_attr`` is not ``shapley`` or a setting of ``route=encoder`` is
+                given; or ``reference=target`` has no ``target``.
         """
         if self.route == "phi" and self.score_attr != "shapley":
             raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
@@ -113,16 +114,16 @@ class AGM(NamedTuple):
         return frozenset({"muted" if self.route == "phi" else "muted_values"})
 
     @property
-    def most(self) -> float:
-        """Return what the cross-entropy of a sample counts in a score at most."""
-        return FLOOR
+    def max_loss(self) -> float:
+        """Return the upper bound of a sample's cross-entropy in a score."""
+        return MAX_LOSS
 
     def init(self, params: Params) -> AGMState:
         """Return an empty history; coefficients start at 1."""
         zero = torch.zeros(len(params.encoders), dtype=torch.float64, device=leaves(params)[0].device)
         history = zero.new_zeros(self.window if self.reference == "window" else 1, len(zero))
         if self.reference == "target":
-            history, zero = history + given(self.target, list(params.encoders)).to(zero.device), zero + 1
+            history, zero = history + target_scores(self.target, list(params.encoders)).to(zero.device), zero + 1
         return AGMState(zero, history, zero, zero.new_zeros(3), torch.ones_like(zero))
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -131,11 +132,11 @@ class AGM(NamedTuple):
         Raises:
             ValueError: more than six modalities without `samples`.
         """
-        alone = torch.eye(modalities, dtype=torch.bool, device=task.device)
+        single = torch.eye(modalities, dtype=torch.bool, device=task.device)
         if self.score_attr in {"single", "head"}:
-            return alone
+            return single
         if self.score_attr == "loo":
-            return ~alone
+            return ~single
         if self.samples:
             return prefixes(permutations(modalities, self.samples, task))
         if modalities > EXACT:
@@ -143,102 +144,107 @@ class AGM(NamedTuple):
         return placed(task.device, all_subsets, modalities)
 
     def step(self, state: AGMState, signals: Signals, task: Task, pull: Pull) -> Step:
-        """Scale the path of each share, or the gradients of each encoder, by its coefficient."""
+        """Scale the gradient that reaches each share, or the gradients of each encoder, by its coefficient."""
         weights = self.weights(len(state.scale), task)
         score = self.scores(signals, task, weights)
-        metrics, state = self.compare(state, score, task.attending(), task)
+        metrics, state = self.compare_scores(state, score, task.attending(), task)
         scale = metrics["scale"]
         if self.route == "encoder":
             grads = pull(lambda s: task.objective(s.logits))
 
-            def scaled(tree: Params) -> Params:
-                made = modulate(tree, scale, self.filter, lambda k, g, name: k * g)
-                return made._replace(readouts=tree.readouts)
+            def rescale(tree: Params) -> Params:
+                modulated = modulate(tree, scale, self.filter, lambda k, g, name: k * g)
+                return modulated._replace(readouts=tree.readouts)
 
-            return Step(grads, state, metrics, scaled) if self.apply == "lr" else Step(scaled(grads), state, metrics)
-        excess = mix(scale - 1, weights).to(signals.logits)  # [S] or [S, B]: what coalitions hear beyond joint training
-        grads = pull(
-            lambda s: task.objective(redirect(s.logits, weighted_sums(excess, s.muted, by_sample=weights.ndim == 3)))
-        )
-        return Step(grads, state, metrics)
+            return Step(grads, state, metrics, rescale) if self.apply == "lr" else Step(rescale(grads), state, metrics)
+        excess = mix(scale - 1, weights).to(signals.logits)  # [S] or [S, B] factor of each path beyond joint training
+
+        def loss(s: Signals) -> Tensor:
+            path = weighted_sums(excess, s.muted, by_sample=weights.ndim == 3)
+            return task.objective(add_gradient_path(s.logits, path))
+
+        return Step(pull(loss), state, metrics)
 
     def scores(self, signals: Signals, task: Task, weights: Tensor) -> Tensor:
-        """Return the loss of each modality's prediction on this batch, [M] float64."""
+        """Return the score s of each modality, the loss of its prediction on this batch, [M] float64."""
         if self.score_attr == "head":
             predictions = signals.unimodal.detach()
         elif self.score_attr == "loo":
             predictions = signals.logits.detach() - signals.muted.detach()
         else:
             predictions = weighted_sums(weights.to(signals.muted), signals.muted.detach(), by_sample=weights.ndim == 3)
-        return task.heard(task.loss(predictions, self.most) if task.nats else task.loss(predictions)).double()
+        return task.heard(task.loss(predictions, self.max_loss) if task.nats else task.loss(predictions)).double()
 
     def weights(self, modalities: int, task: Task) -> Tensor:
-        """Return what each coalition contributes to each modality's prediction, [M, S] or, by sample, [M, S, B]."""
+        """Return the weight of each coalition in each modality's prediction, [M, S] or, by sample, [M, S, B]."""
         if self.score_attr not in {"shapley", "bb"}:
             return torch.eye(modalities, dtype=torch.float64, device=task.device)
         if self.samples:
-            ranks, whole = permutations(modalities, self.samples, task), self.score_attr == "shapley"
+            ranks, first = permutations(modalities, self.samples, task), self.score_attr == "shapley"
             if task.present is None:
-                return sampled_weights(ranks, first=whole)
-            return present_sampled_weights(ranks, task.present, first=whole)
+                return sampled_weights(ranks, first=first)
+            return present_sampled_weights(ranks, task.present, first=first)
         weights = exact_weights(modalities, task)
         if self.score_attr == "bb":
-            first = torch.arange(modalities, device=weights.device)
-            weights = weights.index_put((first, 2**first - 1), weights.new_zeros(()))
-            if task.present is not None:  # of a sample's only modality that prediction is all there is
-                last = torch.arange(weights.shape[1], device=weights.device) == weights.shape[1] - 1
-                alone = task.present & (task.present.sum(0) == 1)
-                weights = torch.where(last[:, None] & alone[:, None], 0.0, weights)
+            indices = torch.arange(modalities, device=weights.device)
+            weights = weights.index_put((indices, 2**indices - 1), weights.new_zeros(()))
+            if task.present is not None:  # the share of a sample's only modality has no other term
+                full = torch.arange(weights.shape[1], device=weights.device) == weights.shape[1] - 1
+                single = task.present & (task.present.sum(0) == 1)
+                weights = torch.where(full[:, None] & single[:, None], 0.0, weights)
         return weights
 
-    def compare(
-        self, state: AGMState, score: Tensor, among: Tensor | None, task: Task
+    def compare_scores(
+        self, state: AGMState, score: Tensor, present: Tensor | None, task: Task
     ) -> tuple[dict[str, Tensor], AGMState]:
-        """Return `scale`, `score`, `ratio` r and `reference` tau of a batch, each [M], and the state after it."""
-        past, moments = self.past(state), state.moments
-        known = None if among is None else among & (state.weight > 0)
+        """Return `scale`, `score`, `ratio` r and `reference` tau of a batch, each [M], and the state after it.
+
+        ``present`` [M] are the modalities in the batch; None: all.
+        """
+        reference, moments = self.reference_scores(state), state.moments
+        known = None if present is None else present & (state.weight > 0)
         if task.nats:
-            ahead, usual = self.leads(score, past, among, known)
+            r, tau = self.strength_ratios(score, reference, present, known)
         else:
-            unit = deviation(moments)
-            ahead, usual = self.leads(score / unit, past / unit, among, known)
-            ahead = torch.where(moments[0] > 0, ahead, usual)  # there is no unit yet
-            moments = moments + pooled(score, among)
-        scale = task.faded(self.damping(ahead, usual, among))
+            unit = standard_deviation(moments)
+            r, tau = self.strength_ratios(score / unit, reference / unit, present, known)
+            r = torch.where(moments[0] > 0, r, tau)  # the first batch has no unit
+            moments = moments + score_moments(score, present)
+        scale = task.faded(self.kappa(r, tau, present))
         if self.stale:
             scale = torch.where(task.strength > 0, scale, state.scale)
-        metrics = {"scale": scale, "score": score, "ratio": ahead, "reference": usual}
-        return metrics, self.remember(state, score, scale, among)._replace(moments=moments)
+        metrics = {"scale": scale, "score": score, "ratio": r, "reference": tau}
+        return metrics, self.update_history(state, score, scale, present)._replace(moments=moments)
 
-    def leads(
-        self, score: Tensor, past: Tensor, among: Tensor | None = None, known: Tensor | None = None
+    def strength_ratios(
+        self, score: Tensor, reference: Tensor, present: Tensor | None = None, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return r of the scores of a batch and tau of their reference, all [M].
 
-        ``among`` [M] are the modalities in this batch, and ``known`` [M] those of them with a reference; None: all.
+        ``present`` [M] are the modalities in this batch, and ``known`` [M] those of them with a reference; None: all.
         """
         if len(score) == 1:
             return torch.ones_like(score), torch.ones_like(score)
         sign = -1 if self.bb_sign else 1
-        return lead(sign * score, among), lead(sign * past, known)
+        return strength_ratio(sign * score, present), strength_ratio(sign * reference, known)
 
-    def damping(self, ahead: Tensor, usual: Tensor, among: Tensor | None = None) -> Tensor:
-        """Return kappa of r and tau, all [M]; finite whatever alpha and cap are."""
-        excess = torch.minimum(usual - ahead, scalar(self.cap, ahead))
-        kappa = torch.exp(torch.clamp(self.alpha * excess, max=LARGEST))
-        return kappa if among is None else torch.where(among & (among.sum() > 1), kappa, 1.0)
+    def kappa(self, r: Tensor, tau: Tensor, present: Tensor | None = None) -> Tensor:
+        """Return the coefficient kappa of r and tau, all [M]; finite for any alpha and cap."""
+        difference = torch.minimum(tau - r, scalar(self.cap, r))
+        kappa = torch.exp(torch.clamp(self.alpha * difference, max=MAX_LOG_SCALE))
+        return kappa if present is None else torch.where(present & (present.sum() > 1), kappa, 1.0)
 
-    def coefficients(self, score: Tensor, past: Tensor) -> Tensor:
+    def coefficients(self, score: Tensor, reference: Tensor) -> Tensor:
         """Return kappa for the scores of a batch and their reference, both [M]."""
-        return self.damping(*self.leads(score, past))
+        return self.kappa(*self.strength_ratios(score, reference))
 
-    def past(self, state: AGMState) -> Tensor:
-        """Return the reference score of each modality, [M]; equal for all where there is no history."""
+    def reference_scores(self, state: AGMState) -> Tensor:
+        """Return the reference score mu of each modality, [M]; the same for all where there is no history."""
         if self.reference == "balanced":
             return torch.zeros_like(state.scale)
         return state.history.sum(0) / state.weight.clamp(min=1e-300)
 
-    def remember(self, state: AGMState, score: Tensor, scale: Tensor, among: Tensor | None = None) -> AGMState:
+    def update_history(self, state: AGMState, score: Tensor, scale: Tensor, present: Tensor | None = None) -> AGMState:
         """Return the state after a step with these scores and coefficients, both [M]."""
         steps, history, weight = state.steps + 1, state.history, state.weight
         if self.reference == "window":
@@ -246,53 +252,55 @@ class AGM(NamedTuple):
             history = torch.where(slot, score, history)
             weight = steps.clamp(max=self.window)
         elif self.reference != "target":
-            keep = add = torch.ones_like(weight)
+            decay = gain = torch.ones_like(weight)
             if self.reference == "ema":
-                keep, add = self.beta * keep, 1 - self.beta * add
+                decay, gain = self.beta * decay, 1 - self.beta * gain
             elif self.reference == "fixed":
-                add = (state.steps < self.warm).to(weight)
-            history, weight = keep * history + add * score, keep * weight + add
-        if among is None:
+                gain = (state.steps < self.warm).to(weight)
+            history, weight = decay * history + gain * score, decay * weight + gain
+        if present is None:
             return state._replace(steps=steps, history=history, weight=weight, scale=scale)
-        steps, weight = torch.where(among, steps, state.steps), torch.where(among, weight, state.weight)
-        return AGMState(steps, torch.where(among, history, state.history), weight, state.moments, scale)
+        steps, weight = torch.where(present, steps, state.steps), torch.where(present, weight, state.weight)
+        return AGMState(steps, torch.where(present, history, state.history), weight, state.moments, scale)
 
 
-def lead(score: Tensor, among: Tensor | None = None) -> Tensor:
-    """Return how far each modality's loss lies below the others', as exp of the mean difference, [M] -> [M].
+def strength_ratio(score: Tensor, present: Tensor | None = None) -> Tensor:
+    """Return r, the exp of the mean difference between the other modalities' losses and each one's, [M] -> [M].
 
-    ``among`` [M] are those compared; the others, and one alone, get 1.
+    ``present`` [M] are the modalities that are compared (None: all); others, and a single one, get 1.
     """
-    if among is None:
+    if present is None:
         modalities = score.shape[-1]
         return torch.exp(
-            (modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(-FARTHEST, FARTHEST)
+            (modalities / (modalities - 1) * (score.mean(-1, keepdim=True) - score)).clamp(
+                -MAX_LOG_RATIO, MAX_LOG_RATIO
+            )
         )
-    count = among.sum()
-    mean = torch.where(among, score, 0.0).sum() / count.clamp(min=1)
-    difference = (count / (count - 1).clamp(min=1) * (mean - score)).clamp(-FARTHEST, FARTHEST)
-    return torch.where(among & (count > 1), torch.exp(difference), 1.0)
+    count = present.sum()
+    mean = torch.where(present, score, 0.0).sum() / count.clamp(min=1)
+    difference = (count / (count - 1).clamp(min=1) * (mean - score)).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return torch.where(present & (count > 1), torch.exp(difference), 1.0)
 
 
-def redirect(value: Tensor, path: Tensor) -> Tensor:
-    """Return ``value``, whose gradient is its own and that of ``path``."""
+def add_gradient_path(value: Tensor, path: Tensor) -> Tensor:
+    """Return ``value`` unchanged, with the gradient of ``value + path``."""
     return value + (path - path.detach())
 
 
-def given(target: float | Tensor | Mapping[str, float], modalities: list[str]) -> Tensor:
-    """Return the stated reference of each modality, [M] or []."""
+def target_scores(target: float | Tensor | Mapping[str, float], modalities: list[str]) -> Tensor:
+    """Return the setting ``target`` as a tensor, [M] in the order of the modalities or []."""
     values = [target[m] for m in modalities] if isinstance(target, Mapping) else target
     return torch.as_tensor(values, dtype=torch.float64)
 
 
-def pooled(score: Tensor, among: Tensor | None) -> Tensor:
+def score_moments(score: Tensor, present: Tensor | None) -> Tensor:
     """Return count, sum and sum of squares of the scores of a batch, [3]."""
-    kept = torch.ones_like(score) if among is None else among.to(score)
-    return torch.stack([kept, kept * score, kept * score * score]).sum(-1)
+    weight = torch.ones_like(score) if present is None else present.to(score)
+    return torch.stack([weight, weight * score, weight * score * score]).sum(-1)
 
 
-def deviation(moments: Tensor) -> Tensor:
-    """Return the standard deviation of all scores so far, []; 1 where they do not differ."""
+def standard_deviation(moments: Tensor) -> Tensor:
+    """Return the standard deviation of all scores so far, []; 1 where they are equal."""
     mean, square = moments[1:] / moments[0].clamp(min=1)
     spread = (square - mean * mean).clamp(min=0).sqrt()
-    return torch.where(spread > 1e-7 * mean.abs(), spread, 1.0)  # of equal scores rounding leaves some 1e-8
+    return torch.where(spread > 1e-7 * mean.abs(), spread, 1.0)  # rounding leaves about 1e-8 of equal scores

@@ -1,4 +1,4 @@
-"""Joint training, and joint training with one more loss for each modality: the two baselines."""
+"""Joint training, the baseline without modulation."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from trainables.signals import Params, Pull, Signals, Step, Task
 class Joint(NamedTuple):
     """Plain joint training: one loss on the joint prediction, no modulation (METHODS.md 2.1).
 
-    On one modality it is unimodal training; like all trials here it is measured after its last epoch, where some
+    With one modality it is unimodal training. Like all trials here it is evaluated after its last epoch, where some
     papers take the best epoch on validation (and the AGM release the best on test).
     """
 

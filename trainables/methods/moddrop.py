@@ -1,4 +1,4 @@
-"""ModDrop: modalities are left out at random."""
+"""ModDrop: random modality dropout."""
 
 from typing import NamedTuple
 
@@ -12,20 +12,20 @@ from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, l
 class ModDrop(NamedTuple):
     r"""Modality dropout (ModDrop, Neverova et al., TPAMI 2016, https://arxiv.org/abs/1501.00102).
 
-    A simple remedy that does not look at the modalities: in each sample each is muted with probability ``rate``, on
-    its own; where all would be, none is. ``rate=0``: joint training. The prediction of a sample that lost a modality
-    is made in evaluation mode, as muted predictions are here (METHODS.md 6.2).
+    A simple baseline that treats all modalities alike: in each sample each modality is muted independently with
+    probability ``rate``; where all would be muted, none is. ``rate=0``: joint training. The prediction of a sample with
+    a muted modality is made in evaluation mode, like all muted predictions in this project (METHODS.md 6.2).
     """
 
     rate: float | Tensor = 0.3
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals it reads beside the logits."""
+        """Return the signals that the method reads beside the logits."""
         return frozenset({"muted"})
 
     def init(self, params: Params) -> dict[str, Tensor]:
-        """Return in how many samples each modality was heard, [] by name."""
+        """Return a count of the samples in which each modality was not muted, [] by name, from 0."""
         return {m: leaves(params)[0].new_zeros((), dtype=torch.float64) for m in params.encoders}
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
@@ -39,28 +39,28 @@ class ModDrop(NamedTuple):
         return placed(task.device, all_subsets, modalities)
 
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:
-        """Return the gradient of the loss of what the modalities that are left predict of each sample."""
+        """Return the gradient of the loss of the predictions by the modalities that were not dropped."""
         like = signals.logits.new_empty(signals.muted.shape[1])
-        drawn = torch.stack(
+        uniform = torch.stack(
             [torch.special.ndtr(task.noise_of_samples(f"moddrop.{m}", like).double()) for m in state]
         )  # [M, B]
-        heard = kept(drawn >= self.rate, task.present)
-        left = presence_code(heard) - 1  # [B] coalition of each sample
+        active = active_modalities(uniform >= self.rate, task.present)
+        coalition = presence_code(active) - 1  # [B] of each sample, an index of `all_subsets`
 
         def loss(s: Signals) -> Tensor:
-            place = left.view(1, -1, *[1] * (s.muted.ndim - 2)).expand(1, *s.muted.shape[1:])
-            dropped = task.objective(s.muted.gather(0, place)[0])
+            index = coalition.view(1, -1, *[1] * (s.muted.ndim - 2)).expand(1, *s.muted.shape[1:])
+            dropped = task.objective(s.muted.gather(0, index)[0])
             return dropped if task.full else torch.lerp(task.objective(s.logits), dropped, task.strength.to(dropped))
 
-        after = {m: count + task.total(own.sum()) for (m, count), own in zip(state.items(), heard, strict=True)}
-        return Step(pull(loss), after, {"heard": task.heard(heard.double())})
+        counts = {m: count + task.total(mask.sum()) for (m, count), mask in zip(state.items(), active, strict=True)}
+        return Step(pull(loss), counts, {"heard": task.heard(active.double())})
 
 
-def kept(drawn: Tensor, present: Tensor | None) -> Tensor:
-    """Return who is heard in each sample, [M, B] bool: those drawn, or all where that is nobody.
+def active_modalities(selected: Tensor, present: Tensor | None) -> Tensor:
+    """Return which modalities are not muted in each sample, [M, B] bool: the selected ones, or all if none is left.
 
-    Those that a sample lacks are silent in any case; where nobody else is muted, they count as heard.
+    Missing modalities are muted anyway; where no other one is, they count as active: the full coalition is used.
     """
-    here = torch.ones_like(drawn) if present is None else present
-    heard = drawn & here
-    return torch.where((heard == here).all(0) | ~heard.any(0), True, heard)
+    present = torch.ones_like(selected) if present is None else present
+    active = selected & present
+    return torch.where((active == present).all(0) | ~active.any(0), True, active)

@@ -11,12 +11,12 @@ from trainables.signals import Params, Pull, Signals, Step, Task
 class OGMGE(NamedTuple):
     r"""OGM with generalisation enhancement (Peng et al., CVPR 2022, https://arxiv.org/abs/2203.15332, 3.3).
 
-    As `OGM`; every scaled tensor also receives Gaussian noise of the standard deviation of its own gradient before
+    As `OGM`; every scaled tensor also receives Gaussian noise with the standard deviation of its own gradient before
     scaling, :math:`g \leftarrow k_m g + \epsilon`, :math:`\epsilon \sim N(0, (\mathrm{std}(g) + 10^{-8})^2)`, for the
-    lagging modality too (main.py:133). ``noise`` multiplies that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``:
-    joint training. A tensor of one element has no deviation and receives none, nor does any where one modality is
-    alone in a batch, so that there is nothing to modulate (ours). With ``apply=lr`` the noise
-    is in the gradient and k_m on the update. It acts in all epochs by default, the release in the first 51 of 100.
+    weaker modality too (main.py:133). ``noise`` multiplies that deviation. ``noise=0``: OGM; ``alpha=0, noise=0``:
+    joint training. A tensor of one element has no deviation and receives no noise, and there is none in a batch with a
+    single modality, where there is nothing to modulate (ours). With ``apply=lr`` the noise is added to the gradient and
+    k_m scales the update. It acts in all epochs by default, the release in the first 51 of 100.
     """
 
     alpha: float | Tensor = 0.8
@@ -27,7 +27,7 @@ class OGMGE(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals it reads beside the logits."""
+        """Return the signals that the method reads beside the logits."""
         return frozenset({"unimodal_values"})
 
     @property
@@ -40,23 +40,23 @@ class OGMGE(NamedTuple):
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
-        """Damp the encoders of the modalities that lead, and perturb all."""
+        """Scale down the gradients of encoders whose modality is ahead, and add noise to all that are selected."""
         metrics = coefficients(signals, task, self.alpha, self.ratio, self.bounds)
-        scale, heard = metrics["scale"], task.attending()
-        several = len(scale) > 1 if heard is None else heard.sum() > 1
-        size = task.strength * self.noise * several
+        scale, present = metrics["scale"], task.attending()
+        several = len(scale) > 1 if present is None else present.sum() > 1
+        noise_scale = task.strength * self.noise * several
 
-        def perturbed(gradient: Tensor, name: str) -> Tensor:
+        def gradient_noise(gradient: Tensor, name: str) -> Tensor:
             if gradient.numel() == 1:
                 return 0 * gradient
-            return size.to(gradient) * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
+            return noise_scale.to(gradient) * (gradient.std() + 1e-8) * task.noise(f"ge.{name}", gradient)
 
-        def damped(tree: Params) -> Params:
+        def rescale(tree: Params) -> Params:
             return modulate(tree, scale, self.filter, lambda k, g, name: k * g)
 
         grads = pull(lambda s: task.objective(s.logits))
         if self.apply == "lr":
-            noisy = modulate(grads, scale, self.filter, lambda k, g, name: g + perturbed(g, name))
-            return Step(noisy, state, metrics, damped)
-        enhanced = modulate(grads, scale, self.filter, lambda k, g, name: k * g + perturbed(g, name))
-        return Step(enhanced, state, metrics)
+            noisy = modulate(grads, scale, self.filter, lambda k, g, name: g + gradient_noise(g, name))
+            return Step(noisy, state, metrics, rescale)
+        modulated = modulate(grads, scale, self.filter, lambda k, g, name: k * g + gradient_noise(g, name))
+        return Step(modulated, state, metrics)
