@@ -519,9 +519,8 @@ def segment_variance(rows: Tensor, present: Tensor | None, task: Task, *, zero_f
 def split_segments(aggregate: CombinedGradient, segments: list[Segment]) -> list[CombinedGradient]:
     """Return the part of an aggregate that belongs to each segment."""
     widths = [sum(segment.sizes) for segment in segments]
-    return [
-        CombinedGradient(*columns) for columns in zip(*(torch.split(x, widths, -1) for x in aggregate), strict=True)
-    ]
+    columns = (torch.split(x, widths, -1) for x in aggregate)
+    return [CombinedGradient(*parts) for parts in zip(*columns, strict=True)]
 
 
 def projection_coefficients(aggregates: list[CombinedGradient]) -> Tensor:
