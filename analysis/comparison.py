@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.choice import LOSSES, alike, chosen, test_scores
+from analysis.choice import LOSSES, best_configurations, is_seed_invariant, test_scores
 from analysis.formatting import format_settings
 from analysis.statistics import NAN, bounds, estimate, holm, paired
 from analysis.tables import Run, table_from_rows
@@ -56,7 +56,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
     if run.metric != other.metric:
         raise ValueError(f"{run.name} is scored by {run.metric} and {other.name} by {other.metric}")
     keys = ["method", "modality"]
-    choices = [chosen(each) for each in (run, other)]
+    choices = [best_configurations(each) for each in (run, other)]
     scores = [test_scores(each, choice).drop_nulls("score") for each, choice in zip((run, other), choices, strict=True)]
     rows = []
     for choice in choices[0].iter_rows(named=True):
@@ -102,7 +102,7 @@ def _difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: 
         return {"test": test, "other": other, "difference": other - test, "pairs": 0, "shared": 0}
     pairs = ours.join(theirs, on="seed", suffix="_other")
     found = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
-    if alike(ours) and alike(theirs):
+    if is_seed_invariant(ours) and is_seed_invariant(theirs):
         found = found._replace(low=NAN, high=NAN, p=NAN)
     return {
         "test": pairs["score"].mean(), "other": pairs["score_other"].mean(), "difference": found.mean,

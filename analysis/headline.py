@@ -4,8 +4,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis.blocks import held, units
-from analysis.choice import configurations, merged
+from analysis.blocks import held_kinds, seeds_text
+from analysis.choice import configurations, without_dummy
 from analysis.formatting import format_interval, format_p_value, format_score, is_percent
 from analysis.statistics import LEVEL
 from analysis.tables import Run
@@ -66,16 +66,16 @@ def _conclusion(run: Run, row: dict[str, Any]) -> str:
         return "seeds change nothing here, and are one result"
     if row["p"] is None:
         return "one seed, which tells nothing about chance"
-    seeds = units(run, row["pairs"])
+    seeds = seeds_text(run, row["pairs"])
     if row["p"] >= LEVEL:
         return f"not separated from joint training by {seeds}"
     better = (row["difference_low"] > 0) == (row["direction"] == "max")  # of the two sides p is of that of the interval
-    return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held(run) else ''}"
+    return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held_kinds(run) else ''}"
 
 
 def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
     """Return what a run cannot tell, and why, a sentence each; `summary` is that of the run."""
-    table = configurations(merged(run))
+    table = configurations(without_dummy(run))
     joint = summary.filter(pl.col("method") != "unimodal")
     finished = joint.drop_nulls("test")
     empty = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]

@@ -17,8 +17,8 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
 from analysis import files, gallery, readings, report_tables
-from analysis.blocks import independent, spread
-from analysis.choice import chosen
+from analysis.blocks import independent, seed_variance
+from analysis.choice import best_configurations
 from analysis.drawing import Drawing
 from analysis.headline import headline, limitations
 from analysis.plots.style import NARROW
@@ -108,8 +108,8 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
 def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
     """Return what is said of a run, and record what that reads on test."""
     whole = independent(run)
-    table, beside, parts = summary(whole), encoder_summary(whole), spread(run)
-    choices = chosen(whole)
+    table, beside, parts = summary(whole), encoder_summary(whole), seed_variance(run)
+    choices = best_configurations(whole)
     seen = readings.record(whole, choices, table)
     status = run.trials.select("trial", "status").unique("trial").collect()
     looks = len(choices.filter(pl.col("seeds") > 0))

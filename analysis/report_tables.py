@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from analysis.blocks import JOINT, held, units
-from analysis.choice import configurations, merged, validation_scores
+from analysis.blocks import GAIN_SUFFIX, held_kinds, seeds_text
+from analysis.choice import configurations, validation_scores, without_dummy
 from analysis.formatting import (
     DASH,
     format_effect,
@@ -104,8 +104,8 @@ def _methods_note(run: Run, looks: int, *, claimed: bool) -> str:
         f"t-test, corrected by Holm for the methods compared{added}. Failed and diverged trials are counted over all "
         "configurations of a method (column “of”)."
     )
-    if held(run):
-        note += f" Seeds are {units(run, run.looks[-1])}: of others p and intervals say nothing."
+    if held_kinds(run):
+        note += f" Seeds are {seeds_text(run, run.looks[-1])}: of others p and intervals say nothing."
     if run.metric == "mae" and run.data.get("standardise", True):
         note += " The target is standardised: errors are in standard deviations of its training samples."
     return note
@@ -136,7 +136,7 @@ def encoders_table(run: Run, table: pl.DataFrame) -> Table:
 
 
 def variance_table(run: Run, table: pl.DataFrame) -> Table:
-    """Return the table of what each kind of seed adds to the spread of test scores and differences: `blocks.spread`."""
+    """Return the table of what each kind of seed adds to the spread of test scores: `blocks.seed_variance`."""
     names = {"split": "split of training and validation", "init": "initial weights", "order": "order and what is drawn"}
     errors = table.with_columns(error=(pl.col("variance") / pl.col("levels")).sqrt())
     roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
@@ -153,7 +153,7 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
     columns = _make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
-    one = " and ".join(held(run))
+    one = " and ".join(held_kinds(run))
     note = (
         "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
         f"before it, with 95 % intervals{f'; seeds of {one} are held' if one else ''}. In all else that is shown "
@@ -166,7 +166,7 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
 
 def _largest_sources(table: pl.DataFrame) -> str:
     """Return which kind of seed adds most to the standard error of each difference, and what more seeds do."""
-    gains = table.filter(pl.col("method").str.ends_with(JOINT), pl.col("error") > 0)
+    gains = table.filter(pl.col("method").str.ends_with(GAIN_SUFFIX), pl.col("error") > 0)
     most = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
     said = ", ".join(f"{source} for {method}" for method, source in most.rows())
     rule = "More seeds of a kind lessen what it and those after it add; for as many trials, more of the first do most."
@@ -175,7 +175,7 @@ def _largest_sources(table: pl.DataFrame) -> str:
 
 def configurations_table(run: Run) -> Table:
     """Return the table of all configurations, best first within a method, scored on validation alone."""
-    run = merged(run)
+    run = without_dummy(run)
     table = configurations(run)
     joint = validation_scores(run, table.head(MAX_ROWS))
     keys = ["method", "modality", *run.vary]

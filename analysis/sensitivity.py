@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from analysis.choice import configurations, held, validation_probes, validation_scores
+from analysis.choice import configurations, configurations_along, validation_probes, validation_scores
 from analysis.formatting import format_settings
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run, is_numeric, table_from_rows
@@ -60,7 +60,7 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
     """
     others = [other for other in run.vary if other not in (x, y)]
     groups = configurations(run).drop_nulls([x, y]).partition_by("method", "modality", maintain_order=True)
-    points = pl.concat([configurations(run).clear(), *(held(run, group, [x, y]) for group in groups)])
+    points = pl.concat([configurations(run).clear(), *(configurations_along(run, group, [x, y]) for group in groups)])
     joint = validation_scores(run, points).filter(pl.col("method") != "unimodal")
     rows = []
     for (method, at_x, at_y), group in joint.group_by("method", x, y, maintain_order=True):
@@ -96,4 +96,4 @@ def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.Data
 
 def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
     """Return one method's configurations along the axis, by value; only its best if it has no such setting."""
-    return group.head(1) if group[axis].is_null().all() else held(run, group, [axis]).sort(axis)
+    return group.head(1) if group[axis].is_null().all() else configurations_along(run, group, [axis]).sort(axis)

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.choice import LOSSES, alike, chosen, test_probes, test_scores
+from analysis.choice import LOSSES, best_configurations, is_seed_invariant, test_probes, test_scores
 from analysis.formatting import format_settings
 from analysis.pareto import front
 from analysis.sequential import so_far
@@ -51,7 +51,7 @@ ENCODERS = {
 
 def summary(run: Run) -> pl.DataFrame:
     """Return one row per method and per modality of `unimodal`, as SUMMARY says; differences in the metric's unit."""
-    choices = chosen(run)
+    choices = best_configurations(run)
     scores = test_scores(run, choices).drop_nulls("score")
     joint = scores.filter(pl.col("method") == "joint").select("seed", *LOSSES, baseline="score")
     marks = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
@@ -69,7 +69,7 @@ def summary(run: Run) -> pl.DataFrame:
 
 def encoder_summary(run: Run) -> pl.DataFrame:
     """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
-    scores = test_probes(run, chosen(run))
+    scores = test_probes(run, best_configurations(run))
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
         mean, low, high, _ = estimate(_distinct_scores(group), bounds(run.metric))
@@ -95,7 +95,7 @@ def _test_columns(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
 
 def _distinct_scores(scores: pl.DataFrame) -> pl.Series:
     """Return the scores of the seeds; where these change nothing, they are one."""
-    return scores["score"].head(1) if alike(scores) else scores["score"]
+    return scores["score"].head(1) if is_seed_invariant(scores) else scores["score"]
 
 
 def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.Dat
     if method in ("joint", "unimodal"):
         return {}
     pairs, within = scores.join(joint, on="seed"), bounds(run.metric, change=True)
-    if alike(scores) and alike(joint):
+    if is_seed_invariant(scores) and is_seed_invariant(joint):
         found = paired(pairs["score"], pairs["baseline"], within)
         return {"difference": found.mean, "pairs": found.pairs}
     if len(run.looks) > 1:
@@ -122,7 +122,7 @@ def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dic
     """Return the difference to the same encoder trained alone; where seeds change neither, it has no interval."""
     pairs = scores.join(alone.select("seed", alone="score"), on="seed")
     mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
-    if alike(scores) and alike(alone):
+    if is_seed_invariant(scores) and is_seed_invariant(alone):
         return {"gap": mean, "pairs": count}
     return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
 

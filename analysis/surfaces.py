@@ -56,7 +56,7 @@ def surface(run: Run, method: str) -> Surface:
     names = [axis for axis in found.axes if is_numeric(found.points[axis].to_list())]
     whole = np.array([bool(found.seeds) and bool(np.isfinite(row).all()) for row in found.scores], dtype=bool)
     scores = found.scores[whole]
-    places = {axis: found.places(axis, run.vary[axis]["scale"]) for axis in names}
+    places = {axis: found.positions(axis, run.vary[axis]["scale"]) for axis in names}
     columns = [_rescaled(place, place)[whole] for place in places.values()]
     matrix = _quadratic_terms(columns, len(scores))
     terms = [*names, *(f"{one} x {other}" for one, other in combinations_with_replacement(names, 2))]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.choice import chosen
+from analysis.choice import best_configurations
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run, table_from_rows
 
@@ -37,7 +37,7 @@ def coefficient_curves(run: Run) -> pl.DataFrame:
 
 def _epoch_curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
     """Return means and intervals over the trials of chosen configurations that are done: the same at every epoch."""
-    members = chosen(run).select("method", trial="trials").explode("trial")
+    members = best_configurations(run).select("method", trial="trials").explode("trial")
     done = run.trials.filter(status="done").select("trial")
     rows = (
         run.metrics.filter(pl.col("metric").is_in(metrics), which, pl.col("value").is_finite())

@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.choice import design, merged
+from analysis.choice import design, without_dummy
 from analysis.statistics import ANYWHERE, bounds, estimate
 from analysis.tables import Run, table_from_rows
 
@@ -29,7 +29,7 @@ def best_of(run: Run) -> pl.DataFrame:
     tables = []
     for method in run.trials.select("method").unique(maintain_order=True).collect()["method"]:
         if method != "unimodal":
-            tried = design(merged(run), method)
+            tried = design(without_dummy(run), method)
             found = expected_best(
                 tried.scores, tried.pruned, higher_is_better=run.higher_is_better, within=bounds(run.metric)
             )

@@ -13,8 +13,8 @@ from analysis import files
 from analysis.ablations import ABLATIONS, Effect, Finding, figures
 from analysis.ablations.differences import side_label
 from analysis.ablations.scores import format_value, label
-from analysis.blocks import KINDS, nested, trialwise
-from analysis.choice import alike
+from analysis.blocks import SEED_KINDS, trials_with_draws, with_independent_trials
+from analysis.choice import is_seed_invariant
 from analysis.decisions import Decision
 from analysis.formatting import is_percent, plural
 from analysis.record import words
@@ -52,7 +52,9 @@ def write_verdict(
     """
     runs = {cell: load(path) for cell, path in folders.items()}
     if "exact" in rule:  # one number of one trial refutes it
-        finding = run_analyses({cell: trialwise(run) for cell, run in runs.items()}, [*map(over_numbers, analyses)])
+        finding = run_analyses(
+            {cell: with_independent_trials(run) for cell, run in runs.items()}, [*map(over_numbers, analyses)]
+        )
     else:
         finding = run_analyses(runs, analyses)
     others = [run_analyses(runs, [analysis]) for analysis in beside]
@@ -79,7 +81,7 @@ def write_verdict(
 
 def invariance_remarks(cells: Mapping[str, Run]) -> list[str]:
     """Return a remark on each cell in which all seeds have the same results."""
-    names = [cell or run.name for cell, run in cells.items() if alike(nested(run).collect())]
+    names = [cell or run.name for cell, run in cells.items() if is_seed_invariant(trials_with_draws(run).collect())]
     return [f"{name}: seeds change nothing, and what is the same for all of them counts once." for name in names]
 
 
@@ -271,7 +273,7 @@ def setup_parts(run: Run) -> tuple[str, ...]:
     fixed = {f"{part}.{key}": value for part in ("model", "train") for key, value in study[part].items()}
     varied = {key: format_value(axis["values"]) or "varied" for key, axis in run.vary.items()}
     fusion, encoder, hidden, optimizer, epochs = (varied.get(key, str(fixed[key])) for key in SETUP_SETTINGS)
-    seeds = " x ".join(plural(count, KINDS[kind]) for kind, count in run.seed_counts.items())
+    seeds = " x ".join(plural(count, SEED_KINDS[kind]) for kind, count in run.seed_counts.items())
     return (
         f"{fusion} of {encoder}, {hidden} wide",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",

@@ -27,7 +27,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
         UserError: the folder holds neither.
     """
     from analysis.blocks import independent
-    from analysis.choice import merged
+    from analysis.choice import without_dummy
     from analysis.designs import indices
     from analysis.headline import headline
     from analysis.pareto import front
@@ -45,7 +45,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     if len(beside):
         console.print(encoders_table(beside, run.metric))
     if len(run.objectives) > 1:
-        console.print(front_table(front(merged(run)), run.objectives))
+        console.print(front_table(front(without_dummy(run)), run.objectives))
     for method, found in indices(run).items():
         console.print(indices_table(method, found))
     console.print(headline(run, table))

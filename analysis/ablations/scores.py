@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from analysis.ablations.finding import Sample
-from analysis.blocks import nested
-from analysis.choice import LOSSES, alike
+from analysis.blocks import trials_with_draws
+from analysis.choice import LOSSES, is_seed_invariant
 from analysis.formatting import lower_is_better
 from analysis.tables import Run
 
@@ -36,7 +36,10 @@ def scores(
             alone by default.
     """
     tables = [_cell_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
-    kept = [table.filter(seed=table.drop_nulls(LOSSES)["seed"].min()) if alike(table) else table for table in tables]
+    kept = [
+        table.filter(seed=table.drop_nulls(LOSSES)["seed"].min()) if is_seed_invariant(table) else table
+        for table in tables
+    ]
     return pl.concat(kept, how="diagonal_relaxed")
 
 
@@ -90,7 +93,7 @@ def paired_samples(rows: pl.DataFrame, baseline: pl.DataFrame) -> tuple[Sample, 
     cells = sorted({cell for cell, _ in shared})
     seeds = [s for s in sorted({seed for _, seed in shared}) if all((cell, s) in shared for cell in cells)]
     sides = np.array([[np.mean([side[cell, seed] for cell in cells]) for seed in seeds] for side in (left, right)])
-    if alike(rows) and alike(baseline):
+    if is_seed_invariant(rows) and is_seed_invariant(baseline):
         known = np.flatnonzero(np.isfinite(sides).all(axis=0))
         sides = sides[:, known[:1] if len(known) else slice(1)]
     return sides[0], sides[1]
@@ -161,7 +164,7 @@ def format_value(value: Any) -> str:
 
 def _cell_scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
     """Return the rows of `scores` for one run."""
-    trials = nested(run).collect()
+    trials = trials_with_draws(run).collect()
     name = run.metric if metric == "score" else metric
     data = run.study["study"]["data"]
     options = {f"data.{k}": v for k, v in data.items()} if isinstance(data, dict) else {}

@@ -4,7 +4,7 @@ import re
 
 import polars as pl
 
-from analysis.choice import chosen, configurations
+from analysis.choice import best_configurations, configurations
 from analysis.formatting import format_score, is_percent, plural
 from analysis.regions import Region
 from analysis.tables import Run
@@ -15,7 +15,7 @@ MARGIN = 0.01  # of a safe region
 
 def compared_methods(run: Run) -> list[str]:
     """Return the methods that have configurations, without `unimodal`."""
-    return [method for method in chosen(run)["method"].unique(maintain_order=True) if method != "unimodal"]
+    return [method for method in best_configurations(run)["method"].unique(maintain_order=True) if method != "unimodal"]
 
 
 def slug(name: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from analysis import plots
-from analysis.choice import alike, chosen, merged, test_scores
+from analysis.choice import best_configurations, is_seed_invariant, test_scores, without_dummy
 from analysis.drawing import Drawing
 from analysis.formatting import format_score, is_percent, plural
 from analysis.pareto import front, values
@@ -67,9 +67,9 @@ def encoder_gaps(run: Run) -> Iterator[Drawing]:
 
 def ranks(run: Run) -> Iterator[Drawing]:
     """Draw the ranks of the methods over the seeds."""
-    joint = test_scores(run, chosen(run)).filter(pl.col("method") != "unimodal")
+    joint = test_scores(run, best_configurations(run)).filter(pl.col("method") != "unimodal")
     found = ranking(joint.select("method", "score", block="seed"), higher_is_better=run.higher_is_better)
-    if found.pairs.is_empty() or all(map(alike, joint.partition_by("method"))):  # seeds are one result
+    if found.pairs.is_empty() or all(map(is_seed_invariant, joint.partition_by("method"))):  # seeds are one result
         return
     title = f"{run.name}: ranks of the methods on test"
     figure = plots.plot_ranks(found, title=title, blocks="seed", methods=run.methods)
@@ -81,7 +81,7 @@ def pareto_fronts(run: Run) -> Iterator[Drawing]:
     """Draw the configurations by the first two metrics that are weighed against each other."""
     if len(run.objectives) < 2:
         return
-    found, metrics = front(merged(run)), list(run.objectives)
+    found, metrics = front(without_dummy(run)), list(run.objectives)
     if found.is_empty():
         return
     scores = values(run.trials, run.metrics, metrics).collect()

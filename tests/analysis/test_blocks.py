@@ -13,7 +13,7 @@ from ablate.claims import load as load_claim
 from ablate.errors import UserError
 from analysis import load, report_tables
 from analysis.ablations import ABLATIONS
-from analysis.blocks import independent, spread
+from analysis.blocks import independent, seed_variance
 from analysis.choice import configurations
 from analysis.gallery import run_figures
 from analysis.pareto import front
@@ -103,7 +103,7 @@ def test_seeds_of_one_kind_are_independent(write_run: Write, seeds: object) -> N
 
 def test_the_spread_is_shared_among_the_kinds(write_run: Write) -> None:
     """By hand: of ogm on test, means of the splits 0.15, 0.25, 0.4, and within them +-0.05, 0, +-0.1."""
-    table = spread(load(write_run(rows(), seeds=NESTED, vary={}))).filter(method="ogm")
+    table = seed_variance(load(write_run(rows(), seeds=NESTED, vary={}))).filter(method="ogm")
     assert table["source"].to_list() == ["split", "order"]
     assert table["levels"].to_list() == [3, 6]
     within = (2 * 0.05**2 + 2 * 0.1**2) / 3
@@ -121,7 +121,7 @@ def test_the_spread_of_differences_is_shared_among_the_kinds_too(write_run: Writ
     for seed, more in ((1, 0.01), (3, 0.02), (5, -0.03)):
         table[6 + seed]["test.accuracy"] += more  # type: ignore[operator]
     run = load(write_run(table, seeds=NESTED, vary={}))
-    found = spread(run)
+    found = seed_variance(run)
     assert found["method"].to_list() == ["joint"] * 2 + ["ogm"] * 2 + ["ogm - joint"] * 2
     within = (0.01**2 + 0.02**2 + 0.03**2) / 2 / 3
     between = 2 * sum((mean - 0.05) ** 2 for mean in (0.055, 0.06, 0.035)) / 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis import report_tables
-from analysis.choice import chosen, configurations
+from analysis.choice import best_configurations, configurations
 from analysis.components import components, icc
 from analysis.decisions import Decision
 from analysis.effects import improvement, interquartile_mean
@@ -77,7 +77,7 @@ def finite(table: pl.DataFrame) -> bool:
 @given(runs())
 def test_every_analysis_of_a_run_answers(run: Run) -> None:
     configurations(run)
-    chosen(run)
+    best_configurations(run)
     table = summary(run)
     assert headline(run, table)
     assert finite(table.select("low", "high", "difference", "difference_low", "difference_high", "p"))

@@ -107,7 +107,7 @@ def test_a_loss_like_metric_is_chosen_by_its_minimum(write_run: Write) -> None:
 
 def test_test_is_read_for_chosen_configurations_only(folder: Path) -> None:
     run = load(folder)
-    read = choice.test_scores(run, choice.chosen(run))
+    read = choice.test_scores(run, choice.best_configurations(run))
     assert set(read.filter(pl.col("method") == "agm")["trial"]) == {"agm-half-0", "agm-half-1", "agm-half-2"}
 
 

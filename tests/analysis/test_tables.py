@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from analysis import load, load_store, traces
-from analysis.choice import chosen
+from analysis.choice import best_configurations
 from analysis.sensitivity import axes, curve, probe_curve
 from analysis.summary import ENCODERS, SUMMARY, encoder_summary, summary
 from analysis.tables import METRICS, TRACE, TRIALS
@@ -50,7 +50,7 @@ def test_a_run_without_trials_has_empty_tables_of_the_right_shape(write_run: Wri
     run = load(write_run([]))
     assert set(TRIALS) | {"agm.alpha", "test.accuracy"} <= set(run.trials.collect_schema())
     assert run.metrics.collect_schema() == METRICS
-    assert chosen(run).is_empty()
+    assert best_configurations(run).is_empty()
     assert summary(run).schema == SUMMARY
     assert encoder_summary(run).schema == ENCODERS
     assert axes(run) == ["agm.alpha"]
