@@ -43,7 +43,10 @@ def independent(run: Run) -> Run:
             pl.col("error").drop_nulls().first(),
             pl.col("seconds").mean(),
             pl.col("steps").max(),
-            *(pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).mean()).alias(name) for name in score_columns),
+            *(
+                pl.when(pl.col(name).is_not_null().all()).then(pl.col(name).mean()).alias(name)
+                for name in score_columns
+            ),
             members=pl.col("trial"),
         )
     )
@@ -55,7 +58,11 @@ def independent(run: Run) -> Run:
         .agg(pl.col("value").implode().list.sort().list.mean())  # added up in one order: the same bit for bit
         .rename({"independent": "trial"})
     )
-    kept = [*TRIALS, *COUNTED_STATUSES, *(name for name in names if name in {*setting_columns, *score_columns} - {*TRIALS})]
+    kept = [
+        *TRIALS,
+        *COUNTED_STATUSES,
+        *(name for name in names if name in {*setting_columns, *score_columns} - {*TRIALS}),
+    ]
     return run._replace(trials=trials.select(kept), metrics=metrics.select(list(METRICS)))
 
 
@@ -96,9 +103,9 @@ def seeds_text(run: Run, count: int) -> str:
 
 
 def seed_variance(run: Run) -> pl.DataFrame:
-    """Return what each kind of seed adds to the variance of the chosen configurations' test scores, as SPREAD says.
+    """Return what each kind of seed adds to the variance of chosen configurations' test scores: SEED_VARIANCE.
 
-    Behind them it does so of the differences to joint training, paired by seed: what seeds do to both cancels there.
+    Behind them are the differences to joint training, paired by seed, in which what a seed does to both cancels.
     """
     parts, kinds = [pl.DataFrame(schema=SEED_VARIANCE)], list(run.seed_counts)
     if not kinds:
