@@ -1,4 +1,4 @@
-"""The finding of a run in one sentence, and what it cannot tell."""
+"""The main finding of a run in one sentence, and the limitations of its design."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ BASELINES = ("joint", "joint-uni", "unimodal")
 
 
 def headline(run: Run, summary: pl.DataFrame) -> str:
-    """Return the finding in one sentence: the method that is best on validation, on test, against joint training.
+    """Return the finding in one sentence: the test score of the best method on validation, against joint training.
 
-    That is among those that lost no seed, or else have most; `summary` is that of the run.
+    The best is among the methods with a result for every seed, or else for the most; `summary` is that of the run.
     """
     finished = summary.drop_nulls("test").filter(pl.col("method") != "unimodal")
     if finished.is_empty():
         failed, diverged = (int(summary[column].sum()) for column in ("failed", "diverged"))
         if summary["test"].drop_nulls().len():
             return "Each modality was trained alone; there is no joint prediction to compare."
-        bad = f"No trial has a score: {failed} failed, {diverged} diverged."
-        return bad if failed + diverged else "No trial has finished yet."
-    best_is_high = finished["direction"][0] == "max"
-    whole = _has_all_seeds(run)
-    order = [whole, pl.when(~whole).then("seeds"), "validation"]  # one that lost seeds is not ahead
-    ranked = finished.sort(order, descending=[True, True, best_is_high], maintain_order=True).to_dicts()
+        sentence = f"No trial has a score: {failed} failed, {diverged} diverged."
+        return sentence if failed + diverged else "No trial has finished yet."
+    higher_is_better = finished["direction"][0] == "max"
+    complete = _has_all_seeds(run)
+    order = [complete, pl.when(~complete).then("seeds"), "validation"]  # a method that lost seeds is not ahead
+    ranked = finished.sort(order, descending=[True, True, higher_is_better], maintain_order=True).to_dicts()
     methods = [row for row in ranked if row["method"] not in BASELINES]
     row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
     start = f"{_configuration(row)} reaches {_test_score(row)} on test"
@@ -61,7 +61,7 @@ def _joint_comparison(row: dict[str, Any]) -> str:
 
 
 def _conclusion(run: Run, row: dict[str, Any]) -> str:
-    """Return what the corrected p-value allows to say, and over which seeds where some are held."""
+    """Return the conclusion from the corrected p-value, with its seeds where some kinds are held."""
     if row["p"] is None and row["pairs"] > 1:
         return "seeds change nothing here, and are one result"
     if row["p"] is None:
@@ -69,43 +69,45 @@ def _conclusion(run: Run, row: dict[str, Any]) -> str:
     seeds = seeds_text(run, row["pairs"])
     if row["p"] >= LEVEL:
         return f"not separated from joint training by {seeds}"
-    better = (row["difference_low"] > 0) == (row["direction"] == "max")  # of the two sides p is of that of the interval
+    better = (row["difference_low"] > 0) == (row["direction"] == "max")  # p is two-sided
     return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held_kinds(run) else ''}"
 
 
 def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
-    """Return what a run cannot tell, and why, a sentence each; `summary` is that of the run."""
+    """Return the limitations of a run, one sentence each; `summary` is that of the run."""
     table = configurations(without_dummy(run))
     joint = summary.filter(pl.col("method") != "unimodal")
     finished = joint.drop_nulls("test")
-    empty = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]
+    without_score = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]
     flat = [
         str(method)
         for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
         if len(part) > 1 and part["validation"].n_unique() == 1
     ]
-    fewer = finished.filter(~_has_all_seeds(run))["method"].to_list()
-    most = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
-    said = {
-        f"{_joined(empty)}: no trial has a score, so nothing is known of it.": bool(empty),
+    incomplete = finished.filter(~_has_all_seeds(run))["method"].to_list()
+    max_seeds = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
+    conditions = {
+        f"{_joined(without_score)}: no trial has a score, so nothing is known of it.": bool(without_score),
         "Joint training is not among the methods that finished: no difference to it can be told.": bool(
             len(finished) > 1 and "joint" not in finished["method"].to_list()
         ),
-        f"{_joined(fewer)}: some seeds have no result. A mean is of those that have, a difference to joint training of "
-        "those that both have, and the two need not agree.": bool(fewer),
-        "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": most == 1,
-        "Two seeds give intervals so wide that few differences can be told.": most == 2,
-        "Ranks need three methods with a result: there are fewer.": 0 < len(finished) < min(3, len(joint)) and most > 1,
+        f"{_joined(incomplete)}: some seeds have no result. A mean is of those that have, a difference to joint "
+        "training of those that both have, and the two need not agree.": bool(incomplete),
+        "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": max_seeds == 1,
+        "Two seeds give intervals so wide that few differences can be told.": max_seeds == 2,
+        "Ranks need three methods with a result: there are fewer.": (
+            0 < len(finished) < min(3, len(joint)) and max_seeds > 1
+        ),
         f"{_joined(flat)}: all configurations score alike, so which setting matters cannot be told.": bool(flat),
         "Methods had unequal tuning budgets: more configurations are more chances to look good on validation.": (
             joint["configurations"].n_unique() > 1
         ),
     }
-    return [sentence for sentence, holds in said.items() if holds]
+    return [sentence for sentence, holds in conditions.items() if holds]
 
 
 def _has_all_seeds(run: Run) -> pl.Expr:
-    """Return whether a method has the most seeds or, where they are added until it is told apart, those of a look."""
+    """Return whether a method has the most seeds or, in a sequential design, as many as one of its looks."""
     seeds = pl.col("seeds")
     return seeds.is_in(run.looks) if len(run.looks) > 1 else seeds == seeds.max()
 

@@ -1,6 +1,6 @@
-"""One page that a reviewer can check: the verdict, figures, tables, what failed, what was run and how to repeat it.
+"""Write the report of a run or a claim: verdict, figures, tables, failures, environment and how to repeat it.
 
-The same tables are written as Markdown (report.md) and for papers (tables/*.tex, with booktabs).
+It is one HTML page; the same tables are written as Markdown (report.md) and LaTeX (tables/*.tex, with booktabs).
 """
 
 import re
@@ -23,7 +23,7 @@ from analysis.drawing import Drawing
 from analysis.headline import headline, limitations
 from analysis.plots.style import NARROW
 from analysis.record import read
-from analysis.report_tables import FAILED, Table, escape_latex, escape_markdown
+from analysis.report_tables import LOST_STATUSES, Table, escape_latex, escape_markdown
 from analysis.summary import encoder_summary, summary
 from analysis.tables import Run, load
 
@@ -39,17 +39,17 @@ class EmbeddedFigure(NamedTuple):
     caption: str
     svg: Markup
     narrow: bool
-    kinds: list[str]  # of its files
+    formats: list[str]  # of its files
 
 
 class Section(NamedTuple):
-    """What is said of one run."""
+    """The part of a report on one run."""
 
     name: str
     headline: str
     planned: int
-    finished: int  # trials; one that several points of a design ask for, several times
-    trials: int  # each once, as those are counted that follow
+    finished: int  # rows of trials; a trial that several points of a design share counts several times
+    trials: int  # distinct ones, as are the next two counts
     failed: int  # or diverged
     pruned: int
     limitations: list[str]
@@ -64,39 +64,38 @@ class Section(NamedTuple):
 def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
     """Write report.html, report.md, figures/ and tables/ of a run, finished or not, or of a claim; return the page.
 
-    A claim's page has its verdict first. Of several runs it has the tables, and maps and surfaces of two axes; each run
-    has a page of its own if asked for. Figures are svg, png and csv, and ``pdf`` if asked for. What is read on test is
-    recorded in each run's folder, by `readings.record`.
+    The page of a claim starts with the verdict, and of several runs has the tables, heat maps and response surfaces;
+    a run of a claim can have a report of its own. Figures are written as svg, png and csv, with ``pdf`` also as that.
+    Test scores that are read are recorded in each run's folder, by `readings.record`.
 
     Raises:
-        FileNotFoundError: the folder is neither.
+        FileNotFoundError: the folder holds neither a run nor a claim.
     """
     folder = Path(folder)
     verdict = read(folder)
     cells = {cell: folder / cell for cell in verdict["cells"]} if verdict else {"": folder}
-    runs = {cell: load(place) for cell, place in cells.items()}
-    place = folder / "figures"
-    drawn = {
+    runs = {cell: load(path) for cell, path in cells.items()}
+    figures = folder / "figures"
+    pictures = {
         cell: _write_figures(
             chain(gallery.heat_maps(run), gallery.response_surfaces(run)) if cell else gallery.run_figures(run),
-            place,
+            figures,
             f"{cell}-" if cell else "",
             pdf=pdf,
         )
         for cell, run in zip(runs, map(independent, runs.values()), strict=True)
     }
-    sections = [_build_section(run, drawn[cell], claimed=verdict is not None) for cell, run in runs.items()]
+    sections = [_build_section(run, pictures[cell], claimed=verdict is not None) for cell, run in runs.items()]
     page: dict[str, Any] = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
-        "pictures": [_embed_figure(place, **figure) for figure in verdict["figures"]] if verdict else [],
+        "pictures": [_embed_figure(figures, **figure) for figure in verdict["figures"]] if verdict else [],
         "effects": report_tables.effects_table(verdict) if verdict else None,
         "sections": sections,
         "command": _repeat_command(sections, verdict),
     }
-    _remove_stale_files(
-        place, {one.stem for shown in (page["pictures"], *(s.pictures for s in sections)) for one in shown}
-    )
+    shown = [*page["pictures"], *(picture for section in sections for picture in section.pictures)]
+    _remove_stale_files(figures, {picture.stem for picture in shown})
     _remove_stale_files(folder / "tables", set())
     for table in _latex_tables(page):
         files.write_atomically(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
@@ -106,27 +105,27 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
 
 
 def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
-    """Return what is said of a run, and record what that reads on test."""
+    """Return the section of a run, and record the test scores that it reads."""
     whole = independent(run)
-    table, beside, parts = summary(whole), encoder_summary(whole), seed_variance(run)
+    methods, encoders, variances = summary(whole), encoder_summary(whole), seed_variance(run)
     choices = best_configurations(whole)
-    seen = readings.record(whole, choices, table)
+    recorded = readings.record(whole, choices, methods)
     status = run.trials.select("trial", "status").unique("trial").collect()
-    looks = len(choices.filter(pl.col("seeds") > 0))
-    tables = [report_tables.methods_table(whole, table, looks, claimed=claimed)] if len(table) else []
-    tables += [report_tables.encoders_table(run, beside)] if len(beside) else []
-    tables += [report_tables.variance_table(run, parts)] if len(parts) else []
-    tables += [report_tables.configurations_table(whole)] if run.vary and len(table) else []
-    known = ("modalities", "task", "data_sha256")
+    num_read = len(choices.filter(pl.col("seeds") > 0))
+    tables = [report_tables.methods_table(whole, methods, num_read, claimed=claimed)] if len(methods) else []
+    tables += [report_tables.encoders_table(run, encoders)] if len(encoders) else []
+    tables += [report_tables.variance_table(run, variances)] if len(variances) else []
+    tables += [report_tables.configurations_table(whole)] if run.vary and len(methods) else []
+    facts = ("modalities", "task", "data_sha256")
     return Section(
         name=run.name,
-        headline=headline(whole, table),
+        headline=headline(whole, methods),
         planned=run.study["planned"],
         finished=int(run.trials.select(pl.len()).collect().item()),
         trials=len(status),
-        failed=len(status.filter(pl.col("status").is_in(FAILED))),
+        failed=len(status.filter(pl.col("status").is_in(LOST_STATUSES))),
         pruned=len(status.filter(status="pruned")),
-        limitations=limitations(whole, table) + readings.warning(whole, seen),
+        limitations=limitations(whole, methods) + readings.warning(whole, recorded),
         pictures=pictures,
         tables=tables,
         failures=report_tables.failures_table(run),
@@ -134,64 +133,64 @@ def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -
         facts={
             **(run.study.get("versions") or {}),
             **(run.study.get("machine") or {}),
-            **{key: _format_fact(run.study[key]) for key in known if run.study.get(key)},
+            **{key: _format_fact(run.study[key]) for key in facts if run.study.get(key)},
         },
         command=run.study.get("command", f"ablate run {run.name}"),
     )
 
 
-def _write_figures(drawings: Iterable[Drawing], place: Path, prefix: str, *, pdf: bool) -> list[EmbeddedFigure]:
+def _write_figures(drawings: Iterable[Drawing], folder: Path, prefix: str, *, pdf: bool) -> list[EmbeddedFigure]:
     """Write drawings into a folder, and return them for the page."""
     pictures = []
     for drawing in drawings:
         drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
-        drawing.write(place, pdf=pdf)
-        pictures.append(_embed_figure(place, drawing.stem, drawing.title, drawing.caption))
+        drawing.write(folder, pdf=pdf)
+        pictures.append(_embed_figure(folder, drawing.stem, drawing.title, drawing.caption))
     return pictures
 
 
-def _embed_figure(place: Path, stem: str, title: str, caption: str) -> EmbeddedFigure:
-    svg = (place / f"{stem}.svg").read_text("utf-8")
+def _embed_figure(folder: Path, stem: str, title: str, caption: str) -> EmbeddedFigure:
+    svg = (folder / f"{stem}.svg").read_text("utf-8")
     width = float(svg.partition('width="')[2].partition("pt")[0])
-    kinds = [kind for kind in FIGURE_FORMATS if (place / f"{stem}.{kind}").is_file()]
+    formats = [suffix for suffix in FIGURE_FORMATS if (folder / f"{stem}.{suffix}").is_file()]
     return EmbeddedFigure(
-        stem, title, caption, inline_svg(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72, kinds
+        stem, title, caption, inline_svg(svg, stem, f"{title}. {caption}"), width < NARROW * 72 + 72, formats
     )
 
 
-def inline_svg(svg: str, prefix: str, words: str) -> Markup:
-    """Return an SVG as a part of a page: an image that has a text, with ids unlike those of other figures."""
+def inline_svg(svg: str, prefix: str, alternative: str) -> Markup:
+    """Return an SVG as a part of a page: an image with an alternative text, its ids prefixed to be unique."""
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") + 4 :], flags=re.DOTALL)
-    own = re.sub(r"[^\w-]", "-", prefix)
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", body)
-    return Markup(f'<svg role="img" aria-label="{escape(words)}"{body}')  # noqa: S704  matplotlib wrote the rest
+    namespace = re.sub(r"[^\w-]", "-", prefix)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{namespace}-", body)
+    return Markup(f'<svg role="img" aria-label="{escape(alternative)}"{body}')  # noqa: S704  matplotlib wrote the rest
 
 
 def _latex_tables(page: Mapping[str, Any]) -> list[Table]:
-    """Return the tables that a paper may show; of several runs each is named and titled by its own."""
+    """Return the tables to write as LaTeX; those of several runs have the run in name and title."""
     sections = page["sections"]
-    found = [page["effects"]] if page["effects"] else []
+    tables = [page["effects"]] if page["effects"] else []
     for section in sections:
         cell = section.name.rpartition("/")[2]
-        found += [
+        tables += [
             table._replace(name=f"{cell}-{table.name}", title=f"{table.title} of {cell}")
             if len(sections) > 1
             else table
             for table in section.tables
         ]
-    return found
+    return tables
 
 
 def _repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
-    """Return how to repeat it; the runs of a claim may be gone."""
+    """Return the command that repeats the run or the claim, whose runs may be gone."""
     command = sections[0].command if sections else f"ablate run {verdict['name'] if verdict else ''}"
     return f"{command} --quick" if verdict and verdict["quick"] and sections else command
 
 
-def _remove_stale_files(folder: Path, kept: set[str]) -> None:
-    """Remove what an earlier report has left."""
+def _remove_stale_files(folder: Path, stems: set[str]) -> None:
+    """Remove the files of an earlier report but for those with the given stems."""
     for file in folder.glob("*"):
-        if file.suffix[1:] in (*FIGURE_FORMATS, "tex") and file.stem not in kept:
+        if file.suffix[1:] in (*FIGURE_FORMATS, "tex") and file.stem not in stems:
             file.unlink()
 
 
@@ -200,7 +199,7 @@ def _format_fact(value: Any) -> str:
 
 
 def _render(name: str, **content: Any) -> str:
-    """Fill a template; that of the page escapes whatever it is given."""
+    """Return a filled template; values in the HTML page are escaped."""
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(["html"]),

@@ -1,4 +1,4 @@
-"""The tables of a report, once: what a page, a Markdown file and a paper show of them is the same."""
+"""The tables of a report, shared by its HTML page, its Markdown file and its LaTeX tables."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from analysis.formatting import (
 from analysis.statistics import bounds, estimate
 from analysis.tables import Run
 
-FAILED = ("failed", "diverged")
-MAX_ROWS = 500  # rows of a table; the rest is on disk
+LOST_STATUSES = ("failed", "diverged")
+MAX_ROWS = 500  # of a table; the rest is on disk
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}", "<": r"\textless{}",
@@ -30,48 +30,42 @@ LATEX_ESCAPES = {
 
 
 class Cell(NamedTuple):
-    """What is read, and what it is sorted by."""
+    """The text of a cell and its sort key."""
 
     text: str
-    order: float | str | None = None
+    sort_key: float | str | None = None
 
 
 class Column(NamedTuple):
-    """The head of a column."""
+    """A column header."""
 
     title: str
     numeric: bool = False
 
 
 class Table(NamedTuple):
-    """A table to be read."""
+    """A table of formatted cells."""
 
-    name: str  # of its file, and of its place on the page
+    name: str  # of its file, and its id on the page
     title: str
     columns: list[Column]
     rows: list[list[Cell]]
     note: str = ""
 
 
-def methods_table(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool = False) -> Table:
-    """Return the table of the methods, from `summary`; `looks` is how many configurations' test scores it reads.
+def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bool = False) -> Table:
+    """Return the table of the methods, from `summary.summary`.
 
-    The analyses of a claim, whose run is ``claimed``, may read those of others.
+    Args:
+        run: of the summary.
+        summary: one row a method.
+        num_read: number of configurations whose test scores it reads.
+        claimed: whether the run is of a claim, whose analyses may read the test scores of other configurations.
     """
     metric, unit = run.metric, _metric_with_unit(run.metric)
     columns = _make_columns(
         ["method", "chosen"],
-        [
-            "of",
-            "seeds",
-            f"validation {unit}",
-            f"test {unit}",
-            "minus joint",
-            "p",
-            "failed",
-            "diverged",
-            "seconds a trial",
-        ],
+        ["of", "seeds", f"validation {unit}", f"test {unit}", "minus joint", "p", *LOST_STATUSES, "seconds a trial"],
     )
     rows = [
         [
@@ -89,20 +83,20 @@ def methods_table(run: Run, summary: pl.DataFrame, looks: int, *, claimed: bool 
         ]
         for row in summary.iter_rows(named=True)
     ]
-    return Table("methods", "Methods", columns, rows, _methods_note(run, looks, claimed=claimed))
+    return Table("methods", "Methods", columns, rows, _methods_note(run, num_read, claimed=claimed))
 
 
-def _methods_note(run: Run, looks: int, *, claimed: bool) -> str:
-    """Return what is to be known of the table of the methods."""
-    shown = ", ".join(map(str, run.looks))
-    added = f", and, as the interval, for looks at {shown} seeds, which were added until methods were told apart"
-    added = added if len(run.looks) > 1 else ""
+def _methods_note(run: Run, num_read: int, *, claimed: bool) -> str:
+    """Return the note below the table of the methods."""
+    looks = ", ".join(map(str, run.looks))
+    sequential = f", and, as the interval, for looks at {looks} seeds, which were added until methods were told apart"
+    sequential = sequential if len(run.looks) > 1 else ""
     note = (
         f"Chosen on the validation split; {'here ' * claimed}the test split was read for "
-        f"{plural(looks, 'configuration')}. "
+        f"{plural(num_read, 'configuration')}. "
         "Brackets are 95 % intervals over seeds, Student's t. Differences are paired by seed; p is from the paired "
-        f"t-test, corrected by Holm for the methods compared{added}. Failed and diverged trials are counted over all "
-        "configurations of a method (column “of”)."
+        f"t-test, corrected by Holm for the methods compared{sequential}. "
+        "Failed and diverged trials are counted over all configurations of a method (column “of”)."
     )
     if held_kinds(run):
         note += f" Seeds are {seeds_text(run, run.looks[-1])}: of others p and intervals say nothing."
@@ -112,7 +106,7 @@ def _methods_note(run: Run, looks: int, *, claimed: bool) -> str:
 
 
 def encoders_table(run: Run, table: pl.DataFrame) -> Table:
-    """Return the table of what each encoder is worth on its own, from `summary.encoders`."""
+    """Return the table of encoder probes and their gaps to encoders trained alone, from `summary.encoder_summary`."""
     metric = run.metric
     columns = _make_columns(
         ["method", "encoder"], [f"probe on test, {_metric_with_unit(metric)}", "seeds", "minus trained alone", "sd"]
@@ -136,14 +130,18 @@ def encoders_table(run: Run, table: pl.DataFrame) -> Table:
 
 
 def variance_table(run: Run, table: pl.DataFrame) -> Table:
-    """Return the table of what each kind of seed adds to the spread of test scores: `blocks.seed_variance`."""
-    names = {"split": "split of training and validation", "init": "initial weights", "order": "order and what is drawn"}
+    """Return the table of the variance that each kind of seed adds, from `blocks.seed_variance`."""
+    labels = {
+        "split": "split of training and validation",
+        "init": "initial weights",
+        "order": "order and what is drawn",
+    }
     errors = table.with_columns(error=(pl.col("variance") / pl.col("levels")).sqrt())
     roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
     rows = [
         [
             Cell(method_label(row["method"], row["modality"])),
-            Cell(names[row["source"]]),
+            Cell(labels[row["source"]]),
             _count_cell(row["levels"]),
             Cell(format_score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
@@ -153,46 +151,47 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
     columns = _make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
-    one = " and ".join(held_kinds(run))
+    held = " and ".join(held_kinds(run))
     note = (
         "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
-        f"before it, with 95 % intervals{f'; seeds of {one} are held' if one else ''}. In all else that is shown "
-        "a seed is one of the first kind, with the mean over those within it. Rows of a method less joint are of the "
-        "differences, paired by seed, which are what is tested. The error of the mean is what a kind adds to its "
+        f"before it, with 95 % intervals{f'; seeds of {held} are held' if held else ''}. "
+        "In all else that is shown a seed is one of the first kind, with the mean over those within it. "
+        "Rows of a method less joint are of the differences, paired by seed, which are what is tested. "
+        "The error of the mean is what a kind adds to its "
         f"standard error.{_largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
     )
     return Table("spread", "Where the spread comes from", columns, rows, note)
 
 
 def _largest_sources(table: pl.DataFrame) -> str:
-    """Return which kind of seed adds most to the standard error of each difference, and what more seeds do."""
+    """Return the kind of seed that adds most to the standard error of each difference, and the effect of more seeds."""
     gains = table.filter(pl.col("method").str.ends_with(GAIN_SUFFIX), pl.col("error") > 0)
-    most = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
-    said = ", ".join(f"{source} for {method}" for method, source in most.rows())
+    largest = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
+    sources = ", ".join(f"{source} for {method}" for method, source in largest.rows())
     rule = "More seeds of a kind lessen what it and those after it add; for as many trials, more of the first do most."
-    return f" What adds most is {said}. {rule}" if said else f" {rule}"
+    return f" What adds most is {sources}. {rule}" if sources else f" {rule}"
 
 
 def configurations_table(run: Run) -> Table:
-    """Return the table of all configurations, best first within a method, scored on validation alone."""
+    """Return the table of all configurations and their validation scores, best first within a method."""
     run = without_dummy(run)
     table = configurations(run)
     joint = validation_scores(run, table.head(MAX_ROWS))
     keys = ["method", "modality", *run.vary]
-    found = {
+    estimates = {
         key: estimate(part["score"].drop_nulls(), bounds(run.metric))
         for key, part in joint.group_by(keys, maintain_order=True)
     }
     rows = []
     for row in table.head(MAX_ROWS).iter_rows(named=True):
-        mean, low, high, seeds = found[tuple(row[key] for key in keys)]
-        known = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
+        mean, low, high, seeds = estimates[tuple(row[key] for key in keys)]
+        interval = (mean, low, high) if seeds > 1 else (mean if seeds else None, None, None)
         rows.append(
             [
                 Cell(method_label(row["method"], row["modality"])),
                 Cell(format_settings(row, run.vary) or DASH),
                 _count_cell(row["seeds"]),
-                Cell(format_score(run.metric, *known), known[0]),
+                Cell(format_score(run.metric, *interval), interval[0]),
                 _count_cell(row["failed"]),
                 _count_cell(row["diverged"]),
                 Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
@@ -207,18 +206,18 @@ def configurations_table(run: Run) -> Table:
 
 
 def failures_table(run: Run) -> Table:
-    """Return the table of the trials without a result, each with its error."""
-    kinds = [f"seed.{kind}" for kind in run.seed_counts]
-    status = run.trials.select("status", "trial", "method", "seed", "error", *kinds).unique(
+    """Return the table of failed and diverged trials, each with its error."""
+    seeds = [f"seed.{kind}" for kind in run.seed_counts]
+    trials = run.trials.select("status", "trial", "method", "seed", "error", *seeds).unique(
         "trial", maintain_order=True
     )
-    table = status.filter(pl.col("status").is_in(FAILED)).sort("method", "seed", "trial").collect()
+    table = trials.filter(pl.col("status").is_in(LOST_STATUSES)).sort("method", "seed", "trial").collect()
     rows = [
         [
             Cell(row["trial"]),
             Cell(row["method"]),
             _count_cell(row["seed"]),
-            *(_count_cell(row[kind]) for kind in kinds),
+            *(_count_cell(row[seed]) for seed in seeds),
             Cell(row["status"]),
             Cell(row["error"] or "no error was recorded"),
         ]
@@ -236,28 +235,27 @@ def failures_table(run: Run) -> Table:
 
 
 def effects_table(verdict: Mapping[str, Any]) -> Table:
-    """Return the table of what a claim's verdict rests on, and of what is shown beside it."""
-    listed = [(name, one, one.get("metric") or verdict["metric"]) for name, one in verdict["effects"].items()]
-    listed += [(f"{name} (beside)", one, one.get("metric", "")) for name, one in verdict["beside"].items()]
-    counted = _sample_nouns(one for _, one, _ in listed)
-    columns = [*_make_columns(["comparison", "verdict"], ["effect", "p", counted]), Column("finding")]
+    """Return the table of the effects of a claim: those that its verdict rests on, and those shown beside it."""
+    decisions = [
+        (name, decision, decision.get("metric") or verdict["metric"]) for name, decision in verdict["effects"].items()
+    ]
+    decisions += [
+        (f"{name} (beside)", decision, decision.get("metric", "")) for name, decision in verdict["beside"].items()
+    ]
+    nouns = _sample_nouns(decision for _, decision, _ in decisions)
+    columns = [*_make_columns(["comparison", "verdict"], ["effect", "p", nouns]), Column("finding")]
     rows = [
         [
             Cell(name),
-            Cell(one["verdict"]),
-            Cell(
-                DASH
-                if one["effect"] is None
-                else format_effect(metric, one["effect"], one["low"], one["high"], change=one["difference"]),
-                one["effect"],
-            ),
-            Cell(format_p_value(one["p"]), one["p"]),
-            _count_cell(one["seeds"]),
-            Cell(one["sentence"]),
+            Cell(decision["verdict"]),
+            _effect_cell(metric, decision),
+            Cell(format_p_value(decision["p"]), decision["p"]),
+            _count_cell(decision["seeds"]),
+            Cell(decision["sentence"]),
         ]
-        for name, one, metric in listed
+        for name, decision, metric in decisions
     ]
-    over = _sample_nouns(one for _, one, _ in listed if one["low"] is not None)
+    over = _sample_nouns(decision for _, decision, _ in decisions if decision["low"] is not None)
     note = (
         f"Effects with 95 % intervals over {over}, paired by seed where two things are compared; "
         "p is an effect's own where it supports, and else corrected by Holm for their number."
@@ -266,12 +264,12 @@ def effects_table(verdict: Mapping[str, Any]) -> Table:
 
 
 def escape_latex(text: str) -> str:
-    """Return a text as LaTeX prints it."""
+    """Return a text with the special characters of LaTeX escaped."""
     return "".join(LATEX_ESCAPES.get(letter, letter) for letter in text)
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text that is no markup, and stays within its cell."""
+    """Return a text without line breaks, with the special characters of Markdown escaped."""
     escaped = "".join(f"\\{letter}" if letter in "\\`*_{}[]|#" else letter for letter in text)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
 
@@ -280,13 +278,21 @@ def _format_difference(metric: str, row: Mapping[str, Any]) -> str:
     return format_score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
 
 
-def _make_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
-    return [*(Column(title) for title in words), *(Column(title, numeric=True) for title in numbers)]
+def _make_columns(text: Iterable[str], numeric: Iterable[str]) -> list[Column]:
+    return [*(Column(title) for title in text), *(Column(title, numeric=True) for title in numeric)]
 
 
 def _sample_nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
-    """Return what effects are counted in, such as `data sets or seeds`; it is seeds in older verdicts."""
-    return " or ".join(dict.fromkeys(f"{one.get('noun', 'seed')}s" for one in decisions)) or "seeds"
+    """Return what samples of effects are called, such as `data sets or seeds`; older verdicts have seeds."""
+    return " or ".join(dict.fromkeys(f"{decision.get('noun', 'seed')}s" for decision in decisions)) or "seeds"
+
+
+def _effect_cell(metric: str, decision: Mapping[str, Any]) -> Cell:
+    value = decision["effect"]
+    if value is None:
+        return Cell(DASH, value)
+    change = decision["difference"]
+    return Cell(format_effect(metric, value, decision["low"], decision["high"], change=change), value)
 
 
 def _count_cell(count: int | None) -> Cell:

@@ -1,4 +1,4 @@
-"""Which method helps: the chosen configuration of each, on test, against joint training."""
+"""Summaries on the test split: each method's chosen configuration against joint training, and encoder probes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from analysis.tables import Run, table_from_rows
 SUMMARY = {
     "method": pl.String,
     "modality": pl.String,  # null but for `unimodal`
-    "settings": pl.String,  # the chosen ones among those varied
+    "settings": pl.String,  # the varied ones, of the chosen configuration
     "configurations": pl.Int64,  # tried
     "seeds": pl.Int64,
     "metric": pl.String,
@@ -32,7 +32,7 @@ SUMMARY = {
     "failed": pl.Int64,
     "diverged": pl.Int64,
     "seconds": pl.Float64,  # median of a trial
-    "front": pl.Boolean,  # no configuration betters the chosen one in all metrics of the study; null: it has one alone
+    "front": pl.Boolean,  # the chosen configuration is on the Pareto front; null if the study has one metric
 }
 ENCODERS = {
     "method": pl.String,
@@ -50,25 +50,25 @@ ENCODERS = {
 
 
 def summary(run: Run) -> pl.DataFrame:
-    """Return one row per method and per modality of `unimodal`, as SUMMARY says; differences in the metric's unit."""
+    """Return one row per method, and per modality of `unimodal`, with the columns of SUMMARY.
+
+    Differences are in the metric's unit.
+    """
     choices = best_configurations(run)
     scores = test_scores(run, choices).drop_nulls("score")
     joint = scores.filter(pl.col("method") == "joint").select("seed", *LOSSES, baseline="score")
-    marks = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
+    on_front = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
     rows = []
     for choice in choices.iter_rows(named=True):
-        of_choice = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        row = (
-            _configuration_columns(run, choice)
-            | _test_columns(of_choice, run.metric)
-            | _joint_difference(run, choice["method"], of_choice, joint)
-        )
-        rows.append(row | {"front": marks.get(tuple(choice["trials"]))})
+        chosen_scores = scores.filter(pl.col("trial").is_in(choice["trials"]))
+        row = _configuration_columns(run, choice) | _test_columns(chosen_scores, run.metric)
+        row |= _joint_difference(run, choice["method"], chosen_scores, joint)
+        rows.append(row | {"front": on_front.get(tuple(choice["trials"]))})
     return _with_corrected_p(table_from_rows(rows, SUMMARY))
 
 
 def encoder_summary(run: Run) -> pl.DataFrame:
-    """Return what each encoder is worth on its own after training by each method, as ENCODERS says."""
+    """Return the probe scores of each encoder after training by each method, with the columns of ENCODERS."""
     scores = test_probes(run, best_configurations(run))
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
@@ -80,8 +80,8 @@ def encoder_summary(run: Run) -> pl.DataFrame:
 
 
 def _configuration_columns(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
-    return {key: choice[key] for key in kept} | {
+    keys = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
+    return {key: choice[key] for key in keys} | {
         "settings": format_settings(choice, run.vary) if choice["seeds"] else None,
         "metric": run.metric,
         "direction": run.study["study"]["direction"],
@@ -94,32 +94,32 @@ def _test_columns(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
 
 
 def _distinct_scores(scores: pl.DataFrame) -> pl.Series:
-    """Return the scores of the seeds; where these change nothing, they are one."""
+    """Return the scores of the seeds, or only one where the seeds change nothing."""
     return scores["score"].head(1) if is_seed_invariant(scores) else scores["score"]
 
 
 def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
-    """Return the difference to joint training over the seeds that both have finished.
+    """Return the difference to joint training, paired by the seeds that both have finished.
 
-    Where seeds are added until methods are told apart, p and interval hold at every look. Where seeds change neither
-    of the two, all pairs are one, which has none.
+    In a sequential design p and interval are valid at every look. Where the seeds change neither method there is only
+    one distinct pair, and no p or interval.
     """
     if method in ("joint", "unimodal"):
         return {}
     pairs, within = scores.join(joint, on="seed"), bounds(run.metric, change=True)
     if is_seed_invariant(scores) and is_seed_invariant(joint):
-        found = paired(pairs["score"], pairs["baseline"], within)
-        return {"difference": found.mean, "pairs": found.pairs}
+        difference = paired(pairs["score"], pairs["baseline"], within)
+        return {"difference": difference.mean, "pairs": difference.pairs}
     if len(run.looks) > 1:
-        own, other = (dict(zip(pairs["seed"], pairs[side], strict=True)) for side in ("score", "baseline"))
-        mean, _, low, high, p, count = so_far(own, other, run.looks, within)
+        values, baseline = (dict(zip(pairs["seed"], pairs[side], strict=True)) for side in ("score", "baseline"))
+        mean, _, low, high, p, count = so_far(values, baseline, run.looks, within)
     else:
         mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"], within)
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 
 def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
-    """Return the difference to the same encoder trained alone; where seeds change neither, it has no interval."""
+    """Return the difference to the same encoder trained alone, without interval where the seeds change neither."""
     pairs = scores.join(alone.select("seed", alone="score"), on="seed")
     mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
     if is_seed_invariant(scores) and is_seed_invariant(alone):
@@ -128,6 +128,6 @@ def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dic
 
 
 def _with_corrected_p(table: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with `p` corrected by Holm for all its comparisons."""
+    """Return the table with `p` corrected by Holm's method for all its comparisons."""
     p = holm(table["p"].fill_null(NAN).to_list())
     return table.with_columns(p=pl.Series(p, dtype=pl.Float64).fill_nan(None))

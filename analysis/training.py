@@ -1,4 +1,4 @@
-"""How training went: the curves of each method's chosen configuration over the epochs."""
+"""Curves over the epochs, of each method's chosen configuration."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ COEFFICIENT = "scale"  # what a method multiplies the gradients of a modality by
 
 
 def learning_curves(run: Run) -> pl.DataFrame:
-    """Return loss of training and loss and metric of validation at every epoch, as TRAINING says."""
+    """Return training loss, validation loss and validation metric at every epoch, with the columns of TRAINING."""
     joint = pl.col("modality").is_null() & pl.col("split").is_in(["train", "validation"])
     table = _epoch_curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
     order = [pl.col("metric") == "loss", pl.col("split") != "validation"]
@@ -31,16 +31,16 @@ def learning_curves(run: Run) -> pl.DataFrame:
 
 
 def coefficient_curves(run: Run) -> pl.DataFrame:
-    """Return the coefficient of each modality at every epoch, of methods that have one, as TRAINING says."""
+    """Return the gradient coefficient of each modality at every epoch, with the columns of TRAINING."""
     return _epoch_curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
 
 
-def _epoch_curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFrame:
-    """Return means and intervals over the trials of chosen configurations that are done: the same at every epoch."""
+def _epoch_curves(run: Run, metrics: Sequence[str], condition: pl.Expr) -> pl.DataFrame:
+    """Return means and intervals over finished trials of the chosen configurations, the same trials at every epoch."""
     members = best_configurations(run).select("method", trial="trials").explode("trial")
     done = run.trials.filter(status="done").select("trial")
     rows = (
-        run.metrics.filter(pl.col("metric").is_in(metrics), which, pl.col("value").is_finite())
+        run.metrics.filter(pl.col("metric").is_in(metrics), condition, pl.col("value").is_finite())
         .join(members.lazy(), on="trial")
         .join(done, on="trial", how="semi")
         .select("method", "split", "modality", "metric", "epoch", "value")
@@ -49,8 +49,8 @@ def _epoch_curves(run: Run, metrics: Sequence[str], which: pl.Expr) -> pl.DataFr
     keys = ["method", "split", "modality", "metric", "epoch"]
     methods = pl.Enum(members["method"].unique(maintain_order=True))
     sorted_rows = rows.sort(pl.col("method").cast(methods), *keys[1:], maintain_order=True)
-    found = [
+    curve_rows = [
         dict(zip(keys, key, strict=True)) | estimate(group["value"], bounds(str(key[3])))._asdict()
         for key, group in sorted_rows.group_by(keys, maintain_order=True)
     ]
-    return table_from_rows(found, TRAINING)
+    return table_from_rows(curve_rows, TRAINING)

@@ -79,10 +79,10 @@ def response_surfaces(run: Run) -> Iterator[Drawing]:
     """
     for method in compared_methods(run):
         found = surface(run, method)
-        if not found.predicted >= MIN_PREDICTED_R2:  # nan is not
+        if not found.predicted_r2 >= MIN_PREDICTED_R2:  # nan is not
             continue
         region = safe_region(run, method, safe_margin(run, method))
-        for x, y in combinations(found.places, 2):
+        for x, y in combinations(found.positions, 2):
             yield _draw_surface(run, method, found, region, (x, y))
 
 
@@ -94,13 +94,13 @@ def _draw_surface(run: Run, method: str, found: Surface, region: Region, pair: t
     points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
     top = flat.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
     near = [_nearest_value(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
-    held = format_settings(region.table.row(0, named=True), [axis for axis in found.places if axis not in pair])
+    held = format_settings(region.table.row(0, named=True), [axis for axis in found.positions if axis not in pair])
     at = f" at {held}" if held else ""
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
         f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
-        f"out of the fit {found.predicted:.0%}. "
+        f"out of the fit {found.predicted_r2:.0%}. "
         f"It is best near {x}={format_setting(near[0])}, {y}={format_setting(near[1])}: "
         f"{format_score(run.metric, top['mean'], top['low'], top['high'])}. "
         f"Safe, within {margin} of the best that was tried: {safe_share(region)}."
@@ -112,7 +112,7 @@ def _draw_surface(run: Run, method: str, found: Surface, region: Region, pair: t
         metric=run.metric,
         margin=region.margin,
         title=f"{run.name}: {method}",
-        subtitle=f"mean over {seeds}, validation split; R² {found.r2:.2f}, of points left out {found.predicted:.2f}",
+        subtitle=f"mean over {seeds}, validation split; R² {found.r2:.2f}, of points left out {found.predicted_r2:.2f}",
         higher_is_better=run.higher_is_better,
     )
     data = pl.concat([flat, points.with_columns(kind=pl.lit("configuration"))], how="diagonal")

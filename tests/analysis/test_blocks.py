@@ -129,7 +129,7 @@ def test_the_spread_of_differences_is_shared_among_the_kinds_too(write_run: Writ
     assert gains["variance"].to_list() == pytest.approx([(between - within) / 2, within])
     shown = report_tables.variance_table(run, found)
     assert shown.columns[-1].title == "error of the mean"
-    assert shown.rows[-1][-1].order == pytest.approx((within / 6) ** 0.5)
+    assert shown.rows[-1][-1].sort_key == pytest.approx((within / 6) ** 0.5)
     assert "What adds most is order for ogm - joint. More seeds of a kind" in shown.note
 
 

@@ -94,7 +94,7 @@ def test_a_surface_finds_what_was_planted(write_run: Write) -> None:
     assert effects == pytest.approx(
         {ALPHA: 0.1, LR: 0, f"{ALPHA} x {ALPHA}": -0.2, f"{ALPHA} x {LR}": 0.05, f"{LR} x {LR}": 0}, abs=1e-9
     )
-    assert (found.r2, found.predicted) == pytest.approx((1, 1))
+    assert (found.r2, found.predicted_r2) == pytest.approx((1, 1))
     assert (found.points, found.dropped) == (9, 0)
 
 
@@ -107,7 +107,7 @@ def test_too_few_points_have_no_surface(write_run: Write) -> None:
 def test_what_a_surface_predicts_is_that_of_fits_without_each_point(write_run: Write) -> None:
     """Of the line through three points, the fit to the other two predicts each; a quadratic decides them all alone."""
     run = curve(write_run, {0.1: [0.1, 0.1], 0.4: [0.3, 0.3], 1.0: [0.2, 0.2]})
-    assert math.isnan(surface(run, "agm").predicted)
+    assert math.isnan(surface(run, "agm").predicted_r2)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 1)), rng.normal(size=8)
     matrix = np.hstack([np.ones((8, 1)), x])
