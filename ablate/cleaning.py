@@ -11,7 +11,7 @@ from ablate.errors import UserError
 from ablate.files import is_abandoned
 from ablate.lock import DRIVER_FILE, read_driver, store_lock
 from ablate.schema import MARKER, schema_version
-from ablate.store import DamagedError, pack_folders, pack_trials
+from ablate.store import DamagedError, pack_folders, trial_ids
 
 DAMAGED_SUFFIX = re.compile(r"\.damaged-\d+$")
 
@@ -65,7 +65,7 @@ def take_inventory(store: Path) -> Inventory:
     unused: list[Path] = []
     for folder in pack_folders(store):
         try:
-            (used if named.intersection(pack_trials(folder)) else unused).append(folder)
+            (used if named.intersection(trial_ids(folder)) else unused).append(folder)
         except DamagedError:
             used.append(folder)  # the next run sets it aside
     every = list((store / "trials").glob("*"))

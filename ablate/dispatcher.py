@@ -1,4 +1,4 @@
-"""What Ray Tune runs next, and what becomes of its results: the packs of queues, as a searcher of Tune."""
+"""The searcher through which Ray Tune gets packs to train, and through which their results come back."""
 
 import itertools
 import json
@@ -18,151 +18,153 @@ from ablate.remote import local_folder
 from ablate.trial import Result, Trial
 from ablate.trial_queue import StudyRun
 
-MAX_TUNE_TRIALS = 10_000  # trials after which Tune starts anew, because it forgets nothing (10 kB of each)
+MAX_TUNE_TRIALS = 10_000  # after which a new Tuner starts, because Tune forgets no trial (10 kB each)
 
 
 class PackDispatcher(Searcher):  # type: ignore[misc]
-    """Hands the packs of queues to Tune, and their results back.
+    """Suggests packs to Tune as its trials, and passes their results on.
 
-    The next study begins when those that have begun wait for their last packs, so that no worker waits for them.
+    The next study starts when those that have started wait for their last packs, so that no worker idles.
     """
 
-    def __init__(self, works: Iterator[StudyRun], most: int | None, beside: dict[str, Any]) -> None:
-        """Feed from the queues of works, as `drive`; each is asked for when there is nothing else to run."""
+    def __init__(self, study_runs: Iterator[StudyRun], max_packs: int | None, job_overrides: dict[str, Any]) -> None:
+        """Dispatch the packs of studies, as `run_on_ray`; the next study is requested when nothing else can run."""
         super().__init__(metric="done", mode="max")
-        self.works, self.most, self.beside = works, most, beside
-        self.begun = [self.begin(work) for work in itertools.islice(works, 1)]  # and not finished
+        self.study_runs, self.max_packs, self.job_overrides = study_runs, max_packs, job_overrides
+        self.active = [self.start(run) for run in itertools.islice(study_runs, 1)]  # started and not closed
         self.running: dict[str, tuple[StudyRun, list[Trial]]] = {}
-        self.left = MAX_TUNE_TRIALS  # trials that Tune may still be given
+        self.remaining = MAX_TUNE_TRIALS  # trials that this Tuner may still be given
         self.stopped = self.exhausted = False
-        self.trouble: Exception | None = None  # raised once Ray has stopped, and not in its event loop
+        self.error: Exception | None = None  # raised once Ray has stopped, and not in its event loop
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack, None while a round waits for its last results, or that no other follows."""
-        if self.left <= 0:
+        if self.remaining <= 0:
             return Searcher.FINISHED
-        pack = None
+        config = None
         try:
-            pack = None if self.stopped or len(self.running) == self.most else self.next(trial_id)
+            config = None if self.stopped or len(self.running) == self.max_packs else self.next_config(trial_id)
         except Exception as error:
             self.fail(error)
-        return Searcher.FINISHED if pack is None and self.finished else pack
+        return Searcher.FINISHED if config is None and self.finished else config
 
     @property
     def finished(self) -> bool:
-        """Say whether all has run that is to run."""
-        return self.stopped or (self.exhausted and not self.begun)
+        """Return whether nothing is left to run."""
+        return self.stopped or (self.exhausted and not self.active)
 
-    def next(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next pack of a study that has begun, or else of one that begins now."""
-        for work in list(self.begun):
-            self.closed(work)  # one whose budget is spent
-        for work in itertools.chain(self.begun, self.beginning()):
-            if not self.mixes(work):
+    def next_config(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next pack, as a Tune trial's config, of an active study or else of one that is started now."""
+        for run in list(self.active):
+            self.close_if_done(run)  # one whose budget is spent
+        for run in itertools.chain(self.active, self.start_more()):
+            if not self.can_share(run):
                 return None
-            if self.packs(work) != work.most and (pack := work.queue.next()):
-                self.running[trial_id] = work, pack
-                self.left -= len(pack)
-                reserve = {key: work.job[key] for key in ("cpu", "gpu", "workers")}
-                return {**reserve, "job": json.dumps({**work.job, "pack": pack})}
+            if self.count_running(run) != run.max_packs and (pack := run.queue.next_pack()):
+                self.running[trial_id] = run, pack
+                self.remaining -= len(pack)
+                resources = {key: run.job[key] for key in ("cpu", "gpu", "workers")}
+                return {**resources, "job": json.dumps({**run.job, "pack": pack})}
         return None
 
-    def mixes(self, work: StudyRun) -> bool:
-        """Say whether packs of a study may run beside those that do: several workers reserve nothing, and want all."""
-        others = [one for one, _ in self.running.values() if one is not work]
-        return not others or all(one.job["workers"] == 1 for one in (work, *others))
+    def can_share(self, run: StudyRun) -> bool:
+        """Return whether packs of a study may run beside the others: packs of several workers reserve no resources."""
+        others = [other for other, _ in self.running.values() if other is not run]
+        return not others or all(study.job["workers"] == 1 for study in (run, *others))
 
-    def packs(self, work: StudyRun) -> int:
+    def count_running(self, run: StudyRun) -> int:
         """Return how many packs of a study run."""
-        return sum(one is work for one, _ in self.running.values())
+        return sum(other is run for other, _ in self.running.values())
 
-    def begin(self, work: StudyRun) -> StudyRun:
-        """Begin a study."""
-        return start_pruner(work._replace(job=work.job | self.beside))
+    def start(self, run: StudyRun) -> StudyRun:
+        """Return a study with the job that workers get, its pruner started."""
+        return start_pruner(run._replace(job=run.job | self.job_overrides))
 
-    def beginning(self) -> Iterator[StudyRun]:
-        """Begin one study after another; one that finds all in the store is closed at once."""
-        while not self.stopped:  # as it may be while one is made or closed
-            work = next(self.works, None)
-            if work is None:
+    def start_more(self) -> Iterator[StudyRun]:
+        """Start one study after another, and yield it; one whose results are all in the store is closed at once."""
+        while not self.stopped:  # a signal may come while one is started or closed
+            run = next(self.study_runs, None)
+            if run is None:
                 self.exhausted = True
                 return
-            self.begun.append(self.begin(work))
-            if not self.stopped and not self.closed(self.begun[-1]):
-                yield self.begun[-1]
+            self.active.append(self.start(run))
+            if not self.stopped and not self.close_if_done(self.active[-1]):
+                yield self.active[-1]
 
-    def closed(self, work: StudyRun) -> bool:
-        """Close a study of which nothing runs any more and nothing is to start."""
-        over = work.queue.over and not self.packs(work)
-        if over:
-            self.begun.remove(work)
-            if work.judge:
-                ray.kill(work.judge)
-            work.close()
-        return over
+    def close_if_done(self, run: StudyRun) -> bool:
+        """Close a study of which nothing runs and nothing will start; return whether it was closed."""
+        done = run.queue.has_ended and not self.count_running(run)
+        if done:
+            self.active.remove(run)
+            if run.pruner:
+                ray.kill(run.pruner)
+            run.close()
+        return done
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take the results of a pack, unless its process died: then it runs again, or its only trial has failed."""
-        told: dict[str, TrialReport] = {} if error or not result else json.loads(result.get("told", "{}"))
-        if self.stopped and not told:
-            return  # it may be in the store yet when all is closed
-        work, pack = self.running.pop(trial_id)
+        """Record the results of a pack; if its process died, queue it again, or fail its only trial."""
+        reports: dict[str, TrialReport] = {} if error or not result else json.loads(result.get("reports", "{}"))
+        if self.stopped and not reports:
+            return  # `close` looks for its results in the store
+        run, pack = self.running.pop(trial_id)
         try:
-            self.take(work, pack, told or self.after_death(work, pack))
-            self.closed(work)
+            self.record(run, pack, reports or self.recover(run, pack))
+            self.close_if_done(run)
         except Exception as failure:
             self.fail(failure)
 
-    def take(self, work: StudyRun, pack: list[Trial], told: dict[str, TrialReport]) -> None:
-        """Take what came of the trials of a pack, or of some of them."""
+    def record(self, run: StudyRun, pack: list[Trial], reports: dict[str, TrialReport]) -> None:
+        """Record the results of those trials of a pack that have a report."""
         for trial in pack:
-            if trial.id in told:
-                status, score, reason = told[trial.id]
-                kept = Result(status, score)
-                work.queue.complete(trial, kept)
-                work.heard(trial, kept, reason)
+            if trial.id in reports:
+                status, score, error = reports[trial.id]
+                result = Result(status, score)
+                run.queue.complete(trial, result)
+                run.on_result(trial, result, error)
 
-    def after_death(self, work: StudyRun, pack: list[Trial]) -> dict[str, TrialReport]:
-        """Return what the store has of a pack whose process died; the rest is to run again, or has failed."""
-        stored = work.queue.stored(pack)
-        told: dict[str, TrialReport] = {trial: (*result, None) for trial, result in stored.items()}
+    def recover(self, run: StudyRun, pack: list[Trial]) -> dict[str, TrialReport]:
+        """Return the stored results of a pack whose process died; queue the rest again, or report its failure."""
+        stored = run.queue.lookup(pack)
+        reports: dict[str, TrialReport] = {trial: (*result, None) for trial, result in stored.items()}
         rest = [trial for trial in pack if trial.id not in stored]
-        if rest and not self.stopped and not work.queue.died(rest, kept=bool(checkpointed_prefix(work.job, rest))):
-            told[rest[0].id] = "failed", None, "the process that trained it died"
-        return told
+        if rest and not self.stopped:
+            has_checkpoint = bool(checkpointed_prefix(run.job, rest))
+            if not run.queue.requeue(rest, has_checkpoint=has_checkpoint):
+                reports[rest[0].id] = "failed", None, "the process that trained it died"
+        return reports
 
-    def fail(self, trouble: Exception) -> None:
-        """Stop because of trouble."""
-        self.trouble = self.trouble or trouble
+    def fail(self, error: Exception) -> None:
+        """Stop because of an error."""
+        self.error = self.error or error
         self.stop()
 
     def stop(self) -> None:
-        """Hand out no more packs; what is not over is cut short."""
+        """Dispatch no more packs, and mark the studies that have not ended as stopped."""
         self.stopped = True
-        for work in self.begun:
-            work.queue.stopped |= not work.queue.over or self.packs(work) > 0
+        for run in self.active:
+            run.queue.is_stopped |= not run.queue.has_ended or self.count_running(run) > 0
 
     def close(self) -> None:
-        """Close the studies that are not finished, and raise what was in the way.
+        """Close the studies that are not finished, and raise the first error.
 
-        A pack that ended as the run was stopped is in the store, though Tune has not told.
+        A pack that ended while the run was stopped is in the store, though Tune has not reported it.
         """
-        self.stop()  # those that began meanwhile, or all, if Tune itself has failed
-        for work, pack in self.running.values():
+        self.stop()  # studies that started meanwhile, or all, if Tune itself has failed
+        for run, pack in self.running.values():
             try:
-                self.take(work, pack, self.after_death(work, pack))
+                self.record(run, pack, self.recover(run, pack))
             except (OSError, UserError) as error:
                 self.fail(error)
-        for work in self.begun:
+        for run in self.active:
             try:
-                work.close()
+                run.close()
             except (OSError, UserError) as error:
                 self.fail(error)
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing to Tune's own snapshots: a run starts again from the store."""
+        """Return nothing for Tune's snapshots: a run resumes from the store."""
         return {}
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
@@ -175,22 +177,22 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         """Restore nothing."""
 
 
-def start_pruner(work: StudyRun) -> StudyRun:
-    """Start the judge of a study that prunes, tell it what the store knows, and give its name to the workers.
+def start_pruner(run: StudyRun) -> StudyRun:
+    """Start the pruner of a study that prunes, give it the scores in the store, and its name to the workers.
 
-    It sits on the node of this process, because another may be lost.
+    It runs on the node of this process, because another node may be lost.
     """
-    how, name = work.job["prune"], f"judge-{uuid4().hex}"
-    if not how:
-        return work._replace(job={**work.job, "judge": None})
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    judge = ray.remote(num_cpus=0)(Pruner).options(name=name, scheduling_strategy=here).remote(**how)
-    results = {} if work.queue.over else work.queue.results
+    options, name = run.job["prune"], f"pruner-{uuid4().hex}"
+    if not options:
+        return run._replace(job={**run.job, "pruner": None})
+    same_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    pruner = ray.remote(num_cpus=0)(Pruner).options(name=name, scheduling_strategy=same_node).remote(**options)
+    results = {} if run.queue.has_ended else run.queue.results
 
-    def hear(results: dict[str, Result]) -> None:
-        known = stored_scores(local_folder(work.job["store"]), work.queue.proposed, results, how["metric"])
-        ray.get([judge.hear.remote(*where, scores) for where, scores in known.items()])
+    def add_stored(results: dict[str, Result]) -> None:
+        scores = stored_scores(local_folder(run.job["store"]), run.queue.trials, results, options["metric"])
+        ray.get([pruner.add_scores.remote(*key, values) for key, values in scores.items()])
 
-    hear(results)
-    work.queue.found = hear  # what later rounds find
-    return work._replace(judge=judge, job={**work.job, "judge": name})
+    add_stored(results)
+    run.queue.on_stored_results = add_stored  # those of later rounds
+    return run._replace(pruner=pruner, job={**run.job, "pruner": name})

@@ -1,4 +1,4 @@
-"""Packs that several workers train together, by Ray Train. The Tune trial holds nothing itself; it waits for them."""
+"""Data-parallel training of a pack by Ray Train; the Tune trial that waits for it reserves no resources itself."""
 
 import json
 from typing import Any
@@ -15,19 +15,17 @@ from ablate.trial import Trial
 from ablate.worker import prune_callback
 from trainables.parallel import crew
 
-WORKER_DEATHS = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError"}  # by name: Ray keeps them to itself
-COLLECTIVE_TIMEOUT = (
-    7 * 24 * 3600
-)  # seconds that workers wait for one that measures alone; for one that died they do not
+WORKER_DEATHS = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError"}  # by name: Ray does not export them
+COLLECTIVE_TIMEOUT = 7 * 24 * 3600  # seconds; workers wait while the first measures, a dead one ends the wait at once
 
 
 def train_distributed(job: dict[str, Any], pack: list[Trial]) -> dict[str, TrialReport]:
-    """Train trials together on a job's ``workers``, each with its share of every batch; return what came of each.
+    """Train trials together on a job's ``workers``, each with its share of every batch; return their reports.
 
     Raises:
-        Exception: that of the first worker that failed.
-        LostError: a worker died.
-        StrandedError: the workers could not start.
+        Exception: the error of the first worker that failed.
+        RetryableError: a worker died.
+        UnrecoverableError: the workers could not start.
     """
     with temporary_folder(local_folder(job["store"]) / "trials" / "crew") as folder:
         trainer = TorchTrainer(
@@ -40,15 +38,15 @@ def train_distributed(job: dict[str, Any], pack: list[Trial]) -> dict[str, Trial
                 resources_per_worker={"CPU": job["cpu"], **({"GPU": job["gpu"]} if job["gpu"] else {})},
             ),
             run_config=RunConfig(
-                name=uuid4().hex,  # a name that was used would continue that run
+                name=uuid4().hex,  # a name used before would resume that run
                 storage_path=str(folder),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
         try:
-            return {trial: tuple(told) for trial, told in json.loads(trainer.fit().return_value).items()}
+            return {trial: tuple(report) for trial, report in json.loads(trainer.fit().return_value).items()}
         except WorkerGroupError as error:
-            if any(type(raised).__name__ in WORKER_DEATHS for raised in error.worker_failures.values()):
+            if any(type(failure).__name__ in WORKER_DEATHS for failure in error.worker_failures.values()):
                 raise RetryableError("a worker died") from None
             raise first_failure(error) from None
         except TrainingFailedError as error:
@@ -56,18 +54,18 @@ def train_distributed(job: dict[str, Any], pack: list[Trial]) -> dict[str, Trial
 
 
 def torch_config(job: dict[str, Any]) -> TorchConfig:
-    """Return how the workers of a job meet."""
+    """Return the process group settings of a job's workers."""
     return TorchConfig(backend="nccl" if job["gpu"] else "gloo", timeout_s=COLLECTIVE_TIMEOUT)
 
 
 def first_failure(error: WorkerGroupError) -> BaseException:
-    """Return what the first of the workers raised."""
-    raised: BaseException = error.worker_failures[min(error.worker_failures)]
-    return getattr(raised, "_base_exc", raised)
+    """Return the error of the failed worker with the lowest rank."""
+    failure: BaseException = error.worker_failures[min(error.worker_failures)]
+    return getattr(failure, "_base_exc", failure)
 
 
 def run_worker(config: dict[str, Any]) -> str:
-    """Train a pack as one of its workers; return what came of each trial, as text."""
+    """Train a pack as one of its workers; return the reports of its trials as JSON."""
     job = resolve_job(json.loads(config["job"]))
     pack = [Trial(*trial) for trial in job["pack"]]
     return json.dumps(train_pack(job, pack, prune_callback(job, pack), crew()))

@@ -67,11 +67,11 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         study.mirror.fetch(damaged.append)
     damaged += overwrite_warnings(study)
     cards = available_gpus(study)
-    queue = open_queue(study, available_cpus(), note=lambda found: damaged.append(f"{found}."), gpus=cards)
-    missing = 0 if queue.spent else count_unfinished(study, queue)
-    fresh = [trial for trial in queue.proposed.values() if trial.id not in queue.results]
+    queue = open_queue(study, available_cpus(), on_damage=lambda found: damaged.append(f"{found}."), gpus=cards)
+    missing = 0 if queue.stop_reason else count_unfinished(study, queue)
+    fresh = [trial for trial in queue.trials.values() if trial.id not in queue.results]
     by_method = Counter(trial.point_labels["method"] for trial in fresh)
-    if not queue.over:
+    if not queue.has_ended:
         check_trials(study, queue)
     cpus = concurrent_packs(study, available_cpus(), cards)
     seconds, megabytes, memory = estimated(study, queue, missing, cpus, measure=measure)
@@ -79,15 +79,15 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         study.file.name,
         study.sheet.name,
         num_trials(study),
-        queue.cached,
+        queue.num_cached,
         missing,
         dict(by_method),
-        [] if queue.spent else [len(pack) for pack in queue.queued],
+        [] if queue.stop_reason else [len(pack) for pack in queue.pending_packs],
         cpus,
         seconds,
         megabytes,
         memory,
-        queue.spent,
+        queue.stop_reason,
         outdated(study, fresh),
         damaged,
         adds=len(study.looks) > 1,
@@ -102,8 +102,8 @@ def estimated(
         where = store.locate(study.store, known[:: max(1, len(known) // 50)])
         each = median(_seconds(folder, trial) for trial, folder in where.items())
         return missing * each / cpus, missing * median(map(_bytes, where.values())) / 1e6, None
-    if measure and missing and queue.queued:
-        each, memory = measured(study, queue.queued)
+    if measure and missing and queue.pending_packs:
+        each, memory = measured(study, queue.pending_packs)
         return missing * each / cpus, None, memory
     return None, None, None
 
@@ -172,4 +172,4 @@ def _seconds(folder: Path, trial: str) -> float:
 
 
 def _bytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / len(store.pack_trials(folder))
+    return sum(file.stat().st_size for file in folder.iterdir()) / len(store.trial_ids(folder))

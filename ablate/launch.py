@@ -1,4 +1,4 @@
-"""Trials on Ray. A local one is started for a run and stopped after it, quietly; `ablate.clusters` joins another."""
+"""Running packs on Ray: a local one is started for a run and shut down after it; `ablate.clusters` joins others."""
 
 import contextlib
 import io
@@ -24,35 +24,35 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopOnSignal(tune.Stopper):  # type: ignore[misc]
-    """Ends the run at the first Ctrl-C, or when it is asked to end; the second does what it always does."""
+    """Stops the run at the first Ctrl-C, SIGTERM or SIGHUP; the second has its usual effect."""
 
-    def __init__(self, feed: PackDispatcher) -> None:
-        """Listen for the signals, but for those that are ignored, as by nohup."""
-        self.feed = feed
-        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        self.before = {number: signal.signal(number, self.on_signal) for number in heard}
+    def __init__(self, dispatcher: PackDispatcher) -> None:
+        """Install the handlers, except for signals that are ignored, as by nohup."""
+        self.dispatcher = dispatcher
+        numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self.previous = {number: signal.signal(number, self.on_signal) for number in numbers}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing to Tune's own snapshots."""
+        """Return nothing for Tune's snapshots."""
         return {}
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Ask Tune to stop."""
-        self.feed.stop()
+        self.dispatcher.stop()
         self.restore()
 
     def restore(self) -> None:
-        """Give the signals back."""
-        for number, handler in self.before.items():
+        """Reinstall the previous handlers."""
+        for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no trial by itself."""
+        """Return False: no single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Stop all once the signal came."""
-        return self.feed.stopped
+        """Return whether the run was stopped."""
+        return self.dispatcher.stopped
 
 
 def scratch_folder() -> Path:
@@ -60,17 +60,17 @@ def scratch_folder() -> Path:
 
     Its path is short, because the names of Ray's sockets are limited to 107 characters.
     """
-    shared = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
-    for old in shared.glob("ablate-*-*"):
+    parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+    for old in parent.glob("ablate-*-*"):
         owner = old.name.split("-")[1]
         if owner.isdecimal() and not is_process_alive(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"ablate-{os.getpid()}-", dir=shared))
+    return Path(tempfile.mkdtemp(prefix=f"ablate-{os.getpid()}-", dir=parent))
 
 
 @contextlib.contextmanager
 def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
-    """Start a Ray of this machine alone, and stop it; its files lie in a temporary folder that goes with it."""
+    """Start a Ray on this machine, shut it down at the end, and yield its temporary folder, which is removed then."""
     scratch = scratch_folder()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -85,49 +85,54 @@ def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
 
 
 def trial_resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """Return what a Tune trial reserves: of several workers nothing that these need, and Ray wants something."""
-    one = config["workers"] == 1
-    return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]} if one else {"memory": 2**20}])
+    """Return what a Tune trial reserves; if it has several workers a token, as Ray Train reserves what these need."""
+    single = config["workers"] == 1
+    return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]} if single else {"memory": 2**20}])
 
 
-def make_tuner(feed: PackDispatcher, interrupt: StopOnSignal, folder: Path) -> tune.Tuner:
-    """Return what runs as many trials as Tune should remember, whose files go into a folder of their own."""
-    feed.left = MAX_TUNE_TRIALS
+def make_tuner(dispatcher: PackDispatcher, stopper: StopOnSignal, folder: Path) -> tune.Tuner:
+    """Return a tuner that runs up to MAX_TUNE_TRIALS trials, and keeps its files in the given folder."""
+    dispatcher.remaining = MAX_TUNE_TRIALS
     return tune.Tuner(
         tune.with_resources(Worker, trial_resources),
         tune_config=tune.TuneConfig(
-            search_alg=feed, num_samples=10**9, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
+            search_alg=dispatcher, num_samples=10**9, reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="trials", storage_path=str(folder), verbose=0, stop=interrupt,
-            failure_config=tune.FailureConfig(max_failures=0),  # the queue knows better what to do
+            name="trials", storage_path=str(folder), verbose=0, stop=stopper,
+            failure_config=tune.FailureConfig(max_failures=0),  # the trial queue decides what runs again
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )  # fmt: skip
 
 
 def run_on_ray(
-    works: Iterator[StudyRun], scratch: Path, most: int | None = None, beside: dict[str, Any] | None = None
+    study_runs: Iterator[StudyRun],
+    scratch: Path,
+    max_packs: int | None = None,
+    job_overrides: dict[str, Any] | None = None,
 ) -> None:
-    """Run queues to their ends on the Ray that was started.
+    """Run studies to their ends on the Ray that this process is connected to.
 
     Args:
-        works: their jobs have `store`, `folders` of own code, `data` as `trainables.data` takes it, `metric`, how to
-            `prune` or None, and of a pack `compile`, `checkpoint`, `workers` and what each reserves, `cpu` and `gpu`.
+        study_runs: the studies; a job has `store`, `folders` of user-defined modules, `data` as `trainables.data` takes
+            it, `metric`, the pruner's options `prune` or None, and of a pack `compile`, `checkpoint`, `workers` and the
+            resources of each worker, `cpu` and `gpu`.
         scratch: a folder for Tune's own files.
-        most: packs at once; None: as many as there is room for.
-        beside: what the jobs have instead where workers reach it otherwise.
+        max_packs: packs at once; None: as many as there is room for.
+        job_overrides: settings of the jobs whose values differ on the workers.
 
     Raises:
-        Exception: what a work itself raised; nothing runs any more then.
+        Exception: what the queue or a callback of a study raised; nothing runs any more then.
     """
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is told to the queue, and by it to people
-    feed = PackDispatcher(works, most, beside or {})
-    interrupt = StopOnSignal(feed)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are reported through the trial queue instead
+    dispatcher = PackDispatcher(study_runs, max_packs, job_overrides or {})
+    stopper = StopOnSignal(dispatcher)
     try:
-        while not feed.finished:
+        while not dispatcher.finished:
             with contextlib.redirect_stdout(io.StringIO()):
-                make_tuner(feed, interrupt, scratch / uuid4().hex).fit()
+                make_tuner(dispatcher, stopper, scratch / uuid4().hex).fit()
     finally:
-        interrupt.restore()
-        feed.close()
+        stopper.restore()
+        dispatcher.close()

@@ -1,4 +1,4 @@
-"""What a worker does with a pack: it trains it, alone or with others, and puts it into the store."""
+"""Training a pack in a worker process, alone or with others, and storing its results."""
 
 import json
 import os
@@ -23,23 +23,23 @@ from trainables.setup import ALONE
 from trainables.shape import shape
 from trainables.train import Prune, fit_pack
 
-CODE_ROOT = Path(__file__).parent.parent  # what is named by a relative path came along with this code
-COMPILE_CACHE = "trials/.compiled"  # what torch.compile keeps, in the store, so that another study starts warm
-CAPACITIES: dict[tuple[Any, ...], int] = {}  # trials of a shape that fit into the memory
-UPLOAD_ATTEMPTS, RETRY_SECONDS = 3, 2.0  # to reach a remote store, and seconds before the next
+CODE_ROOT = Path(__file__).parent.parent  # relative paths of a job were copied beside this code
+COMPILE_CACHE = "trials/.compiled"  # of torch.compile, in the store, so that another study starts warm
+CAPACITIES: dict[tuple[Any, ...], int] = {}  # how many trials of a shape fit into memory
+UPLOAD_ATTEMPTS, RETRY_SECONDS = 3, 2.0  # for a remote store
 TrialReport = tuple[str, float | None, str | None]  # status, score and error of a trial
 
 
 class RetryableError(Exception):
-    """What trained a pack is gone, or cannot hand over what it has made: no trial's fault, the pack runs again."""
+    """A worker died, or cannot upload its results: no trial's fault, and the pack runs again."""
 
 
 class UnrecoverableError(Exception):
-    """A pack cannot train, or be stored, as things are: no trial's fault, and it is not tried again in this run."""
+    """A pack cannot be trained or stored: no trial's fault, and it is not tried again in this run."""
 
 
 def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Return a job as this process reaches its files, and make user-defined modules importable."""
+    """Return a job with the paths that this process reaches its files by; make user-defined modules importable."""
     folders, data = [str(CODE_ROOT / folder) for folder in job["folders"]], dict(job["data"])
     reach(folders)
     if "path" in data:
@@ -52,22 +52,22 @@ def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
 def train_pack(
     job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE
 ) -> dict[str, TrialReport]:
-    """Train trials together, from where they were interrupted; the first worker of a crew puts them into the store.
+    """Train trials together, resuming from their checkpoint; the first worker of several stores the results.
 
     Returns:
-        What came of each.
+        The report of each trial, by id.
 
     Raises:
-        RuntimeError: data or code are no longer those that the trials' ids were made of.
-        StrandedError: they cannot be stored.
-        LostError: they cannot be sent to the remote store.
+        RuntimeError: data or code have changed since the trials' ids were computed.
+        UnrecoverableError: the results cannot be stored.
+        RetryableError: the results cannot be uploaded to the remote store.
     """
     data = trial_data(job["data"], pack[0].config)
     check_unchanged(pack, data)
     keep()
     configs, device = [trial.config for trial in pack], job_device(job)
-    kept = pack_checkpoint(job, pack)
-    memory = kept if job["checkpoint"] else None
+    checkpoint = pack_checkpoint(job, pack)
+    memory = checkpoint if job["checkpoint"] else None
     outcomes = fit_pack(configs, load_dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
     if crew.rank == 0:
         origin = training_environment(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
@@ -78,17 +78,19 @@ def train_pack(
             raise UnrecoverableError(f"cannot be stored: {error_message(error)}") from error
         if is_remote(job["url"]):
             upload_pack(job["url"], folder)
-        kept.remove()
+        checkpoint.remove()
     metric = f"validation.{job['metric']}"
-    ended = zip(pack, outcomes, strict=True)
-    return {trial.id: (outcome.status, outcome.final.get(metric), outcome.error) for trial, outcome in ended}
+    return {
+        trial.id: (outcome.status, outcome.final.get(metric), outcome.error)
+        for trial, outcome in zip(pack, outcomes, strict=True)
+    }
 
 
 def upload_pack(url: str, folder: Path) -> None:
-    """Send a pack to a remote store; raise a LostError where that cannot be reached, again and again."""
+    """Upload a pack to a remote store; raise a RetryableError if that fails UPLOAD_ATTEMPTS times."""
     for left in reversed(range(UPLOAD_ATTEMPTS)):
         try:
-            mirror_of(url).deliver(folder)
+            mirror_of(url).upload_new(folder)
         except UserError as error:
             if not left:
                 raise RetryableError(str(error)) from error
@@ -98,36 +100,36 @@ def upload_pack(url: str, folder: Path) -> None:
 
 
 def pack_capacity(job: dict[str, Any], pack: list[Trial]) -> int:
-    """Return how many of these trials fit into the memory that a pack may use: its share of this machine's, or GPU's.
+    """Return how many of these trials fit into a pack's share of the memory of this machine, or GPU.
 
-    It is measured on the first of a shape that this process trains. Several workers share the samples, and a trial that
-    cannot be set up fails where it trains.
+    It is measured on the first trial of a shape that this process trains. It is the whole pack if several workers share
+    the samples, and if the measurement fails: a trial that cannot be set up fails when it is trained.
     """
     if len(pack) == 1 or job["workers"] > 1:
         return len(pack)
-    config, part = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
+    config, share = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
     data = json.dumps(trial_data(job["data"], config))
     with suppress(Exception):
-        key = shape(config), data, job_device(job), part
+        key = shape(config), data, job_device(job), share
         if key not in CAPACITIES:
-            CAPACITIES[key] = room(config, load_dataset(data), job_device(job), part)
+            CAPACITIES[key] = room(config, load_dataset(data), job_device(job), share)
         return CAPACITIES[key]
     return len(pack)
 
 
 def job_device(job: dict[str, Any]) -> str:
-    """Return where the trials of a job train."""
+    """Return the device that trials of a job are trained on."""
     return "cuda" if job["gpu"] else "cpu"
 
 
 def check_unchanged(pack: list[Trial], data: dict[str, Any]) -> None:
-    """Raise a RuntimeError if data or code are no longer those that the trials' ids were made of."""
-    found = data_identity(data, sheet(data))
-    if any(trial.config["data"] != found or trial_id(trial.config) != trial.id for trial in pack):
+    """Raise a RuntimeError if data or code have changed since the trials' ids were computed."""
+    current = data_identity(data, sheet(data))
+    if any(trial.config["data"] != current or trial_id(trial.config) != trial.id for trial in pack):
         raise RuntimeError("the data or the code changed after the study was planned; run it again")
 
 
 @lru_cache(maxsize=2)
 def load_dataset(spec: str) -> Dataset:
-    """Return a data set, kept by the process that trains on it."""
+    """Return a data set, given as JSON; the last two are cached."""
     return load(json.loads(spec))

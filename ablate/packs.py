@@ -1,4 +1,4 @@
-"""Which trials train together: those of one shape, in packs of like size, enough of them for every worker."""
+"""Which trials train together: packs of equal shape and similar size, enough of them for every worker."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,29 +10,29 @@ from trainables.shape import shape
 Packing = Callable[[Sequence[Trial]], list[list[Trial]]]
 
 
-def make_packing(most: int, workers: int) -> Packing:
-    """Return how to pack trials: at most so many at once, and no fewer packs than workers where there are trials."""
-    return lambda trials: pack_trials(trials, most, workers)
+def make_packing(max_size: int, workers: int) -> Packing:
+    """Return `pack_trials` with its limits set."""
+    return lambda trials: pack_trials(trials, max_size, workers)
 
 
-def pack_trials(trials: Sequence[Trial], most: int, workers: int) -> list[list[Trial]]:
-    """Return the packs of some trials, in the order of their first trials; their sizes differ by one at most.
+def pack_trials(trials: Sequence[Trial], max_size: int, workers: int) -> list[list[Trial]]:
+    """Return the packs of some trials, in the order of their first trials; sizes of a shape differ by one at most.
 
-    A shape's trials are spread over several packs where one would be too large, or where there are fewer shapes than
-    workers, which would wait; then over as many for each worker.
+    The trials of a shape are spread over several packs where one would exceed ``max_size``, and where there are fewer
+    shapes than workers, some of which would idle; then over as many packs for each worker.
     """
-    shapes: dict[str, list[Trial]] = {}
+    by_shape: dict[str, list[Trial]] = {}
     for trial in trials:
-        shapes.setdefault(shape(trial.config), []).append(trial)
-    fair = ceil(workers / len(shapes)) if shapes else 1
+        by_shape.setdefault(shape(trial.config), []).append(trial)
+    share = ceil(workers / len(by_shape)) if by_shape else 1
     return [
         pack
-        for group in shapes.values()
-        for pack in split_evenly(group, min(len(group), fair * ceil(len(group) / (most * fair))))
+        for group in by_shape.values()
+        for pack in split_evenly(group, min(len(group), share * ceil(len(group) / (max_size * share))))
     ]
 
 
 def split_evenly(trials: Sequence[Trial], parts: int) -> list[list[Trial]]:
-    """Return trials in so many parts, one after another, of like size."""
+    """Return trials split into consecutive parts of similar size."""
     edges = [round(i * len(trials) / parts) for i in range(parts + 1)]
     return [list(trials[low:high]) for low, high in pairwise(edges)]

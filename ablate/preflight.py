@@ -154,7 +154,7 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     from trainables.modules import ModuleEncoder
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
-    first = {json.dumps(t.config["model"]): t.config["model"] for t in queue.proposed.values()}
+    first = {json.dumps(t.config["model"]): t.config["model"] for t in queue.trials.values()}
     try:
         models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in first.values()]
     except ValueError as error:
@@ -162,13 +162,13 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     encoders = [encoder for model in models for encoder in model.encoders.values()]
     parted = {
         ("resources", "workers"): study.file.resources.workers,
-        ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.proposed.values()), default=1),
+        ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.trials.values()), default=1),
     }
     for where, parts in parted.items():
         if parts > 1 and any(isinstance(one, ModuleEncoder) and one.updated_buffers for one in encoders):
             rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
             raise study.document.error(where, rule)
-    samples, training = len(dataset.train.target), [t.config["train"] for t in queue.proposed.values()]
+    samples, training = len(dataset.train.target), [t.config["train"] for t in queue.trials.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:
         said = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
@@ -183,7 +183,7 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
 
     order = list(study.methods)
     seen = set()
-    for trial in queue.proposed.values():
+    for trial in queue.trials.values():
         settings = trial.config["settings"]
         fixed = {k: v if isinstance(v, str) else v != 0 for k, v in settings.items() if isinstance(v, str | int)}
         if (shape := json.dumps([trial.config["method"], fixed])) in seen:

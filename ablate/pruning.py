@@ -1,9 +1,9 @@
 """Early stopping: trials that lag behind others of their method and seed end at the end of an epoch.
 
-A judge sits beside the workers and hears of every pack at once, so that the trials of a pack are compared with each
-other, too, and first of what the store knows, so that a run that goes on judges as one that never stopped. Which trials
-it ends depends on those that were there before; a study that prunes therefore keeps its results apart from those that
-do not, or that go by another metric (`ablate.plan`).
+The pruner is an actor beside the workers. It gets the scores of a whole pack at once, so that the trials of a pack are
+compared with each other, too, and first those in the store, so that a resumed run prunes as an uninterrupted one would.
+Which trials it ends depends on those that came before; a study that prunes therefore shares no results with studies
+that do not, or that prune by another metric (`ablate.plan`).
 """
 
 from collections import defaultdict
@@ -19,39 +19,40 @@ RULES: dict[str, type[Halving] | type[Median]] = {"asha": Halving, "median": Med
 
 
 class Pruner:
-    """Hears the scores of packs, and says whose training ends."""
+    """Collects the scores of trials, and selects those whose training ends."""
 
     def __init__(self, rule: str, options: dict[str, Any], metric: str, *, maximise: bool) -> None:
-        """Judge by a rule with its options, on a metric of the validation split."""
+        """Apply a rule with its options to a metric of the validation split."""
         self.rule = RULES[rule](**options)
         self.metric, self.sign = metric, 1 if maximise else -1
-        self.known: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+        self.scores: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)  # (group, epoch) -> trial -> score
 
-    def ends(self, epoch: int, groups: dict[str, dict[str, dict[str, float]]]) -> set[str]:
-        """Return which trials of a pack end after an epoch, given their scores by group: whom they are compared with.
+    def trials_to_prune(self, epoch: int, groups: dict[str, dict[str, dict[str, float]]]) -> set[str]:
+        """Return which trials of a pack end after an epoch, given their metrics: group -> trial -> metric -> value.
 
-        What is told again, of trials that were interrupted, counts once.
+        Scores that are reported again, by trials that were interrupted, count once.
         """
         if not self.rule.rung(epoch):
             return set()
-        found: set[str] = set()
-        for group, scores in groups.items():
-            own = self.hear(group, epoch, scores)
-            needed = self.rule.kept(list(self.known[group, epoch].values()))
-            found |= {trial for trial, score in own.items() if not score >= needed}
-        return found
+        pruned: set[str] = set()
+        for group, metrics in groups.items():
+            scores = self.add_scores(group, epoch, metrics)
+            threshold = self.rule.kept(list(self.scores[group, epoch].values()))
+            pruned |= {trial for trial, score in scores.items() if not score >= threshold}
+        return pruned
 
-    def hear(self, group: str, epoch: int, scores: dict[str, dict[str, float]]) -> dict[str, float]:
-        """Take the scores of trials after an epoch, and return them so that more is better."""
-        own = {trial: self.sign * told[self.metric] for trial, told in scores.items()}
-        self.known[group, epoch] |= own
-        return own
+    def add_scores(self, group: str, epoch: int, metrics: dict[str, dict[str, float]]) -> dict[str, float]:
+        """Add the scores of trials of a group after an epoch, and return them with the sign by which more is better."""
+        scores = {trial: self.sign * values[self.metric] for trial, values in metrics.items()}
+        self.scores[group, epoch] |= scores
+        return scores
 
 
 def comparison_group(trial: Trial) -> str:
-    """Return whom a trial is compared with: those of its method and seed and, where it has one, of its modality.
+    """Return the group in which a trial is compared: its method, its modality if it has one, and its seed.
 
-    Some seeds are easier than others: across them luck would decide, and a method without settings lose all but one.
+    Some seeds are easier than others: across seeds luck would decide, and a method without settings would lose all
+    trials but one.
     """
     return " ".join(filter(None, (trial.labels["method"], trial.labels["modality"], str(trial.seed))))
 
@@ -59,30 +60,30 @@ def comparison_group(trial: Trial) -> str:
 def group_scores(
     pack: Sequence[Trial], scores: Mapping[int, dict[str, float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the scores of trials of a pack by their places, by group and trial."""
-    found: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
-    for place, told in scores.items():
-        found[comparison_group(pack[place])][pack[place].id] = told
-    return dict(found)
+    """Return the metrics of trials of a pack, given by index, as group -> trial -> metric -> value."""
+    groups: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for index, values in scores.items():
+        groups[comparison_group(pack[index])][pack[index].id] = values
+    return dict(groups)
 
 
 def stored_scores(
     folder: Path, trials: Mapping[str, Trial], results: Mapping[str, Result], metric: str
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return what a judge heard of the trials that a store holds: (group, epoch) -> trial -> metric -> value.
+    """Return the scores that a pruner was given of the trials in a store: (group, epoch) -> trial -> metric -> value.
 
-    A judge was asked after each epoch of a trial but its last, and after that in which it was ended.
+    A pruner is asked after each epoch of a trial but the last one; a trial that it ended, also after that.
     """
     import polars as pl
 
-    told = defaultdict[tuple[str, int], dict[str, Any]](dict)
+    scores = defaultdict[tuple[str, int], dict[str, Any]](dict)
     pruned = [trial for trial, result in results.items() if result.status == "pruned"]
-    for pack, here in store.group_by_pack(store.locate(folder, results)).items():
+    for pack, ids in store.group_by_pack(store.locate(folder, results)).items():
         rows = store.read_table(pack, "metrics").filter(
-            pl.col("trial").is_in(here), pl.col("modality").is_null(), split="validation", metric=metric
+            pl.col("trial").is_in(ids), pl.col("modality").is_null(), split="validation", metric=metric
         )
-        ended = pl.col("trial").is_in(pruned)
-        asked = rows.filter((pl.col("epoch") < pl.col("epoch").max().over("trial")) | ended)
-        for trial, epoch, value in asked.select("trial", "epoch", "value").iter_rows():
-            told[comparison_group(trials[trial]), epoch][trial] = {metric: value}
-    return told
+        was_pruned = pl.col("trial").is_in(pruned)
+        reported = rows.filter((pl.col("epoch") < pl.col("epoch").max().over("trial")) | was_pruned)
+        for trial, epoch, value in reported.select("trial", "epoch", "value").iter_rows():
+            scores[comparison_group(trials[trial]), epoch][trial] = {metric: value}
+    return scores

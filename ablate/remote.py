@@ -156,7 +156,7 @@ class Mirror:
             self.files.mv(self.there("trials", pack), self.there("trials", kept), recursive=True)
         return f"kept as {kept}, and what it held runs again"
 
-    def deliver(self, folder: Path) -> None:
+    def upload_new(self, folder: Path) -> None:
         """Send a pack that was trained here, unless another machine has sent it meanwhile."""
         with self.reached():
             there = self.files.exists(self.there("trials", folder.name, INDEX))

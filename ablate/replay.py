@@ -90,7 +90,7 @@ def load_trial(folder: Path, prefix: str) -> StoredTrial:
 
 def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
     """Return the trial of a store whose id begins so, and the folder that holds it."""
-    held = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trials(pack)}
+    held = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)}
     found = [trial for trial in held if trial.startswith(prefix)]
     if not found:
         raise UserError(f"{folder}: holds no trial {prefix}{did_you_mean(prefix, held)}")

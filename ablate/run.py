@@ -1,4 +1,4 @@
-"""Running a study: from what the store already knows, over the trials that are missing, to its tables."""
+"""Running studies: stored results are looked up, missing trials are run, and tables are written."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,79 +27,79 @@ from ablate.trial_queue import RaySession, StudyRun, TrialQueue, concurrent_pack
 
 
 class RunCallback(Protocol):
-    """Who is told of what happens in a run."""
+    """Called while a study runs, such as to show its progress."""
 
-    def begin(self, queue: TrialQueue) -> None:
-        """Hear what will run, before the first trial starts."""
+    def on_start(self, queue: TrialQueue) -> None:
+        """Called before the first trial starts."""
 
-    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
-        """Hear a result."""
+    def on_result(self, trial: Trial, result: Result, error: str | None) -> None:
+        """Called with each new result, and the error message of a failed trial."""
 
     def note(self, sentence: str) -> None:
-        """Hear of something that is not as it should be, and does not stop the run."""
+        """Called with a warning that does not stop the run."""
 
 
 class RunOutcome(NamedTuple):
-    """How a run ended."""
+    """How a run of a study ended."""
 
-    trials: int  # known now
-    diverged: int  # a result: a loss was not finite, and would not be if it ran again
-    failed: int  # no result: runs again with the same command
-    pruned: int  # ended early, for lagging behind
+    trials: int  # with a result, stored or new
+    diverged: int  # with a loss that is not finite; a result, which a further run would not change
+    failed: int  # without a result: they run again with the same command
+    pruned: int  # ended early
     interrupted: bool
-    spent: str | None  # why the budget ended it; None: it did not
+    stop_reason: str | None  # why the budget ended it; None: it did not
 
 
-def run_study(study: Study, cpus: int | None, watcher: RunCallback, address: str | None = None) -> RunOutcome:
-    """Run what is missing and write the study's tables.
+def run_study(study: Study, cpus: int | None, callback: RunCallback, address: str | None = None) -> RunOutcome:
+    """Run the missing trials of a study and write its tables.
 
     Args:
-        study: what to run.
-        cpus: how many to use; None: all that there are.
-        watcher: is told of what happens.
-        address: of a Ray cluster; None starts a Ray of this machine alone.
+        study: the study to run.
+        cpus: how many CPUs to use; None: all that there are.
+        callback: called while it runs.
+        address: of a Ray cluster; None starts a Ray on this machine.
 
     Raises:
         UserError: the machine or the cluster cannot run it, or cannot go on; what finished is in the store.
     """
-    (outcome,) = run_studies([study], cpus, lambda study: watcher, address=address)
+    (outcome,) = run_studies([study], cpus, lambda study: callback, address=address)
     return outcome
 
 
 def run_studies(
     studies: Sequence[Study],
     cpus: int | None,
-    watch: Callable[[Study], RunCallback],
-    ended: Callable[[Study, RunOutcome], None] = lambda study, outcome: None,
+    make_callback: Callable[[Study], RunCallback],
+    on_study_end: Callable[[Study, RunOutcome], None] = lambda study, outcome: None,
     address: str | None = None,
 ) -> list[RunOutcome]:
-    """Run several studies, each as `run` does one.
+    """Run several studies, each as `run_study` does one.
 
-    On this machine they share a Ray and its workers: while one waits for its last trials, the next begins.
+    On this machine they share a Ray and its workers: while one waits for its last trials, the next starts.
 
     Args:
         studies: what to run, in this order.
-        cpus: how many to use; None: all that there are.
-        watch: returns who is told of what happens to a study.
-        ended: is told of each study that is finished or was stopped.
-        address: of a Ray cluster; None starts a Ray of this machine alone.
+        cpus: how many CPUs to use; None: all that there are.
+        make_callback: returns the callback of a study.
+        on_study_end: called with each study that is finished or was stopped.
+        address: of a Ray cluster; None starts a Ray on this machine.
 
     Returns:
-        How those ended that began, in the order of ending.
+        The outcomes of the studies that started, in the order of their ends.
     """
     outcomes: list[RunOutcome] = []
 
-    def closed(study: Study, outcome: RunOutcome) -> None:
+    def add_outcome(study: Study, outcome: RunOutcome) -> None:
         outcomes.append(outcome)
-        ended(study, outcome)
+        on_study_end(study, outcome)
 
     if address is None:
-        count, cards = cpus or available_cpus(), max(map(available_gpus, studies))
-        execute(studies, count, cards, watch, closed, local_session(count, cards))
+        num_cpus, num_gpus = cpus or available_cpus(), max(map(available_gpus, studies))
+        execute(studies, num_cpus, num_gpus, make_callback, add_outcome, local_session(num_cpus, num_gpus))
         return outcomes
     for study in studies:
-        with cluster_session(study, address, cpus, watch(study).note) as place:
-            execute([study], place.cpus, place.gpus, watch, closed, nullcontext(place))
+        with cluster_session(study, address, cpus, make_callback(study).note) as session:
+            execute([study], session.cpus, session.gpus, make_callback, add_outcome, nullcontext(session))
         if outcomes[-1].interrupted:
             break
     return outcomes
@@ -107,7 +107,7 @@ def run_studies(
 
 @contextmanager
 def local_session(cpus: int, gpus: int) -> Iterator[RaySession]:
-    """Start a Ray of this machine alone, with so many CPUs and GPUs."""
+    """Start a Ray on this machine, with so many CPUs and GPUs."""
     from ablate.launch import local_ray
 
     with local_ray(cpus, gpus) as scratch:
@@ -118,21 +118,23 @@ def execute(
     studies: Sequence[Study],
     cpus: int,
     gpus: float,
-    watch: Callable[[Study], RunCallback],
-    closed: Callable[[Study, RunOutcome], None],
-    place: AbstractContextManager[RaySession],
+    make_callback: Callable[[Study], RunCallback],
+    on_study_end: Callable[[Study, RunOutcome], None],
+    session: AbstractContextManager[RaySession],
 ) -> None:
-    """Run what is missing on so many CPUs and GPUs; the place is entered only if something is."""
+    """Run the missing trials of studies on a Ray, which is only started if there are some."""
     for study in studies:
         preflight(study, cpus)
         check_writable(study)
     share = cpus if len(studies) == 1 else 1  # several studies fill the CPUs with whole packs
-    works = (
-        start_study(study, share, gpus, watch(study), closed)._replace(most=max_packs(study, cpus, gpus))
+    study_runs = (
+        start_study(study, share, gpus, make_callback(study), on_study_end)._replace(
+            max_packs=max_packs(study, cpus, gpus)
+        )
         for study in studies
     )
-    for first in works:
-        if not first.queue.over:
+    for first in study_runs:
+        if not first.queue.has_ended:
             break
         first.close()
     else:
@@ -141,70 +143,84 @@ def execute(
         try:
             from ablate.launch import run_on_ray
 
-            entered = stack.enter_context(place)
+            entered = stack.enter_context(session)
         except BaseException:
-            first.queue.stopped = True
+            first.queue.is_stopped = True
             first.close()
             raise
-        run_on_ray(chain([first], works), entered.scratch, entered.most, entered.job)
+        run_on_ray(chain([first], study_runs), entered.scratch, entered.max_packs, entered.job_overrides)
 
 
 def max_packs(study: Study, cpus: int, gpus: float) -> int | None:
-    """Return how many packs of a study may run at once; None: Ray knows, but not of those of several workers."""
+    """Return how many packs of a study may run at once; None: Ray limits them, as it can for packs of one worker."""
     return None if study.file.resources.workers == 1 else concurrent_packs(study, cpus, gpus)
 
 
 def start_study(
-    study: Study, share: int, gpus: float, watcher: RunCallback, closed: Callable[[Study, RunOutcome], None]
+    study: Study,
+    share: int,
+    gpus: float,
+    callback: RunCallback,
+    on_study_end: Callable[[Study, RunOutcome], None],
 ) -> StudyRun:
-    """Begin a study: hold its folder, see what the store knows, check the rest and write the tables."""
+    """Lock a study's folder, look its results up in the store, check the missing trials and write the first tables.
+
+    Args:
+        study: the study to start.
+        share: CPUs that its packs are formed for.
+        gpus: GPUs that its packs are formed for.
+        callback: called while it runs.
+        on_study_end: called when it is closed.
+    """
     with ExitStack() as stack:
-        stack.enter_context(run_lock(study.store, study.folder, watcher.note))
+        stack.enter_context(run_lock(study.store, study.folder, callback.note))
         if study.mirror:
-            watcher.note(f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile.")
-            study.mirror.sync(watcher.note)
+            callback.note(
+                f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile."
+            )
+            study.mirror.sync(callback.note)
             study.mirror.pull(study.folder)
         migrate(study.store)
-        log, plan, odd = study.folder / "search.log", list[Trial](), list[str]()
-        queue = open_queue(study, share, log, lambda damage: quarantine(damage, watcher.note), plan, gpus)
-        if not queue.over:
+        log, plan, warnings = study.folder / "search.log", list[Trial](), list[str]()
+        queue = open_queue(study, share, log, lambda damage: quarantine(damage, callback.note), plan, gpus)
+        if not queue.has_ended:
             try:
-                odd = check_trials(study, queue)
+                warnings = check_trials(study, queue)
             except BaseException:
                 log.unlink(missing_ok=True)
                 raise
         write_version(study.store)
-        odd += overwrite_warnings(study)
-        tables = TableWriter(study, queue, watcher.note, plan)
-        watcher.begin(queue)
-        for sentence in odd:
-            watcher.note(sentence)
-        held = stack.pop_all()
+        warnings += overwrite_warnings(study)
+        tables = TableWriter(study, queue, callback.note, plan)
+        callback.on_start(queue)
+        for sentence in warnings:
+            callback.note(sentence)
+        lock = stack.pop_all()
 
-    def heard(trial: Trial, result: Result, error: str | None) -> None:
-        """Take a result; where it cannot be written, the run ends."""
+    def on_result(trial: Trial, result: Result, error: str | None) -> None:
+        """Record a result; where it cannot be written, the run ends."""
         try:
             with resumable_errors():
-                tables.add(trial, result, error)
+                tables.add_result(trial, result, error)
                 check_disk_space(study.store)
         finally:
-            watcher.heard(trial, result, error)
+            callback.on_result(trial, result, error)
 
     def close() -> None:
-        """Write what is left and let the folder go."""
-        with held, resumable_errors():
+        """Write the last tables and release the folder."""
+        with lock, resumable_errors():
             queue.close()
             tables.close()
         count = Counter(result.status for result in queue.results.values())
-        ended = (len(queue.results), count["diverged"], count["failed"], count["pruned"], queue.stopped)
-        closed(study, RunOutcome(*ended, queue.spent if count_unfinished(study, queue) else None))
+        numbers = (len(queue.results), count["diverged"], count["failed"], count["pruned"], queue.is_stopped)
+        on_study_end(study, RunOutcome(*numbers, queue.stop_reason if count_unfinished(study, queue) else None))
 
-    return StudyRun(queue, build_job(study), heard, close)
+    return StudyRun(queue, build_job(study), on_result, close)
 
 
 @contextmanager
 def resumable_errors() -> Iterator[None]:
-    """Say of what cannot be written that nothing is lost."""
+    """Add to errors of writing that the same command resumes the run."""
     try:
         yield
     except (OSError, UserError) as failure:
@@ -212,10 +228,11 @@ def resumable_errors() -> Iterator[None]:
 
 
 def build_job(study: Study) -> dict[str, Any]:
-    """Return what a worker has to know beside the trials."""
-    judged = {**study.pruning, "maximise": study.maximise} if study.pruning else None
-    asked = study.file.resources
+    """Return the settings that a worker needs beside the trials."""
+    pruner = {**study.pruning, "maximise": study.maximise} if study.pruning else None
+    resources = study.file.resources
     return {
         "store": study.address, "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
-        "prune": judged, **{key: getattr(asked, key) for key in ("cpu", "gpu", "workers", "compile", "checkpoint")},
+        "prune": pruner,
+        **{key: getattr(resources, key) for key in ("cpu", "gpu", "workers", "compile", "checkpoint")},
     }  # fmt: skip

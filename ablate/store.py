@@ -184,21 +184,21 @@ def holds_several_trials(folder: Path) -> bool:
     return "-" in folder.name
 
 
-def pack_trials(folder: Path) -> tuple[str, ...]:
+def trial_ids(folder: Path) -> tuple[str, ...]:
     """Return which trials a folder holds; a DamagedError if it cannot tell."""
-    return indexed_trials(folder) if holds_several_trials(folder) else (folder.name,)
+    return indexed_trial_ids(folder) if holds_several_trials(folder) else (folder.name,)
 
 
-def readable_trials(folder: Path) -> tuple[str, ...]:
+def readable_trial_ids(folder: Path) -> tuple[str, ...]:
     """Return which trials a folder holds; none if it cannot tell."""
     try:
-        return pack_trials(folder)
+        return trial_ids(folder)
     except DamagedError:
         return ()
 
 
 @cache
-def indexed_trials(pack: Path) -> tuple[str, ...]:
+def indexed_trial_ids(pack: Path) -> tuple[str, ...]:
     """Return the trials of a pack of several; its name depends on nothing else, so that it need be read once."""
     return read_index(pack).trials
 
@@ -215,7 +215,7 @@ def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
     wanted = set(trials)
     found: dict[str, Path] = {}
     for folder in pack_folders(store):
-        for trial in readable_trials(folder):
+        for trial in readable_trial_ids(folder):
             if trial in wanted:
                 found.setdefault(trial, folder)
     return found
@@ -299,6 +299,6 @@ def unreadable_packs(store: Path) -> Iterator[DamagedError]:
     """Yield the packs that cannot even tell what they hold."""
     for folder in pack_folders(store):
         try:
-            pack_trials(folder)
+            trial_ids(folder)
         except DamagedError as error:
             yield error

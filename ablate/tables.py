@@ -38,7 +38,7 @@ class TableWriter:
         self.trackers = Trackers(study.file.track, study.folder, note)
         self.write()
 
-    def add(self, trial: Trial, result: Result, error: str | None) -> None:
+    def add_result(self, trial: Trial, result: Result, error: str | None) -> None:
         """Take note of a result, and write now and then."""
         if result.status == "failed":
             self.failures[trial.id] = error or "no reason was given"
@@ -71,7 +71,7 @@ class TableWriter:
 
     def parts(self) -> dict[Part, list[Trial]]:
         """Return the trials of the study, and those that another point had asked for before."""
-        proposed = self.queue.proposed
+        proposed = self.queue.trials
         return {"": list(proposed.values()), "again": [t for t in self.plan if t is not proposed[t.id]]}
 
     def write_wave(self, plan: list[Trial], wave: int, part: Part) -> set[str]:
@@ -79,7 +79,7 @@ class TableWriter:
         try:
             return write_shard(self.study.store, self.study.folder, plan, self.failures, wave, part)
         except store.DamagedError as damage:
-            lost = store.pack_trials(damage.folder)
+            lost = store.trial_ids(damage.folder)
             quarantine(damage, self.note)
             self.fail(self.queue.results.keys() & set(lost), "was damaged")
             return self.write_wave(plan, wave, part)
@@ -96,7 +96,7 @@ class TableWriter:
         if self.changed:
             self.fail(set(self.changed), "is gone")
             self.write()
-        if self.queue.finished and len(self.study.looks) > 1:  # its methods may be told apart with fewer seeds
+        if self.queue.is_finished and len(self.study.looks) > 1:  # its methods may be told apart with fewer seeds
             write_manifest(self.study.folder, build_manifest(self.study) | {"planned": len(self.plan)})
         kept = {shard_name(i, part) for part, plan in self.parts().items() for i in range(-(-len(plan) // SHARD_SIZE))}
         for table in store.TABLES:

@@ -25,16 +25,16 @@ STUDY: dict[str, Any] = {
 
 
 class Silent:
-    """Hears of everything and says nothing."""
+    """A callback that does nothing."""
 
-    def begin(self, queue: Any) -> None:
-        """Hear what will run."""
+    def on_start(self, queue: Any) -> None:
+        """Ignore the start."""
 
-    def heard(self, *result: Any) -> None:
-        """Hear a result."""
+    def on_result(self, *result: Any) -> None:
+        """Ignore a result."""
 
     def note(self, sentence: str) -> None:
-        """Hear a remark."""
+        """Ignore a note."""
 
 
 def main(trials: int) -> None:

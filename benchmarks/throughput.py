@@ -69,16 +69,16 @@ def ours(scratch: Path, *studies: Study) -> Timed:
     scores: dict[str, float] = {}
     ends: list[float] = []
 
-    def work(made: Study) -> StudyRun:
-        def heard(trial: Trial, result: Any, error: str | None) -> None:
+    def study_run(made: Study) -> StudyRun:
+        def on_result(trial: Trial, result: Any, error: str | None) -> None:
             ends.append(time.time())
             if made is studies[-1]:
                 scores[trial.id] = result.score
 
-        return StudyRun(open_queue(made, CPUS), build_job(made), heard)
+        return StudyRun(open_queue(made, CPUS), build_job(made), on_result)
 
     began = time.time()
-    run_on_ray(map(work, studies), Path(tempfile.mkdtemp(dir=scratch)))
+    run_on_ray(map(study_run, studies), Path(tempfile.mkdtemp(dir=scratch)))
     ended = time.time()
     first = ends[0] if len(studies) > 1 else began
     return Timed(first - began, ended - first, scores)
@@ -116,7 +116,7 @@ class Reused(tune.Trainable):  # type: ignore[misc]
 
 def plain(trainable: Any, made: Study, scratch: Path, **how: Any) -> Timed:
     """Run the trials of a study by plain Ray Tune."""
-    trials = list(open_queue(made, CPUS).proposed.values())
+    trials = list(open_queue(made, CPUS).trials.values())
     space = {"trial": tune.grid_search([json.dumps(t.config) for t in trials]), "data": json.dumps(made.data)}
     folder = tempfile.mkdtemp(dir=scratch)
     tuner = tune.Tuner(

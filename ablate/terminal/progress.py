@@ -103,22 +103,22 @@ class Progress:
         """Show a study on a screen."""
         self.study, self.screen = study, screen
 
-    def begin(self, queue: TrialQueue) -> None:
+    def on_start(self, queue: TrialQueue) -> None:
         """Say what is known and what will run."""
         name, total = self.study.file.name, num_trials(self.study)
         missing = count_unfinished(self.study, queue)
-        self.screen.begin(total if queue.over else total - missing)
-        if queue.finished and not missing:
-            self.screen.console.print(f"{name}: all {len(queue.proposed)} trials are in the store; nothing to run.")
-        if queue.over:
+        self.screen.begin(total if queue.has_ended else total - missing)
+        if queue.is_finished and not missing:
+            self.screen.console.print(f"{name}: all {len(queue.trials)} trials are in the store; nothing to run.")
+        if queue.has_ended:
             return
         for sentence in lacking(self.study) + compile_warnings(self.study) + inactive_method_warnings(self.study):
             self.note(sentence)
-        known = f", {queue.cached} of {total} in the store already" if queue.cached else ""
+        known = f", {queue.num_cached} of {total} in the store already" if queue.num_cached else ""
         words = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"
         self.screen.console.print(f"{name}: {words}{known}.")
 
-    def heard(self, trial: Trial, result: Result, error: str | None) -> None:
+    def on_result(self, trial: Trial, result: Result, error: str | None) -> None:
         """Take a result."""
         self.screen.failed += result.status != "done"
         if result.status == "failed" and not self.screen.told:

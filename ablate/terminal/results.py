@@ -57,9 +57,9 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
 
 def show_outcome(outcome: RunOutcome) -> None:
     """Say why a run ended early, and how many of its trials have no score."""
-    if outcome.spent:
+    if outcome.stop_reason:
         more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
-        sys.stderr.write(f"Ended by the budget: {outcome.spent}. {more}.\n")
+        sys.stderr.write(f"Ended by the budget: {outcome.stop_reason}. {more}.\n")
     fates = {
         "ended early, lagging behind; they have no score": outcome.pruned,
         "diverged; the report lists them": outcome.diverged,

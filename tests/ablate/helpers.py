@@ -70,7 +70,7 @@ def train(file: Path, store: Path) -> list[Trial]:
     """Train what is missing of a study in this process, as its workers do; return what it trained."""
     study, trained = load(str(file), str(store)), list[Trial]()
     queue = open_queue(study)
-    while pack := queue.next():
+    while pack := queue.next_pack():
         train_pack(resolve_job(build_job(study)), pack, None)
         trained += pack
     return trained

@@ -24,7 +24,7 @@ from ablate.terminal import Screen
 from ablate.trial import Result
 from tests.ablate.helpers import ROOT, here, start, table, train, write
 
-HOLD = "import sys, time; from pathlib import Path; from ablate.lock import alone\nwith alone(Path(sys.argv[1]).parent, Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
+HOLD = "import sys, time; from pathlib import Path; from ablate.lock import run_lock\nwith run_lock(Path(sys.argv[1]).parent, Path(sys.argv[1]), print): print('held', flush=True); time.sleep(600)"
 
 
 @contextmanager
@@ -104,16 +104,16 @@ def test_tables_that_cannot_be_written_end_a_run_in_one_sentence(
     monkeypatch.setattr(tables, "MIN_INTERVAL", 0)
     monkeypatch.setattr(tables, "INTERVAL_RATIO", 0)
     study = load(str(write(tmp_path)), str(tmp_path / "store"))
-    work = start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
-    pack = work.queue.next()
+    run = start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
+    pack = run.queue.next_pack()
     assert pack is not None
-    status, score, _ = train_pack(resolve_job(work.job), pack, None)[pack[0].id]
+    status, score, _ = train_pack(resolve_job(run.job), pack, None)[pack[0].id]
     said = "^File too large; the same command continues with what is missing$"
     with small_files(100):
         with pytest.raises(UserError, match=said):
-            work.heard(pack[0], Result(status, score), None)
+            run.on_result(pack[0], Result(status, score), None)
         with pytest.raises(UserError, match=said):
-            work.close()
+            run.close()
     assert read_driver(study.folder) is None
     assert here("status", study.folder).returncode == 0
 

@@ -127,7 +127,7 @@ def test_a_measurement_that_is_gone_is_said_without_its_code(store: Path) -> Non
 
 def test_a_store_is_not_searched_for_what_never_ran(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load(str(store.parent / "small.yaml"), str(store))
-    trial = next(iter(open_queue(study).proposed.values()))
+    trial = next(iter(open_queue(study).trials.values()))
     monkeypatch.setattr(outdated.store, "locate", lambda *where: pytest.fail("searched"))
     assert list(outdated.earlier(study, trial._replace(seed=99))) == []
 

@@ -51,7 +51,7 @@ def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
 def worker(study: Study) -> Worker:
     """A worker of a study, without Ray."""
     made = Worker.__new__(Worker)
-    made.reset_config({"job": json.dumps({**build_job(study), "pack": [], "judge": None})})
+    made.reset_config({"job": json.dumps({**build_job(study), "pack": [], "pruner": None})})
     return made
 
 
@@ -76,21 +76,21 @@ def test_a_bucket_out_of_reach_for_a_moment_repeats_no_training_and_for_long_end
     """What was trained lies in the mirror, and is done."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     study = load(str(write(tmp_path, methods=["agm"], vary={"agm.alpha": [0.5, 1]})), f"file://{tmp_path}/bucket")
-    pack, deliver, fails = next(rounds(study)), Mirror.deliver, 2
+    pack, upload, fails = next(rounds(study)), Mirror.upload_new, 2
 
     def shaky(self: Mirror, folder: Path) -> None:
         nonlocal fails
         fails -= 1
         if fails >= 0:
             raise UserError("store: it cannot be reached")
-        deliver(self, folder)
+        upload(self, folder)
 
-    monkeypatch.setattr(Mirror, "deliver", shaky)
-    assert {told[0] for told in worker(study).trained(pack[:2]).values()} == {"done"}
+    monkeypatch.setattr(Mirror, "upload_new", shaky)
+    assert {told[0] for told in worker(study).train_or_split(pack[:2]).values()} == {"done"}
     assert passes == [2]
     fails = 99
     with pytest.raises(pack_training.RetryableError, match="it cannot be reached"):
-        worker(study).trained(pack[2:])
+        worker(study).train_or_split(pack[2:])
     assert passes == [2, 2]
     assert len(open_queue(study).results) == 4
     assert len([*mirror_of(f"file://{tmp_path}/bucket").listing("trials")]) > 0
@@ -104,7 +104,7 @@ def test_what_cannot_be_stored_is_not_trained_again_in_halves(
 
     monkeypatch.setattr(pack_training, "write_pack", full)
     study = load(str(write(tmp_path, methods=["agm"])), str(tmp_path / "store"))
-    told = worker(study).trained(next(rounds(study)))
+    told = worker(study).train_or_split(next(rounds(study)))
     assert set(told.values()) == {("failed", None, "cannot be stored: No space left on device")}
     assert passes == [4]
 
@@ -122,44 +122,44 @@ def test_data_whose_datasheet_changed_after_the_plan_is_not_trained_on(tmp_path:
         pack_training.check_unchanged(pack, study.data)
 
 
-def fed(*studies: Study) -> tuple[PackDispatcher, list[tuple[Trial, Result, str | None]]]:
-    """What feeds Tune from studies, and what it hears."""
-    heard: list[tuple[Trial, Result, str | None]] = []
-    works = [StudyRun(open_queue(one), build_job(one), lambda *told: heard.append(told)) for one in studies]
-    return PackDispatcher(iter(works), None, {}), heard
+def dispatch(*studies: Study) -> tuple[PackDispatcher, list[tuple[Trial, Result, str | None]]]:
+    """Return a dispatcher of studies, and the list that results are added to."""
+    received: list[tuple[Trial, Result, str | None]] = []
+    study_runs = [StudyRun(open_queue(one), build_job(one), lambda *result: received.append(result)) for one in studies]
+    return PackDispatcher(iter(study_runs), None, {}), received
 
 
 def test_of_a_pack_whose_process_died_what_is_in_the_store_is_done(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 4})), str(tmp_path / "store"))
-    feed, heard = fed(study)
-    pack = [Trial(*trial) for trial in json.loads(feed.suggest("a")["job"])["pack"]]
+    dispatcher, received = dispatch(study)
+    pack = [Trial(*trial) for trial in json.loads(dispatcher.suggest("a")["job"])["pack"]]
     pack_training.train_pack(pack_training.resolve_job(build_job(study)), pack[:1], None)
-    feed.on_trial_complete("a", error=True)
-    assert [(trial.id, result.status) for trial, result, _ in heard] == [(pack[0].id, "done")]
-    rest = [trial.id for one in feed.begun[0].queue.queued for trial in one]
+    dispatcher.on_trial_complete("a", error=True)
+    assert [(trial.id, result.status) for trial, result, _ in received] == [(pack[0].id, "done")]
+    rest = [trial.id for pack in dispatcher.active[0].queue.pending_packs for trial in pack]
     assert rest == [trial.id for trial in pack[1:]]
 
 
 def test_a_pack_that_ends_as_the_run_is_stopped_is_known(tmp_path: Path) -> None:
     """Tune ends its trials without a result; what is in the store when all is closed is told."""
     study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 2})), str(tmp_path / "store"))
-    feed, heard = fed(study)
-    packs = [[Trial(*trial) for trial in json.loads(feed.suggest(name)["job"])["pack"]] for name in "ab"]
-    feed.stop()
+    dispatcher, received = dispatch(study)
+    packs = [[Trial(*trial) for trial in json.loads(dispatcher.suggest(name)["job"])["pack"]] for name in "ab"]
+    dispatcher.stop()
     for name in "ab":
-        feed.on_trial_complete(name)
+        dispatcher.on_trial_complete(name)
     pack_training.train_pack(pack_training.resolve_job(build_job(study)), packs[1], None)
-    feed.close()
-    assert [trial.id for trial, _, _ in heard] == [trial.id for trial in packs[1]]
+    dispatcher.close()
+    assert [trial.id for trial, _, _ in received] == [trial.id for trial in packs[1]]
 
 
 def test_what_was_not_over_when_tune_failed_was_cut_short(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, methods=["agm"], resources={"pack": 1})), str(tmp_path / "store"))
-    feed, heard = fed(study)
-    assert feed.suggest("a") is not None
-    (open_one,) = feed.begun
-    feed.close()
-    assert (open_one.queue.stopped, heard) == (True, [])
+    dispatcher, received = dispatch(study)
+    assert dispatcher.suggest("a") is not None
+    (run,) = dispatcher.active
+    dispatcher.close()
+    assert (run.queue.is_stopped, received) == (True, [])
 
 
 def test_what_begins_as_the_run_is_stopped_is_cut_short_and_what_is_over_is_not(tmp_path: Path) -> None:
@@ -170,28 +170,28 @@ def test_what_begins_as_the_run_is_stopped_is_cut_short_and_what_is_over_is_not(
     def opened(store: str) -> StudyRun:
         study = load(str(file), str(tmp_path / store))
         queue = open_queue(study)
-        return StudyRun(queue, build_job(study), print, lambda: closed.append(queue.stopped))
+        return StudyRun(queue, build_job(study), print, lambda: closed.append(queue.is_stopped))
 
     def made_meanwhile() -> Iterator[StudyRun]:
         yield opened("full")
-        feed.stop()
+        dispatcher.stop()
         yield opened("empty")
         pytest.fail("another study begins")
 
     def closed_meanwhile() -> Iterator[StudyRun]:
-        work = opened("full")
-        yield work._replace(close=lambda: (work.close(), feed.stop())[0])
+        run = opened("full")
+        yield run._replace(close=lambda: (run.close(), dispatcher.stop())[0])
         pytest.fail("another study begins")
 
-    feed = PackDispatcher(iter([opened("empty")]), None, {})
-    feed.stop()
-    feed.close()
+    dispatcher = PackDispatcher(iter([opened("empty")]), None, {})
+    dispatcher.stop()
+    dispatcher.close()
     assert closed == [True]
-    for works, ends in ((made_meanwhile(), [False, True]), (closed_meanwhile(), [False])):
+    for study_runs, ends in ((made_meanwhile(), [False, True]), (closed_meanwhile(), [False])):
         closed.clear()
-        feed = PackDispatcher(works, None, {})
-        assert feed.suggest("a") == feed.FINISHED
-        feed.close()
+        dispatcher = PackDispatcher(study_runs, None, {})
+        assert dispatcher.suggest("a") == dispatcher.FINISHED
+        dispatcher.close()
         assert closed == ends
 
 
@@ -203,16 +203,16 @@ def test_a_part_of_a_pack_whose_process_died_goes_on_from_its_checkpoint(
     monkeypatch.setattr(pack_training, "room", lambda *given: 3)
     over = {"methods": ["joint"], "vary": None, "seeds": 7, "resources": {"pack": 7}}
     study = load(str(write(tmp_path, **over)), str(tmp_path / "store"))
-    feed, _ = fed(study)
-    assert feed.suggest("a") is not None
-    _, pack = feed.running["a"]
-    first, second, third = worker(study).parts(pack)
+    dispatcher, _ = dispatch(study)
+    assert dispatcher.suggest("a") is not None
+    _, pack = dispatcher.running["a"]
+    first, second, third = worker(study).memory_parts(pack)
     assert [len(part) for part in (first, second, third)] == [2, 3, 2]
     pack_training.train_pack(pack_training.resolve_job(build_job(study)), first, None)
     pack_checkpoint(build_job(study), second).write({"number": 1})
-    feed.on_trial_complete("a", error=True)
-    assert feed.begun[0].queue.queued == [second + third]
-    assert worker(study).parts(second + third) == [second, third]
+    dispatcher.on_trial_complete("a", error=True)
+    assert dispatcher.active[0].queue.pending_packs == [second + third]
+    assert worker(study).memory_parts(second + third) == [second, third]
 
 
 def test_a_study_that_cannot_be_closed_leaves_none_open_and_hides_no_trouble(tmp_path: Path) -> None:
@@ -221,13 +221,13 @@ def test_a_study_that_cannot_be_closed_leaves_none_open_and_hides_no_trouble(tmp
     def fails() -> None:
         raise UserError("store: it cannot be reached")
 
-    feed, _ = fed()
-    feed.begun += [
+    dispatcher, _ = dispatch()
+    dispatcher.active += [
         StudyRun(open_queue(study), build_job(study), print, end) for end in (fails, lambda: closed.append("second"))
     ]
-    feed.fail(OSError(28, "No space left on device"))
+    dispatcher.fail(OSError(28, "No space left on device"))
     with pytest.raises(OSError, match="No space left on device"):
-        feed.close()
+        dispatcher.close()
     assert closed == ["second"]
 
 
@@ -237,10 +237,10 @@ def test_studies_with_several_workers_a_pack_run_one_after_another(tmp_path: Pat
         load(str(write(tmp_path, name=name, resources={"workers": count, "pack": 1})), str(tmp_path / "store"))
         for name, count in (("a", 2), ("b", 2), ("c", 1))
     ]
-    feed, _ = fed(*studies)
-    assert feed.suggest("first") is not None
-    running = [feed.suggest(str(i)) for i in range(9)]
-    assert {one.job["workers"] for one, _ in feed.running.values()} == {2}
-    assert len({id(one) for one, _ in feed.running.values()}) == 1
+    dispatcher, _ = dispatch(*studies)
+    assert dispatcher.suggest("first") is not None
+    running = [dispatcher.suggest(str(i)) for i in range(9)]
+    assert {run.job["workers"] for run, _ in dispatcher.running.values()} == {2}
+    assert len({id(run) for run, _ in dispatcher.running.values()}) == 1
     assert running[-1] is None
-    assert not feed.finished
+    assert not dispatcher.finished

@@ -60,9 +60,9 @@ def test_packs_are_of_like_size_and_keep_every_worker_busy(count: int, most: int
 def test_packs_of_a_gpu_are_large_and_as_many_as_there_are_gpus(tmp_path: Path) -> None:
     over = {"methods": ["joint"], "seeds": 3000, "train": {"epochs": 1}, "resources": {"gpu": 1}}
     study = load(str(write(tmp_path, **{"vary": None} | over)))
-    assert [len(pack) for pack in open_queue(study, 16, gpus=1).queued] == [1000] * 3
-    assert [len(pack) for pack in open_queue(study, 16, gpus=2).queued] == [750] * 4
-    assert len(open_queue(study, 2, gpus=8).queued) == 4  # each needs a CPU, too
+    assert [len(pack) for pack in open_queue(study, 16, gpus=1).pending_packs] == [1000] * 3
+    assert [len(pack) for pack in open_queue(study, 16, gpus=2).pending_packs] == [750] * 4
+    assert len(open_queue(study, 2, gpus=8).pending_packs) == 4  # each needs a CPU, too
     assert [concurrent_packs(study, 16, cards) for cards in (1, 2, 32)] == [1, 2, 16]
 
 
@@ -78,7 +78,7 @@ def test_a_study_that_was_interrupted_goes_on_with_the_packs_that_it_had(tmp_pat
     queue = TrialQueue(
         rounds_of(trials), lambda asked: {t.id: DONE for t in asked if t.id in stored}, make_packing(4, 1)
     )
-    assert queue.queued == [whole[0], whole[2]]
+    assert queue.pending_packs == [whole[0], whole[2]]
 
 
 def rounds_of(trials: list[Trial]) -> Generator[list[Trial], dict[str, Result], None]:
@@ -89,14 +89,14 @@ def test_a_pack_whose_process_dies_runs_again_in_halves_and_its_culprit_fails_al
     trials = proposed(tmp_path, methods=["joint"], seeds=8)
     culprit, runs = trials[5].id, 0
     queue = TrialQueue(rounds_of(trials), lambda asked: {}, make_packing(8, 1))
-    while not queue.finished:
-        pack = queue.next()
+    while not queue.is_finished:
+        pack = queue.next_pack()
         assert pack is not None
         runs += 1
         if culprit not in {t.id for t in pack}:
             for trial in pack:
                 queue.complete(trial, DONE)
-        elif not queue.died(pack):
+        elif not queue.requeue(pack):
             queue.complete(pack[0], Result("failed", None))
     assert [t for t, result in queue.results.items() if result.status == "failed"] == [culprit]
     assert runs == 3 + 3 + MAX_ATTEMPTS  # 8, 4, 2 with it; their other halves; and it alone
@@ -106,5 +106,8 @@ def test_a_pack_with_a_checkpoint_goes_on_whole_and_in_halves_if_that_does_not_h
     trials = proposed(tmp_path, methods=["joint"], seeds=4)
     queue = TrialQueue(rounds_of(trials), lambda asked: {}, make_packing(4, 1))
     for _ in range(MAX_ATTEMPTS - 1):
-        assert (queue.died(queue.next() or [], kept=True), queue.queued) == (True, [trials])
-    assert (queue.died(queue.next() or [], kept=True), queue.queued) == (True, [trials[:2], trials[2:]])
+        assert (queue.requeue(queue.next_pack() or [], has_checkpoint=True), queue.pending_packs) == (True, [trials])
+    assert (queue.requeue(queue.next_pack() or [], has_checkpoint=True), queue.pending_packs) == (
+        True,
+        [trials[:2], trials[2:]],
+    )

@@ -32,32 +32,32 @@ def test_halving_judges_at_its_rungs() -> None:
 
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
-    judge = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
-    assert judge.ends(1, {"agm": told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)}) == set("acef")
-    assert judge.ends(1, {"agm": told("ghi", 0.8, 0.05, 0.95)}) == {"h"}  # three of nine: 0.95, 0.9, 0.8
-    assert judge.ends(1, {"cggm": told("k", 0.01)}) == set()  # another method is another race
-    assert judge.ends(2, {"agm": told("b", 0.0)}) == set()  # no rung
-    assert judge.ends(3, {"agm": told("bdi", 0.0, 0.1, float("nan"))}) == {"b", "i"}
+    pruner = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    assert pruner.trials_to_prune(1, {"agm": told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)}) == set("acef")
+    assert pruner.trials_to_prune(1, {"agm": told("ghi", 0.8, 0.05, 0.95)}) == {"h"}  # three of nine: 0.95, 0.9, 0.8
+    assert pruner.trials_to_prune(1, {"cggm": told("k", 0.01)}) == set()  # another method is another race
+    assert pruner.trials_to_prune(2, {"agm": told("b", 0.0)}) == set()  # no rung
+    assert pruner.trials_to_prune(3, {"agm": told("bdi", 0.0, 0.1, float("nan"))}) == {"b", "i"}
 
 
 def test_a_trial_that_is_told_again_is_counted_once() -> None:
     """A third of six go on, 0.9 and 0.8; were the first two counted twice, 0.9 and 0.9 would be the best of eight."""
-    judge = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
-    assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
-    assert judge.ends(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
-    assert judge.ends(1, {"agm": told("cdef", 0.8, 0.2, 0.3, 0.4)}) == {"d", "e", "f"}
+    pruner = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    assert pruner.trials_to_prune(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
+    assert pruner.trials_to_prune(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
+    assert pruner.trials_to_prune(1, {"agm": told("cdef", 0.8, 0.2, 0.3, 0.4)}) == {"d", "e", "f"}
 
 
 def test_less_is_better_where_the_metric_says_so() -> None:
-    judge = Pruner("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
-    assert judge.ends(1, {"agm": told("abcd", 0.1, 0.5, 0.4, 0.9)}) == {"a", "c"}
+    pruner = Pruner("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
+    assert pruner.trials_to_prune(1, {"agm": told("abcd", 0.1, 0.5, 0.4, 0.9)}) == {"a", "c"}
 
 
 def test_the_median_rule_waits_for_enough_trials() -> None:
-    judge = Pruner("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
-    assert judge.ends(1, {"agm": told("ab", 0.0, 1.0)}) == set()
-    assert judge.ends(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
-    assert judge.ends(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
+    pruner = Pruner("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
+    assert pruner.trials_to_prune(1, {"agm": told("ab", 0.0, 1.0)}) == set()
+    assert pruner.trials_to_prune(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
+    assert pruner.trials_to_prune(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
     assert Median(first=1, enough=2).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 
@@ -90,13 +90,13 @@ def test_a_rule_takes_options(tmp_path: Path) -> None:
 def driven(study: Study, packs: int = 99) -> dict[str, str]:
     """Train packs of a study one after another, with a judge as a run has it; return how its trials ended."""
     queue, asked = open_queue(study, 1), build_job(study)
-    judge = Pruner(**asked["prune"])
-    for where, scores in stored_scores(study.store, queue.proposed, queue.results, study.metric).items():
-        judge.hear(*where, scores)
-    while packs and (pack := queue.next()):
+    pruner = Pruner(**asked["prune"])
+    for where, scores in stored_scores(study.store, queue.trials, queue.results, study.metric).items():
+        pruner.add_scores(*where, scores)
+    while packs and (pack := queue.next_pack()):
 
         def ends(epoch: int, scores: dict[int, dict[str, float]], pack: list[Trial] = pack) -> set[int]:
-            stops = judge.ends(epoch, group_scores(pack, scores))
+            stops = pruner.trials_to_prune(epoch, group_scores(pack, scores))
             return {i for i in scores if pack[i].id in stops}
 
         told, packs = train_pack(resolve_job({**asked, "checkpoint": 0}), pack, ends), packs - 1
@@ -121,7 +121,7 @@ def test_a_run_that_goes_on_prunes_as_one_that_never_stopped(tmp_path: Path) -> 
 
 def test_what_was_pruned_by_another_metric_is_no_result(tmp_path: Path) -> None:
     accuracy, loss = (load(str(write(tmp_path, **RACE, metric=metric)), "s") for metric in ("accuracy", "loss"))
-    ids = [set(open_queue(study, 1).proposed) for study in (accuracy, loss)]
+    ids = [set(open_queue(study, 1).trials) for study in (accuracy, loss)]
     assert not ids[0] & ids[1]
 
 
@@ -129,7 +129,7 @@ def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tm
     """Of each seed's four rates half go on, whichever seed is easier; joint training has nothing to lose to."""
     falling = {"metric": "loss", "vary": {"train.lr": RACE["vary"]["train.lr"][::-1]}}
     statuses = driven(study := load(str(write(tmp_path, **RACE | falling)), str(tmp_path / "s")))
-    trials = open_queue(study, 1).proposed
+    trials = open_queue(study, 1).trials
     ended = Counter(trials[trial].seed for trial, status in statuses.items() if status == "pruned")
     assert set(ended) == {0, 1, 2}
     assert min(ended.values()) >= 2
@@ -139,49 +139,49 @@ def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tm
 
 def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, **RACE | {"methods": ["unimodal"], "vary": None})), str(tmp_path / "s"))
-    proposed = open_queue(study, 1).proposed.values()
+    proposed = open_queue(study, 1).trials.values()
     found = {(trial.labels["modality"], trial.seed): comparison_group(trial) for trial in proposed}
     assert len(set(found.values())) == len(found) == 3 * len(study.sheet.modalities) > 3
 
 
 SUPERVISED = """
 import json, sys
-from ablate.trial_queue import Work, open_agenda
-from ablate.clusters import connected
-from ablate.dispatcher import supervised
+from ablate.trial_queue import StudyRun, open_queue
+from ablate.clusters import connect
+from ablate.dispatcher import start_pruner
 from ablate.launch import local_ray
-from ablate.run import job
+from ablate.run import build_job
 from ablate.study import load
 from ablate.worker import Worker
 import ray
 
 study = load(*sys.argv[1:3])
 
-def begun():
-    return supervised(Work(open_agenda(study), job(study), print))
+def supervised():
+    return start_pruner(StudyRun(open_queue(study), build_job(study), print))
 """
 DIED = """
 with local_ray(1):
-    work = begun()
-    pack = work.queue.next()
-    ray.kill(work.judge)
+    work = supervised()
+    pack = work.queue.next_pack()
+    ray.kill(work.pruner)
     worker = Worker.__new__(Worker)
     worker.reset_config({"job": json.dumps({**work.job, "pack": pack})})
-    told = worker.trained(pack)
+    told = worker.train_or_split(pack)
 print(json.dumps([*told.values()]))
 """
 PLACED = """
 def place(self):
     return ray.get_runtime_context().get_node_id()
 
-with connected(sys.argv[3], study):
-    nodes = {ray.get(begun().judge.__ray_call__.remote(place)) for _ in range(8)}
+with connect(sys.argv[3], study):
+    nodes = {ray.get(supervised().pruner.__ray_call__.remote(place)) for _ in range(8)}
     print(sum(node["Alive"] for node in ray.nodes()), nodes == {place(None)})
 """
 
 
-def supervised(code: str, *words: object, **environment: str) -> str:
-    """Run code in a process of its own, where `begun()` starts a study with its judge; return what it prints."""
+def run_supervised(code: str, *words: object, **environment: str) -> str:
+    """Run code in a process of its own, where `supervised()` starts a study with its judge; return what it prints."""
     command = [sys.executable, "-c", SUPERVISED + code, *map(str, words)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     ended = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
@@ -190,7 +190,7 @@ def supervised(code: str, *words: object, **environment: str) -> str:
 
 
 def test_a_judge_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
-    told = json.loads(supervised(DIED, write(tmp_path, **RACE), tmp_path / "s"))
+    told = json.loads(run_supervised(DIED, write(tmp_path, **RACE), tmp_path / "s"))
     assert told == [["failed", None, "the process that judges which trials to end has died"]] * 6
 
 
@@ -199,4 +199,4 @@ def test_a_judge_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
 def test_a_judge_sits_where_the_driver_is_and_dies_with_no_other_node(cluster: Cluster, tmp_path: Path) -> None:
     with node(cluster, tmp_path / "log"):
         words = [write(tmp_path, **RACE), tmp_path / "s", cluster.address]
-        assert supervised(PLACED, *words, **cluster.environment) == "2 True\n"
+        assert run_supervised(PLACED, *words, **cluster.environment) == "2 True\n"

@@ -19,7 +19,7 @@ from ablate.dispatcher import PackDispatcher
 from ablate.launch import StopOnSignal, scratch_folder
 from ablate.manifest import build_manifest
 from ablate.preflight import inactive_method_warnings
-from ablate.store import pack_folders, pack_trials
+from ablate.store import pack_folders, trial_ids
 from ablate.study import load
 from ablate.tables import TableWriter
 from ablate.terminal import Screen
@@ -105,7 +105,7 @@ def test_what_the_store_has_lost_since_it_was_read_has_failed(tmp_path: Path) ->
     train(file, tmp_path / "s")
     study, plan = load(str(file), str(tmp_path / "s")), list[Trial]()
     queue = open_queue(study, plan=plan)
-    lost = pack_trials(folder := next(iter(pack_folders(study.store))))
+    lost = trial_ids(folder := next(iter(pack_folders(study.store))))
     shutil.rmtree(folder)
     TableWriter(study, queue, pytest.fail, plan).close()
     trials = pl.read_parquet(study.folder / "trials/*.parquet")
@@ -129,7 +129,7 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
 ) -> None:
     def said() -> str:
         study = load(str(write(tmp_path, resources={"compile": asked})), str(tmp_path / "store"))
-        Screen([study]).watch(study).begin(open_queue(study, 2))
+        Screen([study]).watch(study).on_start(open_queue(study, 2))
         return capsys.readouterr().err
 
     monkeypatch.setenv("CXX", sys.executable)  # any program that is there
@@ -290,12 +290,12 @@ def test_a_run_says_how_to_repeat_it_with_its_store(tmp_path: Path, monkeypatch:
 def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        feed = PackDispatcher(iter(()), None, {})
-        StopOnSignal(feed)
+        dispatcher = PackDispatcher(iter(()), None, {})
+        StopOnSignal(dispatcher)
         signal.raise_signal(signal.SIGHUP)
-        assert not feed.stopped
+        assert not dispatcher.stopped
         signal.raise_signal(signal.SIGTERM)
-        assert feed.stopped
+        assert dispatcher.stopped
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -331,7 +331,7 @@ def test_after_ctrl_c_the_same_command_continues_and_the_tables_are_the_same_bit
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "the same command continues" in errors
-    stored = sum(len(pack_trials(folder)) for folder in pack_folders(tmp_path / "s"))
+    stored = sum(len(trial_ids(folder)) for folder in pack_folders(tmp_path / "s"))
     assert 1 <= stored < 6
     again = ablate(*words)
     assert again.returncode == 0, again.stderr

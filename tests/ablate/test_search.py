@@ -49,14 +49,14 @@ def score(trial: Trial) -> Result:
 def run(made: Study, score: Score = score, log: Path | None = None, shuffle: int | None = None) -> list[Trial]:
     """Run a search, several trials at once, those of a round in a random order; return all that was proposed."""
     budget, order = Budget(made), random.Random(shuffle)
-    queue = TrialQueue(rounds(made, log, budget.spent), lambda trials: {}, budget=budget)
+    queue = TrialQueue(rounds(made, log, budget.stop_reason), lambda trials: {}, budget=budget)
     running: list[Trial] = []
-    while not queue.finished:
-        while (pack := queue.next()) is not None:
+    while not queue.is_finished:
+        while (pack := queue.next_pack()) is not None:
             running += pack
         done = running.pop(order.randrange(len(running)) if shuffle is not None else 0)
         queue.complete(done, score(done))
-    return list(queue.proposed.values())
+    return list(queue.trials.values())
 
 
 def stored(log: Path, name: str = "small/agm") -> optuna.Study:
@@ -85,11 +85,11 @@ def test_a_search_continues_from_what_is_stored(tmp_path: Path) -> None:
     whole = [trial.id for trial in run(made)]
     held = set(whole[:13])
     queue = TrialQueue(rounds(made), lambda trials: {t.id: score(t) for t in trials if t.id in held})
-    while (pack := queue.next()) is not None:
+    while (pack := queue.next_pack()) is not None:
         assert pack[0].id not in held
         queue.complete(pack[0], score(pack[0]))
-    assert queue.cached == 13
-    assert list(queue.proposed) == whole
+    assert queue.num_cached == 13
+    assert list(queue.trials) == whole
 
 
 def test_optunas_history_is_what_the_store_says_after_a_kill_at_any_moment(
@@ -107,7 +107,7 @@ def test_optunas_history_is_what_the_store_says_after_a_kill_at_any_moment(
     known: dict[str, Result] = {}
     for finished in (3, 9, 4, 100):
         queue = TrialQueue(rounds(made, log), lambda trials: {t.id: known[t.id] for t in trials if t.id in known})
-        while finished and (pack := queue.next()) is not None:
+        while finished and (pack := queue.next_pack()) is not None:
             known[pack[0].id] = score(pack[0])
             queue.complete(pack[0], known[pack[0].id])
             finished -= 1
@@ -128,11 +128,11 @@ def test_a_search_that_ends_within_a_round_has_no_trial_that_runs_for_ever(tmp_p
     made, log = study(tmp_path, **SEARCH, methods=["agm"]), tmp_path / "search.log"
     queue = TrialQueue(rounds(made, log), lambda trials: {})
     for _ in range(5):
-        (one,) = queue.next() or []
+        (one,) = queue.next_pack() or []
         queue.complete(one, score(one))
     queue.close()
     assert [t.state.name for t in stored(log).trials] == ["COMPLETE"] * 5 + ["FAIL"] * 3
-    assert queue.finished
+    assert queue.is_finished
 
 
 def test_a_point_without_a_number_has_the_state_that_says_why(tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ def test_every_proposal_is_a_row_whenever_tables_are_written(tmp_path: Path, mon
 
     def rows(name: str) -> list[str]:
         made = study(tmp_path, **SEARCH | {"name": name, "vary": {"agm.alpha": [0, 1, 2, 3, 4, 5]}})
-        work = start_study(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
-        while pack := work.queue.next():
+        run = start_study(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
+        while pack := run.queue.next_pack():
             for trial in pack:
                 result = fill(made, trial, 1 / (1 + trial.labels.get("agm.alpha", 1.0)), 1.0, (0.5, 0.5))
-                work.queue.complete(trial, result)
-                work.heard(trial, result, None)
-        work.close()
+                run.queue.complete(trial, result)
+                run.on_result(trial, result, None)
+        run.close()
         return tabled(made.folder).trials.collect()["trial"].to_list()
 
     first = rows("first")
@@ -267,9 +267,9 @@ def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path:
     made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}, "search": search, "vary": vary, "trials": None})
     budget = Budget(made)
     queue = TrialQueue(rounds(made, None), lambda trials: {}, budget=budget)
-    assert (queue.next(), queue.over, queue.finished) == (None, True, False)
-    assert queue.spent == "1e-09 hours are over"
-    (first, *_) = queue.queued[0]
+    assert (queue.next_pack(), queue.has_ended, queue.is_finished) == (None, True, False)
+    assert queue.stop_reason == "1e-09 hours are over"
+    (first, *_) = queue.pending_packs[0]
     queue.complete(first, score(first))
     assert queue.results == {first.id: score(first)}
 
@@ -277,7 +277,12 @@ def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path:
 def test_a_search_whose_hours_are_over_before_its_first_round_has_nothing_to_run(tmp_path: Path) -> None:
     made = study(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}})
     queue = open_queue(made)
-    assert (queue.next(), queue.over, queue.proposed, queue.spent) == (None, True, {}, "1e-09 hours are over")
+    assert (queue.next_pack(), queue.has_ended, queue.trials, queue.stop_reason) == (
+        None,
+        True,
+        {},
+        "1e-09 hours are over",
+    )
     planned = here("plan", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
     assert planned.returncode == 0
     assert "1e-09 hours are over" in planned.stdout
@@ -287,18 +292,18 @@ def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path:
     made = study(tmp_path, vary=None, methods=["joint", "unimodal"], seeds=2, budget={"target": 0.9})
     budget, (proposed,) = Budget(made), list(rounds(made))
     joint, *_, alone = proposed
-    budget.add(joint, Result("done", 0.99))
-    budget.add(alone, Result("done", 1.0))
-    budget.add(proposed[1], Result("diverged", None))
-    assert budget.spent() is None
-    budget.add(proposed[1], Result("done", 0.83))
-    assert budget.spent() == "a configuration reaches 0.91, and the target is 0.9"
+    budget.add_result(joint, Result("done", 0.99))
+    budget.add_result(alone, Result("done", 1.0))
+    budget.add_result(proposed[1], Result("diverged", None))
+    assert budget.stop_reason() is None
+    budget.add_result(proposed[1], Result("done", 0.83))
+    assert budget.stop_reason() == "a configuration reaches 0.91, and the target is 0.9"
 
 
 def test_metrics_that_are_less_when_better_reach_a_target_from_above(tmp_path: Path) -> None:
     made = study(tmp_path, vary=None, methods=["joint"], seeds=1, metric="loss", budget={"target": 0.5})
     budget, (proposed,) = Budget(made), list(rounds(made))
-    budget.add(proposed[0], Result("done", 0.6))
-    assert budget.spent() is None
-    budget.add(proposed[0], Result("done", 0.4))
-    assert budget.spent() is not None
+    budget.add_result(proposed[0], Result("done", 0.6))
+    assert budget.stop_reason() is None
+    budget.add_result(proposed[0], Result("done", 0.4))
+    assert budget.stop_reason() is not None

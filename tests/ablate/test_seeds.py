@@ -32,10 +32,10 @@ def study(tmp_path: Path, **changes: object) -> Study:
 def asked(made: Study, score: Score) -> dict[str, set[int]]:
     """Return the seeds that each method was asked for, where trials score so."""
     queue = TrialQueue(rounds(made), lambda trials: {t.id: result(score(t)) for t in trials})
-    assert queue.finished
+    assert queue.is_finished
     assert count_unfinished(made, queue) == 0
     found: dict[str, set[int]] = {}
-    for trial in queue.proposed.values():
+    for trial in queue.trials.values():
         found.setdefault(trial.labels["method"], set()).add(trial.seed)
     return found
 
@@ -98,7 +98,7 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
         write_pack(made.store, [(trial, Outcome("done", None, 1.0, 6, 9, final, [], []))])
     plan: list[Trial] = []
     queue = open_queue(made, plan=plan)
-    assert queue.finished
+    assert queue.is_finished
     TableWriter(made, queue, pytest.fail, plan).close()
     run = load_run(made.folder)
     assert (run.looks, run.study["planned"], len(plan), num_trials(made)) == ([5, 10, 20], 10, 10, 40)

@@ -85,7 +85,7 @@ def test_what_is_cut_short_is_named_and_the_rest_is_used(tmp_path: Path, name: s
     file = folder / name
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    store.indexed_trials.cache_clear()  # as in another process
+    store.indexed_trial_ids.cache_clear()  # as in another process
     found, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
     assert set(found) == {trial(2).id, trial(3).id}
     assert [(problem.folder, name in str(problem)) for problem in bad] == [(folder, True)]
