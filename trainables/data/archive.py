@@ -100,7 +100,9 @@ def _read_datasheet(path: Path) -> dict[str, Any]:
         raise DataError(f"data: {path} must hold one JSON object, got a {type(description).__name__}.")
     unused = [key for key in SHEET_KEYS if key not in description]
     for key in description.keys() - SHEET_KEYS:
-        for close in get_close_matches(key.lower(), unused, n=1, cutoff=SIMILARITY_CUTOFF):
+        # a key in another case is ambiguous beside the right one, too
+        same = [key.lower()] if key.lower() in SHEET_KEYS else []
+        for close in same or get_close_matches(key.lower(), unused, n=1, cutoff=SIMILARITY_CUTOFF):
             raise DataError(f"data: {path} has a key `{key}`, which is not read. Did you mean `{close}`?")
     return description
 

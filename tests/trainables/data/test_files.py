@@ -285,7 +285,8 @@ def test_what_a_sample_is_cannot_be_an_input(write: Write, rows: Arrays, name: s
 
 
 @pytest.mark.parametrize(
-    ("key", "near"), [("clases", "classes"), ("Standardize", "standardise"), ("targets", "target")]
+    ("key", "near"),
+    [("clases", "classes"), ("Standardize", "standardise"), ("targets", "target"), ("Target", "target")],
 )
 def test_a_key_of_a_datasheet_that_is_nearly_one_is_refused(write: Write, rows: Arrays, key: str, near: str) -> None:
     path = write(rows, modalities=MODALITIES, **{key: None})
@@ -294,6 +295,12 @@ def test_a_key_of_a_datasheet_that_is_nearly_one_is_refused(write: Write, rows: 
 
 def test_a_remark_beside_the_key_that_it_resembles_is_welcome(write: Write, rows: Arrays) -> None:
     data.load({"path": str(write(rows, modalities=MODALITIES, target="label", targets="what the digits are"))})
+
+
+@pytest.mark.parametrize("key", ["Task", "MODALITIES"])
+def test_a_key_in_another_case_is_refused_also_beside_the_right_one(write: Write, rows: Arrays, key: str) -> None:
+    path = write(rows, modalities=MODALITIES, **{key: "other"})
+    assert refused(path).endswith(f"has a key `{key}`, which is not read. Did you mean `{key.lower()}`?")
 
 
 def test_a_task_of_another_name_is_refused(write: Write, rows: Arrays) -> None:
