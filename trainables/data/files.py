@@ -10,7 +10,7 @@ from trainables.data.dataset import DataError, Dataset, Sheet, Split
 from trainables.data.layouts import Layout, find_layout, sample_groups
 from trainables.data.selection import Selection, select
 from trainables.data.standardise import apply_scale, fit_scale, standardisation_kind
-from trainables.data.targets import Targets, class_labels, count_classes, regression_targets
+from trainables.data.targets import TOO_LARGE, Targets, class_labels, count_classes, regression_targets
 
 
 def sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
@@ -131,8 +131,11 @@ def _to_float32(raw: np.ndarray, modality: str, owner: str, layout: Layout) -> t
     present = np.asarray(~np.isnan(flat).all(axis=1))
     invalid = np.flatnonzero(~np.isfinite(flat).all(axis=1) & present)
     if invalid.size:
+        name = layout.row_name(invalid[0])
+        if np.isfinite(raw[invalid[0]]).all():
+            raise DataError(f"data: {modality} of {owner}: {name} holds numbers {TOO_LARGE}.")
         raise DataError(
-            f"data: {modality} of {owner}: {layout.row_name(invalid[0])} is partly NaN or infinite; "
+            f"data: {modality} of {owner}: {name} is partly NaN or infinite; "
             "a sample is either complete or, all of it NaN, missing."
         )
     return pool, present

@@ -7,6 +7,7 @@ import numpy as np
 from trainables.data.dataset import DataError
 
 Targets = tuple[np.ndarray, ...]  # train, validation, test
+TOO_LARGE = f"too large for single precision, beyond {np.finfo(np.float32).max:.1e}"
 
 
 def count_classes(targets: Targets, stated: Any, task: str, owner: str, ignore_index: int | None = None) -> int:
@@ -62,5 +63,8 @@ def regression_targets(
         reference = np.log1p(reference.astype(np.float64)) if transform == "log1p" else reference.astype(np.float64)
         mean, std = reference.mean(), reference.std()
         numbers = [(n - mean) / (std if std > 0 else 1.0) for n in numbers]
-    *results, zero = (n.astype(np.float32) for n in numbers)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        *results, zero = (n.astype(np.float32) for n in numbers)
+    if not all(np.isfinite(result).all() for result in results):
+        raise DataError(f"data: the target of {owner} is {TOO_LARGE}.")
     return tuple(results), zero.item()

@@ -112,6 +112,22 @@ def test_a_broken_sample_names_modality_and_row(write: Write, rows: Arrays, valu
     assert "sound of toy: row 4 is partly NaN or infinite" in refused(write(rows, modalities=MODALITIES))
 
 
+def test_a_number_beyond_single_precision_is_called_too_large(write: Write, rows: Arrays) -> None:
+    rows["sound"] = rows["sound"].astype(np.float64)
+    rows["sound"][4, 2] = -1e300
+    sentence = "sound of toy: row 4 holds numbers too large for single precision, beyond 3.4e+38."
+    assert sentence in refused(write(rows, modalities=MODALITIES))
+    rows["sound"][4, 3] = np.nan
+    assert "row 4 is partly NaN or infinite" in refused(write(rows, modalities=MODALITIES))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_target_beyond_single_precision_is_refused_unless_it_is_standardised(write: Write, rows: Arrays) -> None:
+    path = write(rows | {"dose": np.arange(10) * 1e100}, task="regression", modalities=MODALITIES, target="dose")
+    assert "the target of toy is too large for single precision, beyond 3.4e+38" in refused(path, standardise=False)
+    assert np.isfinite(data.load({"path": str(path)}).train.target).all()
+
+
 def test_a_modality_without_a_training_sample_is_refused(write: Write, rows: Arrays) -> None:
     rows["sound"][:3] = np.nan
     assert "missing in every training sample" in refused(write(rows, modalities=MODALITIES))
