@@ -83,7 +83,12 @@ def _listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ..
             "a file that only completes another one cannot be studied alone."
         )
     names = tuple(entry.split()[0] for entry in entries)
-    for name in names:
+    for name, entry in zip(names, entries, strict=True):
+        if name not in archive.arrays and entry in archive.arrays:
+            raise DataError(
+                f"data: a modality's name has no spaces, as what follows one is a remark; got {entry!r} in the "
+                f"datasheet of {archive.path}."
+            )
         if name.startswith(".") or {"/", "\\"} & set(name):
             raise DataError(f"data: a modality of {archive.path} must not be named like a path, got {name!r}.")
     default = tuple(entry.split()[0] for entry in entries if "optional" not in entry)

@@ -283,7 +283,13 @@ def test_a_modality_that_the_file_lacks_is_refused(write: Write, rows: Arrays) -
 
 
 def test_a_modality_whose_name_has_a_space_is_refused_and_the_rule_said(write: Write, rows: Arrays) -> None:
-    path = write({**rows, "loud sound": rows["sound"]}, modalities=["loud sound", "sight"])
+    for names in (["loud sound", "sight"], ["loud sound", "loud sight"]):
+        path = write({**rows, "loud sound": rows["sound"], "loud sight": rows["sight"]}, modalities=names)
+        for options in ({}, {"modalities": ["loud sound"]}):
+            assert "a modality's name has no spaces, as what follows one is a remark; got 'loud sound'" in refused(
+                path, **options
+            )
+    path = write({**rows, "loud sound": rows["sound"]}, modalities=["loud sound (of the left ear)", "sight"])
     assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in refused(path)
 
 
