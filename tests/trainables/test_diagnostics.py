@@ -15,17 +15,17 @@ from trainables import diagnostics
 from trainables.data.parameters import parse_parameters
 from trainables.data.truth import planted_contributions
 from trainables.diagnostics import (
-    arrivals,
+    all_coalitions,
     calibration_error,
     competition_strength,
     cosine,
-    preferred,
+    permutation_coalitions,
+    preferred_modality,
     rank_correlation,
     sampled_shapley,
     shape,
     shapley,
     shares,
-    subsets,
     summarise,
 )
 
@@ -47,8 +47,8 @@ def index(heard: np.ndarray) -> np.ndarray:
 
 
 def test_coalitions_start_with_silence_and_end_with_all() -> None:
-    assert subsets(2).tolist() == [[False, False], [True, False], [False, True], [True, True]]
-    assert index(subsets(5)).tolist() == list(range(32))
+    assert all_coalitions(2).tolist() == [[False, False], [True, False], [False, True], [True, True]]
+    assert index(all_coalitions(5)).tolist() == list(range(32))
 
 
 def test_shapley_values_of_two_modalities_by_hand() -> None:
@@ -69,7 +69,7 @@ def test_shapley_values_share_out_the_whole_gain(values: list[float]) -> None:
 
 @given(st.lists(score, min_size=1, max_size=9), score)
 def test_in_an_additive_game_everyone_gets_their_own(gains: list[float], silence: float) -> None:
-    values = silence + subsets(len(gains)) @ np.array(gains)
+    values = silence + all_coalitions(len(gains)) @ np.array(gains)
     assert shapley(values) == pytest.approx(gains, abs=1e-9)
     scores = shape(values)
     assert scores.cooperation == pytest.approx(0, abs=1e-9)
@@ -85,27 +85,27 @@ def test_a_modality_that_changes_nothing_gets_nothing(values: list[float]) -> No
 
 @given(games(st.just(4)), st.permutations(range(4)))
 def test_relabelling_the_modalities_relabels_their_scores(values: list[float], order: list[int]) -> None:
-    relabelled = np.array(values)[index(subsets(4)[:, np.argsort(order)])]
+    relabelled = np.array(values)[index(all_coalitions(4)[:, np.argsort(order)])]
     assert shapley(relabelled) == pytest.approx(shapley(values)[order], abs=1e-10)
     assert shape(relabelled).pairs == pytest.approx(shape(values).pairs[np.ix_(order, order)], abs=1e-10)
 
 
 def test_modalities_that_do_the_same_get_the_same() -> None:
-    sizes = subsets(5).sum(1)
+    sizes = all_coalitions(5).sum(1)
     assert shapley(np.sqrt(sizes)) == pytest.approx([math.sqrt(5) / 5] * 5, rel=1e-12)
 
 
 @given(games(st.integers(1, 4)))
 def test_all_orders_together_give_the_exact_values(values: list[float]) -> None:
     ranks = every_order(len(values).bit_length() - 1)
-    met = np.array(values)[index(arrivals(ranks))]
+    met = np.array(values)[index(permutation_coalitions(ranks))]
     assert sampled_shapley(met, ranks) == pytest.approx(shapley(values), abs=1e-9)
 
 
 def test_one_order_gives_the_gains_along_it() -> None:
     """b arrives first, then c, then a; v is 10 a + 1 b + 100 c, and 1000 if a and c are both there."""
     ranks = [[2, 0, 1]]
-    heard = arrivals(ranks)
+    heard = permutation_coalitions(ranks)
     assert heard.tolist() == [[False] * 3, [True] * 3, [False, True, False], [False, True, True]]
     values = heard @ [10, 1, 100] + 1000 * (heard[:, 0] & heard[:, 2])
     assert sampled_shapley(values, ranks).tolist() == [1010, 1, 100]
@@ -128,7 +128,7 @@ def test_shape_scores_of_two_modalities_by_hand() -> None:
 
 def test_shape_scores_tell_synergy_from_redundancy() -> None:
     """XOR of a and b is worth 1 only together; c and d hold the same: either is worth 2, both no more."""
-    a, b, c, d = subsets(4).T
+    a, b, c, d = all_coalitions(4).T
     scores = shape(1.0 * (a & b) + 2.0 * (c | d))
     assert scores.contribution == pytest.approx([0.5, 0.5, 1, 1], rel=1e-12)
     assert scores.cooperation == pytest.approx(1 - 2, rel=1e-12)
@@ -141,7 +141,7 @@ def test_one_modality_has_all_and_cooperates_with_none() -> None:
     scores = shape([0.25, 0.75])
     assert (scores.contribution.tolist(), scores.cooperation, scores.pairs.tolist()) == ([0.5], 0, [[0]])
     assert shares([3.0]).tolist() == [1]
-    assert preferred({"a": 0.5}) == "a"
+    assert preferred_modality({"a": 0.5}) == "a"
 
 
 def test_a_concept_that_is_linear_in_the_joint_feature_is_not_lost() -> None:
@@ -239,9 +239,9 @@ def test_a_constant_concept_has_no_strength(value: float) -> None:
 
 
 def test_the_preferred_modality_is_lost_least() -> None:
-    assert preferred({"a": 0.9, "b": NAN, "c": 0.4}) == "c"
-    assert preferred({"a": 0.5, "b": 0.5}) == "a"
-    assert preferred({"a": NAN}) is None
+    assert preferred_modality({"a": 0.9, "b": NAN, "c": 0.4}) == "c"
+    assert preferred_modality({"a": 0.5, "b": 0.5}) == "a"
+    assert preferred_modality({"a": NAN}) is None
 
 
 def test_cases_of_competition_are_known_by_what_they_hold() -> None:
@@ -332,7 +332,7 @@ def test_the_planted_contributions_are_measured_of_the_game_they_are_planted_in(
     """Copies of one latent explain O / (1 + O) of its variance, O the sum of their signal-to-noise ratios."""
     p = parse_parameters({"name": "synthetic", "modalities": 4, "snr": [6, 3, 0, -3], "redundancy": 1, "synergy": 0})
     planted = list(planted_contributions(p, p.snr).values())
-    odds = subsets(4) @ 10 ** (np.array(p.snr) / 10)
+    odds = all_coalitions(4) @ 10 ** (np.array(p.snr) / 10)
     measured = shapley(odds / (1 + odds))
     assert measured == pytest.approx(planted, rel=1e-9)
     assert rank_correlation(measured, planted) == pytest.approx(1, rel=1e-12)
@@ -364,7 +364,7 @@ def test_what_is_not_finite_is_refused(measure: Callable[[], object]) -> None:
         (lambda: shapley([0.5]), "got 1 values"),
         (lambda: shapley([]), "needs numbers along 1 axes"),
         (lambda: sampled_shapley([0, 1, 2], [[0, 1], [1, 0]]), "2 orders meet 4 coalitions, got 3 values"),
-        (lambda: arrivals([[0, 0]]), "0 to M - 1 once"),
+        (lambda: permutation_coalitions([[0, 0]]), "0 to M - 1 once"),
         (lambda: rank_correlation([1, 2], [1, 2, 3]), "2 measured contributions cannot be compared with 3"),
         (lambda: competition_strength(([[1], [2]], [[1]]), ([[1]], [[1]])), "do not belong to concepts"),
         (lambda: competition_strength(([[1]], [[1]]), ([[1]], [[1, 2]])), "do not belong to concepts"),

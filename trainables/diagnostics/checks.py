@@ -1,4 +1,4 @@
-"""What every measurement asks of its numbers."""
+"""Validation of numbers that measurements are computed from."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -6,11 +6,11 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def finite(name: str, values: ArrayLike, axes: int = 1) -> Floats:
-    """Return the values in float64.
+def finite_array(name: str, values: ArrayLike, axes: int = 1) -> Floats:
+    """Return values as a float64 array.
 
     Raises:
-        ValueError: they are not finite numbers along that many axes, or there are none.
+        ValueError: they are not finite numbers along ``axes`` axes, or there are none.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != axes or array.size == 0:

@@ -1,7 +1,7 @@
-r"""Contributions of modalities to any score of a model: a game whose value v(S) is the score when only S is heard.
+r"""Contributions of modalities to a score: a cooperative game whose value v(S) is the score with all but S muted.
 
-Values come in the order of `subsets`, the empty coalition included. What counts as its value is the caller's: the
-network's own score with all modalities muted (METHODS.md 10.2), or that of the most frequent class.
+Values are in the order of `all_coalitions`, the empty coalition included. The caller chooses the value of the empty
+coalition: the network's own score with all modalities muted (METHODS.md 10.2), or that of the most frequent class.
 """
 
 from typing import NamedTuple
@@ -10,61 +10,61 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import from_numpy
 
-from trainables.diagnostics.checks import Floats, finite
+from trainables.diagnostics.checks import Floats, finite_array
 from trainables.shapley import prefixes, sampled_weights, shapley_weights
 from trainables.signals import all_subsets
 
 
-def subsets(modalities: int) -> NDArray[np.bool_]:
-    """Return all coalitions of M modalities, [2**M, M]; coalition s hears the bits of s."""
-    return _after_silence(all_subsets(modalities).numpy())
+def all_coalitions(modalities: int) -> NDArray[np.bool_]:
+    """Return all coalitions of M modalities, [2**M, M]; the members of coalition s are the bits of s."""
+    return _prepend_empty(all_subsets(modalities).numpy())
 
 
 def shapley(values: ArrayLike) -> Floats:
     """Return the Shapley value of each modality, [2**M] -> [M]; they sum to v(all) - v(none).
 
-    A modality's mean gain, weighted s! (M - s - 1)! / M! where s others are heard already.
+    A modality's mean marginal gain, with weight s! (M - s - 1)! / M! for joining s others.
 
     Raises:
         ValueError: the values are not finite, or not those of all coalitions.
     """
-    game = _game(values)
-    return np.asarray(shapley_weights(_modalities(game)).numpy() @ (game[1:] - game[0]))
+    game = _validate_values(values)
+    return np.asarray(shapley_weights(_count_modalities(game)).numpy() @ (game[1:] - game[0]))
 
 
-def arrivals(ranks: ArrayLike) -> NDArray[np.bool_]:
-    """Return the coalitions met in some orders of arrival, [N, M] ranks -> [2 + N (M - 1), M].
+def permutation_coalitions(ranks: ArrayLike) -> NDArray[np.bool_]:
+    """Return the coalitions along N permutations of the modalities, [N, M] ranks -> [2 + N (M - 1), M].
 
-    None, all, and then who is there at each moment of each order.
+    The empty and the full coalition, then the proper prefixes of each permutation.
     """
-    return _after_silence(prefixes(from_numpy(_orders(ranks))).numpy())
+    return _prepend_empty(prefixes(from_numpy(_validate_ranks(ranks))).numpy())
 
 
 def sampled_shapley(values: ArrayLike, ranks: ArrayLike) -> Floats:
-    """Return each modality's mean gain on arrival over N orders, [M]: unbiased where they are drawn uniformly.
+    """Return Shapley values estimated from N permutations, [M]: unbiased if they are drawn uniformly.
 
-    For modalities too many for `shapley`: N (M - 1) coalitions in place of 2**M. The sum is exact in any case.
+    For more modalities than `shapley` can take: 2 + N (M - 1) coalitions in place of 2**M. The sum is always exact.
 
     Args:
-        values: of the coalitions of `arrivals`, [2 + N (M - 1)].
-        ranks: when each modality arrives, from 0, [N, M].
+        values: of the coalitions of `permutation_coalitions`, [2 + N (M - 1)].
+        ranks: position of each modality in each permutation, from 0, [N, M].
 
     Raises:
-        ValueError: the values are not finite, not those of the coalitions met, or a row of ranks is no permutation.
+        ValueError: the values are not finite, not as many as the coalitions, or a row of ranks is no permutation.
     """
-    game, orders = finite("coalitions: values", values), _orders(ranks)
-    met = 2 + len(orders) * (orders.shape[1] - 1)
-    if len(game) != met:
-        raise ValueError(f"coalitions: {len(orders)} orders meet {met} coalitions, got {len(game)} values")
-    return np.asarray(sampled_weights(from_numpy(orders)).numpy() @ (game[1:] - game[0]))
+    game, ranks = finite_array("coalitions: values", values), _validate_ranks(ranks)
+    count = 2 + len(ranks) * (ranks.shape[1] - 1)
+    if len(game) != count:
+        raise ValueError(f"coalitions: {len(ranks)} orders meet {count} coalitions, got {len(game)} values")
+    return np.asarray(sampled_weights(from_numpy(ranks)).numpy() @ (game[1:] - game[0]))
 
 
 class Shape(NamedTuple):
     """SHAPE scores, in units of the score."""
 
     contribution: Floats  # [M] Shapley values
-    cooperation: float  # what all modalities gain together beyond the sum of what each gains alone
-    pairs: Floats  # [M, M] the same of every two of them; 0 on the diagonal
+    cooperation: float  # gain of all modalities together minus the sum of the gains of each alone
+    pairs: Floats  # [M, M] the same for every pair; 0 on the diagonal
 
 
 def shape(values: ArrayLike) -> Shape:
@@ -73,45 +73,45 @@ def shape(values: ArrayLike) -> Shape:
     Contributions are Shapley values; cooperation is
     :math:`v(N) - v(\emptyset) - \sum_m (v(\{m\}) - v(\emptyset))`, negative where modalities are redundant.
 
-    The authors' release (zhouyilab/SHAPE, evaluate.py) prints the accuracies with a modality zero-padded and leaves
-    the scores to the paper, whose formulas we have not seen: cooperation follows the reading of another paper's
-    baseline (LauraWenderoth/InterSHAP, synergy_evaluation/SHAPE.py), where v(none) is the share of the most frequent
-    class. Unverified: whether the paper divides by the joint score, and its cooperation of more than two modalities;
-    scores are undivided here, and ``pairs`` is ours.
+    The authors' release (zhouyilab/SHAPE, evaluate.py) prints the accuracies with a modality zero-padded and does not
+    compute the scores, and we have not seen the formulas of the paper: cooperation follows the implementation by
+    another paper's baseline (LauraWenderoth/InterSHAP, synergy_evaluation/SHAPE.py), where v(none) is the frequency of
+    the most frequent class. Unverified: whether the paper divides by the joint score, and its cooperation of more than
+    two modalities; scores are not divided here, and ``pairs`` is ours.
 
     Raises:
         ValueError: the values are not finite, or not those of all coalitions.
     """
-    game = _game(values)
-    bits = 2 ** np.arange(_modalities(game))
+    game = _validate_values(values)
+    bits = 2 ** np.arange(_count_modalities(game))
     gain = game - game[0]
     pairs = gain[bits[:, None] | bits] - gain[bits][:, None] - gain[bits]
     np.fill_diagonal(pairs, 0)
     return Shape(shapley(game), float(gain[-1] - gain[bits].sum()), pairs)
 
 
-def _game(values: ArrayLike) -> Floats:
-    """Return the values of all coalitions of at least one modality."""
-    game = finite("coalitions: values", values)
-    if len(game) != 2 ** _modalities(game) or len(game) < 2:
+def _validate_values(values: ArrayLike) -> Floats:
+    """Return values as an array, [2**M]; raise a ValueError unless they are those of all coalitions, M at least 1."""
+    game = finite_array("coalitions: values", values)
+    if len(game) != 2 ** _count_modalities(game) or len(game) < 2:
         raise ValueError(
             f"coalitions: M modalities have 2**M coalitions, the empty one included, got {len(game)} values"
         )
     return game
 
 
-def _modalities(game: Floats) -> int:
+def _count_modalities(game: Floats) -> int:
     return len(game).bit_length() - 1
 
 
-def _orders(ranks: ArrayLike) -> NDArray[np.int64]:
-    """Return ranks of which every row is a permutation."""
-    orders = finite("coalitions: ranks", ranks, axes=2)
-    if (np.sort(orders) != np.arange(orders.shape[1])).any():
+def _validate_ranks(ranks: ArrayLike) -> NDArray[np.int64]:
+    """Return ranks as integers, [N, M]; raise a ValueError unless every row is a permutation."""
+    array = finite_array("coalitions: ranks", ranks, axes=2)
+    if (np.sort(array) != np.arange(array.shape[1])).any():
         raise ValueError("coalitions: ranks: every row must hold 0 to M - 1 once")
-    return orders.astype(np.int64)
+    return array.astype(np.int64)
 
 
-def _after_silence(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the coalitions after the empty one."""
-    return np.concatenate([np.zeros_like(heard[:1]), heard])
+def _prepend_empty(coalitions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the coalitions with the empty one before them."""
+    return np.concatenate([np.zeros_like(coalitions[:1]), coalitions])

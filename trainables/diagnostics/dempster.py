@@ -1,4 +1,4 @@
-"""Dempster's rule by its definition, over all subsets of a frame: slow, and right whatever the opinions are."""
+"""Dempster's rule by its definition, over all subsets of a frame: slow, and exact for any opinions."""
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -8,20 +8,20 @@ Masses = Mapping[Subset, float]  # subset of the frame -> belief in it and nothi
 
 
 def dempster(opinions: Iterable[Masses]) -> tuple[dict[Subset, float], float]:
-    """Return the masses that some opinions combine to, and the conflict: what went to no subset and is left out."""
-    nothing: dict[Subset, float] = {}
-    together = reduce(product, opinions, nothing)
-    conflict = together.pop(frozenset(), 0.0)
-    total = sum(together.values())
-    return {subset: mass / total for subset, mass in together.items()}, conflict
+    """Return the normalised masses of combined opinions, and the conflict: the mass of the empty set, left out."""
+    neutral: dict[Subset, float] = {}
+    combined = reduce(intersect_masses, opinions, neutral)
+    conflict = combined.pop(frozenset(), 0.0)
+    total = sum(combined.values())
+    return {subset: mass / total for subset, mass in combined.items()}, conflict
 
 
-def product(one: dict[Subset, float], other: Masses) -> dict[Subset, float]:
-    """Return the masses of all intersections, not divided by what is left; nothing is neutral."""
-    if not one or not other:
-        return dict(one or other)
-    found: dict[Subset, float] = {}
-    for a, first in one.items():
-        for b, second in other.items():
-            found[a & b] = found.get(a & b, 0.0) + first * second
-    return found
+def intersect_masses(left: dict[Subset, float], right: Masses) -> dict[Subset, float]:
+    """Return the masses of all intersections, not normalised; no masses are the neutral element."""
+    if not left or not right:
+        return dict(left or right)
+    masses: dict[Subset, float] = {}
+    for a, mass_a in left.items():
+        for b, mass_b in right.items():
+            masses[a & b] = masses.get(a & b, 0.0) + mass_a * mass_b
+    return masses

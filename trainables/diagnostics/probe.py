@@ -1,4 +1,4 @@
-"""Linear probes: what the encoders have learnt, whatever the joint head makes of it."""
+"""Linear probes: how much of the target is linearly decodable from encoder features."""
 
 import warnings
 
@@ -15,10 +15,10 @@ def linear_probe(
 ) -> dict[str, float]:
     """Return the score of a linear model on frozen features, for every split but the training one.
 
-    L2-regularised logistic regression on standardised features, ridge for regression, fitted on the training
-    split: what the encoder has learnt, whatever the joint head makes of it (METHODS.md 10.6). Accuracy, or mean
-    absolute error in regression. Positions of a dense target count as samples, if they have a label; a split without
-    any has no score.
+    The model, logistic regression with an L2 penalty on standardised features or ridge regression, is fitted on the
+    training split: it measures what the encoder has learnt, independently of the joint head (METHODS.md 10.6). The
+    score is accuracy, or mean absolute error in regression. Labelled positions of a dense target count as samples; a
+    split without any has no score.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -31,7 +31,7 @@ def linear_probe(
         flat = {split: f[labels[split] != -1] for split, f in flat.items()}
         labels = {split: t[t != -1] for split, t in labels.items()}
     if task != "regression" and len(np.unique(labels["train"])) < 2:
-        return {}  # one class: there is nothing to tell apart
+        return {}  # a single class cannot be fitted
     model = Ridge(alpha=1.0) if task == "regression" else LogisticRegression(C=1.0, max_iter=200)
     probe = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():
@@ -39,9 +39,9 @@ def linear_probe(
         probe.fit(flat["train"], labels["train"])
     scores = {}
     for split in [s for s in features.keys() - {"train"} if len(labels[s])]:
-        predicted = probe.predict(flat[split])
+        prediction = probe.predict(flat[split])
         if task == "regression":
-            scores[split] = float(np.abs(predicted - labels[split]).mean())
+            scores[split] = float(np.abs(prediction - labels[split]).mean())
         else:
-            scores[split] = float((predicted == labels[split]).mean())
+            scores[split] = float((prediction == labels[split]).mean())
     return scores

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.diagnostics.competition import Competition, competition_strength, preferred
+from trainables.diagnostics.competition import Competition, competition_strength, preferred_modality
 from trainables.measure import Moment, Row, having, outputs, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import SplitOptimizer
@@ -70,7 +70,7 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     """
     fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
     found = {m: strength(setup, fused, one.feature, place) for place, (m, one) in enumerate(known.items())}
-    first = preferred({m: one.strength for m, one in found.items()})
+    first = preferred_modality({m: one.strength for m, one in found.items()})
     values = {
         "competition": [one.strength for one in found.values()],
         "competition_rank": [one.rank for one in found.values()],

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.diagnostics.checks import Floats
-from trainables.diagnostics.coalitions import arrivals, sampled_shapley, shapley, subsets
+from trainables.diagnostics.coalitions import all_coalitions, permutation_coalitions, sampled_shapley, shapley
 from trainables.measure import CHUNK, heard
 from trainables.methods.agm import AGM, MAX_LOSS
 from trainables.randomness import normal
@@ -54,7 +54,7 @@ def worth(setup: Setup, learner: Learner, coalitions: Tensor) -> Tensor:
 
 def all_worth(setup: Setup, learner: Learner) -> Tensor:
     """Return the score of every coalition, the empty one included, [2**M]."""
-    return worth(setup, learner, torch.from_numpy(subsets(len(setup.model.encoders))))
+    return worth(setup, learner, torch.from_numpy(all_coalitions(len(setup.model.encoders))))
 
 
 def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
@@ -64,7 +64,7 @@ def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
         scores = all_worth(setup, learner)
         return shapley(scores), scores[0].item()
     ranks = permutations(modalities, ORDERS, pose(setup, torch.arange(0))).cpu()
-    scores = worth(setup, learner, torch.from_numpy(arrivals(ranks)))
+    scores = worth(setup, learner, torch.from_numpy(permutation_coalitions(ranks)))
     return sampled_shapley(scores, ranks), scores[0].item()
 
 
