@@ -1,4 +1,4 @@
-"""The vocabulary of a method: what it is shown, what it may ask for and what it gives back.
+"""The interface of a method: signals and task that it receives, signals that it may request, and what it returns.
 
 Letters in shapes: M modalities, B samples of a batch, C outputs (classes), S coalitions, H and P features.
 Where the target is dense, a sample has positions, and ``B`` stands for ``B, L``.
@@ -16,7 +16,7 @@ Group = dict[str, Tensor]  # parameters by name, in the order of the forward pas
 
 
 class Params(NamedTuple):
-    """The parameters of a model, or anything shaped like them; the split by modality is a type."""
+    """The parameters of a model, split by modality, or a tree of the same structure, such as gradients."""
 
     encoders: dict[str, Group]  # modality -> its private parameters
     readouts: dict[str, Group]  # modality -> its private part of the joint head; empty where the head is shared
@@ -25,19 +25,19 @@ class Params(NamedTuple):
 
 
 def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
-    """Return ``f`` of every parameter, and of its counterparts in trees of the same shape.
+    """Apply ``f`` to every parameter and its counterparts in trees of the same structure.
 
-    What torch's `tree_map` does for any tree, at a tenth of its cost: a step of a small model is mostly such calls.
+    Like torch's `tree_map`, at a tenth of its cost: a step of a small model is mostly such calls.
     """
 
-    def groups(group: Group, *rest: Group) -> Group:
+    def map_group(group: Group, *rest: Group) -> Group:
         return {name: f(tensor, *(other[name] for other in rest)) for name, tensor in group.items()}
 
     return Params(
-        {m: groups(group, *(o.encoders[m] for o in others)) for m, group in params.encoders.items()},
-        {m: groups(group, *(o.readouts[m] for o in others)) for m, group in params.readouts.items()},
-        groups(params.shared, *(o.shared for o in others)),
-        {m: groups(group, *(o.heads[m] for o in others)) for m, group in params.heads.items()},
+        {m: map_group(group, *(o.encoders[m] for o in others)) for m, group in params.encoders.items()},
+        {m: map_group(group, *(o.readouts[m] for o in others)) for m, group in params.readouts.items()},
+        map_group(params.shared, *(o.shared for o in others)),
+        {m: map_group(group, *(o.heads[m] for o in others)) for m, group in params.heads.items()},
     )
 
 
@@ -48,7 +48,7 @@ def leaves(params: Params) -> list[Tensor]:
 
 
 class Signals(NamedTuple):
-    """What one forward pass reveals: the logits, and of the rest what the method names in `needs`; others stay `()`.
+    """Results of one forward pass: the logits, and those that the method names in `needs`; others are `()`.
 
     A method that reads `unimodal` or `muted` and never differentiates them names `unimodal_values`, `muted_values`.
     """
@@ -58,14 +58,14 @@ class Signals(NamedTuple):
     weight: Any = ()  # [C, P] of the joint head
     features: Any = ()  # modality -> [B, H_m] encoder outputs
     unimodal: Any = ()  # [M, B, C] each modality's part of the joint prediction
-    muted: Any = ()  # [S, B, C] joint prediction when only coalition s of the modalities is heard
+    muted: Any = ()  # [S, B, C] joint prediction when the modalities outside coalition s are muted
     heads: Any = ()  # [M, B, C] predictions of a linear head on each modality's feature
     readers: Any = ()  # modality -> [C, H_m + 1] weight and bias of that head, where the fusion adds up
     classified: Any = ()  # [M, B, C] predictions of a classifier on each modality's detached feature
     classifiers: Any = ()  # ([M, B, P], [M, C, P]) input and weight of the classifiers' last layers
 
 
-SAMPLES = Signals(  # which axis of their tensors is that of the samples; None: none
+SAMPLES = Signals(  # the axis of the samples in each signal; None: none
     logits=0, fused=0, weight=None, features=0, unimodal=1, muted=1, heads=1, readers=None, classified=1,
     classifiers=(1, None),
 )  # fmt: skip
@@ -73,28 +73,28 @@ REVEALED = frozenset({*Signals._fields, "unimodal_values", "muted_values"})  # w
 
 
 class Task(NamedTuple):
-    """The batch's target behind functions that broadcast over leading dimensions, and where training stands."""
+    """Loss and score of a batch, as functions that broadcast over leading dimensions, and the state of training."""
 
-    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; of classes, a second number bounds that of each position
+    loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; of classes, a second argument bounds that of each position
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
     likelihood: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], of the target, in [0, 1]
     slope: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B, C], derivative of the loss by the prediction
-    curve: Callable[[Tensor, Tensor], Tensor]  # a prediction and a change of it -> what it changes of the slope
+    curve: Callable[[Tensor, Tensor], Tensor]  # (prediction, change of it) -> change of the slope
     nats: bool  # the loss is a negative log-likelihood, comparable between modalities as it is
     labelled: Tensor | None  # [B, L] bool, which positions of a dense target have a label; None: all
     noise: Callable[[str, Tensor], Tensor]  # (purpose, like) -> standard normal; the same on all workers
     strength: Tensor  # [] of the method in this epoch: 0 outside its `start` and `end`, rising to 1 in its `warmup`
     samples: int  # B, over all workers
-    present: Tensor | None = None  # [M, B] bool: who is heard in which sample; None: all in all
+    present: Tensor | None = None  # [M, B] bool, which modalities each sample has; None: all
     reduction: str = "mean"  # of the loss over the batch: mean or sum
     full: bool = False  # the strength is known to be 1
     total: Callable[[Tensor], Tensor] = lambda x: x  # sum over the workers; identity in the backward pass
     rows: slice | None = None  # the samples of this worker among B; None: all
-    zero: float = 0.0  # where the 0 of a regression's target lies, which may be standardised
+    zero: float = 0.0  # the value of 0 on the scale of a regression's target, which may be standardised
 
     @property
     def device(self) -> torch.device:
-        """Return where the batch lies, and all that is made for it."""
+        """Return the device of the batch."""
         return self.strength.device
 
     def mean(self, values: Tensor) -> Tensor:
@@ -125,12 +125,12 @@ class Task(NamedTuple):
             return self.total(torch.where(self.present, loss, 0.0).sum(-1))
         return self.heard(loss)
 
-    def slopes(self, logits: Tensor, own: Tensor) -> Tensor:
+    def slopes(self, logits: Tensor, unimodal: Tensor) -> Tensor:
         """Return the derivative of `objective` by a prediction, and of `objectives` by one a modality.
 
         [B, ..., C] and [M, B, ..., C] -> [1 + M, B, ..., C]; no gradients pass.
         """
-        slopes = self.slope(torch.cat([logits[None], own]).detach())
+        slopes = self.slope(torch.cat([logits[None], unimodal]).detach())
         if self.present is None:
             return slopes if self.reduction == "sum" else slopes / self.samples
         counted = torch.cat([torch.ones_like(self.present[:1]), self.present])
@@ -140,11 +140,11 @@ class Task(NamedTuple):
         return slopes if self.reduction == "sum" else slopes / count.view(-1, 1, *single)
 
     def attending(self) -> Tensor | None:
-        """Return which modalities have a sample in this batch, [M] bool; None: all."""
+        """Return which modalities any sample of this batch has, [M] bool; None: all."""
         return None if self.present is None else self.total(self.present.sum(-1)) > 0
 
     def everyone(self, values: Tensor, axis: int = -1) -> Tensor:
-        """Return what the workers know of their samples as one: ``axis`` becomes that of all B, in their order."""
+        """Gather values of the samples of all workers: ``axis`` becomes that of all B, in their order."""
         if self.rows is None:
             return values
         numbers = values.to(torch.uint8) if values.dtype == torch.bool else values
@@ -152,47 +152,47 @@ class Task(NamedTuple):
         return self.total(filled).movedim(-1, axis).to(values.dtype)
 
     def own(self, values: Tensor) -> Tensor:
-        """Return this worker's part of what is known of all samples, [B, ...]."""
+        """Return this worker's part of values of all samples, [B, ...]."""
         return values if self.rows is None else values[self.rows]
 
     def noise_of_samples(self, purpose: str, like: Tensor, part: slice | None = None) -> Tensor:
-        """Return noise of a part of this worker's samples, as ``like``: a sample's is the same whoever has it."""
+        """Return noise of a part of this worker's samples, as ``like``; it does not depend on the number of workers."""
         if self.rows is None and part is None:
             return self.noise(purpose, like)
         noise = self.own(self.noise(purpose, like.new_empty(self.samples, *like.shape[1:])))
         return noise if part is None else noise[part]
 
     def faded(self, scale: Tensor) -> Tensor:
-        """Return coefficients drawn towards 1 where the method is not at full strength yet, [...] -> [...]."""
+        """Interpolate coefficients between 1 and their value by the strength of the method, [...] -> [...]."""
         return scale if self.full else torch.lerp(torch.ones_like(scale), scale, self.strength.to(scale))
 
 
 class Step(NamedTuple):
-    """What a method makes of one batch."""
+    """The result of a method for one batch."""
 
-    grads: Params  # what the optimiser sees
-    state: Any  # what the next step receives
-    metrics: dict[str, Tensor]  # what the results table records, each [M] or []
-    rescale: Callable[[Params], Params] | None = None  # what becomes of the optimiser's update
+    grads: Params  # that the optimiser receives
+    state: Any  # that the next step receives
+    metrics: dict[str, Tensor]  # recorded in the table of metrics, each [M] or []
+    rescale: Callable[[Params], Params] | None = None  # applied to the optimiser's update
     rates: Tensor | None = None  # [M] factors on the update of each branch, its encoder and readout; None: all 1
 
 
 class Validation(NamedTuple):
-    """Scores on the validation split after an epoch; modalities by their part of the joint prediction.
+    """Scores on the validation split after an epoch; a modality's are those of its part of the joint prediction.
 
-    Of a modality that no sample of the split has they are nan.
+    They are nan for a modality that no sample of the split has.
     """
 
     loss: Tensor  # [M]
     score: Tensor  # [M] accuracy, or minus the absolute error in regression
     joint_loss: Tensor  # []
     joint_score: Tensor  # []
-    epoch: Tensor  # [] that ended, from 1
+    epoch: Tensor  # [] number of the epoch, from 1
     strength: Tensor  # [] of the method in it, as in `Task`
 
 
 class Control(NamedTuple):
-    """What a method decides between two epochs; see `EpochMethod`."""
+    """The decisions of a method between two epochs; see `EpochMethod`."""
 
     state: Any
     save: Tensor  # [M] bool: keep a snapshot of the whole training state in slot m
@@ -202,20 +202,20 @@ class Control(NamedTuple):
 
 
 class Sloped(NamedTuple):
-    """A scalar of signals that is known by its derivatives, where these cost less than what autograd does."""
+    """A scalar of signals that is given by its derivatives, where these cost less than autograd."""
 
-    values: tuple[Tensor, ...]  # signals, or what is made of them
+    values: tuple[Tensor, ...]  # signals, or functions of them
     slopes: tuple[Tensor, ...]  # the derivative by each
 
 
-# The gradient of any scalar of the signals; of a vector [K] of them, the K gradients, stacked.
+# The gradient of any scalar of the signals; of a vector [K] of scalars, the K gradients, stacked.
 Pull = Callable[[Callable[[Signals], Tensor | Sloped]], Params]
 
 
 class Method(Protocol):
     """A gradient-modulation method: a NamedTuple of its hyperparameters and two pure functions.
 
-    It never runs the model, never sees the data set and keeps nothing outside ``state``, a tree of tensors.
+    It never runs the model, never accesses the data set and keeps nothing outside ``state``, a tree of tensors.
     If it reads more than the logits, ``needs`` (a frozenset of names) says which signals. A method that reads
     ``muted`` is also `Attributing`, one that reads ``classified`` is `Guided`, one that acts between epochs is an
     `EpochMethod`.
@@ -225,7 +225,7 @@ class Method(Protocol):
         """Return the state before the first step, a tree of tensors."""
 
     def step(self, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
-        """Turn what a batch revealed into gradients."""
+        """Return the gradients of a batch from its signals."""
 
 
 def needs(method: Method) -> frozenset[str]:
@@ -234,24 +234,24 @@ def needs(method: Method) -> frozenset[str]:
 
 
 class Attributing(Protocol):
-    """A method that asks for the prediction of coalitions of modalities."""
+    """A method that needs the predictions of coalitions of modalities."""
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
-        """Return who is heard in each coalition, [S, M] bool."""
+        """Return the members of each coalition, [S, M] bool; all others are muted."""
 
 
 def attributes(method: Method) -> TypeGuard[Attributing]:
-    """Say whether a method is `Attributing`; asked in every step, so not by the slow check of a protocol."""
+    """Return whether a method is `Attributing`; called in every step, and `isinstance` of a protocol is slow."""
     return hasattr(method, "coalitions")
 
 
 @runtime_checkable
 class Guided(Protocol):
-    """A method with classifiers beside the model, which it trains by a rule of their own."""
+    """A method with classifiers beside the model, which have an optimiser of their own."""
 
     @property
     def classifier(self) -> Any:
-        """Return their architecture, a `Classifier`; None: it has none as it is set."""
+        """Return their architecture, a `Classifier`; None: its settings need none."""
 
     @property
     def trainer(self) -> Any:
@@ -263,22 +263,22 @@ class EpochMethod(Protocol):
     """A method that also acts between epochs (MSLR, MSES)."""
 
     def rates(self, state: Any) -> Tensor | None:
-        """Return the factor on the optimiser's update of each branch in the epoch to come, [M]; 0 stops it.
+        """Return the factor on the optimiser's update of each branch in the next epoch, [M]; 0 stops it.
 
         None: 1 for all, whatever the state.
         """
 
     def epoch(self, state: Any, validation: Validation) -> Control:
-        """Decide on snapshots and stopping from the scores of the epoch that ended; saving comes before restoring."""
+        """Decide on snapshots and stopping, given the scores of an epoch; saving comes before restoring."""
 
 
 def scale_encoders(tree: Params, scale: Tensor) -> Params:
-    """Return gradients (or updates) in which those of encoder m are multiplied by ``scale[m]``, [M]."""
+    """Return gradients (or updates) with those of encoder m multiplied by ``scale[m]``, [M]."""
     return tree._replace(encoders=scaled(tree.encoders, scale))
 
 
 def scale_branches(tree: Params, scale: Tensor) -> Params:
-    """Return gradients (or updates) in which those of encoder m and its readout are multiplied by ``scale[m]``, [M]."""
+    """Return gradients (or updates) with those of encoder m and its readout multiplied by ``scale[m]``, [M]."""
     return tree._replace(encoders=scaled(tree.encoders, scale), readouts=scaled(tree.readouts, scale))
 
 
@@ -295,18 +295,18 @@ def mix(weights: Tensor, values: Tensor) -> Tensor:
 
 
 def scalar(value: float | Tensor, like: Tensor) -> Tensor:
-    """Return a number as a tensor beside others, [] unless it is one; no device is waited for to be told it."""
+    """Return a number as a tensor on the device of another, [] unless it is one; does not synchronise the device."""
     return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
 
 
 @cache
 def placed(device: torch.device, table: Callable[..., Tensor], *sizes: int) -> Tensor:
-    """Return a table of some sizes on a device, to which it is copied once."""
+    """Return the tensor ``table(*sizes)`` on a device, computed and copied once."""
     return table(*sizes).to(device)
 
 
 @cache
 def all_subsets(modalities: int) -> Tensor:
-    """Return all non-empty coalitions of M modalities, [2**M - 1, M] bool; coalition s hears the bits of s + 1."""
+    """Return all non-empty coalitions of M modalities, [2**M - 1, M] bool; coalition s has the bits of s + 1."""
     subsets = torch.arange(1, 2**modalities)[:, None]
     return (subsets >> torch.arange(modalities)) & 1 == 1

@@ -98,8 +98,8 @@ def classification(case: Case) -> Pairs:
         start = laplace.prior(head.flatten(), hyper["gamma"])
         full = posterior(head, full_features, None, full_task, start)
         after = posterior(head, features, None, task, full)
-        drawn = laplace.sample(after, numbers(theirs["standard_normal_draws"]), classes)
-        moments = laplace.drawn_moments(drawn, features, task.slope)
+        drawn = laplace.sample_heads(after, numbers(theirs["standard_normal_draws"]), classes)
+        moments = laplace.sampled_moments(drawn, features, task.slope)
         logits = features @ drawn[..., :-1].mT + drawn[:, None, :, -1]
         known = {
             "full_posterior_mean": full.mean,

@@ -164,7 +164,7 @@ def test_at_the_features_it_is_bayesagg() -> None:
         h = (signals.fused if place == JOINT else signals.features[place]).detach()
         after = posterior(head, h, None, task, laplace.prior(head.flatten(), gamma))
         normal = task.noise(f"bogc.{place}", head.new_zeros(draws, head.numel()))
-        found[place] = laplace.drawn_moments(laplace.sample(after, normal, len(head)), h, task.slope)
+        found[place] = laplace.sampled_moments(laplace.sample_heads(after, normal, len(head)), h, task.slope)
     sent = []
     for i, m in enumerate(signals.features):
         own, joint = found[m], found[JOINT]
@@ -207,7 +207,9 @@ def test_an_uncertain_head_is_trusted_less() -> None:
 def test_a_posterior_fades_to_its_prior() -> None:
     normal = laplace.Normal(torch.ones(3).double(), torch.full((3, 3), 5.0).double())
     eye = torch.eye(3).double()
-    assert torch.allclose(laplace.faded(normal, 0.75, 0.5).precision, 0.75 * normal.precision + 0.25 * 2 * eye)
+    assert torch.allclose(
+        laplace.decay_posterior(normal, 0.75, 0.5).precision, 0.75 * normal.precision + 0.25 * 2 * eye
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -245,7 +247,7 @@ def test_the_posterior_of_a_regression_is_exact() -> None:
     h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((12, 4), (2, 5)))
     before = laplace.prior(head.flatten(), 0.5)
     after = posterior(head, h, None, pose(target, 0, task="regression"), laplace.Normal(*before[:2]))
-    x = laplace.biased(h)
+    x = laplace.append_bias_input(h)
     ridge = torch.linalg.solve(x.mT @ x + 2 * torch.eye(5).double(), x.mT @ target).mT
     assert torch.allclose(after.mean.view(2, 5), ridge, rtol=1e-10)
 

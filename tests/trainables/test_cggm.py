@@ -440,7 +440,7 @@ def test_attention_sees_all_of_a_vector() -> None:
     classifier = Classifier(1, 8, 2)
     params = classifier.init({"a": 5}, 7, 3, lambda *named: uniform(0, *named))
     h = normal((1, 5), 0, "h").requires_grad_()
-    features = classifier.attended(params, h[None]).sum()
+    features = classifier.encode_tokens(params, h[None]).sum()
     assert (torch.autograd.grad(features, h)[0] != 0).all()
 
 

@@ -9,13 +9,13 @@ from tests.trainables.helpers import pose
 from trainables.laplace import (
     Gaussian,
     GradientMoments,
-    biased,
+    append_bias_input,
     curvature,
-    drawn_moments,
     prior,
     regression_moments,
     regression_posterior,
-    sample,
+    sample_heads,
+    sampled_moments,
 )
 from trainables.methods import bogc
 
@@ -42,7 +42,7 @@ def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) 
 
 
 def summed_loss(head: Tensor, features: Tensor, target: Tensor) -> Tensor:
-    return F.cross_entropy(biased(features) @ head.view(CLASSES, -1).mT, target, reduction="sum")
+    return F.cross_entropy(append_bias_input(features) @ head.view(CLASSES, -1).mT, target, reduction="sum")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -50,7 +50,7 @@ def test_the_precision_is_the_hessian_of_the_loss(seed: int) -> None:
     """For a linear head, Gauss-Newton is exact."""
     head, features, target = classified(seed)
     hessian = torch.func.jacrev(torch.func.grad(summed_loss))(head.flatten(), features, target)
-    x = biased(features)
+    x = append_bias_input(features)
     assert close(curvature((x @ head.mT).softmax(-1), x), hessian)
 
 
@@ -87,7 +87,7 @@ def test_a_drawn_gradient_is_that_of_autograd() -> None:
     head, features, target = classified(0)
     heads = torch.stack([head, head])
     theirs = torch.func.grad(lambda h: summed_loss(head, h, target))(features)
-    moments = drawn_moments(heads, features, pose(target, 0).slope)
+    moments = sampled_moments(heads, features, pose(target, 0).slope)
     assert close(moments.mean, theirs)
     assert bool((moments.variance == 1e-8).all())
 
@@ -95,7 +95,7 @@ def test_a_drawn_gradient_is_that_of_autograd() -> None:
 def test_drawn_heads_have_the_moments_of_the_posterior() -> None:
     head, features, target = classified(0)
     after = posterior(head, features, target, prior(head.flatten(), 0.5))
-    rows = sample(after, drawn(1, 40_000, SIZE), CLASSES).flatten(1)
+    rows = sample_heads(after, drawn(1, 40_000, SIZE), CLASSES).flatten(1)
     assert close(rows.mean(0), after.mean, 0.03)
     assert close(rows.T.cov(), after.covariance, 0.03)
 
@@ -130,7 +130,7 @@ def test_eight_heads_at_once_are_eight_alone() -> None:
         after = posterior(head, features, target, prior(head.flatten(), gamma))
         linear = regression_posterior(features, features[:, :2], prior(head[:2, :-1], gamma))
         return (
-            drawn_moments(sample(after, draws, CLASSES), features, pose(target, 0).slope),
+            sampled_moments(sample_heads(after, draws, CLASSES), features, pose(target, 0).slope),
             regression_moments(linear, features, features[:, :2]),
         )
 

@@ -77,7 +77,7 @@ def posterior(seed: int, draws: int) -> Planted:
     def moments(count: int) -> laplace.GradientMoments:
         z = torch.from_numpy(random.standard_normal((count, WIDTH)))
         heads = torch.nn.functional.pad((gaussian.mean + z @ gaussian.factor.mT)[:, None], (0, 1))  # [N, 1, H + 1]
-        return laplace.drawn_moments(heads, heard, lambda prediction: 2 * prediction)
+        return laplace.sampled_moments(heads, heard, lambda prediction: 2 * prediction)
 
     fresh = moments(1).mean - exact.mean[0]
     return Planted(moments(draws).variance.flatten(), exact.variance.flatten(), fresh.flatten())

@@ -387,10 +387,10 @@ class BOGC(NamedTuple):
         posteriors, gradient_moments = dict(state.posteriors), {}
         log_precisions = dict(state.log_precisions)
         for name, head in linear_heads(signals, task).items():
-            before = laplace.faded(posteriors[name], self.beta, self.prior)
+            before = laplace.decay_posterior(posteriors[name], self.beta, self.prior)
             after = posterior(head, inputs[name], training_mask(name, modalities, task), task, before)
             normal = task.noise(f"bogc.{name}", head.new_empty(self.draws, head.numel()))
-            moments = laplace.drawn_moments(laplace.sample(after, normal, len(head)), inputs[name], task.slope)
+            moments = laplace.sampled_moments(laplace.sample_heads(after, normal, len(head)), inputs[name], task.slope)
             gradient_moments[name] = laplace.GradientMoments(*(task.everyone(moment, 0) for moment in moments))
             posteriors[name] = Normal(after.mean, after.precision)
         aggregates: dict[str, CombinedGradient] = {}
@@ -552,7 +552,7 @@ def posterior(head: Tensor, features: Tensor, mask: Tensor | None, task: Task, b
     Every labelled position of a dense target is an observation. The curvature of a regression is that of the squared
     error.
     """
-    x, outputs = laplace.biased(features), len(head)
+    x, outputs = laplace.append_bias_input(features), len(head)
     logits = x @ head.mT
     counts = features.shape[1:-1].numel() if task.labelled is None else task.labelled.sum(-1)[:, None, None]
     slope = (task.slope(logits) * counts).flatten(0, -2)
@@ -565,7 +565,7 @@ def posterior(head: Tensor, features: Tensor, mask: Tensor | None, task: Task, b
         curvature = laplace.curvature(logits.softmax(-1).flatten(0, -2), x)
     else:
         curvature = torch.kron(torch.eye(outputs, dtype=x.dtype, device=x.device), x.mT @ x) * (2 / outputs)
-    return laplace.newton(head, task.total(slope.mT @ x), task.total(curvature), before)
+    return laplace.newton_posterior(head, task.total(slope.mT @ x), task.total(curvature), before)
 
 
 def labelled_mask(gradients: Tensor, task: Task) -> Tensor | None:
