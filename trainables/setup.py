@@ -40,7 +40,7 @@ class Setup(NamedTuple):
     dtype: str = "float32"  # of the products of a training pass (`trainables.precision`)
     gaps: bool = False  # positions of the target may have no label: class -1
     zero: float = 0.0  # where the 0 of a regression's target lies
-    units: np.ndarray | None = None  # [N] of validation, what each sample belongs to; None: each is its own
+    links: tuple[np.ndarray, ...] = ()  # [N] each, of validation: samples with an equal entry in one are dependent
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +100,7 @@ def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, devi
     model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), rule)
     gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())
-    data, about = (inputs, target, present, dataset.truth), (gaps, dataset.target_zero, dataset.validation.groups)
+    data, about = (inputs, target, present, dataset.truth), (gaps, dataset.target_zero, dataset.validation.links)
     return Setup(trial, dataset.task, *parts, *data, crew, trial["train"]["dtype"], *about)
 
 

@@ -16,6 +16,7 @@ from tests.trainables.test_train import AGM, JOINT, trial
 from trainables.classifiers import Classifier
 from trainables.data import load
 from trainables.data.dataset import Dataset
+from trainables.data.resplit import connected_groups
 from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
 from trainables.diagnostics.probe import linear_probe
@@ -278,8 +279,7 @@ def test_the_score_of_a_concept_is_of_the_samples_that_have_the_modality() -> No
 def test_what_samples_share_is_on_one_side_of_a_competition() -> None:
     """Clips of av-digits serve several images: a half must not know the clips of the other."""
     data = load({"name": "av-digits"})
-    units, clips = data.validation.groups, data.validation.inputs["audio"]
-    assert units is not None
+    units, clips = connected_groups(data.validation.links), data.validation.inputs["audio"]
     first = fitted(len(units), units).numpy()
     halves = [{row.tobytes() for row in clips[side]} for side in (first, ~first)]
     assert not halves[0] & halves[1]

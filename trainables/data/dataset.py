@@ -21,7 +21,7 @@ class Split(NamedTuple):
     inputs: dict[str, np.ndarray]  # modality -> [N, ...] float32, standardised
     target: np.ndarray  # [N] int64 classes; [N, L] int64 dense labels, -1: unlabelled; [N, 1] float32 regression
     present: Mapping[str, np.ndarray] = MappingProxyType({})  # modality -> [N] bool, of those that some samples lack
-    groups: np.ndarray | None = None  # [N] group of dependent samples; None: all samples are independent
+    links: tuple[np.ndarray, ...] = ()  # [N] each: samples with an equal entry in one of them depend on each other
 
 
 class Dataset(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, Dataset, Sheet, Split
-from trainables.data.layouts import Layout, find_layout, sample_groups
+from trainables.data.layouts import Layout, find_layout, sample_links
 from trainables.data.selection import Selection, select
 from trainables.data.standardise import apply_scale, fit_scale, standardisation_kind
 from trainables.data.targets import TOO_LARGE, Targets, class_labels, count_classes, regression_targets
@@ -19,7 +19,7 @@ def sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
     layout = find_layout(archive, selection)
     outputs = _count_outputs(archive, selection, layout)
     if selection.groups is not None:
-        sample_groups(layout.rows[1], archive, selection, layout)  # raises if they do not fit the samples
+        sample_links(layout.rows[1], archive, selection, layout)  # raises if groups do not fit the samples
     return Sheet(
         name=archive.name,
         task=archive.task,
@@ -54,7 +54,7 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
             {m: splits[i][0] for m, splits in inputs.items()},
             target,
             {m: splits[i][1] for m, splits in inputs.items() if not splits[i][1].all()},
-            sample_groups(layout.rows[i], archive, selection, layout),
+            sample_links(layout.rows[i], archive, selection, layout),
         )
         for i, target in enumerate(targets)
     )

@@ -153,35 +153,35 @@ def _resplit_pairs(
     pairs = {m: np.concatenate([split_rows[m] for split_rows in rows]) for m in selection.all_modalities}
     ends = np.cumsum([len(split_rows[first]) for split_rows in rows])
     classes = labels[first][pairs[first]]
-    groups = _pair_groups(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
+    links = _pair_links(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
+    groups = connected_groups(links)
     splits = resplit(np.split(np.arange(ends[-1]), ends[:-1]), classes, groups, selection.deal, archive.name)
     return tuple({m: pool[samples] for m, pool in pairs.items()} for samples in splits)
 
 
-def _pair_groups(
+def _pair_links(
     pairs: dict[str, np.ndarray], archive: Archive, selection: Selection, sizes: dict[str, int]
-) -> np.ndarray:
-    """Return the group of each pair, [N]: pairs that share a row of a pool, or an entry of `groups`, are connected."""
+) -> tuple[np.ndarray, ...]:
+    """Return the links of pairs, [N] each: their rows of the pools, and their entry of `groups`."""
     links = [pairs[m] for m in selection.linking_modalities]
     if selection.groups is not None:
         owner = _prefix_modality(selection.groups, selection, "data.groups")
         links.append(_read_groups(archive, selection, sizes[owner])[pairs[owner]])
-    return connected_groups(links)
+    return tuple(links)
 
 
-def sample_groups(
+def sample_links(
     rows: dict[str, np.ndarray], archive: Archive, selection: Selection, layout: Layout
-) -> np.ndarray | None:
-    """Return the group of each sample of a split, [N]; None: all samples are independent."""
+) -> tuple[np.ndarray, ...]:
+    """Return the links of the samples of a split, [N] each; none if all samples are independent."""
     if selection.protocol is not None:
-        return _pair_groups(rows, archive, selection, layout.sizes)
+        return _pair_links(rows, archive, selection, layout.sizes)
     if selection.groups is None:
-        return None
+        return ()
     numbers, count = next(iter(rows.values())), next(iter(layout.sizes.values()))
     if layout.tiles is not None:
         numbers, count = layout.tiles.numbers[numbers], len(archive.read("tile_split"))
-    groups: np.ndarray = _read_groups(archive, selection, count)[numbers]
-    return groups
+    return (_read_groups(archive, selection, count)[numbers],)
 
 
 def _read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Deals: random reassignments of samples between training and validation that keep groups of samples together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from trainables.data.dataset import DataError
@@ -66,11 +68,8 @@ def _permute_sides(side: np.ndarray, classes: np.ndarray, size: np.ndarray, deal
     )
 
 
-def connected_groups(links: list[np.ndarray]) -> np.ndarray:
-    """Return the connected component of each sample, [N]; samples with an equal entry in any of `links` are connected.
-
-    Each of `links` is [N].
-    """
+def connected_groups(links: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the group of each sample, [N], by links of [N] each: samples with an equal entry in one are connected."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.resplit import connected_groups
 from trainables.diagnostics.competition import Competition, competition_strength, preferred_modality
 from trainables.measure import Moment, Row, having, outputs, tabulate
 from trainables.methods.joint import Joint
@@ -89,7 +90,7 @@ def strength(setup: Setup, fused: Tensor, concept: Tensor, place: int) -> Compet
     feature is not finite, or no sample is left to fit or to evaluate on.
     """
     samples, labelled = having(setup, "validation", place), setup.labelled("validation")
-    fitting = fitted(len(samples), None if setup.units is None else setup.units[samples.cpu()])
+    fitting = fitted(len(samples), connected_groups(setup.links)[samples.cpu()] if setup.links else None)
     first, rest = samples[fitting], samples[~fitting]
     known = fused[samples].isfinite().all() and concept[samples].isfinite().all()
     if not (len(first) and len(rest) and known):

@@ -48,9 +48,9 @@ def test_tiles_of_a_group_belong_together(write: Write, maps: Arrays) -> None:
     """The fourth tile is not used, and the groups say it of all six."""
     maps["tile_split"][3] = -1
     loaded = data.load({"path": str(write(maps | {"field": np.arange(6) // 4}, groups="field", **SHEET))})
-    found = [split.groups for split in (loaded.train, loaded.validation, loaded.test)]
-    assert [None if one is None else one.tolist() for one in found] == [[0], [0, 1], [0, 1]]
-    assert data.load({"path": str(write(maps, **SHEET))}).validation.groups is None
+    links = [split.links for split in (loaded.train, loaded.validation, loaded.test)]
+    assert [groups.tolist() for (groups,) in links] == [[0], [0, 1], [0, 1]]
+    assert data.load({"path": str(write(maps, **SHEET))}).validation.links == ()
 
 
 def test_channels_are_standardised_by_the_training_tiles(write: Write, maps: Arrays) -> None:

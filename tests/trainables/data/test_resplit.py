@@ -8,7 +8,7 @@ import pytest
 from tests.trainables.data.conftest import Write
 from trainables import data
 from trainables.data.parameters import parse_parameters
-from trainables.data.resplit import resplit
+from trainables.data.resplit import connected_groups, resplit
 from trainables.data.synthetic import draw_split
 
 Arrays = dict[str, np.ndarray]
@@ -61,7 +61,7 @@ def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: W
         sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in (made.train, made.validation, made.test)]
         assert (sides[0] | sides[1], sides[0] & sides[1], sides[2]) == ({*range(9)}, set(), {9, 10, 11})
         assert [len(split.target) for split in (made.train, made.validation)] == [24, 12]
-        assert [len(np.unique(split.groups)) for split in (made.train, made.validation)] == [6, 3]
+        assert [len(np.unique(connected_groups(split.links))) for split in (made.train, made.validation)] == [6, 3]
         seen.add(frozenset(sides[1]))
     assert len(seen) == 18
 
@@ -93,7 +93,7 @@ def test_groups_stay_on_one_side(write: Write, place: str) -> None:
             {*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in (made.train, made.validation, made.test)
         ]
         assert ([len(one) for one in speakers], speakers[2], speakers[0] & speakers[1]) == ([4, 1, 1], {5}, set())
-        np.testing.assert_array_equal(made.train.groups, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
+        np.testing.assert_array_equal(*made.train.links, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
         held |= speakers[1]
     assert held == {0, 1, 2, 3, 4}  # no two deals are the same
     with pytest.raises(data.DataError, match="have 4 deals beside the file's split, got 5"):
@@ -147,7 +147,11 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
         made = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
         assert len({*speaker[made.validation.inputs["sight"][:, 0].astype(int)]}) == 1
         held |= {*made.validation.inputs["sound"][:, 0].astype(int)}
-        assert [len({*split.groups}) for split in (made.train, made.validation, made.test)] == [2, 1, 1]
+        assert [len({*connected_groups(split.links)}) for split in (made.train, made.validation, made.test)] == [
+            2,
+            1,
+            1,
+        ]
     assert held == {0, 1, 2, 3, 4, 5}
     with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
         data.sheet({"path": path, "groups": "pairs_a_val"})

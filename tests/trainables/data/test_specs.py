@@ -94,8 +94,9 @@ def test_split_is_another_spelling_of_protocol() -> None:
     assert data.sheet(old) == data.sheet(new)
 
 
-def test_a_sheet_needs_neither_torch_nor_polars_nor_ray() -> None:
-    code = "import sys; from trainables import data; data.sheet('av-digits'); data.sheet('synthetic');"
+def test_sheets_and_arrays_need_none_of_the_heavy_packages() -> None:
+    code = "import sys; from trainables import data; data.sheet('synthetic'); data.sheet('av-digits');"
+    code += "data.load('av-digits');"
     code += "print([m for m in ('torch', 'ray', 'polars', 'sklearn', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
