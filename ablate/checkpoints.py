@@ -43,7 +43,7 @@ class Checkpoint:
         """Say whether a state was written."""
         return self.file.exists()
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Say whether it is time to write."""
         return time.monotonic() >= self.next
 

@@ -13,7 +13,7 @@ from ablate.pack_training import RetryableError, TrialReport, UnrecoverableError
 from ablate.remote import local_folder
 from ablate.trial import Trial
 from ablate.worker import prune_callback
-from trainables.parallel import crew
+from trainables.parallel import current_workers
 
 WORKER_DEATHS = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError"}  # by name: Ray does not export them
 COLLECTIVE_TIMEOUT = 7 * 24 * 3600  # seconds; workers wait while the first measures, a dead one ends the wait at once
@@ -68,4 +68,4 @@ def run_worker(config: dict[str, Any]) -> str:
     """Train a pack as one of its workers; return the reports of its trials as JSON."""
     job = resolve_job(json.loads(config["job"]))
     pack = [Trial(*trial) for trial in job["pack"]]
-    return json.dumps(train_pack(job, pack, prune_callback(job, pack), crew()))
+    return json.dumps(train_pack(job, pack, prune_callback(job, pack), current_workers()))

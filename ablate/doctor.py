@@ -33,7 +33,7 @@ class Check(NamedTuple):
 
 def run_checks(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
     """Yield the checks one by one: the installation, the data, a cluster, the study's demands, each method at work."""
-    from trainables.compilation import compiler
+    from trainables.compilation import find_compiler
 
     python = sys.version_info[:3]
     for package, number in package_versions().items():
@@ -42,7 +42,7 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     yield Check(
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
     )
-    yield Check("C++ compiler", True, compiler() or "none with Python's headers: packs are not compiled")
+    yield Check("C++ compiler", True, find_compiler() or "none with Python's headers: packs are not compiled")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in dataset_names():
         try:
@@ -98,12 +98,12 @@ def check_cluster(address: str, study: Study | None, cpus: int | None) -> Iterat
 
 def check_method(method: str, path: str) -> Iterator[Check]:
     """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
-    from trainables.rehearsal import rehearse
+    from trainables.dry_run import train_synthetic
 
     settings = {name: axis.default for name, axis in axes_of(method, path).items() if name not in SPAN}
     off = {name: axis.neutral for name, axis in axes_of(method, path).items() if axis.neutral is not None}
     try:
-        _, loss = rehearse(path, settings, STEPS)
+        _, loss = train_synthetic(path, settings, STEPS)
     except Exception as error:
         yield Check(f"{method}: {STEPS} steps", False, f"{type(error).__name__}: {error}")
         return
@@ -114,13 +114,15 @@ def check_method(method: str, path: str) -> Iterator[Check]:
 
 def check_neutral(method: str, path: str, settings: Mapping[str, Any], off: Mapping[str, Any]) -> Check:
     """Train a method with the settings by which its parts are off, and tell how far it is from its base."""
-    from trainables.rehearsal import distance, rehearse
+    from trainables.dry_run import parameter_distance, train_synthetic
 
     base = BASES.get(method, "joint")
     values = ", ".join(f"{name}={plain(value)}" for name, value in off.items())
     what = f"{method}: {values} is {'joint training' if base == 'joint' else base}"
     try:
-        apart = distance(rehearse(path, {**settings, **off}, STEPS)[0], rehearse(METHODS[base], {}, STEPS)[0])
+        apart = parameter_distance(
+            train_synthetic(path, {**settings, **off}, STEPS)[0], train_synthetic(METHODS[base], {}, STEPS)[0]
+        )
     except Exception as error:
         return Check(what, False, f"{type(error).__name__}: {error}")
     return Check(what, apart <= 1e-9, f"parameters differ by {apart:.1e}")

@@ -117,8 +117,8 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
         UserError: a method fails in them.
     """
     from trainables.data import load
+    from trainables.dry_run import estimate_seconds
     from trainables.memory import footprint
-    from trainables.rehearsal import duration
 
     dataset, total, largest = load(study.data), 0.0, 0
     for method in study.methods:
@@ -126,7 +126,7 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
         if packs:
             configs = [trial.config for trial in packs[0]]
             try:
-                each, needed = duration(configs, dataset), footprint(configs[0], dataset)
+                each, needed = estimate_seconds(configs, dataset), footprint(configs[0], dataset)
             except Exception as error:
                 raise UserError(f"{method}: {type(error).__name__}: {error}") from None
             total, largest = total + each * sum(map(len, packs)), max(largest, needed * max(map(len, packs)))

@@ -17,11 +17,11 @@ from ablate.remote import is_remote, local_folder, mirror_of
 from ablate.store import write_pack
 from ablate.trial import Trial, data_identity, trial_data
 from trainables.data import Dataset, load, sheet
-from trainables.memory import keep, room
-from trainables.parallel import Crew
-from trainables.setup import ALONE
-from trainables.shape import shape
-from trainables.train import Prune, fit_pack
+from trainables.memory import max_pack_size, retain_freed_memory
+from trainables.parallel import WorkerGroup
+from trainables.setup import SINGLE_WORKER
+from trainables.shape import pack_shape
+from trainables.train import Pruner, fit_pack
 
 CODE_ROOT = Path(__file__).parent.parent  # relative paths of a job were copied beside this code
 COMPILE_CACHE = "trials/.compiled"  # of torch.compile, in the store, so that another study starts warm
@@ -50,7 +50,7 @@ def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_pack(
-    job: dict[str, Any], pack: list[Trial], prune: Prune | None, crew: Crew = ALONE
+    job: dict[str, Any], pack: list[Trial], prune: Pruner | None, workers: WorkerGroup = SINGLE_WORKER
 ) -> dict[str, TrialReport]:
     """Train trials together, resuming from their checkpoint; the first worker of several stores the results.
 
@@ -64,13 +64,13 @@ def train_pack(
     """
     data = trial_data(job["data"], pack[0].config)
     check_unchanged(pack, data)
-    keep()
+    retain_freed_memory()
     configs, device = [trial.config for trial in pack], job_device(job)
     checkpoint = pack_checkpoint(job, pack)
     memory = checkpoint if job["checkpoint"] else None
-    outcomes = fit_pack(configs, load_dataset(json.dumps(data)), prune, job["compile"], crew, device, memory)
-    if crew.rank == 0:
-        origin = training_environment(device, crew.size) | {key: job[key] for key in ("data", "folders", "compile")}
+    outcomes = fit_pack(configs, load_dataset(json.dumps(data)), prune, job["compile"], workers, device, memory)
+    if workers.rank == 0:
+        origin = training_environment(device, workers.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code_hash(pack[0].config)
         try:
             folder = write_pack(Path(job["store"]), list(zip(pack, outcomes, strict=True)), origin)
@@ -110,9 +110,9 @@ def pack_capacity(job: dict[str, Any], pack: list[Trial]) -> int:
     config, share = pack[0].config, min(1.0, job["gpu"] or job["cpu"] / available_cpus())
     data = json.dumps(trial_data(job["data"], config))
     with suppress(Exception):
-        key = shape(config), data, job_device(job), share
+        key = pack_shape(config), data, job_device(job), share
         if key not in CAPACITIES:
-            CAPACITIES[key] = room(config, load_dataset(data), job_device(job), share)
+            CAPACITIES[key] = max_pack_size(config, load_dataset(data), job_device(job), share)
         return CAPACITIES[key]
     return len(pack)
 

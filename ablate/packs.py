@@ -5,7 +5,7 @@ from itertools import pairwise
 from math import ceil
 
 from ablate.trial import Trial
-from trainables.shape import shape
+from trainables.shape import pack_shape
 
 Packing = Callable[[Sequence[Trial]], list[list[Trial]]]
 
@@ -23,7 +23,7 @@ def pack_trials(trials: Sequence[Trial], max_size: int, workers: int) -> list[li
     """
     by_shape: dict[str, list[Trial]] = {}
     for trial in trials:
-        by_shape.setdefault(shape(trial.config), []).append(trial)
+        by_shape.setdefault(pack_shape(trial.config), []).append(trial)
     share = ceil(workers / len(by_shape)) if by_shape else 1
     return [
         pack

@@ -107,10 +107,10 @@ def compile_warnings(study: Study) -> list[str]:
     """Say that a study asks for compiled steps, where that is in vain."""
     if study.file.resources.compile != "on":
         return []
-    from trainables.compilation import compiler
+    from trainables.compilation import find_compiler
 
     said = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
-    return [] if compiler() else [f"{said}, steps are not compiled."]
+    return [] if find_compiler() else [f"{said}, steps are not compiled."]
 
 
 def inactive_method_warnings(study: Study) -> list[str]:
@@ -177,7 +177,7 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
 
 def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     """Refuse settings of a method that contradict each other, and user-defined methods that cannot make a step."""
-    from trainables.rehearsal import attempt, silent
+    from trainables.dry_run import check_first_step, dummy_task
     from trainables.setup import load_method
     from trainables.signals import REVEALED, attributes, needs
 
@@ -194,7 +194,7 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
             method = load_method(trial.config["method"])(**settings)
             asked = frozenset(needs(method))
             if attributes(method) and not settings.get("samples"):
-                method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), silent())
+                method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), dummy_task())
         except ValueError as error:
             raise study.document.error(where, str(error)) from None
         except Exception as error:
@@ -203,6 +203,6 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
             raise study.document.error(where, f"needs `{name}`, which is no signal {describe_choices(name, REVEALED)}")
         if trial.config["method"] not in METHODS.values() and not study.file.resources.gpu:
             try:
-                attempt(trial.config, dataset)
+                check_first_step(trial.config, dataset)
             except ValueError as error:
                 raise study.document.error(where, f"cannot train: {error}") from None

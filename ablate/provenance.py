@@ -38,13 +38,13 @@ def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any
     """Return what this process trains with: the same makes the same bits."""
     import torch
 
-    from trainables.compilation import compiler
+    from trainables.compilation import find_compiler
 
     return {
         **package_versions(),
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "compiler": compiler(),  # without one nothing is compiled
+        "compiler": find_compiler(),  # without one nothing is compiled
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "workers": workers,

@@ -20,8 +20,8 @@ from ablate.trial import trial_data
 if TYPE_CHECKING:
     import polars as pl
 
-    from trainables.measure import Outcome
-    from trainables.train import Prune
+    from trainables.evaluation import Outcome
+    from trainables.train import Pruner
 
 TRAINING_INPUTS = ("data", "folders", "compile")  # of an origin; the rest are circumstances
 TIMINGS = ("seconds_per_step", "step_ratio")
@@ -135,7 +135,7 @@ def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
     return compare(found, outcomes[found.place], changed)
 
 
-def prune_as_recorded(ends: Mapping[int, int]) -> "Prune | None":
+def prune_as_recorded(ends: Mapping[int, int]) -> "Pruner | None":
     """Return what ends trials of a pack where they ended before."""
     return (lambda epoch, scores: {i for i in scores if ends.get(i) == epoch}) if ends else None
 

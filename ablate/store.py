@@ -27,7 +27,7 @@ from ablate.trial import Result, Trial
 if TYPE_CHECKING:
     import polars as pl
 
-    from trainables.measure import Outcome
+    from trainables.evaluation import Outcome
 
 INTERNAL_COLUMNS = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
 TABLES = ("trials", "metrics", "predictions")

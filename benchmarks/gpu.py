@@ -20,7 +20,7 @@ import torch
 from benchmarks.configurations import configurations
 from benchmarks.step import operations, ways
 from trainables.data import Dataset, load
-from trainables.memory import keep
+from trainables.memory import retain_freed_memory
 from trainables.signals import leaves
 from trainables.train import fit_pack
 
@@ -69,7 +69,7 @@ def rate(trials: list[dict[str, Any]], dataset: Dataset, device: str) -> float:
 def main(device: str, sizes: list[int]) -> None:
     """Print trials a second, the ratio to packs of the first size, and the shares of the device's limits."""
     torch.set_num_threads(1)
-    keep()
+    retain_freed_memory()
     flops, moved = limits(device)
     name = torch.cuda.get_device_name() if device == "cuda" else "one thread of a CPU"
     sys.stdout.write(f"{name}: products {flops / 1e12:.2f} TFLOP/s, copies {moved / 1e9:.0f} GB/s\n")

@@ -23,13 +23,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.configurations import configurations
-from trainables.compilation import CACHE, Ways, cloned
+from trainables.compilation import CACHE, StepModes, clone_contiguous
 from trainables.data import Dataset, load
-from trainables.memory import keep
+from trainables.memory import retain_freed_memory
 from trainables.methods import METHODS
-from trainables.packs import Pack, pack, stack
-from trainables.setup import Learner, alike, prepare, start
-from trainables.train import advance, exercises
+from trainables.packs import Pack, build_pack, stack
+from trainables.setup import Learner, build_setup, init_learner, replace_trial
+from trainables.train import example_step_inputs, step_pack
 
 DATA: dict[int, dict[str, Any]] = {
     2: {"name": "av-digits"},
@@ -51,32 +51,34 @@ class Way(NamedTuple):
 
     def seconds(self) -> float:
         """Return the time of a step, a trial's share, after WARM others."""
-        learner, began = cloned(self.learner), 0.0
-        chosen = islice(exercises(self.packed, learner), WARM + self.steps)
+        learner, began = clone_contiguous(self.learner), 0.0
+        chosen = islice(example_step_inputs(self.packed, learner), WARM + self.steps)
         for number, given in enumerate(chosen):
             if number == WARM:
                 began = time.thread_time()
-            learner, _ = advance(self.packed, learner, given, number, full=True)
+            learner, _ = step_pack(self.packed, learner, given, number, full=True)
         return (time.thread_time() - began) / self.steps / len(self.packed.members)
 
 
 def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
     """Return the ways to make the steps of trials of one shape; ``compiles``: also of a pack compiled."""
-    first = prepare(trials[0], dataset)
-    setups = [first, *(alike(first, one) for one in trials[1:])]
-    alone, many = start(first), stack([start(setup) for setup in setups])
+    first = build_setup(trials[0], dataset)
+    setups = [first, *(replace_trial(first, one) for one in trials[1:])]
+    alone, many = init_learner(first), stack([init_learner(setup) for setup in setups])
     found = {
-        "alone": Way(pack([first]), alone, STEPS),
-        "alone compiled": Way(pack([first], Ways("compiled")), alone, STEPS),
-        "pack": Way(pack(setups, Ways("traced")), many, STEPS // 3),
+        "alone": Way(build_pack([first]), alone, STEPS),
+        "alone compiled": Way(build_pack([first], StepModes("compiled")), alone, STEPS),
+        "pack": Way(build_pack(setups, StepModes("traced")), many, STEPS // 3),
     }
-    return found | ({"pack compiled": Way(pack(setups, Ways("compiled")), many, STEPS // 3)} if compiles else {})
+    return found | (
+        {"pack compiled": Way(build_pack(setups, StepModes("compiled")), many, STEPS // 3)} if compiles else {}
+    )
 
 
 def operations(way: Way) -> int:
     """Return the floating-point operations of the matrix products of a step."""
     with FlopCounterMode(display=False) as counter:
-        advance(way.packed, way.learner, next(exercises(way.packed, way.learner)), 1, full=True)
+        step_pack(way.packed, way.learner, next(example_step_inputs(way.packed, way.learner)), 1, full=True)
     return int(counter.get_total_flops())
 
 
@@ -91,7 +93,7 @@ def product() -> float:
 def main(rounds: int) -> None:
     """Print milliseconds of a step and their ratios to joint training, for 2, 3 and 6 modalities."""
     torch.set_num_threads(1)
-    keep()
+    retain_freed_memory()
     names = [name for name in METHODS if name != "unimodal"]
     for modalities, spec in DATA.items():
         dataset = load(spec)

@@ -1,4 +1,4 @@
-"""Steps that are traced and compiled: where that is worth it, what this process has made, and what if it fails."""
+"""Traced and compiled steps: when they pay, how they are made, and the cache of this process."""
 
 import os
 import sys
@@ -21,128 +21,130 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from trainables.logarithms import DECOMPOSITIONS
 
 aten = torch.ops.aten
-Step = Callable[..., Any]  # of data, numbers, learner and more; returns the next learner, and metrics
-Way = Literal["plain", "traced", "compiled"]
+Step = Callable[..., Any]  # (data, numbers, learner, ...) -> (next learner, metrics)
+StepMode = Literal["plain", "traced", "compiled"]
 
-MANY = 150  # steps, from which tracing costs less than it saves
-WORTH = 5e12  # operations, from which compiling does
-REPAID = 30_000  # steps of a trial alone, from which it does, too: it saves half a millisecond and more of each
+MIN_TRACED_STEPS = 150  # from which tracing costs less than it saves
+MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
+MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
-CACHE: dict[Any, Step | None] = {}  # what this process has made last; None: it could not
-MOST = 32  # of them
+CACHE: dict[Any, Step | None] = {}  # the last steps that this process made; None: that step could not be made
+CACHE_SIZE = 32
 
 
-class Traced(NamedTuple):
-    """What became of a step that was to be traced or compiled."""
+class TracedStep(NamedTuple):
+    """The result of tracing or compiling a step."""
 
-    step: Step | None  # None: it cannot be
-    seconds: float  # that this took
-
-
-class Ways(NamedTuple):
-    """How the steps of a pack are made."""
-
-    whole: Way = "plain"  # those of whole batches
-    short: Way = "plain"  # that which ends an epoch with what is left
+    step: Step | None  # None: it failed
+    seconds: float  # that it took
 
 
-PLAIN = Ways()
+class StepModes(NamedTuple):
+    """How the steps of a pack are run."""
+
+    full_batch: StepMode = "plain"
+    short_batch: StepMode = "plain"  # the last of an epoch, if its batch is smaller
 
 
-def way(compiling: str, operations: float, steps: int, *, alone: bool = False) -> Way:
-    """Return how to make steps of one kind: compiled as a study says (on, off), or by the work before them (auto).
+PLAIN = StepModes()
 
-    Many that are not compiled are traced, which changes no bit: what is left are their operations on tensors, without
-    the code that led to them. Of a trial ``alone`` that saves little, as most of that code is `torch.func.vmap`. This
+
+def choose_step_mode(compile_mode: str, operations: float, steps: int, *, is_single: bool = False) -> StepMode:
+    """Return how to run steps: compiled as a study says (on, off), or by the work that is left (auto).
+
+    Many steps that are not compiled are traced, which changes no bit: their operations on tensors remain, without the
+    Python code around them. For a single trial that saves little, as most of that code is `torch.func.vmap`. The choice
     depends on no clock, so that the same study trains in the same way. Without a C++ compiler nothing is compiled.
     """
-    worth = operations >= WORTH or (alone and steps >= REPAID)
-    if (compiling == "on" or (compiling == "auto" and worth)) and compiler() is not None:
+    pays = operations >= MIN_COMPILED_OPERATIONS or (is_single and steps >= MIN_COMPILED_STEPS)
+    if (compile_mode == "on" or (compile_mode == "auto" and pays)) and find_compiler() is not None:
         return "compiled"
-    return "traced" if steps >= MANY and not alone else "plain"
+    return "traced" if steps >= MIN_TRACED_STEPS and not is_single else "plain"
 
 
-def compiler() -> str | None:
-    """Return the C++ compiler that torch would use, if there is one, and Python's headers, which it needs."""
+def find_compiler() -> str | None:
+    """Return the C++ compiler that torch would use; None without one, or without Python's headers, which it needs."""
     if sys.platform != "darwin" and not Path(sysconfig.get_path("include"), "Python.h").exists():
         return None
     return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
 
 
-def traced(step: Step, given: tuple[Any, ...], kind: tuple[Any, ...], how: Way, *, alone: bool = False) -> Traced:
-    """Return a step, traced or compiled for arguments of the shapes of those given, if it can be.
+def trace_or_compile(
+    step: Step, inputs: tuple[Any, ...], kind: tuple[Any, ...], mode: StepMode, *, is_single: bool = False
+) -> TracedStep:
+    """Return a step, traced or compiled for inputs of these shapes, if that is possible.
 
     What is not a tensor must not change, nor a shape: where a learner grows, its steps stay plain. ``kind`` is all that
-    tells it from other steps but its arguments. That of a trial ``alone`` is not traced, and compiled of parts where
-    that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes some twenty, a few where its
-    cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
+    tells the step from others but its inputs. The step of a single trial is not traced, and compiled with operations
+    decomposed where that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes some twenty,
+    a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
     """
-    began, key = time.perf_counter(), (*kind, how, signature(given))
+    began, key = time.perf_counter(), (*kind, mode, signature(inputs))
     if key not in CACHE:
-        if len(CACHE) == MOST:
+        if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
         fast = None
-        if lasts(step, given):
-            fast = compiled(step, given, DECOMPOSITIONS if alone else {}) if how == "compiled" else None
-            fast = lean(step, given) if fast is None and not alone else fast
+        if is_shape_stable(step, inputs):
+            fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
+            fast = trace_step(step, inputs) if fast is None and not is_single else fast
         CACHE[key] = fast
-    return Traced(CACHE[key], time.perf_counter() - began)
+    return TracedStep(CACHE[key], time.perf_counter() - began)
 
 
-def lasts(step: Step, given: tuple[Any, ...]) -> bool:
-    """Say whether a step leaves a learner as it is given: the same tree, with tensors of the same shapes and types.
+def is_shape_stable(step: Step, inputs: tuple[Any, ...]) -> bool:
+    """Return whether a step keeps the structure of the learner and the shapes and dtypes of its tensors.
 
-    It is made once, plain, so that the tables that all steps share are there, and no traced step makes them.
+    This runs the step once, plain, so that the tables that all steps share exist before one is traced.
     """
     with suppress(Exception):
-        after, _ = step(*given)
-        return shapes(after) == shapes(given[2])
+        learner, _ = step(*inputs)
+        return shapes_and_dtypes(learner) == shapes_and_dtypes(inputs[2])
     return False
 
 
-def shapes(tree: Any) -> tuple[Any, ...]:
-    """Return what does not change of a tree of tensors from step to step."""
+def shapes_and_dtypes(tree: Any) -> tuple[Any, ...]:
+    """Return the structure of a tree, the shapes and dtypes of its tensors, and its other leaves."""
     leaves, structure = tree_flatten(tree)
     return str(structure), *((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in leaves)
 
 
-def compiled(step: Step, given: tuple[Any, ...], parts: dict[OpOverload, Callable[..., Any]]) -> Step | None:
-    """Return a step, compiled, that writes the new learner over the one it is given; or one that does not; or None.
+def compile_step(
+    step: Step, inputs: tuple[Any, ...], decompositions: dict[OpOverload, Callable[..., Any]]
+) -> Step | None:
+    """Return a compiled step that overwrites the learner; if that fails, one that does not; if that fails, None.
 
-    Operations with ``parts`` are taken apart.
-
-    Before each step torch asks of the shapes, types and strides of what it is given, and of nothing else, as what was
-    traced reads nothing else: that takes 0.02 instead of 0.1 ms. Writing over saves a quarter of what a step moves.
-    Torch 2.13 fails to compile that for some small tensors, and a machine may lack what compiling needs; but for
-    rounding and time a step is the same.
+    Before each step torch checks shapes, dtypes and strides of the inputs and nothing else, as what was traced reads
+    nothing else: that takes 0.02 instead of 0.1 ms. Overwriting saves a quarter of the memory traffic of a step.
+    Torch 2.13 fails to compile it for some small tensors, and a machine may lack what compiling needs; apart from
+    rounding and time all these steps are the same.
     """
-    for one in (partial(written_over, step), step):
+    for candidate in (partial(update_in_place, step), step):
         with suppress(Exception):
-            trial = (*given[:2], cloned(given[2]), *given[3:])
-            fast: Step = torch.compile(
-                make_fx(one, parts)(*trial),
+            example = (*inputs[:2], clone_contiguous(inputs[2]), *inputs[3:])
+            compiled: Step = torch.compile(
+                make_fx(candidate, decompositions)(*example),
                 dynamic=False,
                 options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
             )
-            fast(*trial)
-            return fast
+            compiled(*example)
+            return compiled
     return None
 
 
-def lean(step: Step, given: tuple[Any, ...]) -> Step | None:
-    """Return a step, traced, without what does nothing, is done twice or is not read: it has the same bits.
+def trace_step(step: Step, inputs: tuple[Any, ...]) -> Step | None:
+    """Return a traced step without no-ops, repeated operations and dead code, with the same bits; None: it fails.
 
-    None: it cannot be traced. What is written into stays as it is, and what is random, or read from the former.
+    Operations that draw random numbers, write into memory or share memory that is written into are kept as they are.
     """
     with suppress(Exception):
-        traced: Any = make_fx(step)(*given)
-        kept, known = touched(traced.graph), dict[Any, Node]()
+        traced: Any = make_fx(step)(*inputs)
+        mutated, known = mutated_nodes(traced.graph), dict[Any, Node]()
         for node in traced.graph.nodes:
-            if node.op == "call_function" and not kept & {node, *node.all_input_nodes} and not drawn(node):
-                what = node.target, repr(node.args), repr(node.kwargs)  # 1, 1.0 and True are equal, and make others
-                same = node.args[0] if idle(node) else known.setdefault(what, node)
-                if same is not node:
-                    node.replace_all_uses_with(same)
+            if node.op == "call_function" and not mutated & {node, *node.all_input_nodes} and not is_random(node):
+                key = node.target, repr(node.args), repr(node.kwargs)  # by repr: 1, 1.0 and True are equal, but differ
+                equal = node.args[0] if is_no_op(node) else known.setdefault(key, node)
+                if equal is not node:
+                    node.replace_all_uses_with(equal)
                     traced.graph.erase_node(node)
         traced.graph.eliminate_dead_code()
         traced.recompile()
@@ -150,55 +152,55 @@ def lean(step: Step, given: tuple[Any, ...]) -> Step | None:
     return None
 
 
-def idle(node: Node) -> bool:
-    """Say whether an operation returns its argument as it is."""
+def is_no_op(node: Node) -> bool:
+    """Return whether an operation returns its argument as it is."""
     if node.target not in VIEWS:
         return False
     before, after = node.args[0].meta["val"], node.meta["val"]  # type: ignore[union-attr]
     return (before.shape, before.stride()) == (after.shape, after.stride())
 
 
-def drawn(node: Node) -> bool:
-    """Say whether an operation draws random numbers."""
+def is_random(node: Node) -> bool:
+    """Return whether an operation draws random numbers."""
     return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
-def touched(graph: Graph) -> set[Node]:
-    """Return what is written into, with all that shares its memory."""
-    memory: dict[Node, Node] = {}  # node -> the first that has its memory
-    changed = set()
+def mutated_nodes(graph: Graph) -> set[Node]:
+    """Return the nodes that are written into, with all that share their memory."""
+    owners: dict[Node, Node] = {}  # node -> the first node with its memory
+    written = set()
     for node in graph.nodes:
-        memory[node] = node
-        for argument, writes in sharing(node):
-            memory[node] = memory[argument]
-            changed |= {memory[argument]} if writes else set()
-    return {node for node, first in memory.items() if first in changed}
+        owners[node] = node
+        for argument, writes in aliased_arguments(node):
+            owners[node] = owners[argument]
+            written |= {owners[argument]} if writes else set()
+    return {node for node, owner in owners.items() if owner in written}
 
 
-def sharing(node: Node) -> list[tuple[Node, bool]]:
-    """Return the arguments whose memory an operation may return or change, and whether it changes them."""
+def aliased_arguments(node: Node) -> list[tuple[Node, bool]]:
+    """Return the arguments whose memory an operation may return or write into, and whether it writes."""
     if not isinstance(node.target, OpOverload) or node.target in VIEWS:
         return [(argument, False) for argument in node.all_input_nodes]
     schema = node.target._schema.arguments
-    given = dict(zip((one.name for one in schema), node.args, strict=False)) | node.kwargs
-    aliases = {one.name: one.alias_info.is_write for one in schema if one.alias_info is not None}
-    pairs = ((argument, writes) for name, writes in aliases.items() for argument in tree_leaves(given.get(name)))
+    values = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
+    aliases = {argument.name: argument.alias_info.is_write for argument in schema if argument.alias_info is not None}
+    pairs = ((argument, writes) for name, writes in aliases.items() for argument in tree_leaves(values.get(name)))
     return [(argument, writes) for argument, writes in pairs if isinstance(argument, Node)]
 
 
-def written_over(step: Step, data: Any, differing: Any, learner: Any, *given: Any) -> Any:
-    """Return the learner, with the numbers of the next, and the metrics; what is part of the old one is copied first.
+def update_in_place(step: Step, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
+    """Return the learner, overwritten with the next, and the metrics; results that alias the old one are copied first.
 
     Raises:
         ValueError: the next learner's tensors are of other shapes or types.
     """
     old = tree_leaves(learner)
-    held = {tensor.untyped_storage()._cdata for tensor in old}
-    after, metrics = tree_map(
-        lambda tensor: tensor.clone() if tensor.untyped_storage()._cdata in held else tensor,
-        step(data, differing, learner, *given),
+    storages = {tensor.untyped_storage()._cdata for tensor in old}
+    next_learner, metrics = tree_map(
+        lambda tensor: tensor.clone() if tensor.untyped_storage()._cdata in storages else tensor,
+        step(data, numbers, learner, *inputs),
     )
-    for tensor, new in zip(old, tree_leaves(after), strict=True):
+    for tensor, new in zip(old, tree_leaves(next_learner), strict=True):
         if (tensor.shape, tensor.dtype) != (new.shape, new.dtype):
             raise ValueError("a step changes the shape or the type of a tensor")
         tensor.copy_(new)
@@ -206,12 +208,12 @@ def written_over(step: Step, data: Any, differing: Any, learner: Any, *given: An
 
 
 def signature(tree: Any) -> tuple[Any, ...]:
-    """Return what a compiled function takes for granted of a tree of tensors."""
+    """Return what a compiled function assumes of a tree: structure, shapes, strides, dtypes, devices, other leaves."""
     leaves, structure = tree_flatten(tree)
     kinds = [(tuple(x.shape), x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves]
     return str(structure), *kinds
 
 
-def cloned(tree: Any) -> Any:
-    """Return a copy of a tree of tensors whose elements lie in their order."""
+def clone_contiguous(tree: Any) -> Any:
+    """Return a copy of a tree of tensors in contiguous memory layout."""
     return tree_map(lambda tensor: tensor.clone(memory_format=torch.contiguous_format), tree)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.parallel import alone
+from trainables.parallel import identity
 from trainables.precision import upcast
 from trainables.signals import Group, scalar
 
@@ -152,7 +152,7 @@ def batch_statistics(h: Tensor, channel: int, mode: Mode) -> tuple[Tensor, Tenso
     positions = math.prod(h.shape[1:]) // h.shape[channel]
     if mode.present is None and mode.sum_workers is None:
         return *torch.var_mean(h, axes, correction=0), len(h) * positions
-    total = mode.sum_workers or alone
+    total = mode.sum_workers or identity
     weights = (h.new_ones(len(h)) if mode.present is None else mode.present.to(h)).view(-1, *[1] * (h.ndim - 1))
     count = total(weights.sum()) * positions
     shape = [1] * h.ndim

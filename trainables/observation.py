@@ -1,4 +1,4 @@
-"""A run as its measurements see it: pure functions that read what training passes by and hand nothing back to it."""
+"""How a trial is measured while it trains: pure functions that read batches and learners and change neither."""
 
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -6,88 +6,93 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.setup import Learner, Setup
 from trainables.signals import Task
 
 
 class Batch(NamedTuple):
-    """What the step to come trains on."""
+    """The batch of the coming step."""
 
     indices: Tensor  # [B] of the training split
     inputs: dict[str, Tensor]  # modality -> [B, ...]
     task: Task
     number: int  # of the step, from 1
-    rate: Tensor | None = None  # [] share of the learning rate by its schedule; None: all of it
+    lr_factor: Tensor | None = None  # [] factor of the learning rate's schedule; None: 1
 
 
-Looks = dict[str, dict[str, Tensor]]  # measurement -> what it saw in one step; empty where it was not due
+StepMeasurements = dict[str, dict[str, Tensor]]  # measurement -> its values in one step; empty where it was not due
 
 
 @runtime_checkable
-class Stepwise(Protocol):
-    """A measurement on training batches, before the step: a module of these, and of `begin` if it has a state."""
+class StepMeasurement(Protocol):
+    """A measurement on training batches, before the step: a module of these functions, and `begin` if it has state."""
 
     def step(
         self, setup: Setup, state: Any, learner: Learner, batch: Batch, *, due: bool
     ) -> tuple[Any, dict[str, Tensor]]:
-        """Return the new state, and what was measured if that is due, else nothing."""
+        """Return the new state, and the measured values if the measurement is due, else none."""
 
     def summary(self, series: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the metrics of an epoch from what was measured in its T steps, [T, ...], as `tabulate` takes them."""
+        """Return the metrics of an epoch from the values of its T steps, [T, ...], as `tabulate` takes them."""
 
 
 @runtime_checkable
-class Epochwise(Protocol):
-    """A measurement after an epoch: a module of this, and of `begin` if all epochs need what is made once."""
+class EpochMeasurement(Protocol):
+    """A measurement after an epoch: a module of this function, and `begin` if epochs share what is computed once."""
 
-    def rows(self, setup: Setup, known: Any, learner: Learner, moment: Moment) -> list[Row]:
-        """Return what is measured of the learner; the test split may be read at the last moment alone."""
+    def rows(self, setup: Setup, known: Any, learner: Learner, progress: Progress) -> list[Row]:
+        """Return the measured rows, given what `begin` returned; only after the last epoch may test be read."""
 
 
-def begin(setup: Setup, kind: type[Stepwise] | type[Epochwise]) -> dict[str, Any]:
-    """Return what each measurement of a kind, `Stepwise` or `Epochwise`, begins with, in the worker that measures."""
-    if setup.crew.rank > 0:
+def begin_measurements(setup: Setup, kind: type[StepMeasurement] | type[EpochMeasurement]) -> dict[str, Any]:
+    """Return what `begin` of each measurement of a kind returns, in the worker that measures; () if it has none."""
+    if setup.workers.rank > 0:
         return {}
-    modules = {name: module(name) for name in setup.trial["measure"]}
+    modules = {name: measurement_module(name) for name in setup.trial["measure"]}
     return {
-        name: one.begin(setup.whole) if hasattr(one, "begin") else ()
-        for name, one in modules.items()
-        if isinstance(one, kind)
+        name: module.begin(setup.on_single_worker) if hasattr(module, "begin") else ()
+        for name, module in modules.items()
+        if isinstance(module, kind)
     }
 
 
-def module(name: str) -> Any:
+def measurement_module(name: str) -> Any:
     """Return the module of a measurement."""
     return import_module(f"trainables.measurements.{name}")
 
 
-def observe(setup: Setup, states: dict[str, Any], learner: Learner, batch: Batch) -> tuple[dict[str, Any], Looks]:
-    """Return the states after a step, and what was measured; of every k steps, the first is measured."""
-    after: dict[str, Any] = {}
-    seen: Looks = {}
+def measure_step(
+    setup: Setup, states: dict[str, Any], learner: Learner, batch: Batch
+) -> tuple[dict[str, Any], StepMeasurements]:
+    """Return the states of the measurements after a step, and their values; of every k steps, the first is measured."""
+    new_states: dict[str, Any] = {}
+    values: StepMeasurements = {}
     for name, state in states.items():
         due = (batch.number - 1) % setup.trial["measure"][name] == 0
-        after[name], seen[name] = module(name).step(setup, state, learner, batch, due=due)
-    return after, seen
+        new_states[name], values[name] = measurement_module(name).step(setup, state, learner, batch, due=due)
+    return new_states, values
 
 
-def gather(setup: Setup, looks: list[Looks], moment: Moment) -> list[Row]:
-    """Return the rows of what was measured in the steps of an epoch."""
+def summarize_steps(setup: Setup, measurements: list[StepMeasurements], progress: Progress) -> list[Row]:
+    """Return the rows of the measurements in the steps of an epoch."""
     rows: list[Row] = []
-    for name in looks[0] if looks else ():
-        taken = [look[name] for look in looks if look[name]]
-        if taken:
-            series = {key: torch.stack([values[key] for values in taken]) for key in taken[0]}
-            rows += tabulate(setup, module(name).summary(series), "train", moment)
+    for name in measurements[0] if measurements else ():
+        steps = [step[name] for step in measurements if step[name]]
+        if steps:
+            series = {key: torch.stack([values[key] for values in steps]) for key in steps[0]}
+            rows += tabulate(setup, measurement_module(name).summary(series), "train", progress)
     return rows
 
 
-def survey(setup: Setup, known: dict[str, Any], learner: Learner, moment: Moment) -> list[Row]:
-    """Return the rows of the measurements that are due after an epoch; after the last one all are."""
+def measure_epoch(setup: Setup, references: dict[str, Any], learner: Learner, progress: Progress) -> list[Row]:
+    """Return the rows of the measurements that are due after an epoch; after the last one all are.
+
+    ``references`` is what `begin_measurements` returned.
+    """
     rows: list[Row] = []
-    for name, made in known.items():
-        every = setup.trial["measure"][name]
-        if moment.last or (every and moment.epoch % every == 0):
-            rows += module(name).rows(setup, made, learner, moment)
+    for name, known in references.items():
+        interval = setup.trial["measure"][name]
+        if progress.last or (interval and progress.epoch % interval == 0):
+            rows += measurement_module(name).rows(setup, known, learner, progress)
     return rows

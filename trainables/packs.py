@@ -1,7 +1,7 @@
-"""Trials of one shape as one: stacked along a leading axis K, and trained by one pass of `torch.func.vmap`.
+"""Packs: trials of one shape, stacked along a leading axis K and trained in one pass of `torch.func.vmap`.
 
-A pack of one is the same code without that axis: its learner and its tensors are as they are. Its numbers are in its
-configuration, but where its steps are compiled, which take them as tensors: another trial of the shape may follow.
+A pack of one trial is the same code without that axis. Its numeric settings are read from its configuration, unless its
+steps are compiled: these take them as tensors, so that another trial of the shape can use the same step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,101 +12,105 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from trainables.compilation import PLAIN, Traced, Way, Ways, traced
-from trainables.differentiation import Differentiate, eager, pure
+from trainables.compilation import PLAIN, StepMode, StepModes, TracedStep, trace_or_compile
+from trainables.differentiation import Differentiate, eager, functional
 from trainables.precision import parameter_dtype
-from trainables.setup import Setup, alike
-from trainables.shape import Path, numbers, replaced, shape
+from trainables.setup import Setup, replace_trial
+from trainables.shape import Path, numeric_settings, pack_shape, replace_values
 
 
 class Pack(NamedTuple):
-    """Trials that train together, and what tells them apart."""
+    """Trials that train together, and the numbers in which they differ."""
 
     members: tuple[Setup, ...]
-    numbers: dict[Path, Tensor]  # [K] each, and on the host their seeds; of one [], or nothing where it is plain
-    ways: Ways  # to make its steps
-    traced: dict[Any, Traced]  # those that it has made so far, by what they are `over` of and the shapes of that
+    numbers: dict[Path, Tensor]  # numeric settings and, on the host, seeds: [K] each, [] of one trial, or none if plain
+    step_modes: StepModes
+    traced_steps: dict[
+        Any, TracedStep
+    ]  # made so far; keys: the function that is mapped and the shapes of its arguments
 
     @property
     def compile_seconds(self) -> float:
-        """Return the seconds that went into tracing and compiling its steps."""
-        return sum(one.seconds for one in self.traced.values())
+        """Return the seconds spent on tracing and compiling its steps."""
+        return sum(step.seconds for step in self.traced_steps.values())
 
     @property
     def differentiate(self) -> Differentiate:
         """Return how a step of this pack differentiates.
 
-        Eager autograd cannot stack backward passes in which workers meet, as they do where they normalise by a batch.
+        Eager autograd cannot stack backward passes that contain an all-reduce, as batch normalisation over several
+        workers does.
         """
         first = self.members[0]
-        meet = first.crew.size > 1 and first.model.has_batch_norm
-        return pure if len(self.members) > 1 or meet else eager
+        reduces = first.workers.size > 1 and first.model.has_batch_norm
+        return functional if len(self.members) > 1 or reduces else eager
 
-    def told(self, number: int) -> int | Tensor:
-        """Return the number of a step as a plain one of this pack takes it: on the host, which draws by it."""
+    def step_number(self, number: int) -> int | Tensor:
+        """Return a step number as a plain step of this pack takes it, to draw by: an int, or a tensor on the host."""
         return number if len(self.members) == 1 else torch.tensor(number)
 
 
-def pack(members: Sequence[Setup], ways: Ways = PLAIN) -> Pack:
-    """Return trials of one shape as a pack."""
+def build_pack(members: Sequence[Setup], step_modes: StepModes = PLAIN) -> Pack:
+    """Return a pack of trials of one shape."""
     first = members[0]
-    if len(members) == 1 and "compiled" not in ways:
-        return Pack(tuple(members), {}, ways, {})
+    if len(members) == 1 and "compiled" not in step_modes:
+        return Pack(tuple(members), {}, step_modes, {})
     dtype = parameter_dtype(first.trial["train"]["dtype"])
-    trees = [{path: torch.tensor(n, dtype=dtype) for path, n in numbers(setup.trial).items()} for setup in members]
-    differing = {path: values.to(first.device) for path, values in stack(trees).items()}
+    settings = [numeric_settings(setup.trial) for setup in members]
+    trees = [{path: torch.tensor(value, dtype=dtype) for path, value in values.items()} for values in settings]
+    numbers = {path: values.to(first.device) for path, values in stack(trees).items()}
     seeds = stack([torch.tensor(setup.trial["seed"]) for setup in members])
-    return Pack(tuple(members), differing | {("seed",): seeds}, ways, {})
+    return Pack(tuple(members), numbers | {("seed",): seeds}, step_modes, {})
 
 
-def over(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
+def map_members(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
     """Return ``f(setup, *args, *shared)`` of every member, stacked.
 
-    ``args`` are stacked trees of tensors, or None for all; ``shared`` are the same for all members.
+    ``args`` are stacked trees of tensors, or None for all members; ``shared`` is the same for all members.
     """
     if len(pack.members) == 1:
         return f(pack.members[0], *args, *shared)
-    return stacked(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
+    return vectorize(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
 
 
-def over_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, number: int, how: Way) -> Any:
-    """Return `over` of step ``number``, traced or compiled when it is first made; plain where that fails.
+def map_members_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, number: int, mode: StepMode) -> Any:
+    """Return `map_members` for step ``number``, traced or compiled on first use; plain where that fails.
 
-    ``f`` returns the next learner, which a compiled step may write over the one that is given, and metrics.
+    ``f`` returns the next learner and metrics; a compiled step may overwrite the learner it is given.
     """
-    first, alone = pack.members[0], len(pack.members) == 1
-    now = torch.tensor(number)
-    given = first.data, pack.numbers, learner, *args, now
+    first, is_single = pack.members[0], len(pack.members) == 1
+    number_tensor = torch.tensor(number)
+    inputs = first.data, pack.numbers, learner, *args, number_tensor
     key = f, *(None if arg is None else arg.shape for arg in args)
-    if key not in pack.traced:
-        step = stacked(pack, f, (learner, *args), (now,))
-        data = first.task, first.gaps, first.zero  # the rest is given
-        kind = f, type(first.method), *data, shape({**first.trial, "data": None})
-        pack.traced[key] = traced(step, given, kind, how, alone=alone)
-    fast = pack.traced[key].step
-    return over(pack, f, learner, *args, shared=(pack.told(number),)) if fast is None else fast(*given)
+    if key not in pack.traced_steps:
+        untraced = vectorize(pack, f, (learner, *args), (number_tensor,))
+        data = first.task, first.gaps, first.target_zero  # all else of the data is in the inputs
+        kind = f, type(first.method), *data, pack_shape({**first.trial, "data": None})
+        pack.traced_steps[key] = trace_or_compile(untraced, inputs, kind, mode, is_single=is_single)
+    step = pack.traced_steps[key].step
+    return map_members(pack, f, learner, *args, shared=(pack.step_number(number),)) if step is None else step(*inputs)
 
 
-def stacked(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:
-    """Return a function of the pack's data and numbers, ``args`` and ``shared`` that does what `over` does."""
+def vectorize(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return `map_members` as a function of the pack's data and numbers, ``args`` and ``shared``."""
     first = pack.members[0]
 
-    def one(data: Any, differing: dict[Path, Tensor], *own: Any) -> Any:
-        return f(alike(first.on(data), replaced(first.trial, differing)), *own)
+    def single(data: Any, numbers: dict[Path, Tensor], *inputs: Any) -> Any:
+        return f(replace_trial(first.with_data(data), replace_values(first.trial, numbers)), *inputs)
 
     if len(pack.members) == 1:
-        return one
+        return single
     axes = [None if arg is None else 0 for arg in args]
-    return vmap(one, in_dims=(None, 0, *axes, *[None] * len(shared)))
+    return vmap(single, in_dims=(None, 0, *axes, *[None] * len(shared)))
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Return trees of tensors as one, with a leading axis; one tree stays as it is."""
+    """Return trees of tensors as one tree whose tensors have a leading axis; a single tree stays as it is."""
     return trees[0] if len(trees) == 1 else tree_map(lambda *tensors: torch.stack(tensors), *trees)
 
 
 def unstack(tree: Any, count: int) -> list[Any]:
-    """Return the trees that `stack` has made one, as views; by itself, as pytrees take ten times as long."""
+    """Return the trees of which `stack` made one, as views; recursively, as torch's pytrees take ten times as long."""
     if count == 1:
         return [tree]
     if isinstance(tree, Tensor):

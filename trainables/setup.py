@@ -1,4 +1,4 @@
-"""What a trial is made of before it starts: model, method, optimiser, data, and the untrained state."""
+"""The fixed parts of a trial (model, method, optimiser, data) and its initial training state."""
 
 import math
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from trainables.data.dataset import Dataset, Split
 from trainables.model import Buffers, Model, build
 from trainables.modules import import_attribute
 from trainables.optim import Optimizer, SplitOptimizer, build_optimizer
-from trainables.parallel import Crew
+from trainables.parallel import WorkerGroup
 from trainables.precision import parameter_dtype
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
 from trainables.tasks import Target, build_target
 
 SPLITS = ("train", "validation", "test")
-ALONE = Crew()
+SINGLE_WORKER = WorkerGroup()
 
 
 class Setup(NamedTuple):
-    """What stays the same during a trial."""
+    """All that stays fixed while a trial trains."""
 
-    trial: Mapping[str, Any]
+    trial: Mapping[str, Any]  # the resolved configuration
     task: str
     model: Model
     method: Method
@@ -34,46 +34,46 @@ class Setup(NamedTuple):
     optimizer: Optimizer
     inputs: dict[str, dict[str, Tensor]]  # split -> modality -> [N, ...]
     target: dict[str, Tensor]  # split -> [N, ...]
-    present: dict[str, Tensor | None]  # split -> [M, N] bool, who is heard in which sample; None: all in all
+    present: dict[str, Tensor | None]  # split -> [M, N] bool, which samples have the modality; None: all have all
     truth: Mapping[str, float] | None = None  # planted contribution of each modality, where it is known
-    crew: Crew = ALONE  # the workers that train it
-    dtype: str = "float32"  # of the products of a training pass (`trainables.precision`)
+    workers: WorkerGroup = SINGLE_WORKER  # those that train the trial
+    dtype: str = "float32"  # of the matrix products of a training pass (`trainables.precision`)
     gaps: bool = False  # positions of the target may have no label: class -1
-    zero: float = 0.0  # where the 0 of a regression's target lies
+    target_zero: float = 0.0  # the value of a regression target's 0, which standardisation may have shifted
     links: tuple[np.ndarray, ...] = ()  # [N] each, of validation: samples with an equal entry in one are dependent
 
     @property
     def device(self) -> torch.device:
-        """Return where the data lie, and all that is computed."""
+        """Return the device of the data and of all computation."""
         return self.target["train"].device
 
     @property
     def data(self) -> tuple[Any, ...]:
-        """Return all that it holds of the data set, trees of tensors."""
+        """Return all tensors that come from the data set, as trees; `with_data` replaces them."""
         return self.inputs, self.target, self.present, self.model.mute_inputs
 
-    def on(self, data: tuple[Any, ...]) -> "Setup":
-        """Return it with other such data."""
-        inputs, target, present, silence = data
-        model = self.model._replace(mute_inputs=silence)
+    def with_data(self, data: tuple[Any, ...]) -> "Setup":
+        """Return a copy with other tensors in place of those of `data`."""
+        inputs, target, present, mute_inputs = data
+        model = self.model._replace(mute_inputs=mute_inputs)
         return self._replace(inputs=inputs, target=target, present=present, model=model)
 
     @property
-    def whole(self) -> "Setup":
-        """Return it for what this worker computes by itself, over all samples."""
-        return self._replace(crew=ALONE)
+    def on_single_worker(self) -> "Setup":
+        """Return a copy without the other workers, for what one worker computes over all samples."""
+        return self._replace(workers=SINGLE_WORKER)
 
-    def against(self, target: Tensor) -> Target:
-        """Return loss and score of samples with this target."""
+    def criteria(self, target: Tensor) -> Target:
+        """Return the loss, score and derivatives for samples with this target."""
         return build_target(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
 
-    def labelled(self, split: str) -> Tensor | None:
+    def label_mask(self, split: str) -> Tensor | None:
         """Return which positions of a split have a label, [N, L] bool; None: all."""
         return self.target[split] >= 0 if self.gaps else None
 
 
 class Learner(NamedTuple):
-    """What changes: all of it tensors, together the state of training."""
+    """The training state of a trial: all that a step changes, a tree of tensors."""
 
     params: Params
     buffers: Buffers
@@ -81,78 +81,91 @@ class Learner(NamedTuple):
     state: Any  # of the method
 
 
-def prepare(trial: Mapping[str, Any], dataset: Dataset, crew: Crew = ALONE, device: str = "cpu") -> Setup:
-    """Build everything that a trial is made of, on its own modality if it has one; all data lie on the device."""
+def build_setup(
+    trial: Mapping[str, Any], dataset: Dataset, workers: WorkerGroup = SINGLE_WORKER, device: str = "cpu"
+) -> Setup:
+    """Return the setup of a trial, with all data on the device; a unimodal trial gets its own modality alone."""
     dtype = parameter_dtype(trial["train"]["dtype"])
-    chosen = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
+    modalities = [trial["modality"]] if trial["modality"] else list(dataset.train.inputs)
     splits: dict[str, Split] = {split: getattr(dataset, split) for split in SPLITS}
-    inputs = {split: {m: torch.from_numpy(data.inputs[m]).to(dtype) for m in chosen} for split, data in splits.items()}
+    inputs = {
+        split: {m: torch.from_numpy(data.inputs[m]).to(dtype) for m in modalities} for split, data in splits.items()
+    }
     target = {split: torch.from_numpy(data.target) for split, data in splits.items()}
     if dataset.task == "regression":
         target = {split: values.to(dtype) for split, values in target.items()}
-    present = {split: presence(data, chosen) for split, data in splits.items()}
+    present = {split: presence_mask(data, modalities) for split, data in splits.items()}
     inputs, target, present = tree_map(
         lambda x: x.to(device) if isinstance(x, Tensor) else x, (inputs, target, present)
     )
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
     model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
-    model, rule = equip(method, model, rule_of(trial), inputs["train"], present["train"])
-    parts = (model, method, needs(method), rule)
+    model, optimizer = adapt_to_method(method, model, trial_optimizer(trial), inputs["train"], present["train"])
+    parts = (model, method, needs(method), optimizer)
     gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())
     data, about = (inputs, target, present, dataset.truth), (gaps, dataset.target_zero, dataset.validation.links)
-    return Setup(trial, dataset.task, *parts, *data, crew, trial["train"]["dtype"], *about)
+    return Setup(trial, dataset.task, *parts, *data, workers, trial["train"]["dtype"], *about)
 
 
-def equip(
-    method: Method, model: Model, rule: Optimizer, inputs: dict[str, Tensor], present: Tensor | None = None
+def adapt_to_method(
+    method: Method,
+    model: Model,
+    optimizer: Optimizer,
+    inputs: dict[str, Tensor],
+    present: Tensor | None = None,
 ) -> tuple[Model, Optimizer]:
-    """Return model and optimiser with what a method adds: its way of muting, and classifiers with their own rule."""
-    return guided(method, model._replace(mute_inputs=silence(getattr(method, "mute", "zero"), inputs, present)), rule)
+    """Return model and optimiser with what a method adds: inputs that mute modalities, and classifiers if it has some.
+
+    ``inputs`` and ``present`` are those of the training split.
+    """
+    mute_inputs = build_mute_inputs(getattr(method, "mute", "zero"), inputs, present)
+    return add_classifiers(method, model._replace(mute_inputs=mute_inputs), optimizer)
 
 
-def guided(method: Method, model: Model, rule: Optimizer) -> tuple[Model, Optimizer]:
-    """Return model and optimiser with the classifiers of a method that has some."""
+def add_classifiers(method: Method, model: Model, optimizer: Optimizer) -> tuple[Model, Optimizer]:
+    """Return model and optimiser with the classifiers of a `Guided` method and their own optimiser."""
     if isinstance(method, Guided) and method.classifier is not None:
-        return model._replace(classifier=method.classifier), SplitOptimizer(rule, method.trainer)
-    return model, rule
+        return model._replace(classifier=method.classifier), SplitOptimizer(optimizer, method.trainer)
+    return model, optimizer
 
 
-def alike(setup: Setup, trial: Mapping[str, Any]) -> Setup:
-    """Return what another trial of the same shape is made of: the same parts with its own numbers, which may be [K]."""
-    share = trial["model"]["dropout"]
-    encoders: Any = {m: one._replace(dropout=share) for m, one in setup.model.encoders.items()}  # type: ignore[attr-defined]
+def replace_trial(setup: Setup, trial: Mapping[str, Any]) -> Setup:
+    """Return the setup of another trial of the same shape, whose numbers may be tensors [K]."""
+    dropout = trial["model"]["dropout"]
+    encoders: Any = {m: encoder._replace(dropout=dropout) for m, encoder in setup.model.encoders.items()}  # type: ignore[attr-defined]
     method = type(setup.method)(**trial["settings"])
-    model, rule = guided(method, setup.model._replace(encoders=encoders), rule_of(trial))
-    return setup._replace(trial=trial, model=model, method=method, optimizer=rule)
+    model, optimizer = add_classifiers(method, setup.model._replace(encoders=encoders), trial_optimizer(trial))
+    return setup._replace(trial=trial, model=model, method=method, optimizer=optimizer)
 
 
-def rule_of(trial: Mapping[str, Any]) -> Optimizer:
-    """Return the optimiser that a trial names."""
+def trial_optimizer(trial: Mapping[str, Any]) -> Optimizer:
+    """Return the optimiser of a trial's configuration."""
     settings = trial["train"]
     return build_optimizer(settings["optimizer"], settings["lr"], settings["momentum"], settings["weight_decay"])
 
 
-def presence(data: Split, modalities: list[str]) -> Tensor | None:
-    """Return who is heard in which sample of a split, [M, N] bool; None if all are in all."""
+def presence_mask(data: Split, modalities: list[str]) -> Tensor | None:
+    """Return which samples of a split have each modality, [M, N] bool; None if all have all."""
     if not any(m in data.present for m in modalities):
         return None
-    everyone = np.ones(len(data.target), dtype=bool)
-    return torch.from_numpy(np.stack([data.present.get(m, everyone) for m in modalities]))
+    all_present = np.ones(len(data.target), dtype=bool)
+    return torch.from_numpy(np.stack([data.present.get(m, all_present) for m in modalities]))
 
 
-def silence(mute: str, inputs: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor | None]:
-    """Return the input [1, ...] that mutes each modality: zero, the mean of the samples that have it, or None.
+def build_mute_inputs(mute: str, inputs: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor | None]:
+    """Return the input [1, ...] that mutes each modality.
 
-    Of a modality that no sample has the mean is zero.
+    None for ``mute="feature"``, where features are zeroed; no entry for ``"zero"``, the default of a model; for
+    ``"mean"`` the mean over the samples that have the modality, or zero if no sample has it.
     """
     if mute == "zero":
         return {}
     if mute == "feature":
         return dict.fromkeys(inputs)
-    heard = [slice(None)] * len(inputs) if present is None else list(present)
-    known = {m: x[who] for (m, x), who in zip(inputs.items(), heard, strict=True)}
-    return {m: x.mean(0, keepdim=True) if len(x) else x.new_zeros(1, *x.shape[1:]) for m, x in known.items()}
+    masks = [slice(None)] * len(inputs) if present is None else list(present)
+    samples = {m: x[mask] for (m, x), mask in zip(inputs.items(), masks, strict=True)}
+    return {m: x.mean(0, keepdim=True) if len(x) else x.new_zeros(1, *x.shape[1:]) for m, x in samples.items()}
 
 
 def load_method(path: str) -> Any:
@@ -160,26 +173,26 @@ def load_method(path: str) -> Any:
     return import_attribute(path)
 
 
-def start(setup: Setup) -> Learner:
-    """Return the untrained state, drawn from the trial's seed, or from that which it has for this alone."""
+def init_learner(setup: Setup) -> Learner:
+    """Return the untrained state, drawn from the trial's seed ``init`` if it has one, else from its seed."""
     seed, dtype = setup.trial.get("init", setup.trial["seed"]), parameter_dtype(setup.trial["train"]["dtype"])
-    drawn = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
-    params, buffers = tree_map(lambda x: x.to(setup.device, dtype if x.is_floating_point() else None), drawn)
+    weights = setup.model.init(lambda name, shape, bound: uniform(seed, name, shape, bound), setup.needs)
+    params, buffers = tree_map(lambda x: x.to(setup.device, dtype if x.is_floating_point() else None), weights)
     return Learner(params, buffers, setup.optimizer.init(params), setup.method.init(params))
 
 
-def pace(trial: Mapping[str, Any], epoch: int) -> float:
-    """Return the share of the learning rate that holds in an epoch.
+def learning_rate_factor(trial: Mapping[str, Any], epoch: int) -> float:
+    """Return the factor of the schedule on the learning rate in an epoch.
 
-    All of it; falling to 0 along a cosine after the first epoch; or a tenth in the last third (step).
+    constant: 1; cosine: from 1 in the first epoch towards 0; step: 1, and 0.1 in the last third.
     """
     passed = (epoch - 1) / trial["train"]["epochs"]
-    shares = {"constant": 1.0, "cosine": (1 + math.cos(math.pi * passed)) / 2, "step": 1.0 if 3 * passed < 2 else 0.1}
-    return shares[trial["train"]["schedule"]]
+    factors = {"constant": 1.0, "cosine": (1 + math.cos(math.pi * passed)) / 2, "step": 1.0 if 3 * passed < 2 else 0.1}
+    return factors[trial["train"]["schedule"]]
 
 
-def strength(trial: Mapping[str, Any], epoch: int) -> float:
-    """Return how much of the method acts in an epoch, in [0, 1]: from `start` to `end`, rising over `warmup`."""
-    within = trial["start"] <= epoch <= trial["end"]
-    risen = min(1.0, (epoch - trial["start"] + 1) / (trial["warmup"] + 1))
-    return risen if within else 0.0
+def method_strength(trial: Mapping[str, Any], epoch: int) -> float:
+    """Return the strength of the method in an epoch, in [0, 1]: 0 outside `start` to `end`, rising over `warmup`."""
+    is_active = trial["start"] <= epoch <= trial["end"]
+    ramp = min(1.0, (epoch - trial["start"] + 1) / (trial["warmup"] + 1))
+    return ramp if is_active else 0.0

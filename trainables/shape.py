@@ -1,7 +1,7 @@
-"""What trials must share to train in one pass, and what may differ: the numbers of a configuration.
+"""The shape of a trial, which all trials of a pack share, and the numbers of a configuration in which they may differ.
 
-A number is left where it is, as part of the shape, if it decides what is computed: one that is infinite, and of the
-settings of training and the model one that is zero, because what is multiplied by zero is not computed.
+A number that decides what is computed belongs to the shape: an infinite one, and among the settings of training and
+model also a zero, because what would be multiplied by zero is not computed.
 """
 
 import json
@@ -9,40 +9,40 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-Path = tuple[str, ...]  # of a number in a configuration, such as ("settings", "alpha")
+Path = tuple[str, ...]  # of a value in a configuration, such as ("settings", "alpha")
 
-TRAINING = ("lr", "momentum", "weight_decay", "clip", "clip_before")
+TRAINING_NUMBERS = ("lr", "momentum", "weight_decay", "clip", "clip_before")
 SCHEDULE = ("seed", "init", "start", "end", "warmup")
 
 
-def numbers(trial: Mapping[str, Any]) -> dict[Path, float]:
-    """Return the numbers of a configuration that may differ between trials that train together."""
-    found = {path: value for path, value in entries(("settings",), trial["settings"]) if isinstance(value, float)}
-    found |= {("train", name): trial["train"][name] for name in TRAINING if trial["train"][name]}
+def numeric_settings(trial: Mapping[str, Any]) -> dict[Path, float]:
+    """Return the numbers of a configuration that may differ between the trials of a pack."""
+    values = {path: value for path, value in flatten(("settings",), trial["settings"]) if isinstance(value, float)}
+    values |= {("train", name): trial["train"][name] for name in TRAINING_NUMBERS if trial["train"][name]}
     if trial["model"]["dropout"]:
-        found["model", "dropout"] = trial["model"]["dropout"]
-    return {path: value for path, value in found.items() if math.isfinite(value)}
+        values["model", "dropout"] = trial["model"]["dropout"]
+    return {path: value for path, value in values.items() if math.isfinite(value)}
 
 
-def entries(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
-    """Yield what lies in nested mappings, with its path."""
+def flatten(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+    """Yield the leaves of nested mappings, with their paths."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from entries((*path, name), inner)
+            yield from flatten((*path, name), inner)
     else:
         yield path, value
 
 
-def replaced(trial: Mapping[str, Any], values: Mapping[Path, Any]) -> dict[str, Any]:
-    """Return a configuration with other values at some paths."""
+def replace_values(trial: Mapping[str, Any], values: Mapping[Path, Any]) -> dict[str, Any]:
+    """Return a copy of a configuration with other values at the given paths."""
     copy = dict(trial)
     for (name, *rest), value in values.items():
-        copy[name] = replaced(copy[name], {tuple(rest): value}) if rest else value
+        copy[name] = replace_values(copy[name], {tuple(rest): value}) if rest else value
     return copy
 
 
-def shape(trial: Mapping[str, Any]) -> str:
-    """Return a name of all that trials must share to train in one pass."""
-    free: list[Path] = [*numbers(trial), *((name,) for name in SCHEDULE)]
-    free += [("train", "epochs")] if trial["train"]["order"] == "shuffled" else []  # which share a stream
-    return json.dumps(replaced(trial, dict.fromkeys(free, "any")), sort_keys=True, separators=(",", ":"))
+def pack_shape(trial: Mapping[str, Any]) -> str:
+    """Return a key that is equal for trials that can train in one pack."""
+    free: list[Path] = [*numeric_settings(trial), *((name,) for name in SCHEDULE)]
+    free += [("train", "epochs")] if trial["train"]["order"] == "shuffled" else []  # the epochs of a stream share it
+    return json.dumps(replace_values(trial, dict.fromkeys(free, "any")), sort_keys=True, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""Snapshots: what a method keeps of a learner at the end of an epoch, and goes back to, whole or of one modality."""
+"""Snapshots: training states that a method saves after an epoch and restores later, whole or of one modality."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from trainables.setup import Learner
 from trainables.signals import Control, Params
 
 
-def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
-    """Keep the snapshots that a method asks for, then go back to those it wants restored."""
+def apply_control(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
+    """Save the snapshots that a method asks for, in place, then return the learner with those it wants restored."""
     for m, save in enumerate(control.save.tolist()):
         if save:
             snapshots[m] = learner
@@ -16,19 +16,21 @@ def obey(learner: Learner, control: Control, snapshots: list[Learner]) -> Learne
             learner = snapshots[m]._replace(state=control.state)
         elif restore:
             modality = list(learner.params.encoders)[m]
-            parts = [graft(a, b, modality) for a, b in zip(learner[:3], snapshots[m][:3], strict=True)]
+            parts = [restore_branch(a, b, modality) for a, b in zip(learner[:3], snapshots[m][:3], strict=True)]
             learner = Learner(parts[0], parts[1], parts[2], control.state)
     return learner
 
 
-def graft(now: Any, old: Any, modality: str) -> Any:
-    """Return parameters, buffers or moments with one modality's branch as it was."""
-    if isinstance(now, Params):
-        encoders, readouts = (graft(getattr(now, k), getattr(old, k), modality) for k in ("encoders", "readouts"))
-        return now._replace(encoders=encoders, readouts=readouts)
-    if isinstance(now, dict):
-        return {m: old[m] if m == modality else group for m, group in now.items()}
-    if isinstance(now, tuple):
-        parts = [graft(a, b, modality) for a, b in zip(now, old, strict=True)]
-        return type(now)(*parts) if hasattr(now, "_fields") else tuple(parts)
-    return now  # what all branches share, such as a count of steps
+def restore_branch(current: Any, saved: Any, modality: str) -> Any:
+    """Return parameters, buffers or moments with one modality's branch as it was saved."""
+    if isinstance(current, Params):
+        encoders, readouts = (
+            restore_branch(getattr(current, k), getattr(saved, k), modality) for k in ("encoders", "readouts")
+        )
+        return current._replace(encoders=encoders, readouts=readouts)
+    if isinstance(current, dict):
+        return {m: saved[m] if m == modality else group for m, group in current.items()}
+    if isinstance(current, tuple):
+        parts = [restore_branch(a, b, modality) for a, b in zip(current, saved, strict=True)]
+        return type(current)(*parts) if hasattr(current, "_fields") else tuple(parts)
+    return current  # what all branches share, such as a count of steps

@@ -1,7 +1,7 @@
-"""Trials of one shape, trained in one pass: from their configurations and a data set to their numbers.
+"""The training loop: trials of one shape train in one pass, from configurations and a data set to outcomes.
 
-A trial's numbers depend on its configuration and the data alone, but for rounding where its company changes how
-products are made. It computes with one thread, because the number of threads changes the last bits.
+The numbers of a trial depend on its configuration and the data alone, except for rounding where the size of its pack
+changes how products are computed. Training uses one thread, because the number of threads changes the last bits.
 """
 
 import math
@@ -14,48 +14,77 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from trainables.checkpoints import Member, Memory, Record, Standing, resumed, written
-from trainables.compilation import PLAIN, Ways, cloned, way
+from trainables.checkpoints import CheckpointStore, Member, PackResults, PackState, dump_state, resume
+from trainables.compilation import PLAIN, StepModes, choose_step_mode, clone_contiguous
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate
-from trainables.measure import Moment, Outcome, Row, conclude, dated, digest, judge, scores, summarise, validate
-from trainables.observation import Batch, Epochwise, Looks, Stepwise, begin, gather, observe, survey
-from trainables.packs import Pack, over, over_traced, pack, stack, unstack
-from trainables.parallel import Crew
+from trainables.evaluation import (
+    Outcome,
+    Progress,
+    Row,
+    build_validation,
+    evaluate_final,
+    score_rows,
+    training_rows,
+    validate,
+    validation_scores,
+    weights_hash,
+)
+from trainables.observation import (
+    Batch,
+    EpochMeasurement,
+    StepMeasurement,
+    StepMeasurements,
+    begin_measurements,
+    measure_epoch,
+    measure_step,
+    summarize_steps,
+)
+from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, unstack
+from trainables.parallel import WorkerGroup
 from trainables.precision import set_tf32
-from trainables.setup import ALONE, Learner, Setup, alike, pace, prepare, start, strength
+from trainables.setup import (
+    SINGLE_WORKER,
+    Learner,
+    Setup,
+    build_setup,
+    init_learner,
+    learning_rate_factor,
+    method_strength,
+    replace_trial,
+)
 from trainables.signals import EpochMethod, leaves
-from trainables.snapshots import obey
-from trainables.step import drawn, order, parted, pose, taught
+from trainables.snapshots import apply_control
+from trainables.step import batch_inputs, batch_task, sample_order, split_batches, train_on_indices
 
-# (epoch, trial -> metric -> value on validation) -> the trials that end here
-Prune = Callable[[int, dict[int, dict[str, float]]], set[int]]
+# (epoch, trial -> metric -> value on validation) -> the trials to end
+Pruner = Callable[[int, dict[int, dict[str, float]]], set[int]]
 
 
 class Epoch(NamedTuple):
-    """Where a trial stands after an epoch."""
+    """The state of one trial after an epoch."""
 
     number: int  # from 1
     steps: int  # made so far
     learner: Learner
-    rows: list[Row]  # what was measured in it
-    last: bool  # of the trial, which has done all that it was to do
-    error: str | None = None  # why it cannot go on
-    pruned: bool = False  # it was told to end here
+    rows: list[Row]  # measured in this epoch
+    last: bool  # training is complete
+    error: str | None = None  # why it cannot continue
+    pruned: bool = False
 
     @property
-    def over(self) -> bool:
-        """Say whether the trial ends here."""
+    def is_over(self) -> bool:
+        """Return whether the trial ends with this epoch."""
         return self.last or self.pruned or self.error is not None
 
 
-class Lesson(NamedTuple):
-    """What the steps of an epoch leave of one trial."""
+class EpochResult(NamedTuple):
+    """The result of the steps of an epoch for one trial."""
 
     learner: Learner
     series: dict[str, Tensor]  # metrics of each of T steps, [T, ...], on the host
-    looks: list[Looks]  # measurements of each step, if there are any
-    watching: dict[str, Any]
+    measurements: list[StepMeasurements]  # of each step, if there are any
+    measurement_states: dict[str, Any]
 
 
 def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
@@ -63,7 +92,7 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 
     Args:
         trial: ``method`` (as ``module:attribute``), ``settings``, ``start``, ``end``, ``modality``, ``model``,
-            ``train``, ``measure`` (name -> every how many steps or epochs) and ``seed``, all resolved.
+            ``train``, ``measure`` (name -> interval in steps or epochs) and ``seed``, all resolved.
         dataset: standardised arrays; the test split is read once, at the end.
     """
     return fit_pack([trial], dataset)[0]
@@ -72,274 +101,288 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 def fit_pack(
     trials: Sequence[Mapping[str, Any]],
     dataset: Dataset,
-    prune: Prune | None = None,
-    compiling: str = "off",
-    crew: Crew = ALONE,
+    prune: Pruner | None = None,
+    compile_mode: str = "off",
+    workers: WorkerGroup = SINGLE_WORKER,
     device: str = "cpu",
-    memory: Memory | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> list[Outcome]:
-    """Train trials of one shape (`trainables.shape`) in one pass; return their outcomes, in their order.
+    """Train trials of one shape (`trainables.shape`) in one pass and return their outcomes, in the same order.
 
-    ``compiling`` says which packs of one worker compile their steps: on, off, or auto, those that are long enough. Of
-    several workers each calls it with the same; the outcomes of the first are complete, the others measure less.
-    ``memory`` holds what the same trials had done before they were interrupted, and is written as they train.
+    ``compile_mode`` says whether steps are compiled: on, off, or auto (in packs that train long enough); it acts on
+    packs of one worker alone. Each of several workers calls this with the same arguments; the outcomes of the first
+    are complete, the others measure less. Training resumes from ``checkpoints`` and writes to it.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1), set_tf32(allowed=False):  # the threads of numpy and scikit-learn
-        first = prepare(trials[0], dataset, crew, device)
-        setups = [first, *(alike(first, trial) for trial in trials[1:])]
-        return train(setups, prune, compiling, memory)
+        first = build_setup(trials[0], dataset, workers, device)
+        setups = [first, *(replace_trial(first, trial) for trial in trials[1:])]
+        return train(setups, prune, compile_mode, checkpoints)
 
 
 def train(
-    setups: Sequence[Setup], prune: Prune | None = None, compiling: str = "off", memory: Memory | None = None
+    setups: Sequence[Setup],
+    prune: Pruner | None = None,
+    compile_mode: str = "off",
+    checkpoints: CheckpointStore | None = None,
 ) -> list[Outcome]:
-    """Train and measure what was set up, in one pass."""
+    """Train and measure trials of one shape in one pass."""
     began = time.perf_counter()
-    prune = prune and led(prune, setups[0])
-    standing, record = opened(setups, prune, compiling, memory)
-    size = sum(p.numel() for p in leaves(next(iter(standing.members.values())).learner.params))
-    known = [begin(setup, Epochwise) for setup in setups]
-    while standing.members:
-        packed, before = standing.packed, standing.packed.compile_seconds
-        ended, standing = proceed(standing, prune, compiling)
-        began += packed.compile_seconds - before
-        for i, epoch in ended.items():
-            record.rows[i].extend(epoch.rows)
+    prune = prune and broadcast_pruner(prune, setups[0])
+    state, results = start_or_resume(setups, prune, compile_mode, checkpoints)
+    size = sum(p.numel() for p in leaves(next(iter(state.members.values())).learner.params))
+    references = [begin_measurements(setup, EpochMeasurement) for setup in setups]
+    while state.members:
+        pack, seconds_before = state.pack, state.pack.compile_seconds
+        epochs, state = run_epoch(state, prune, compile_mode)
+        began += pack.compile_seconds - seconds_before
+        for i, epoch in epochs.items():
+            results.rows[i].extend(epoch.rows)
             if epoch.error is None:
-                moment = Moment(epoch.number, epoch.steps, epoch.last)
-                record.rows[i].extend(survey(setups[i].whole, known[i], epoch.learner, moment))
-            if epoch.over:
-                record.outcomes[i] = concluded(setups[i], epoch, record.rows[i], size)
+                progress = Progress(epoch.number, epoch.steps, epoch.last)
+                setup = setups[i].on_single_worker
+                results.rows[i].extend(measure_epoch(setup, references[i], epoch.learner, progress))
+            if epoch.is_over:
+                results.outcomes[i] = build_outcome(setups[i], epoch, results.rows[i], size)
         now = time.perf_counter()
-        for i in ended:
-            record.seconds[i] += (now - began) / len(ended)
+        for i in epochs:
+            results.seconds[i] += (now - began) / len(epochs)
         began = now
-        if memory and standing.members and setups[0].crew.rank == 0 and memory.due():
-            memory.write(written(standing, record))
-    return [record.outcomes[i]._replace(seconds=spent) for i, spent in enumerate(record.seconds)]
+        if checkpoints and state.members and setups[0].workers.rank == 0 and checkpoints.is_due():
+            checkpoints.write(dump_state(state, results))
+    return [results.outcomes[i]._replace(seconds=seconds) for i, seconds in enumerate(results.seconds)]
 
 
-def opened(
-    setups: Sequence[Setup], prune: Prune | None, compiling: str, memory: Memory | None
-) -> tuple[Standing, Record]:
-    """Return where trials stand at first: at their beginning, or where they were when they were interrupted."""
-    learners = [start(setup) for setup in setups]
-    found = resumed(memory, setups, learners) if memory else None
-    if found is None:
-        return outset(setups, learners, compiling), Record([[] for _ in setups], [0.0 for _ in setups], {})
+def start_or_resume(
+    setups: Sequence[Setup], prune: Pruner | None, compile_mode: str, checkpoints: CheckpointStore | None
+) -> tuple[PackState, PackResults]:
+    """Return the state and results from which training continues: the last checkpoint's, or those before epoch 1."""
+    learners = [init_learner(setup) for setup in setups]
+    resumed = resume(checkpoints, setups, learners) if checkpoints else None
+    if resumed is None:
+        state = initial_state(setups, learners, compile_mode)
+        return state, PackResults([[] for _ in setups], [0.0 for _ in setups], {})
     if prune:
-        remind(prune, *found)
-    return found
+        replay_pruning(prune, *resumed)
+    return resumed
 
 
-def concluded(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome:
-    """Return the outcome of a trial whose last epoch this was; only one that is done is scored on test."""
+def build_outcome(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Outcome:
+    """Return the outcome of a trial after its last epoch; only a completed trial is evaluated on test."""
     if not epoch.last or epoch.error is not None:
         status = "pruned" if epoch.pruned else "diverged"
         return Outcome(status, epoch.error, 0.0, epoch.steps, size, {}, rows, [])
-    measured, final, predictions = conclude(setup, epoch.learner, epoch.number, epoch.steps)
-    weights = digest(epoch.learner)
-    return Outcome("done", None, 0.0, epoch.steps, size, final, rows + measured, predictions, weights)
+    final_rows, final, predictions = evaluate_final(setup, epoch.learner, epoch.number, epoch.steps)
+    weights = weights_hash(epoch.learner)
+    return Outcome("done", None, 0.0, epoch.steps, size, final, rows + final_rows, predictions, weights)
 
 
 def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
-    """Train one trial epoch by epoch, and yield after each."""
-    standing = outset([setup], [learner])
-    while standing.members:
-        ended, standing = proceed(standing)
-        yield ended[0]
+    """Train one trial and yield its state after each epoch."""
+    state = initial_state([setup], [learner])
+    while state.members:
+        by_index, state = run_epoch(state)
+        yield by_index[0]
 
 
-def outset(setups: Sequence[Setup], learners: Sequence[Learner], compiling: str = "off") -> Standing:
-    """Return trials of one shape as a pack before its first epoch."""
+def initial_state(setups: Sequence[Setup], learners: Sequence[Learner], compile_mode: str = "off") -> PackState:
+    """Return the state of a pack before its first epoch."""
     slots = len(setups[0].model.encoders) if isinstance(setups[0].method, EpochMethod) else 0
     members = {
-        i: Member(setup, learner, [learner] * slots, begin(setup, Stepwise))
+        i: Member(setup, learner, [learner] * slots, begin_measurements(setup, StepMeasurement))
         for i, (setup, learner) in enumerate(zip(setups, learners, strict=True))
     }
-    return Standing(members, pack(setups, ways(members.values(), compiling)), stack(learners), 0, 0)
+    pack = build_pack(setups, choose_step_modes(members.values(), compile_mode))
+    return PackState(members, pack, stack(learners), 0, 0)
 
 
-def proceed(
-    standing: Standing, prune: Prune | None = None, compiling: str = "off"
-) -> tuple[dict[int, Epoch], Standing]:
-    """Train a pack for an epoch.
+def run_epoch(
+    state: PackState, prune: Pruner | None = None, compile_mode: str = "off"
+) -> tuple[dict[int, Epoch], PackState]:
+    """Train a pack for an epoch and evaluate it on validation.
 
-    Return where each of its trials stands, by its place, and the pack without those that end.
+    Return the epoch of each of its trials, by index, and the state of the pack without the trials that end.
     """
-    before, packed, number = standing.members, standing.packed, standing.number + 1
-    watching = [member.watching for member in before.values()]
-    with set_tf32(allowed=packed.members[0].dtype == "tf32"):
-        learner, steps, lessons = drill(packed, standing.learner, watching, number, standing.steps)
-    judged = unstack(over(packed, judge, learner), len(before))
-    closing = zip(before.items(), lessons, judged, strict=True)
-    closed = {i: close(member, lesson, seen, number, steps) for (i, member), lesson, seen in closing}
-    ended = pruned({i: epoch for i, (_, epoch) in closed.items()}, prune)
-    left = {i: closed[i][0] for i, epoch in ended.items() if not epoch.over}
-    if left and len(left) < len(before):
-        packed = pack([m.setup for m in left.values()], ways(left.values(), compiling, number))
-    if left and (len(left) < len(before) or isinstance(packed.members[0].method, EpochMethod)):
+    members, pack, number = state.members, state.pack, state.epoch + 1
+    measurement_states = [member.measurement_states for member in members.values()]
+    with set_tf32(allowed=pack.members[0].dtype == "tf32"):
+        learner, steps, results = train_epoch(pack, state.learner, measurement_states, number, state.steps)
+    scores = unstack(map_members(pack, validation_scores, learner), len(members))
+    finished = {
+        i: finish_epoch(member, result, score, number, steps)
+        for (i, member), result, score in zip(members.items(), results, scores, strict=True)
+    }
+    epochs = apply_pruning({i: epoch for i, (_, epoch) in finished.items()}, prune)
+    left = {i: finished[i][0] for i, epoch in epochs.items() if not epoch.is_over}
+    if left and len(left) < len(members):
+        pack = build_pack([m.setup for m in left.values()], choose_step_modes(left.values(), compile_mode, number))
+    if left and (len(left) < len(members) or isinstance(pack.members[0].method, EpochMethod)):
         learner = stack([m.learner for m in left.values()])
-    return ended, Standing(left, packed, learner, number, steps)
+    return epochs, PackState(left, pack, learner, number, steps)
 
 
-def ways(members: Iterable[Member], compiling: str, after: int = 0) -> Ways:
-    """Return how to make the steps of trials after an epoch, by what they still have to do.
+def choose_step_modes(members: Iterable[Member], compile_mode: str, epoch: int = 0) -> StepModes:
+    """Return how to run the steps of trials that have trained for ``epoch`` epochs, by the work that is left.
 
-    That are as many steps as the longest of them has, and six operations a parameter and sample of each. Those of
-    several workers are plain: where they meet is no operation on tensors alone, and would be lost in what is traced.
+    The steps that are left are those of the longest trial; the operations, six per parameter and sample of each trial.
+    Several workers run plain steps: an all-reduce is not an operation on tensors alone, and tracing would lose it.
     """
-    members, worth, epochs = list(members), 0.0, 0
+    members, operations, epochs = list(members), 0.0, 0
     for setup, learner, *_ in members:
-        left = setup.trial["train"]["epochs"] - after
-        worth += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
+        left = setup.trial["train"]["epochs"] - epoch
+        operations += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
         epochs = max(epochs, left)
-    if setup.crew.size > 1:
+    if setup.workers.size > 1:
         return PLAIN
     settings, samples = setup.trial["train"], len(setup.target["train"])
-    if settings["order"] == "stream":  # the epochs share them out among them
+    if settings["order"] == "stream":  # one pass over the data, spread over the epochs
         samples //= settings["epochs"]
     size = settings["batch_size"]
     count, rest = divmod(samples, size)
-    kinds, alone = ((worth * count * size, epochs * count), (worth * rest, epochs)), len(members) == 1
-    return Ways(*(way(compiling, work, steps, alone=alone) for work, steps in kinds))
+    kinds, is_single = ((operations * count * size, epochs * count), (operations * rest, epochs)), len(members) == 1
+    return StepModes(*(choose_step_mode(compile_mode, work, steps, is_single=is_single) for work, steps in kinds))
 
 
-def drill(
-    packed: Pack, learner: Learner, watching: list[dict[str, Any]], epoch: int, steps: int
-) -> tuple[Learner, int, list[Lesson]]:
-    """Make the steps of an epoch; return the learner, the steps made so far, and what they leave of every trial."""
-    setups, count = packed.members, len(packed.members)
-    share = [strength(setup.trial, epoch) for setup in setups]
-    if "compiled" in packed.ways:  # such a step writes over its own, of one layout
-        learner = cloned(learner)
+def train_epoch(
+    pack: Pack, learner: Learner, measurement_states: list[dict[str, Any]], epoch: int, steps: int
+) -> tuple[Learner, int, list[EpochResult]]:
+    """Run the steps of an epoch; return the stacked learner, the steps made so far, and the result of every trial."""
+    setups, count = pack.members, len(pack.members)
+    strengths = [method_strength(setup.trial, epoch) for setup in setups]
+    if "compiled" in pack.step_modes:  # a compiled step overwrites its learner, and expects one memory layout
+        learner = clone_contiguous(learner)
     rates = branch_rates(setups, learner)
-    paces = numbered(setups, [pace(setup.trial, epoch) for setup in setups])
-    paced = None if setups[0].trial["train"]["schedule"] == "constant" else paces
-    strengths = numbered(setups, share)
-    measured: list[dict[str, Tensor]] = []
-    looks: list[list[Looks]] = [[] for _ in setups]
-    for chosen in stacked_batches(setups, epoch):
+    lr_factors = stack_numbers(setups, [learning_rate_factor(setup.trial, epoch) for setup in setups])
+    lr_factor = None if setups[0].trial["train"]["schedule"] == "constant" else lr_factors
+    strength = stack_numbers(setups, strengths)
+    step_metrics: list[dict[str, Tensor]] = []
+    measurements: list[list[StepMeasurements]] = [[] for _ in setups]
+    for indices in stacked_batches(setups, epoch):
         steps += 1
-        if any(watching):
-            for i, (one, indices) in enumerate(zip(unstack(learner, count), unstack(chosen, count), strict=True)):
-                setup = setups[i].whole
-                rate = paced if paced is None or count == 1 else paced[i]
-                batch = Batch(indices, drawn(setup, indices), pose(setup, indices, epoch, steps), steps, rate)
-                watching[i], look = observe(setup, watching[i], one, batch)
-                looks[i].append(look)
-        given = chosen, strengths, rates, paced
-        learner, metrics = advance(packed, learner, given, steps, full=min(share) == 1)
-        measured.append(metrics)
-    along = 0 if count == 1 else 1
-    series = {name: torch.stack([metrics[name] for metrics in measured], along).cpu() for name in measured[0]}
-    parts = zip(unstack(learner, count), unstack(series, count), looks, watching, strict=True)
-    return learner, steps, [Lesson(*part) for part in parts]
+        if any(measurement_states):
+            for i, (own, rows) in enumerate(zip(unstack(learner, count), unstack(indices, count), strict=True)):
+                setup = setups[i].on_single_worker
+                own_lr_factor = lr_factor if lr_factor is None or count == 1 else lr_factor[i]
+                task = batch_task(setup, rows, epoch, steps)
+                batch = Batch(rows, batch_inputs(setup, rows), task, steps, own_lr_factor)
+                measurement_states[i], values = measure_step(setup, measurement_states[i], own, batch)
+                measurements[i].append(values)
+        inputs = indices, strength, rates, lr_factor
+        learner, metrics = step_pack(pack, learner, inputs, steps, full=min(strengths) == 1)
+        step_metrics.append(metrics)
+    axis = 0 if count == 1 else 1
+    series = {name: torch.stack([metrics[name] for metrics in step_metrics], axis).cpu() for name in step_metrics[0]}
+    parts = zip(unstack(learner, count), unstack(series, count), measurements, measurement_states, strict=True)
+    return learner, steps, [EpochResult(*part) for part in parts]
 
 
-def numbered(setups: Sequence[Setup], values: Sequence[float]) -> Tensor:
-    """Return a number of each member, stacked, where they compute."""
-    made: Tensor = stack([torch.tensor(value, dtype=torch.float64) for value in values])
-    return made.to(setups[0].device)
+def stack_numbers(setups: Sequence[Setup], values: Sequence[float]) -> Tensor:
+    """Return one number a member as a stacked tensor on their device."""
+    numbers: Tensor = stack([torch.tensor(value, dtype=torch.float64) for value in values])
+    return numbers.to(setups[0].device)
 
 
 def stacked_batches(setups: Sequence[Setup], epoch: int) -> tuple[Tensor, ...]:
-    """Return the indices of each batch of an epoch of all members, stacked."""
-    return parted(setups[0], stack([order(setup, epoch) for setup in setups]).to(setups[0].device))
+    """Return the sample indices of each batch of an epoch, stacked over the members."""
+    return split_batches(setups[0], stack([sample_order(setup, epoch) for setup in setups]).to(setups[0].device))
 
 
 def branch_rates(setups: Sequence[Setup], learner: Learner) -> Tensor | None:
-    """Return the members' factors on the update of each branch in the epoch to come, stacked; None: all 1."""
+    """Return the members' factors on the update of each branch in the coming epoch, stacked; None: all 1."""
     methods = [setup.method for setup in setups if isinstance(setup.method, EpochMethod)]
     if not methods:
         return None
-    factors = [one.rates(state) for one, state in zip(methods, unstack(learner.state, len(setups)), strict=True)]
+    factors = [method.rates(state) for method, state in zip(methods, unstack(learner.state, len(setups)), strict=True)]
     return stack(factors) if factors[0] is not None else None
 
 
-def exercises(packed: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, ...]]:
-    """Yield what the steps of a first epoch are given, for `advance`, with the method at full strength."""
-    members = packed.members
-    shares = stack([torch.ones((), dtype=torch.float64, device=setup.device) for setup in members])
+def example_step_inputs(pack: Pack, learner: Learner) -> Iterator[tuple[Tensor | None, ...]]:
+    """Yield the inputs of `step_pack` for the steps of a first epoch, with the method at full strength."""
+    members = pack.members
+    strength = stack([torch.ones((), dtype=torch.float64, device=setup.device) for setup in members])
     rates = branch_rates(members, learner)
-    for chosen in stacked_batches(members, 1):
-        yield chosen, shares, rates, None
+    for indices in stacked_batches(members, 1):
+        yield indices, strength, rates, None
 
 
-def advance(packed: Pack, learner: Learner, given: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
-    """Return learner and metrics after one step of all members, made as the pack makes it.
+def step_pack(pack: Pack, learner: Learner, inputs: tuple[Tensor | None, ...], number: int, *, full: bool) -> Any:
+    """Return the learner and metrics after one step of all members, plain, traced or compiled.
 
-    ``given`` are the stacked arguments of `taught`, the samples' indices first. A compiled step may write its learner
-    over the one that it is given.
+    ``inputs`` are the stacked arguments of `train_on_indices`, the samples' indices first. A compiled step may
+    overwrite the learner it is given.
     """
-    short = given[0] is not None and given[0].shape[-1] < packed.members[0].trial["train"]["batch_size"]
-    how = packed.ways.short if short else packed.ways.whole
-    lesson = teaching(packed.differentiate, full=full)
-    if how == "plain":
-        return over(packed, lesson, learner, *given, shared=(packed.told(number),))
-    return over_traced(packed, lesson, learner, *given, number=number, how=how)
+    is_short = inputs[0] is not None and inputs[0].shape[-1] < pack.members[0].trial["train"]["batch_size"]
+    mode = pack.step_modes.short_batch if is_short else pack.step_modes.full_batch
+    step = step_function(pack.differentiate, full=full)
+    if mode == "plain":
+        return map_members(pack, step, learner, *inputs, shared=(pack.step_number(number),))
+    return map_members_traced(pack, step, learner, *inputs, number=number, mode=mode)
 
 
 @cache
-def teaching(differentiate: Differentiate, *, full: bool) -> Callable[..., Any]:
-    """Return `taught` that differentiates in this way."""
-    return partial(taught, full=full, differentiate=differentiate)
+def step_function(differentiate: Differentiate, *, full: bool) -> Callable[..., Any]:
+    """Return `train_on_indices` with these options; cached, as traced steps are known by the function."""
+    return partial(train_on_indices, full=full, differentiate=differentiate)
 
 
-def close(
-    member: Member, lesson: Lesson, judged: tuple[Tensor, Tensor, Tensor, Tensor], number: int, steps: int
+def finish_epoch(
+    member: Member, result: EpochResult, scores: tuple[Tensor, Tensor, Tensor, Tensor], number: int, steps: int
 ) -> tuple[Member, Epoch]:
-    """End an epoch of one trial: what its method decides, and what was measured."""
-    setup, learner, stop = member.setup, lesson.learner, False
-    rows = summarise(setup, lesson.series, number, steps) + gather(setup, lesson.looks, Moment(number, steps))
-    validation = dated(setup, judged, number)
+    """Apply what the method decides after an epoch of one trial, and return the trial and its epoch with all rows."""
+    setup, learner, stop = member.setup, result.learner, False
+    rows = training_rows(setup, result.series, number, steps)
+    rows += summarize_steps(setup, result.measurements, Progress(number, steps))
+    validation = build_validation(setup, scores, number)
     if isinstance(setup.method, EpochMethod):
         control = setup.method.epoch(learner.state, validation)
-        learner, stop = obey(learner._replace(state=control.state), control, member.snapshots), bool(control.stop)
+        learner = apply_control(learner._replace(state=control.state), control, member.snapshots)
+        stop = bool(control.stop)
         if control.restore.any():  # the rows are about the model that goes on
             validation = validate(setup, learner, number)
-    rows += scores(setup, "validation", validation.joint_loss, validation.joint_score, number, steps)
-    broken = next((row for row in rows if row.metric == "loss" and not math.isfinite(row.value)), None)
-    error = broken and f"the {broken.split} loss was {broken.value} in epoch {number}"
+    rows += score_rows(setup, "validation", validation.joint_loss, validation.joint_score, number, steps)
+    bad = next((row for row in rows if row.metric == "loss" and not math.isfinite(row.value)), None)
+    error = bad and f"the {bad.split} loss was {bad.value} in epoch {number}"
     last = stop or number == setup.trial["train"]["epochs"]
-    return member._replace(learner=learner, watching=lesson.watching), Epoch(number, steps, learner, rows, last, error)
+    epoch = Epoch(number, steps, learner, rows, last, error)
+    return member._replace(learner=learner, measurement_states=result.measurement_states), epoch
 
 
-def pruned(ended: dict[int, Epoch], prune: Prune | None) -> dict[int, Epoch]:
-    """Return epochs in which those are marked that the trials are to end with, by their scores on validation."""
-    running = {i: epoch for i, epoch in ended.items() if not epoch.over}
+def apply_pruning(epochs: dict[int, Epoch], prune: Pruner | None) -> dict[int, Epoch]:
+    """Return the epochs, with those marked as pruned that the pruner ends by their validation scores."""
+    running = {i: epoch for i, epoch in epochs.items() if not epoch.is_over}
     if prune is None or not running:
-        return ended
+        return epochs
     number = next(iter(running.values())).number
-    stops = prune(number, {i: validated(epoch.rows, number) for i, epoch in running.items()})
-    return {i: epoch._replace(pruned=i in stops) for i, epoch in ended.items()}
+    stops = prune(number, {i: validation_metrics(epoch.rows, number) for i, epoch in running.items()})
+    return {i: epoch._replace(pruned=i in stops) for i, epoch in epochs.items()}
 
 
-def validated(rows: list[Row], epoch: int) -> dict[str, float]:
-    """Return what was measured of the joint prediction on validation after an epoch, by metric."""
-    found = (row for row in rows if row.epoch == epoch and row.split == "validation" and row.modality is None)
-    return {row.metric: row.value for row in found}
+def validation_metrics(rows: list[Row], epoch: int) -> dict[str, float]:
+    """Return the metrics of the joint prediction on validation after an epoch."""
+    joint = (row for row in rows if row.epoch == epoch and row.split == "validation" and row.modality is None)
+    return {row.metric: row.value for row in joint}
 
 
-def remind(prune: Prune, standing: Standing, record: Record) -> None:
-    """Tell again what was told of trials before they were interrupted; what came of it is known.
+def replay_pruning(prune: Pruner, state: PackState, results: PackResults) -> None:
+    """Report the epochs before a checkpoint to the pruner again; its answers, which are known, are ignored.
 
-    A trial is asked about after each epoch but its last, which is that in which it was ended, if it was.
+    A trial is reported after each epoch but its last; if it was pruned, after that, too.
     """
-    ends = {i: outcome.rows[-1].epoch + (outcome.status == "pruned") for i, outcome in record.outcomes.items()}
-    for epoch in range(1, standing.number + 1):
-        told = {i: validated(rows, epoch) for i, rows in enumerate(record.rows) if epoch < ends.get(i, math.inf)}
-        if told:
-            prune(epoch, told)
+    ends = {i: outcome.rows[-1].epoch + (outcome.status == "pruned") for i, outcome in results.outcomes.items()}
+    for epoch in range(1, state.epoch + 1):
+        metrics = {
+            i: validation_metrics(rows, epoch) for i, rows in enumerate(results.rows) if epoch < ends.get(i, math.inf)
+        }
+        if metrics:
+            prune(epoch, metrics)
 
 
-def led(prune: Prune, setup: Setup) -> Prune:
-    """Return ``prune`` as the first of several workers answers it."""
+def broadcast_pruner(prune: Pruner, setup: Setup) -> Pruner:
+    """Return a pruner that asks ``prune`` on the first of several workers and sends its answer to all."""
 
-    def asked(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
-        stops = prune(epoch, scores) if setup.crew.rank == 0 else set()
+    def broadcast(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
+        stops = prune(epoch, scores) if setup.workers.rank == 0 else set()
         flags = torch.tensor([i in stops for i in scores], dtype=torch.uint8, device=setup.device)
-        return {i for i, flag in zip(scores, setup.crew.total(flags).tolist(), strict=True) if flag}
+        return {i for i, flag in zip(scores, setup.workers.total(flags).tolist(), strict=True) if flag}
 
-    return asked
+    return broadcast

@@ -18,8 +18,8 @@ from ablate.trial import Trial, block_seeds
 from tests.ablate.helpers import ablate, here, table, train, write
 from trainables.data import load as load_data
 from trainables.methods import METHODS
-from trainables.setup import prepare, start
-from trainables.step import order
+from trainables.setup import build_setup, init_learner
+from trainables.step import sample_order
 from trainables.train import fit
 
 FEW = {"train": {"epochs": 2}, "methods": ["joint", "agm"], "vary": None}
@@ -74,9 +74,9 @@ def test_what_seeds_decide_is_drawn_from_their_own(tmp_path: Path) -> None:
     one, other = planned(study(tmp_path, 2))[:2]
     made = planned(study(tmp_path, {"init": 2}))[1]
     dataset = load_data(study(tmp_path, 1).data)
-    setups = [prepare(trial.config, dataset) for trial in (one, other, made)]
-    weights = [next(iter(start(setup).params.encoders["m0"].values())) for setup in setups]
-    orders = [order(setup, 1) for setup in setups]
+    setups = [build_setup(trial.config, dataset) for trial in (one, other, made)]
+    weights = [next(iter(init_learner(setup).params.encoders["m0"].values())) for setup in setups]
+    orders = [sample_order(setup, 1) for setup in setups]
     assert weights[2].equal(weights[1])
     assert not weights[2].equal(weights[0])
     assert orders[2].equal(orders[0])

@@ -52,7 +52,7 @@ def steps(folder: Path) -> int:
 
 def test_a_file_holds_the_last_state_and_nothing_else(tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path, NAMES, 60)
-    assert (kept.due(), kept.exists) == (False, False)
+    assert (kept.is_due(), kept.exists) == (False, False)
     kept.write({"number": 1, "learner": [torch.ones(3)]})
     kept.write({"number": 2, "learner": [torch.zeros(2, 3).mT]})
     found = Checkpoint(tmp_path, NAMES, 60).read()
@@ -68,9 +68,9 @@ def test_a_file_holds_the_last_state_and_nothing_else(tmp_path: Path) -> None:
 def test_it_is_due_after_some_seconds_and_comes_more_seldom_where_it_takes_long(tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path, NAMES, 0.01)
     time.sleep(0.02)
-    assert kept.due()
+    assert kept.is_due()
     kept.write({"learner": [torch.zeros(5_000_000)]})
-    assert not kept.due()
+    assert not kept.is_due()
     assert kept.next - time.monotonic() > 0.01
 
 

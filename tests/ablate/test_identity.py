@@ -88,7 +88,7 @@ def test_a_new_line_in_the_list_of_methods_changes_no_trial(copy: Path) -> None:
 def test_the_code_of_a_trial_is_what_it_imports() -> None:
     modules = set(import_closure({"trainables.train", "trainables.data", "trainables.methods.ogm_ge"}))
     assert {"trainables.optim", "trainables.model", "trainables.methods.ogm", "trainables.data.synthetic"} <= modules
-    assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.rehearsal"}
+    assert not modules & {AGM, "trainables.methods", "trainables.data.rebuild", "trainables.dry_run"}
 
 
 def test_the_code_of_a_measurement_is_part_of_the_trials_that_take_it() -> None:

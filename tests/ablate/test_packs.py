@@ -13,7 +13,7 @@ from ablate.study import load
 from ablate.trial import Result, Trial
 from ablate.trial_queue import MAX_ATTEMPTS, TrialQueue, concurrent_packs, open_queue
 from tests.ablate.helpers import write
-from trainables.shape import shape
+from trainables.shape import pack_shape
 
 DONE = Result("done", 1.0)
 
@@ -27,14 +27,14 @@ def test_a_pack_is_of_one_shape_and_loses_nobody(tmp_path: Path) -> None:
     vary = {"agm.alpha": [0.5, 1], "agm.score_attr": ["shapley", "loo"]}
     trials = proposed(tmp_path, vary=vary, set={"agm.route": "encoder"}, seeds=3)
     packs = pack_trials(trials, 64, 1)
-    assert [{shape(t.config) for t in pack} for pack in packs] == [{shape(pack[0].config)} for pack in packs]
+    assert [{pack_shape(t.config) for t in pack} for pack in packs] == [{pack_shape(pack[0].config)} for pack in packs]
     assert sorted(t.id for pack in packs for t in pack) == sorted(t.id for t in trials)
     assert [len(pack) for pack in packs] == [3, 6, 6]  # joint, and each way to attribute with both strengths
 
 
 def test_what_changes_the_computation_is_another_shape(tmp_path: Path) -> None:
     def shapes(**over: Any) -> int:
-        return len({shape(t.config) for t in proposed(tmp_path, seeds=1, **{"methods": ["agm"]} | over)})
+        return len({pack_shape(t.config) for t in proposed(tmp_path, seeds=1, **{"methods": ["agm"]} | over)})
 
     fixed, window = ({"agm.reference": name} for name in ("fixed", "window"))
     numbers = {"train.lr": [0.1, 0.2], "agm.warm": [1, 5], "agm.start": [1, 2], "train.epochs": [1, 2]}

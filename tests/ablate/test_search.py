@@ -24,7 +24,7 @@ from ablate.trial import Result, Trial
 from ablate.trial_queue import TrialQueue, open_queue
 from analysis import load as tabled
 from tests.ablate.helpers import here, write
-from trainables.measure import Row
+from trainables.evaluation import Row
 from trainables.train import Outcome
 
 SEARCH: dict[str, Any] = {

@@ -12,7 +12,7 @@ from ablate import schema, store
 from ablate.errors import UserError
 from ablate.shards import write_shard
 from ablate.trial import Trial
-from trainables.measure import Prediction, Row
+from trainables.evaluation import Prediction, Row
 from trainables.train import Outcome
 
 

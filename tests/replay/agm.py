@@ -8,9 +8,9 @@ from torch import Tensor
 
 from tests.replay import networks
 from tests.replay.spy import Case, Pairs, Spied, against
+from trainables.dry_run import dummy_task
 from trainables.methods.agm import AGM, AGMState, strength_ratio
 from trainables.optim import SGD
-from trainables.rehearsal import silent
 from trainables.setup import Learner
 from trainables.shapley import shapley_weights, weighted_sums
 from trainables.signals import all_subsets, mix
@@ -96,7 +96,7 @@ def shapley(case: Case) -> Pairs:
     ours = shapley_weights(modalities) @ torch.tensor([value[s] for s in heard], dtype=torch.float64)
     yield "phi", ours, case["phi"]
     found = torch.tensor([value[s] for s in heard], dtype=torch.float64)
-    without = AGM(score_attr="bb", route="encoder").weights(modalities, silent()) @ found
+    without = AGM(score_attr="bb", route="encoder").weights(modalities, dummy_task()) @ found
     yield "phi_without_empty_coalition", without, case.get("phi_without_empty_coalition", without)
     yield "sum", ours.sum(), value[tuple(range(modalities))]
 

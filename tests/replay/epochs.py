@@ -15,7 +15,7 @@ from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import SGD
 from trainables.setup import Learner
 from trainables.signals import Validation
-from trainables.snapshots import obey
+from trainables.snapshots import apply_control
 
 ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # anything else is a crash
 
@@ -55,7 +55,7 @@ def official(case: Case) -> Pairs:
         if last or steps[number + 1]["epoch"] != recorded["epoch"]:
             seen = validation(case, modalities, recorded["epoch"])
             control = method.epoch(learner.state, seen)
-            learner = obey(learner._replace(state=control.state), control, snapshots)
+            learner = apply_control(learner._replace(state=control.state), control, snapshots)
             crashed = lost(case, before, control.state)  # before it could exit
             yield f"{number}.exit", bool(control.stop) and not crashed, last and ended.startswith("exit()")
             yield f"{number}.crash", crashed, last and not ENDS.match(ended)

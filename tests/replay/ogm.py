@@ -13,7 +13,7 @@ from trainables.methods.joint import Joint
 from trainables.methods.ogm import OGM, damping_factors, ratios
 from trainables.methods.ogm_ge import OGMGE
 from trainables.optim import SGD
-from trainables.setup import Learner, strength
+from trainables.setup import Learner, method_strength
 
 FREE = 0.0, math.inf
 
@@ -49,7 +49,7 @@ def official(case: Case) -> Pairs:
     for number, recorded in enumerate(case["steps"]):
         theirs = recorded["official"]
         yield from net.compare_params(number, learner, recorded["params_before_step"])
-        active = strength(span, recorded["epoch"] + 1) == 1
+        active = method_strength(span, recorded["epoch"] + 1) == 1
         drawn = iter(theirs["normal_calls"])
 
         def noise(purpose: str, like: Tensor, drawn: Iterator[Case] = drawn) -> Tensor:

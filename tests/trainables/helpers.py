@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from trainables.differentiation import pure
+from trainables.differentiation import functional
 from trainables.encoders import MLP
 from trainables.fusions import Attention, Concat, Early, FiLM, Fusion, Gated, Sum
 from trainables.model import Model
 from trainables.optim import SGD
 from trainables.randomness import normal, stream, uniform
-from trainables.setup import Learner, Setup, equip
+from trainables.setup import Learner, Setup, adapt_to_method
 from trainables.signals import Method, Params, Task, each, needs
 from trainables.step import step
 from trainables.tasks import build_target
@@ -88,7 +88,7 @@ def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
     trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1}}
     task = "segmentation" if next(iter(model.encoders.values())).dense else "classification"
     inputs = batch(model, 0, task=task)[0]
-    model, rule = equip(method, model, SGD(lr, 0.9), inputs)
+    model, rule = adapt_to_method(method, model, SGD(lr, 0.9), inputs)
     return Setup(trial, task, model, method, needs(method), rule, {}, {}, {})
 
 
@@ -119,7 +119,7 @@ def train(
 def pure_step(made: Setup, learner: Learner, number: int) -> Learner:
     """The same step through torch.func, which `vmap` can stack."""
     inputs, target = batch(made.model, number)
-    return step(made, learner, inputs, pose(target, number), differentiate=pure)[0]
+    return step(made, learner, inputs, pose(target, number), differentiate=functional)[0]
 
 
 def apart(one: Any, other: Any) -> float:

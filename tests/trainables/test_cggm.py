@@ -32,9 +32,9 @@ from trainables.methods.joint import Joint
 from trainables.model import Model
 from trainables.optim import SGD, SplitOptimizer
 from trainables.randomness import normal, uniform
-from trainables.setup import Learner, Setup, prepare
+from trainables.setup import Learner, Setup, build_setup
 from trainables.signals import Guided, Params, Signals, Sloped, Task, each, leaves
-from trainables.step import pose as pose_batch
+from trainables.step import batch_task as pose_batch
 from trainables.step import step
 
 LOSSES = [("classification", "mse"), ("regression", "mse"), ("regression", "l1"), ("regression", "huber")]
@@ -219,7 +219,9 @@ def test_the_sign_is_that_of_the_target_before_it_was_standardised() -> None:
     prediction = torch.full((1, 4, 1), (0.5 - raw.mean()) / raw.std(), dtype=torch.float32)
     assert CGGM(eps_metric="sign").measure(Signals(classified=prediction), task).tolist() == [0.5]
     data = load({"name": "diabetes"})  # whose targets are above 0
-    assert pose_batch(prepare(trial(), data), torch.arange(4), 1, 1).zero == data.target_zero < data.train.target.min()
+    assert (
+        pose_batch(build_setup(trial(), data), torch.arange(4), 1, 1).zero == data.target_zero < data.train.target.min()
+    )
 
 
 def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:

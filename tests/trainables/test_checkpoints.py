@@ -13,11 +13,11 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, trial
 from tests.trainables.workers import side_by_side
-from trainables.compilation import CACHE, compiler
+from trainables.compilation import CACHE, find_compiler
 from trainables.methods import METHODS
-from trainables.parallel import crew
-from trainables.shape import replaced
-from trainables.train import Outcome, Prune, fit_pack
+from trainables.parallel import current_workers
+from trainables.shape import replace_values
+from trainables.train import Outcome, Pruner, fit_pack
 
 
 class Kept:
@@ -26,7 +26,7 @@ class Kept:
     def __init__(self, *files: bytes) -> None:
         self.files = list(files)
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return True
 
     def write(self, state: dict[str, Any]) -> None:
@@ -47,15 +47,15 @@ def same(one: Outcome, other: Outcome) -> bool:
     return equal and rest[0] == rest[1]
 
 
-def goes_on(trials: list[dict[str, Any]], *after: int, prune: Prune | None = None, **how: Any) -> None:
+def goes_on(trials: list[dict[str, Any]], *after: int, prune: Pruner | None = None, **how: Any) -> None:
     """Interrupt trials after some epochs and compare with what they are without."""
     dataset, kept = how.pop("dataset", None) or tiny(), Kept()
-    whole = fit_pack(trials, dataset, prune, memory=kept, **how)
+    whole = fit_pack(trials, dataset, prune, checkpoints=kept, **how)
     assert all(map(same, whole, fit_pack(trials, dataset, prune, **how)))
     for epoch in after:
         again = Kept(kept.files[epoch - 1])
         CACHE.clear()  # as in a new process
-        resumed = fit_pack(trials, dataset, prune, memory=again, **how)
+        resumed = fit_pack(trials, dataset, prune, checkpoints=again, **how)
         assert all(map(same, resumed, whole))
         assert len(again.files) == 1 + len(kept.files) - epoch  # it did what was missing and nothing else
         assert all(outcome.seconds > 0 for outcome in resumed)
@@ -100,15 +100,17 @@ def test_measurements_go_on() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_goes_on_compiled() -> None:
-    goes_on([one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("joint", 3)[::2]], 5, compiling="on")
+    goes_on(
+        [one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("joint", 3)[::2]], 5, compile_mode="on"
+    )
 
 
 def test_what_has_ended_stays_ended_and_a_judge_hears_of_it_again() -> None:
     """The second diverges in epoch 1, the third is ended after epoch 3; the first had 13 epochs, the last 12."""
     trials = configurations("joint", 4)
-    trials[1] = replaced(trials[1], {("train", "lr"): 1e200})
+    trials[1] = replace_values(trials[1], {("train", "lr"): 1e200})
     heard: dict[tuple[int, int], dict[str, float]] = {}
     told: list[tuple[int, int]] = []
 
@@ -125,25 +127,25 @@ def test_what_has_ended_stays_ended_and_a_judge_hears_of_it_again() -> None:
 @pytest.mark.parametrize("spoil", ["truncated", "empty", "of another version", "of another pack"])
 def test_what_cannot_be_read_is_passed_over(spoil: str) -> None:
     trials, kept = configurations("agm", 2), Kept()
-    whole = fit_pack(trials, tiny(), memory=kept)
+    whole = fit_pack(trials, tiny(), checkpoints=kept)
     file, other = kept.files[4], Kept()
     other.write({"epochs": 5})
-    fit_pack(configurations("bogc", 2), tiny(), memory=(strange := Kept()))
+    fit_pack(configurations("bogc", 2), tiny(), checkpoints=(strange := Kept()))
     spoilt = {"truncated": file[: len(file) // 2], "empty": b"", "of another version": other.files[0],
               "of another pack": strange.files[4]}  # fmt: skip
     again = Kept(spoilt[spoil])
-    assert all(map(same, fit_pack(trials, tiny(), memory=again), whole))
+    assert all(map(same, fit_pack(trials, tiny(), checkpoints=again), whole))
     assert len(again.files) == 1 + len(kept.files)  # it began anew
 
 
 def crewed() -> list[tuple[list[Outcome], list[bytes]]]:
     """What a pack of two does as one of the workers: at first, where both go on, and where only this one could."""
     trials = [trial(AGM, seed=seed, epochs=3, batch_size=16, model=MODEL, measure={"gradients": 2}) for seed in (0, 1)]
-    here = crew()
+    here = current_workers()
 
     def done(*files: bytes) -> tuple[list[Outcome], list[bytes]]:
         kept = Kept(*files)
-        return fit_pack(trials, tiny(), crew=here, memory=kept), kept.files
+        return fit_pack(trials, tiny(), workers=here, checkpoints=kept), kept.files
 
     whole = done()
     written = [whole[1]] * here.size

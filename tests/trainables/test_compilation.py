@@ -10,11 +10,11 @@ from torch import Tensor
 from tests.trainables.helpers import apart
 from tests.trainables.test_packs import configurations, dense, differences, tiny
 from trainables import compilation
-from trainables.compilation import cloned, compiler, signature, way, written_over
+from trainables.compilation import choose_step_mode, clone_contiguous, find_compiler, signature, update_in_place
 from trainables.methods import METHODS
-from trainables.setup import alike, prepare, start
+from trainables.setup import build_setup, init_learner, replace_trial
 from trainables.signals import Params, Pull, Signals, Step, Task
-from trainables.train import fit_pack, outset, proceed
+from trainables.train import fit_pack, initial_state, run_epoch
 
 
 def brief(method: str, batch_size: int = 16) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def brief(method: str, batch_size: int = 16) -> list[dict[str, Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 @pytest.mark.parametrize(
     ("method", "count"),
     [("ogm-ge", 2), *(pytest.param(method, 1, marks=pytest.mark.nightly) for method in ("ogm-ge", "bogc"))],
@@ -38,7 +38,7 @@ def test_a_compiled_pack_is_the_same_but_for_rounding(method: str, count: int, m
     same = {"start": 1, "warmup": 0, "end": 13, "measure": {"fidelity": 3, "gradients": 2}}
     chosen = [one | same for one in configurations(method, 5, batch_size=13)]
     for few, dataset in ((chosen[:3:2][:count], tiny()), (chosen[2::2][:count], tiny(shift=1.0))):
-        fast = fit_pack(few, dataset, compiling="on")
+        fast = fit_pack(few, dataset, compile_mode="on")
         assert [step is not None for step in steps.values()] == [True]
         for one, other in zip(fast, fit_pack(few, dataset), strict=True):
             assert max(differences(one, other)) < 1e-9
@@ -49,10 +49,10 @@ def test_a_step_that_cannot_be_compiled_is_made_all_the_same(monkeypatch: pytest
         raise RuntimeError("no memory")
 
     monkeypatch.setattr("trainables.compilation.CACHE", {})
-    monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
+    monkeypatch.setattr("trainables.compilation.find_compiler", lambda: "c++")
     monkeypatch.setattr(torch, "compile", fails)
     chosen, dataset = brief("joint"), tiny()
-    for one, other in zip(fit_pack(chosen, dataset, compiling="on"), fit_pack(chosen, dataset), strict=True):
+    for one, other in zip(fit_pack(chosen, dataset, compile_mode="on"), fit_pack(chosen, dataset), strict=True):
         assert one.rows == other.rows
 
 
@@ -63,27 +63,31 @@ def test_what_is_written_over_is_read_first() -> None:
     def step(data: Any, differing: Any, learner: dict[str, Tensor]) -> Any:
         return {"now": learner["now"] + 1, "before": learner["now"]}, {"change": learner["before"]}
 
-    learner, metrics = written_over(step, None, None, old)
+    learner, metrics = update_in_place(step, None, None, old)
     assert learner is old
     assert [each.tolist() for each in (*learner.values(), *metrics.values())] == [[2, 2], [1, 1], [0, 0]]
     with pytest.raises(ValueError, match="the shape or the type"):
-        written_over(lambda *_: ({"now": torch.ones(1), "before": torch.ones(2)}, {}), None, None, old)
+        update_in_place(lambda *_: ({"now": torch.ones(1), "before": torch.ones(2)}, {}), None, None, old)
 
 
 def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_that_are_not_are_traced() -> None:
-    best = "plain" if compiler() is None else "compiled"
-    assert [way(how, 1e12, 20) for how in ("auto", "off", "on")] == ["plain", "plain", best]
-    assert [way(how, 1e14, 20) for how in ("auto", "off", "on")] == [best, "plain", best]
-    assert [way(how, 1e12, 10**5, alone=True) for how in ("auto", "off", "on")] == [best, "plain", best]
-    assert way("auto", 1e12, 2000, alone=True) == "plain"
-    assert way("auto", 1e12, 2000) == way("off", 1e14, 2000) == "traced"
+    best = "plain" if find_compiler() is None else "compiled"
+    assert [choose_step_mode(how, 1e12, 20) for how in ("auto", "off", "on")] == ["plain", "plain", best]
+    assert [choose_step_mode(how, 1e14, 20) for how in ("auto", "off", "on")] == [best, "plain", best]
+    assert [choose_step_mode(how, 1e12, 10**5, is_single=True) for how in ("auto", "off", "on")] == [
+        best,
+        "plain",
+        best,
+    ]
+    assert choose_step_mode("auto", 1e12, 2000, is_single=True) == "plain"
+    assert choose_step_mode("auto", 1e12, 2000) == choose_step_mode("off", 1e14, 2000) == "traced"
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, dataset, found = brief(method, 16 if method == "agm" else 13), tiny(), []
     for many in (math.inf, 0):
-        monkeypatch.setattr("trainables.compilation.MANY", many)
+        monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", many)
         monkeypatch.setattr("trainables.compilation.CACHE", made := {})
         found.append(fit_pack(chosen, dataset))
         assert len(made) == (0 if many else 1 + (method == "agm"))
@@ -98,9 +102,9 @@ def test_positions_without_a_label_are_traced_by_themselves(monkeypatch: pytest.
     monkeypatch.setattr("trainables.compilation.CACHE", {})
     chosen = brief("agm", 13)
     for dataset in (dense(share=0), dense()):
-        monkeypatch.setattr("trainables.compilation.MANY", math.inf)
+        monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", math.inf)
         plain = fit_pack(chosen, dataset)
-        monkeypatch.setattr("trainables.compilation.MANY", 0)
+        monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 0)
         assert [one.weights for one in fit_pack(chosen, dataset)] == [one.weights for one in plain]
 
 
@@ -139,7 +143,7 @@ def random(x: Tensor) -> Tensor:
 def test_a_traced_step_does_nothing_idle_twice_or_for_nobody(step: Any) -> None:
     """Equal sums are one, whatever views lie between; but not where one of them is written into, nor what is drawn."""
     x = torch.arange(6.0).view(2, 3)
-    fast: Any = compilation.lean(step, (x,))
+    fast: Any = compilation.trace_step(step, (x,))
     found = []
     for one in (fast, step):
         torch.manual_seed(0)
@@ -163,7 +167,7 @@ def signatures(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return noting
 
     monkeypatch.setattr("trainables.compilation.CACHE", {})
-    monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
+    monkeypatch.setattr("trainables.compilation.find_compiler", lambda: "c++")
     monkeypatch.setattr(torch, "compile", traced)
     return given
 
@@ -176,7 +180,7 @@ def test_a_trial_that_trains_alone_is_compiled_for_all_of_its_shape(
     """Its numbers are arguments, as those of a pack: the next trial takes the step that is there, and keeps its own."""
     dataset = tiny(missing=missing)
     for one in brief(method, 13):
-        (fast,), (plain,) = fit_pack([one], dataset, compiling="on"), fit_pack([one], dataset)
+        (fast,), (plain,) = fit_pack([one], dataset, compile_mode="on"), fit_pack([one], dataset)
         assert max(differences(fast, plain)) < 1e-9
     assert [step is not None for step in compilation.CACHE.values()] == [True]
     assert len(set(signatures)) == 1
@@ -193,16 +197,16 @@ def test_the_evidence_of_a_trial_alone_is_taken_apart_for_the_compiler(
         return step
 
     monkeypatch.setattr("trainables.compilation.CACHE", {})
-    monkeypatch.setattr("trainables.compilation.compiler", lambda: "c++")
+    monkeypatch.setattr("trainables.compilation.find_compiler", lambda: "c++")
     monkeypatch.setattr(torch, "compile", noted)
-    fit_pack(brief("bogc", 16)[:count], tiny(), compiling="on")
+    fit_pack(brief("bogc", 16)[:count], tiny(), compile_mode="on")
     assert set(found) == {f"ablate.{operation}.default"}
 
 
 def test_a_compiled_pack_goes_on_with_the_last_of_its_trials(signatures: list[tuple[Any, ...]]) -> None:
     longer, shorter = brief("agm")
     chosen, dataset = [longer, shorter | {"train": shorter["train"] | {"epochs": 2}}], tiny()
-    fast = fit_pack(chosen, dataset, compiling="on")
+    fast = fit_pack(chosen, dataset, compile_mode="on")
     for one, other in zip(fast, [fit_pack([each], dataset)[0] for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9
     assert len(set(signatures)) == 2 * 2  # whole and short batches, of two trials and of one
@@ -224,7 +228,7 @@ class Counting(NamedTuple):
 @pytest.mark.usefixtures("signatures")
 def test_a_trial_whose_step_cannot_be_traced_trains_as_it_is() -> None:
     one = brief("joint")[0] | {"method": f"{__name__}:Counting", "settings": {"floor": 0.5}}
-    (asked,), (plain,) = fit_pack([one], tiny(), compiling="on"), fit_pack([one], tiny())
+    (asked,), (plain,) = fit_pack([one], tiny(), compile_mode="on"), fit_pack([one], tiny())
     assert asked.rows == plain.rows
     assert list(compilation.CACHE.values()) == [None, None]
 
@@ -247,17 +251,17 @@ class Growing(NamedTuple):
 @pytest.mark.parametrize("compiling", ["off", "on"])
 def test_a_learner_that_grows_trains_in_a_pack_as_alone(compiling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A traced step would give a state of one length, whatever it is given."""
-    monkeypatch.setattr("trainables.compilation.MANY", 1)
+    monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 1)
     method = {"method": f"{__name__}:Growing", "settings": {"factor": 1.0}}
     chosen, dataset = [one | method for one in brief("joint")], tiny()
-    for one, other in zip(fit_pack(chosen, dataset, compiling=compiling), chosen, strict=True):
+    for one, other in zip(fit_pack(chosen, dataset, compile_mode=compiling), chosen, strict=True):
         assert max(differences(one, fit_pack([other], dataset)[0])) < 1e-9
     assert set(compilation.CACHE.values()) == {None}
 
 
 def test_another_deal_of_the_data_takes_the_steps_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.compilation.CACHE", steps := {})
-    monkeypatch.setattr("trainables.compilation.MANY", 1)
+    monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 1)
     for deal, dataset in enumerate((tiny(), tiny(shift=1.0))):
         chosen = [one | {"data": {"deal": deal}} for one in brief("agm")]
         for one, other in zip(fit_pack(chosen, dataset), chosen, strict=True):
@@ -268,14 +272,14 @@ def test_another_deal_of_the_data_takes_the_steps_that_there_are(monkeypatch: py
 def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[Any, ...]]) -> None:
     """Its compiled steps write over one of their own: from where a pack stands it can be trained again."""
     trials, dataset = configurations("agm", 2), tiny()
-    first = prepare(trials[0], dataset)
-    setups = [first, *(alike(first, one) for one in trials[1:])]
-    standing = outset(setups, [start(setup) for setup in setups], "on")
+    first = build_setup(trials[0], dataset)
+    setups = [first, *(replace_trial(first, one) for one in trials[1:])]
+    standing = initial_state(setups, [init_learner(setup) for setup in setups], "on")
     for _ in range(2):
-        before = cloned(standing.learner)
-        ended, after = proceed(standing, compiling="on")
+        before = clone_contiguous(standing.learner)
+        ended, after = run_epoch(standing, compile_mode="on")
         assert apart(standing.learner, before) == 0
-        assert {i: epoch.rows for i, epoch in proceed(standing, compiling="on")[0].items()} == {
+        assert {i: epoch.rows for i, epoch in run_epoch(standing, compile_mode="on")[0].items()} == {
             i: epoch.rows for i, epoch in ended.items()
         }
         standing = after
@@ -284,7 +288,7 @@ def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[A
 
 def test_a_step_is_compiled_for_one_layout_of_its_learner(signatures: list[tuple[Any, ...]]) -> None:
     """The gradient of AGM's head, and its velocity, come out of a step transposed; it is written over what went in."""
-    fit_pack(brief("agm"), tiny(), compiling="on")
+    fit_pack(brief("agm"), tiny(), compile_mode="on")
     assert len(signatures) == 2 + 4 * 3  # two trials, and the batches, of which the last is short
     assert len(set(signatures)) == 2
 
@@ -297,10 +301,10 @@ def test_a_process_keeps_the_steps_that_it_compiled_last(
     def halved(data: Any, differing: Any, learner: dict[str, Tensor]) -> Any:
         return {"weight": learner["weight"] / 2}, {}
 
-    monkeypatch.setattr(compilation, "MOST", 2)
+    monkeypatch.setattr(compilation, "CACHE_SIZE", 2)
     for size in (1, 2, 1, 3, 1):
         learner = {"weight": torch.ones(size)}
-        step = compilation.traced(halved, ((), {}, learner), (), "compiled").step
+        step = compilation.trace_or_compile(halved, ((), {}, learner), (), "compiled").step
         assert step is not None
         step((), {}, learner)
         assert learner["weight"].tolist() == [0.5] * size

@@ -20,7 +20,7 @@ from trainables.measurements.cost import timed
 from trainables.methods import METHODS
 from trainables.signals import EpochMethod
 from trainables.step import step
-from trainables.train import advance, fit_pack
+from trainables.train import fit_pack, step_pack
 
 READ = torch.ops.aten._local_scalar_dense.default
 COPY = torch.ops.aten._to_copy.default
@@ -120,13 +120,13 @@ def test_the_steps_of_an_epoch_do_not_wait_for_their_device(
     def watched(*given: Any, **kwargs: Any) -> Any:
         if given[3] % 4 == 2:
             with Unwaited(), Untold():
-                return advance(*given, **kwargs)
-        return advance(*given, **kwargs)
+                return step_pack(*given, **kwargs)
+        return step_pack(*given, **kwargs)
 
-    monkeypatch.setattr(train, "advance", watched)
-    monkeypatch.setattr(compilation, "MANY", many)
+    monkeypatch.setattr(train, "step_pack", watched)
+    monkeypatch.setattr(compilation, "MIN_TRACED_STEPS", many)
     with OneDevice():
-        outcomes = fit_pack(trials, tiny(), compiling="auto", device="meta")
+        outcomes = fit_pack(trials, tiny(), compile_mode="auto", device="meta")
     assert {outcome.status for outcome in outcomes} == {"done"}
 
 
@@ -136,7 +136,7 @@ class Shelf:
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return True
 
     def write(self, state: dict[str, Any]) -> None:
@@ -150,8 +150,8 @@ def test_a_pack_that_goes_on_is_on_its_device() -> None:
     trials = [trial(METHODS["cggm"], {}, seed=i, measure={"fidelity": 2}, epochs=3, optimizer="adam") for i in range(2)]
     shelf = Shelf()
     with OneDevice():
-        fit_pack(trials, tiny(), device="meta", memory=shelf)
-        fit_pack(trials, tiny(), device="meta", memory=shelf)
+        fit_pack(trials, tiny(), device="meta", checkpoints=shelf)
+        fit_pack(trials, tiny(), device="meta", checkpoints=shelf)
     assert [state["number"] for state in shelf.states] == [1, 2, 2]
 
 

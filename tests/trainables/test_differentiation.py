@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tests.trainables.helpers import TASKS, apart, batch, network, pose, setup, untrained
-from trainables.differentiation import Differentiate, eager, pure
+from trainables.differentiation import Differentiate, eager, functional
 from trainables.methods.joint_uni import JointUni
 from trainables.signals import Sloped
 from trainables.tasks import build_target
 
 
-@pytest.mark.parametrize("differentiate", [eager, pure])
+@pytest.mark.parametrize("differentiate", [eager, functional])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("present", [None, torch.arange(12) % 3 != torch.arange(3)[:, None]])

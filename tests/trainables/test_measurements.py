@@ -21,7 +21,7 @@ from trainables.diagnostics.competition import competition_strength
 from trainables.diagnostics.dempster import dempster
 from trainables.diagnostics.probe import linear_probe
 from trainables.diagnostics.truth import rank_correlation
-from trainables.measure import Moment, Row, having, outputs, summarise, validate
+from trainables.evaluation import Progress, Row, compute_signals, samples_with_modality, training_rows, validate
 from trainables.measurements import (
     MEASUREMENTS,
     combination,
@@ -40,9 +40,9 @@ from trainables.measurements.competition import fitted
 from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
 from trainables.measurements.slopes import afresh
 from trainables.methods import METHODS, bogc
-from trainables.observation import Batch, Epochwise, Stepwise, module
-from trainables.setup import Learner, Setup, prepare, start
-from trainables.step import batches, pose, step
+from trainables.observation import Batch, EpochMeasurement, StepMeasurement, measurement_module
+from trainables.setup import Learner, Setup, build_setup, init_learner
+from trainables.step import batch_task, batches, step
 from trainables.train import Outcome, epochs, fit
 
 BOGC, CGGM = "trainables.methods.bogc:BOGC", "trainables.methods.cggm:CGGM"
@@ -65,15 +65,15 @@ def value(rows: list[Row], metric: str, modality: str | None = None) -> float:
 
 
 def trained(config: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner]:
-    setup = prepare(config, dataset)
-    *_, last = epochs(setup, start(setup))
+    setup = build_setup(config, dataset)
+    *_, last = epochs(setup, init_learner(setup))
     return setup, last.learner
 
 
 def first_batch(setup: Setup) -> Batch:
     indices = batches(setup, 1)[0]
     inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-    return Batch(indices, inputs, pose(setup, indices, 1, 1), 1)
+    return Batch(indices, inputs, batch_task(setup, indices, 1, 1), 1)
 
 
 SEVERAL = {AGM: [], CGGM: [], JOINT: [pytest.mark.nightly], "trainables.methods.mses:MSES": [pytest.mark.nightly]}
@@ -110,8 +110,8 @@ def test_an_observed_run_is_the_run_unobserved_bit_for_bit(names: list[str], met
 
 def test_every_measurement_is_of_one_kind() -> None:
     for name, kind in MEASUREMENTS.items():
-        assert isinstance(module(name), Stepwise) == (kind.counts == "steps")
-        assert isinstance(module(name), Epochwise) == (kind.counts == "epochs")
+        assert isinstance(measurement_module(name), StepMeasurement) == (kind.counts == "steps")
+        assert isinstance(measurement_module(name), EpochMeasurement) == (kind.counts == "epochs")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_worth_of_a_coalition_is_the_score_with_the_others_zeroed(dataset: D
             for i, (m, x) in enumerate(setup.inputs["validation"].items())
         }
         muted = setup._replace(inputs={"validation": heard})
-        logits = outputs(muted, learner, "validation", frozenset()).logits
+        logits = compute_signals(muted, learner, "validation", frozenset()).logits
         assert expected == pytest.approx(float((logits.argmax(-1) == setup.target["validation"]).double().mean()))
 
 
@@ -176,7 +176,7 @@ def test_share_losses_are_those_of_the_shares_that_sum_to_the_logits() -> None:
 
     def logits(*heard: str) -> Tensor:
         zeroed = {m: v if m in heard else torch.zeros_like(v) for m, v in x.items()}
-        return outputs(setup._replace(inputs={"validation": zeroed}), learner, "validation", frozenset()).logits
+        return compute_signals(setup._replace(inputs={"validation": zeroed}), learner, "validation", frozenset()).logits
 
     share = (logits("m0", "m1") - logits("m1") + logits("m0")) / 2
     assert float(share_losses(setup, learner)[0]) == pytest.approx(
@@ -190,7 +190,9 @@ def test_beyond_eight_modalities_orders_are_drawn_and_the_gains_still_sum() -> N
     gains, empty = shapley_values(setup, learner)
     accuracy = fit(small(), data).final["validation.accuracy"]
     assert gains.sum() == pytest.approx(accuracy - empty, abs=1e-9)
-    assert shapley.rows(setup, (), learner, Moment(1, 1))[:-1] == shapley.rows(setup, (), learner, Moment(1, 1))[:-1]
+    assert (
+        shapley.rows(setup, (), learner, Progress(1, 1))[:-1] == shapley.rows(setup, (), learner, Progress(1, 1))[:-1]
+    )
     assert share_losses(setup, learner).isfinite().all()
 
 
@@ -215,8 +217,8 @@ def test_a_modality_that_no_sample_of_validation_has_is_not_measured() -> None:
     nobody = np.zeros(len(data.validation.target), dtype=bool)
     data = data._replace(validation=data.validation._replace(present={"m0": nobody}))
     for method in (METHODS["mses"], METHODS["mslr"]):
-        setup = prepare(small(method), data)
-        judged = validate(setup, start(setup), 1)
+        setup = build_setup(small(method), data)
+        judged = validate(setup, init_learner(setup), 1)
         for number in (judged.loss, judged.score):
             assert number.isnan().tolist() == [True, False, False]
         assert fit(small(method, measure={}), data).status == "done"
@@ -251,7 +253,7 @@ def test_of_a_modality_the_steps_count_that_have_it(name: str, metric: str) -> N
 def test_metrics_of_any_shape_are_recorded_where_samples_lack_modalities() -> None:
     data = load(SMALL | {"missing": [0.5, 0, 0]})
     series = {"method.one": torch.ones(2, 4), "method.all": torch.ones(2), "attended": torch.ones(2, 3) > 0}
-    rows = summarise(prepare(small(), data), series, 1, 2)
+    rows = training_rows(build_setup(small(), data), series, 1, 2)
     assert [row.modality for row in rows] == ["m0", "m1", "m2", None, None]
 
 
@@ -269,10 +271,10 @@ def test_the_score_of_a_concept_is_of_the_samples_that_have_the_modality() -> No
     data = load(SMALL | {"missing": [0.6, 0, 0]})
     setup, learner = trained(small(), data)
     alone = trained(small(modality="m0"), data)
-    own = having(setup, "validation", 0)
-    hits = outputs(*alone, "validation", frozenset()).logits[own].argmax(-1) == setup.target["validation"][own]
-    known = module("competition").begin(setup)
-    rows = module("competition").rows(setup, known, learner, Moment(1, 1, last=True))
+    own = samples_with_modality(setup, "validation", 0)
+    hits = compute_signals(*alone, "validation", frozenset()).logits[own].argmax(-1) == setup.target["validation"][own]
+    known = measurement_module("competition").begin(setup)
+    rows = measurement_module("competition").rows(setup, known, learner, Progress(1, 1, last=True))
     assert value(rows, "concept_accuracy", "m0") == hits.double().mean()
 
 
@@ -306,7 +308,7 @@ def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> N
     heads = {"classifiers": {name: layer[None] for name, layer in layers.items()}}
     learner = learner._replace(params=learner.params._replace(heads=heads))
     _, values = fidelity.step(own, None, learner, first_batch(setup), due=True)
-    features = outputs(setup, learner, "validation", frozenset({"features"})).features["m0"]
+    features = compute_signals(setup, learner, "validation", frozenset({"features"})).features["m0"]
     assert (features >= 0).all()  # so that the projection's own ReLU changes nothing
     for space in ("f1", "f3"):
         assert float(values[space]) == pytest.approx(1, abs=1e-12)
@@ -425,8 +427,8 @@ def test_gradient_norms_and_cosines_are_those_of_autograd(fusion: str, dataset: 
 def test_the_gradients_are_those_that_the_run_takes_its_step_by() -> None:
     """Normalised over the samples that have a modality, as the run's are."""
     data = load(SMALL | {"missing": [0.6, 0, 0]})
-    setup = prepare(small(dtype="float64", momentum=0.0, lr=0.05, model=MODEL | {"norm": "batch"}), data)
-    learner, batch = start(setup), first_batch(setup)
+    setup = build_setup(small(dtype="float64", momentum=0.0, lr=0.05, model=MODEL | {"norm": "batch"}), data)
+    learner, batch = init_learner(setup), first_batch(setup)
     _, values = gradients.step(setup, (), learner, batch, due=True)
     after, _ = step(setup, learner, batch.inputs, batch.task)
     moved = [
@@ -440,16 +442,16 @@ def test_what_lacks_a_modality_is_neither_probed_nor_spoilt_nor_compared() -> No
     """Probes and competition are of the samples that have it; noise is added to none of the others."""
     data = load(SMALL | {"missing": [0.5, 0, 0]})
     setup, learner = trained(small(dtype="float64"), data)
-    last = Moment(1, 1, last=True)
-    own = {split: having(setup, split, 0) for split in ("train", "validation", "test")}
-    seen = {split: outputs(setup, learner, split, frozenset({"features", "fused"})) for split in own}
+    last = Progress(1, 1, last=True)
+    own = {split: samples_with_modality(setup, split, 0) for split in ("train", "validation", "test")}
+    seen = {split: compute_signals(setup, learner, split, frozenset({"features", "fused"})) for split in own}
     features = {split: seen[split].features["m0"][rows].numpy() for split, rows in own.items()}
     targets = {split: setup.target[split][rows].numpy() for split, rows in own.items()}
     expected = linear_probe(features, targets, "classification")
     for split in ("validation", "test"):
-        rows = [row for row in module("probe").rows(setup, (), learner, last) if row.split == split]
+        rows = [row for row in measurement_module("probe").rows(setup, (), learner, last) if row.split == split]
         assert value(rows, "probe_accuracy", "m0") == expected[split]
-    competition = module("competition")
+    competition = measurement_module("competition")
     known = competition.begin(setup)
     fused, concept = seen["validation"].fused[own["validation"]], known["m0"].feature[own["validation"]]
     strength = competition_strength((fused[::2], fused[1::2]), (concept[::2], concept[1::2])).strength
@@ -473,8 +475,8 @@ def test_a_concept_is_that_of_the_unimodal_trial(dataset: Dataset) -> None:
     outcome = fit(small(AGM, {"alpha": 0.0}, measure={"competition": 0}, dtype="float64"), dataset)
     joint = trained(small(dtype="float64"), dataset)
     alone = trained(small(modality="m1", dtype="float64"), dataset)
-    fused = outputs(*joint, "validation", frozenset({"fused"})).fused
-    concept = outputs(*alone, "validation", frozenset({"features"})).features["m1"]
+    fused = compute_signals(*joint, "validation", frozenset({"fused"})).fused
+    concept = compute_signals(*alone, "validation", frozenset({"features"})).features["m1"]
     expected = competition_strength((fused[::2], fused[1::2]), (concept[::2], concept[1::2]))
     assert value(outcome.rows, "competition", "m1") == pytest.approx(expected.strength, rel=1e-6)
     assert value(outcome.rows, "competition_rank", "m1") == expected.rank
@@ -486,10 +488,10 @@ def test_a_concept_is_that_of_the_unimodal_trial(dataset: Dataset) -> None:
 
 
 def test_a_concept_that_diverged_has_no_strength(dataset: Dataset) -> None:
-    competition = module("competition")
+    competition = measurement_module("competition")
     setup, learner = trained(small(), dataset)
     broken = {m: competition.Concept(torch.full((60, 12), math.nan), 0.0) for m in dataset.train.inputs}
-    rows = competition.rows(setup, broken, learner, Moment(1, 1))
+    rows = competition.rows(setup, broken, learner, Progress(1, 1))
     assert math.isnan(value(rows, "competition", "m0"))
     assert value(rows, "competition_preferred", "m0") == 0
 
@@ -534,15 +536,15 @@ def test_what_lies_where_there_is_no_label_moves_no_measurement_but_attribution(
 
 def test_positions_without_a_label_are_no_samples_of_a_probe_and_none_of_a_concept() -> None:
     setup, learner = trained(small(dtype="float64"), dense())
-    last = Moment(1, 1, last=True)
+    last = Progress(1, 1, last=True)
     known = {split: setup.target[split] >= 0 for split in ("train", "validation", "test")}
-    seen = {split: outputs(setup, learner, split, frozenset({"features", "fused"})) for split in known}
+    seen = {split: compute_signals(setup, learner, split, frozenset({"features", "fused"})) for split in known}
     features = {split: seen[split].features["a"][rows].numpy() for split, rows in known.items()}
     targets = {split: setup.target[split][rows].numpy() for split, rows in known.items()}
     expected = linear_probe(features, targets, "classification")
-    rows = module("probe").rows(setup, (), learner, last)
+    rows = measurement_module("probe").rows(setup, (), learner, last)
     assert {row.split: row.value for row in rows if row.modality == "a"} == pytest.approx(expected)
-    competition = module("competition")
+    competition = measurement_module("competition")
     concepts = competition.begin(setup)
     halves = [
         [x[i::2][known["validation"][i::2]] for i in (0, 1)] for x in (seen["validation"].fused, concepts["a"].feature)
@@ -557,10 +559,10 @@ def test_positions_without_a_label_are_no_samples_of_a_probe_and_none_of_a_conce
 def test_batches_are_measured_whatever_the_model(fusion: str, encoder: str) -> None:
     data = load({"name": "av-digits", "image": "pca25", "modalities": ["audio"]}) if encoder != "mlp" else load(SMALL)
     model = MODEL | {"fusion": fusion, "encoder": encoder, "hidden": 4}
-    setup = prepare(small(model=model), data)
+    setup = build_setup(small(model=model), data)
     state = fidelity.begin(setup)
     for one in (fidelity, gradients):
-        _, values = one.step(setup, state if one is fidelity else (), start(setup), first_batch(setup), due=True)
+        _, values = one.step(setup, state if one is fidelity else (), init_learner(setup), first_batch(setup), due=True)
         assert values
 
 
@@ -670,12 +672,12 @@ def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: D
     """Targets and outputs are classes, so that only the loss of a batch is a unit: the rows are about one sample."""
     setup, learner = trained(small(JOINT), dataset)
     parts = variance.begin(setup)
-    found = variance.rows(setup, parts, learner, Moment(1, 1, last=True))
+    found = variance.rows(setup, parts, learner, Progress(1, 1, last=True))
     assert value(found, "variance_spread", "m0") == pytest.approx(
         value(found, "variance_high", "m0") - value(found, "variance_low", "m0")
     )
     gradients_ = torch.stack(
-        [variance.encoders(setup, learner, part, Moment(1, 1)) for part in parts if len(part) == 16]
+        [variance.encoders(setup, learner, part, Progress(1, 1)) for part in parts if len(part) == 16]
     )
     width = sum(p.numel() for p in learner.params.encoders["m0"].values())
     each = 16 * gradients_[:, :width].var(0)
@@ -684,11 +686,11 @@ def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: D
 
 def after_steps(settings: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner, dict[str, Tensor]]:
     """BOGC after four steps, and the metrics of the last."""
-    setup = prepare(small(BOGC, settings), dataset)
-    learner = start(setup)
+    setup = build_setup(small(BOGC, settings), dataset)
+    learner = init_learner(setup)
     for number, indices in enumerate(batches(setup, 1)[:4], start=1):
         inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-        learner, metrics = step(setup, learner, inputs, pose(setup, indices, 1, number))
+        learner, metrics = step(setup, learner, inputs, batch_task(setup, indices, 1, number))
     return setup, learner, metrics
 
 
@@ -710,7 +712,7 @@ def test_the_weights_are_those_of_the_last_step(settings: dict[str, Any], datase
         widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
         doubt = torch.stack([part.mean() for part in opinions["encoders"].uncertainty.split(widths)])
         assert torch.allclose(doubt, metrics["method.uncertainty"].float())
-    rows = weights.rows(setup, (), learner, Moment(1, 4, last=True))
+    rows = weights.rows(setup, (), learner, Progress(1, 4, last=True))
     joint = [row for row in rows if row.metric == "weight_joint_median"]
     assert [row.modality for row in joint] == (["m0", "m1", "m2", None] if "losses" in settings else [])
     assert all(math.isfinite(row.value) for row in rows)
@@ -745,7 +747,7 @@ def test_another_modalitys_share_has_no_weight_in_an_encoder(dataset: Dataset) -
         assert len(alive) > first // 4
         assert share[others][:, alive].count_nonzero() == 0
         assert bool((share[place][alive] > 0).all())
-    rows = weights.rows(setup, (), learner, Moment(1, 4, last=True))
+    rows = weights.rows(setup, (), learner, Progress(1, 4, last=True))
     assert 0 < value(rows, "weight_own_median", "m0") < 1
 
 
@@ -762,6 +764,6 @@ def test_concepts_of_other_seeds_differ_and_are_the_same_for_all_trials(dataset:
     one, two, again = (concepts.learnt(setup, "m0", seed) for seed in (1, 2, 1))
     assert one.equal(again)
     assert not one.equal(two)
-    rows = concepts.rows(setup, {"m0": [one, two]}, learner, Moment(1, 1, last=True))
+    rows = concepts.rows(setup, {"m0": [one, two]}, learner, Progress(1, 1, last=True))
     assert [row.metric for row in rows] == ["competition_concept_0", "competition_concept_1"]
     assert rows[0].value != rows[1].value

@@ -26,7 +26,7 @@ from trainables.methods import METHODS
 from trainables.model import Model
 from trainables.setup import Learner, Setup, load_method
 from trainables.signals import EpochMethod, Method, Params, Validation
-from trainables.snapshots import obey
+from trainables.snapshots import apply_control
 from trainables.step import step
 
 LASTING = {
@@ -187,7 +187,7 @@ def governed(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int
     score = torch.tensor([0.5 + 0.04 * ((epoch * (n + 2)) % 5) for n in names], dtype=torch.float64)
     moment = torch.tensor(epoch), torch.tensor(strength, dtype=torch.float64)
     control = made.method.epoch(learner.state, Validation(1 - score, score, 1 - score[0], score[0], *moment))
-    return obey(learner._replace(state=control.state), control, snapshots)
+    return apply_control(learner._replace(state=control.state), control, snapshots)
 
 
 def test_steps_are_finite_and_keep_types_and_shapes(case: Case, modalities: int, task: str) -> None:

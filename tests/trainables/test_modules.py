@@ -13,7 +13,7 @@ from trainables.layers import EVALUATION, Mode
 from trainables.methods import METHODS
 from trainables.modules import build_module_encoder
 from trainables.randomness import uniform
-from trainables.setup import prepare, start
+from trainables.setup import build_setup, init_learner
 from trainables.train import epochs, fit, fit_pack
 
 
@@ -146,9 +146,9 @@ def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: s
     chosen, dataset = configurations(method, 3, settings=tame, model=named(Fixed)), tiny()
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9
-    drawn = [start(prepare(each, dataset)).buffers["a"] for each in chosen]
-    setup = prepare(chosen[0], dataset)
-    *_, last = epochs(setup, start(setup))
+    drawn = [init_learner(build_setup(each, dataset)).buffers["a"] for each in chosen]
+    setup = build_setup(chosen[0], dataset)
+    *_, last = epochs(setup, init_learner(setup))
     for name in ("directions", "places", "before.weight", "before.bias"):
         assert not torch.equal(drawn[0][name], drawn[1][name])
         assert torch.equal(drawn[0][name], last.learner.buffers["a"][name])
@@ -158,8 +158,8 @@ def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: s
 
 def test_constants_do_not_make_training_and_evaluation_differ() -> None:
     for kind, differ in ((Fixed, True), (Still, False)):
-        setup = prepare(configurations("joint", 1, model=named(kind))[0], tiny())
-        assert setup.model.depends_on_mode(start(setup).buffers) == setup.model.has_batch_norm == differ
+        setup = build_setup(configurations("joint", 1, model=named(kind))[0], tiny())
+        assert setup.model.depends_on_mode(init_learner(setup).buffers) == setup.model.has_batch_norm == differ
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -174,7 +174,7 @@ def test_it_goes_on_from_where_it_was() -> None:
 
 
 def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indices() -> None:
-    learner = start(prepare(configurations("joint", 1, model=named(Fixed))[0], tiny()))
+    learner = init_learner(build_setup(configurations("joint", 1, model=named(Fixed))[0], tiny()))
     assert {value.dtype for value in learner.params.encoders["a"].values()} == {torch.float64}
     kinds = {name: value.dtype for name, value in learner.buffers["a"].items()}
     assert {name for name, kind in kinds.items() if kind == torch.int64} == {"places", "layers.1.num_batches_tracked"}

@@ -10,12 +10,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import apart, batch, network, pose, setup, stack, untrained
 from tests.trainables.test_train import JOINT, tiny, trial
-from trainables.differentiation import pure
+from trainables.differentiation import functional
+from trainables.dry_run import parameter_distance
 from trainables.methods.mses import MSES
-from trainables.rehearsal import distance
-from trainables.setup import Learner, Setup, prepare, start
+from trainables.setup import Learner, Setup, build_setup, init_learner
 from trainables.signals import Control, Validation
-from trainables.snapshots import graft
+from trainables.snapshots import restore_branch
 from trainables.step import step
 from trainables.train import Epoch, epochs
 
@@ -129,8 +129,8 @@ def run(method: str = "Scripted", *, count: int = 6, end: float = float("inf"), 
     """Train on tiny data; modality `a` stops after epoch 4, which goes back to the end of epoch 2."""
     settings = EARLY | {k: changes.pop(k) for k in ("stop", "rollback") if k in changes}
     config = trial(PATH + method, settings, epochs=count, dtype="float64", model=MODEL, **changes) | {"end": end}
-    setup = prepare(config, tiny())
-    return list(epochs(setup, start(setup)))
+    setup = build_setup(config, tiny())
+    return list(epochs(setup, init_learner(setup)))
 
 
 def branch(learner: Learner, modality: str) -> list[Tensor]:
@@ -219,7 +219,7 @@ def test_grafting_passes_over_what_has_no_such_branch() -> None:
     params = untrained(made).params
     old = tree_map(torch.zeros_like, params)
     heads = params._replace(encoders={}, readouts={})
-    model, apart_ = graft((params, heads), (old, heads), "m0")
+    model, apart_ = restore_branch((params, heads), (old, heads), "m0")
     assert apart(model.encoders["m0"], old.encoders["m0"]) == 0
     assert apart(model.encoders["m1"], params.encoders["m1"]) == 0
     assert list(model.encoders) == ["m0", "m1"]
@@ -245,11 +245,11 @@ def test_infinite_patience_is_joint_training_and_so_is_an_end_before_the_start()
         ("trainables.methods.mses:MSES", {"patience": float("inf")}, 9),
         (PATH + "Scripted", EARLY, 0),
     ):
-        made = prepare(trial(method, settings, epochs=6, dtype="float64", model=MODEL) | {"end": end}, tiny())
-        *_, last = epochs(made, start(made))
+        made = build_setup(trial(method, settings, epochs=6, dtype="float64", model=MODEL) | {"end": end}, tiny())
+        *_, last = epochs(made, init_learner(made))
         ends.append(last.learner)
-    assert distance(ends[0], ends[1]) < 1e-12
-    assert distance(ends[0], ends[2]) < 1e-12
+    assert parameter_distance(ends[0], ends[1]) < 1e-12
+    assert parameter_distance(ends[0], ends[2]) < 1e-12
 
 
 def test_the_state_is_a_tree_of_tensors_that_nothing_changes_in_place() -> None:
@@ -268,7 +268,7 @@ def one_epoch(method: MSES, made: Setup, learner: Learner, number: int, losses: 
     inputs, target = batch(made.model, number)
     rates = method.rates(learner.state)
     made = made._replace(method=method)
-    learner, metrics = step(made, learner, inputs, pose(target, number), rates, differentiate=pure)
+    learner, metrics = step(made, learner, inputs, pose(target, number), rates, differentiate=functional)
     one = torch.ones((), dtype=torch.float64)
     control = method.epoch(learner.state, Validation(losses, losses, one, one, torch.tensor(number + 1), one))
     return learner._replace(state=control.state), (control[1:4], metrics, rates)

@@ -12,11 +12,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import apart, batch, network, pose, pure_step, setup, stack, train, untrained
 from tests.trainables.test_train import JOINT, tiny, trial
+from trainables.dry_run import parameter_distance
 from trainables.methods.joint import Joint
 from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import build_optimizer
-from trainables.rehearsal import distance
-from trainables.setup import Learner, prepare, start
+from trainables.setup import Learner, build_setup, init_learner
 from trainables.signals import Validation, leaves
 from trainables.step import step
 from trainables.train import epochs
@@ -194,8 +194,8 @@ def test_eight_configurations_at_once_equal_each_by_itself() -> None:
 
 
 def test_a_study_trains_with_it_and_its_state_is_a_tree_of_tensors() -> None:
-    made = prepare(trial(PATH, {"factor": {"a": 1.3, "b": 0.7}, "window": 2}, epochs=4, dtype="float64"), tiny())
-    *_, last = epochs(made, start(made))
+    made = build_setup(trial(PATH, {"factor": {"a": 1.3, "b": 0.7}, "window": 2}, epochs=4, dtype="float64"), tiny())
+    *_, last = epochs(made, init_learner(made))
     state = last.learner.state
     assert all(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(state))
     assert (int(state.epochs), state.memory.shape) == (4, (2, 2))
@@ -208,8 +208,8 @@ def test_with_factor_one_and_no_adaptation_a_trial_is_joint_training() -> None:
         model = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": norm, "dropout": 0.0}
         ends = []
         for method, settings in ((JOINT, {}), (PATH, {"adapt": False}), (PATH, {})):
-            made = prepare(trial(method, settings, epochs=7, dtype="float64", model=model), tiny())
-            *_, last = epochs(made, start(made))
+            made = build_setup(trial(method, settings, epochs=7, dtype="float64", model=model), tiny())
+            *_, last = epochs(made, init_learner(made))
             ends.append(last.learner)
-        assert distance(ends[0], ends[1]) < 1e-12
-        assert distance(ends[0], ends[2]) > 1e-6
+        assert parameter_distance(ends[0], ends[1]) < 1e-12
+        assert parameter_distance(ends[0], ends[2]) > 1e-6

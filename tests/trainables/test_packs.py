@@ -10,7 +10,7 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_train import BASE, JOINT, trial
 from trainables.data.dataset import Dataset, Split
 from trainables.methods import METHODS
-from trainables.shape import numbers, replaced, shape
+from trainables.shape import numeric_settings, pack_shape, replace_values
 from trainables.train import Outcome, fit, fit_pack
 
 MODEL: dict[str, Any] = {**BASE["model"], "hidden": 6}
@@ -62,7 +62,7 @@ def configurations(method: str, count: int = 4, **changes: Any) -> list[dict[str
     one = trial(METHODS[method], settings, **{"batch_size": 16, "dtype": "float64", "model": MODEL} | changes)
     found = []
     for i in range(count):
-        other = replaced(one, {path: value * (0.7 + 0.1 * i) for path, value in numbers(one).items()})
+        other = replace_values(one, {path: value * (0.7 + 0.1 * i) for path, value in numeric_settings(one).items()})
         other["train"] = {**other["train"], "epochs": 13 - i % 2}
         found.append({**other, "seed": i, "start": 1 + i % 3, "warmup": i % 2, "end": 9.0})
     return found
@@ -81,7 +81,7 @@ def test_every_method_trains_in_a_pack_as_it_does_alone(method: str) -> None:
     """More than fifty steps, in which members leave and methods start, warm up and end at different times."""
     tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
     chosen, dataset = configurations(method, settings=tame), tiny()
-    assert len({shape(each) for each in chosen}) == 1
+    assert len({pack_shape(each) for each in chosen}) == 1
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9
 
@@ -109,7 +109,7 @@ def test_weights_may_be_those_of_another_seed() -> None:
     """Of the first trial they are not: it has the shape of the others."""
     chosen, dataset = configurations("agm"), tiny()
     chosen = [{**each, "seed": 0} | ({"init": i} if i else {}) for i, each in enumerate(chosen)]
-    assert len({shape(each) for each in chosen}) == 1
+    assert len({pack_shape(each) for each in chosen}) == 1
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-9
     same = {key: value for key, value in chosen[0].items() if key != "start"} | {"start": 1}
@@ -138,7 +138,7 @@ def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, meth
 )
 def test_positions_without_a_label_are_those_of_each_member(method: str, settings: dict[str, Any]) -> None:
     chosen, dataset = configurations(method, 3, settings=settings), dense()
-    chosen = [replaced(each, {("train", "epochs"): 4}) for each in chosen]
+    chosen = [replace_values(each, {("train", "epochs"): 4}) for each in chosen]
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(differences(one, other)) < 1e-7
 
@@ -166,7 +166,7 @@ def test_companions_change_nothing_at_equal_size() -> None:
 
 def test_a_member_that_diverges_leaves_and_the_others_do_not_notice() -> None:
     chosen, dataset = configurations("joint", 3), tiny()
-    wild = replaced(chosen[1], {("train", "lr"): 1e30})
+    wild = replace_values(chosen[1], {("train", "lr"): 1e30})
     first, second, third = fit_pack([chosen[0], wild, chosen[2]], dataset)
     assert second.status == "diverged"
     assert second.rows
@@ -200,8 +200,8 @@ def test_what_decides_the_computation_is_part_of_the_shape() -> None:
         {"clip": 1.0},
         {"weight_decay": 1.0},
     ):
-        assert shape(trial(JOINT, **changed)) != shape(plain)
-    assert shape(trial(JOINT, clip=1.0)) == shape(trial(JOINT, clip=2.0))
-    assert shape(trial(settings={"cap": math.inf})) != shape(trial(settings={"cap": 1.0}))
-    assert shape(trial(settings={"factor": {"a": 1.0}})) == shape(trial(settings={"factor": {"a": 2.0}}))
-    assert shape(trial(lr=0.1, epochs=9, seed=4, start=2, end=3, warmup=1)) == shape(plain)
+        assert pack_shape(trial(JOINT, **changed)) != pack_shape(plain)
+    assert pack_shape(trial(JOINT, clip=1.0)) == pack_shape(trial(JOINT, clip=2.0))
+    assert pack_shape(trial(settings={"cap": math.inf})) != pack_shape(trial(settings={"cap": 1.0}))
+    assert pack_shape(trial(settings={"factor": {"a": 1.0}})) == pack_shape(trial(settings={"factor": {"a": 2.0}}))
+    assert pack_shape(trial(lr=0.1, epochs=9, seed=4, start=2, end=3, warmup=1)) == pack_shape(plain)

@@ -15,9 +15,9 @@ from tests.trainables.test_train import trial
 from tests.trainables.workers import side_by_side
 from trainables import compilation
 from trainables.methods import METHODS
-from trainables.parallel import Crew, crew
-from trainables.setup import Learner, prepare, start
-from trainables.shape import replaced
+from trainables.parallel import WorkerGroup, current_workers
+from trainables.setup import Learner, build_setup, init_learner
+from trainables.shape import replace_values
 from trainables.train import Outcome, epochs, fit_pack
 
 BATCH = 17  # of 52 samples: shares of 8 and 9, and a last batch of which the first of two workers has nothing
@@ -47,8 +47,8 @@ def traced(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Traced]:
     torch.set_num_threads(1)
     dataset, found = of_kind(kind), {}
     for name, one in trials.items():
-        setup = prepare(one, dataset, crew())
-        ended = list(epochs(setup, start(setup)))
+        setup = build_setup(one, dataset, current_workers())
+        ended = list(epochs(setup, init_learner(setup)))
         found[name] = ended[-1].learner, [row for epoch in ended for row in epoch.rows]
     return found
 
@@ -99,11 +99,11 @@ def packed(trials: list[Trial], leaver: bool) -> list[Outcome]:
     """Train a pack on the workers of this process's group; the first asks for the third trial's end in epoch 5."""
 
     def prune(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
-        assert crew().rank == 0
+        assert current_workers().rank == 0
         return {2} if epoch == 5 else set()
 
-    compilation.MANY = 0  # steps are many, in these processes
-    return fit_pack(trials, tiny(), prune if leaver else None, crew=crew())
+    compilation.MIN_TRACED_STEPS = 0  # steps are many, in these processes
+    return fit_pack(trials, tiny(), prune if leaver else None, workers=current_workers())
 
 
 def test_a_pack_trains_on_two_workers_as_its_members_do_alone(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_a_pack_trains_on_two_workers_as_its_members_do_alone(tmp_path: Path) ->
         each | {"measure": {"gradients": 2, "contribution": 3, "probe": 0, "competition": 3, "concepts": 0}}
         for each in chosen
     ]
-    chosen = [replaced(each, {("train", "epochs"): 6 + i % 2}) for i, each in enumerate(chosen)]
-    chosen[1] = replaced(chosen[1], {("train", "lr"): 1e30})
+    chosen = [replace_values(each, {("train", "epochs"): 6 + i % 2}) for i, each in enumerate(chosen)]
+    chosen[1] = replace_values(chosen[1], {("train", "lr"): 1e30})
     first, second = side_by_side(tmp_path, 2, packed, chosen, True)
     assert [each.status for each in first] == [each.status for each in second] == ["done", "diverged", "pruned", "done"]
     for i in (0, 3):
@@ -131,6 +131,8 @@ def test_single_precision_agrees_to_rounding(tmp_path: Path) -> None:
 def test_the_workers_share_a_batch_without_gap_or_overlap() -> None:
     for size in (1, 2, 3, 7):
         for count in (0, 1, 2, 5, 64):
-            parts = [list(range(count))[Crew(rank, size).rows(count) or slice(None)] for rank in range(size)]
+            parts = [
+                list(range(count))[WorkerGroup(rank, size).local_slice(count) or slice(None)] for rank in range(size)
+            ]
             assert [row for part in parts for row in part] == list(range(count))
             assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -14,20 +14,20 @@ from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, AV_DIGITS, JOINT, MFEAT, trial
 from tests.trainables.workers import side_by_side
-from trainables.compilation import compiler
+from trainables.compilation import find_compiler
 from trainables.data import load
 from trainables.methods import METHODS
-from trainables.parallel import crew
+from trainables.parallel import current_workers
 from trainables.precision import set_tf32
-from trainables.setup import prepare, start
-from trainables.shape import replaced
+from trainables.setup import build_setup, init_learner
+from trainables.shape import replace_values
 from trainables.train import Outcome, epochs, fit, fit_pack
 
 ULP = 2.0**-8  # of bfloat16: what a product is rounded to, relative
 
 
 def single(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [replaced(one, {("train", "dtype"): "float32"}) for one in trials]
+    return [replace_values(one, {("train", "dtype"): "float32"}) for one in trials]
 
 
 def loss(outcome: Outcome) -> float:
@@ -76,8 +76,8 @@ def test_what_a_method_computes_is_in_single_precision(method: str, settings: di
     (config,) = configurations(method, 1, settings=settings, dtype="bfloat16", epochs=2)
     types = []
     for one in (config, *single([config])):
-        setup = prepare(one, tiny())
-        learner = next(iter(epochs(setup, start(setup)))).learner
+        setup = build_setup(one, tiny())
+        learner = next(iter(epochs(setup, init_learner(setup)))).learner
         assert all(x.isfinite().all() for x in tree_leaves(learner))
         types.append([x.dtype for x in tree_leaves(learner) if isinstance(x, Tensor)])
     assert types[0] == types[1]
@@ -107,17 +107,17 @@ def test_measurements_and_regression_are_finite(missing: bool) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
-@pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 @pytest.mark.parametrize("method", ["ogm-ge", "bogc"])
 def test_a_compiled_pack_is_the_same_but_for_rounding(method: str) -> None:
     trials = [one | {"start": 1, "warmup": 0, "end": 13} for one in configurations(method, 2, dtype="bfloat16")]
-    plain, fast = fit_pack(trials, tiny()), fit_pack(trials, tiny(), compiling="on")
+    plain, fast = fit_pack(trials, tiny()), fit_pack(trials, tiny(), compile_mode="on")
     for one, other in zip(fast, plain, strict=True):
         assert abs(loss(one) - loss(other)) < 20 * ULP * loss(other)
 
 
 def by_crew(config: dict[str, Any]) -> list[Outcome]:
-    return fit_pack([config], tiny(), crew=crew())
+    return fit_pack([config], tiny(), workers=current_workers())
 
 
 def test_two_workers_do_what_one_does(tmp_path: Path) -> None:

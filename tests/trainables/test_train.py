@@ -9,13 +9,13 @@ from torch import Tensor
 
 from trainables.data import load
 from trainables.data.dataset import Dataset, Split
+from trainables.dry_run import check_first_step, parameter_distance
 from trainables.methods.cggm import CGGM
-from trainables.rehearsal import attempt, distance
-from trainables.setup import load_method, pace, prepare, silence, start
-from trainables.shape import shape
+from trainables.setup import build_mute_inputs, build_setup, init_learner, learning_rate_factor, load_method
+from trainables.shape import pack_shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
-from trainables.snapshots import obey
-from trainables.step import batches, pose, step
+from trainables.snapshots import apply_control
+from trainables.step import batch_task, batches, step
 from trainables.train import epochs, fit, fit_pack
 
 MFEAT = {"name": "mfeat"}
@@ -41,15 +41,15 @@ def trial(method: str = JOINT, settings: dict[str, Any] | None = None, **changes
 def test_agm_with_alpha_zero_is_joint_training_in_double_precision(data: dict[str, Any]) -> None:
     dataset, learners = load(data), []
     for config in (trial(dtype="float64"), trial(AGM, {"alpha": 0.0}, dtype="float64")):
-        setup = prepare(config, dataset)
-        learner = start(setup)
+        setup = build_setup(config, dataset)
+        learner = init_learner(setup)
         for number, indices in enumerate(
             [*batches(setup, 1), *batches(setup, 2), *batches(setup, 3), *batches(setup, 4)][:50]
         ):
             inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-            learner, _ = step(setup, learner, inputs, pose(setup, indices, 1, number))
+            learner, _ = step(setup, learner, inputs, batch_task(setup, indices, 1, number))
         learners.append(learner)
-    assert distance(*learners) < 1e-9
+    assert parameter_distance(*learners) < 1e-9
 
 
 @pytest.mark.parametrize("data", [AV_DIGITS, MFEAT], ids=["av-digits", "mfeat with six"])
@@ -96,7 +96,7 @@ def test_another_seed_gives_other_numbers() -> None:
 
 def test_the_order_of_the_data_is_paired_between_methods() -> None:
     dataset = load(MFEAT)
-    one, other = prepare(trial(), dataset), prepare(trial(AGM), dataset)
+    one, other = build_setup(trial(), dataset), build_setup(trial(AGM), dataset)
     assert all(a.equal(b) for a, b in zip(batches(one, 3), batches(other, 3), strict=True))
     assert sorted(torch.cat(batches(one, 3)).tolist()) == list(range(len(dataset.train.target)))
 
@@ -154,10 +154,10 @@ class Cautious(NamedTuple):
 
 def test_a_method_controls_training_between_epochs() -> None:
     dataset = tiny()
-    setup = prepare(trial("tests.trainables.test_train:Cautious", epochs=9), dataset)
+    setup = build_setup(trial("tests.trainables.test_train:Cautious", epochs=9), dataset)
     assert load_method("tests.trainables.test_train:Cautious") is Cautious
-    one, two, three = epochs(setup, start(setup))
-    assert distance(two.learner, one.learner) == 0  # restored
+    one, two, three = epochs(setup, init_learner(setup))
+    assert parameter_distance(two.learner, one.learner) == 0  # restored
     assert two.learner.state == 2  # the method's own state goes on
     stopped, others = three.learner.params.encoders["a"], three.learner.params.encoders["b"]
     assert all(stopped[n].equal(p) for n, p in one.learner.params.encoders["a"].items())
@@ -166,15 +166,20 @@ def test_a_method_controls_training_between_epochs() -> None:
 
 
 def test_saving_comes_before_restoring_and_the_highest_slot_wins() -> None:
-    setup = prepare(trial(), tiny())
-    now = start(setup)
+    setup = build_setup(trial(), tiny())
+    now = init_learner(setup)
     older, oldest = now._replace(moments=1), now._replace(moments=2)
     no, yes = torch.tensor(False), torch.tensor(True)
     snapshots = [oldest, older]
-    restored = obey(now, Control(torch.tensor(7.0), torch.stack([yes, no]), torch.stack([no, yes]), no), snapshots)
+    restored = apply_control(
+        now, Control(torch.tensor(7.0), torch.stack([yes, no]), torch.stack([no, yes]), no), snapshots
+    )
     assert (restored.moments, float(restored.state)) == (1, 7)
     assert snapshots[0] is now
-    assert obey(now, Control((), torch.stack([no, no]), torch.stack([yes, yes]), no), [older, oldest]).moments == 2
+    assert (
+        apply_control(now, Control((), torch.stack([no, no]), torch.stack([yes, yes]), no), [older, oldest]).moments
+        == 2
+    )
 
 
 class Slowed(NamedTuple):
@@ -217,24 +222,24 @@ class Headlong(CGGM):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_gradients_are_known_by_their_names_in_whatever_order(optimizer: str) -> None:
     other, joint = (trial(path, optimizer=optimizer) for path in ("tests.trainables.test_train:Turned", JOINT))
-    attempt(other, tiny())
+    check_first_step(other, tiny())
     assert fit(other, tiny()).rows == fit(joint, tiny()).rows
 
 
 def test_gradients_of_classifiers_keep_the_order_in_which_their_optimiser_lays_them_in_a_row() -> None:
-    attempt(trial("trainables.methods.cggm:CGGM"), tiny())
+    check_first_step(trial("trainables.methods.cggm:CGGM"), tiny())
     with pytest.raises(ValueError, match="must have the form of the parameters"):
-        attempt(trial("tests.trainables.test_train:Headlong"), tiny())
+        check_first_step(trial("tests.trainables.test_train:Headlong"), tiny())
 
 
 def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:
     dataset, moves = tiny(), []
     for method in (JOINT, "tests.trainables.test_train:Slowed"):
-        setup = prepare(trial(method, optimizer="adam", dtype="float64"), dataset)
-        before = start(setup)
+        setup = build_setup(trial(method, optimizer="adam", dtype="float64"), dataset)
+        before = init_learner(setup)
         indices = batches(setup, 1)[0]
         inputs = {m: x[indices] for m, x in setup.inputs["train"].items()}
-        after, _ = step(setup, before, inputs, pose(setup, indices, 1, 1))
+        after, _ = step(setup, before, inputs, batch_task(setup, indices, 1, 1))
         moves.append([after.params.encoders[m]["0.weight"] - before.params.encoders[m]["0.weight"] for m in "ab"])
     assert torch.allclose(moves[1][0], moves[0][0] / 2, rtol=1e-9)
     assert moves[1][1].equal(moves[0][1])
@@ -242,7 +247,7 @@ def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:
 
 def test_a_last_batch_of_one_is_left_out_where_it_has_no_variance() -> None:
     normalised = {**BASE["model"], "norm": "batch"}
-    plain, normed = (prepare(trial(batch_size=21, model=m), tiny()) for m in (BASE["model"], normalised))
+    plain, normed = (build_setup(trial(batch_size=21, model=m), tiny()) for m in (BASE["model"], normalised))
     assert [len(b) for b in batches(plain, 1)] == [21, 21, 21, 1]
     assert [len(b) for b in batches(normed, 1)] == [21, 21, 21]
     assert fit(trial(batch_size=21, model=normalised), tiny()).status == "done"
@@ -263,7 +268,7 @@ TINY = {"name": "synthetic", "modalities": 2, "samples": [50, 20, 20]}
 
 
 def test_a_stream_is_passed_once_in_order_and_each_epoch_takes_its_part() -> None:
-    setup = prepare(trial(order="stream", epochs=3, batch_size=7), load(TINY))
+    setup = build_setup(trial(order="stream", epochs=3, batch_size=7), load(TINY))
     seen = [batches(setup, epoch) for epoch in (1, 2, 3)]
     assert torch.cat([index for epoch in seen for index in epoch]).equal(torch.arange(50))
     assert [sum(map(len, epoch)) for epoch in seen] == [17, 16, 17]
@@ -276,7 +281,7 @@ def test_a_stream_of_one_sample_an_epoch_is_normalised_by_what_is_running() -> N
 
 
 def test_streams_of_other_lengths_do_not_share_a_pack() -> None:
-    shapes = {order: {shape(trial(order=order, epochs=n)) for n in (2, 3)} for order in ("shuffled", "stream")}
+    shapes = {order: {pack_shape(trial(order=order, epochs=n)) for n in (2, 3)} for order in ("shuffled", "stream")}
     assert {order: len(found) for order, found in shapes.items()} == {"shuffled": 1, "stream": 2}
 
 
@@ -286,11 +291,13 @@ def test_streams_of_other_lengths_do_not_share_a_pack() -> None:
 )
 def test_the_learning_rate_follows_its_schedule(kind: str, shares: list[float]) -> None:
     config = trial(schedule=kind, epochs=4, momentum=0.0, dtype="float64")
-    assert [pace(config, epoch) for epoch in (1, 2, 3, 4)] == [pytest.approx(s, abs=1e-4) for s in shares]
-    setup = prepare(config, load(TINY))
-    before, indices = start(setup), batches(setup, 1)[0]
-    inputs, task = {m: x[indices] for m, x in setup.inputs["train"].items()}, pose(setup, indices, 1, 1)
-    whole, part = (step(setup, before, inputs, task, paced=p)[0].params for p in (None, torch.tensor(shares[-1])))
+    assert [learning_rate_factor(config, epoch) for epoch in (1, 2, 3, 4)] == [
+        pytest.approx(s, abs=1e-4) for s in shares
+    ]
+    setup = build_setup(config, load(TINY))
+    before, indices = init_learner(setup), batches(setup, 1)[0]
+    inputs, task = {m: x[indices] for m, x in setup.inputs["train"].items()}, batch_task(setup, indices, 1, 1)
+    whole, part = (step(setup, before, inputs, task, lr_factor=p)[0].params for p in (None, torch.tensor(shares[-1])))
     for a, b, old in zip(leaves(part), leaves(whole), leaves(before.params), strict=True):
         assert torch.allclose(a - old, shares[-1] * (b - old), atol=1e-8)
 
@@ -306,5 +313,5 @@ def test_a_schedule_is_the_same_in_a_pack(kind: str) -> None:
 def test_a_modality_is_muted_by_the_mean_of_those_that_have_it_and_by_zero_where_none_has() -> None:
     inputs = {"u": torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]), "v": torch.ones(3, 1)}
     present = torch.tensor([[True, True, False], [False, False, False]])
-    found = silence("mean", inputs, present)
+    found = build_mute_inputs("mean", inputs, present)
     assert {m: x.tolist() for m, x in found.items() if x is not None} == {"u": [[2.0, 4.0]], "v": [[0.0]]}

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainables.measure import Moment, Row, outputs, tabulate
+from trainables.evaluation import Progress, Row, compute_signals, tabulate
 from trainables.measurements.game import predictions
 from trainables.setup import Learner, Setup
 from trainables.shapley import shapley_weights, weighted_sums
@@ -10,7 +10,7 @@ from trainables.signals import all_subsets
 
 
 @torch.no_grad()
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     r"""Return the largest and the mean distance between shares and branches on validation, by modality.
 
     A branch is the modality's part u_m of the joint prediction, its share of the bias included. As f is their sum
@@ -26,7 +26,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     coalitions = all_subsets(modalities)
     muted = torch.cat([one for _, one in predictions(setup, learner, coalitions)], 1).double()  # [S, N, C]
     shares = weighted_sums(shapley_weights(modalities).to(muted), muted, by_sample=False)
-    branches = outputs(setup, learner, "validation", frozenset({"unimodal_values"})).unimodal.double()
+    branches = compute_signals(setup, learner, "validation", frozenset({"unimodal_values"})).unimodal.double()
     others = muted[coalitions.sum(1) == 1] - branches  # [M, N, C] what all others say in silence
     silence = others.sum(0) / max(modalities - 1, 1)
     gap, theory = shares - branches, shares - (branches + others - silence + silence / modalities)
@@ -35,4 +35,4 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
         "attribution_gap_mean": gap.abs().flatten(1).mean(1),
         "attribution_theory": theory.abs().flatten(1).amax(1),
     }
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from trainables.diagnostics.dempster import Masses, Subset, dempster
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.evidence import combine
-from trainables.measure import Moment, Row, tabulate
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 
@@ -17,7 +17,7 @@ BELIEFS = (0.1, 0.5, 0.9, 0.99)  # of each of two sources that contradict each o
 WRONG = (1.0, 1e2, 1e4, 1e6)  # evidence of a source that is wrong, beside one that is right and has 1
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return how far the method's `frame` and `k` are from the definition, and how the rule behaves.
 
     The evidence is drawn from 1e-6 to 1e6, and 0. ``combination_conflict_B`` is the conflict that the rule leaves out
@@ -33,7 +33,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     for wrong in WRONG:
         e = torch.tensor([[1.0], [wrong]], dtype=torch.float64)
         values[f"combination_certain_{wrong:g}"] = combine(e, 2 * k).weights[0, 0].item()
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)
 
 
 def error(frame: str, k: float, seed: int) -> float:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainables.data.resplit import connected_groups
 from trainables.diagnostics.competition import Competition, competition_strength, preferred_modality
-from trainables.measure import Moment, Row, having, outputs, tabulate
+from trainables.evaluation import Progress, Row, compute_signals, samples_with_modality, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import SplitOptimizer
-from trainables.setup import Learner, Setup, start
+from trainables.setup import Learner, Setup, init_learner
 from trainables.tasks import named_metric
 from trainables.train import epochs
 
@@ -32,10 +32,11 @@ def begin(setup: Setup) -> dict[str, Concept]:
 
 def learnt(setup: Setup, modality: str) -> Concept:
     """Return the concept of one modality."""
-    alone, own = isolated(setup, modality), having(setup, "validation", list(setup.model.encoders).index(modality))
-    *_, last = epochs(alone, start(alone))
-    seen = outputs(alone, last.learner, "validation", frozenset({"features"}))
-    score = setup.against(setup.target["validation"][own]).score(seen.logits[own]).double().mean()
+    alone = isolated(setup, modality)
+    own = samples_with_modality(setup, "validation", list(setup.model.encoders).index(modality))
+    *_, last = epochs(alone, init_learner(alone))
+    seen = compute_signals(alone, last.learner, "validation", frozenset({"features"}))
+    score = setup.criteria(setup.target["validation"][own]).score(seen.logits[own]).double().mean()
     return Concept(seen.features[modality], named_metric(setup.task, score.item())[1])
 
 
@@ -58,7 +59,7 @@ def isolated(setup: Setup, modality: str) -> Setup:
     )
 
 
-def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: dict[str, Concept], learner: Learner, progress: Progress) -> list[Row]:
     """Return each modality's competition strength, its concept's rank, and which modality is preferred.
 
     The strength is an average over all features of the concept, also where they vary in fewer directions, its rank:
@@ -69,7 +70,7 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
     share something (a recording, a group) are on one side. What the concepts score themselves, the ceiling, comes with
     the last moment.
     """
-    fused = outputs(setup, learner, "validation", frozenset({"fused"})).fused
+    fused = compute_signals(setup, learner, "validation", frozenset({"fused"})).fused
     found = {m: strength(setup, fused, one.feature, place) for place, (m, one) in enumerate(known.items())}
     first = preferred_modality({m: one.strength for m, one in found.items()})
     values = {
@@ -78,9 +79,9 @@ def rows(setup: Setup, known: dict[str, Concept], learner: Learner, moment: Mome
         "competition_share": [one.share for one in found.values()],
         "competition_preferred": [m == first for m in found],
     }
-    if moment.last:
+    if progress.last:
         values[f"concept_{named_metric(setup.task, 0.0)[0]}"] = [concept.score for concept in known.values()]
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)
 
 
 def strength(setup: Setup, fused: Tensor, concept: Tensor, place: int) -> Competition:
@@ -89,7 +90,7 @@ def strength(setup: Setup, fused: Tensor, concept: Tensor, place: int) -> Compet
     It is of the validation samples that have the modality, and of their positions that have a label. nan where a
     feature is not finite, or no sample is left to fit or to evaluate on.
     """
-    samples, labelled = having(setup, "validation", place), setup.labelled("validation")
+    samples, labelled = samples_with_modality(setup, "validation", place), setup.label_mask("validation")
     fitting = fitted(len(samples), connected_groups(setup.links)[samples.cpu()] if setup.links else None)
     first, rest = samples[fitting], samples[~fitting]
     known = fused[samples].isfinite().all() and concept[samples].isfinite().all()

@@ -3,12 +3,12 @@
 import numpy as np
 
 from trainables.diagnostics.truth import shares
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.measurements.game import share_losses
 from trainables.setup import Learner, Setup
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the loss of each share on validation, and exp(-loss) over the sum of all (METHODS.md 10.1).
 
     Both are nan of a modality that no sample has.
@@ -16,4 +16,4 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     losses = share_losses(setup, learner).numpy()
     heard, share = ~np.isnan(losses), np.full_like(losses, np.nan)
     share[heard] = shares(losses[heard])
-    return tabulate(setup, {"share_loss": losses, "share": share}, "validation", moment)
+    return tabulate(setup, {"share_loss": losses, "share": share}, "validation", progress)

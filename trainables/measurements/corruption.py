@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainables.measure import Moment, Row, having, outputs
+from trainables.evaluation import Progress, Row, compute_signals, samples_with_modality
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
 from trainables.tasks import named_metric
@@ -14,7 +14,7 @@ Draw = Callable[..., Tensor]
 LEVELS = {"noise": (0.5, 1.0, 2.0, 4.0), "blank": (0.25, 0.5, 0.75, 1.0), "missing": (0.25, 0.5, 0.75, 1.0)}
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the score on test at each level of each corruption of each modality; after the last epoch alone.
 
     ``noise_accuracy_2`` is that with normal noise of deviation 2 added, in units of the standardised input;
@@ -22,18 +22,18 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     ``missing_accuracy_0.5`` with half of the samples without the modality. What is drawn depends on the trial's seed,
     and a higher level spoils what a lower one does and more.
     """
-    if not moment.last:
+    if not progress.last:
         return []
     name, found = named_metric(setup.task, 0.0)[0], []
     for place, (modality, clean) in enumerate(setup.inputs["test"].items()):
-        own = having(setup, "test", place)
+        own = samples_with_modality(setup, "test", place)
         for kind, levels in LEVELS.items():
             for level in levels:
                 spoilt = clean.clone()  # a sample without the modality stays so
                 spoilt[own] = spoil(clean, kind, level, setup.trial["seed"], modality)[own]
                 value = score(setup, learner, setup.inputs["test"] | {modality: spoilt})
                 metric = f"{kind}_{name}_{level:g}"
-                found.append(Row(moment.epoch, moment.step, "test", modality, metric, value))
+                found.append(Row(progress.epoch, progress.step, "test", modality, metric, value))
     return found
 
 
@@ -49,6 +49,6 @@ def spoil(clean: Tensor, kind: str, level: float, seed: int, modality: str) -> T
 
 def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:
     """Return the score of the joint prediction of other inputs of the test split."""
-    seen = outputs(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
-    held = setup.against(setup.target["test"])
+    seen = compute_signals(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
+    held = setup.criteria(setup.target["test"])
     return named_metric(setup.task, held.score(seen.logits).double().mean().item())[1]

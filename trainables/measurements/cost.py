@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.methods.joint import Joint
 from trainables.optim import SplitOptimizer
-from trainables.setup import Learner, Setup, start
-from trainables.step import batches, drawn, pose, step
+from trainables.setup import Learner, Setup, init_learner
+from trainables.step import batch_inputs, batch_task, batches, step
 
 REPEATS = 15  # steps of each, in turns, so that both meet the same machine
 Look = Callable[[], object]
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return a step's seconds and the bytes its backward passes keep, both also in joint training's, and the state's.
 
     Medians of single steps on the first batch, of one trial and one thread; they differ from run to run and machine to
     machine, as everything timed does.
     """
     plain = without_method(setup)
-    ours, theirs = look(setup, learner), look(plain, start(plain))
+    ours, theirs = look(setup, learner), look(plain, init_learner(plain))
     times = [(timed(ours, setup.device), timed(theirs, setup.device)) for _ in range(REPEATS)]
     seconds, joint = (median(each) for each in zip(*times, strict=True))
     bytes_, joint_bytes = kept(ours), kept(theirs)
@@ -37,7 +37,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
         "kept_ratio": bytes_ / joint_bytes,
         "state_bytes": state,
     }
-    return tabulate(setup, values, "train", moment)
+    return tabulate(setup, values, "train", progress)
 
 
 def without_method(setup: Setup) -> Setup:
@@ -50,8 +50,8 @@ def without_method(setup: Setup) -> Setup:
 def look(setup: Setup, learner: Learner) -> Look:
     """Return what makes a step on the first batch, and leaves the learner as it is."""
     indices = batches(setup, 1)[0]
-    inputs = drawn(setup, indices)
-    task = pose(setup, indices, setup.trial["train"]["epochs"], 1)
+    inputs = batch_inputs(setup, indices)
+    task = batch_task(setup, indices, setup.trial["train"]["epochs"], 1)
     return lambda: step(setup, learner, inputs, task)
 
 

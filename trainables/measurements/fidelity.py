@@ -15,7 +15,7 @@ from trainables.model import Buffers
 from trainables.observation import Batch
 from trainables.optim import Adam, AdamState, apply_update, split_heads
 from trainables.randomness import permutation
-from trainables.setup import Learner, Setup, start
+from trainables.setup import Learner, Setup, init_learner
 from trainables.signals import Group, Params, Signals, Task
 
 CLASSIFIER, RULE = Classifier(), Adam(5e-4)  # as CGGM's by default
@@ -41,7 +41,7 @@ def begin(setup: Setup) -> State | None:
     if setup.model.classifier is not None:
         return None
     untrained = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
-    own = split_heads(start(untrained).params)[1]
+    own = split_heads(init_learner(untrained).params)[1]
     return State(own, RULE.init(own))
 
 
@@ -134,7 +134,7 @@ def shuffled(setup: Setup, batch: Batch) -> Task:
     target = setup.target["train"][batch.indices[order]]
     if batch.task.labelled is not None:
         target = torch.where(batch.task.labelled, target, -1)
-    return batch.task._replace(**setup.against(target)._asdict())
+    return batch.task._replace(**setup.criteria(target)._asdict())
 
 
 def summary(series: dict[str, Tensor]) -> dict[str, Tensor]:

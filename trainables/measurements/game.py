@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainables.diagnostics.checks import Floats
 from trainables.diagnostics.coalitions import all_coalitions, permutation_coalitions, sampled_shapley, shapley
-from trainables.measure import CHUNK, heard
+from trainables.evaluation import CHUNK, masked_mean
 from trainables.methods.agm import AGM, MAX_LOSS
 from trainables.randomness import normal
 from trainables.setup import Learner, Setup
@@ -36,7 +36,7 @@ def pose(setup: Setup, indices: Tensor) -> Task:
     """Return the task of some samples of validation, [B] indices; its noise is the same in all epochs."""
     trial, present = setup.trial, setup.present["validation"]
     target = setup.target["validation"][indices]
-    held = setup.against(target)
+    held = setup.criteria(target)
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
@@ -82,4 +82,4 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
         weights = rule.weights(modalities, task)
         shares = weighted_sums(weights.to(muted), muted, by_sample=weights.ndim == 3)
         losses.append(task.loss(shares, MAX_LOSS) if task.nats else task.loss(shares))
-    return heard(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()
+    return masked_mean(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()

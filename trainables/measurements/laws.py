@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.methods.bogc import BOGC, LogPrecision
 from trainables.moments import has_variance, init_moments, update
 from trainables.randomness import stream
@@ -37,7 +37,7 @@ LAWS: dict[str, Law] = {  # all of mean 0 and variance 1
 }
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the mean square error of the update for each law, in units of that of weights by the true variances.
 
     ``shape_error_LAW`` is the method's, as it is set, with running moments and without the factor S;
@@ -48,7 +48,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
     for name, law in LAWS.items():
         ours, plain = errors(method, law, setup.trial["seed"])
         values |= {f"shape_error_{name}": ours, f"shape_plain_{name}": plain}
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)
 
 
 def errors(method: BOGC, law: Law, seed: int) -> tuple[float, float]:

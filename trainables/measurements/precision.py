@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables import laplace
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.moments import init_moments, sample_variance, update
 from trainables.randomness import stream
 from trainables.setup import Learner, Setup
@@ -29,7 +29,7 @@ class Planted(NamedTuple):
     fresh: Tensor
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the median relative error of the estimates, and how many fresh gradients lie in their 95 % interval."""
     method: Any = setup.method
     seed, estimator = setup.trial["seed"], getattr(method, "estimator", "ema")
@@ -43,7 +43,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
         "precision_error": (seen.estimate / seen.variance - 1).abs().median(),
         "precision_coverage": (seen.fresh.abs() <= NORMAL * seen.estimate.sqrt()).double().mean(),
     }
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)
 
 
 def running(seed: int, beta: float) -> Planted:

@@ -3,22 +3,22 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.measure import Moment, Row, outputs
+from trainables.evaluation import Progress, Row, compute_signals
 from trainables.setup import SPLITS, Learner, Setup
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the scores on validation, and at the last moment on test."""
     found = []
-    for split in SPLITS[1:] if moment.last else SPLITS[1:2]:
-        logits = outputs(setup, learner, split, frozenset()).logits.double().cpu().numpy()
+    for split in SPLITS[1:] if progress.last else SPLITS[1:2]:
+        logits = compute_signals(setup, learner, split, frozenset()).logits.double().cpu().numpy()
         target = setup.target[split].cpu().numpy()
         values = regression(logits, target) if setup.task == "regression" else classes(logits.argmax(-1), target)
         if setup.task == "classification":
             values = {"f1": values["dice"]}  # the same, of samples in place of positions
         elif setup.task == "segmentation":
             values = {"dice": values["dice"], "iou": values["iou"]}
-        found += [Row(moment.epoch, moment.step, split, None, name, value) for name, value in values.items()]
+        found += [Row(progress.epoch, progress.step, split, None, name, value) for name, value in values.items()]
     return found
 
 

@@ -10,7 +10,7 @@ from trainables.measurements import fidelity
 from trainables.measurements.competition import plain
 from trainables.measurements.slopes import afresh, flat, gradients, head
 from trainables.observation import Batch
-from trainables.setup import Learner, Setup, start
+from trainables.setup import Learner, Setup, init_learner
 from trainables.step import step as trained
 
 
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 def begin(setup: Setup) -> State:
     """Return untrained classifiers and, for every modality, the network that the run starts from."""
-    learner = start(plain(setup))
+    learner = init_learner(plain(setup))
     return State(fidelity.begin(setup), dict.fromkeys(setup.model.encoders, learner))
 
 
@@ -32,7 +32,7 @@ def step(setup: Setup, state: State, learner: Learner, batch: Batch, *, due: boo
     seen = compare(setup, state, learner, batch) if due else {}
     classifiers, _ = fidelity.step(setup, state.classifiers, learner, batch, due=False)
     networks = {
-        m: trained(plain(setup), network, only(m, batch.inputs), batch.task, paced=batch.rate)[0]
+        m: trained(plain(setup), network, only(m, batch.inputs), batch.task, lr_factor=batch.lr_factor)[0]
         for m, network in state.networks.items()
     }
     return State(classifiers, networks), seen

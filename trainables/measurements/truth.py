@@ -1,7 +1,7 @@
 """Measured contributions beside the planted ones of synthetic data (METHODS.md 10.7)."""
 
 from trainables.diagnostics.truth import calibration_error, rank_correlation, shares
-from trainables.measure import Moment, Row, tabulate
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.measurements.game import shapley_values, share_losses
 from trainables.setup import Learner, Setup
 
@@ -17,7 +17,7 @@ def begin(setup: Setup) -> list[float]:
     return [setup.truth[m] for m in setup.model.encoders]
 
 
-def rows(setup: Setup, known: list[float], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: list[float], learner: Learner, progress: Progress) -> list[Row]:
     """Return how the shares, and the Shapley values of the score, rank the modalities; and how far shares are off.
 
     What is planted is worth less where samples lack it. So are Shapley values, over all samples; shares are of those
@@ -27,4 +27,4 @@ def rows(setup: Setup, known: list[float], learner: Learner, moment: Moment) -> 
     if setup.present["validation"] is None:
         share = shares(share_losses(setup, learner).numpy())
         values |= {"truth_rank": rank_correlation(share, known), "truth_error": calibration_error(share, known)}
-    return tabulate(setup, values, "validation", moment)
+    return tabulate(setup, values, "validation", progress)

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
+from trainables.evaluation import Progress, Row, tabulate
 from trainables.evidence import Opinion
-from trainables.measure import Moment, Row, tabulate
 from trainables.measurements.variance import QUANTILES
 from trainables.methods.bogc import BOGC, ENCODERS, JOINT
 from trainables.setup import Learner, Setup
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> list[Row]:
+def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return quantiles of the weights of the sources, and of the uncertainty, by the moments after the last step.
 
     ``weight_own`` is that of encoder m's own source (its unimodal loss; with ``where=phi`` its share of the joint
@@ -30,7 +30,7 @@ def rows(setup: Setup, known: tuple[()], learner: Learner, moment: Moment) -> li
         weights, doubt = opinions[JOINT]
         values |= quantiles("weight_joint", weights if method.where == "phi" else weights.roll(-1, 0))
         values |= quantiles("uncertainty_joint", doubt)
-    return tabulate(setup, values, "train", moment)
+    return tabulate(setup, values, "train", progress)
 
 
 def of_encoders(method: BOGC, opinion: Opinion, learner: Learner) -> dict[str, Tensor]:

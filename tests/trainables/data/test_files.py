@@ -11,7 +11,7 @@ from tests.trainables.data.conftest import Write
 from tests.trainables.test_train import trial
 from trainables import data
 from trainables.data.sanity import dataset_warnings
-from trainables.setup import prepare
+from trainables.setup import build_setup
 from trainables.train import fit
 
 Arrays = dict[str, np.ndarray]
@@ -250,7 +250,7 @@ def test_an_index_that_occurs_nowhere_changes_nothing(write: Write, dense: Array
     config = trial("trainables.methods.bogc:BOGC", epochs=3, measure={"probe": 0, "quality": 0, "contribution": 1})
     one, other = fit(config, plain), fit(config, stated)
     assert (one.rows, one.final, one.weights) == (other.rows, other.final, other.weights)
-    assert not prepare(config, stated).gaps
+    assert not build_setup(config, stated).gaps
 
 
 def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Arrays) -> None:
