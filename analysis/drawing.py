@@ -1,4 +1,4 @@
-"""A figure with its numbers and its words, as reports and pages show it."""
+"""A figure with its data, title and caption, as reports and pages show it."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from analysis.plots import save_figure
 
 
 class Drawing(NamedTuple):
-    """A figure, its numbers, and what it shows in words."""
+    """A figure with its data, title and caption."""
 
     stem: str  # of its files
     title: str
@@ -19,5 +19,5 @@ class Drawing(NamedTuple):
     data: pl.DataFrame
 
     def write(self, folder: Path, *, pdf: bool = True) -> None:
-        """Write svg, png and csv, and pdf if asked for, into a folder."""
+        """Write svg, png and csv, with ``pdf`` also that, into a folder."""
         save_figure(self.figure, folder / self.stem, self.data, pdf=pdf)

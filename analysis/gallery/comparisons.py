@@ -1,4 +1,4 @@
-"""Who is ahead: the methods, and their encoders, against each other."""
+"""Figures that compare methods and their encoders."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from analysis.tables import Run
 
 
 def differences(run: Run) -> Iterator[Drawing]:
-    """Draw each method's difference to joint training on test."""
+    """Draw each method's difference to joint training on the test split."""
     rows = summary(run).filter(~pl.col("method").is_in(["joint", "unimodal"]))
     name = pl.when(pl.col("settings").fill_null("") == "").then("method").otherwise(
         pl.format("{} ({})", "method", "settings")
@@ -25,22 +25,22 @@ def differences(run: Run) -> Iterator[Drawing]:
     table = rows.select(
         name=name, mean="difference", low="difference_low", high="difference_high", p="p", pairs="pairs"
     )
-    known = table.drop_nulls("mean")
-    if known.is_empty():
+    measured = table.drop_nulls("mean")
+    if measured.is_empty():
         return
-    subtitle = f"{_pairs_caption(known)}, Holm-corrected p, test split"
+    subtitle = f"{_pairs_caption(measured)}, Holm-corrected p, test split"
     figure = plots.plot_forest(table, metric=run.metric, title=f"{run.name}: minus joint training", subtitle=subtitle)
-    words = [
+    values = [
         f"{row['name']} {format_score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
-        for row in known.iter_rows(named=True)
+        for row in measured.iter_rows(named=True)
     ]
     unit = " in points" if is_percent(run.metric) else ""
-    caption = f"Difference to joint training on the test split{unit}, paired by seed: {'; '.join(words)}."
+    caption = f"Difference to joint training on the test split{unit}, paired by seed: {'; '.join(values)}."
     yield Drawing("differences", "Differences to joint training", caption, figure, table)
 
 
 def encoder_gaps(run: Run) -> Iterator[Drawing]:
-    """Draw what the company of other modalities costs each encoder."""
+    """Draw the difference of each encoder's probe to that of the same encoder trained alone."""
     table = encoder_summary(run).drop_nulls("gap")
     if table.is_empty():
         return
@@ -55,53 +55,55 @@ def encoder_gaps(run: Run) -> Iterator[Drawing]:
     title = f"{run.name}: encoders minus themselves trained alone"
     worst = table.sort("gap", descending=not run.higher_is_better).row(0, named=True)
     gap = format_score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
-    behind = worst["gap"] < 0 if run.higher_is_better else worst["gap"] > 0
+    is_behind = worst["gap"] < 0 if run.higher_is_better else worst["gap"] > 0
     farthest = f"Farthest behind: {worst['modality']} with {worst['method']}, {gap}."
     caption = (
         "What a linear probe reads off each encoder, less the same for the encoder trained alone, paired by seed. "
-        f"{farthest if behind else 'On average none is behind.'}"
+        f"{farthest if is_behind else 'On average none is behind.'}"
     )
     figure = plots.plot_forest(rows, metric=run.metric, title=title, subtitle=subtitle)
     yield Drawing("encoders", "Encoders against themselves trained alone", caption, figure, rows)
 
 
 def ranks(run: Run) -> Iterator[Drawing]:
-    """Draw the ranks of the methods over the seeds."""
+    """Draw the critical-difference diagram of the methods over the seeds."""
     joint = test_scores(run, best_configurations(run)).filter(pl.col("method") != "unimodal")
-    found = ranking(joint.select("method", "score", block="seed"), higher_is_better=run.higher_is_better)
-    if found.pairs.is_empty() or all(map(is_seed_invariant, joint.partition_by("method"))):  # seeds are one result
+    ranked = ranking(joint.select("method", "score", block="seed"), higher_is_better=run.higher_is_better)
+    if ranked.pairs.is_empty() or all(map(is_seed_invariant, joint.partition_by("method"))):  # seeds are one result
         return
     title = f"{run.name}: ranks of the methods on test"
-    figure = plots.plot_ranks(found, title=title, blocks="seed", methods=run.methods)
-    caption = f"{said(found, 'seed')} Ranks over the seeds of one data set speak of that one."
-    yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_table(found))
+    figure = plots.plot_ranks(ranked, title=title, blocks="seed", methods=run.methods)
+    caption = f"{said(ranked, 'seed')} Ranks over the seeds of one data set speak of that one."
+    yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_table(ranked))
 
 
 def pareto_fronts(run: Run) -> Iterator[Drawing]:
-    """Draw the configurations by the first two metrics that are weighed against each other."""
+    """Draw the configurations by the first two objectives, with their Pareto front."""
     if len(run.objectives) < 2:
         return
-    found, metrics = front(without_dummy(run)), list(run.objectives)
-    if found.is_empty():
+    configurations, metrics = front(without_dummy(run)), list(run.objectives)
+    if configurations.is_empty():
         return
     scores = values(run.trials, run.metrics, metrics).collect()
     ends: dict[str, list[float]] = {f"{metric}_{end}": [] for metric in metrics for end in ("low", "high")}
-    for trials in found["trials"]:
+    for trials in configurations["trials"]:
         for metric in metrics:
-            one = estimate(scores.filter(pl.col("trial").is_in(trials))[metric], bounds(metric))
-            ends[f"{metric}_low"].append(one.low)
-            ends[f"{metric}_high"].append(one.high)
-    table = found.drop("trials").with_columns(pl.Series(name, reach).fill_nan(None) for name, reach in ends.items())
+            mean = estimate(scores.filter(pl.col("trial").is_in(trials))[metric], bounds(metric))
+            ends[f"{metric}_low"].append(mean.low)
+            ends[f"{metric}_high"].append(mean.high)
+    table = configurations.drop("trials").with_columns(
+        pl.Series(name, column).fill_nan(None) for name, column in ends.items()
+    )
     best = [f"{row['method']} {row['settings']}".strip() for row in table.filter("front").iter_rows(named=True)]
-    what = f"Pareto front of {' and '.join(metrics)}"
+    heading = f"Pareto front of {' and '.join(metrics)}"
     caption = f"{plural(len(table), 'configuration')} by {' and '.join(metrics)}; front: {'; '.join(best)}."
-    title = f"{run.name}: {what}"
+    title = f"{run.name}: {heading}"
     figure = plots.plot_front(table, metrics, directions=run.objectives, title=title, methods=run.methods)
-    yield Drawing("front", what, caption, figure, table)
+    yield Drawing("front", heading, caption, figure, table)
 
 
 def _pairs_caption(table: pl.DataFrame) -> str:
-    """Return over how many seeds the intervals of differences are, if there are any."""
+    """Return the caption of paired intervals: their number of seeds, or that there is no interval."""
     pairs = table.select(seeds="pairs")
-    some = len(table.drop_nulls("low"))
-    return f"{interval_caption(pairs) if some else f'{seed_count_range(pairs)}, no interval'}, paired by seed"
+    has_interval = len(table.drop_nulls("low")) > 0
+    return f"{interval_caption(pairs) if has_interval else f'{seed_count_range(pairs)}, no interval'}, paired by seed"

@@ -1,4 +1,4 @@
-"""How the score answers to settings: along one axis, and over two."""
+"""Figures of the response of the score to settings: along one axis, and over two."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -17,12 +17,12 @@ from analysis.sensitivity import axes, curve, heat, probe_curve
 from analysis.surfaces import Surface, surface, surface_slice
 from analysis.tables import Run
 
-MIN_PREDICTED_R2 = 0.5  # share of the variance that a surface predicts, below which its shape says nothing
-MAX_VALUES = 25  # values of an axis, up to which a heat map can be read
+MIN_PREDICTED_R2 = 0.5  # below which the shape of a surface means nothing
+MAX_VALUES = 25  # of an axis of a heat map
 
 
 def curves(run: Run) -> Iterator[Drawing]:
-    """Draw the response along each axis on which there are results at two values or more."""
+    """Draw the response along each axis with results at two or more values."""
     for axis in axes(run) if run.search[0] in GRID_SEARCHES else []:
         response = curve(run, axis)
         if response.drop_nulls(["value", "mean"])["value"].n_unique() < 2:
@@ -42,25 +42,22 @@ def heat_maps(run: Run) -> Iterator[Drawing]:
     """Draw a heat map of each method over each pair of its axes that make a grid."""
     for x, y in combinations(axes(run), 2) if run.search[0] in GRID_SEARCHES else []:
         for method, part in groups(heat(run, x, y), "method"):
-            known = part.drop_nulls("mean")
+            scored = part.drop_nulls("mean")
             sides = part["x"].n_unique(), part["y"].n_unique()
-            if min(sides) < 2 or max(sides) > MAX_VALUES or 2 * len(part) < sides[0] * sides[1] or known.is_empty():
+            if min(sides) < 2 or max(sides) > MAX_VALUES or 2 * len(part) < sides[0] * sides[1] or scored.is_empty():
                 continue
             best = ranked_points(part, higher_is_better=run.higher_is_better).row(0, named=True)
             held = f" with {best['settings']}" if best["settings"] else ""
             region = safe_region(run, method, safe_margin(run, method))
-            alone = set(region.table.columns) & set(run.vary) == {x, y}  # else the map is a slice of the region
-            safe = (
-                f" Safe, within {format_amount(run.metric, region.margin)} of it: {safe_share(region)}."
-                if alone
-                else ""
-            )
+            is_whole = set(region.table.columns) & set(run.vary) == {x, y}  # otherwise the map is a slice of it
+            margin = format_amount(run.metric, region.margin)
+            safe = f" Safe, within {margin} of it: {safe_share(region)}." if is_whole else ""
             caption = (
-                f"{method}{held} over {x} and {y}, {len(known)} of {sides[0] * sides[1]} cells with a result; best on "
+                f"{method}{held} over {x} and {y}, {len(scored)} of {sides[0] * sides[1]} cells with a result; best on "
                 f"validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
                 f"{format_score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
             )
-            if alone:
+            if is_whole:
                 inside = region.table.select(pl.col(x, y).cast(pl.Float64), "within").rename({x: "x", y: "y"})
                 part = part.join(inside, on=["x", "y"], how="left", maintain_order="left")
             title = f"{run.name}: {method}"
@@ -73,60 +70,61 @@ def heat_maps(run: Run) -> Iterator[Drawing]:
 
 
 def response_surfaces(run: Run) -> Iterator[Drawing]:
-    """Draw the response surface of each method over each pair of its axes, where a quadratic says something.
+    """Draw the response surface of each method over each pair of its axes, where a quadratic model is adequate.
 
-    It must predict the configurations that it was not fitted to; one that bends to its own alone is not drawn.
+    It is if its leave-one-out predictions explain MIN_PREDICTED_R2 of the variance.
     """
     for method in compared_methods(run):
-        found = surface(run, method)
-        if not found.predicted_r2 >= MIN_PREDICTED_R2:  # nan is not
+        fitted = surface(run, method)
+        if not fitted.predicted_r2 >= MIN_PREDICTED_R2:  # nan is not
             continue
         region = safe_region(run, method, safe_margin(run, method))
-        for x, y in combinations(found.positions, 2):
-            yield _draw_surface(run, method, found, region, (x, y))
+        for x, y in combinations(fitted.positions, 2):
+            yield _draw_surface(run, method, fitted, region, (x, y))
 
 
-def _draw_surface(run: Run, method: str, found: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
+def _draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
     x, y = pair
-    flat = surface_slice(found, x, y, higher_is_better=run.higher_is_better)
-    rulers = {axis: axis_layout(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
-    places = [pl.col(axis).replace_strict(rulers[axis].positions, return_dtype=pl.Float64) for axis in pair]
-    points = region.table.select(places[0].alias("x"), places[1].alias("y"), "within", x_value=x, y_value=y)
-    top = flat.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
-    near = [_nearest_value(rulers[axis], top[side]) for axis, side in ((x, "x"), (y, "y"))]
-    held = format_settings(region.table.row(0, named=True), [axis for axis in found.positions if axis not in pair])
+    table = surface_slice(fitted, x, y, higher_is_better=run.higher_is_better)
+    layouts = {axis: axis_layout(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
+    positions = [pl.col(axis).replace_strict(layouts[axis].positions, return_dtype=pl.Float64) for axis in pair]
+    points = region.table.select(positions[0].alias("x"), positions[1].alias("y"), "within", x_value=x, y_value=y)
+    best = table.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
+    nearest = [_nearest_value(layouts[axis], best[side]) for axis, side in ((x, "x"), (y, "y"))]
+    held = format_settings(region.table.row(0, named=True), [axis for axis in fitted.positions if axis not in pair])
     at = f" at {held}" if held else ""
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
-        f"{plural(found.points, 'configuration')}, of whose mean scores it explains {found.r2:.0%}, and of those left "
-        f"out of the fit {found.predicted_r2:.0%}. "
-        f"It is best near {x}={format_setting(near[0])}, {y}={format_setting(near[1])}: "
-        f"{format_score(run.metric, top['mean'], top['low'], top['high'])}. "
+        f"{plural(fitted.points, 'configuration')}, of whose mean scores it explains {fitted.r2:.0%}, "
+        f"and of those left out of the fit {fitted.predicted_r2:.0%}. "
+        f"It is best near {x}={format_setting(nearest[0])}, {y}={format_setting(nearest[1])}: "
+        f"{format_score(run.metric, best['mean'], best['low'], best['high'])}. "
         f"Safe, within {margin} of the best that was tried: {safe_share(region)}."
     )
+    fit = f"R² {fitted.r2:.2f}, of points left out {fitted.predicted_r2:.2f}"
     figure = plots.plot_surface(
-        flat,
+        table,
         points,
-        axes=rulers,
+        axes=layouts,
         metric=run.metric,
         margin=region.margin,
         title=f"{run.name}: {method}",
-        subtitle=f"mean over {seeds}, validation split; R² {found.r2:.2f}, of points left out {found.predicted_r2:.2f}",
+        subtitle=f"mean over {seeds}, validation split; {fit}",
         higher_is_better=run.higher_is_better,
     )
-    data = pl.concat([flat, points.with_columns(kind=pl.lit("configuration"))], how="diagonal")
+    data = pl.concat([table, points.with_columns(kind=pl.lit("configuration"))], how="diagonal")
     stem = f"surface-{slug(method)}-{slug(x)}-{slug(y)}"
     return Drawing(stem, f"Response surface of {method} over {x} and {y}", caption, figure, data)
 
 
-def _nearest_value(axis: AxisLayout, place: float) -> float:
-    """Return the value of an axis that stands nearest to a place."""
-    return min(axis.positions, key=lambda value: abs(axis.positions[value] - place))
+def _nearest_value(layout: AxisLayout, position: float) -> float:
+    """Return the value of an axis that is nearest to a position."""
+    return min(layout.positions, key=lambda value: abs(layout.positions[value] - position))
 
 
 def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
-    """Return the best value of each method, and its worst, of those that have the most seeds."""
+    """Return each method's best and worst value of an axis, among those with the most seeds."""
     sentences = []
     for method, points in groups(response.drop_nulls("value"), "method"):
         line = ranked_points(points, higher_is_better=run.higher_is_better)
@@ -135,13 +133,13 @@ def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
         best, worst = line.row(0, named=True), line.row(-1, named=True)
         held = f" with {best['settings']}" if best["settings"] else ""
         if len(line) > 1 and format_score(run.metric, best["mean"]) == format_score(run.metric, worst["mean"]):
-            words = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
+            sentence = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
         else:
-            words = f"best on validation at {axis}={_format_point(run, best)}"
-            words += f", worst at {_format_point(run, worst)}" if len(line) > 1 else ""
-        fewer = [format_setting(value) for value in points["value"] if value not in line["value"]]
-        short = f" Not ranked, as they have fewer seeds: {', '.join(fewer)}." if fewer else ""
-        sentences.append(f"{method}{held}: {words}.{short}")
+            sentence = f"best on validation at {axis}={_format_point(run, best)}"
+            sentence += f", worst at {_format_point(run, worst)}" if len(line) > 1 else ""
+        others = [format_setting(value) for value in points["value"] if value not in line["value"]]
+        unranked = f" Not ranked, as they have fewer seeds: {', '.join(others)}." if others else ""
+        sentences.append(f"{method}{held}: {sentence}.{unranked}")
     return " ".join(sentences)
 
 

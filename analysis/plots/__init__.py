@@ -1,4 +1,4 @@
-"""Tables drawn: every figure is a function from a table to a matplotlib figure, in one style."""
+"""Functions from tables to matplotlib figures, all in one style."""
 
 from analysis.plots.bars import plot_importance, plot_indices
 from analysis.plots.curves import plot_curve

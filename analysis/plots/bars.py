@@ -1,4 +1,4 @@
-"""What matters: importances and sensitivity indices with their intervals, beside a dummy that does nothing."""
+"""Plot importances and sensitivity indices with their intervals, and the floor set by a dummy setting."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from analysis.plots.style import (
     unique_labels,
 )
 
-FAINT = "#bbbbbb"  # of what is not shown to be above a floor
+FAINT = "#bbbbbb"  # of values not shown to be above the floor
 SOBOL_LABELS = {"first": "first-order", "total": "total", "second": "second-order"}
 MORRIS_LABELS = {
     "mu_star": "μ*, mean size of an effect",
@@ -33,7 +33,7 @@ MORRIS_LABELS = {
 
 
 def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure:
-    """Return the importance of settings by each evaluator, a panel each; what is not above the dummy's floor is grey.
+    """Return a panel for each evaluator with the importance of settings; grey if not above the dummy's floor.
 
     Args:
         tables: evaluator -> as `importance.importance` returns it.
@@ -42,35 +42,36 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
     factors = next(iter(tables.values()))["factor"].to_list()
     with style_context():
         figure = new_figure(WIDE, 1.5 + 0.3 * max(len(factors), 2))
-        for place, (name, table) in enumerate(tables.items(), start=1):
-            panel = figure.add_subplot(1, len(tables), place)
+        for index, (name, table) in enumerate(tables.items(), start=1):
+            panel = figure.add_subplot(1, len(tables), index)
             panel.set_title(name)
             for row, setting in enumerate(factors):
                 _draw_bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
             _draw_floor(panel, table["floor"])
             panel.set_yticks(
-                range(len(factors)), unique_labels(factors).values() if place == 1 else [""] * len(factors)
+                range(len(factors)), unique_labels(factors).values() if index == 1 else [""] * len(factors)
             )
             panel.set_ylim(len(factors) - 0.4, -0.6)
             panel.set_xlim(left=0)
             panel.set_xlabel("importance")
             panel.grid(axis="x")
-        one = min((table.row(0, named=True) for table in tables.values()), key=lambda row: row["used"])
-        some = f"{one['used']} or more of " if one["used"] < one["configurations"] else ""
-        dropped = f", {one['dropped']} without a result" if one["dropped"] else ""
-        counts = f"{some}{plural(one['configurations'], 'configuration')}{dropped}, {plural(one['seeds'], 'seed')}"
+        smallest = min((table.row(0, named=True) for table in tables.values()), key=lambda row: row["used"])
+        used = f"{smallest['used']} or more of " if smallest["used"] < smallest["configurations"] else ""
+        dropped = f", {smallest['dropped']} without a result" if smallest["dropped"] else ""
+        total = plural(smallest["configurations"], "configuration")
+        counts = f"{used}{total}{dropped}, {plural(smallest['seeds'], 'seed')}"
         floor = "grey: not shown to be above the floor (dashed) of a setting that does nothing"
         add_title(figure, title, f"95 % intervals over {counts}; {floor}")
     return figure
 
 
 def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
-    """Return sensitivity indices as `indices.sobol` or `indices.morris` return them; the dummy's upper end is a line.
+    """Return sensitivity indices of `indices.sobol` or `indices.morris`; a line marks the dummy's upper end.
 
     Args:
         indices: the table.
         title: of the figure.
-        metric: that Morris' effects are in the unit of.
+        metric: the unit of Morris' effects.
     """
     shares = bool(indices["index"].is_in(list(SOBOL_LABELS)).any())
     shown = {i: words for i, words in (SOBOL_LABELS if shares else MORRIS_LABELS).items() if i in indices["index"]}
@@ -105,7 +106,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
 
 
 def _draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
-    """Draw one importance."""
+    """Draw an importance with its interval."""
     value, low, high = (row[key] for key in ("value", "low", "high"))
     if value is None:
         panel.text(0, place, "  cannot tell", va="center", fontsize=8, color=SOFT)
@@ -116,7 +117,7 @@ def _draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
 
 
 def _draw_dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
-    """Draw one index; one that is not above the floor is left open, one that has no floor is grey."""
+    """Draw an index with its interval; open if it is not above the floor, grey if there is no floor."""
     filled = {True: colour, False: "white", None: FAINT}[row["above_floor"]]
     if row["low"] is not None:
         panel.hlines(place, row["low"], row["high"], color=colour, lw=1.4)

@@ -1,4 +1,4 @@
-"""Differences, or any quantities, each a point with its interval."""
+"""Plot differences, or other quantities, as points with their intervals."""
 
 from textwrap import wrap
 
@@ -21,20 +21,20 @@ from analysis.plots.style import (
 )
 
 MAX_ROWS = 30  # rows of a figure
-LINE_LENGTH = 36  # of a line of a name
-MAX_TICK_INTERVALS = 5  # intervals between them, of numbers that may be long
+LINE_LENGTH = 36  # letters of a name in a line
+MAX_TICK_INTERVALS = 5  # few, as the numbers may be long
 COLOURS = {"supported": PALETTE[0], "refuted": PALETTE[1], "inconclusive": "#777777", "reported": "#333333"}
 
 
 def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, change: bool = True) -> Figure:
-    """Return a forest plot; at most MOST rows, the first ones.
+    """Return a forest plot of the first MAX_ROWS rows.
 
     Args:
-        rows: `name`, `mean`, `low`, `high`; `p` and `verdict` where there are some.
-        metric: in whose unit they are; ``metric`` of a row, if it has one, that of its own.
+        rows: `name`, `mean`, `low`, `high`; optionally `p`, `verdict` and `metric`, the unit of a row.
+        metric: the unit of rows without a `metric` of their own.
         title: of the figure.
-        subtitle: what the intervals are over.
-        change: whether the numbers are differences, and 0 means none.
+        subtitle: the sample of the intervals.
+        change: whether the numbers are differences, with a line at 0.
     """
     shown = rows.head(MAX_ROWS).to_dicts()
     with style_context():
@@ -45,19 +45,19 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
         if change:
             panel.axvline(0, color="#555555", lw=1, zorder=1)
         for place, row in enumerate(shown):
-            colour, own = COLOURS[row.get("verdict") or "reported"], row.get("metric") or metric
-            words = format_score(own, row["mean"], row["low"], row["high"], sign="+" if change else "")
-            times = display_factor(own)
+            colour, row_metric = COLOURS[row.get("verdict") or "reported"], row.get("metric") or metric
+            text = format_score(row_metric, row["mean"], row["low"], row["high"], sign="+" if change else "")
+            factor = display_factor(row_metric)
             p = row.get("p")
             if row["mean"] is None:
-                words = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
+                text = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
             else:
-                panel.plot(row["mean"] * times, place, "o", ms=5.5, color=colour, zorder=3)
+                panel.plot(row["mean"] * factor, place, "o", ms=5.5, color=colour, zorder=3)
             if row["mean"] is not None and row["low"] is not None:
-                panel.hlines(place, row["low"] * times, row["high"] * times, color=colour, lw=2, alpha=0.7, zorder=2)
-            tail = f"   p {format_p_value(p)}" if p is not None else ""
+                panel.hlines(place, row["low"] * factor, row["high"] * factor, color=colour, lw=2, alpha=0.7, zorder=2)
+            suffix = f"   p {format_p_value(p)}" if p is not None else ""
             panel.annotate(
-                words + tail, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
+                text + suffix, (1.02, place), xycoords=panel.get_yaxis_transform(), va="center", fontsize=8,
                 color=DARK if row["mean"] is not None else SOFT, annotation_clip=False,
             )  # fmt: skip
         panel.set_yticks(range(len(shown)), names)

@@ -1,4 +1,4 @@
-"""What all figures have in common: their style file, colours, heads, and the files that they are written to."""
+"""Shared style of all figures: style file, colours, titles, legends, labels, and the files they are saved to."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ PALETTE = ("#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # 
 
 
 class LineStyle(NamedTuple):
-    """What a method is drawn like: colour is never all that tells two apart."""
+    """Colour, marker and dash of a line; colour alone never distinguishes two lines."""
 
     colour: str
     marker: str
@@ -66,14 +66,14 @@ USER_METHOD_STYLES = (
     LineStyle("#56B4E9", "<", ":"),
     LineStyle("#E69F00", "p", "-."),
 )
-LINE_STYLES = tuple(  # of lines that are no methods
+LINE_STYLES = tuple(  # of lines that are not methods
     LineStyle(c, m, d)
     for d, ms in (("-", "hpd<8X"), ("--", "Xhpd<8"), ("-.", "8Xhpd<"))
     for c, m in zip(PALETTE, ms, strict=True)
 )
 METHOD_LABELS = {"unimodal": "trained alone"}
 GREY, DARK, SOFT, FAILURE_COLOUR = "#777777", "#222222", "#555555", "#B00020"
-HIGHLIGHT = PALETTE[1]  # of the best, and of what is near it, on maps and surfaces
+HIGHLIGHT = PALETTE[1]  # of the best and the region around it, on maps and surfaces
 NARROW, WIDE = 4.7, 7.0  # inches: a column and a half, and a page of text
 PNG_COLOURS = 256  # of a png
 FILE_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
@@ -81,27 +81,30 @@ FILE_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"
 
 @contextmanager
 def style_context() -> Iterator[None]:
-    """Draw as the style file says, whatever a user's own settings are."""
+    """Apply the style file of the package, whatever a user's own settings are."""
     with style.context([STYLE], after_reset=True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of a name in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # names may be in a script that the font lacks
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches."""
+    """Return an empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def panel_grid(panels: int) -> tuple[int, int]:
-    """Return rows and columns for some panels."""
+    """Return the numbers of rows and columns for a number of panels."""
     columns = 3 if panels == 3 else min(panels, 2)
     return -(-panels // max(columns, 1)), columns
 
 
 def add_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write a bold title; its empty second line keeps the room of the subtitle, which is plain. Both fit the width."""
+    """Write a bold title and a plain subtitle, which both fit the width.
+
+    The empty second line of the title reserves the room of the subtitle.
+    """
     title = shorten(title, 100)
     size = _fitting_font_size(title, 10.5, 0.70, figure)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=size, fontweight="bold")
@@ -110,15 +113,15 @@ def add_title(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def groups(table: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield the values of a column in order, each with its rows."""
+    """Yield the values of a column in order of appearance, each with its rows."""
     for (name,), part in table.group_by(column, maintain_order=True):
         yield str(name), part
 
 
 def add_legend(figure: Figure, columns: int = 5) -> None:
-    """Name each line once, below the panels, where no data can be covered; a single line needs no name.
+    """Add a legend with each line once, below the panels, where it covers no data; a single line needs none.
 
-    There are as many columns, up to so many, as the figure has room for.
+    It has as many columns as fit the figure, at most `columns`.
     """
     handles: dict[str, Artist] = {}
     for panel in figure.axes:
@@ -127,21 +130,23 @@ def add_legend(figure: Figure, columns: int = 5) -> None:
     if len(handles) > 1:
         names = list(unique_labels(handles, 60).values())
         for count in range(columns, 0, -1):
-            drawn = figure.legend(list(handles.values()), names, loc="outside lower left", ncols=count)
-            if count == 1 or drawn.get_window_extent().width <= figure.bbox.width:
+            candidate = figure.legend(list(handles.values()), names, loc="outside lower left", ncols=count)
+            if count == 1 or candidate.get_window_extent().width <= figure.bbox.width:
                 break
-            drawn.remove()
+            candidate.remove()
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, LineStyle]:
-    """Return the look of each method; user-defined ones take theirs by name: of the same methods, always the same."""
-    own = sorted({method for method in methods if method not in METHOD_STYLES})
-    return METHOD_STYLES | {method: USER_METHOD_STYLES[i % len(USER_METHOD_STYLES)] for i, method in enumerate(own)}
+    """Return the style of each method; user-defined methods get theirs in the order of their names."""
+    user_methods = sorted({method for method in methods if method not in METHOD_STYLES})
+    return METHOD_STYLES | {
+        method: USER_METHOD_STYLES[i % len(USER_METHOD_STYLES)] for i, method in enumerate(user_methods)
+    }
 
 
-def add_colour_bar(figure: Figure, panel: Axes, shades: ScalarMappable, metric: str) -> Axes:
-    """Show beside a panel which colour is which value of a metric, drawn as vectors like the rest."""
-    bar = figure.colorbar(shades, ax=panel, label=axis_label(metric), aspect=30, pad=0.02)
+def add_colour_bar(figure: Figure, panel: Axes, mappable: ScalarMappable, metric: str) -> Axes:
+    """Add a colour bar of a metric beside a panel, drawn as vectors like the rest."""
+    bar = figure.colorbar(mappable, ax=panel, label=axis_label(metric), aspect=30, pad=0.02)
     bar.outline.set_visible(False)
     for solid in bar.ax.collections:
         solid.set(rasterized=False, edgecolor="face")
@@ -149,7 +154,7 @@ def add_colour_bar(figure: Figure, panel: Axes, shades: ScalarMappable, metric: 
 
 
 def axis_label(metric: str, *, change: bool = False) -> str:
-    """Return a metric with its unit, as an axis has it."""
+    """Return a metric with its unit, as the label of an axis."""
     if is_percent(metric):
         return f"{metric}, {'points' if change else '%'}"
     if metric.startswith(GAIN_IN):
@@ -161,7 +166,7 @@ def axis_label(metric: str, *, change: bool = False) -> str:
 
 
 def clip_to_bounds(panel: Axes, metric: str, *, side: str = "y", change: bool = False) -> None:
-    """End an axis where its metric does, with room for the half of a marker; no data are cut off."""
+    """Limit an axis to the bounds of its metric, with room for half a marker, without cutting off data."""
     axis = getattr(panel, f"{side}axis")
     first, last = axis.get_view_interval()
     least, most = axis.get_data_interval()
@@ -172,31 +177,31 @@ def clip_to_bounds(panel: Axes, metric: str, *, side: str = "y", change: bool = 
 
 
 def display_factor(metric: str) -> float:
-    """Return what a value is multiplied by to be in the unit that is shown."""
+    """Return the factor from the unit of a metric to the unit shown: 100 for percent."""
     return 100.0 if is_percent(metric) else 1.0
 
 
 def _fitting_font_size(text: str, size: float, wide: float, figure: Figure) -> float:
-    """Return the size of type at which a line fits the figure, letters being `wide` times as wide as their size."""
+    """Return the font size at which a line fits the figure; a letter is `wide` times as wide as the font size."""
     return min(size, 72 * figure.get_figwidth() * 0.98 / (wide * max(len(text), 1)))
 
 
 def use_plain_ticks(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as numbers."""
+    """Write the ticks of a logarithmic axis as plain numbers."""
     axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", MINUS))
     axis.set_minor_formatter(NullFormatter())
 
 
 def shorten(name: str, most: int = 36) -> str:
-    """Return a name that fits beside a figure: of a long one, how it begins and ends."""
+    """Return a name of at most `most` letters: of a longer one, its beginning and its end."""
     name = " ".join(name.split())
     return name if len(name) <= most else f"{name[: most - 12]}…{name[-11:]}"
 
 
 def unique_labels(names: Iterable[str], most: int = 36) -> dict[str, str]:
-    """Return what each name is called in a figure: shortened, but so far only that no other is called the same."""
-    every = set(names)
-    return {name: _unique_label(name, every - {name}, most) for name in dict.fromkeys(names)}
+    """Return the label of each name: shortened, but only as far as all labels stay distinct."""
+    distinct = set(names)
+    return {name: _unique_label(name, distinct - {name}, most) for name in dict.fromkeys(names)}
 
 
 def _unique_label(name: str, others: set[str], most: int) -> str:
@@ -205,18 +210,18 @@ def _unique_label(name: str, others: set[str], most: int) -> str:
 
 
 def ranked_points(points: pl.DataFrame, *, higher_is_better: bool) -> pl.DataFrame:
-    """Return the points that have the most seeds, best first: one that lost a seed is not ahead of one that lost none.
+    """Return the points that have the most seeds, best first, as `choice.configurations` ranks them.
 
-    So `choice.configurations` chooses.
+    A point that lost a seed is not ahead of one that lost none.
     """
-    known = points.drop_nulls("mean")
-    return known.filter(pl.col("seeds") == pl.col("seeds").max()).sort(
+    scored = points.drop_nulls("mean")
+    return scored.filter(pl.col("seeds") == pl.col("seeds").max()).sort(
         "mean", descending=higher_is_better, maintain_order=True
     )
 
 
 def seed_count_range(table: pl.DataFrame) -> str:
-    """Return `5 seeds`, or `3 to 5 seeds`, as a caption has it."""
+    """Return `5 seeds`, or `3 to 5 seeds`."""
     counts = sorted({int(count) for count in table["seeds"].drop_nulls() if count})
     if not counts:
         return "no finished seed"
@@ -224,21 +229,21 @@ def seed_count_range(table: pl.DataFrame) -> str:
 
 
 def interval_caption(table: pl.DataFrame) -> str:
-    """Return what a caption says of the intervals: over how many seeds, or that one seed has none."""
+    """Return the caption of the intervals: their number of seeds, or that one seed has no interval."""
     seeds = seed_count_range(table)
-    several = (table["seeds"].drop_nulls() > 1).any()
-    return f"mean and 95 % interval over {seeds}" if several else f"{seeds}, no interval"
+    has_interval = (table["seeds"].drop_nulls() > 1).any()
+    return f"mean and 95 % interval over {seeds}" if has_interval else f"{seeds}, no interval"
 
 
 def save_figure(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = True) -> None:
-    """Write a figure as STEM.svg, .png and .pdf and its numbers as STEM.csv; the same figure gives the same bytes.
+    """Write a figure as STEM.svg, .png and .pdf and its data as STEM.csv; the same figure gives the same bytes.
 
-    The png, for a quick look, has a palette of its own, which takes a third of the room.
-    Without ``pdf``, whose fonts take as long as the rest, an earlier one is removed.
+    The png has a reduced palette, which takes a third of the space. Without ``pdf``, whose fonts take as long as the
+    rest, an earlier one is removed.
     """
     with style_context():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found; each format would look for it again
+        figure.set_layout_engine("none")  # the layout is computed; each format would compute it again
         for kind, metadata in FILE_METADATA.items():
             if kind == "pdf" and not pdf:
                 stem.with_name(f"{stem.name}.pdf").unlink(missing_ok=True)
@@ -251,8 +256,8 @@ def save_figure(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = T
 
 
 def _quantise_png(png: BytesIO) -> bytes:
-    """Return a picture with a palette of its most frequent colours."""
-    picture, small = Image.open(png), BytesIO()
-    few = picture.convert("RGB").quantize(PNG_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(small, "png", optimize=True, dpi=picture.info["dpi"])
-    return small.getvalue()
+    """Return a png reduced to a palette of its most frequent colours."""
+    picture, buffer = Image.open(png), BytesIO()
+    reduced = picture.convert("RGB").quantize(PNG_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    reduced.save(buffer, "png", optimize=True, dpi=picture.info["dpi"])
+    return buffer.getvalue()

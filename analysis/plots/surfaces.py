@@ -1,4 +1,4 @@
-"""A response surface over two axes: its contours, the configurations, and where it is safe to be."""
+"""Plot a response surface over two axes: its contours, the configurations and the safe region."""
 
 from typing import Any
 
@@ -37,28 +37,28 @@ def plot_surface(
     subtitle: str,
     higher_is_better: bool = True,
 ) -> Figure:
-    """Return the contours of a surface; a line goes round where it lies within a margin of its best.
+    """Return the contours of a surface, with a line round the region within a margin of its best.
 
     Args:
         surface: as `surfaces.slice_of` returns it.
-        points: `x`, `y` and `within` (the margin of the best, as measured) of each configuration, at its place.
-        axes: the one to the right and the one up, each with its ruler.
+        points: position `x`, `y` of each configuration, and whether it is `within` the margin of the best as measured.
+        axes: the x axis and the y axis, each with its layout.
         metric: its name.
         margin: in its unit.
         title: of the figure.
-        subtitle: how well the surface fits, and over how many seeds.
-        higher_is_better: whether more of it is better.
+        subtitle: the quality of the fit and the number of seeds.
+        higher_is_better: whether the metric is to be maximised.
     """
-    flat, times = surface.filter(kind="surface"), display_factor(metric)
+    flat, factor = surface.filter(kind="surface"), display_factor(metric)
     columns, rows = (flat[side].unique().sort() for side in ("x", "y"))
-    heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(rows), len(columns)) * times
-    edge = heights.max() - margin * times if higher_is_better else heights.min() + margin * times
+    heights = flat.sort("y", "x")["mean"].to_numpy().reshape(len(rows), len(columns)) * factor
+    edge = heights.max() - margin * factor if higher_is_better else heights.min() + margin * factor
     with style_context():
         figure = new_figure(5.6, 4.4)
         panel = figure.add_subplot()
-        shades = panel.contourf(columns, rows, heights, levels=LEVELS, cmap="cividis")
-        shades.set_edgecolor("face")  # no seams between the bands
-        panel.contour(columns, rows, heights, levels=shades.levels, colors="white", linewidths=0.4, alpha=0.5)
+        contours = panel.contourf(columns, rows, heights, levels=LEVELS, cmap="cividis")
+        contours.set_edgecolor("face")  # no seams between the bands
+        panel.contour(columns, rows, heights, levels=contours.levels, colors="white", linewidths=0.4, alpha=0.5)
         ring = panel.contour(columns, rows, heights, levels=[edge], colors=HIGHLIGHT, linewidths=2.2)
         ring.set_path_effects(
             [Stroke(linewidth=3.6, foreground="white"), withStroke(linewidth=0, foreground=HIGHLIGHT)]
@@ -73,10 +73,10 @@ def plot_surface(
         _draw_points(
             panel, best, "best place of a seed's own surface", c=HIGHLIGHT, ec="white", s=60, lw=0.8, marker="P"
         )
-        add_colour_bar(figure, panel, shades, metric)
-        (x, right), (y, upward) = axes.items()
-        format_x_axis(panel, right, x)
-        panel.set_yticks(list(upward.ticks), list(upward.ticks.values()))
+        add_colour_bar(figure, panel, contours, metric)
+        (x, x_layout), (y, y_layout) = axes.items()
+        format_x_axis(panel, x_layout, x)
+        panel.set_yticks(list(y_layout.ticks), list(y_layout.ticks.values()))
         panel.set_ylabel(shorten(y))
         panel.grid(visible=False)
         panel.margins(0.03)

@@ -1,4 +1,4 @@
-"""Curves over the epochs of training: what is learned, and what a method does to each modality."""
+"""Plot curves over the epochs of training: learning curves and gradient coefficients."""
 
 from collections.abc import Sequence
 
@@ -28,12 +28,12 @@ from analysis.plots.style import (
     use_plain_ticks,
 )  # fmt: skip
 
-MARKERS = 6  # markers of a line, about
-LINEAR_LIMIT = 50  # a coefficient beyond which the axis is logarithmic outside -10 to 10
+MARKERS = 6  # on a line, about
+LINEAR_LIMIT = 50  # of a coefficient; beyond it the axis is logarithmic outside [-10, 10]
 
 
 def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
-    """Return learning curves: loss of training, loss and metric of validation.
+    """Return learning curves: training loss, validation loss and validation metric.
 
     Args:
         learning: as `training.learning` returns it.
@@ -42,14 +42,14 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: S
         methods: of the study, so that each looks the same in all of its figures.
     """
     panels = learning.partition_by("split", "metric", maintain_order=True)
-    shades = method_styles([*methods, *learning["method"]])
+    styles = method_styles([*methods, *learning["method"]])
     with style_context():
         figure = _new_figure(len(panels))
         for place, part in enumerate(panels, start=1):
             split, name = part.row(0, named=True)["split"], part.row(0, named=True)["metric"]
             panel = _add_panel(figure, len(panels), place, f"{name}, {split}", axis_label(name))
             for method, line in groups(part, "method"):
-                _draw_line(panel, line, shades[method], METHOD_LABELS.get(method, method), display_factor(name))
+                _draw_line(panel, line, styles[method], METHOD_LABELS.get(method, method), display_factor(name))
             clip_to_bounds(panel, name)
         add_title(figure, title, f"{interval_caption(learning)}, configurations chosen by {metric} on validation")
         add_legend(figure)
@@ -57,7 +57,7 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: S
 
 
 def plot_coefficients(coefficients: pl.DataFrame, *, title: str) -> Figure:
-    """Return what each method multiplies the gradients of each modality by, over training; at 1 it does nothing."""
+    """Return the coefficients of each modality's gradients over training, a panel for each method; 1 does nothing."""
     panels = list(groups(coefficients, "method"))
     names = coefficients["modality"].unique(maintain_order=True).to_list()
     with style_context():
@@ -90,10 +90,10 @@ def _add_panel(figure: Figure, panels: int, place: int, title: str, label: str) 
     return panel
 
 
-def _draw_line(panel: Axes, line: pl.DataFrame, look: LineStyle, label: str, times: float) -> None:
-    line = line.sort("epoch").drop_nulls("mean").with_columns(pl.col("mean", "low", "high") * times)
+def _draw_line(panel: Axes, line: pl.DataFrame, style: LineStyle, label: str, factor: float) -> None:
+    line = line.sort("epoch").drop_nulls("mean").with_columns(pl.col("mean", "low", "high") * factor)
     every = max(1, len(line) // MARKERS)
     panel.plot(
-        line["epoch"], line["mean"], look.dash, color=look.colour, label=label, marker=look.marker, markevery=every
+        line["epoch"], line["mean"], style.dash, color=style.colour, label=label, marker=style.marker, markevery=every
     )
-    panel.fill_between(line["epoch"], line["low"], line["high"], color=look.colour, alpha=0.18, lw=0)
+    panel.fill_between(line["epoch"], line["low"], line["high"], color=style.colour, alpha=0.18, lw=0)

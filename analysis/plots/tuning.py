@@ -1,4 +1,4 @@
-"""What searching finds: the best of n configurations, all of them along each axis, and the front of several metrics."""
+"""Plot the results of a search: expected best of n, configurations along each axis, Pareto front."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,20 +35,26 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequen
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    times, shades = display_factor(metric), method_styles([*methods, *best["method"]])
+    factor, styles = display_factor(metric), method_styles([*methods, *best["method"]])
     with style_context():
         figure = new_figure(NARROW, 3.3)
         panel = figure.add_subplot()
         for method, line in groups(best.drop_nulls("mean"), "method"):
-            line = line.with_columns(pl.col("mean", "low", "high") * times)
-            look, every = shades[method], max(1, len(line) // 8)
+            line = line.with_columns(pl.col("mean", "low", "high") * factor)
+            style, every = styles[method], max(1, len(line) // 8)
             panel.plot(
-                line["n"], line["mean"], look.dash, marker=look.marker, color=look.colour, label=method, markevery=every
+                line["n"],
+                line["mean"],
+                style.dash,
+                marker=style.marker,
+                color=style.colour,
+                label=method,
+                markevery=every,
             )
             if len(line) > 1:
-                panel.fill_between(line["n"], line["low"], line["high"], color=look.colour, alpha=0.18, lw=0)
+                panel.fill_between(line["n"], line["low"], line["high"], color=style.colour, alpha=0.18, lw=0)
             else:
-                panel.vlines(line["n"], line["low"], line["high"], color=look.colour, lw=1.6, alpha=0.5)
+                panel.vlines(line["n"], line["low"], line["high"], color=style.colour, lw=1.6, alpha=0.5)
         panel.set_xlabel("configurations tried, n")
         panel.set_ylabel(f"best of n, {axis_label(metric)}")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -62,7 +68,7 @@ def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequen
 def plot_slices(
     points: pl.DataFrame, axes: Mapping[str, str], *, metric: str, title: str, methods: Sequence[str] = ()
 ) -> Figure:
-    """Return every configuration along each axis, where a search has no grid to draw lines along.
+    """Return all configurations along each axis, for a search without a grid to draw lines along.
 
     Args:
         points: `method`, the axes, `mean`, `low`, `high`, `seeds`.
@@ -71,31 +77,33 @@ def plot_slices(
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    times, shades = display_factor(metric), method_styles([*methods, *points["method"]])
+    factor, styles = display_factor(metric), method_styles([*methods, *points["method"]])
     rows, columns = panel_grid(len(axes))
     with style_context():
         figure = new_figure(NARROW if columns == 1 else WIDE, 1.0 + 2.2 * rows)
         for place, (axis, scale) in enumerate(axes.items(), start=1):
             panel = figure.add_subplot(rows, columns, place)
-            places = axis_layout(points[axis].drop_nulls(), scale)
+            layout = axis_layout(points[axis].drop_nulls(), scale)
             for method, part in groups(points.drop_nulls([axis, "mean"]), "method"):
-                look, x = shades[method], part[axis].replace_strict(places.positions, return_dtype=pl.Float64)
-                panel.vlines(x, part["low"] * times, part["high"] * times, color=look.colour, lw=1, alpha=0.35)
-                panel.plot(x, part["mean"] * times, look.marker, color=look.colour, alpha=0.8, label=method)
-            _crop_intervals(panel, points, times)
-            format_axes(panel, places, axis, metric)
+                style, x = styles[method], part[axis].replace_strict(layout.positions, return_dtype=pl.Float64)
+                panel.vlines(x, part["low"] * factor, part["high"] * factor, color=style.colour, lw=1, alpha=0.35)
+                panel.plot(x, part["mean"] * factor, style.marker, color=style.colour, alpha=0.8, label=method)
+            _crop_intervals(panel, points, factor)
+            format_axes(panel, layout, axis, metric)
         add_title(figure, title, f"a point a configuration, {interval_caption(points)}, validation split")
         add_legend(figure)
     return figure
 
 
-def _crop_intervals(panel: Axes, points: pl.DataFrame, times: float) -> None:
-    """Cut intervals off that reach so far that the points could not be told apart."""
+def _crop_intervals(panel: Axes, points: pl.DataFrame, factor: float) -> None:
+    """Cut off intervals that are so wide that the points could not be distinguished."""
     width, mean = pl.col("high") - pl.col("low"), pl.col("mean")
-    low, high, usual = points.select(low=mean.min(), high=mean.max(), usual=width.median().fill_null(0)).row(0)
-    reach = max(usual, (high - low) / 10)
-    if reach:
-        panel.set_ylim((low - reach) * times, (high + reach) * times)
+    low, high, median_width = points.select(
+        low=mean.min(), high=mean.max(), median_width=width.median().fill_null(0)
+    ).row(0)
+    margin = max(median_width, (high - low) / 10)
+    if margin:
+        panel.set_ylim((low - margin) * factor, (high + margin) * factor)
 
 
 def plot_front(
@@ -106,41 +114,45 @@ def plot_front(
     title: str,
     methods: Sequence[str] = (),
 ) -> Figure:
-    """Return the configurations by their first two metrics; those on the Pareto front are filled, and of two joined.
+    """Return the configurations by their first two metrics; the Pareto front is filled, and joined if there are two.
 
     Args:
-        front: as `pareto.front` returns it, and METRIC_low and METRIC_high.
-        metrics: the names of all that are weighed.
+        front: as `pareto.front` returns it, with METRIC_low and METRIC_high.
+        metrics: the names of all objectives.
         directions: metric -> max or min.
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.
     """
-    one, other = metrics[:2]
-    shades = method_styles([*methods, *front["method"]])
+    first, second = metrics[:2]
+    styles = method_styles([*methods, *front["method"]])
     with style_context():
         figure = new_figure(NARROW + 0.6, 3.8)
         panel = figure.add_subplot()
         if len(metrics) == 2:
-            line = front.filter("front").sort(one)
+            line = front.filter("front").sort(first)
             panel.plot(
-                line[one] * display_factor(one), line[other] * display_factor(other), color="#999999", lw=1, zorder=1
+                line[first] * display_factor(first),
+                line[second] * display_factor(second),
+                color="#999999",
+                lw=1,
+                zorder=1,
             )
         for row in front.iter_rows(named=True):
-            look, times = shades[row["method"]], (display_factor(one), display_factor(other))
-            at = row[one] * times[0], row[other] * times[1]
-            if row[f"{one}_low"] is not None:
-                pairs = zip((one, other), times, strict=True)
+            style, factors = styles[row["method"]], (display_factor(first), display_factor(second))
+            at = row[first] * factors[0], row[second] * factors[1]
+            if row[f"{first}_low"] is not None:
+                pairs = zip((first, second), factors, strict=True)
                 sides = [(row[f"{metric}_low"] * t, row[f"{metric}_high"] * t) for metric, t in pairs]
-                panel.hlines(at[1], *sides[0], color=look.colour, lw=1, alpha=0.3)
-                panel.vlines(at[0], *sides[1], color=look.colour, lw=1, alpha=0.3)
-            filled = look.colour if row["front"] else "white"
-            panel.plot(*at, look.marker, ms=5.5, color=look.colour, mfc=filled, label=row["method"], zorder=3)
+                panel.hlines(at[1], *sides[0], color=style.colour, lw=1, alpha=0.3)
+                panel.vlines(at[0], *sides[1], color=style.colour, lw=1, alpha=0.3)
+            filled = style.colour if row["front"] else "white"
+            panel.plot(*at, style.marker, ms=5.5, color=style.colour, mfc=filled, label=row["method"], zorder=3)
         better = {"max": "more is better", "min": "less is better"}
-        panel.set_xlabel(f"{axis_label(one)} ({better[directions[one]]})")
-        panel.set_ylabel(f"{axis_label(other)} ({better[directions[other]]})")
+        panel.set_xlabel(f"{axis_label(first)} ({better[directions[first]]})")
+        panel.set_ylabel(f"{axis_label(second)} ({better[directions[second]]})")
         panel.grid()
-        clip_to_bounds(panel, one, side="x")
-        clip_to_bounds(panel, other)
+        clip_to_bounds(panel, first, side="x")
+        clip_to_bounds(panel, second)
         add_title(figure, title, f"{interval_caption(front)}, validation split; filled: on the Pareto front")
         add_legend(figure)
     return figure
