@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainables.test_packs import MODEL, configurations, differences, of_kind, tiny
+from tests.trainables.test_packs import MODEL, configurations, dataset_of_kind, relative_differences, tiny
 from tests.trainables.test_parallel import variants
 from trainables.methods import METHODS
 from trainables.shape import replace_values
@@ -30,24 +30,24 @@ def test_every_method_does_with_the_parts_of_a_batch_what_it_does_with_the_whole
         fit_pack(list(map(with_accumulation, chosen)), tiny()),
     )
     for one, other, together in zip(whole, alone, packed, strict=True):
-        assert max(differences(one, other)) < 1e-9
-        assert max(differences(one, together)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
+        assert max(relative_differences(one, together)) < 1e-9
 
 
 @pytest.mark.nightly
 def test_every_option_does_with_the_parts_of_a_batch_what_it_does_with_the_whole() -> None:
     for name, trial in variants(True).items():
-        assert max(differences(fit(trial, tiny()), fit(with_accumulation(trial), tiny()))) < 1e-8, name
+        assert max(relative_differences(fit(trial, tiny()), fit(with_accumulation(trial), tiny()))) < 1e-8, name
 
 
 @pytest.mark.parametrize("method", ["agm", "cggm", "bogc"])
 @pytest.mark.parametrize("kind", ["missing", "regression", "gaps"])
 def test_targets_and_missing_modalities_are_those_of_the_part(kind: str, method: str) -> None:
-    dataset = of_kind(kind)
+    dataset = dataset_of_kind(kind)
     settings = {"estimator": "sample"} if method == "bogc" else {"clip_b": 2.0} if method == "cggm" else {}
     for trial in configurations(method, 2, settings=settings):
         trial = replace_values(trial, {("train", "epochs"): 3})
-        assert max(differences(fit(trial, dataset), fit(with_accumulation(trial), dataset))) < 1e-9
+        assert max(relative_differences(fit(trial, dataset), fit(with_accumulation(trial), dataset))) < 1e-9
 
 
 def test_parts_are_of_like_size_and_none_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""A pack that is interrupted and goes on ends with the bits of one that was not."""
+"""A pack that resumes from a checkpoint ends with the bits of one that was not interrupted."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch.distributed as dist
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, trial
-from tests.trainables.workers import side_by_side
+from tests.trainables.workers import run_workers
 from trainables.compilation import CACHE, find_compiler
 from trainables.methods import METHODS
 from trainables.parallel import current_workers
@@ -20,8 +20,8 @@ from trainables.shape import replace_values
 from trainables.train import Outcome, Pruner, fit_pack
 
 
-class Kept:
-    """Every state that was written, as the file that it would be; the last is read."""
+class StoredCheckpoints:
+    """Every checkpoint that was written, as the bytes of its file; the last is read."""
 
     def __init__(self, *files: bytes) -> None:
         self.files = list(files)
@@ -39,25 +39,25 @@ class Kept:
         return state
 
 
-def same(one: Outcome, other: Outcome) -> bool:
-    """Say whether all is equal, bit for bit, but for the seconds."""
+def is_equal(one: Outcome, other: Outcome) -> bool:
+    """Return whether two outcomes are equal, bit for bit, apart from the seconds."""
     arrays = [[[p.outputs, p.target] for p in outcome.predictions] for outcome in (one, other)]
     equal = all(np.array_equal(*pair) for a, b in zip(*arrays, strict=True) for pair in zip(a, b, strict=True))
     rest = [repr(outcome._replace(seconds=0.0, predictions=[])) for outcome in (one, other)]  # nan is nan
     return equal and rest[0] == rest[1]
 
 
-def goes_on(trials: list[dict[str, Any]], *after: int, prune: Pruner | None = None, **how: Any) -> None:
-    """Interrupt trials after some epochs and compare with what they are without."""
-    dataset, kept = how.pop("dataset", None) or tiny(), Kept()
-    whole = fit_pack(trials, dataset, prune, checkpoints=kept, **how)
-    assert all(map(same, whole, fit_pack(trials, dataset, prune, **how)))
+def check_resumes(trials: list[dict[str, Any]], *after: int, prune: Pruner | None = None, **options: Any) -> None:
+    """Interrupt trials after some epochs and compare their outcomes with uninterrupted training."""
+    dataset, stored = options.pop("dataset", None) or tiny(), StoredCheckpoints()
+    whole = fit_pack(trials, dataset, prune, checkpoints=stored, **options)
+    assert all(map(is_equal, whole, fit_pack(trials, dataset, prune, **options)))
     for epoch in after:
-        again = Kept(kept.files[epoch - 1])
+        again = StoredCheckpoints(stored.files[epoch - 1])
         CACHE.clear()  # as in a new process
-        resumed = fit_pack(trials, dataset, prune, checkpoints=again, **how)
-        assert all(map(same, resumed, whole))
-        assert len(again.files) == 1 + len(kept.files) - epoch  # it did what was missing and nothing else
+        resumed = fit_pack(trials, dataset, prune, checkpoints=again, **options)
+        assert all(map(is_equal, resumed, whole))
+        assert len(again.files) == 1 + len(stored.files) - epoch  # it did what was missing and nothing else
         assert all(outcome.seconds > 0 for outcome in resumed)
 
 
@@ -65,7 +65,7 @@ def goes_on(trials: list[dict[str, Any]], *after: int, prune: Pruner | None = No
 def test_every_method_goes_on_from_where_it_was(method: str) -> None:
     """With its averages and the moments of Adam; after epoch 12 two of four members have ended."""
     tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
-    goes_on(configurations(method, settings=tame, optimizer="adam", dtype="float32"), 5, 12)
+    check_resumes(configurations(method, settings=tame, optimizer="adam", dtype="float32"), 5, 12)
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -80,29 +80,29 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 )
 def test_every_kind_of_state_is_kept(method: str, settings: dict[str, Any]) -> None:
     assert settings.keys() <= AXES[method].keys()
-    goes_on(configurations(method, 2, settings=settings, schedule="cosine"), 6)
+    check_resumes(configurations(method, 2, settings=settings, schedule="cosine"), 6)
 
 
 @pytest.mark.parametrize("network", ["dropout", "batch", "gru"])
 def test_running_statistics_and_noise_go_on(network: str) -> None:
     samples, changes = NETWORKS[network]
-    goes_on(configurations("agm", 3, model=MODEL | changes), 7, dataset=tiny(samples=samples))
+    check_resumes(configurations("agm", 3, model=MODEL | changes), 7, dataset=tiny(samples=samples))
 
 
 def test_a_trial_alone_goes_on() -> None:
-    goes_on(configurations("mses", 1, settings={"patience": 2.0}, weight_decay=0.01), 3)
+    check_resumes(configurations("mses", 1, settings={"patience": 2.0}, weight_decay=0.01), 3)
 
 
 def test_measurements_go_on() -> None:
     measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0, "separate": 3}
-    goes_on([each | {"measure": measure} for each in configurations("agm", 2)], 4)
+    check_resumes([each | {"measure": measure} for each in configurations("agm", 2)], 4)
 
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
 def test_a_compiled_pack_goes_on_compiled() -> None:
-    goes_on(
+    check_resumes(
         [one | {"start": 1, "warmup": 0, "end": 13} for one in configurations("joint", 3)[::2]], 5, compile_mode="on"
     )
 
@@ -120,43 +120,44 @@ def test_what_has_ended_stays_ended_and_a_judge_hears_of_it_again() -> None:
             assert heard.setdefault((epoch, i), one) == one
         return {2} if epoch == 3 else set()
 
-    goes_on(trials, 5, 12, prune=prune)
+    check_resumes(trials, 5, 12, prune=prune)
     assert sorted(told) == sorted(4 * [(e, i) for i, last in ((0, 12), (2, 3), (3, 11)) for e in range(1, last + 1)])
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "empty", "of another version", "of another pack"])
 def test_what_cannot_be_read_is_passed_over(spoil: str) -> None:
-    trials, kept = configurations("agm", 2), Kept()
-    whole = fit_pack(trials, tiny(), checkpoints=kept)
-    file, other = kept.files[4], Kept()
+    trials, stored = configurations("agm", 2), StoredCheckpoints()
+    whole = fit_pack(trials, tiny(), checkpoints=stored)
+    file, other = stored.files[4], StoredCheckpoints()
     other.write({"epochs": 5})
-    fit_pack(configurations("bogc", 2), tiny(), checkpoints=(strange := Kept()))
+    fit_pack(configurations("bogc", 2), tiny(), checkpoints=(strange := StoredCheckpoints()))
     spoilt = {"truncated": file[: len(file) // 2], "empty": b"", "of another version": other.files[0],
               "of another pack": strange.files[4]}  # fmt: skip
-    again = Kept(spoilt[spoil])
-    assert all(map(same, fit_pack(trials, tiny(), checkpoints=again), whole))
-    assert len(again.files) == 1 + len(kept.files)  # it began anew
+    again = StoredCheckpoints(spoilt[spoil])
+    assert all(map(is_equal, fit_pack(trials, tiny(), checkpoints=again), whole))
+    assert len(again.files) == 1 + len(stored.files)  # it began anew
 
 
-def crewed() -> list[tuple[list[Outcome], list[bytes]]]:
-    """What a pack of two does as one of the workers: at first, where both go on, and where only this one could."""
+def train_on_worker() -> list[tuple[list[Outcome], list[bytes]]]:
+    """Train a pack of two as one worker: from the start, where both can resume, and where only this one can."""
     trials = [trial(AGM, seed=seed, epochs=3, batch_size=16, model=MODEL, measure={"gradients": 2}) for seed in (0, 1)]
-    here = current_workers()
+    workers = current_workers()
 
     def done(*files: bytes) -> tuple[list[Outcome], list[bytes]]:
-        kept = Kept(*files)
-        return fit_pack(trials, tiny(), workers=here, checkpoints=kept), kept.files
+        stored = StoredCheckpoints(*files)
+        return fit_pack(trials, tiny(), workers=workers, checkpoints=stored), stored.files
 
     whole = done()
-    written = [whole[1]] * here.size
+    written = [whole[1]] * workers.size
     dist.all_gather_object(written, whole[1])
-    return [whole, done(written[0][0]), done(written[0][0] if here.rank else b"half")]
+    return [whole, done(written[0][0]), done(written[0][0] if workers.rank else b"half")]
 
 
 def test_two_workers_go_on_from_what_the_first_has_written_if_both_can_read_it(tmp_path: Path) -> None:
-    first, second = side_by_side(tmp_path, 2, crewed)
-    (whole, kept), (resumed, after), (anew, again) = first
+    first, second = run_workers(tmp_path, 2, train_on_worker)
+    (whole, stored), (resumed, after), (anew, again) = first
     assert [len(files) for _, files in second] == [0, 1, 1]  # it writes nothing
-    assert all(map(same, resumed, whole))
-    assert all(map(same, anew, whole))
-    assert (len(kept), len(after), len(again)) == (2, 1 + 1, 1 + 2)  # epoch 1 was repeated where one knew nothing of it
+    assert all(map(is_equal, resumed, whole))
+    assert all(map(is_equal, anew, whole))
+    # epoch 1 was repeated where one worker could not read its checkpoint
+    assert (len(stored), len(after), len(again)) == (2, 1 + 1, 1 + 2)

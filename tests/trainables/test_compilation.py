@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.trainables.helpers import apart
-from tests.trainables.test_packs import configurations, dense, differences, tiny
+from tests.trainables.test_packs import configurations, dense, relative_differences, tiny
 from trainables import compilation
 from trainables.compilation import choose_step_mode, clone_contiguous, find_compiler, signature, update_in_place
 from trainables.methods import METHODS
@@ -41,7 +41,7 @@ def test_a_compiled_pack_is_the_same_but_for_rounding(method: str, count: int, m
         fast = fit_pack(few, dataset, compile_mode="on")
         assert [step is not None for step in steps.values()] == [True]
         for one, other in zip(fast, fit_pack(few, dataset), strict=True):
-            assert max(differences(one, other)) < 1e-9
+            assert max(relative_differences(one, other)) < 1e-9
 
 
 def test_a_step_that_cannot_be_compiled_is_made_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pyt
         assert None not in made.values()
     for one, other in zip(*found, strict=True):
         assert one.weights == other.weights
-        assert max(differences(one, other)) == 0
+        assert max(relative_differences(one, other)) == 0
 
 
 def test_positions_without_a_label_are_traced_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_trial_that_trains_alone_is_compiled_for_all_of_its_shape(
     dataset = tiny(missing=missing)
     for one in brief(method, 13):
         (fast,), (plain,) = fit_pack([one], dataset, compile_mode="on"), fit_pack([one], dataset)
-        assert max(differences(fast, plain)) < 1e-9
+        assert max(relative_differences(fast, plain)) < 1e-9
     assert [step is not None for step in compilation.CACHE.values()] == [True]
     assert len(set(signatures)) == 1
 
@@ -208,7 +208,7 @@ def test_a_compiled_pack_goes_on_with_the_last_of_its_trials(signatures: list[tu
     chosen, dataset = [longer, shorter | {"train": shorter["train"] | {"epochs": 2}}], tiny()
     fast = fit_pack(chosen, dataset, compile_mode="on")
     for one, other in zip(fast, [fit_pack([each], dataset)[0] for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
     assert len(set(signatures)) == 2 * 2  # whole and short batches, of two trials and of one
 
 
@@ -248,14 +248,14 @@ class Growing(NamedTuple):
 
 
 @pytest.mark.usefixtures("signatures")
-@pytest.mark.parametrize("compiling", ["off", "on"])
-def test_a_learner_that_grows_trains_in_a_pack_as_alone(compiling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compile_mode", ["off", "on"])
+def test_a_learner_that_grows_trains_in_a_pack_as_alone(compile_mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A traced step would give a state of one length, whatever it is given."""
     monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 1)
     method = {"method": f"{__name__}:Growing", "settings": {"factor": 1.0}}
     chosen, dataset = [one | method for one in brief("joint")], tiny()
-    for one, other in zip(fit_pack(chosen, dataset, compile_mode=compiling), chosen, strict=True):
-        assert max(differences(one, fit_pack([other], dataset)[0])) < 1e-9
+    for one, other in zip(fit_pack(chosen, dataset, compile_mode=compile_mode), chosen, strict=True):
+        assert max(relative_differences(one, fit_pack([other], dataset)[0])) < 1e-9
     assert set(compilation.CACHE.values()) == {None}
 
 
@@ -265,7 +265,7 @@ def test_another_deal_of_the_data_takes_the_steps_that_there_are(monkeypatch: py
     for deal, dataset in enumerate((tiny(), tiny(shift=1.0))):
         chosen = [one | {"data": {"deal": deal}} for one in brief("agm")]
         for one, other in zip(fit_pack(chosen, dataset), chosen, strict=True):
-            assert max(differences(one, fit_pack([other], dataset)[0])) < 1e-9
+            assert max(relative_differences(one, fit_pack([other], dataset)[0])) < 1e-9
     assert len(steps) == 2  # whole and short batches
 
 
@@ -274,15 +274,15 @@ def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[A
     trials, dataset = configurations("agm", 2), tiny()
     first = build_setup(trials[0], dataset)
     setups = [first, *(replace_trial(first, one) for one in trials[1:])]
-    standing = initial_state(setups, [init_learner(setup) for setup in setups], "on")
+    state = initial_state(setups, [init_learner(setup) for setup in setups], "on")
     for _ in range(2):
-        before = clone_contiguous(standing.learner)
-        ended, after = run_epoch(standing, compile_mode="on")
-        assert apart(standing.learner, before) == 0
-        assert {i: epoch.rows for i, epoch in run_epoch(standing, compile_mode="on")[0].items()} == {
+        before = clone_contiguous(state.learner)
+        ended, after = run_epoch(state, compile_mode="on")
+        assert apart(state.learner, before) == 0
+        assert {i: epoch.rows for i, epoch in run_epoch(state, compile_mode="on")[0].items()} == {
             i: epoch.rows for i, epoch in ended.items()
         }
-        standing = after
+        state = after
     assert signatures
 
 

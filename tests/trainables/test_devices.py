@@ -22,9 +22,9 @@ from trainables.signals import EpochMethod
 from trainables.step import step
 from trainables.train import fit_pack, step_pack
 
-READ = torch.ops.aten._local_scalar_dense.default
+ITEM = torch.ops.aten._local_scalar_dense.default
 COPY = torch.ops.aten._to_copy.default
-MAKING = (torch.tensor, torch.as_tensor)
+CONSTRUCTORS = (torch.tensor, torch.as_tensor)
 MIXED = (torch.ops.aten.copy_.default, torch.ops.aten.index.Tensor)  # indices of the CPU are copied
 
 
@@ -38,7 +38,7 @@ class OneDevice(TorchDispatchMode):
         given = kwargs or {}
         tensors = [t for t in tree_leaves((args, given)) if isinstance(t, Tensor)]
         devices = {t.device.type for t in tensors if t.ndim > 0 or t.device.type != "cpu"}
-        if func == READ and devices == {"meta"}:
+        if func == ITEM and devices == {"meta"}:
             return torch.ones((), dtype=args[0].dtype).item()
         if func == COPY and devices == {"meta"} and str(given.get("device")) == "cpu":
             return torch.ones(args[0].shape, dtype=given.get("dtype") or args[0].dtype)
@@ -47,29 +47,29 @@ class OneDevice(TorchDispatchMode):
         return func(*args, **given)
 
 
-class Unwaited(OneDevice):
-    """Also refuses what the host would wait for a GPU to do: to be read, or to take what is not sent ahead."""
+class NoWaiting(OneDevice):
+    """Also refuses what makes the host wait for a GPU: reading a number, and blocking copies."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         devices = {t.device.type for t in tree_leaves((args, given)) if isinstance(t, Tensor)}
         moves = func == COPY and {str(given.get("device") or "meta"), *devices} == {"cpu", "meta"}
-        if (func == READ and "meta" in devices) or (moves and not given.get("non_blocking")):
+        if (func == ITEM and "meta" in devices) or (moves and not given.get("non_blocking")):
             raise RuntimeError(f"{func} waits")
         return super().__torch_dispatch__(func, types, args, given)
 
 
-class Untold(TorchFunctionMode):
+class NoHostTensors(TorchFunctionMode):
     """Refuses tensors that are made of numbers on another device, for which the host would wait, too."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
-        if func in MAKING and str(given.get("device")) == "meta" and not isinstance(args[0], Tensor):
+        if func in CONSTRUCTORS and str(given.get("device")) == "meta" and not isinstance(args[0], Tensor):
             raise RuntimeError(f"{func} waits")
         return func(*args, **given)
 
 
-def elsewhere(tree: Any) -> Any:
+def to_meta(tree: Any) -> Any:
     return tree_map(lambda t: t.detach().to("meta") if isinstance(t, Tensor) else t, tree)
 
 
@@ -81,16 +81,16 @@ def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case
         inputs, target = batch(made.model, 0)
         present = torch.ones(modalities, len(target), dtype=torch.bool)
         present[0, :3] = False
-        learner = elsewhere(untrained(made)._replace(moments=(), state=()))
+        learner = to_meta(untrained(made)._replace(moments=(), state=()))
         learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
-        made = made._replace(model=made.model._replace(mute_inputs=elsewhere(dict(made.model.mute_inputs))))
-        task = pose(elsewhere(target), 0, present=elsewhere(present) if missing else None)
+        made = made._replace(model=made.model._replace(mute_inputs=to_meta(dict(made.model.mute_inputs))))
+        task = pose(to_meta(target), 0, present=to_meta(present) if missing else None)
         task = task._replace(noise=lambda purpose, like: torch.zeros_like(like))
-        there = elsewhere(inputs)
+        there = to_meta(inputs)
         with OneDevice():
             rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
             after, _ = step(made, learner, there, task, rates)
-        with Unwaited(), Untold():
+        with NoWaiting(), NoHostTensors():
             after, _ = step(made, after, there, task, rates)
         assert {t.device.type for t in tree_leaves((after.params, after.state)) if t.ndim} == {"meta"}
 
@@ -119,7 +119,7 @@ def test_the_steps_of_an_epoch_do_not_wait_for_their_device(
 
     def watched(*given: Any, **kwargs: Any) -> Any:
         if given[3] % 4 == 2:
-            with Unwaited(), Untold():
+            with NoWaiting(), NoHostTensors():
                 return step_pack(*given, **kwargs)
         return step_pack(*given, **kwargs)
 
@@ -130,8 +130,8 @@ def test_the_steps_of_an_epoch_do_not_wait_for_their_device(
     assert {outcome.status for outcome in outcomes} == {"done"}
 
 
-class Shelf:
-    """Keeps each state of a pack, as a file would: on the CPU."""
+class CpuCheckpoints:
+    """Stores each checkpoint of a pack on the CPU, as a file would."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
@@ -148,11 +148,11 @@ class Shelf:
 
 def test_a_pack_that_goes_on_is_on_its_device() -> None:
     trials = [trial(METHODS["cggm"], {}, seed=i, measure={"fidelity": 2}, epochs=3, optimizer="adam") for i in range(2)]
-    shelf = Shelf()
+    checkpoints = CpuCheckpoints()
     with OneDevice():
-        fit_pack(trials, tiny(), device="meta", checkpoints=shelf)
-        fit_pack(trials, tiny(), device="meta", checkpoints=shelf)
-    assert [state["number"] for state in shelf.states] == [1, 2, 2]
+        fit_pack(trials, tiny(), device="meta", checkpoints=checkpoints)
+        fit_pack(trials, tiny(), device="meta", checkpoints=checkpoints)
+    assert [state["number"] for state in checkpoints.states] == [1, 2, 2]
 
 
 def test_a_step_is_timed_until_a_gpu_has_made_it(monkeypatch: pytest.MonkeyPatch) -> None:

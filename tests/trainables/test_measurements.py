@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import truth as benchmark
-from tests.trainables.test_packs import dense, differences
+from tests.trainables.test_packs import dense, relative_differences
 from tests.trainables.test_train import AGM, JOINT, trial
 from trainables.classifiers import Classifier
 from trainables.data import load
@@ -530,7 +530,7 @@ def test_what_lies_where_there_is_no_label_moves_no_measurement_but_attribution(
     one, other = fit(config, dense()), fit(config, dense(fill=3.0))
     assert (one.status, one.error) == ("done", None)
     assert all(math.isfinite(row.value) for row in one.rows if row.metric != "shapley_share")
-    assert max(differences(one, other)) < 1e-9
+    assert max(relative_differences(one, other)) < 1e-9
     assert not np.allclose(one.predictions[0].outputs, other.predictions[0].outputs, atol=0.1)
 
 

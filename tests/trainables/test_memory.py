@@ -1,4 +1,4 @@
-"""What a trial needs of memory, counted tensor by tensor."""
+"""The memory that a trial needs, counted tensor by tensor."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from trainables.memory import MemoryTracker, capacity, footprint, max_pack_size,
 from trainables.train import fit, fit_pack
 
 
-def test_what_lives_at_once_is_counted() -> None:
+def test_live_and_peak_memory_are_counted() -> None:
     given = torch.zeros(1000)
     with MemoryTracker() as tracker:
         first = given.view(10, 100)

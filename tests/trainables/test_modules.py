@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainables.test_checkpoints import goes_on
-from tests.trainables.test_packs import MODEL, configurations, differences, tiny
+from tests.trainables.test_checkpoints import check_resumes
+from tests.trainables.test_packs import MODEL, configurations, relative_differences, tiny
 from trainables.layers import EVALUATION, Mode
 from trainables.methods import METHODS
 from trainables.modules import build_module_encoder
@@ -132,7 +132,7 @@ def test_it_trains_in_a_pack_as_it_does_alone(method: str) -> None:
     packed = fit_pack(chosen, dataset)
     assert len({outcome.weights for outcome in packed}) == 3
     for one, other in zip(packed, [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 def named(kind: type[nn.Module]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: s
     tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
     chosen, dataset = configurations(method, 3, settings=tame, model=named(Fixed)), tiny()
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
     drawn = [init_learner(build_setup(each, dataset)).buffers["a"] for each in chosen]
     setup = build_setup(chosen[0], dataset)
     *_, last = epochs(setup, init_learner(setup))
@@ -170,7 +170,7 @@ def test_one_that_learns_nothing_trains_the_rest(method: str) -> None:
 
 
 def test_it_goes_on_from_where_it_was() -> None:
-    goes_on(configurations("agm", 3, model=named(Fixed)), 7)
+    check_resumes(configurations("agm", 3, model=named(Fixed)), 7)
 
 
 def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indices() -> None:

@@ -1,4 +1,4 @@
-"""Trials that train together: each gets the numbers that it gets alone."""
+"""Trials that train together get the numbers that each gets by itself."""
 
 import math
 from typing import Any
@@ -49,7 +49,7 @@ def dense(share: float = 0.4, fill: float = 0.0) -> Dataset:
     return Dataset("dense", "segmentation", 3, split(52), split(30), split(30))
 
 
-def of_kind(kind: str) -> Dataset:
+def dataset_of_kind(kind: str) -> Dataset:
     """A set with samples that lack a modality (missing), of a regression, or with positions that lack a label (gaps)."""
     if kind == "gaps":
         return dense()
@@ -68,7 +68,7 @@ def configurations(method: str, count: int = 4, **changes: Any) -> list[dict[str
     return found
 
 
-def differences(one: Outcome, other: Outcome) -> list[float]:
+def relative_differences(one: Outcome, other: Outcome) -> list[float]:
     assert (one.status, one.error, one.steps, one.params) == (other.status, other.error, other.steps, other.params)
     assert [row[:5] for row in one.rows] == [row[:5] for row in other.rows]
     pairs = [(a.value, b.value) for a, b in zip(one.rows, other.rows, strict=True)]
@@ -83,7 +83,7 @@ def test_every_method_trains_in_a_pack_as_it_does_alone(method: str) -> None:
     chosen, dataset = configurations(method, settings=tame), tiny()
     assert len({pack_shape(each) for each in chosen}) == 1
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -102,7 +102,7 @@ def test_every_network_trains_in_a_pack_as_it_does_alone(network: str) -> None:
     samples, changes = NETWORKS[network]
     chosen, dataset = configurations("agm", 3, model=MODEL | changes), tiny(samples=samples)
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 def test_weights_may_be_those_of_another_seed() -> None:
@@ -111,26 +111,26 @@ def test_weights_may_be_those_of_another_seed() -> None:
     chosen = [{**each, "seed": 0} | ({"init": i} if i else {}) for i, each in enumerate(chosen)]
     assert len({pack_shape(each) for each in chosen}) == 1
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
     same = {key: value for key, value in chosen[0].items() if key != "start"} | {"start": 1}
     seeds, both = fit({**same, "seed": 3}, dataset), fit({**same, "seed": 3, "init": 3}, dataset)
-    assert max(differences(seeds, both)) == 0
-    assert max(differences(seeds, fit({**same, "seed": 3, "init": 2}, dataset))) > 1e-6
+    assert max(relative_differences(seeds, both)) == 0
+    assert max(relative_differences(seeds, fit({**same, "seed": 3, "init": 2}, dataset))) > 1e-6
 
 
 def test_trials_of_one_seed_draw_the_same_noise() -> None:
     chosen = configurations("ogm-ge", model=MODEL | {"dropout": 0.3})
     chosen, dataset = [{**each, "seed": i % 3} for i, each in enumerate(chosen)], tiny()
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 @pytest.mark.parametrize("method", ["agm", "bogc"])
 @pytest.mark.parametrize("kind", ["missing", "regression", "gaps"])
 def test_targets_and_missing_modalities_are_those_of_each_member(kind: str, method: str) -> None:
-    chosen, dataset = configurations(method, 3, optimizer="adam", weight_decay=0.01, clip=0.5), of_kind(kind)
+    chosen, dataset = configurations(method, 3, optimizer="adam", weight_decay=0.01, clip=0.5), dataset_of_kind(kind)
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -140,20 +140,20 @@ def test_positions_without_a_label_are_those_of_each_member(method: str, setting
     chosen, dataset = configurations(method, 3, settings=settings), dense()
     chosen = [replace_values(each, {("train", "epochs"): 4}) for each in chosen]
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-7
+        assert max(relative_differences(one, other)) < 1e-7
 
 
 def test_measurements_are_those_of_each_member() -> None:
     measure = {"competition": 0, "contribution": 2, "fidelity": 3, "gradients": 2, "probe": 0, "separate": 3}
     chosen = [each | {"measure": measure} for each in configurations("agm", 2)]
     for one, other in zip(fit_pack(chosen, tiny()), [fit(each, tiny()) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-9
+        assert max(relative_differences(one, other)) < 1e-9
 
 
 def test_single_precision_agrees_to_rounding() -> None:
     chosen, dataset = configurations("agm", dtype="float32", epochs=2), tiny()
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
-        assert max(differences(one, other)) < 1e-5
+        assert max(relative_differences(one, other)) < 1e-5
 
 
 def test_companions_change_nothing_at_equal_size() -> None:
@@ -171,7 +171,7 @@ def test_a_member_that_diverges_leaves_and_the_others_do_not_notice() -> None:
     assert second.status == "diverged"
     assert second.rows
     for one, other in ((first, chosen[0]), (third, chosen[2])):
-        assert max(differences(one, fit(other, dataset))) < 1e-9
+        assert max(relative_differences(one, fit(other, dataset))) < 1e-9
 
 
 def test_a_member_that_is_pruned_leaves_and_the_others_do_not_notice() -> None:
@@ -187,7 +187,7 @@ def test_a_member_that_is_pruned_leaves_and_the_others_do_not_notice() -> None:
     assert (second.status, second.steps, second.final) == ("pruned", 20, {})
     assert max(row.epoch for row in second.rows) == 5
     for one, other in ((first, chosen[0]), (third, chosen[2])):
-        assert max(differences(one, fit(other, dataset))) < 1e-9
+        assert max(relative_differences(one, fit(other, dataset))) < 1e-9
     assert asked[:6] == [*((epoch, {0, 1, 2}) for epoch in range(1, 6)), (6, {0, 2})]
 
 

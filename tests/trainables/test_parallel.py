@@ -10,9 +10,9 @@ import torch
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.helpers import apart
 from tests.trainables.test_methods import OPTIONS, TAME
-from tests.trainables.test_packs import MODEL, NETWORKS, configurations, differences, of_kind, tiny
+from tests.trainables.test_packs import MODEL, NETWORKS, configurations, dataset_of_kind, relative_differences, tiny
 from tests.trainables.test_train import trial
-from tests.trainables.workers import side_by_side
+from tests.trainables.workers import run_workers
 from trainables import compilation
 from trainables.methods import METHODS
 from trainables.parallel import WorkerGroup, current_workers
@@ -23,10 +23,10 @@ from trainables.train import Outcome, epochs, fit_pack
 BATCH = 17  # of 52 samples: shares of 8 and 9, and a last batch of which the first of two workers has nothing
 EPOCHS = 8  # of four steps
 Trial = dict[str, Any]
-Traced = tuple[Learner, list[Any]]  # how a trial ended, and its rows
+Trained = tuple[Learner, list[Any]]  # the final learner of a trial, and its rows
 
 
-def configured(method: str, settings: Mapping[str, Any], **changes: Any) -> Trial:
+def trial_of(method: str, settings: Mapping[str, Any], **changes: Any) -> Trial:
     """A trial of 32 steps in float64, which starts late and warms up."""
     defaults = {name: axis.default for name, axis in AXES[method].items()}
     named = {"factor": {"a": 1.3}} if "factor" in settings else {"target": {"a": 0.5, "b": 0.6}}
@@ -39,13 +39,13 @@ def variants(options: bool) -> dict[str, Trial]:
     """Every method, with every option of it or with its defaults."""
     chosen = OPTIONS if options else {}
     cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *chosen.get(m, [])]]
-    return {f"{method}{settings or ''}": configured(method, settings) for method, settings in cases}
+    return {f"{method}{settings or ''}": trial_of(method, settings) for method, settings in cases}
 
 
-def traced(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Traced]:
+def train_trials(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Trained]:
     """Train each of the trials by itself on the workers of this process's group."""
     torch.set_num_threads(1)
-    dataset, found = of_kind(kind), {}
+    dataset, found = dataset_of_kind(kind), {}
     for name, one in trials.items():
         setup = build_setup(one, dataset, current_workers())
         ended = list(epochs(setup, init_learner(setup)))
@@ -54,9 +54,9 @@ def traced(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Traced]:
 
 
 def check(folder: Path, trials: Mapping[str, Trial], kind: str = "", rounding: float = 1e-8) -> None:
-    """One worker and two end with the same parameters, and the two never differ in a bit."""
-    first, second = side_by_side(folder, 2, traced, trials, kind)
-    for name, (learner, rows) in traced(trials, kind).items():
+    """Check that one worker and two end with the same parameters, and the two with the same bits."""
+    first, second = run_workers(folder, 2, train_trials, trials, kind)
+    for name, (learner, rows) in train_trials(trials, kind).items():
         assert apart(first[name][0].params, learner.params) < rounding, name
         assert apart(first[name][0], second[name][0]) == 0, name
         assert first[name][1] == second[name][1], name
@@ -72,7 +72,7 @@ def test_every_method_trains_on_two_workers_as_on_one(options: bool, tmp_path: P
 def test_targets_and_missing_modalities_are_of_all_workers(kind: str, tmp_path: Path) -> None:
     more = {"bogc": [{"estimator": "sample"}, {"where": "phi"}, {"where": "repr", "estimator": "laplace", "draws": 8}]}
     cases = [(m, settings) for m in METHODS if m != "unimodal" for settings in [{}, *more.get(m, [])]]
-    check(tmp_path, {f"{m}{settings}": configured(m, settings, epochs=4) for m, settings in cases}, kind)
+    check(tmp_path, {f"{m}{settings}": trial_of(m, settings, epochs=4) for m, settings in cases}, kind)
 
 
 @pytest.mark.nightly
@@ -85,17 +85,17 @@ def test_every_training_setting_and_network_works_on_two_workers_as_on_one(tmp_p
     for name, (samples, network) in NETWORKS.items():
         if samples == (5,):
             changes[name] = {"model": MODEL | network}
-    chosen = {f"agm {name}": configured("agm", {}, epochs=4, **how) for name, how in changes.items()}
+    chosen = {f"agm {name}": trial_of("agm", {}, epochs=4, **how) for name, how in changes.items()}
     for name in ("clip", "sum", "dropout"):
-        chosen[f"cggm {name}"] = configured("cggm", {}, epochs=4, **changes[name])
-    chosen["bogc batch"] = configured(
+        chosen[f"cggm {name}"] = trial_of("cggm", {}, epochs=4, **changes[name])
+    chosen["bogc batch"] = trial_of(
         "bogc", {"estimator": "sample"}, epochs=4, model=MODEL | {"norm": "batch", "dropout": 0.3}
     )
-    chosen["mses batch"] = configured("mses", {"patience": 0.0}, model=MODEL | {"norm": "batch"})
+    chosen["mses batch"] = trial_of("mses", {"patience": 0.0}, model=MODEL | {"norm": "batch"})
     check(tmp_path, chosen)
 
 
-def packed(trials: list[Trial], leaver: bool) -> list[Outcome]:
+def train_pack(trials: list[Trial], leaver: bool) -> list[Outcome]:
     """Train a pack on the workers of this process's group; the first asks for the third trial's end in epoch 5."""
 
     def prune(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
@@ -115,16 +115,16 @@ def test_a_pack_trains_on_two_workers_as_its_members_do_alone(tmp_path: Path) ->
     ]
     chosen = [replace_values(each, {("train", "epochs"): 6 + i % 2}) for i, each in enumerate(chosen)]
     chosen[1] = replace_values(chosen[1], {("train", "lr"): 1e30})
-    first, second = side_by_side(tmp_path, 2, packed, chosen, True)
+    first, second = run_workers(tmp_path, 2, train_pack, chosen, True)
     assert [each.status for each in first] == [each.status for each in second] == ["done", "diverged", "pruned", "done"]
     for i in (0, 3):
-        assert max(differences(first[i], fit_pack([chosen[i]], tiny())[0])) < 1e-8
+        assert max(relative_differences(first[i], fit_pack([chosen[i]], tiny())[0])) < 1e-8
         assert first[i].final == second[i].final
         assert "probe_accuracy" not in {row.metric for row in second[i].rows}
 
 
 def test_single_precision_agrees_to_rounding(tmp_path: Path) -> None:
-    plain = {m: configured(m, {}, dtype="float32", epochs=2) for m in METHODS if m != "unimodal"}
+    plain = {m: trial_of(m, {}, dtype="float32", epochs=2) for m in METHODS if m != "unimodal"}
     check(tmp_path, plain, rounding=1e-5)
 
 

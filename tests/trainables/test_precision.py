@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, tiny
 from tests.trainables.test_train import AGM, AV_DIGITS, JOINT, MFEAT, trial
-from tests.trainables.workers import side_by_side
+from tests.trainables.workers import run_workers
 from trainables.compilation import find_compiler
 from trainables.data import load
 from trainables.methods import METHODS
@@ -116,13 +116,13 @@ def test_a_compiled_pack_is_the_same_but_for_rounding(method: str) -> None:
         assert abs(loss(one) - loss(other)) < 20 * ULP * loss(other)
 
 
-def by_crew(config: dict[str, Any]) -> list[Outcome]:
+def fit_on_worker(config: dict[str, Any]) -> list[Outcome]:
     return fit_pack([config], tiny(), workers=current_workers())
 
 
 def test_two_workers_do_what_one_does(tmp_path: Path) -> None:
     config = trial(AGM, dtype="bfloat16", batch_size=16, model=MODEL | {"norm": "batch"})
-    (one,), _ = side_by_side(tmp_path, 2, by_crew, config)
+    (one,), _ = run_workers(tmp_path, 2, fit_on_worker, config)
     assert abs(loss(one) - loss(fit(config, tiny()))) < 10 * ULP
 
 

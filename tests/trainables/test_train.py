@@ -1,4 +1,4 @@
-"""Trials on real data: off is off, the same is the same, and what goes wrong is said."""
+"""Trials on real data: methods switched off are joint training, trials are reproducible, and errors are reported."""
 
 from typing import Any, NamedTuple
 
@@ -75,8 +75,8 @@ def test_the_same_trial_gives_the_same_bits() -> None:
 def test_a_target_with_positions_is_learned_by_every_encoder_that_takes_one(encoder: str, fusion: str) -> None:
     network = {"fusion": fusion, "encoder": encoder, "hidden": 16, "norm": "layer", "dropout": 0.1}
     data = {"name": "synthetic", "task": "segmentation", "modalities": 2, "positions": 6, "samples": [256, 64, 64]}
-    told = fit(trial(AGM, model=network, optimizer="adam", lr=0.01, epochs=6), load({**data, "snr": 12.0}))
-    losses = [row.value for row in told.rows if row.metric == "loss" and row.split == "train"]
+    outcome = fit(trial(AGM, model=network, optimizer="adam", lr=0.01, epochs=6), load({**data, "snr": 12.0}))
+    losses = [row.value for row in outcome.rows if row.metric == "loss" and row.split == "train"]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -109,7 +109,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_a_reason() -> None:
     assert outcome.rows
 
 
-def test_unimodal_training_hears_one_modality() -> None:
+def test_unimodal_training_uses_one_modality() -> None:
     dataset = load(MFEAT)
     outcome = fit(trial(modality="fou", measure={"probe": 0}), dataset)
     assert {row.modality for row in outcome.rows} == {None, "fou"}
@@ -134,7 +134,7 @@ def test_training_learns() -> None:
     assert fit(trial(epochs=8), load(MFEAT)).final["test.accuracy"] > 0.93
 
 
-class Cautious(NamedTuple):
+class SaveAndRestore(NamedTuple):
     """Saves at epoch 1, goes back to it after epoch 2, stops the first branch, and ends after epoch 3."""
 
     def init(self, params: Params) -> Tensor:
@@ -154,8 +154,8 @@ class Cautious(NamedTuple):
 
 def test_a_method_controls_training_between_epochs() -> None:
     dataset = tiny()
-    setup = build_setup(trial("tests.trainables.test_train:Cautious", epochs=9), dataset)
-    assert load_method("tests.trainables.test_train:Cautious") is Cautious
+    setup = build_setup(trial("tests.trainables.test_train:SaveAndRestore", epochs=9), dataset)
+    assert load_method("tests.trainables.test_train:SaveAndRestore") is SaveAndRestore
     one, two, three = epochs(setup, init_learner(setup))
     assert parameter_distance(two.learner, one.learner) == 0  # restored
     assert two.learner.state == 2  # the method's own state goes on
@@ -182,7 +182,7 @@ def test_saving_comes_before_restoring_and_the_highest_slot_wins() -> None:
     )
 
 
-class Slowed(NamedTuple):
+class HalfSteps(NamedTuple):
     """Joint training in which the first encoder takes steps of half the length."""
 
     def init(self, params: Params) -> tuple[()]:
@@ -194,11 +194,11 @@ class Slowed(NamedTuple):
         )
 
 
-def turned(group: dict[str, Any]) -> dict[str, Any]:
+def reversed_names(group: dict[str, Any]) -> dict[str, Any]:
     return dict(reversed(group.items()))
 
 
-class Turned(NamedTuple):
+class ReversedNames(NamedTuple):
     """Joint training whose gradients name the parameters from the last to the first."""
 
     def init(self, params: Params) -> tuple[()]:
@@ -206,22 +206,22 @@ class Turned(NamedTuple):
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         grads = pull(lambda s: task.objective(s.logits))
-        encoders = turned({m: turned(group) for m, group in grads.encoders.items()})
-        return Step(Params(encoders, turned(grads.readouts), turned(grads.shared), {}), state, {})
+        encoders = reversed_names({m: reversed_names(group) for m, group in grads.encoders.items()})
+        return Step(Params(encoders, reversed_names(grads.readouts), reversed_names(grads.shared), {}), state, {})
 
 
-class Headlong(CGGM):
+class ReversedHeads(CGGM):
     """CGGM whose gradients name the parameters of its classifiers from the last to the first."""
 
     def step(self, state: Any, signals: Signals, task: Task, pull: Pull) -> Step:
         made = super().step(state, signals, task, pull)
-        heads = {name: turned(group) for name, group in made.grads.heads.items()}
+        heads = {name: reversed_names(group) for name, group in made.grads.heads.items()}
         return made._replace(grads=made.grads._replace(heads=heads))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_gradients_are_known_by_their_names_in_whatever_order(optimizer: str) -> None:
-    other, joint = (trial(path, optimizer=optimizer) for path in ("tests.trainables.test_train:Turned", JOINT))
+    other, joint = (trial(path, optimizer=optimizer) for path in ("tests.trainables.test_train:ReversedNames", JOINT))
     check_first_step(other, tiny())
     assert fit(other, tiny()).rows == fit(joint, tiny()).rows
 
@@ -229,12 +229,12 @@ def test_gradients_are_known_by_their_names_in_whatever_order(optimizer: str) ->
 def test_gradients_of_classifiers_keep_the_order_in_which_their_optimiser_lays_them_in_a_row() -> None:
     check_first_step(trial("trainables.methods.cggm:CGGM"), tiny())
     with pytest.raises(ValueError, match="must have the form of the parameters"):
-        check_first_step(trial("tests.trainables.test_train:Headlong"), tiny())
+        check_first_step(trial("tests.trainables.test_train:ReversedHeads"), tiny())
 
 
 def test_a_step_may_rescale_the_update_and_not_the_gradient() -> None:
     dataset, moves = tiny(), []
-    for method in (JOINT, "tests.trainables.test_train:Slowed"):
+    for method in (JOINT, "tests.trainables.test_train:HalfSteps"):
         setup = build_setup(trial(method, optimizer="adam", dtype="float64"), dataset)
         before = init_learner(setup)
         indices = batches(setup, 1)[0]
