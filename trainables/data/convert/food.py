@@ -72,7 +72,7 @@ def read_csv_pages(source: Path) -> list[Page]:
         lines = [line for line in read_csv(file) if len(line) >= len(COLUMNS)]
         has_header = bool(lines) and set(COLUMNS) <= set(lines[0])
         columns = [lines[0].index(column) for column in COLUMNS] if has_header else range(len(COLUMNS))
-        for line in lines[has_header:]:
+        for line in (line for line in lines[has_header:] if len(line) > max(columns)):
             image, title, label = (line[column] for column in columns)
             pages.append(Page(title, resolve_inside(source, f"images/{name}/{label}/{image}"), label, code))
     return pages

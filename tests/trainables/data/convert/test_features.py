@@ -300,6 +300,15 @@ def test_titles_are_read_in_either_encoding(tmp_path: Path, encoding: str) -> No
     assert len(convert("food-101", tmp_path, {"size": 8}).arrays["text"]) == 16
 
 
+def test_a_line_that_is_shorter_than_its_header_is_left_out(tmp_path: Path) -> None:
+    pages(tmp_path)
+    for part in ("train", "test"):
+        file = tmp_path / "texts" / f"{part}_titles.csv"
+        lines = ["number,Image_path,text,label", *(f"7,{line}" for line in file.read_text().splitlines())]
+        file.write_text("\n".join([*lines, "8,9.png,a title without its dish"]))
+    assert len(convert("food-101", tmp_path, {"size": 8}).arrays["label"]) == 16
+
+
 def test_a_photograph_that_cannot_be_read_or_lies_elsewhere(tmp_path: Path) -> None:
     pages(tmp_path)
     (tmp_path / "images" / "train" / "0" / "2.png").write_bytes(b"none")
