@@ -47,11 +47,11 @@ def find_layout(archive: Archive, selection: Selection) -> Layout:
             f"data: {archive.path} is in no layout: it holds no `split` array with one value a sample (rows), no "
             "`pairs_<protocol>_<split>` tables (pairs) and no `tile` with a `tile_split` (maps)."
         )
-    if selection.shots is not None:
-        layout = limit_shots(layout, selection.shots)
     for name, target in zip(SPLITS, layout.targets, strict=True):
         if len(target) == 0:
             raise DataError(f"data: {archive.name} has no sample in its {name} split.")
+    if selection.shots is not None:
+        layout = limit_shots(layout, selection.shots)
     if archive.ignore_index is not None:
         _check_labelled(layout, archive, archive.ignore_index)
     return layout

@@ -365,6 +365,11 @@ def test_few_shots_are_the_first_of_each_class_and_leave_the_other_splits() -> N
     assert np.array_equal(few.test.target, whole.test.target)
 
 
+def test_few_shots_of_an_empty_training_split_are_refused(write: Write, rows: Arrays) -> None:
+    rows["split"][rows["split"] == 0] = -1
+    assert "toy has no sample in its train split" in refused(write(rows, modalities=MODALITIES), shots=2)
+
+
 def test_samples_lack_a_modality_as_often_as_asked() -> None:
     whole, part = data.load("mfeat"), data.load({"name": "mfeat", "missing": {"fou": 0.5}})
     heard = part.train.present["fou"]
