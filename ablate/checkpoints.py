@@ -1,6 +1,6 @@
-"""What packs have done so far, on disk: what is killed goes on from there.
+"""Checkpoints of packs in training, from which a killed run resumes.
 
-<store>/trials/.checkpoints/<pack>.pt    the state of a pack between two epochs; removed once the pack is in the store
+<store>/trials/.checkpoints/<pack>.pt    the state of a pack between two epochs; removed once the pack is stored
 
 Those of a remote store stay in its mirror, on the machine that trains.
 """
@@ -16,7 +16,7 @@ from ablate.store import pack_name
 from ablate.trial import Trial
 
 CHECKPOINT_FOLDER = "trials/.checkpoints"
-INTERVAL_RATIO = 20  # times as long as the last one took, at least, lie between two
+INTERVAL_RATIO = 20  # the interval is at least this many times as long as the last write took
 
 
 def pack_checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
@@ -25,12 +25,12 @@ def pack_checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
 
 
 def checkpointed_prefix(job: dict[str, Any], pack: list[Trial]) -> int:
-    """Return how many trials of a pack, from its first on, have a checkpoint together; 0: none."""
-    return next((many for many in range(len(pack), 0, -1) if pack_checkpoint(job, pack[:many]).exists), 0)
+    """Return the length of the longest prefix of a pack that has a checkpoint; 0 if there is none."""
+    return next((length for length in range(len(pack), 0, -1) if pack_checkpoint(job, pack[:length]).exists), 0)
 
 
 class Checkpoint:
-    """The file of a pack's state, known by its trials and their order, and thereby by their code and data."""
+    """The file of a pack's state, named by its trials in order, whose ids depend on code and data."""
 
     def __init__(self, store: Path, trials: list[str], seconds: float) -> None:
         """Write it at most every so many seconds."""
@@ -40,30 +40,30 @@ class Checkpoint:
 
     @property
     def exists(self) -> bool:
-        """Say whether a state was written."""
+        """Return whether a state was written."""
         return self.file.exists()
 
     def is_due(self) -> bool:
-        """Say whether it is time to write."""
+        """Return whether it is time to write."""
         return time.monotonic() >= self.next
 
     def write(self, state: dict[str, Any]) -> None:
-        """Keep a state in place of the one before; where that cannot be written, training goes on without."""
+        """Replace the last state; training continues without a checkpoint where none can be written."""
         import torch
 
-        began = time.monotonic()
-        with suppress(OSError, RuntimeError), atomic_write(self.file) as draft:  # torch says so of a full disk
+        start = time.monotonic()
+        with suppress(OSError, RuntimeError), atomic_write(self.file) as draft:  # torch raises it on a full disk
             torch.save(state, draft)
         now = time.monotonic()
-        self.next = now + max(self.seconds, INTERVAL_RATIO * (now - began))
+        self.next = now + max(self.seconds, INTERVAL_RATIO * (now - start))
 
     def read(self) -> dict[str, Any]:
-        """Return what was written last; of tensors and plain containers, and of nothing else."""
+        """Return the last state; it may hold tensors and plain containers only."""
         import torch
 
         state: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)
         return state
 
     def remove(self) -> None:
-        """Remove it."""
+        """Remove the file."""
         self.file.unlink(missing_ok=True)

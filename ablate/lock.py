@@ -1,7 +1,7 @@
-"""One driver a study: a lock on the run's folder, which the system takes back from a process that dies.
+"""The lock by which only one process runs a study; the system releases it when the process dies.
 
-It is `flock` on a file, which NFS passes on from Linux 2.6.12. A file system without locks (some FUSE mounts) gets a
-note, and one that has them on each machine alone (a mirror of s3://) keeps apart what runs on one machine.
+It is `flock` on a file in the run's folder, which NFS supports from Linux 2.6.12. On a file system without locks (some
+FUSE mounts) a note is given; where locks are local (a mirror of s3://) they exclude processes of one machine only.
 """
 
 import getpass
@@ -18,7 +18,7 @@ from ablate.errors import UserError
 from ablate.files import atomic_write, is_process_alive, make_folder
 
 LOCK_FILE = "lock"
-STORE_LOCK_FILE = ".lock"  # of a store
+STORE_LOCK_FILE = ".lock"
 DRIVER_FILE = "driver.json"
 
 
@@ -28,7 +28,7 @@ class Driver(NamedTuple):
     host: str
     pid: int
     user: str
-    since: str  # for people; nothing depends on it
+    since: str  # shown to people only
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -37,12 +37,12 @@ class Driver(NamedTuple):
 
 @contextmanager
 def run_lock(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder of a run; if nothing was written to it meanwhile, it is gone afterwards.
+    """Lock the folder of a run, and remove it at the end if nothing was written to it.
 
     Args:
-        store: that the run is of.
-        folder: of the run.
-        note: is told if the file system has no locks.
+        store: the store that the run is in.
+        folder: the run's folder.
+        note: called if the file system has no locks.
 
     Raises:
         UserError: another process holds it.
@@ -72,7 +72,7 @@ def run_lock(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator
 
 @contextmanager
 def store_lock(store: Path) -> Iterator[None]:
-    """Hold a store for a moment in which no run begins in it; where the file system has no locks, nothing is held."""
+    """Lock a store for a moment in which no run starts in it; without effect if the file system has no locks."""
     from filelock import FileLock
 
     lock = FileLock(store / STORE_LOCK_FILE, fallback_to_soft=False)
@@ -86,14 +86,14 @@ def store_lock(store: Path) -> Iterator[None]:
 
 
 def write_driver(folder: Path) -> None:
-    """Write who runs the study."""
+    """Write that this process runs the study."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     with atomic_write(folder / DRIVER_FILE) as draft:
         draft.write_text(json.dumps(Driver(socket.gethostname(), os.getpid(), user_name(), since)._asdict()))
 
 
 def user_name() -> str:
-    """Return the user's name, or number where it has none, as in some containers."""
+    """Return the user's name, or the id of a user without a name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -101,9 +101,9 @@ def user_name() -> str:
 
 
 def read_driver(folder: Path) -> Driver | None:
-    """Return who runs a study; None if nobody does, as far as this machine can tell."""
+    """Return the process that runs a study; None if there is none, as far as this machine can tell."""
     try:
-        found = Driver(**json.loads((folder / DRIVER_FILE).read_text(encoding="utf-8")))
+        driver = Driver(**json.loads((folder / DRIVER_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return None if found.host == socket.gethostname() and not is_process_alive(found.pid) else found
+    return None if driver.host == socket.gethostname() and not is_process_alive(driver.pid) else driver

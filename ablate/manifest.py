@@ -1,4 +1,4 @@
-"""The manifest of a study, study.yaml: as resolved, with versions and the machine."""
+"""The manifest of a run, study.yaml: the study as resolved, with versions and the machine."""
 
 import os
 import platform
@@ -16,11 +16,11 @@ from ablate.study import Study
 
 
 def build_manifest(study: Study) -> dict[str, Any]:
-    """Return what study.yaml holds: the study as resolved, with versions and machine."""
+    """Return the content of study.yaml."""
     file = study.file.model_dump(mode="json")
-    if not any(one.key == "train.optimizer" for one in study.vary):
+    if not any(axis.key == "train.optimizer" for axis in study.vary):
         file["train"]["lr"] = study.file.train.rate
-    vary = {one.key: {"values": one.values, "scale": one.scale, "low": one.low, "high": one.high} for one in study.vary}
+    vary = {a.key: {"values": a.values, "scale": a.scale, "low": a.low, "high": a.high} for a in study.vary}
     resolved = {**file, "vary": vary | designs.component_axes(study), "set": study.set, "measure": study.measure}
     resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
     resolved["objectives"] = {metric: DIRECTIONS[metric] for metric in study.objectives}
@@ -39,17 +39,17 @@ def build_manifest(study: Study) -> dict[str, Any]:
 
 
 def store_option(study: Study) -> list[str]:
-    """Return the option by which a study's results lie elsewhere than its file says; nothing if they do not."""
-    said = study.file.store
-    place = said.rstrip("/") if is_remote(said) else str(Path(os.path.expanduser(said)).absolute())  # noqa: PTH111
-    if study.address == place:
+    """Return the option `--store` of a study whose store is not the one in its file; else nothing."""
+    given = study.file.store
+    default = given.rstrip("/") if is_remote(given) else str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111
+    if study.address == default:
         return []
-    near = not study.mirror and study.store.is_relative_to(Path.cwd())
-    return ["--store", str(study.store.relative_to(Path.cwd())) if near else study.address]
+    is_below = not study.mirror and study.store.is_relative_to(Path.cwd())
+    return ["--store", str(study.store.relative_to(Path.cwd())) if is_below else study.address]
 
 
 def is_manifest(file: Path) -> bool:
-    """Tell the manifest of a run from a study that is to be run: none of these has the key `planned`."""
+    """Return whether a file is the manifest of a run, and no study file: only a manifest has the key `planned`."""
     return any(line.startswith(b"planned:") for line in file.read_bytes().splitlines())
 
 

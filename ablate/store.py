@@ -1,11 +1,11 @@
-"""The store: finished trials by content, shared by all studies.
+"""The store: finished trials, addressed by content and shared by all studies.
 
 <store>/trials/<pack>/{trials,metrics,predictions}.parquet    the trials of a pack; the folder appears at once
 <store>/trials/<pack>/index.json                              which trials these are, and the files' checksums
 
-A pack of one is named by its trial, a larger one by a hash of its trials. A folder never changes once it is there. One
-that is damaged is moved aside, as `<pack>.damaged-1`, and its trials run again. Folders of one trial without an index
-are of the first version of the store, and as good.
+A pack of one is named by its trial, a larger one by a hash of its trials. A folder never changes once it exists. A
+damaged one is renamed to `<pack>.damaged-1`, and its trials run again. Folders of one trial without an index are from
+the first version of the store, and equally valid.
 """
 
 import hashlib
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
     from trainables.evaluation import Outcome
 
-INTERNAL_COLUMNS = ("config", "weights", "origin")  # columns of the store that the tables of a study do not have
+INTERNAL_COLUMNS = ("config", "weights", "origin")  # columns of the store that are not in the tables of a study
 TABLES = ("trials", "metrics", "predictions")
 INDEX = "index.json"
 
 
 class DamagedError(Exception):
-    """A folder of the store that cannot be read; the message says what is wrong with it."""
+    """A folder of the store cannot be read; the message says why."""
 
-    def __init__(self, folder: Path, found: str) -> None:
-        """Name the folder and what was found."""
-        super().__init__(f"{folder} is damaged: {found}")
+    def __init__(self, folder: Path, reason: str) -> None:
+        """Name the folder and what is wrong with it."""
+        super().__init__(f"{folder} is damaged: {reason}")
         self.folder = folder
 
 
 class Index(NamedTuple):
-    """What a folder says of itself."""
+    """The content of a folder of the store."""
 
     trials: tuple[str, ...]
     files: dict[str, list[int]]  # name -> size in bytes and CRC-32; empty in the first version of the store
@@ -54,9 +54,9 @@ INDEX_ADAPTER = TypeAdapter(Index)
 
 
 def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapping[str, Any] | None = None) -> Path:
-    """Put trials that finished together into the store, all or none; one that is there already stays as it is.
+    """Store trials that finished together, all or none, and return their folder; an intact one there stays as it is.
 
-    ``origin`` is what `ablate.replay` needs to train them again. Returns their folder.
+    ``origin`` is what `ablate.replay` needs to train them again.
     """
     import polars as pl
 
@@ -85,17 +85,17 @@ def write_pack(store: Path, members: "list[tuple[Trial, Outcome]]", origin: Mapp
 
 
 def checksum(content: bytes | memoryview) -> list[int]:
-    """Return size and CRC-32 of a file."""
+    """Return the size and the CRC-32 of a file's content."""
     return [len(content), zlib.crc32(content)]
 
 
 def write_index(file: Path, index: Index) -> None:
-    """Write what a folder says of itself."""
+    """Write the index of a folder."""
     file.write_text(json.dumps(index._asdict()), encoding="utf-8")
 
 
 def add_indexes(store: Path) -> None:
-    """Give folders of the first version of the store, as far as they are whole, an index."""
+    """Write an index into each intact folder of the first version of the store."""
     for folder in pack_folders(store):
         if not holds_several_trials(folder) and not (folder / INDEX).exists() and find_damage(folder) is None:
             files = {f"{table}.parquet": checksum((folder / f"{table}.parquet").read_bytes()) for table in TABLES}
@@ -104,14 +104,14 @@ def add_indexes(store: Path) -> None:
 
 
 def pack_name(trials: Sequence[str]) -> str:
-    """Return the name of the folder that holds some trials."""
+    """Return the name of the folder that holds the given trials."""
     if len(trials) == 1:
         return trials[0]
     return f"{hashlib.sha256(' '.join(trials).encode()).hexdigest()[:20]}-{len(trials)}"
 
 
 def trial_row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
-    """Return a trial's row."""
+    """Return a trial's row of the table `trials`."""
     return {
         "trial": trial.id,
         "status": outcome.status,
@@ -126,7 +126,7 @@ def trial_row(trial: Trial, outcome: "Outcome") -> dict[str, Any]:
 
 
 def metrics_table(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
-    """Return what was measured in the trials, long."""
+    """Return the measurements of trials as a long table."""
     import polars as pl
 
     return pl.DataFrame(
@@ -140,10 +140,9 @@ def metrics_table(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
 
 
 def predictions_table(trial: str, outcome: "Outcome") -> "pl.DataFrame":
-    """Return the final outputs, one row a sample; empty for large outputs, such as dense ones."""
+    """Return the final outputs of a trial, one row a sample; empty for dense outputs, which are large."""
     import polars as pl
 
-    kept = [p for p in outcome.predictions if p.outputs.ndim == 2]
     frames = [
         pl.DataFrame(
             {
@@ -155,42 +154,43 @@ def predictions_table(trial: str, outcome: "Outcome") -> "pl.DataFrame":
             },
             schema_overrides={"sample": pl.Int32, "output": pl.Array(pl.Float32, p.outputs.shape[1])},
         )
-        for p in kept
+        for p in outcome.predictions
+        if p.outputs.ndim == 2
     ]
     return pl.concat(frames) if frames else pl.DataFrame(schema={"trial": pl.String})
 
 
 def read_index(folder: Path) -> Index:
-    """Return what a folder says of itself.
+    """Return the index of a folder.
 
     Raises:
-        DamagedError: it cannot be read, or names other trials than the folder's name does.
+        DamagedError: it cannot be read, or does not match the folder's name.
     """
     try:
-        found = INDEX_ADAPTER.validate_json((folder / INDEX).read_bytes())
+        index = INDEX_ADAPTER.validate_json((folder / INDEX).read_bytes())
     except FileNotFoundError:
         if holds_several_trials(folder):
             raise DamagedError(folder, f"it has no {INDEX}") from None
-        return Index((folder.name,), {})  # of the first version of the store
+        return Index((folder.name,), {})  # from the first version of the store
     except (OSError, ValueError):
         raise DamagedError(folder, f"its {INDEX} cannot be read") from None
-    if pack_name(found.trials) != folder.name:
+    if pack_name(index.trials) != folder.name:
         raise DamagedError(folder, f"its {INDEX} names other trials")
-    return found
+    return index
 
 
 def holds_several_trials(folder: Path) -> bool:
-    """Tell a pack of several trials from one that is named by its only trial."""
+    """Return whether a folder holds several trials; else it is named by its only trial."""
     return "-" in folder.name
 
 
 def trial_ids(folder: Path) -> tuple[str, ...]:
-    """Return which trials a folder holds; a DamagedError if it cannot tell."""
+    """Return the ids of a folder's trials; raise a DamagedError if its index cannot be read."""
     return indexed_trial_ids(folder) if holds_several_trials(folder) else (folder.name,)
 
 
 def readable_trial_ids(folder: Path) -> tuple[str, ...]:
-    """Return which trials a folder holds; none if it cannot tell."""
+    """Return the ids of a folder's trials; none if its index cannot be read."""
     try:
         return trial_ids(folder)
     except DamagedError:
@@ -199,56 +199,57 @@ def readable_trial_ids(folder: Path) -> tuple[str, ...]:
 
 @cache
 def indexed_trial_ids(pack: Path) -> tuple[str, ...]:
-    """Return the trials of a pack of several; its name depends on nothing else, so that it need be read once."""
+    """Return the ids in the index of a pack of several; they are cached, because its name is a hash of them."""
     return read_index(pack).trials
 
 
 def pack_folders(store: Path) -> list[Path]:
-    """Return the folders of finished trials, by name."""
+    """Return the folders of finished trials, sorted by name."""
     folder = store / "trials"
-    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (names alone: there may be 100,000)
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  (there may be 100,000)
     return [folder / name for name in sorted(names) if "." not in name]
 
 
 def locate(store: Path, trials: Iterable[str]) -> dict[str, Path]:
-    """Return the folder of each of the trials that the store holds; the first by name, where several hold it."""
+    """Return the folder of each given trial that is in the store; the first by name, if several hold it."""
     wanted = set(trials)
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for folder in pack_folders(store):
         for trial in readable_trial_ids(folder):
             if trial in wanted:
-                found.setdefault(trial, folder)
-    return found
+                folders.setdefault(trial, folder)
+    return folders
 
 
-def group_by_pack(where: Mapping[str, Path]) -> dict[Path, list[str]]:
+def group_by_pack(folders: Mapping[str, Path]) -> dict[Path, list[str]]:
     """Return the trials of each folder, given the folder of each trial."""
-    found: dict[Path, list[str]] = {}
-    for trial, folder in where.items():
-        found.setdefault(folder, []).append(trial)
-    return found
+    trials: dict[Path, list[str]] = {}
+    for trial, folder in folders.items():
+        trials.setdefault(folder, []).append(trial)
+    return trials
 
 
 def read_verified(folder: Path, table: str) -> tuple[bytes, bool]:
-    """Return the file of a table, and whether it was checked to be what was written.
+    """Return the content of a table's file, and whether the index has a checksum that it matches.
 
     Raises:
-        DamagedError: it cannot be read, or is not what was written.
+        DamagedError: it cannot be read, or does not match its checksum.
     """
     name = f"{table}.parquet"
-    written = read_index(folder).files.get(name)
+    expected = read_index(folder).files.get(name)
     try:
-        found = (folder / name).read_bytes()
+        content = (folder / name).read_bytes()
     except OSError as error:
         raise DamagedError(folder, f"{name}: {error.strerror}") from None
-    if written and written != checksum(found):
-        cut = f"has {len(found)} of {written[0]} bytes" if len(found) != written[0] else "is not what was written"
-        raise DamagedError(folder, f"{name} {cut}")
-    return found, written is not None
+    if expected and expected != checksum(content):
+        size = len(content)
+        reason = f"has {size} of {expected[0]} bytes" if size != expected[0] else "is not what was written"
+        raise DamagedError(folder, f"{name} {reason}")
+    return content, expected is not None
 
 
 def read_table(folder: Path, table: str) -> "pl.DataFrame":
-    """Return a table of all trials of a folder; a DamagedError if it cannot be read, or is not what was written."""
+    """Return a table of all trials of a folder; raise a DamagedError if it cannot be read or was changed."""
     import polars as pl
 
     try:
@@ -258,7 +259,7 @@ def read_table(folder: Path, table: str) -> "pl.DataFrame":
 
 
 def find_damage(folder: Path) -> DamagedError | None:
-    """Return what is wrong with a folder of the store, if anything is."""
+    """Return the error that reading a folder of the store raises; None if it is intact."""
     try:
         for table in TABLES:
             if not read_verified(folder, table)[1]:
@@ -269,34 +270,34 @@ def find_damage(folder: Path) -> DamagedError | None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Move a damaged folder out of the way, and return where it is kept: beside, as `.damaged-1`, `.damaged-2`, ..."""
+    """Rename a damaged folder to `<pack>.damaged-1`, `.damaged-2`, ..., and return its new path."""
     number = 1
     while (target := folder.with_name(f"{folder.name}.damaged-{number}")).exists():
         number += 1
-    if find_damage(folder):  # else another process has done it, and the trials ran again
+    if find_damage(folder):  # else another process has renamed it, and the trials ran again
         with suppress(FileNotFoundError):
             folder.rename(target)
     return target
 
 
 def load_results(store: Path, trials: Iterable[str], metric: str) -> tuple[dict[str, Result], list[DamagedError]]:
-    """Return what the engine needs to know of those of the trials that the store holds, and what of it is damaged."""
-    where = locate(store, trials)
-    found, bad = {}, list(unreadable_packs(store))
-    for folder in dict.fromkeys(where.values()):
+    """Return the results of the given trials that the store holds, and the damage found on the way."""
+    folders = locate(store, trials)
+    results, damaged = {}, list(unreadable_packs(store))
+    for folder in dict.fromkeys(folders.values()):
         if problem := find_damage(folder):
-            bad.append(problem)
+            damaged.append(problem)
             continue
         rows = read_table(folder, "trials")
         scores = rows[f"validation.{metric}"] if f"validation.{metric}" in rows.columns else [None] * len(rows)
         for trial, status, score in zip(rows["trial"], rows["status"], scores, strict=True):
-            if where.get(trial) == folder:
-                found[trial] = Result(status, score if status == "done" else None)
-    return found, bad
+            if folders.get(trial) == folder:
+                results[trial] = Result(status, score if status == "done" else None)
+    return results, damaged
 
 
 def unreadable_packs(store: Path) -> Iterator[DamagedError]:
-    """Yield the packs that cannot even tell what they hold."""
+    """Yield the errors of packs whose index cannot be read."""
     for folder in pack_folders(store):
         try:
             trial_ids(folder)

@@ -175,7 +175,7 @@ class Trackers:
         self.folder, self.note = folder, note
         self.names, self.trackers = list(names), dict[str, tuple[Tracker, set[str]]]()
 
-    def follow(self) -> None:
+    def update(self) -> None:
         """Give them what has ended since they were last told, from the tables of the run."""
         for name in list(self.names):
             try:

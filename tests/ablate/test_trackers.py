@@ -85,7 +85,7 @@ def test_a_trial_is_shown_once(run: Path) -> None:
     for name in ALL:
         assert TRACKERS[name](run).known() == set(table(run.parent, "small", "trials")["trial"])
     before = sorted(run.rglob("*"))
-    Trackers(ALL, run, pytest.fail).follow()
+    Trackers(ALL, run, pytest.fail).update()
     assert sorted(run.rglob("*")) == before
 
 
@@ -116,7 +116,7 @@ def test_what_a_kill_has_cut_is_written_again(
         wandb.finish()
     after = TRACKERS[name](folder)
     assert after.known() == set()
-    Trackers([name], folder, pytest.fail).follow()
+    Trackers([name], folder, pytest.fail).update()
     assert TRACKERS[name](folder).known() == set(ended(run)["trial"])
     if name == "wandb":
         assert len([*(folder / "wandb").glob("*run-*-*")]) == len(ended(run))
@@ -127,20 +127,20 @@ def test_what_a_kill_has_cut_is_written_again(
 def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://x")
     said: list[str] = []
-    followed = Trackers(["mlflow", "tensorboard"], run, said.append)
-    followed.follow()
-    followed.follow()
+    active = Trackers(["mlflow", "tensorboard"], run, said.append)
+    active.update()
+    active.update()
     assert len(said) == 1
     assert said[0].startswith("mlflow no longer follows the run: ")
-    assert list(followed.trackers) == ["tensorboard"]
+    assert list(active.trackers) == ["tensorboard"]
 
 
 @pytest.mark.parametrize("name", ["a?b", "a%25b"])
 def test_mlflow_writes_nowhere_else(name: str, tmp_path: Path) -> None:
     folder, said = tmp_path / name / "small", list[str]()
     folder.mkdir(parents=True)
-    followed = Trackers(["mlflow"], folder, said.append)
-    followed.follow()
+    active = Trackers(["mlflow"], folder, said.append)
+    active.update()
     assert said == [
         f"mlflow no longer follows the run: ValueError: it takes no path with `?`, or with `%` and two digits, got {folder}"
     ]
