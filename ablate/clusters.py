@@ -1,4 +1,4 @@
-"""A Ray cluster that runs already: joined for a run, looked at before it, and left after it."""
+"""Connecting to a running Ray cluster, and checking that its nodes can run a study."""
 
 import contextlib
 import io
@@ -21,51 +21,51 @@ from ablate.staging import copy_code, copy_study, staged_data
 from ablate.study import Study
 from ablate.trial_queue import RaySession, concurrent_packs
 
-NODE_TIMEOUT = 60  # within which every node must answer
-JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job, which has its files already
-MATCHING_PACKAGES = ("python", "ray", "torch", "numpy", "polars")  # versions that nodes must share
+NODE_TIMEOUT = 60  # seconds within which every node must answer
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job, whose files were uploaded with it
+MATCHING_PACKAGES = ("python", "ray", "torch", "numpy", "polars")  # whose versions must be the same on all nodes
 SHARED_FOLDER_RULE = "it must lie on a folder that all nodes share"
 REMOTE_STORE_RULE = "it must have the library and the credentials for it"
 
 
 class Node(NamedTuple):
-    """What a node of a cluster says of itself."""
+    """A node of a cluster as it describes itself."""
 
     name: str
     cpus: float
     gpus: float
     versions: dict[str, str]
-    missing: list[str]  # paths that it does not see
+    missing: list[str]  # paths that do not exist on it
 
 
 @contextlib.contextmanager
 def cluster_session(study: Study, address: str, cpus: int | None, note: Callable[[str], None]) -> Iterator[RaySession]:
-    """Join a cluster.
+    """Connect to a cluster and check that its nodes can run a study.
 
     Args:
-        study: what is to run there.
+        study: the study to run.
         address: of the cluster, HOST:PORT or `auto`.
-        cpus: how many to use; None: all that it has now, and more if nodes join.
-        note: is told what the cluster has to wait for.
+        cpus: how many CPUs to use; None: all that it has now, and more if nodes join.
+        note: called with what the cluster has to wait for.
 
     Raises:
         UserError: there is no cluster at the address, or a node of it cannot run the study.
     """
     set_start_timeout(grows=cpus is not None)
     with connect(address, study) as scratch:
-        found = survey_nodes(study)
-        check_nodes(found)
-        check_capacity(study, found, cpus, note)
-        count, cards = cpus or int(sum(node.cpus for node in found)), sum(node.gpus for node in found)
-        yield RaySession(count, cards, scratch, staged_paths(study), max_packs(study, found, cpus))
+        nodes = survey_nodes(study)
+        check_nodes(nodes)
+        check_capacity(study, nodes, cpus, note)
+        num_cpus, num_gpus = cpus or int(sum(node.cpus for node in nodes)), sum(node.gpus for node in nodes)
+        yield RaySession(num_cpus, num_gpus, scratch, staged_paths(study), max_packs(study, nodes, cpus))
 
 
 @contextlib.contextmanager
 def connect(address: str, study: Study | None) -> Iterator[Path]:
-    """Connect to a cluster, and give it this code and what a study needs; yield a temporary folder.
+    """Connect to a cluster, upload this code and what a study needs, and yield a temporary folder.
 
     Raises:
-        UserError: there is no cluster at the address, or it is of other versions.
+        UserError: there is no cluster at the address, or its versions of Ray or Python differ.
     """
     check_reachable(address)
     import ray
@@ -92,13 +92,13 @@ def connect(address: str, study: Study | None) -> Iterator[Path]:
 
 
 def connection_error(error: Exception) -> str:
-    """Return in one line why Ray did not connect: its first one, or all where versions of Ray and Python differ."""
+    """Return why Ray did not connect, in one line: the first one of its message, or all if versions do not match."""
     text = str(error)
     return " ".join(text.split()) if text.startswith("Version mismatch") else text.splitlines()[0]
 
 
 def staged_paths(study: Study) -> dict[str, Any]:
-    """Return user-defined modules and data as the nodes reach them."""
+    """Return the folders of user-defined modules and the data as the nodes reach them."""
     from ablate.pack_training import CODE_ROOT
 
     if JOB_VARIABLE not in os.environ or study.document.file.resolve().parent == CODE_ROOT:
@@ -107,58 +107,58 @@ def staged_paths(study: Study) -> dict[str, Any]:
 
 
 def survey_nodes(study: Study | None) -> list[Node]:
-    """Return what the nodes of the cluster say of themselves, and what they do not see of a study's store and data."""
+    """Return the nodes of the cluster, with those paths of a study's store and data that each does not have."""
     if study is None:
         return query_nodes([])
     data = [staged_paths(study)["data"]["path"]] if "path" in study.data else []
-    with study.mirror.marker() if study.mirror else marker_file(study.store) as seen:
-        return query_nodes([seen, *data])
+    with study.mirror.marker() if study.mirror else marker_file(study.store) as marker:
+        return query_nodes([marker, *data])
 
 
-def max_packs(study: Study, found: Sequence[Node], cpus: int | None) -> int | None:
-    """Return how many packs may run at once: those for which the nodes have room, or, of a cluster that grows, CPUs.
+def max_packs(study: Study, nodes: Sequence[Node], cpus: int | None) -> int | None:
+    """Return how many packs may run at once, given the CPUs of a cluster that grows or, if None, its nodes.
 
-    None: as many as there is room for, also on nodes that join; of packs of several workers Ray does not know that.
+    None: as many as Ray finds room for, also on nodes that join; it cannot limit packs of several workers.
     """
     if cpus is not None:
         return concurrent_packs(study, cpus, math.inf)
     workers = study.file.resources.workers
-    return None if workers == 1 else worker_capacity(study, found) // workers
+    return None if workers == 1 else worker_capacity(study, nodes) // workers
 
 
-def check_capacity(study: Study, found: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
-    """Raise a UserError where no node has room for a pack, unless the cluster is known to grow."""
-    cards, most_cards = study.file.resources.gpu, max((node.gpus for node in found), default=0)
-    if cards > most_cards:
+def check_capacity(study: Study, nodes: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
+    """Raise a UserError if no node has room for a pack, unless the cluster grows, as given ``cpus`` say."""
+    resources = study.file.resources
+    max_gpus = max((node.gpus for node in nodes), default=0)
+    if resources.gpu > max_gpus:
         raise UserError(
-            f"resources.gpu: a worker asks for {cards:g}, and no node of the cluster has more than {most_cards:g}"
+            f"resources.gpu: a worker asks for {resources.gpu:g}, and no node of the cluster has more than {max_gpus:g}"
         )
-    asked, largest = study.file.resources.cpu, max((node.cpus for node in found), default=0)
-    workers, room = study.file.resources.workers, worker_capacity(study, found)
-    if room >= workers:
+    max_cpus, capacity = max((node.cpus for node in nodes), default=0), worker_capacity(study, nodes)
+    if capacity >= resources.workers:
         return
-    key, has = "workers", f"a trial asks for {workers} workers, and the cluster has room for {room}"
-    if asked > largest:
-        each = f"a trial asks for {asked:g} CPU{'s' * (asked != 1)}"
-        key, has = "cpu", f"{each}, and no node of the cluster has more than {largest:g}"
+    key, problem = "workers", f"a trial asks for {resources.workers} workers, and the cluster has room for {capacity}"
+    if resources.cpu > max_cpus:
+        request = f"a trial asks for {resources.cpu:g} CPU{'s' * (resources.cpu != 1)}"
+        key, problem = "cpu", f"{request}, and no node of the cluster has more than {max_cpus:g}"
     if cpus is None:
-        raise UserError(f"resources.{key}: {has}; for one that grows, --cpus says how many it will have")
-    note(f"{has}; waiting for it to grow.")
+        raise UserError(f"resources.{key}: {problem}; for one that grows, --cpus says how many it will have")
+    note(f"{problem}; waiting for it to grow.")
 
 
-def worker_capacity(study: Study, found: Sequence[Node]) -> int:
-    """Return how many workers of a study the nodes have room for."""
-    return sum(node_capacity(study, node) for node in found)
+def worker_capacity(study: Study, nodes: Sequence[Node]) -> int:
+    """Return how many workers of a study fit on the nodes."""
+    return sum(node_capacity(study, node) for node in nodes)
 
 
 def node_capacity(study: Study, node: Node) -> int:
-    """Return how many workers of a study a node has room for."""
-    asked = study.file.resources
-    return int(min(node.cpus / asked.cpu, node.gpus / asked.gpu if asked.gpu else math.inf))
+    """Return how many workers of a study fit on a node."""
+    resources = study.file.resources
+    return int(min(node.cpus / resources.cpu, node.gpus / resources.gpu if resources.gpu else math.inf))
 
 
 def check_reachable(address: str) -> None:
-    """Raise a UserError if nothing listens at HOST:PORT, for which Ray would wait minutes."""
+    """Raise a UserError if nothing listens at HOST:PORT; Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
         try:
@@ -169,65 +169,65 @@ def check_reachable(address: str) -> None:
 
 @contextlib.contextmanager
 def marker_file(store: Path) -> Iterator[str]:
-    """Yield a file in the store, by which a node can tell that it sees the same store; leave the store as it was."""
+    """Yield the path of a temporary file in the store, by which nodes can tell that they see the same store."""
     with make_folder(store), tempfile.NamedTemporaryFile(prefix=MARKER_PREFIX, dir=store) as file:
         yield file.name
 
 
 def query_nodes(paths: Sequence[str]) -> list[Node]:
-    """Return what every living node of the cluster that was joined says of itself.
+    """Return all living nodes of the cluster that this process is connected to.
 
     Raises:
-        UserError: one does not answer.
+        UserError: a node does not answer.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(describe_process)
-    found = []
+    task = ray.remote(num_cpus=0, max_retries=0)(describe_process)
+    requests = []
     for node in (node for node in ray.nodes() if node["Alive"]):
-        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        found.append((node, ask.options(scheduling_strategy=there).remote(list(paths))))
-    said = []
-    for node, answer in found:
-        name, has = node["NodeManagerHostname"], node["Resources"]
+        on_node = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        requests.append((node, task.options(scheduling_strategy=on_node).remote(list(paths))))
+    nodes = []
+    for node, answer in requests:
+        name, resources = node["NodeManagerHostname"], node["Resources"]
         try:
             versions, missing = ray.get(answer, timeout=NODE_TIMEOUT)
         except ray.exceptions.GetTimeoutError:
             raise UserError(f"the node {name} of the cluster has not answered for {NODE_TIMEOUT} s") from None
         except ray.exceptions.RayError as error:
             raise UserError(f"the node {name} of the cluster cannot start work: {last_line(error)}") from None
-        said.append(Node(name, has.get("CPU", 0), has.get("GPU", 0), versions, missing))
-    return said
+        nodes.append(Node(name, resources.get("CPU", 0), resources.get("GPU", 0), versions, missing))
+    return nodes
 
 
 def describe_process(paths: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the versions of this process, and which of the paths it does not see."""
+    """Return the package versions of this process, and those of the paths that do not exist for it."""
     from ablate.pack_training import CODE_ROOT
 
-    seen = (file_exists(path) if is_remote(path) else (CODE_ROOT / path).exists() for path in paths)
-    return package_versions(), [path for path, there in zip(paths, seen, strict=True) if not there]
+    exist = (file_exists(path) if is_remote(path) else (CODE_ROOT / path).exists() for path in paths)
+    return package_versions(), [path for path, exists in zip(paths, exist, strict=True) if not exists]
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of an error that came from another process: what went wrong there."""
+    """Return the last line of an error of another process, which follows its traceback."""
     return str(error).strip().splitlines()[-1]
 
 
-def check_nodes(found: Sequence[Node]) -> None:
-    """Raise a UserError where a node cannot do what this process, which drives it, will ask of it."""
-    for node in found:
+def check_nodes(nodes: Sequence[Node]) -> None:
+    """Raise a UserError if a node has another version of a package than this process, or lacks a path."""
+    for node in nodes:
         for fault in node_faults(node):
             raise UserError(fault)
 
 
 def node_faults(node: Node) -> Iterator[str]:
-    """Yield what a node has or sees that this process has or sees otherwise."""
+    """Yield a message for each package and path in which a node differs from this process."""
     ours = package_versions()
     for package in MATCHING_PACKAGES:
         if node.versions[package] != ours[package]:
-            has = f"{package} {node.versions[package]}, and this process has {ours[package]}"
-            yield f"the node {node.name} of the cluster has {has}; they must be the same"
+            versions = f"{package} {node.versions[package]}, and this process has {ours[package]}"
+            yield f"the node {node.name} of the cluster has {versions}; they must be the same"
     for path in node.missing:
         folder, _, name = path.rpartition("/")
         what = f"store: {folder}" if name.startswith(MARKER_PREFIX) else f"data: {path}"

@@ -1,4 +1,4 @@
-"""Where a result comes from: what may change its last bits, beside the trial itself."""
+"""Versions and hardware that a result comes from, which may change its last bits."""
 
 import os
 import platform
@@ -14,19 +14,19 @@ PACKAGES = ("torch", "ray", "optuna", "polars", "numpy", "scikit-learn")
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Return the versions of what results depend on."""
+    """Return the versions of Python, this package, and the packages that results depend on."""
     packages = {name: metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "ablate": __version__, **packages}
 
 
 def processor() -> str:
-    """Return the name of the processor, or of its kind where the system tells no more."""
+    """Return the model name of the processor, or its architecture where the system does not tell more."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
 
 
 def available_cpus() -> int:
@@ -35,7 +35,7 @@ def available_cpus() -> int:
 
 
 def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any]:
-    """Return what this process trains with: the same makes the same bits."""
+    """Return the versions and hardware that this process trains with; equal ones give equal results bit for bit."""
     import torch
 
     from trainables.compilation import find_compiler
@@ -44,7 +44,7 @@ def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any
         **package_versions(),
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "compiler": find_compiler(),  # without one nothing is compiled
+        "compiler": find_compiler(),  # None: steps are not compiled
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "workers": workers,

@@ -1,4 +1,4 @@
-"""What a study needs on another machine: this code, user-defined modules, and small data, in one folder."""
+"""Copying what a study needs on another machine into one folder: this code, user-defined modules and small data."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,30 +10,30 @@ from ablate.methods import folders, own_encoders
 from ablate.study import Study, encoders
 from trainables.data.archive import find_archive
 
-MAX_DATA_BYTES = 100 * 2**20  # bytes of data that travel with a job
+MAX_DATA_BYTES = 100 * 2**20  # of data that is uploaded with a job
 
 
 def stage(studies: Sequence[Study], folder: Path) -> str:
-    """Copy what studies of one file need into a folder; return the name of the file in it.
+    """Copy what studies of one file need into a folder; return the file's name in it.
 
-    Data that the study names by a relative path comes along; an absolute path stays, and must exist on the cluster.
+    Data at a relative path is copied; an absolute path must exist on the cluster.
 
     Raises:
-        UserError: the data is too large to come along.
+        UserError: the data is too large to be uploaded, or outside the study's folder.
     """
     copy_code(folder)
     return copy_study(studies, folder)
 
 
 def copy_code(folder: Path) -> None:
-    """Copy this code."""
+    """Copy the packages of this project."""
     root = Path(__file__).parent.parent
     for package in PROJECT_PACKAGES:
         shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def copy_study(studies: Sequence[Study], folder: Path) -> str:
-    """Copy a file of studies, and what is beside it and they need; return its name, or raise as `stage`."""
+    """Copy the file of studies with the modules and data that they need; return its name, or raise as `stage`."""
     for study in studies:
         copy_modules(study, folder)
         copy_data(study, folder)
@@ -43,42 +43,40 @@ def copy_study(studies: Sequence[Study], folder: Path) -> str:
 
 
 def copy_modules(study: Study, folder: Path) -> None:
-    """Copy the study's user-defined modules that lie beside it or where it is run.
+    """Copy the study's user-defined modules that lie beside it or in the working directory.
 
-    They are those that enter the ids of its trials (`ablate.identity`), so that these have the same ids there.
+    They are those that enter the ids of its trials (`ablate.identity`), so that the ids are the same on the cluster.
     """
-    places = folders(study.document.file)
+    search_path = folders(study.document.file)
     named = [path for _, encoder in encoders(study.file, study.vary) for path in own_encoders(encoder)]
     for name, file in import_closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
         parts = name.split(".")
-        if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(place) for place in places):
+        if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(place) for place in search_path):
             target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
 
 
 def copy_data(study: Study, folder: Path) -> None:
-    """Copy data that the study names by a relative path to where its file, beside it, looks for it."""
+    """Copy data at a relative path to the same path relative to the copied study file."""
     if not is_data_staged(study):
         return
-    found = find_archive(study.data["path"])
-    beside = study.document.file.parent.resolve()
+    archive = find_archive(study.data["path"])
+    study_folder = study.document.file.parent.resolve()
     advice = "put it on a folder that all nodes share, and name it by its absolute path"
-    if not found.is_relative_to(beside):
+    if not archive.is_relative_to(study_folder):
         raise study.document.error(("data", "path"), f"leads out of the folder of the study; {advice}")
-    if found.stat().st_size > MAX_DATA_BYTES:
-        size = (
-            f"{found.stat().st_size // 2**20} MB, and {MAX_DATA_BYTES // 2**20} MB are the most that travel with a job"
-        )
-        raise study.document.error(("data", "path"), f"has {size}; {advice}")
-    target = folder / found.relative_to(beside)
+    if (size := archive.stat().st_size) > MAX_DATA_BYTES:
+        problem = f"has {size // 2**20} MB, and {MAX_DATA_BYTES // 2**20} MB are the most that travel with a job"
+        raise study.document.error(("data", "path"), f"{problem}; {advice}")
+    target = folder / archive.relative_to(study_folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".npz", ".json"):
-        shutil.copy(found.with_suffix(suffix), target.with_suffix(suffix))
+        shutil.copy(archive.with_suffix(suffix), target.with_suffix(suffix))
 
 
 def staged_data(study: Study) -> dict[str, Any]:
-    """Return the data of a study as it is named where its files were brought to."""
+    """Return the data of a study with the path that it has relative to the copied study file."""
     if not is_data_staged(study):
         return study.data
     path = Path(study.data["path"]).relative_to(study.document.file.parent.resolve())
@@ -86,6 +84,6 @@ def staged_data(study: Study) -> dict[str, Any]:
 
 
 def is_data_staged(study: Study) -> bool:
-    """Tell whether the data of a study comes along with it: a file that it names by a relative path."""
-    given = study.file.data
-    return isinstance(given, dict) and "path" in given and not Path(given["path"]).expanduser().is_absolute()
+    """Return whether the data of a study is copied: a file at a relative path."""
+    data = study.file.data
+    return isinstance(data, dict) and "path" in data and not Path(data["path"]).expanduser().is_absolute()

@@ -1,4 +1,4 @@
-"""A study as a job of a Ray cluster: sent with its code, its modules and its data, and followed to its end."""
+"""Submitting a study as a job of a Ray cluster, with its code, modules and data, and following its log."""
 
 import asyncio
 import logging
@@ -18,86 +18,86 @@ from ablate.study import Study
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-RAY_LOG_LINES = ("Runtime env is setting up", "Running entrypoint for job")  # lines of Ray in the log of a job
-START_TIMEOUT = 60  # seconds that a cluster has to start
+RAY_LOG_LINES = ("Runtime env is setting up", "Running entrypoint for job")  # in lines of Ray itself in a job's log
+START_TIMEOUT = 60  # seconds for a cluster to start
 
 
 class Job:
-    """A study on a cluster."""
+    """A study that runs as a job of a cluster."""
 
     def __init__(self, client: "JobSubmissionClient", name: str) -> None:
-        """Take a job that was submitted."""
+        """Represent a job that was submitted."""
         self.client, self.name = client, name
 
     def follow(self, write: Callable[[str], object]) -> int | None:
-        """Write the lines of the job as they come; return its exit code, or None if it goes on where they end.
+        """Write the lines of the job's log as they come; return its exit code, or None if the connection was lost.
 
         Raises:
-            UserError: it did not start, or the cluster cannot be asked any more.
+            UserError: the job did not start, or the cluster cannot be reached any more.
         """
         from aiohttp import ClientError
 
-        with suppress(RuntimeError, ClientError):  # the connection is lost
+        with suppress(RuntimeError, ClientError):  # the connection was lost
             asyncio.run(self._follow(write))
         try:
             details = self.client.get_job_info(self.name)
         except (OSError, RuntimeError) as error:
-            again = f"`ray job logs --follow {self.name}` follows the job again"
-            raise UserError(f"the cluster cannot be asked any more: {str(error).splitlines()[0]}; {again}") from None
+            advice = f"`ray job logs --follow {self.name}` follows the job again"
+            raise UserError(f"the cluster cannot be asked any more: {str(error).splitlines()[0]}; {advice}") from None
         if not details.status.is_terminal():
             return None
-        if details.driver_exit_code is None:  # it did not come to start
+        if details.driver_exit_code is None:  # it did not start
             raise UserError(f"{self.name}: {details.message}")
         return int(details.driver_exit_code)
 
     async def _follow(self, write: Callable[[str], object]) -> None:
         async for line in whole_lines(self.client.tail_job_logs(self.name)):
-            if not any(words in line for words in RAY_LOG_LINES):
+            if not any(text in line for text in RAY_LOG_LINES):
                 write(line)
 
 
 async def whole_lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Yield whole lines of what comes in pieces."""
+    """Yield the lines of a text that comes in chunks."""
     rest = ""
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split("\n")
-        for line in whole:
+        *lines, rest = (rest + chunk).split("\n")
+        for line in lines:
             yield f"{line}\n"
     if rest:
         yield rest
 
 
 def submit(studies: Sequence[Study], store: str, address: str, options: Sequence[str] = ()) -> Job:
-    """Send a study, or the cells of a claim, to the cluster whose dashboard is at an address.
+    """Submit a study, or the cells of a claim, to a cluster.
 
     Args:
-        studies: what to run; all are of one file.
-        store: where the results go, as every node reaches it.
-        address: such as http://127.0.0.1:8265.
-        options: of `ablate run`, beside these two.
+        studies: the study or the cells, all of one file.
+        store: folder or address of the results, as every node reaches it.
+        address: of the cluster's dashboard, such as http://127.0.0.1:8265.
+        options: further options of `ablate run`.
 
     Raises:
-        UserError: the store would be lost with the job, or there is no cluster.
+        UserError: the store is a relative path, which would be lost with the job, or there is no cluster.
     """
     from ray.job_submission import JobSubmissionClient
 
-    for handler in logging.getLogger("ray").handlers:  # what reports uploads and ends has a level of its own
+    for handler in logging.getLogger("ray").handlers:  # they report uploads and exits at a level of their own
         handler.setLevel(logging.WARNING)
     if not is_remote(store) and not Path(store).is_absolute():
         rule = "must be the absolute path of a folder that all nodes share, or an address such as s3://bucket/runs"
         raise UserError(f"store: on a cluster it {rule}, got {store!r}")
     with tempfile.TemporaryDirectory(prefix="ablate-") as folder:
-        words = ["python", "-m", "ablate", "run", stage(studies, Path(folder)), "--address", "auto", "--store", store]
-        words += options
+        command = ["python", "-m", "ablate", "run", stage(studies, Path(folder)), "--address", "auto", "--store", store]
+        command += options
         try:
             client = JobSubmissionClient(address)
-            return Job(client, submit_job(client, shlex.join(words), {"working_dir": folder}))
+            return Job(client, submit_job(client, shlex.join(command), {"working_dir": folder}))
         except (ConnectionError, RuntimeError) as error:
             raise UserError(f"--address {address}: {str(error).splitlines()[0]}") from None
 
 
 def submit_job(client: "JobSubmissionClient", command: str, environment: dict[str, str]) -> str:
-    """Return the name of a new job; a cluster that has just started may not take one yet."""
+    """Submit a job and return its name; retry while a cluster that has just started does not accept jobs yet."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
