@@ -1,4 +1,4 @@
-"""Are the verdicts right as often as they say? Simulated tables, sent through the code that judges real ones.
+"""Measure the error rates of verdicts and the coverage of intervals, on simulated tables of trials.
 
     python -m benchmarks.calibration [replications]
 
@@ -34,11 +34,11 @@ Rule = Mapping[str, Mapping[str, Any]]
 
 
 class Border(NamedTuple):
-    """A rule, and true differences at which both of its verdicts, or the named one, would be wrong."""
+    """A rule, and true effects on the border of its claim, at which some of its verdicts are wrong."""
 
     rule: Rule
-    effects: tuple[float, ...] = (0.0,)  # one a group
-    wrong: tuple[str, ...] = ("supported", "refuted")
+    effects: tuple[float, ...] = (0.0,)  # one per group
+    wrong_verdicts: tuple[str, ...] = ("supported", "refuted")
     single: bool = False  # about one method's scores
 
 
@@ -62,7 +62,7 @@ BORDERS = {
 def simulate(
     effects: Sequence[float], seeds: int, replications: int, kind: str = "normal", number: int = 0
 ) -> pl.DataFrame:
-    """Return the trials of `joint` and of `agm`, which is better by an effect in each group."""
+    """Return simulated trials of `joint` and of `agm`, which is better by the effect of each group."""
     rng = np.random.default_rng(number)
     shape = (replications, len(effects), seeds)
     shared = rng.normal(0, SEED_SD, shape)
@@ -81,8 +81,8 @@ def simulate(
     return pl.concat(rows).with_row_index("number").with_columns(trial=pl.col("number").cast(pl.String)).drop("number")
 
 
-def as_run(trials: pl.DataFrame) -> Run:
-    """Return a run with these trials."""
+def run_from_trials(trials: pl.DataFrame) -> Run:
+    """Return a run with the given trials."""
     study = {"name": "simulated", "metric": "accuracy", "direction": "max", "methods": ["joint", "agm"], "data": "none"}
     table = pl.concat([pl.DataFrame(schema=TRIALS | dict.fromkeys(LOSSES, pl.Float64)), trials], how="diagonal_relaxed")
     return Run("", {"study": study, "planned": len(trials)}, table.lazy(), pl.LazyFrame(schema=METRICS))
@@ -92,71 +92,74 @@ def as_run(trials: pl.DataFrame) -> Run:
 def findings(
     effects: tuple[float, ...], seeds: int, replications: int, kind: str = "normal", single: bool = False
 ) -> list[Finding]:
-    """Return what the ablation code finds in each replication."""
-    cells = {"simulated": as_run(simulate(effects, seeds, replications, kind))}
+    """Return the finding of each replication."""
+    cells = {"simulated": run_from_trials(simulate(effects, seeds, replications, kind))}
     per = ["replication", "group"]
     if single:
-        found = ABLATIONS["quantity"](cells, metric="accuracy", of={"method": "agm"}, per=per)
+        finding = ABLATIONS["quantity"](cells, metric="accuracy", of={"method": "agm"}, per=per)
     else:
-        found = ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "joint"}, per=per)
-    steps = range(0, len(found.effects), len(effects))
-    return [found._replace(effects=found.effects[first : first + len(effects)]) for first in steps]
+        finding = ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "joint"}, per=per)
+    starts = range(0, len(finding.effects), len(effects))
+    return [finding._replace(effects=finding.effects[start : start + len(effects)]) for start in starts]
 
 
 def decisions(border: Border, seeds: int, replications: int, kind: str = "normal") -> list[Decision]:
-    """Return the verdicts of all replications."""
-    found = findings(border.effects, seeds, replications, kind, border.single)
-    return [apply_rule(finding, border.rule)[0] for finding in found]
+    """Return the decision of each replication."""
+    simulated = findings(border.effects, seeds, replications, kind, border.single)
+    return [apply_rule(finding, border.rule)[0] for finding in simulated]
 
 
-def wrong(border: Border, seeds: int, replications: int, kind: str = "normal") -> float:
+def error_rate(border: Border, seeds: int, replications: int, kind: str = "normal") -> float:
     """Return the share of wrong verdicts."""
-    return float(np.mean([one.verdict in border.wrong for one in decisions(border, seeds, replications, kind)]))
+    simulated = decisions(border, seeds, replications, kind)
+    return float(np.mean([decision.verdict in border.wrong_verdicts for decision in simulated]))
 
 
-def covered(seeds: int, replications: int, kind: str = "normal") -> tuple[float, float]:
-    """Return how often the summary's interval holds the true mean of a method, and the true difference."""
+def coverage(seeds: int, replications: int, kind: str = "normal") -> tuple[float, float]:
+    """Return how often the summary's intervals contain the true mean of a method, and the true difference."""
     effect, trials = 0.004, simulate((0.004,), seeds, replications, kind)
-    held = []
+    contains = []
     for (_,), part in trials.group_by("replication", maintain_order=True):
-        row = summary(as_run(part)).row(by_predicate=pl.col("method") == "agm", named=True)
+        row = summary(run_from_trials(part)).row(by_predicate=pl.col("method") == "agm", named=True)
         difference = row["difference_low"] <= effect <= row["difference_high"]
-        held.append((row["low"] <= MEAN + effect <= row["high"], difference))
-    mean, difference = np.mean(held, axis=0)
+        contains.append((row["low"] <= MEAN + effect <= row["high"], difference))
+    mean, difference = np.mean(contains, axis=0)
     return float(mean), float(difference)
 
 
-def found(rule: Rule, effect: float, seeds: int, replications: int) -> float:
-    """Return how often a true effect leads to `supported`."""
-    verdicts = decisions(Border(rule, (effect,)), seeds, replications)
-    return float(np.mean([one.verdict == "supported" for one in verdicts]))
+def detection_rate(rule: Rule, effect: float, seeds: int, replications: int) -> float:
+    """Return how often a true effect leads to `supported`: the power of the rule."""
+    simulated = decisions(Border(rule, (effect,)), seeds, replications)
+    return float(np.mean([decision.verdict == "supported" for decision in simulated]))
 
 
-def one_by_one(effects: tuple[float, ...], replications: int) -> tuple[float, float]:
-    """Add seeds to what is undecided, at 5, 10, 20 and 40; return the share of families with an error, and mean seeds.
+def sequential_error_rate(effects: tuple[float, ...], replications: int) -> tuple[float, float]:
+    """Return the share of families with an error in a sequential design with looks at 5 to 40 seeds, and mean seeds.
 
-    An error is to tell two methods apart that are the same, or the better one for the worse.
+    Seeds are added to undecided comparisons. An error separates equal methods, or takes the worse one for the better.
     """
     at, errors, spent = looks(5, 40), 0, []
     for finding in findings(effects, at[-1], replications):
-        run = [at[0]] * len(effects)
+        seed_counts = [at[0]] * len(effects)
         for look in at[1:]:
-            run = [seeds if one.p < LEVEL else look for seeds, one in zip(run, compared(finding, run, at), strict=True)]
-        judged = zip(compared(finding, run, at), effects, strict=True)
-        errors += any(one.p < LEVEL and not (effect and one.low > 0) for one, effect in judged)
-        spent += run
+            comparisons = zip(seed_counts, sequential_comparisons(finding, seed_counts, at), strict=True)
+            seed_counts = [seeds if difference.p < LEVEL else look for seeds, difference in comparisons]
+        final = zip(sequential_comparisons(finding, seed_counts, at), effects, strict=True)
+        errors += any(difference.p < LEVEL and not (effect and difference.low > 0) for difference, effect in final)
+        spent += seed_counts
     return errors / replications, float(np.mean(spent))
 
 
-def compared(finding: Finding, run: Sequence[int], at: Sequence[int]) -> list[Difference]:
-    """Return each comparison over the seeds that it has, as a summary does: p of so many looks, Holm-corrected."""
-    sides = [[dict(enumerate(side[:n])) for side in e.sides] for e, n in zip(finding.effects, run, strict=True)]
-    found = [so_far(values, baseline, at) for values, baseline in sides]
-    return [one._replace(p=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
+def sequential_comparisons(finding: Finding, seed_counts: Sequence[int], at: Sequence[int]) -> list[Difference]:
+    """Return each comparison over its seeds, as in a summary: p adjusted for the looks and by Holm's method."""
+    sides = [[dict(enumerate(side[:n])) for side in e.sides] for e, n in zip(finding.effects, seed_counts, strict=True)]
+    differences = [so_far(values, baseline, at) for values, baseline in sides]
+    corrected = holm([difference.p for difference in differences])
+    return [difference._replace(p=p) for difference, p in zip(differences, corrected, strict=True)]
 
 
 def main(replications: int) -> None:
-    """Print all of it."""
+    """Print error rates, coverage, power and the cost of sequential designs."""
 
     def show(text: str) -> None:
         sys.stdout.write(text + "\n")
@@ -167,27 +170,27 @@ def main(replications: int) -> None:
     show("wrong verdicts, %, at most 5".ljust(40) + "seeds" + "".join(f"{kind:>10s}" for kind in KINDS))
     for name, border in BORDERS.items():
         for seeds in (5, 10, 20):
-            shares = (wrong(border, seeds, replications, kind) for kind in KINDS)
+            shares = (error_rate(border, seeds, replications, kind) for kind in KINDS)
             show(f"{name:40s}{seeds:5d}" + "".join(f"{100 * share:10.1f}" for share in shares))
     show("\n" + "95 % intervals hold the truth, %".ljust(40) + "seeds" + "".join(f"{kind:>10s}" for kind in KINDS))
     for seeds in (5, 10, 20):
-        shares = [covered(seeds, replications, kind) for kind in KINDS]
+        shares = [coverage(seeds, replications, kind) for kind in KINDS]
         for place, name in enumerate(("mean", "paired difference")):
             show(f"{name:40s}{seeds:5d}" + "".join(f"{100 * share[place]:10.1f}" for share in shares))
     show("\n" + "effects found, %".ljust(40) + "seeds     found predicted")
     for seeds in (5, 10, 20):
         for effect in (0.005, 0.01, 0.02):
-            share = found({"greater": {}}, effect, seeds, replications)
+            share = detection_rate({"greater": {}}, effect, seeds, replications)
             show(
                 f"{f'greater, effect {effect}':40s}{seeds:5d}{100 * share:10.1f}{100 * power(effect, SD, seeds):10.1f}"
             )
         for margin in (0.01, 0.02):
-            share = found({"equivalent": {"margin": margin}}, 0.0, seeds, replications)
+            share = detection_rate({"equivalent": {"margin": margin}}, 0.0, seeds, replications)
             predicted = power_within(margin, margin, SD, seeds)
             show(f"{f'equivalent within {margin}':40s}{seeds:5d}{100 * share:10.1f}{100 * predicted:10.1f}")
     show("\n" + "seeds added to the undecided of three".ljust(40) + "families with an error, %   mean seeds")
     for effects in ((0.0, 0.0, 0.0), (0.0, 0.01, 0.02)):
-        share, spent = one_by_one(effects, replications)
+        share, spent = sequential_error_rate(effects, replications)
         show(f"{f'effects {effects}':48s}{100 * share:10.1f}{spent:15.1f}")
 
 

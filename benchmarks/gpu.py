@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.configurations import configurations
-from benchmarks.step import operations, ways
+from benchmarks.configurations import trial_configs
+from benchmarks.step import count_flops, step_timers
 from trainables.data import Dataset, load
 from trainables.memory import retain_freed_memory
 from trainables.signals import leaves
@@ -27,42 +27,43 @@ from trainables.train import fit_pack
 STUDIES = {"agm on av-digits": ("agm", "av-digits", 10), "joint on mfeat": ("joint", "mfeat", 20)}
 SIZES = (1, 64, 1024, 4096)
 LARGE = 8192  # rows and columns of a large matrix on a GPU
-TOUCHED = 6 * 4  # bytes a parameter that an update must move: gradient out and in, velocity and parameter in and out
+# per parameter that an update must move: gradient out and in, velocity and parameter in and out
+UPDATE_BYTES = 6 * 4
 
 
-def best(work: Callable[[], Any], device: str, repeats: int = 5) -> float:
-    """Return the seconds that some work takes at best."""
+def best_time(work: Callable[[], Any], device: str, repeats: int = 5) -> float:
+    """Return the shortest time of a function over some repeats, in seconds."""
     seconds = []
     for _ in range(repeats):
-        settle(device)
+        synchronize(device)
         began = time.perf_counter()
         work()
-        settle(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 
 
-def settle(device: str) -> None:
-    """Wait for what the device has been asked to do."""
+def synchronize(device: str) -> None:
+    """Wait for all work on the device."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
-def limits(device: str) -> tuple[float, float]:
-    """Return the operations a second of large products, and the bytes a second of a copy."""
+def device_limits(device: str) -> tuple[float, float]:
+    """Return the operations a second of large matrix products, and the bytes a second of a copy."""
     size = LARGE if device == "cuda" else LARGE // 4
-    one = torch.ones(size, size, device=device)
-    return 2 * size**3 / best(lambda: one @ one, device), 8 * size**2 / best(one.clone, device)
+    matrix = torch.ones(size, size, device=device)
+    return 2 * size**3 / best_time(lambda: matrix @ matrix, device), 8 * size**2 / best_time(matrix.clone, device)
 
 
-def rate(trials: list[dict[str, Any]], dataset: Dataset, device: str) -> float:
-    """Return how many of these trials, which differ in their seeds, a pack of them trains in a second."""
-    short = [one | {"train": one["train"] | {"epochs": 1}} for one in trials]
-    fit_pack(short, dataset, device=device)
-    settle(device)
+def trials_per_second(trials: list[dict[str, Any]], dataset: Dataset, device: str) -> float:
+    """Return how many of the trials, which differ in their seeds, a pack trains in a second."""
+    warm_up = [trial | {"train": trial["train"] | {"epochs": 1}} for trial in trials]
+    fit_pack(warm_up, dataset, device=device)
+    synchronize(device)
     began = time.perf_counter()
     fit_pack(trials, dataset, device=device)
-    settle(device)
+    synchronize(device)
     return len(trials) / (time.perf_counter() - began)
 
 
@@ -70,21 +71,22 @@ def main(device: str, sizes: list[int]) -> None:
     """Print trials a second, the ratio to packs of the first size, and the shares of the device's limits."""
     torch.set_num_threads(1)
     retain_freed_memory()
-    flops, moved = limits(device)
+    flops, bandwidth = device_limits(device)
     name = torch.cuda.get_device_name() if device == "cuda" else "one thread of a CPU"
-    sys.stdout.write(f"{name}: products {flops / 1e12:.2f} TFLOP/s, copies {moved / 1e9:.0f} GB/s\n")
+    sys.stdout.write(f"{name}: products {flops / 1e12:.2f} TFLOP/s, copies {bandwidth / 1e9:.0f} GB/s\n")
     for study, (method, data, epochs) in STUDIES.items():
         dataset = load({"name": data})
-        trials = configurations({"name": data}, method, seeds=max(sizes), train={"epochs": epochs})
-        alone = ways(trials[:1], dataset, compiles=False)["alone"]
+        trials = trial_configs({"name": data}, method, seeds=max(sizes), train={"epochs": epochs})
+        alone = step_timers(trials[:1], dataset, compiles=False)["alone"]
         steps = epochs * -(-len(dataset.train.target) // 64)
-        work = operations(alone) * steps
-        touched = TOUCHED * sum(p.numel() for p in leaves(alone.learner.params)) * steps
-        rates = {size: rate(trials[:size], dataset, device) for size in sizes}
-        for size, found in rates.items():
+        trial_flops = count_flops(alone) * steps
+        trial_bytes = UPDATE_BYTES * sum(p.numel() for p in leaves(alone.learner.params)) * steps
+        rates = {size: trials_per_second(trials[:size], dataset, device) for size in sizes}
+        for size, rate in rates.items():
             sys.stdout.write(
-                f"{study}, packs of {size:5d}: {found:9.2f} trials/s, {found / rates[sizes[0]]:7.1f} x the first; "
-                f"{found * work / flops:4.0%} of the products' rate, {found * touched / moved:4.0%} of the copies'\n"
+                f"{study}, packs of {size:5d}: {rate:9.2f} trials/s, {rate / rates[sizes[0]]:7.1f} x the first; "
+                f"{rate * trial_flops / flops:4.0%} of the products' rate, "
+                f"{rate * trial_bytes / bandwidth:4.0%} of the copies'\n"
             )
             sys.stdout.flush()
 

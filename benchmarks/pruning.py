@@ -1,4 +1,4 @@
-"""What pruning saves and what it misses: 64 configurations in full, and under successive halving.
+"""Measure what pruning saves and what it misses: 64 configurations in full, and under successive halving.
 
     python -m benchmarks.pruning [cpus]
 
@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from ablate.run import run_study
-from benchmarks.configurations import written
-from benchmarks.scale import Silent
+from benchmarks.configurations import write_study
+from benchmarks.scale import SilentCallback
 
 AXES = ("agm.alpha", "train.lr")
 SEEDS = 10  # by which the two chosen configurations are compared
@@ -26,24 +26,24 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def trained(folder: Path, cpus: int, **changes: Any) -> pl.DataFrame:
-    """Run the study with changes in a store of its own; return its trials."""
-    study = {key: value for key, value in (STUDY | changes).items() if value is not None}
-    made = written(folder, study, folder / f"store-{study['name']}")
-    run_study(made, cpus, Silent())
-    return pl.read_parquet(made.folder / "trials/*.parquet")
+def run_trials(folder: Path, cpus: int, **changes: Any) -> pl.DataFrame:
+    """Run the study with changes, in a store of its own, and return its trials."""
+    content = {key: value for key, value in (STUDY | changes).items() if value is not None}
+    study = write_study(folder, content, folder / f"store-{content['name']}")
+    run_study(study, cpus, SilentCallback())
+    return pl.read_parquet(study.folder / "trials/*.parquet")
 
 
-def best(trials: pl.DataFrame) -> dict[str, float]:
-    """Return the settings of the trial that is best on validation, of those that ran to the end."""
+def best_settings(trials: pl.DataFrame) -> dict[str, float]:
+    """Return the settings of the best finished trial on validation."""
     done = trials.filter(status="done").sort("validation.accuracy", descending=True, maintain_order=True)
     return done.select(AXES).row(0, named=True)
 
 
-def again(folder: Path, cpus: int, name: str, point: dict[str, float]) -> pl.Series:
-    """Return the accuracies on validation of one configuration, with seeds that it was not chosen by."""
-    one = {axis: [value] for axis, value in point.items()}
-    table = trained(folder, cpus, name=name, vary=one, seeds=SEEDS + 1, search="grid", trials=None)
+def rescore(folder: Path, cpus: int, name: str, point: dict[str, float]) -> pl.Series:
+    """Return the validation accuracies of a configuration, with seeds that were not used to choose it."""
+    vary = {axis: [value] for axis, value in point.items()}
+    table = run_trials(folder, cpus, name=name, vary=vary, seeds=SEEDS + 1, search="grid", trials=None)
     return table.filter(pl.col("seed") > 0)["validation.accuracy"]
 
 
@@ -51,14 +51,14 @@ def main(cpus: int) -> None:
     """Print what pruning saves and what it misses."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        full = trained(folder, cpus)
-        asha = trained(folder, cpus, name="asha", prune="asha")
+        full = run_trials(folder, cpus)
+        asha = run_trials(folder, cpus, name="asha", prune="asha")
         for what, unit in (("steps", 55), ("seconds", 1)):
-            whole, part = float(full[what].sum()) / unit, float(asha[what].sum()) / unit
+            total, used = float(full[what].sum()) / unit, float(asha[what].sum()) / unit
             label = "epochs" if what == "steps" else what
-            sys.stdout.write(f"{label}: {part:.1f} of {whole:.1f}, {1 - part / whole:.0%} saved\n")
-        points = {"best of all": best(full), "choice of asha": best(asha)}
-        scores = {what: again(folder, cpus, what.replace(" ", "-"), point) for what, point in points.items()}
+            sys.stdout.write(f"{label}: {used:.1f} of {total:.1f}, {1 - used / total:.0%} saved\n")
+        points = {"best of all": best_settings(full), "choice of asha": best_settings(asha)}
+        scores = {what: rescore(folder, cpus, what.replace(" ", "-"), point) for what, point in points.items()}
     for what, point in points.items():
         settings = ", ".join(f"{axis} {value:.3g}" for axis, value in point.items())
         error = float(scores[what].std()) / SEEDS**0.5  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""What a trial costs the driver: a study of many trivial trials, through the real engine.
+"""Measure what a trial costs the driver: a study of many trivial trials, through the real engine.
 
     python -m benchmarks.scale [trials]
 
 Joint training on a small synthetic set, one epoch, hidden 1. Printed are the CPU seconds of the driver for each trial -
-planning, handing out, hearing and the tables - its peak memory, and the wall time.
+planning, dispatch, collection of results and tables - its peak memory, and the wall time.
 """
 
 import resource
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.run import run_study
-from benchmarks.configurations import written
+from benchmarks.configurations import write_study
 
 CPUS = 2
 SEEDS = 10
@@ -24,7 +24,7 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Silent:
+class SilentCallback:
     """A callback that does nothing."""
 
     def on_start(self, queue: Any) -> None:
@@ -38,12 +38,12 @@ class Silent:
 
 
 def main(trials: int) -> None:
-    """Print what a study of so many trials costs its driver."""
+    """Print the cost of a study of a number of trials for its driver."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vary = {"train.lr": {"log": [0.001, 0.1], "num": max(2, trials // SEEDS)}}
         began, spent = time.perf_counter(), time.process_time()
-        outcome = run_study(written(folder, STUDY | {"vary": vary}, folder / "runs"), CPUS, Silent())
+        outcome = run_study(write_study(folder, STUDY | {"vary": vary}, folder / "runs"), CPUS, SilentCallback())
         wall, cpu = time.perf_counter() - began, time.process_time() - spent
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(

@@ -1,4 +1,4 @@
-"""How good a search is for its budget: asked one by one, and in rounds, beside random points.
+"""Measure the regret of searches for their budget: one proposal at a time, and in rounds, beside random points.
 
     python -m benchmarks.search [seeds]
 
@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from ablate.search import rounds
 from ablate.trial import Result, Trial
-from benchmarks.configurations import written
+from benchmarks.configurations import write_study
 
 AXES = ("agm.alpha", "agm.cap")
 STUDY: dict[str, Any] = {
@@ -45,44 +45,46 @@ def branin(u: float, v: float) -> float:
     return bowl + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10 - 0.39788735772973816
 
 
-def gap(trial: Trial) -> float:
-    """Return what a trial lacks to the optimum."""
+def regret(trial: Trial) -> float:
+    """Return the difference of a trial's score to the optimum."""
     return branin(*(trial.labels[axis] for axis in AXES))
 
 
-def regrets(folder: Path, search: str, options: dict[str, int]) -> list[float]:
-    """Return what the best point lacks to the optimum after each point of a search."""
-    conversation = rounds(written(folder, STUDY | {"search": {search: options}}))
-    asked = next(conversation)
-    found: list[float] = []
+def regret_curve(folder: Path, search: str, options: dict[str, int]) -> list[float]:
+    """Return the regret of the best point so far after each point of a search."""
+    search_rounds = rounds(write_study(folder, STUDY | {"search": {search: options}}))
+    trials = next(search_rounds)
+    regrets: list[float] = []
     while True:
-        found += map(gap, asked)
+        regrets += map(regret, trials)
         try:
-            asked = conversation.send({trial.id: Result("done", -gap(trial)) for trial in asked})
+            trials = search_rounds.send({trial.id: Result("done", -regret(trial)) for trial in trials})
         except StopIteration:
-            return list(accumulate(found, min))
+            return list(accumulate(regrets, min))
 
 
-def better(found: list[list[float]], than: list[list[float]]) -> str:
-    """Return in how many seeds one search ends better than another, and the p-value of a sign test."""
-    wins = sum(one[-1] < other[-1] for one, other in zip(found, than, strict=True))
-    return f"{wins:2d} of {len(found)}, p = {binomtest(wins, len(found)).pvalue:.3f}"
+def compare_searches(curves: list[list[float]], baseline: list[list[float]]) -> str:
+    """Return in how many seeds a search ends better than another, and the p-value of a sign test."""
+    wins = sum(curve[-1] < other[-1] for curve, other in zip(curves, baseline, strict=True))
+    return f"{wins:2d} of {len(curves)}, p = {binomtest(wins, len(curves)).pvalue:.3f}"
 
 
 def main(seeds: int) -> None:
-    """Print what each search reaches."""
+    """Print the regret of each search."""
     with tempfile.TemporaryDirectory() as folder:
-        found = {
-            name: [regrets(Path(folder), search, options | {"seed": seed}) for seed in range(seeds)]
+        curves = {
+            name: [regret_curve(Path(folder), search, options | {"seed": seed}) for seed in range(seeds)]
             for name, (search, options) in SEARCHES.items()
         }
     sys.stdout.write(
         f"{'points':18s}" + "".join(f"{n:9d}" for n in BUDGETS) + "   better than random    than one by one\n"
     )
-    for name, runs in found.items():
-        gaps = "".join(f"{median(run[n - 1] for run in runs):9.4f}" for n in BUDGETS)
-        against = [better(runs, found[other]) if name != other else "" for other in ("random", "tpe one by one")]
-        sys.stdout.write(f"{name:18s}{gaps}   {against[0]:22s}{against[1]}\n")
+    for name, runs in curves.items():
+        regrets = "".join(f"{median(run[n - 1] for run in runs):9.4f}" for n in BUDGETS)
+        against = [
+            compare_searches(runs, curves[other]) if name != other else "" for other in ("random", "tpe one by one")
+        ]
+        sys.stdout.write(f"{name:18s}{regrets}   {against[0]:22s}{against[1]}\n")
 
 
 if __name__ == "__main__":

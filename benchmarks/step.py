@@ -1,4 +1,4 @@
-"""What a step of each method costs beside joint training: the same model, batches and process, turn by turn.
+"""Time the steps of each method beside joint training: the same model, batches and process, in turn.
 
     python -m benchmarks.step [rounds]
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.configurations import configurations
+from benchmarks.configurations import trial_configs
 from trainables.compilation import CACHE, StepModes, clone_contiguous
 from trainables.data import Dataset, load
 from trainables.memory import retain_freed_memory
@@ -39,54 +39,54 @@ DATA: dict[int, dict[str, Any]] = {
 ROUNDS, WARM, STEPS = 15, 3, 15
 SIZE = 64  # trials of a pack
 LARGE = 2048  # rows and columns of a large matrix
-PRODUCT = "", "large product"  # as what its time is noted in a round
+PRODUCT_KEY = "", "large product"  # key of its time in a round
 
 
-class Way(NamedTuple):
-    """A way to make the steps of a method."""
+class StepTimer(NamedTuple):
+    """The steps of a pack, to be timed."""
 
-    packed: Pack
+    pack: Pack
     learner: Learner
     steps: int
 
     def seconds(self) -> float:
-        """Return the time of a step, a trial's share, after WARM others."""
+        """Return the time of a step divided by the trials of the pack, after WARM steps."""
         learner, began = clone_contiguous(self.learner), 0.0
-        chosen = islice(example_step_inputs(self.packed, learner), WARM + self.steps)
-        for number, given in enumerate(chosen):
+        inputs = islice(example_step_inputs(self.pack, learner), WARM + self.steps)
+        for number, step_inputs in enumerate(inputs):
             if number == WARM:
                 began = time.thread_time()
-            learner, _ = step_pack(self.packed, learner, given, number, full=True)
-        return (time.thread_time() - began) / self.steps / len(self.packed.members)
+            learner, _ = step_pack(self.pack, learner, step_inputs, number, full=True)
+        return (time.thread_time() - began) / self.steps / len(self.pack.members)
 
 
-def ways(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> dict[str, Way]:
-    """Return the ways to make the steps of trials of one shape; ``compiles``: also of a pack compiled."""
+def step_timers(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: bool) -> dict[str, StepTimer]:
+    """Return timers of the steps of trials of one shape, by mode; ``compiles``: also of a compiled pack."""
     first = build_setup(trials[0], dataset)
-    setups = [first, *(replace_trial(first, one) for one in trials[1:])]
+    setups = [first, *(replace_trial(first, trial) for trial in trials[1:])]
     alone, many = init_learner(first), stack([init_learner(setup) for setup in setups])
-    found = {
-        "alone": Way(build_pack([first]), alone, STEPS),
-        "alone compiled": Way(build_pack([first], StepModes("compiled")), alone, STEPS),
-        "pack": Way(build_pack(setups, StepModes("traced")), many, STEPS // 3),
+    timers = {
+        "alone": StepTimer(build_pack([first]), alone, STEPS),
+        "alone compiled": StepTimer(build_pack([first], StepModes("compiled")), alone, STEPS),
+        "pack": StepTimer(build_pack(setups, StepModes("traced")), many, STEPS // 3),
     }
-    return found | (
-        {"pack compiled": Way(build_pack(setups, StepModes("compiled")), many, STEPS // 3)} if compiles else {}
+    return timers | (
+        {"pack compiled": StepTimer(build_pack(setups, StepModes("compiled")), many, STEPS // 3)} if compiles else {}
     )
 
 
-def operations(way: Way) -> int:
+def count_flops(timer: StepTimer) -> int:
     """Return the floating-point operations of the matrix products of a step."""
     with FlopCounterMode(display=False) as counter:
-        step_pack(way.packed, way.learner, next(example_step_inputs(way.packed, way.learner)), 1, full=True)
+        step_pack(timer.pack, timer.learner, next(example_step_inputs(timer.pack, timer.learner)), 1, full=True)
     return int(counter.get_total_flops())
 
 
-def product() -> float:
+def time_large_product() -> float:
     """Return the time of a large matrix product, in seconds."""
-    one = torch.ones(LARGE, LARGE)
+    matrix = torch.ones(LARGE, LARGE)
     began = time.thread_time()
-    torch.mm(one, one)
+    torch.mm(matrix, matrix)
     return time.thread_time() - began
 
 
@@ -97,24 +97,25 @@ def main(rounds: int) -> None:
     names = [name for name in METHODS if name != "unimodal"]
     for modalities, spec in DATA.items():
         dataset = load(spec)
-        trials = {name: configurations(spec, name, seeds=SIZE) for name in names}  # with published settings
-        found = {name: ways(trials[name], dataset, compiles=modalities == 2) for name in names}
-        work = {name: operations(found[name]["alone"]) for name in names}
+        trials = {name: trial_configs(spec, name, seeds=SIZE) for name in names}  # with published settings
+        timers = {name: step_timers(trials[name], dataset, compiles=modalities == 2) for name in names}
+        flops = {name: count_flops(timers[name]["alone"]) for name in names}
         timed = [
-            {(name, how): way.seconds() for name in names for how, way in found[name].items()} | {PRODUCT: product()}
+            {(name, mode): timer.seconds() for name in names for mode, timer in timers[name].items()}
+            | {PRODUCT_KEY: time_large_product()}
             for _ in range(rounds + 1)
         ][1:]
         assert None not in CACHE.values(), "a step could not be compiled, and was timed as it is"
-        rate = median(2 * LARGE**3 / times[PRODUCT] for times in timed)
+        rate = median(2 * LARGE**3 / times[PRODUCT_KEY] for times in timed)
         sys.stdout.write(f"M = {modalities} ({spec['name']}), large products: {rate / 1e9:.0f} GFLOP/s\n")
         for name in names:
-            sys.stdout.write(f"  {name:10s} {work[name] / 1e6:6.2f} MFLOP {work[name] / work['joint']:5.2f} x joint")
-            for how in found[name]:
-                cost = median(times[name, how] for times in timed)
-                ratio = median(times[name, how] / times["joint", how] for times in timed)
-                share = median(work[name] / times[name, how] * times[PRODUCT] / (2 * LARGE**3) for times in timed)
-                reached = f" {share:4.0%} of the rate" if how.startswith("pack") else ""
-                sys.stdout.write(f" | {how} {1e3 * cost:6.3f} ms {ratio:5.2f} x joint{reached}")
+            sys.stdout.write(f"  {name:10s} {flops[name] / 1e6:6.2f} MFLOP {flops[name] / flops['joint']:5.2f} x joint")
+            for mode in timers[name]:
+                cost = median(times[name, mode] for times in timed)
+                ratio = median(times[name, mode] / times["joint", mode] for times in timed)
+                share = median(flops[name] / times[name, mode] * times[PRODUCT_KEY] / (2 * LARGE**3) for times in timed)
+                reached = f" {share:4.0%} of the rate" if mode.startswith("pack") else ""
+                sys.stdout.write(f" | {mode} {1e3 * cost:6.3f} ms {ratio:5.2f} x joint{reached}")
             sys.stdout.write("\n")
         sys.stdout.flush()
 

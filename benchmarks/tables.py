@@ -1,4 +1,4 @@
-"""How long ten million rows of metrics take to summarise, beside the same done with pandas.
+"""Time the summary of ten million rows of metrics, beside the same with pandas.
 
     python -m benchmarks.tables [rows]
 
@@ -46,8 +46,8 @@ table.to_parquet(out)
 }
 
 
-def write(folder: Path, rows: int) -> None:
-    """Write a run of that many rows of metrics."""
+def write_run(folder: Path, rows: int) -> None:
+    """Write a run with a number of rows of metrics."""
     folder.mkdir()
     study = {"name": "large", "metric": "accuracy", "direction": "max", "methods": list(METHODS)}
     (folder / "study.yaml").write_text(yaml.safe_dump({"study": study, "planned": 1}))
@@ -89,10 +89,10 @@ def measure(code: str, folder: Path, out: Path) -> tuple[float, float]:
 
 
 def main(rows: int) -> None:
-    """Write the tables, summarise them both ways, and print what it took."""
+    """Write the tables, summarise them both ways, and print time and memory."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "large"
-        write(folder, rows)
+        write_run(folder, rows)
         sys.stdout.write(f"{rows:,} rows of metrics in {FILES} files, {CORES} cores\n")
         took = {}
         for name, code in TIMED.items():

@@ -1,4 +1,4 @@
-"""Trials a second: this project against plain Ray Tune, with the same trials and the same final scores.
+"""Measure trials a second: this project against plain Ray Tune, with the same trials and final scores.
 
     python -m benchmarks.throughput [rounds] [trials]
 
@@ -30,7 +30,7 @@ from ablate.run import build_job
 from ablate.study import Study
 from ablate.trial import Trial
 from ablate.trial_queue import StudyRun, open_queue
-from benchmarks.configurations import written
+from benchmarks.configurations import write_study
 from trainables.data import Dataset
 from trainables.data import load as load_data
 from trainables.train import fit
@@ -48,54 +48,54 @@ FEW = 16
 SCORE = "validation.accuracy"
 
 
-class Timed(NamedTuple):
-    """What a way to run a study took."""
+class Timing(NamedTuple):
+    """The times and scores of a study."""
 
     setup: float  # seconds before the first trial
     seconds: float  # after that
     scores: dict[str, float]  # trial -> accuracy on validation
 
 
-def study(folder: Path, spec: dict[str, Any], trials: int, **changes: Any) -> Study:
-    """Return a study of so many trials, four seeds a setting, with a fresh store."""
+def make_study(folder: Path, spec: dict[str, Any], trials: int, **changes: Any) -> Study:
+    """Return a study of a number of trials, four seeds a setting, with a fresh store."""
     ((axis, values),) = spec["vary"].items()
     vary = {axis: {**values, "num": trials // 4}}
     content = {**spec, "name": "throughput", "seeds": 4, "vary": vary, "resources": {"compile": "on"}, **changes}
-    return written(folder, content, Path(tempfile.mkdtemp(dir=folder)) / "runs")
+    return write_study(folder, content, Path(tempfile.mkdtemp(dir=folder)) / "runs")
 
 
-def ours(scratch: Path, *studies: Study) -> Timed:
-    """Run studies as `ablate run` does, but for their tables; all but the last are set-up, to their first results."""
+def run_ablate(scratch: Path, *studies: Study) -> Timing:
+    """Run studies as `ablate run` does, but without tables; all but the last count as set-up."""
     scores: dict[str, float] = {}
     ends: list[float] = []
 
-    def study_run(made: Study) -> StudyRun:
+    def study_run(study: Study) -> StudyRun:
         def on_result(trial: Trial, result: Any, error: str | None) -> None:
             ends.append(time.time())
-            if made is studies[-1]:
+            if study is studies[-1]:
                 scores[trial.id] = result.score
 
-        return StudyRun(open_queue(made, CPUS), build_job(made), on_result)
+        return StudyRun(open_queue(study, CPUS), build_job(study), on_result)
 
     began = time.time()
     run_on_ray(map(study_run, studies), Path(tempfile.mkdtemp(dir=scratch)))
     ended = time.time()
     first = ends[0] if len(studies) > 1 else began
-    return Timed(first - began, ended - first, scores)
+    return Timing(first - began, ended - first, scores)
 
 
-def trained(trial: str, data: Dataset) -> dict[str, Any]:
-    """Train one trial; return its score, and when it began."""
+def train_trial(trial: str, data: Dataset) -> dict[str, Any]:
+    """Train a trial; return its score and start time."""
     return {"began": time.time(), "score": fit(json.loads(trial), data).final[SCORE]}
 
 
 def objective(config: dict[str, Any]) -> None:
-    """Train one trial as a function of Tune."""
-    tune.report(trained(config["trial"], load_data(json.loads(config["data"]))))
+    """Train a trial as a function trainable of Tune."""
+    tune.report(train_trial(config["trial"], load_data(json.loads(config["data"]))))
 
 
-class Reused(tune.Trainable):  # type: ignore[misc]
-    """Train one trial after another in one process."""
+class ReusedTrainable(tune.Trainable):  # type: ignore[misc]
+    """A trainable whose process trains one trial after another."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial."""
@@ -108,16 +108,16 @@ class Reused(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train."""
-        return {**trained(self.config["trial"], load_dataset(self.config["data"])), "done": True}
+        return {**train_trial(self.config["trial"], load_dataset(self.config["data"])), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save nothing, as Tune's processes need not to be used again."""
+        """Save nothing: Tune needs no checkpoint to reuse a process."""
 
 
-def plain(trainable: Any, made: Study, scratch: Path, **how: Any) -> Timed:
+def run_ray_tune(trainable: Any, study: Study, scratch: Path, **how: Any) -> Timing:
     """Run the trials of a study by plain Ray Tune."""
-    trials = list(open_queue(made, CPUS).trials.values())
-    space = {"trial": tune.grid_search([json.dumps(t.config) for t in trials]), "data": json.dumps(made.data)}
+    trials = list(open_queue(study, CPUS).trials.values())
+    space = {"trial": tune.grid_search([json.dumps(t.config) for t in trials]), "data": json.dumps(study.data)}
     folder = tempfile.mkdtemp(dir=scratch)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}), param_space=space, tune_config=tune.TuneConfig(**how),
@@ -129,36 +129,44 @@ def plain(trainable: Any, made: Study, scratch: Path, **how: Any) -> Timed:
     ids = {json.dumps(t.config): t.id for t in trials}
     first = min(result.metrics["began"] for result in results)
     scores = {ids[result.config["trial"]]: result.metrics["score"] for result in results}
-    return Timed(first - began, ended - first, scores)
+    return Timing(first - began, ended - first, scores)
 
 
-def default(made: Study, scratch: Path) -> Timed:
-    """Run by plain Ray Tune as it comes."""
+def run_default_ray_tune(study: Study, scratch: Path) -> Timing:
+    """Run a study by plain Ray Tune with its defaults."""
     os.environ.pop("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", None)
-    return plain(objective, made, scratch)
+    return run_ray_tune(objective, study, scratch)
 
 
-def tuned(made: Study, scratch: Path) -> Timed:
-    """Run by plain Ray Tune as those do who know it well."""
+def run_tuned_ray_tune(study: Study, scratch: Path) -> Timing:
+    """Run a study by plain Ray Tune with reused processes and without loggers."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    return plain(Reused, made, scratch, reuse_actors=True)
+    return run_ray_tune(ReusedTrainable, study, scratch, reuse_actors=True)
 
 
-def warm(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timed]:
-    """Run a study in every way, and this project's after another that compiles the same steps."""
-    made = study(folder, spec, trials)
-    before = study(folder, spec, trials, train={**spec["train"], "epochs": 1})
-    return {"ours": ours(scratch, before, made), "tuned": tuned(made, scratch), "default": default(made, scratch)}
+def time_without_setup(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timing]:
+    """Run a study in every way, by this project after another study that compiles the same steps."""
+    study = make_study(folder, spec, trials)
+    before = make_study(folder, spec, trials, train={**spec["train"], "epochs": 1})
+    return {
+        "ours": run_ablate(scratch, before, study),
+        "tuned": run_tuned_ray_tune(study, scratch),
+        "default": run_default_ray_tune(study, scratch),
+    }
 
 
-def cold(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timed]:
-    """Run a study in every way as it comes, and count everything."""
-    made = study(folder, spec, trials, resources={})
-    timed = {"ours": ours(scratch, made), "tuned": tuned(made, scratch), "default": default(made, scratch)}
-    return {way: Timed(0.0, one.setup + one.seconds, one.scores) for way, one in timed.items()}
+def time_with_setup(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timing]:
+    """Run a study in every way, and count set-up as well."""
+    study = make_study(folder, spec, trials, resources={})
+    timed = {
+        "ours": run_ablate(scratch, study),
+        "tuned": run_tuned_ray_tune(study, scratch),
+        "default": run_default_ray_tune(study, scratch),
+    }
+    return {way: Timing(0.0, one.setup + one.seconds, one.scores) for way, one in timed.items()}
 
 
-def show(rounds: list[dict[str, Timed]], trials: int, what: str) -> None:
+def print_timings(rounds: list[dict[str, Timing]], trials: int, what: str) -> None:
     """Print seconds a trial and the ratios."""
     last = {way: one.scores for way, one in rounds[-1].items()}
     apart = max(abs(last["ours"][t] - score) for scores in last.values() for t, score in scores.items())
@@ -173,15 +181,15 @@ def show(rounds: list[dict[str, Timed]], trials: int, what: str) -> None:
 
 
 def main(rounds: int, trials: int) -> None:
-    """Time all studies in all ways."""
+    """Time all studies in every way."""
     began = time.perf_counter()
     with local_ray(CPUS) as scratch, tempfile.TemporaryDirectory() as name:
         ray.get(ray.remote(lambda: None).remote())
         sys.stdout.write(f"Ray started in {time.perf_counter() - began:.1f} s\n")
         for what, spec in STUDIES.items():
-            show([warm(spec, trials, Path(name), scratch) for _ in range(rounds)], trials, what)
-            few = [cold(spec, FEW, Path(name), scratch) for _ in range(rounds)]
-            show(few, FEW, f"{what}, set-up counted")
+            print_timings([time_without_setup(spec, trials, Path(name), scratch) for _ in range(rounds)], trials, what)
+            few = [time_with_setup(spec, FEW, Path(name), scratch) for _ in range(rounds)]
+            print_timings(few, FEW, f"{what}, set-up counted")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Do AGM's contribution shares rank the modalities as planted? Random sets with known contributions tell.
+"""Measure whether AGM's contribution shares rank the modalities of random data sets as planted.
 
     python -m benchmarks.truth [DRAWS]
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.configurations import configurations
+from benchmarks.configurations import trial_configs
 from trainables.data import load
 from trainables.diagnostics.truth import rank_correlation
 from trainables.train import fit
@@ -27,7 +27,7 @@ STUDY: dict[str, Any] = {
 
 
 class Draw(NamedTuple):
-    """One set and what was measured of it."""
+    """A data set and its measurements."""
 
     snr: list[float]  # dB
     truth: list[float]  # planted
@@ -36,8 +36,8 @@ class Draw(NamedTuple):
     shapley_rank: float  # that of Shapley values of accuracy
 
 
-def drawn(number: int) -> dict[str, Any]:
-    """Return the data of a draw."""
+def draw_data(number: int) -> dict[str, Any]:
+    """Return the data specification of a draw."""
     random = np.random.default_rng(number)
     count = int(random.integers(3, 5))
     ladder = random.uniform(*LOWEST) + np.concatenate([[0], random.uniform(*GAPS, count - 1).cumsum()])
@@ -45,11 +45,11 @@ def drawn(number: int) -> dict[str, Any]:
     return {"name": "synthetic", "modalities": count, "snr": snr, "samples": SAMPLES, "seed": number}
 
 
-def measured(number: int) -> Draw:
-    """Train on a draw and measure it."""
-    spec = drawn(number)
+def measure_draw(number: int) -> Draw:
+    """Train on a draw and return its measurements."""
+    spec = draw_data(number)
     dataset = load(spec)
-    (trial,) = configurations(spec, "agm", **STUDY)
+    (trial,) = trial_configs(spec, "agm", **STUDY)
     rows = fit({**trial, "seed": number}, dataset).rows
     final = {(row.metric, row.modality): row.value for row in rows}
     truth = list((dataset.truth or {}).values())
@@ -60,7 +60,7 @@ def measured(number: int) -> Draw:
 def main() -> None:
     """Print the distribution of the correlations, and the draws that are not ranked as planted."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else DRAWS
-    draws = [measured(number) for number in range(count)]
+    draws = [measure_draw(number) for number in range(count)]
     for name in ("rank", "shapley_rank"):
         values = np.array([getattr(draw, name) for draw in draws])
         low, middle = np.quantile(values, [0.1, 0.5])
