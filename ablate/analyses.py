@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices, did_you_mean, type_name
 from ablate.metrics import FINAL, alike, elsewhere, metrics
 from ablate.options import Choice, parameters
@@ -27,7 +27,7 @@ def check_count(document: Document, analyses: Iterable[Choice], rule: Choice, ce
         raise document.error(("claim", "rule"), f"`{name}` is about one effect, {rest}")
 
 
-def check_analysis(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+def check_analysis(document: Document, where: KeyPath, chosen: Choice, cells: Mapping[str, Study]) -> None:
     """Raise a UserError unless an analysis asks for columns, methods, cells and metrics that the runs will have."""
     check_columns(document, where, chosen, columns(cells.values()))
     check_values(document, where, chosen, cells)
@@ -51,7 +51,7 @@ def columns(studies: Iterable[Study]) -> set[str]:
     return {column for column in found if not column.startswith("seed.")}
 
 
-def check_columns(document: Document, where: Where, chosen: Choice, there: set[str]) -> None:
+def check_columns(document: Document, where: KeyPath, chosen: Choice, there: set[str]) -> None:
     """Raise a UserError unless an analysis asks for columns that are there."""
     ((name, options),) = chosen.items()
     given = {option: options.get(option) or () for option in SIDES}
@@ -75,7 +75,7 @@ def texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def check_values(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+def check_values(document: Document, where: KeyPath, chosen: Choice, cells: Mapping[str, Study]) -> None:
     """Raise a UserError unless sides have values for their columns, and name methods and cells that there are."""
     ((name, options),) = chosen.items()
     methods = dict.fromkeys(method for study in cells.values() for method in study.methods)
@@ -91,7 +91,7 @@ def check_values(document: Document, where: Where, chosen: Choice, cells: Mappin
         raise document.error((*where, name, "methods"), f"the baseline `{baseline}` must be among them")
 
 
-def sided(name: str, options: Mapping[str, Any]) -> Iterator[tuple[Where, str, Any]]:
+def sided(name: str, options: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, Any]]:
     """Yield where an analysis asks for values of a column, the column and the value or the values."""
     given = defaults({name: options})
     for option in ("of", "minus", "within", "factors"):
@@ -105,7 +105,7 @@ def sided(name: str, options: Mapping[str, Any]) -> Iterator[tuple[Where, str, A
         yield (), "method", "unimodal"
 
 
-def check_metrics(document: Document, where: Where, chosen: Choice, cells: Mapping[str, Study]) -> None:
+def check_metrics(document: Document, where: KeyPath, chosen: Choice, cells: Mapping[str, Study]) -> None:
     """Raise a UserError if an analysis asks for a metric that no trial is going to have."""
     ((name, _),) = chosen.items()
     if defaults(chosen).get("less_score") and defaults(chosen).get("epochs"):

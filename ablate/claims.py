@@ -15,16 +15,16 @@ from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
 from ablate.analyses import check_analysis, check_count
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import UserError
-from ablate.keys import REDUCED
+from ablate.keys import REDUCED_PRECISION
 from ablate.lock import DRIVER_FILE, LOCK_FILE
 from ablate.options import check_rule, known
 from ablate.remote import Mirror
 from ablate.run import RunCallback, RunOutcome, run_studies
 from ablate.store import TABLES
-from ablate.study import Study, find, resolve
-from ablate.validation import Section, validated
+from ablate.study import Study, find_study_file, resolve
+from ablate.validation import Section, validate_section
 from analysis.ablations import ABLATIONS
 from analysis.record import read
 from analysis.rules import RULES
@@ -124,7 +124,7 @@ def listing(store: str) -> list[dict[str, Any]]:
 
 def is_claim(name: str) -> bool:
     """Tell whether a name or a file is a claim's, and not that of a study; a UserError where it is neither's."""
-    value = Document(find(name)).value
+    value = Document(find_study_file(name)).value
     return isinstance(value, dict) and "claim" in value
 
 
@@ -134,11 +134,11 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     Raises:
         UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
     """
-    document = Document(find(name))
+    document = Document(find_study_file(name))
     given = document.value
     if not isinstance(given, dict) or "claim" not in given:
         raise UserError(f"{name}: is a study, and here a claim is asked for; `ablate run {name}` runs it")
-    about = validated(document, About, given["claim"], ("claim",))
+    about = validate_section(document, About, given["claim"], ("claim",))
     for analysis in about.analyses:
         known(document, ("claim", "analysis"), analysis, ABLATIONS)
     for analysis in about.beside:
@@ -165,7 +165,7 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
 
 def check_changes(document: Document, cells: Mapping[str, Any]) -> None:
     """Raise a UserError where a cell, or the quick form, changes where results lie."""
-    layers: dict[Where, Any] = {("cells", cell): change for cell, change in cells.items()}
+    layers: dict[KeyPath, Any] = {("cells", cell): change for cell, change in cells.items()}
     for where, change in {**layers, ("quick",): document.value.get("quick", {})}.items():
         for key in {"name", "store"}.intersection(change if isinstance(change, dict) else ()):
             raise document.error((*where, key), "is of the whole claim; what is changed here is the study")
@@ -178,11 +178,11 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     if cell.lower() in KEPT:
         raise document.error(("cells", cell), f"`{cell}` is in the claim's own folder; take another name")
     study = resolve(changed(document, cell, quick=quick), name, store)
-    if len(study.looks) > 1:
+    if len(study.seed_counts) > 1:
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
     if "budget" in study.file.model_fields_set:
         raise study.document.error(("budget",), "ends a study early, and a verdict is of all that was asked for")
-    if REDUCED.intersection(study.reach("train.dtype")):
+    if REDUCED_PRECISION.intersection(study.possible_values("train.dtype")):
         raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")
     title = f"{study.file.name}{'-quick' * quick}{f'/{cell}' if cell else ''}"
     return study._replace(file=study.file.model_copy(update={"name": title}))
@@ -195,7 +195,7 @@ def changed(document: Document, cell: str, *, quick: bool) -> Document:
     study.lines = dict(document.lines)
     if quick:
         study.value = overlay(study.value, HURRY)
-    layers: list[Where] = [("cells", cell)] if cell else []
+    layers: list[KeyPath] = [("cells", cell)] if cell else []
     layers += [("quick",)] if quick and "quick" in document.value else []
     for layer in layers:
         change = reduce(lambda value, key: value[key], layer, document.value)
@@ -263,7 +263,7 @@ def check_names(claims: Sequence[Claim]) -> None:
     """Raise a UserError where two claims have one name: their results would lie in one folder."""
     files: dict[str, str] = {}
     for claim in claims:
-        given = next(iter(claim.cells.values())).given
+        given = next(iter(claim.cells.values())).name_or_path
         if claim.name in files:
             raise UserError(f"--claims: {files[claim.name]} and {given} are both named {claim.name}; rename one")
         files[claim.name] = given

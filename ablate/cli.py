@@ -330,11 +330,11 @@ def gc(
 def methods(as_json: Json = False) -> None:
     """List the methods and their settings."""
     from ablate import terminal
-    from ablate.methods import axes_of
+    from ablate.methods import method_axes
     from trainables.methods import METHODS
 
     if as_json:
-        axes = {method: axes_of(method, path) for method, path in METHODS.items()}
+        axes = {method: method_axes(method, path) for method, path in METHODS.items()}
         terminal.print_json({m: {name: axis._asdict() for name, axis in some.items()} for m, some in axes.items()})
     else:
         terminal.show_methods()

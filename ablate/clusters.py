@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ablate.environment import set_start_timeout
 from ablate.errors import UserError, error_message
 from ablate.files import make_folder
-from ablate.methods import folders
+from ablate.methods import module_folders
 from ablate.provenance import package_versions
 from ablate.remote import MARKER_PREFIX, file_exists, is_remote
 from ablate.staging import copy_code, copy_study, staged_data
@@ -103,7 +103,7 @@ def staged_paths(study: Study) -> dict[str, Any]:
 
     if JOB_VARIABLE not in os.environ or study.document.file.resolve().parent == CODE_ROOT:
         return {"folders": [], "data": staged_data(study)}
-    return {"folders": folders(study.document.file), "data": study.data}
+    return {"folders": module_folders(study.document.file), "data": study.data}
 
 
 def survey_nodes(study: Study | None) -> list[Node]:

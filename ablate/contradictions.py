@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from ablate.designs import active_components, search_space, trials_per_point
-from ablate.document import Where
+from ablate.document import KeyPath
 from ablate.errors import describe_choices
-from ablate.methods import axes_of
-from ablate.searching import NUMBERED
+from ablate.methods import method_axes
+from ablate.search_options import SIZED_SEARCHES
 from search_spaces.axes import Condition, plain, spelled
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def check_metrics(study: "Study") -> None:
 def check_together(study: "Study") -> None:
     """Raise a UserError where parts that are right by themselves do not fit."""
     document, file, about = study.document, study.file, study.sheet
-    if "agm" in file.methods and len(about.modalities) > 6 and 0 in study.reach("agm.samples"):
+    if "agm" in file.methods and len(about.modalities) > 6 and 0 in study.possible_values("agm.samples"):
         rule = f"{len(about.modalities)} modalities have too many coalitions; set agm.samples (for example 8)"
         raise document.error(("methods", file.methods.index("agm")), rule)
-    values: list[tuple[Where, Any]] = [(("model", "encoder"), file.model.encoder)]
+    values: list[tuple[KeyPath, Any]] = [(("model", "encoder"), file.model.encoder)]
     values += [(("set", key), value) for key, value in study.set.items()]
     values += [(("vary", one.key), value) for one in study.vary for value in one.values]
     for where, value in values:
@@ -64,7 +64,7 @@ def check_together(study: "Study") -> None:
         if where[-1] == "agm.target" and lacking:
             raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(lacking)} has none")
     check_training(study)
-    if "batch" in study.reach("model.norm") and 1 in study.reach("train.batch_size"):
+    if "batch" in study.possible_values("model.norm") and 1 in study.possible_values("train.batch_size"):
         raise document.error(("train", "batch_size"), "batch normalisation needs batches of more than one sample")
     scales = [one.key for one in study.vary if one.key in {"train.loss", "train.reduction"}]
     if study.metric == "loss" and scales:
@@ -79,13 +79,13 @@ def check_training(study: "Study") -> None:
     if study.sheet.task != "regression" and (varies or file.train.loss != type(file.train)().loss):
         at = ("vary", "train.loss") if varies else ("train", "loss")
         raise document.error(at, f"is of a regression; this is {study.sheet.task}, whose loss is cross-entropy")
-    if "batch" in study.reach("model.norm") and max(study.reach("train.accumulate")) > 1:
+    if "batch" in study.possible_values("model.norm") and max(study.possible_values("train.accumulate")) > 1:
         rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
         raise document.error(("train", "accumulate"), rule)
     for name in study.methods:
         check_span(study, name)
     for key in (f"{method}.ratio" for method in ("ogm", "ogm-ge") if method in file.methods):
-        if study.sheet.task == "regression" and {"bb", "bb3"}.intersection(study.reach(key)):
+        if study.sheet.task == "regression" and {"bb", "bb3"}.intersection(study.possible_values(key)):
             place = "set" if key in study.set else "vary"
             raise document.error((place, key), "BalanceBenchmark's ratios count hits; they need classes")
 
@@ -93,17 +93,17 @@ def check_training(study: "Study") -> None:
 def check_span(study: "Study", method: str) -> None:
     """Raise a UserError where a method would act in no epoch, whatever else is chosen beside a value, or a range."""
     keys = (f"{method}.start", f"{method}.end", "train.epochs")
-    reached, base = {key: study.reach(key) for key in keys}, search_space(study, method).base
+    reached, base = {key: study.possible_values(key) for key in keys}, search_space(study, method).base
     beside = {key: [base[key]] for key in keys} if study.search.name == "one-at-a-time" else reached
     for one in study.vary:
-        for values in [[value] for value in one.values] or [one.reach] if one.key in keys else ():
+        for values in [[value] for value in one.values] or [one.values_or_bounds] if one.key in keys else ():
             check_epochs(study, method, ("vary", one.key), [*(beside | {one.key: values}).values()])
     for key in keys:
         if key in study.set:
             check_epochs(study, method, ("set", key), [*reached.values()])
 
 
-def check_epochs(study: "Study", method: str, where: Where, among: list[list[Any]]) -> None:
+def check_epochs(study: "Study", method: str, where: KeyPath, among: list[list[Any]]) -> None:
     """Raise a UserError unless a method starts in one of the epochs, by its starts, ends and their numbers."""
     starts, ends, epochs = among
     last = min(max(ends), max(epochs))
@@ -115,13 +115,13 @@ def check_epochs(study: "Study", method: str, where: Where, among: list[list[Any
 def check_clips(study: "Study") -> None:
     """Raise a UserError where gradients are clipped that are not there."""
     document, file = study.document, study.file
-    clips = [key for key in ("clip", "clip_before") if any(study.reach(f"train.{key}"))]
+    clips = [key for key in ("clip", "clip_before") if any(study.possible_values(f"train.{key}"))]
     if file.train.clip_trigger is not None and not clips:
         raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
     if "clip_before" not in clips:
         return
     lacking = {"bogc": "bogc has one of each source"}
-    if "agm" in file.methods and "phi" in study.reach("agm.route"):
+    if "agm" in file.methods and "phi" in study.possible_values("agm.route"):
         lacking["agm"] = "agm's route phi has none before it"
     for method in study.methods:
         if method in lacking:
@@ -134,12 +134,12 @@ def check_search(study: "Study") -> None:
     document, name = study.document, study.search.name
     if not study.vary and name not in {"grid", "ablate"}:
         raise document.error(("search",), "a search needs something to `vary`")
-    if "trials" in study.file.model_fields_set and name not in NUMBERED:
-        rule = f"belongs to the searches {', '.join(NUMBERED)}; the size of `{name}` follows from what varies"
+    if "trials" in study.file.model_fields_set and name not in SIZED_SEARCHES:
+        rule = f"belongs to the searches {', '.join(SIZED_SEARCHES)}; the size of `{name}` follows from what varies"
         raise document.error(("trials",), rule)
     if study.file.prune and name in {"sobol", "morris"}:
         raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
-    if len(study.looks) > 1:
+    if len(study.seed_counts) > 1:
         check_seeds(study)
     if study.blocks and study.blocks[0] > 1:
         check_splits(study)
@@ -160,7 +160,7 @@ def check_search(study: "Study") -> None:
             raise document.error(("vary", one.key), f"never acts here: it acts where {spelled(one.when)}")
     for key, value in study.set.items():
         method, _, setting = key.partition(".")
-        axis = axes_of(method, study.methods[method])[setting]
+        axis = method_axes(method, study.methods[method])[setting]
         when = {f"{method}.{other}": values for other, values in axis.when.items()}
         if value != axis.default and not possible(study, when):
             raise document.error(("set", key), f"never acts here: it acts where {spelled(when)}")
@@ -182,13 +182,13 @@ def check_splits(study: "Study") -> None:
 def draws(study: "Study") -> bool:
     """Say whether anything is drawn during training: an order, dropout, or by a method that is not in STILL."""
     sampled = any("samples" in key for key in (*study.set, *(one.key for one in study.vary)))
-    shuffled, dropped = "shuffled" in study.reach("train.order"), any(study.reach("model.dropout"))
+    shuffled, dropped = "shuffled" in study.possible_values("train.order"), any(study.possible_values("model.dropout"))
     return shuffled or dropped or sampled or not {*study.methods} <= STILL
 
 
 def check_seeds(study: "Study") -> None:
     """Raise a UserError where seeds cannot be added until methods are told from joint training."""
-    if not study.search.lists:
+    if not study.search.uses_listed_values:
         rule = f"are added to the points of a grid, and `{study.search.name}` wants as many of all; give a number"
         raise study.document.error(("seeds",), rule)
     if "joint" not in study.methods or not {*study.methods} - {"joint", "unimodal"}:
@@ -202,7 +202,7 @@ def possible(study: "Study", when: Condition) -> bool:
 
     def taken(key: str, value: Any) -> bool:
         if key in varied:
-            return varied[key].takes(value)
+            return varied[key].contains(value)
         owner = key.partition(".")[0]
         base = search_space(study, owner if owner in study.methods else next(iter(study.methods))).base
         return bool(base[key] == value)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ablate.methods import axes_of
-from ablate.vary import DUMMY, Varied
+from ablate.methods import method_axes
+from ablate.vary import DUMMY, VariedAxis
 
 if TYPE_CHECKING:
     from ablate.study import Study
@@ -30,7 +30,7 @@ class DesignPoint(NamedTuple):
 class Space(NamedTuple):
     """The search space of one method."""
 
-    axes: list[Varied]  # each axis after those that it depends on
+    axes: list[VariedAxis]  # each axis after those that it depends on
     base: Point  # all settings of method, training and model, at the values they have where they do not vary
 
 
@@ -38,14 +38,14 @@ def search_space(study: "Study", method: str) -> Space:
     """Return the search space of a method: its own axes, those of training and model, and the dummy axis."""
     axes = {axis.key: axis for axis in study.vary if axis.owner in {method, "train", "model", DUMMY}}
     order = TopologicalSorter({key: [other for other in axis.when if other in axes] for key, axis in axes.items()})
-    base = {f"{method}.{name}": axis.default for name, axis in axes_of(method, study.methods[method]).items()}
+    base = {f"{method}.{name}": axis.default for name, axis in method_axes(method, study.methods[method]).items()}
     for owner, section in (("train", study.file.train), ("model", study.file.model)):
         base |= {f"{owner}.{name}": value for name, value in section.model_dump().items()}
-    base["train.lr"] = study.file.train.rate
+    base["train.lr"] = study.file.train.learning_rate
     return Space([axes[key] for key in order.static_order()], base | study.set)
 
 
-def build_point(space: Space, choose: Callable[[Varied], Any]) -> Point:
+def build_point(space: Space, choose: Callable[[VariedAxis], Any]) -> Point:
     """Return a point built axis by axis with ``choose``; axes that are inactive beside earlier choices are left out."""
     point: Point = {}
     for axis in space.axes:
@@ -87,7 +87,7 @@ def num_points(study: "Study", method: str) -> int:
 
 def trials_per_point(study: "Study", method: str) -> int:
     """Return the number of trials of one point of a method: one per seed, for `unimodal` also per modality."""
-    return study.looks[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
+    return study.seed_counts[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
 
 
 def grid_points(space: Space) -> Iterator[Point]:
@@ -154,13 +154,15 @@ def unit_cube_points(study: "Study", space: Space) -> list[list[float]]:
 def point_from_unit_cube(space: Space, coordinates: Sequence[float]) -> Point:
     """Return the point of the search space at the given coordinates of the unit cube."""
     coordinate = dict(zip((axis.key for axis in space.axes), coordinates, strict=True))
-    return build_point(space, lambda axis: axis.at(coordinate[axis.key]))
+    return build_point(space, lambda axis: axis.value_at(coordinate[axis.key]))
 
 
 def active_components(study: "Study", method: str) -> Point:
     """Return the components of a method that can be switched off and are on: setting -> neutral value."""
     base = search_space(study, method).base
-    neutral_values = {f"{method}.{name}": axis.neutral for name, axis in axes_of(method, study.methods[method]).items()}
+    neutral_values = {
+        f"{method}.{name}": axis.neutral for name, axis in method_axes(method, study.methods[method]).items()
+    }
     return {
         key: neutral_value
         for key, neutral_value in neutral_values.items()
@@ -216,12 +218,12 @@ def axis_description(study: "Study") -> dict[str, Any]:
     description = {}
     for method in study.methods:
         space = search_space(study, method)
-        if study.search.lists or study.search.batch or not space.axes:
+        if study.search.uses_listed_values or study.search.batch or not space.axes:
             continue
         description[method] = {
             "names": [axis.key for axis in space.axes],
             "scales": [axis.scale for axis in space.axes],
-            "bounds": [[axis.at(0.0), axis.at(1.0)] for axis in space.axes],
+            "bounds": [[axis.value_at(0.0), axis.value_at(1.0)] for axis in space.axes],
             **({"points": unit_cube_points(study, space)} if study.search.name == "morris" else {}),
         }
     return description

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ablate.errors import UserError
 from ablate.files import free_bytes
-from ablate.methods import axes_of
+from ablate.methods import method_axes
 from ablate.preflight import available_gpus, check_trials, check_writable, preflight
 from ablate.provenance import available_cpus, package_versions
 from ablate.study import Study
@@ -100,8 +100,8 @@ def check_method(method: str, path: str) -> Iterator[Check]:
     """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
     from trainables.dry_run import train_synthetic
 
-    settings = {name: axis.default for name, axis in axes_of(method, path).items() if name not in SPAN}
-    off = {name: axis.neutral for name, axis in axes_of(method, path).items() if axis.neutral is not None}
+    settings = {name: axis.default for name, axis in method_axes(method, path).items() if name not in SPAN}
+    off = {name: axis.neutral for name, axis in method_axes(method, path).items() if axis.neutral is not None}
     try:
         _, loss = train_synthetic(path, settings, STEPS)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Reading YAML for people: safe tags only, no duplicate keys, and the line of every key."""
+"""YAML files with the line of every key, for error messages; safe tags only, no duplicate keys."""
 
 import re
 from pathlib import Path
@@ -8,19 +8,19 @@ import yaml
 
 from ablate.errors import UserError
 
-Where = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]  # the keys and indices that lead to a value
 
 
 class Loader(yaml.SafeLoader):
-    """A safe loader with the plain values of YAML 1.2, and without aliases.
+    """A safe loader with the scalars of YAML 1.2 and without aliases.
 
-    So `1e-3` is a number, `010` is ten, `no` and `on` are text as they stand, and a small file stays small.
+    `1e-3` is a number, `010` is ten, `no` and `on` are text, and a small file cannot expand to a large value.
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, unless it is an alias."""
+        """Compose a node; refuse aliases."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor} is not supported", event.start_mark)
@@ -39,16 +39,16 @@ Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(nod
 
 
 class Document:
-    """A parsed file: plain values, and the line on which each key stands."""
+    """A parsed YAML file: its plain values, and the line of each key."""
 
     def __init__(self, file: Path) -> None:
         """Read a file.
 
         Raises:
-            UserError: the file is missing, is not YAML, repeats a key or has a tag that would run code.
+            UserError: the file cannot be read, is not YAML, repeats a key or has a tag that would run code.
         """
         self.file = file
-        self.lines: dict[Where, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         try:
             loader = Loader(file.read_text(encoding="utf-8"))
             node = loader.get_single_node()
@@ -64,13 +64,13 @@ class Document:
         except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"{file}: is not YAML: {str(error).splitlines()[0]}") from None
 
-    def error(self, where: Where, message: str) -> UserError:
-        """Return an error about a key: file, line, key and message."""
+    def error(self, where: KeyPath, message: str) -> UserError:
+        """Return an error with file, line, key and message."""
         line = next((self.lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in self.lines), 1)
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
         return UserError(f"{self.file}:{line}: {f'{key}: ' if key else ''}{message}")
 
-    def _plain(self, loader: Loader, node: yaml.Node, where: Where) -> Any:
+    def _plain(self, loader: Loader, node: yaml.Node, where: KeyPath) -> Any:
         self.lines.setdefault(where, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return [self._plain(loader, child, (*where, i)) for i, child in enumerate(node.value)]

@@ -90,7 +90,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         queue.stop_reason,
         outdated(study, fresh),
         damaged,
-        adds=len(study.looks) > 1,
+        adds=len(study.seed_counts) > 1,
     )
 
 

@@ -1,37 +1,37 @@
-"""The keys of a study file, each valid by itself; what does not fit together is found in `contradictions`."""
+"""The keys of a study file as pydantic models; `contradictions` checks keys against each other."""
 
 import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from ablate.searching import Count
+from ablate.search_options import Count
 from ablate.validation import Section
 
 Positive = Annotated[float, Field(gt=0)]
-MOST_SEEDS = 10_000
-SeedCount = Annotated[int, Field(ge=1, le=MOST_SEEDS)]
-BLOCKS = ("split", "init", "order")  # what seeds decide, each nested in those before
+MAX_SEEDS = 10_000
+SeedCount = Annotated[int, Field(ge=1, le=MAX_SEEDS)]
+BLOCKS = ("split", "init", "order")  # sources of randomness, each nested in those before
 Encoder = Literal["mlp", "cnn", "gru", "transformer"] | Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 Metric = Literal["accuracy", "mae", "loss", "seconds", "balance"]
 DIRECTIONS = {"accuracy": "max", "mae": "min", "loss": "min", "seconds": "min", "balance": "max"}
-REDUCED = {"bfloat16", "tf32"}  # precision of training
+REDUCED_PRECISION = {"bfloat16", "tf32"}  # values of `dtype`
 LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3}
 
 
-def portion(number: float) -> float:
-    """Return a part of a processor as Ray can count it; Ray drops further digits, or fails on them."""
+def check_fraction(number: float) -> float:
+    """Return the number; raise a ValueError if it has more digits than Ray's resources, which drop them or fail."""
     if round(number, 4) != number:
         raise ValueError("must be a multiple of 0.0001")
     return number
 
 
 class Training(Section):
-    """How a trial is trained; the same for all methods of a study, unless varied."""
+    """The key `train`: settings of training, common to all methods of a study unless varied."""
 
     epochs: Count = 20
     batch_size: Count = 64
-    accumulate: Count = 1  # parts in which a batch passes through the model, one after another
+    accumulate: Count = 1  # parts of a batch that pass through the model one after another
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: Positive | None = None  # 0.02 for sgd, 0.001 for adam and adamw
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -40,27 +40,27 @@ class Training(Section):
     reduction: Literal["mean", "sum"] = "mean"  # of the loss over a batch
     clip: Positive | None = None  # total norm of the gradients, after the method
     clip_before: Positive | None = None  # the same, before the method
-    clip_trigger: Positive | None = None  # clip only if the head's gradient has an element beyond this
+    clip_trigger: Positive | None = None  # clip only if an element of the head's gradient exceeds this
     order: Literal["shuffled", "stream"] = "shuffled"  # stream: one pass over the samples in their order, in all epochs
     schedule: Literal["constant", "cosine", "step"] = "constant"  # of the learning rate, over the epochs
     dtype: Literal["float32", "float64", "bfloat16", "tf32"] = "float32"
 
     @property
-    def rate(self) -> float:
-        """Return the learning rate: the one that is given, or that of the optimiser."""
+    def learning_rate(self) -> float:
+        """Return the learning rate: `lr`, or the default of the optimiser."""
         return self.lr or LEARNING_RATES[self.optimizer]
 
     @field_validator("dtype", mode="before")
     @classmethod
-    def unscaled(cls, dtype: Any) -> Any:
-        """Raise a ValueError for what would need its losses scaled."""
+    def refuse_float16(cls, dtype: Any) -> Any:
+        """Raise a ValueError for float16, which would need loss scaling."""
         if dtype == "float16":
             raise ValueError("must not overflow, as float16 does where losses are not scaled; take bfloat16")
         return dtype
 
 
 class Network(Section):
-    """What is trained."""
+    """The key `model`."""
 
     fusion: Literal["concat", "sum", "early", "gated", "film", "attention"] = "concat"
     encoder: Encoder | dict[str, Encoder] = "mlp"
@@ -70,121 +70,121 @@ class Network(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def one_module(cls, given: Any) -> Any:
-        """Return `module: my_package.nets:Net` as what it says, the encoder of all modalities."""
-        if isinstance(given, dict) and "module" in given and "encoder" not in given:
-            return {"encoder" if key == "module" else key: value for key, value in given.items()}
-        return given
+    def module_as_encoder(cls, model: Any) -> Any:
+        """Return `module: my_package.nets:Net` as the equivalent `encoder`, for all modalities."""
+        if isinstance(model, dict) and "module" in model and "encoder" not in model:
+            return {"encoder" if key == "module" else key: value for key, value in model.items()}
+        return model
 
 
 class Limits(Section):
-    """When a study ends before all of it has run."""
+    """The key `budget`: limits that end a study early."""
 
-    hours: Positive | None = None  # of a run, by the clock
-    trials: Count | None = None  # of the study, those known before included
-    target: Annotated[float, Field(allow_inf_nan=False)] | None = None  # of a configuration's mean on validation
+    hours: Positive | None = None  # wall-clock time of a run
+    trials: Count | None = None  # of the study, including those in the store
+    target: Annotated[float, Field(allow_inf_nan=False)] | None = None  # for a configuration's mean on validation
 
 
-class Halving(Section):
-    """Asynchronous successive halving (Li et al., MLSys 2020, https://arxiv.org/abs/1810.05934), by stopping.
+class SuccessiveHalving(Section):
+    """Asynchronous successive halving (Li et al., MLSys 2020, https://arxiv.org/abs/1810.05934), stopping variant.
 
-    After ``first`` epochs, and whenever ``reduction`` times as many have passed, a trial goes on only if it is among
-    the best ``1 / reduction`` of those that came so far.
+    The rungs are epochs ``first * reduction ** k``. At a rung, a trial continues only if it is among the best
+    ``1 / reduction`` of those that have reached it so far.
     """
 
     reduction: Annotated[int, Field(ge=2, le=100)] = 3
     first: Count = 1
 
-    def rung(self, epoch: int) -> bool:
-        """Say whether trials are judged after an epoch."""
-        passed = epoch / self.first
-        return passed >= 1 and math.isclose(passed, self.reduction ** round(math.log(passed, self.reduction)))
+    def is_rung(self, epoch: int) -> bool:
+        """Return whether trials are compared after an epoch."""
+        ratio = epoch / self.first
+        return ratio >= 1 and math.isclose(ratio, self.reduction ** round(math.log(ratio, self.reduction)))
 
-    def kept(self, known: list[float]) -> float:
-        """Return the score that a trial needs, given all scores of the rung; more is better."""
-        return sorted(known, reverse=True)[max(1, len(known) // self.reduction) - 1]
+    def threshold(self, scores: list[float]) -> float:
+        """Return the score that a trial needs, given all scores at the rung so far; larger is better."""
+        return sorted(scores, reverse=True)[max(1, len(scores) // self.reduction) - 1]
 
 
-class Median(Section):
-    """The median rule (Golovin et al., KDD 2017, 3.2.2): end what is worse than half of those that came so far.
+class MedianRule(Section):
+    """The median stopping rule (Golovin et al., KDD 2017, 3.2.2): stop trials worse than the median so far.
 
-    It judges after every epoch from ``first`` on, once there are ``enough`` trials to judge by.
+    It applies after every epoch from ``first`` on, once ``enough`` trials have reached that epoch.
     """
 
     first: Count = 3
     enough: Annotated[int, Field(ge=2, le=10**6)] = 5
 
-    def rung(self, epoch: int) -> bool:
-        """Say whether trials are judged after an epoch."""
+    def is_rung(self, epoch: int) -> bool:
+        """Return whether trials are compared after an epoch."""
         return epoch >= self.first
 
-    def kept(self, known: list[float]) -> float:
-        """Return the score that a trial needs, given all scores of the epoch; more is better."""
-        return -math.inf if len(known) < self.enough else sorted(known)[len(known) // 2 - (len(known) % 2 == 0)]
+    def threshold(self, scores: list[float]) -> float:
+        """Return the score that a trial needs, given all scores at the epoch so far; larger is better."""
+        return -math.inf if len(scores) < self.enough else sorted(scores)[len(scores) // 2 - (len(scores) % 2 == 0)]
 
 
 class Pruning(Section):
-    """How lagging trials are ended early; one of both."""
+    """The key `prune`: exactly one rule for stopping trials early."""
 
-    asha: Halving | None = None
-    median: Median | None = None
+    asha: SuccessiveHalving | None = None
+    median: MedianRule | None = None
 
     @model_validator(mode="after")
-    def one(self) -> "Pruning":
-        """Raise a ValueError unless there is one rule."""
+    def check_one_rule(self) -> "Pruning":
+        """Raise a ValueError unless there is exactly one rule."""
         if (self.asha is None) == (self.median is None):
             raise ValueError("must name one rule: asha or median")
         return self
 
 
 class Resources(Section):
-    """What a pack of trials reserves, and how large it may be."""
+    """The key `resources`: what a pack of trials reserves, and its size."""
 
-    cpu: Annotated[float, Field(ge=0.01), AfterValidator(portion)] = 1  # of each worker
-    gpu: Annotated[float, Field(ge=0), AfterValidator(portion)] = 0  # of each worker
-    workers: Annotated[int, Field(ge=1, le=1024)] = 1  # that train a pack together, each with its share of a batch
-    pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # trials, at most, that train together
-    compile: Literal["auto", "on", "off"] = "auto"  # a pack's steps; auto: where they are many
-    checkpoint: Annotated[float, Field(ge=0)] = 60  # seconds, at least, between two; 0: none are written
+    cpu: Annotated[float, Field(ge=0.01), AfterValidator(check_fraction)] = 1  # of each worker
+    gpu: Annotated[float, Field(ge=0), AfterValidator(check_fraction)] = 0  # of each worker
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1  # processes that train a pack, each on its share of a batch
+    pack: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"  # most trials that train together
+    compile: Literal["auto", "on", "off"] = "auto"  # compile a pack's steps; auto: if there are many
+    checkpoint: Annotated[float, Field(ge=0)] = 60  # minimum seconds between two checkpoints; 0: no checkpoints
 
     @property
-    def cpus(self) -> float:
-        """Return how many CPUs all workers of a pack need."""
+    def total_cpus(self) -> float:
+        """Return the CPUs of all workers of a pack."""
         return self.cpu * self.workers
 
 
 class Seeds(Section):
-    """Seeds that are added until methods are told apart from joint training, or a number of each kind."""
+    """The key `seeds` as a mapping: seeds added until methods differ from joint training, or a number per block."""
 
-    auto: Annotated[list[Annotated[int, Field(ge=2, le=MOST_SEEDS)]], Field(min_length=2, max_length=2)] | None = None
+    auto: Annotated[list[Annotated[int, Field(ge=2, le=MAX_SEEDS)]], Field(min_length=2, max_length=2)] | None = None
     split: SeedCount | None = None  # of training and validation
     init: SeedCount | None = None  # initial weights
-    order: SeedCount | None = None  # of the samples, and all else that is drawn during training
+    order: SeedCount | None = None  # order of the samples, and all other randomness during training
 
     @field_validator("auto")
     @classmethod
-    def rising(cls, auto: list[int] | None) -> list[int] | None:
-        """Raise a ValueError unless there is room for more seeds."""
+    def check_auto(cls, auto: list[int] | None) -> list[int] | None:
+        """Raise a ValueError unless the first number is smaller than the second."""
         if auto and not auto[0] < auto[1]:
             raise ValueError("must be the fewest and the most seeds, as [5, 40]")
         return auto
 
     @model_validator(mode="after")
-    def possible(self) -> "Seeds":
-        """Raise a ValueError unless one way is chosen, and there is room for all."""
-        blocks = [getattr(self, block) for block in BLOCKS]
+    def check_kinds(self) -> "Seeds":
+        """Raise a ValueError unless either `auto` or blocks are given, and blocks not too large."""
+        counts = [getattr(self, block) for block in BLOCKS]
         if self.auto is None:
-            if not any(blocks):
+            if not any(counts):
                 raise ValueError("must be a number, {auto: [5, 40]}, or numbers of split, init and order")
-            if math.prod(self.blocks) > MOST_SEEDS:
-                raise ValueError(f"must be {MOST_SEEDS:,} at most in all")
-        elif any(blocks):
+            if math.prod(self.blocks) > MAX_SEEDS:
+                raise ValueError(f"must be {MAX_SEEDS:,} at most in all")
+        elif any(counts):
             raise ValueError("must be one way or the other: `auto`, or split, init and order")
         return self
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Return how many seeds there are of each kind; one of which nothing is said is held."""
+        """Return the number of seeds of each block; 1 for a block that is not given."""
         return tuple(getattr(self, block) or 1 for block in BLOCKS)
 
 

@@ -19,7 +19,7 @@ def build_manifest(study: Study) -> dict[str, Any]:
     """Return the content of study.yaml."""
     file = study.file.model_dump(mode="json")
     if not any(axis.key == "train.optimizer" for axis in study.vary):
-        file["train"]["lr"] = study.file.train.rate
+        file["train"]["lr"] = study.file.train.learning_rate
     vary = {a.key: {"values": a.values, "scale": a.scale, "low": a.low, "high": a.high} for a in study.vary}
     resolved = {**file, "vary": vary | designs.component_axes(study), "set": study.set, "measure": study.measure}
     resolved["metric"], resolved["direction"] = study.metric, DIRECTIONS[study.metric]
@@ -27,7 +27,7 @@ def build_manifest(study: Study) -> dict[str, Any]:
     resolved["search"] = {study.search.name: study.search.options.model_dump()}
     resolved["design"] = designs.axis_description(study)
     return {
-        "command": shlex.join(["ablate", "run", study.given, *store_option(study)]),
+        "command": shlex.join(["ablate", "run", study.name_or_path, *store_option(study)]),
         "study": resolved,
         "modalities": list(study.sheet.modalities),
         "task": study.sheet.task,

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, Field, create_model
 
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices
-from ablate.validation import Section, validated
+from ablate.validation import Section, validate_section
 from analysis.ablations import PAIRED
 from analysis.rules import RULES, TESTS
 
@@ -42,7 +42,7 @@ LIMITS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
+def known(document: Document, where: KeyPath, chosen: Choice, choices: Mapping[str, Callable[..., Any]]) -> None:
     """Raise a UserError unless a name is one of the choices and takes the options that it is given."""
     ((name, options),) = chosen.items()
     if name not in choices:
@@ -62,7 +62,7 @@ def known(document: Document, where: Where, chosen: Choice, choices: Mapping[str
         if parameter.default is parameter.empty and option not in options:
             raise document.error((*where, name), f"the option `{option}` is missing")
     types = {option: typed(option, takes[option].annotation) for option in options}
-    validated(document, section(types), dict(options), (*where, name))
+    validate_section(document, section(types), dict(options), (*where, name))
 
 
 def section(types: Mapping[str, Any]) -> type[Section]:

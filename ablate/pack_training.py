@@ -11,7 +11,7 @@ from typing import Any
 from ablate.checkpoints import pack_checkpoint
 from ablate.errors import UserError, error_message
 from ablate.identity import code_hash, trial_id
-from ablate.methods import reach
+from ablate.methods import add_import_folders
 from ablate.provenance import available_cpus, training_environment
 from ablate.remote import is_remote, local_folder, mirror_of
 from ablate.store import write_pack
@@ -41,7 +41,7 @@ class UnrecoverableError(Exception):
 def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
     """Return a job with the paths that this process reaches its files by; make user-defined modules importable."""
     folders, data = [str(CODE_ROOT / folder) for folder in job["folders"]], dict(job["data"])
-    reach(folders)
+    add_import_folders(folders)
     if "path" in data:
         data["path"] = str(CODE_ROOT / data["path"])
     store = local_folder(job["store"])

@@ -5,7 +5,7 @@ from typing import Any
 from ablate.designs import DesignPoint, Point, num_points, search_space, trials_per_point
 from ablate.identity import trial_id
 from ablate.keys import LEARNING_RATES
-from ablate.methods import axes_of
+from ablate.methods import method_axes
 from ablate.study import Study
 from ablate.trial import Trial, block_seeds, data_identity, with_seed
 from ablate.vary import DUMMY
@@ -21,7 +21,7 @@ def point_trials(study: Study, method: str, row: DesignPoint) -> list[Trial]:
     for modality in modalities:
         config, labels = resolve_point(study, method, row.point, modality)
         point_labels = labels | row.labels
-        for seed in range(study.looks[-1]):
+        for seed in range(study.seed_counts[-1]):
             identity = trial_id(with_seed(config, seed, study.blocks))
             planned.append(Trial(identity, config, point_labels, seed, study.blocks))
     return planned
@@ -70,7 +70,7 @@ def resolve_settings(study: Study, method: str, point: Point) -> tuple[dict[str,
     chosen = study.set | point
     settings: dict[str, Any] = {}
     inactive: set[str] = set()
-    for name, axis in axes_of(method, study.methods[method]).items():  # each after those that it depends on
+    for name, axis in method_axes(method, study.methods[method]).items():  # each after those that it depends on
         if acts(axis.when, settings):
             settings[name] = chosen.get(f"{method}.{name}", axis.default)
         else:

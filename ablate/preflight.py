@@ -12,7 +12,7 @@ from ablate.files import free_bytes, nearest_existing
 from ablate.manifest import is_manifest
 from ablate.plan import num_trials
 from ablate.schema import schema_version
-from ablate.study import Study, about_data
+from ablate.study import Study, data_error
 from ablate.trackers import check_installed
 from ablate.trial_queue import TrialQueue
 from trainables.data import DataError, Dataset, load
@@ -26,9 +26,9 @@ MIN_FREE_BYTES = 200 * 2**20  # bytes that must be free before a run
 def preflight(study: Study, cpus: int) -> None:
     """Refuse what could never run, before anything is created."""
     asked = study.file.resources
-    if asked.cpus > cpus:
+    if asked.total_cpus > cpus:
         key = "cpu" if asked.workers == 1 else f"workers: {asked.workers} of {asked.cpu:g} CPU each"
-        raise UserError(f"resources.{key}: a trial asks for {asked.cpus:g} CPUs, and this run has {cpus}")
+        raise UserError(f"resources.{key}: a trial asks for {asked.total_cpus:g} CPUs, and this run has {cpus}")
     if asked.workers > 1 and asked.gpu != int(asked.gpu):
         raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {asked.gpu:g}")
     if num_trials(study) > MAX_TRIALS:
@@ -116,12 +116,12 @@ def compile_warnings(study: Study) -> list[str]:
 def inactive_method_warnings(study: Study) -> list[str]:
     """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
     chosen = {*study.set, *(one.key for one in study.vary)}
-    epochs = max(study.reach("train.epochs"))
+    epochs = max(study.possible_values("train.epochs"))
     said = []
     for method, setting in (("mses", "patience"), ("mslr", "window")):
         key = f"{method}.{setting}"
         if method in study.file.methods and f"{method}.factor" not in chosen:
-            first = min(study.reach(key)) + 2
+            first = min(study.possible_values(key)) + 2
             if epochs < first < math.inf:  # else it is switched off on purpose
                 when = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
                 said.append(f"{key} is {first - 2:g}: {when}.")
@@ -142,7 +142,7 @@ def check_trials(study: Study, queue: TrialQueue) -> list[str]:
     try:
         dataset = load(study.data)
     except DataError as error:
-        raise about_data(study.document, error) from None
+        raise data_error(study.document, error) from None
     check_models(study, queue, dataset)
     check_methods(study, queue, dataset)
     return dataset_warnings(dataset)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ablate import store
-from ablate.keys import Halving, Median
+from ablate.keys import MedianRule, SuccessiveHalving
 from ablate.trial import Result, Trial
 
-RULES: dict[str, type[Halving] | type[Median]] = {"asha": Halving, "median": Median}
+RULES: dict[str, type[SuccessiveHalving] | type[MedianRule]] = {"asha": SuccessiveHalving, "median": MedianRule}
 
 
 class Pruner:
@@ -32,12 +32,12 @@ class Pruner:
 
         Scores that are reported again, by trials that were interrupted, count once.
         """
-        if not self.rule.rung(epoch):
+        if not self.rule.is_rung(epoch):
             return set()
         pruned: set[str] = set()
         for group, metrics in groups.items():
             scores = self.add_scores(group, epoch, metrics)
-            threshold = self.rule.kept(list(self.scores[group, epoch].values()))
+            threshold = self.rule.threshold(list(self.scores[group, epoch].values()))
             pruned |= {trial for trial, score in scores.items() if not score >= threshold}
         return pruned
 

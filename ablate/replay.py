@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ablate import store
 from ablate.errors import UserError, did_you_mean
 from ablate.identity import code_hash
-from ablate.methods import folders, reach
+from ablate.methods import add_import_folders, module_folders
 from ablate.provenance import training_environment
 from ablate.study import Study
 from ablate.trial import trial_data
@@ -114,7 +114,7 @@ def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
 
     origin = found.origin
     data = trial_data(study.data if study else origin["data"], found.configs[0])
-    reach(folders(study.document.file) if study else origin["folders"])
+    add_import_folders(module_folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)
         outcomes = fit_pack(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from ablate.clusters import cluster_session
 from ablate.errors import UserError, error_message
 from ablate.lock import run_lock
-from ablate.methods import folders
+from ablate.methods import module_folders
 from ablate.preflight import (
     available_gpus,
     check_disk_space,
@@ -232,7 +232,7 @@ def build_job(study: Study) -> dict[str, Any]:
     pruner = {**study.pruning, "maximise": study.maximise} if study.pruning else None
     resources = study.file.resources
     return {
-        "store": study.address, "folders": folders(study.document.file), "data": study.data, "metric": study.metric,
-        "prune": pruner,
+        "store": study.address, "folders": module_folders(study.document.file), "data": study.data,
+        "metric": study.metric, "prune": pruner,
         **{key: getattr(resources, key) for key in ("cpu", "gpu", "workers", "compile", "checkpoint")},
     }  # fmt: skip

@@ -17,7 +17,7 @@ from ablate.objectives import measured
 from ablate.plan import num_search_points, point_trials
 from ablate.study import Study
 from ablate.trial import Result, Trial
-from ablate.vary import Varied
+from ablate.vary import VariedAxis
 
 Rounds = Generator[list[Trial], dict[str, Result], None]
 
@@ -49,10 +49,10 @@ def looked(study: Study, plan: list[Trial]) -> Rounds:
     """Propose the seeds of a plan up to each look; after one, of the methods that are still to be told apart."""
     results: dict[str, Result] = {}
     going, done = set(study.methods), 0
-    for look in study.looks:
+    for look in study.seed_counts:
         proposed = [t for t in plan if done <= t.seed < look and t.point_labels["method"] in going]
         answers = yield proposed
-        if look == study.looks[-1] or any(trial.id not in answers for trial in proposed):
+        if look == study.seed_counts[-1] or any(trial.id not in answers for trial in proposed):
             break
         results |= answers
         going, done = undecided(study, plan, results), look
@@ -67,7 +67,9 @@ def undecided(study: Study, plan: list[Trial], results: dict[str, Result]) -> se
 
     scores = {method: validated(method, plan, results) for method in study.methods if method != "unimodal"}
     joint = best(study, scores.pop("joint"))
-    p = [so_far(best(study, ones), joint, study.looks).p * len(ones) for ones in scores.values()]  # the best of so many
+    p = [
+        so_far(best(study, ones), joint, study.seed_counts).p * len(ones) for ones in scores.values()
+    ]  # the best of so many
     left = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
     return {"joint", *left} if left else set()
 
@@ -162,12 +164,12 @@ def ask(study: Study, method: str, among: Space, optuna_study: Any, number: int)
     return Asked(optuna_study, proposal, asked)
 
 
-def suggested(proposal: Any, axis: Varied) -> Any:
+def suggested(proposal: Any, axis: VariedAxis) -> Any:
     """Return the value of an axis that Optuna proposes."""
     if axis.low is None or axis.high is None:
         labels = [repr(value) for value in axis.values]  # Optuna's categories must be plain; ours may be lists
         return axis.values[labels.index(proposal.suggest_categorical(axis.key, labels))]
-    low, high = axis.ends
+    low, high = axis.bounds
     suggest = proposal.suggest_int if axis.integer else proposal.suggest_float
     return suggest(axis.key, low, high, log=axis.scale == "log")
 

@@ -1,17 +1,17 @@
-"""What may be set and varied: the settings of methods, of the model and of training, by the names a study uses."""
+"""Settings of methods by the names of a study file, such as `agm.alpha`: lookup and validation of values."""
 
 import math
 from typing import Any
 
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices, did_you_mean, format_value
-from ablate.methods import axes_of
+from ablate.methods import method_axes
 from search_spaces.axes import Axis
 from trainables.methods import METHODS
 
 
-def axis(document: Document, where: Where, key: str, methods: dict[str, str]) -> Axis:
-    """Return the axis that a key such as `agm.alpha` names.
+def find_axis(document: Document, where: KeyPath, key: str, methods: dict[str, str]) -> Axis:
+    """Return the axis of a key such as `agm.alpha`.
 
     Raises:
         UserError: the method is not in the study, or has no such setting.
@@ -25,20 +25,23 @@ def axis(document: Document, where: Where, key: str, methods: dict[str, str]) ->
         raise document.error(where, f"is no setting: `{owner}` is no method {describe_choices(owner, METHODS)}")
     if not name:
         raise document.error(where, f"a setting is spelled method.name, such as `{owner}.start`")
-    axes = axes_of(owner, methods[owner])
+    axes = method_axes(owner, methods[owner])
     if name not in axes:
         raise document.error(where, f"{owner} has no setting `{name}` {describe_choices(name, axes)}")
     return axes[name]
 
 
-def checked(document: Document, where: Where, one: Axis, value: Any) -> Any:
-    """Return a value of a setting as its method takes it; raise a UserError if it breaks the rule."""
-    if one.split and isinstance(value, dict) and value:
-        number = one._replace(split=False)
-        return {modality: checked(document, (*where, modality), number, each) for modality, each in value.items()}
-    if one.kind == "number" and one.high == math.inf and not one.empty and value in ("inf", "none", None):
+def check_value(document: Document, where: KeyPath, axis: Axis, value: Any) -> Any:
+    """Return a value of a setting, converted to the type its method takes; raise a UserError if it is invalid."""
+    if axis.split and isinstance(value, dict) and value:
+        number_axis = axis._replace(split=False)
+        return {
+            modality: check_value(document, (*where, modality), number_axis, modality_value)
+            for modality, modality_value in value.items()
+        }
+    if axis.kind == "number" and axis.high == math.inf and not axis.empty and value in ("inf", "none", None):
         value = math.inf
     try:
-        return one.check(value)
+        return axis.check(value)
     except ValueError as rule:
-        raise document.error(where, f"{rule}, got {format_value(value)}{did_you_mean(value, one.choices)}") from None
+        raise document.error(where, f"{rule}, got {format_value(value)}{did_you_mean(value, axis.choices)}") from None

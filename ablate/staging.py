@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.identity import PROJECT_PACKAGES, import_closure
-from ablate.methods import folders, own_encoders
-from ablate.study import Study, encoders
+from ablate.methods import module_folders, user_encoders
+from ablate.study import Study, encoder_entries
 from trainables.data.archive import find_archive
 
 MAX_DATA_BYTES = 100 * 2**20  # of data that is uploaded with a job
@@ -47,8 +47,8 @@ def copy_modules(study: Study, folder: Path) -> None:
 
     They are those that enter the ids of its trials (`ablate.identity`), so that the ids are the same on the cluster.
     """
-    search_path = folders(study.document.file)
-    named = [path for _, encoder in encoders(study.file, study.vary) for path in own_encoders(encoder)]
+    search_path = module_folders(study.document.file)
+    named = [path for _, encoder in encoder_entries(study.file, study.vary) for path in user_encoders(encoder)]
     for name, file in import_closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
         parts = name.split(".")
         if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(place) for place in search_path):

@@ -1,52 +1,52 @@
-"""The study file: one page of YAML, checked as a whole before anything starts."""
+"""Studies: a study file is read, resolved and checked as a whole before anything starts."""
 
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ablate.contradictions import check
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import UserError, did_you_mean, type_name
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
-from ablate.measuring import intervals
-from ablate.methods import axes_of, check_encoder, named, own_encoders
+from ablate.measure_options import parse_measure
+from ablate.methods import check_encoder, method_axes, resolve_methods, user_encoders
 from ablate.remote import Mirror, is_remote, mirror_of
-from ablate.searching import Search, searched
-from ablate.settings import axis, checked
-from ablate.validation import validated
-from ablate.vary import Scope, Varied, varied
+from ablate.search_options import Search, parse_search
+from ablate.settings import check_value, find_axis
+from ablate.validation import validate_section
+from ablate.vary import Scope, VariedAxis, parse_axis
 from search_spaces import CLAIMS, RECIPES, STUDIES
 from search_spaces.methods import COMPANIONS
 from trainables.data import DataError, Sheet, sheet
 
-RESERVED = {"trials", "schema"}  # what a store keeps for itself
+RESERVED_NAMES = {"trials", "schema"}  # entries of a store that are no studies
 
 
 class Study(NamedTuple):
-    """A study that is known to be runnable."""
+    """A study that has been checked."""
 
-    given: str  # as on the command line: a path, or the name of a ready study
+    name_or_path: str  # as given on the command line: a path, or the name of a ready study
     document: Document
     file: StudyFile
     methods: dict[str, str]  # name -> module:attribute
     data: dict[str, Any]  # as `trainables.data` takes it, with an absolute path
     sheet: Sheet
     set: dict[str, Any]  # "agm.cap" -> value
-    vary: list[Varied]
+    vary: list[VariedAxis]
     search: Search
-    objectives: list[str]  # the metric that is chosen by, and those to be weighed against it
-    measure: dict[str, int]  # name -> every how many steps or epochs, by name
-    store: Path
-    mirror: Mirror | None = None  # that the store is, if it is that of a remote one
+    objectives: list[str]  # the metric for choosing, then those that a Pareto front weighs against it
+    measure: dict[str, int]  # name -> interval in steps or epochs, sorted by name
+    store: Path  # of a remote store: the folder of its mirror
+    mirror: Mirror | None = None  # of a remote store
 
     @property
     def metric(self) -> str:
-        """Return the metric that is chosen by and reported: accuracy, mae or loss."""
+        """Return the metric for choosing and reporting: accuracy, mae or loss."""
         return self.objectives[0]
 
     @property
-    def looks(self) -> list[int]:
-        """Return the numbers of seeds at which it may end, rising; most studies have one."""
+    def seed_counts(self) -> list[int]:
+        """Return the increasing numbers of seeds after which the study may stop; a single one unless `seeds: auto`."""
         seeds = self.file.seeds
         if isinstance(seeds, int):
             return [seeds]
@@ -58,76 +58,76 @@ class Study(NamedTuple):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Return how many seeds there are of each of `keys.BLOCKS`; none where one decides all but the split."""
+        """Return the number of seeds of each of `keys.BLOCKS`; empty if one seed decides initialisation and order."""
         seeds = self.file.seeds
         return () if isinstance(seeds, int) or seeds.auto else seeds.blocks
 
     @property
     def maximise(self) -> bool:
-        """Say whether more of the metric is better."""
+        """Return whether a larger value of the metric is better."""
         return DIRECTIONS[self.metric] == "max"
 
     @property
     def pruning(self) -> dict[str, Any]:
-        """Return the rule by which trials are ended early, its options and its metric: all that decides who ends."""
-        asked = self.file.prune
-        if asked is None:
+        """Return the pruning rule with its options and metric; empty without pruning."""
+        prune = self.file.prune
+        if prune is None:
             return {}
-        if isinstance(asked, str):
-            asked = Pruning.model_validate({asked: {}})
-        ((rule, options),) = asked.model_dump(exclude_none=True).items()
+        if isinstance(prune, str):
+            prune = Pruning.model_validate({prune: {}})
+        ((rule, options),) = prune.model_dump(exclude_none=True).items()
         return {"rule": rule, "options": options, "metric": self.metric}
 
-    def reach(self, key: str) -> list[Any]:
-        """Return the values that a setting takes, those of a range by its ends."""
+    def possible_values(self, key: str) -> list[Any]:
+        """Return the values that a setting takes in this study; of a range, its bounds."""
         owner, _, name = key.partition(".")
-        taken = [value for one in self.vary if one.key == key for value in one.reach]
-        if taken and self.search.name != "one-at-a-time":
-            return taken
+        varied = [value for axis in self.vary if axis.key == key for value in axis.values_or_bounds]
+        if varied and self.search.name != "one-at-a-time":
+            return varied
         sections = {"train": self.file.train, "model": self.file.model}
         if owner in sections:
-            return [getattr(sections[owner], name), *taken]
-        return [self.set.get(key, axes_of(owner, self.methods[owner])[name].default), *taken]
+            return [getattr(sections[owner], name), *varied]
+        return [self.set.get(key, method_axes(owner, self.methods[owner])[name].default), *varied]
 
     @property
     def address(self) -> str:
-        """Return where the store is, as every node of a cluster reaches it."""
+        """Return the address of the store for all nodes of a cluster: its URL or its folder."""
         return self.mirror.url if self.mirror else str(self.store)
 
     @property
     def folder(self) -> Path:
-        """Return where the tables and figures of the study lie."""
+        """Return the folder of the study's tables and figures."""
         return self.store / self.file.name
 
 
-def lacking(study: Study) -> list[str]:
-    """Say which methods were published with settings of training of which the study has none."""
-    given = {f"train.{name}" for name in study.file.train.model_fields_set} | {one.key for one in study.vary}
-    said = []
+def missing_companions(study: Study) -> list[str]:
+    """Return a sentence for each method that was published with training settings that the study does not set."""
+    set_keys = {f"train.{name}" for name in study.file.train.model_fields_set} | {axis.key for axis in study.vary}
+    sentences = []
     for method, companions in COMPANIONS.items():
-        if method in study.methods and not given & companions.keys():
-            stated = " and ".join(f"{key}: {value:g}" for key, value in companions.items())
-            them = "it" if len(companions) == 1 else "them"
-            said.append(f"{method} was published with {stated}; this study does not set {them}.")
-    return said
+        if method in study.methods and not set_keys & companions.keys():
+            settings = " and ".join(f"{key}: {value:g}" for key, value in companions.items())
+            pronoun = "it" if len(companions) == 1 else "them"
+            sentences.append(f"{method} was published with {settings}; this study does not set {pronoun}.")
+    return sentences
 
 
-def find(name: str) -> Path:
-    """Return the file of a study or a claim: a path, or the name of one that comes with the package.
+def find_study_file(name: str) -> Path:
+    """Return the file of a study or a claim, given its path or the name of one in the package.
 
     Raises:
-        UserError: there is neither such a file nor such a name.
+        UserError: there is no such file or name.
     """
     path = Path(name)
     if path.is_file():
         return path
-    ready = {file.stem: file for folder in (STUDIES, CLAIMS, RECIPES) for file in sorted(folder.glob("*.yaml"))}
-    if name in ready:
-        return ready[name]
+    catalogue = {file.stem: file for folder in (STUDIES, CLAIMS, RECIPES) for file in sorted(folder.glob("*.yaml"))}
+    if name in catalogue:
+        return catalogue[name]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
-    studies = ", ".join(one for one, file in ready.items() if file.parent == STUDIES)
-    known = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, ready)}"
+    studies = ", ".join(study_name for study_name, file in catalogue.items() if file.parent == STUDIES)
+    known = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, catalogue)}"
     raise UserError(f"{name}: there is no such file, and {known}")
 
 
@@ -135,113 +135,115 @@ def load(name: str, store: str | None = None) -> Study:
     """Read and check a study.
 
     Raises:
-        UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
+        UserError: the study is invalid; one sentence with file, line, key, rule, value and the nearest valid name.
     """
-    document = Document(find(name))
+    document = Document(find_study_file(name))
     if isinstance(document.value, dict) and "claim" in document.value:
         raise UserError(f"{name}: is a claim, and here a study is asked for; `ablate run {name}` runs it")
     return resolve(document, name, store)
 
 
 def resolve(document: Document, name: str, store: str | None = None) -> Study:
-    """Check a study that has been read; ``name`` is what it was asked for by.
+    """Resolve and check the study of a document; ``name`` is its path or name on the command line.
 
     Raises:
-        UserError: anything in it is wrong, as in `load`.
+        UserError: the study is invalid, as in `load`.
     """
-    file = parsed(document)
-    methods = named(document, file.methods)
-    place, mirrored = placed(document, file.store if store is None else store)
-    data = located(document, file.data)
+    file = parse_keys(document)
+    methods = resolve_methods(document, file.methods)
+    folder, mirror = resolve_store(document, file.store if store is None else store)
+    data = resolve_data(document, file.data)
     try:
-        described = sheet(data)
+        datasheet = sheet(data)
     except DataError as error:
-        raise about_data(document, error) from None
+        raise data_error(document, error) from None
     settings = {
-        key: checked(document, ("set", key), axis(document, ("set", key), key, methods), value)
+        key: check_value(document, ("set", key), find_axis(document, ("set", key), key, methods), value)
         for key, value in file.set.items()
     }
-    search = searched(document, file.search)
-    scope = Scope(document, methods, {"train": file.train, "model": file.model}, search.lists)
-    vary = [varied(scope, key, value) for key, value in file.vary.items()]
-    for where, encoder in encoders(file, vary):
-        for path in own_encoders(encoder):
+    search = parse_search(document, file.search)
+    scope = Scope(document, methods, {"train": file.train, "model": file.model}, search.uses_listed_values)
+    vary = [parse_axis(scope, key, value) for key, value in file.vary.items()]
+    for where, encoder in encoder_entries(file, vary):
+        for path in user_encoders(encoder):
             check_encoder(document, where, path)
-    for one in vary:
-        if one.key in settings:
-            raise document.error(("vary", one.key), "is both set and varied; keep one of the two")
+    for axis in vary:
+        if axis.key in settings:
+            raise document.error(("vary", axis.key), "is both set and varied; keep one of the two")
     study = Study(
         name,
-        document, file, methods, data, described, settings, vary, search, objectives(file, described),
-        intervals(document, file.measure, described),
-        place, mirrored,
+        document, file, methods, data, datasheet, settings, vary, search, parse_objectives(file, datasheet),
+        parse_measure(document, file.measure, datasheet),
+        folder, mirror,
     )  # fmt: skip
     check(study)
     return study
 
 
-def placed(document: Document, store: str) -> tuple[Path, Mirror | None]:
-    """Return the folder of this machine that a store is worked on in, and the mirror that it is if that is remote."""
+def resolve_store(document: Document, store: str) -> tuple[Path, Mirror | None]:
+    """Return the local folder of a store and, for a remote store, the mirror that the folder belongs to."""
     if not store or "\0" in store:
         raise document.error(("store",), f"must be a folder, or an address such as s3://bucket/runs, got {store!r}")
     if not is_remote(store):
-        return expanded(document, ("store",), store).absolute(), None
+        return expand_home(document, ("store",), store).absolute(), None
     try:
-        mirrored = mirror_of(store)
+        store_mirror = mirror_of(store)
     except UserError as error:
         raise document.error(("store",), str(error).removeprefix("store: ")) from None
-    return mirrored.folder, mirrored
+    return store_mirror.folder, store_mirror
 
 
-def encoders(file: StudyFile, vary: list[Varied]) -> list[tuple[Where, Any]]:
-    """Return the encoders of a study, each one name or one for each modality, and where they are said."""
-    varied = [(("vary", one.key), value) for one in vary if one.key == "model.encoder" for value in one.values]
-    return [(("model", "encoder"), file.model.encoder), *varied]
+def encoder_entries(file: StudyFile, vary: list[VariedAxis]) -> list[tuple[KeyPath, Any]]:
+    """Return the values of `model.encoder` in a study, set and varied, each with its location in the file."""
+    varied_entries = [
+        (("vary", axis.key), value) for axis in vary if axis.key == "model.encoder" for value in axis.values
+    ]
+    return [(("model", "encoder"), file.model.encoder), *varied_entries]
 
 
-def objectives(file: StudyFile, about: Sheet) -> list[str]:
-    """Return the metrics of a study: those that it names, or the one of its task."""
+def parse_objectives(file: StudyFile, datasheet: Sheet) -> list[str]:
+    """Return the metrics of a study: those listed in the file, or the default of its task."""
     if file.metric is None:
-        return ["mae" if about.task == "regression" else "accuracy"]
+        return ["mae" if datasheet.task == "regression" else "accuracy"]
     return list(file.metric) if isinstance(file.metric, list) else [file.metric]
 
 
-def parsed(document: Document) -> StudyFile:
-    """Return the keys of a study file, each valid by itself."""
+def parse_keys(document: Document) -> StudyFile:
+    """Return the keys of a study file, each validated by itself."""
     if document.value is None:
         raise document.error((), "the file is empty; a study has at least `name`, `data` and `methods`")
     if not isinstance(document.value, dict):
         raise document.error((), f"a study is a mapping of keys to values, got {type_name(document.value)}")
-    file = validated(document, StudyFile, document.value, ())
-    if file.name.lower() in RESERVED:
+    file = validate_section(document, StudyFile, document.value, ())
+    if file.name.lower() in RESERVED_NAMES:
         raise document.error(("name",), f"`{file.name}` is the store's own; take another name")
     return file
 
 
-def about_data(document: Document, error: DataError) -> UserError:
-    """Return a complaint about the data, which names its key itself, as one about the study file."""
+def data_error(document: Document, error: DataError) -> UserError:
+    """Return a DataError, whose message begins with its key, as an error at that key of the study file."""
     key, _, sentence = str(error).partition(": ")
     if key != "data" and not key.startswith("data."):
         key, sentence = "data", str(error)
     return document.error(tuple(key.split(".")), sentence.rstrip("."))
 
 
-def located(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
-    """Return the data key as a mapping; a relative path is relative to the study file."""
+def resolve_data(document: Document, data: str | dict[str, Any]) -> dict[str, Any]:
+    """Return the key `data` as a mapping with an absolute path; relative paths start at the study file."""
     spec = {"name": data} if isinstance(data, str) else dict(data)
     path = spec.get("path")
     if isinstance(path, str):
-        place = document.file.parent / expanded(document, ("data", "path"), path)
+        location = document.file.parent / expand_home(document, ("data", "path"), path)
         try:
-            spec["path"] = str(place.resolve())
+            spec["path"] = str(location.resolve())
         except (ValueError, RuntimeError):  # a null byte; links in a circle
             rule = f"must be the path of an .npz file or its folder, got {path!r}"
             raise document.error(("data", "path"), rule) from None
     return spec
 
 
-def expanded(document: Document, where: Where, path: str) -> Path:
-    """Return a path with the home directory in place of `~`; raise a UserError where there is none."""
+def expand_home(document: Document, where: KeyPath, path: str) -> Path:
+    """Return a path with `~` expanded; raise a UserError if that home directory is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from ablate.keys import BLOCKS, MOST_SEEDS
+from ablate.keys import BLOCKS, MAX_SEEDS
 from trainables.data import Sheet
 
 
@@ -48,7 +48,7 @@ def block_seeds(seed: int, blocks: tuple[int, ...]) -> dict[str, int]:
     remaining, index, indices = math.prod(blocks), 0, {}
     for name, size in zip(BLOCKS, blocks, strict=False):
         remaining //= size
-        index = MOST_SEEDS * index + seed // remaining % size if size > 1 else index
+        index = MAX_SEEDS * index + seed // remaining % size if size > 1 else index
         indices[f"seed.{name}"] = index if size > 1 else 0
     return indices
 

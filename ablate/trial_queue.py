@@ -188,7 +188,7 @@ def open_queue(
 def concurrent_packs(study: Study, cpus: float, gpus: float) -> int:
     """Return how many packs of a study fit on the CPUs and, if it asks for any, GPUs at once; at least one."""
     resources = study.file.resources
-    fit = [cpus / resources.cpus, *([gpus / (resources.gpu * resources.workers)] if resources.gpu else [])]
+    fit = [cpus / resources.total_cpus, *([gpus / (resources.gpu * resources.workers)] if resources.gpu else [])]
     return max(1, int(min(fit)))
 
 

@@ -1,87 +1,89 @@
-"""Sections of a study file by pydantic, and pydantic's complaints as one sentence."""
+"""Sections of a study file as pydantic models, and validation errors in one sentence."""
 
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from ablate.document import Document, Where
+from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices, did_you_mean, format_value
 
 
 class Section(BaseModel):
-    """A mapping whose keys are all known and whose numbers are finite."""
+    """A mapping of a study file: strict types, no unknown keys, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-NOUNS = {  # what pydantic wants in place of another kind of thing
+TYPE_NOUNS = {  # pydantic's error type -> the expected type in a user's words
     "string_type": "text", "dict_type": "a mapping", "list_type": "a list", "model_type": "a mapping",
     "int_type": "an integer", "float_type": "a number", "bool_type": "true or false",
 }  # fmt: skip
 SomeSection = TypeVar("SomeSection", bound=Section)
 
 
-def validated(document: Document, section: type[SomeSection], value: Any, where: Where) -> SomeSection:
-    """Return a section of the file, or raise its first error as one sentence."""
+def validate_section(document: Document, section: type[SomeSection], value: Any, where: KeyPath) -> SomeSection:
+    """Return a value as a section; raise its first error as a UserError of one sentence."""
     try:
         return section.model_validate(value)
-    except ValidationError as complaints:
-        errors = complaints.errors(include_url=False)
-        errors.sort(key=lambda e: e["type"] == "missing")  # a key that is missing may be one that is spelled wrong
-        error, rivals = fitting(value, errors)
-        at = (*where, *location(value, error))
+    except ValidationError as validation_error:
+        errors = validation_error.errors(include_url=False)
+        errors.sort(key=lambda e: e["type"] == "missing")  # a missing key may be a misspelled one
+        error, alternatives = most_specific_error(value, errors)
+        location = (*where, *error_location(value, error))
         if error["type"] == "extra_forbidden":
-            known = fields(section, location(value, error)[:-1])
-            raise document.error(at, f"there is no such key {describe_choices(at[-1], known)}") from None
+            keys = section_keys(section, error_location(value, error)[:-1])
+            raise document.error(location, f"there is no such key {describe_choices(location[-1], keys)}") from None
         if error["type"] == "missing":
-            raise document.error(at, f"the key `{error['loc'][-1]}` is missing") from None
-        raise document.error(at, sentence(error, rivals)) from None
+            raise document.error(location, f"the key `{error['loc'][-1]}` is missing") from None
+        raise document.error(location, error_sentence(error, alternatives)) from None
 
 
-def fitting(value: Any, errors: list[ErrorDetails]) -> tuple[ErrorDetails, list[ErrorDetails]]:
-    """Return the complaint about the first wrong part of a value that knows best what was meant, and all in its place.
+def most_specific_error(value: Any, errors: list[ErrorDetails]) -> tuple[ErrorDetails, list[ErrorDetails]]:
+    """Return the most specific error about the first invalid part of a value, and all errors at that location.
 
-    Of a value that may be one thing or another, that is one that goes deepest and, of these, one about its own kind.
+    A value of a union has errors for each member: the deepest is taken and, of these, one for the type it has.
     """
-    about = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
-    deepest = max((location(value, e) for e in about), key=len)
-    rivals = [e for e in about if location(value, e) == deepest]
-    return max(rivals, key=of_its_kind), rivals
+    candidates = [e for e in errors if e["loc"][:1] == errors[0]["loc"][:1]]
+    deepest = max((error_location(value, e) for e in candidates), key=len)
+    alternatives = [e for e in candidates if error_location(value, e) == deepest]
+    return max(alternatives, key=is_same_type), alternatives
 
 
-def of_its_kind(error: ErrorDetails) -> bool:
-    """Say whether an error is about what a value is, and not that it is another kind of thing."""
-    return isinstance(error["input"], str) if error["type"] == "literal_error" else error["type"] not in NOUNS
+def is_same_type(error: ErrorDetails) -> bool:
+    """Return whether an error is about the content of a value rather than its type."""
+    return isinstance(error["input"], str) if error["type"] == "literal_error" else error["type"] not in TYPE_NOUNS
 
 
-def sentence(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
-    """Return an error in a user's words: the rule, what was found and, of names, what was probably meant."""
-    return f"{rule(error, rivals)}, got {format_value(error['input'])}{hint(error)}"
+def error_sentence(error: ErrorDetails, alternatives: list[ErrorDetails]) -> str:
+    """Return an error in a user's words: the rule, the value found and, for names, a suggestion."""
+    return f"{error_rule(error, alternatives)}, got {format_value(error['input'])}{literal_suggestion(error)}"
 
 
-def location(value: Any, error: ErrorDetails) -> Where:
-    """Return where in the file an error is; pydantic also names the members of unions, which are no keys."""
-    at: list[str | int] = []
+def error_location(value: Any, error: ErrorDetails) -> KeyPath:
+    """Return the key path of an error; pydantic's path also names members of unions, which are dropped."""
+    path: list[str | int] = []
     for part in error["loc"]:
-        inside = isinstance(part, int) and isinstance(value, list) and part < len(value)
-        if inside or (isinstance(value, dict) and part in value):
-            at.append(part)
+        is_index = isinstance(part, int) and isinstance(value, list) and part < len(value)
+        if is_index or (isinstance(value, dict) and part in value):
+            path.append(part)
             value = value[part]
-    return tuple(at)
+    return tuple(path)
 
 
-def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
-    """Return the rule that an error is about, in a user's words."""
-    wanted = dict.fromkeys(NOUNS[e["type"]] for e in rivals if e["type"] in NOUNS)
+def error_rule(error: ErrorDetails, alternatives: list[ErrorDetails]) -> str:
+    """Return the rule that a value breaks, in a user's words."""
+    expected = dict.fromkeys(TYPE_NOUNS[e["type"]] for e in alternatives if e["type"] in TYPE_NOUNS)
     match error["type"]:
         case "literal_error":
-            named = options(error)
-            own = any(e["type"] in {"string_pattern_mismatch", "string_type"} for e in rivals)
-            others = ["your own as module:attribute"] * own + [noun for noun in wanted if noun != NOUNS["string_type"]]
-            return ", or ".join([f"must be {'one of ' * (len(named) > 1)}{', '.join(named)}", *others])
-        case kind if kind in NOUNS:
-            return f"must be {' or '.join(wanted)}"
+            choices = literal_choices(error)
+            takes_user_defined = any(e["type"] in {"string_pattern_mismatch", "string_type"} for e in alternatives)
+            further = ["your own as module:attribute"] * takes_user_defined + [
+                noun for noun in expected if noun != TYPE_NOUNS["string_type"]
+            ]
+            return ", or ".join([f"must be {'one of ' * (len(choices) > 1)}{', '.join(choices)}", *further])
+        case kind if kind in TYPE_NOUNS:
+            return f"must be {' or '.join(expected)}"
         case "string_pattern_mismatch":
             return "must start with a letter from A to Z or a digit, and contain only these and `._-`"
         case "too_short":
@@ -95,18 +97,18 @@ def rule(error: ErrorDetails, rivals: list[ErrorDetails]) -> str:
     return error["msg"].replace("Input should be", "must be").replace("valid ", "").replace("a integer", "an integer")
 
 
-def hint(error: ErrorDetails) -> str:
-    """Return a question if one of the allowed names is near."""
-    return did_you_mean(error["input"], options(error)) if error["type"] == "literal_error" else ""
+def literal_suggestion(error: ErrorDetails) -> str:
+    """Return a suggestion if one of the allowed names is close to the value."""
+    return did_you_mean(error["input"], literal_choices(error)) if error["type"] == "literal_error" else ""
 
 
-def options(error: ErrorDetails) -> list[str]:
-    """Return the names that a literal allows."""
+def literal_choices(error: ErrorDetails) -> list[str]:
+    """Return the names that a literal type allows."""
     return [name.strip("' ") for name in str(error["ctx"]["expected"]).replace(" or ", ", ").split(",")]
 
 
-def fields(section: type[Section], where: Where) -> list[str]:
-    """Return the keys that a section of the study file has."""
+def section_keys(section: type[Section], where: KeyPath) -> list[str]:
+    """Return the keys of the section at a path within a section."""
     for part in where:
         inner = section.model_fields[str(part)].annotation
         members = getattr(inner, "__args__", (inner,))

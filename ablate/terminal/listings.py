@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ablate.doctor import Check
-from ablate.methods import axes_of
+from ablate.methods import method_axes
 from ablate.terminal.console import screen
 from analysis.formatting import plural
 from search_spaces.axes import plain
@@ -25,7 +25,7 @@ def show_methods() -> None:
 
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
     for method, path in METHODS.items():
-        settings = {name: axis for name, axis in axes_of(method, path).items() if name not in SPAN}
+        settings = {name: axis for name, axis in method_axes(method, path).items() if name not in SPAN}
         for i, (name, axis) in enumerate(settings.items()):
             off = "" if axis.neutral is None else plain(axis.neutral)
             allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")

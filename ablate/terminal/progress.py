@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from ablate.plan import num_trials
 from ablate.preflight import compile_warnings, inactive_method_warnings
-from ablate.study import Study, lacking
+from ablate.study import Study, missing_companions
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import screen, spell
 from ablate.trial import Result, Trial
@@ -112,7 +112,9 @@ class Progress:
             self.screen.console.print(f"{name}: all {len(queue.trials)} trials are in the store; nothing to run.")
         if queue.has_ended:
             return
-        for sentence in lacking(self.study) + compile_warnings(self.study) + inactive_method_warnings(self.study):
+        for sentence in (
+            missing_companions(self.study) + compile_warnings(self.study) + inactive_method_warnings(self.study)
+        ):
             self.note(sentence)
         known = f", {queue.num_cached} of {total} in the store already" if queue.num_cached else ""
         words = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"

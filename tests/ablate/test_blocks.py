@@ -44,7 +44,7 @@ def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
 def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     """The first trial is that of seed 0 of any study; of the others the order is still its order."""
     plain, made = study(tmp_path, 4), study(tmp_path, {"init": 4})
-    assert made.looks == [4]
+    assert made.seed_counts == [4]
     assert num_trials(made) == 8
     known, found = planned(plain), planned(made)
     assert [one.id for one in found[::4]] == [one.id for one in known[::4]]

@@ -17,7 +17,7 @@ from ablate.plan import num_trials
 from ablate.search import rounds
 from ablate.study import Study, load
 from ablate.trial import Trial
-from ablate.vary import Varied
+from ablate.vary import VariedAxis
 from tests.ablate.helpers import write
 
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -72,13 +72,13 @@ def test_a_grid_has_every_cell_once_and_what_does_not_act_multiplies_nothing(
 @SLOW
 @given(sizes=st.lists(st.integers(1, 5), max_size=4), data=st.data())
 def test_cells_are_counted_without_going_through_them(sizes: list[int], data: st.DataObject) -> None:
-    axes: list[Varied] = []
+    axes: list[VariedAxis] = []
     for i, length in enumerate(sizes):
         when = {}
         if i and data.draw(st.booleans()):
             other = data.draw(st.integers(0, i - 1))
             when = {f"a.{other}": tuple(data.draw(st.sets(st.integers(0, sizes[other]))))}
-        axes.append(Varied(f"a.{i}", "choice", list(range(length)), when=when))
+        axes.append(VariedAxis(f"a.{i}", "choice", list(range(length)), when=when))
     among = Space(axes, {f"a.{i}": -1 for i in range(len(sizes))})
     points = list(grid_points(among))
     assert num_grid_points(among) == len(points) == len({tuple(sorted(point.items())) for point in points})
@@ -204,18 +204,18 @@ def test_a_budget_of_trials_keeps_the_first_points_of_every_method(tmp_path: Pat
 
 
 @pytest.mark.parametrize("axis", [
-    Varied("a.b", "log", [], 0.1, 10.0),
-    Varied("a.b", "linear", [], -1.0, 3.0),
-    Varied("a.b", "log", [], 1.0, 7.0, integer=True),
-    Varied("a.b", "linear", [], 0.5, 4.5, integer=True),
-    Varied("a.b", "choice", ["x", "y", "z"]),
+    VariedAxis("a.b", "log", [], 0.1, 10.0),
+    VariedAxis("a.b", "linear", [], -1.0, 3.0),
+    VariedAxis("a.b", "log", [], 1.0, 7.0, integer=True),
+    VariedAxis("a.b", "linear", [], 0.5, 4.5, integer=True),
+    VariedAxis("a.b", "choice", ["x", "y", "z"]),
 ])  # fmt: skip
-def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: Varied) -> None:
+def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: VariedAxis) -> None:
     shares = [i / 10_000 for i in range(10_001)]
     found = [axis.at(share) for share in shares]
     assert found == (sorted(found) if axis.scale != "choice" else sorted(found, key="xyz".index))
     if axis.low is not None:
-        low, high = axis.ends
+        low, high = axis.bounds
         assert (found[0], found[-1]) == (low, high)
     if axis.integer and axis.scale == "linear":
         assert max(Counter(found).values()) - min(Counter(found).values()) <= 2

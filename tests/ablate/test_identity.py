@@ -128,7 +128,7 @@ def test_a_module_beside_a_method_of_ones_own_is_part_of_its_code(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(identity, "IMPORT_FOLDERS", places := set[Path]())
     monkeypatch.setattr(methods, "IMPORT_FOLDERS", places)
-    methods.reach([str(tmp_path), str(tmp_path / "away")])
+    methods.add_import_folders([str(tmp_path), str(tmp_path / "away")])
     known = import_closure({"own_method"}).keys()
     assert known == {"own_method", "own_far", "own_helper", "own_tools", "own_tools.deep"}
 

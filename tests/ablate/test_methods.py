@@ -5,7 +5,7 @@ from typing import Any, Literal, Optional
 
 import pytest
 
-from ablate.methods import guess
+from ablate.methods import infer_axis
 from ablate.search import rounds
 from ablate.study import load
 from search_spaces.axes import Axis
@@ -58,7 +58,7 @@ def test_a_setting_of_ones_own_does_not_have_the_name_of_an_epoch_in_which_metho
     ],
 )
 def test_a_hyperparameter_is_set_as_it_is_annotated(default: Any, hint: Any, axis: Axis) -> None:
-    assert guess(default, hint) == axis
+    assert infer_axis(default, hint) == axis
     assert axis.check(default) == default
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ablate.keys import Halving, Median
+from ablate.keys import MedianRule, SuccessiveHalving
 from ablate.pack_training import resolve_job, train_pack
 from ablate.pruning import Pruner, comparison_group, group_scores, stored_scores
 from ablate.run import build_job
@@ -27,8 +27,8 @@ def told(names: str, *scores: float) -> dict[str, dict[str, float]]:
 
 
 def test_halving_judges_at_its_rungs() -> None:
-    assert [epoch for epoch in range(1, 30) if Halving(reduction=3, first=1).rung(epoch)] == [1, 3, 9, 27]
-    assert [epoch for epoch in range(1, 30) if Halving(reduction=2, first=3).rung(epoch)] == [3, 6, 12, 24]
+    assert [epoch for epoch in range(1, 30) if SuccessiveHalving(reduction=3, first=1).is_rung(epoch)] == [1, 3, 9, 27]
+    assert [epoch for epoch in range(1, 30) if SuccessiveHalving(reduction=2, first=3).is_rung(epoch)] == [3, 6, 12, 24]
 
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
@@ -58,7 +58,7 @@ def test_the_median_rule_waits_for_enough_trials() -> None:
     assert pruner.trials_to_prune(1, {"agm": told("ab", 0.0, 1.0)}) == set()
     assert pruner.trials_to_prune(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
     assert pruner.trials_to_prune(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
-    assert Median(first=1, enough=2).kept([3.0, 1.0, 2.0, 4.0]) == 2.0
+    assert MedianRule(first=1, enough=2).threshold([3.0, 1.0, 2.0, 4.0]) == 2.0
 
 
 @pytest.mark.nightly

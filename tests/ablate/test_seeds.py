@@ -52,8 +52,8 @@ def noise(trial: Trial) -> float:
 def test_a_method_that_is_told_apart_gets_no_more(tmp_path: Path) -> None:
     """Agm is better by ten deviations, ogm by nothing; joint training goes on beside ogm, unimodal beside none."""
     made = study(tmp_path)
-    assert made.looks == [5, 10, 20]
-    said = here("plan", made.given, "--store", made.store).stdout
+    assert made.seed_counts == [5, 10, 20]
+    said = here("plan", made.name_or_path, "--store", made.store).stdout
     assert said.startswith("small on synthetic: 120 trials at most, 0 in the store, 120 to run.\n")
     found = asked(made, lambda t: 0.01 * noise(t) + (t.labels["method"] == "agm"))
     assert {method: len(seeds) for method, seeds in found.items()} == {"joint": 20, "agm": 5, "ogm": 20, "unimodal": 5}
@@ -104,7 +104,10 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
     assert (run.looks, run.study["planned"], len(plan), num_trials(made)) == ([5, 10, 20], 10, 10, 40)
     assert take_inventory(made.store).unfinished == []
     assert here("status", made.folder).stdout == "small: 10 of 10 trials done.\n"
-    assert "all 10 trials are in the store; nothing to run." in here("run", made.given, "--store", made.store).stderr
+    assert (
+        "all 10 trials are in the store; nothing to run."
+        in here("run", made.name_or_path, "--store", made.store).stderr
+    )
     agm = summary(run).row(by_predicate=pl.col("method") == "agm", named=True)
     once = paired([0.1 + 0.01 * (noise(plan[5 + s]) - noise(plan[s])) for s in range(5)], [0.0] * 5)
     assert agm["p"] == pytest.approx(once.p / shares([5, 10, 20])[0])

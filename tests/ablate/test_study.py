@@ -14,8 +14,8 @@ from ablate.errors import UserError
 from ablate.plan import point_trials
 from ablate.search import rounds
 from ablate.shards import label_columns
-from ablate.study import Study, lacking, load
-from ablate.vary import Varied, spaced
+from ablate.study import Study, load, missing_companions
+from ablate.vary import VariedAxis, grid_values
 from search_spaces import CLAIMS, STUDIES
 from search_spaces.axes import number
 from search_spaces.methods import METHODS
@@ -459,7 +459,7 @@ def test_axes_become_values(vary: dict[str, Any], values: list[Any], tmp_path: P
 )
 def test_a_range_reaches_to_its_ends(changes: dict[str, Any], ends: list[float], tmp_path: Path) -> None:
     (axis,) = load(str(write(tmp_path, search="random", **changes))).vary
-    assert (axis.values, axis.reach) == ([], ends)
+    assert (axis.values, axis.values_or_bounds) == ([], ends)
 
 
 @pytest.mark.parametrize(
@@ -477,9 +477,9 @@ def test_what_can_act_or_be_counted_is_taken(changes: dict[str, Any], tmp_path: 
 
 
 def test_what_lies_in_a_range_or_in_a_list_is_taken() -> None:
-    ranged, listed = Varied("a.b", "linear", [], 1, 4.5, integer=True), Varied("a.b", "choice", [1, "x"])
-    assert [ranged.takes(value) for value in (0, 1, 3, 4, 4.5, "x")] == [False, True, True, True, False, False]
-    assert [listed.takes(value) for value in (1, 3, "x")] == [True, False, True]
+    ranged, listed = VariedAxis("a.b", "linear", [], 1, 4.5, integer=True), VariedAxis("a.b", "choice", [1, "x"])
+    assert [ranged.contains(value) for value in (0, 1, 3, 4, 4.5, "x")] == [False, True, True, True, False, False]
+    assert [listed.contains(value) for value in (1, 3, "x")] == [True, False, True]
 
 
 def test_an_axis_acts_beside_a_number_within_a_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,9 +518,9 @@ def test_a_list_of_measurements_is_the_mapping_with_default_intervals(tmp_path: 
 
 
 def test_spacing_keeps_the_ends_exactly() -> None:
-    assert spaced(0.05, 5, "log", 7)[0] == 0.05
-    assert spaced(0.05, 5, "log", 7)[-1] == 5
-    assert spaced(1, 100, "log", 3) == [1, 10, 100]
+    assert grid_values(0.05, 5, "log", 7)[0] == 0.05
+    assert grid_values(0.05, 5, "log", 7)[-1] == 5
+    assert grid_values(1, 100, "log", 3) == [1, 10, 100]
 
 
 def test_values_are_those_of_yaml_1_2(tmp_path: Path) -> None:
@@ -543,7 +543,9 @@ def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:
 
 def test_a_method_without_its_companions_is_named(tmp_path: Path) -> None:
     def said(method: str = "cggm", **changes: Any) -> list[str]:
-        return lacking(load(str(write(tmp_path, methods=["joint", method], vary=changes.pop("vary", None), **changes))))
+        return missing_companions(
+            load(str(write(tmp_path, methods=["joint", method], vary=changes.pop("vary", None), **changes)))
+        )
 
     assert said() == ["cggm was published with train.clip: 0.8; this study does not set it."]
     assert said(train={"clip": 0.8}) == said(train={"clip": None}) == said(vary={"train.clip": [0.5, 1]}) == []

@@ -9,7 +9,7 @@ import pytest
 from SALib.sample import morris, sobol
 
 from ablate.terminal.results import indices_table
-from ablate.vary import Varied
+from ablate.vary import VariedAxis
 from analysis import load
 from analysis.designs import indices, place
 from tests.analysis.conftest import Write, trial
@@ -84,35 +84,35 @@ def test_each_modality_alone_has_indices_of_its_own(write_run: Write, kind: str)
 
 
 AXES = [
-    Varied("agm.rho", "linear", [], 1.0, 2.0),
-    Varied("train.lr", "log", [], 0.001, 0.1),
-    Varied("train.optimizer", "choice", ["sgd", "adam"]),
-    Varied("agm.reference", "choice", ["cumulative", "ema", "window"]),
-    Varied("train.batch_size", "linear", [], 31.0, 32.0, integer=True),
-    Varied("model.hidden", "log", [], 1.0, 2.0, integer=True),
-    Varied("agm.window", "log", [], 1.0, 13.0, integer=True),
+    VariedAxis("agm.rho", "linear", [], 1.0, 2.0),
+    VariedAxis("train.lr", "log", [], 0.001, 0.1),
+    VariedAxis("train.optimizer", "choice", ["sgd", "adam"]),
+    VariedAxis("agm.reference", "choice", ["cumulative", "ema", "window"]),
+    VariedAxis("train.batch_size", "linear", [], 31.0, 32.0, integer=True),
+    VariedAxis("model.hidden", "log", [], 1.0, 2.0, integer=True),
+    VariedAxis("agm.window", "log", [], 1.0, 13.0, integer=True),
 ]
 
 
-def at(axis: Varied, value: Any) -> float:
+def at(axis: VariedAxis, value: Any) -> float:
     """Return how far along its axis a value is."""
     if axis.scale == "choice":
         return axis.values.index(value) / (len(axis.values) - 1)
-    low, high, value = (np.log(x) if axis.scale == "log" else x for x in (*axis.ends, value))
+    low, high, value = (np.log(x) if axis.scale == "log" else x for x in (*axis.bounds, value))
     return float((value - low) / (high - low))
 
 
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.key)
-def test_a_place_is_that_of_the_value_which_the_study_has_there(axis: Varied) -> None:
+def test_a_place_is_that_of_the_value_which_the_study_has_there(axis: VariedAxis) -> None:
     ends = [axis.at(0.0), axis.at(1.0)]
     for share in (*np.linspace(0, 1, 4).tolist(), *np.linspace(0, 1, 97).tolist()):
         assert place(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.at(share)))
 
 
 @pytest.mark.parametrize(
-    "axis", [Varied("agm.window", "linear", [], 3.0, 3.0, integer=True), Varied("agm.route", "choice", ["phi"])]
+    "axis", [VariedAxis("agm.window", "linear", [], 3.0, 3.0, integer=True), VariedAxis("agm.route", "choice", ["phi"])]
 )
-def test_an_axis_of_one_value_has_one_place(axis: Varied) -> None:
+def test_an_axis_of_one_value_has_one_place(axis: VariedAxis) -> None:
     assert place(0.9, axis.scale, [axis.at(0.0), axis.at(1.0)], len(axis.values)) == 0.0
 
 
