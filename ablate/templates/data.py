@@ -1,4 +1,4 @@
-"""Writes mine.npz and mine.json, the data of study.yaml. Put your own arrays in the place of these drawn ones."""
+"""Writes mine.npz and mine.json, the data of study.yaml. Replace the random arrays by your own."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ SIZES = {"training": 600, "validation": 150, "test": 150}
 
 
 def main() -> None:
-    """Write the arrays, the sample as their first axis, and the datasheet beside them."""
-    draw = np.random.default_rng(0)
-    label = draw.integers(0, CLASSES, sum(SIZES.values()))
-    centres = {"image": draw.normal(size=(CLASSES, 20)), "sound": draw.normal(size=(CLASSES, 8))}
-    noise = {"image": 1.5, "sound": 3.0}  # the image says more: sound may be neglected
-    arrays = {m: (c[label] + noise[m] * draw.normal(size=(len(label), c.shape[1]))) for m, c in centres.items()}
-    split = np.repeat([0, 1, 2], list(SIZES.values()))  # 0 training, 1 validation, 2 test; a subject belongs to one
+    """Write the arrays, with samples along their first axis, and the datasheet beside them."""
+    random = np.random.default_rng(0)
+    label = random.integers(0, CLASSES, sum(SIZES.values()))
+    centres = {"image": random.normal(size=(CLASSES, 20)), "sound": random.normal(size=(CLASSES, 8))}
+    noise = {"image": 1.5, "sound": 3.0}  # the image is more informative: sound may be neglected
+    arrays = {m: (c[label] + noise[m] * random.normal(size=(len(label), c.shape[1]))) for m, c in centres.items()}
+    split = np.repeat([0, 1, 2], list(SIZES.values()))  # 0 training, 1 validation, 2 test; keep a subject in one split
     np.savez(FOLDER / "mine.npz", **{m: x.astype(np.float32) for m, x in arrays.items()}, label=label, split=split)
     sheet = {
         "name": "mine",

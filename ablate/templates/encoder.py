@@ -9,7 +9,7 @@ from torch import nn
 class Net(nn.Module):
     """Encodes one modality, [B, *shape] -> [B, 32].
 
-    Its weights are drawn from each trial's seed. It draws no random numbers in its passes: dropout is `model.dropout`.
+    Its weights are drawn from the seed of each trial. A pass draws no random numbers: dropout is `model.dropout`.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -18,6 +18,6 @@ class Net(nn.Module):
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 32), nn.Tanh(), nn.Linear(32, 32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the features of a batch; whatever their number is, the fusion takes it."""
+        """Return the features of a batch; the fusion accepts any number of them."""
         features: torch.Tensor = self.layers(x)
         return features

@@ -15,11 +15,11 @@ class Half(NamedTuple):
     neutral = {"factor": 1.0}  # at which it is joint training: `ablate doctor study.yaml` checks it
 
     def init(self, params: Params) -> tuple[()]:
-        """Return the state before the first step: whatever the method remembers, as tensors."""
+        """Return the state before the first step: all that the method remembers, as tensors."""
         return ()
 
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
-        """Return the gradients to train with, the next state, and what is worth recording.
+        """Return the gradients to train with, the next state, and the metrics to record.
 
         ``pull(f)`` is the gradient of any scalar of the signals: ``logits``, and what `needs` names.
         """

@@ -105,7 +105,9 @@ def _load_inputs(
     if not present[rows[0]].any():
         raise DataError(f"data: {modality} of {archive.name} is missing in every training sample.")
     scale = fit_scale(pool[rows[0]], present[rows[0]], kind)
-    positions = [np.arange(len(r)) if split or layout.kept is None else layout.kept for split, r in enumerate(rows)]
+    positions = [np.arange(len(r)) for r in rows]
+    if layout.train_positions is not None:
+        positions[0] = layout.train_positions
     masks = [present[r] & _draw_presence(modality, selection, i, positions[i]) for i, r in enumerate(rows)]
     return [(apply_scale(pool[r], mask, scale), mask) for r, mask in zip(rows, masks, strict=True)]
 

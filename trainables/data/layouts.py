@@ -1,9 +1,9 @@
 """The three layouts of a data file: which rows of which arrays are the samples of each split, and their labels.
 
-*rows*: one array a modality with the sample as first axis, a label array, and `split` (0 train, 1
-validation, 2 test, any other value unused). *pairs*: one pool a modality with its `<modality>_label`, and
+*rows*: one array per modality with the sample as first axis, a label array, and `split` (0 train, 1
+validation, 2 test, any other value unused). *pairs*: one pool per modality with its `<modality>_label`, and
 index tables `pairs_<protocol>_<train|val|test>` whose columns point into the pools in the order of the
-datasheet's modalities. *maps*: one array a modality [C, H, W], labels [H, W], the tile of each pixel, `tile` [H, W],
+datasheet's modalities. *maps*: one array per modality [C, H, W], labels [H, W], the tile of each pixel, `tile` [H, W],
 and `tile_split`, which is to tiles what `split` is to samples.
 """
 
@@ -26,8 +26,8 @@ class Layout(NamedTuple):
     rows: tuple[dict[str, np.ndarray], ...]  # train, val, test: modality -> [N] rows of its array
     targets: tuple[np.ndarray, ...]  # train, val, test: [N] or [N, L], as stored
     sizes: dict[str, int]  # modality -> rows that its array must have
-    kept: np.ndarray | None = None  # [N] positions of the training samples among all of the file; None: all are kept
-    tiles: Tiles | None = None  # of maps: the tiles, one a row
+    train_positions: np.ndarray | None = None  # [N] of the training samples among all of the file; None: all of them
+    tiles: Tiles | None = None  # of maps: the tiles, one per row
 
     def row_name(self, row: int) -> str:
         """Return the name of a row in messages."""
@@ -73,10 +73,10 @@ def _check_labelled(layout: Layout, archive: Archive, ignore_index: int) -> None
 def limit_shots(layout: Layout, shots: int) -> Layout:
     """Return a layout with at most the first `shots` training samples of each class."""
     target = layout.targets[0]
-    kept = np.sort(np.concatenate([np.flatnonzero(target == label)[:shots] for label in np.unique(target)]))
-    training = {modality: rows[kept] for modality, rows in layout.rows[0].items()}
-    rows, targets = (training, *layout.rows[1:]), (target[kept], *layout.targets[1:])
-    return layout._replace(rows=rows, targets=targets, kept=kept)
+    positions = np.sort(np.concatenate([np.flatnonzero(target == label)[:shots] for label in np.unique(target)]))
+    training = {modality: rows[positions] for modality, rows in layout.rows[0].items()}
+    rows, targets = (training, *layout.rows[1:]), (target[positions], *layout.targets[1:])
+    return layout._replace(rows=rows, targets=targets, train_positions=positions)
 
 
 def _rows_layout(archive: Archive, selection: Selection) -> Layout:

@@ -53,15 +53,15 @@ def _count_immovable(side: np.ndarray, size: np.ndarray) -> int:
 def _permute_sides(side: np.ndarray, classes: np.ndarray, size: np.ndarray, deal: int, owner: str) -> np.ndarray:
     """Return the side of each group (0 train, 1 val) in a deal, from sides in the file, classes and sizes, [G] each."""
     held_out, seen, exhaustive = size[side == 1].sum(), {side.tobytes()}, len(side) <= EXHAUSTIVE_LIMIT
-    wanted = deal if exhaustive else 1
+    required = deal if exhaustive else 1
     start = 1 if exhaustive else deal * ATTEMPTS_PER_DEAL
-    for seed in range(start, start + ATTEMPTS_PER_DEAL * wanted):
+    for seed in range(start, start + ATTEMPTS_PER_DEAL * required):
         random, permuted = np.random.default_rng(seed), side.copy()
         for label in np.unique(classes):
             permuted[classes == label] = random.permutation(side[classes == label])
         if held_out <= 2 * size[permuted == 1].sum() <= 4 * held_out:
             seen.add(permuted.tobytes())
-        if len(seen) > wanted:
+        if len(seen) > required:
             return permuted
     raise DataError(
         f"data.deal: the samples of {owner} have {len(seen) - 1} deals beside the file's split, got {deal}."

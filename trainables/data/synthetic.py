@@ -14,12 +14,12 @@ modality with information. a_m is a random sign, so that a_m a_n is XOR: one fac
 both determine it. The target is s itself in regression, otherwise the class argmax s, so that classes are
 equally frequent; ties (only at synergy 1) fall at random.
 
-**Inputs.** Modality m shows its latents h_m = (u_m, r, a_m) in `features` mixed coordinates:
+**Inputs.** Modality m observes its latents h_m = (u_m, r, a_m) in `features` mixed coordinates:
 
 .. math:: x_m \propto A_m h_m + \tau_m \epsilon, \qquad \tau_m^2 = 10^{-\mathrm{snr}_m / 10}
 
 with orthonormal columns A_m and normal noise, scaled to unit mean variance at any ratio, so that strength
-cannot be read from size. A modality without information shows a redundant part of its own, unrelated to the
+cannot be read from size. A modality without information observes a redundant part of its own, unrelated to the
 label. A modality is missing in a sample with probability `missing`, independently, and then all zeros.
 
 Information, redundancy and synergy change the label and not the inputs (a modality of information 0 aside);

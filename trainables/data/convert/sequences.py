@@ -89,9 +89,9 @@ def ur_funny(source: Path) -> Conversion:
     has_words = {name: part["text"].any(axis=(1, 2)) for name, part in arrays.items()}
     wordless = sum(int((~mask).sum()) for mask in has_words.values())
     notes += count_notes(wordless, "samples without any word are left out")
-    kept = {name: {key: array[has_words[name]] for key, array in part.items()} for name, part in arrays.items()}
+    samples = {name: {key: array[has_words[name]] for key, array in part.items()} for name, part in arrays.items()}
     sheet = complete_sheet({"task": "classification", "classes": 2, "target": "label"})
-    return Conversion(concatenate_splits(kept), sheet, notes)
+    return Conversion(concatenate_splits(samples), sheet, notes)
 
 
 def load_splits(source: Path, labels: str) -> dict[str, dict[str, Any]]:
