@@ -1,4 +1,4 @@
-"""Convolutions of a pack: the bits of each member's own, forward and backward."""
+"""Convolutions of a pack: bit for bit those of each member alone, forward and backward."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def members(count: int, *, shared: bool = False) -> tuple[Tensor, Tensor, Tensor
 
 
 def derivatives(f: Any, *factors: Tensor) -> tuple[Tensor, ...]:
-    """Return what a convolution makes, and its derivatives by all factors along a slope."""
+    """Return the output of a convolution, and its derivatives by all factors along a slope."""
     made, back = vjp(lambda *given: f(*given, **HOW), *factors)
     return made, *back(torch.linspace(-1, 1, made.numel()).view(made.shape))
 
@@ -53,13 +53,13 @@ def test_several_slopes_of_each_member() -> None:
                 assert torch.allclose(one[k, s], other, atol=1e-5)
 
 
-def test_operations_keep_what_they_promise_to_a_compiler() -> None:
+def test_operators_have_the_schema_and_shapes_that_they_declare() -> None:
     images, weights, biases = members(2)
     slope = torch.randn(2, 5, 4, 4, 3)
     checks = ("test_schema", "test_faketensor")
     for pick in (slice(None), 0):
         x, weight, bias, back = images[pick], weights[pick], biases[pick], slope[pick]
         torch.library.opcheck(torch.ops.ablate.convolve.default, (x, weight, bias, 2, 1), test_utils=checks)
-        for deep in (False, True):
-            given = back, x, weight, 2, 1, deep
-            torch.library.opcheck(torch.ops.ablate.convolve_backward.default, given, test_utils=checks)
+        for needs_grad_x in (False, True):
+            arguments = back, x, weight, 2, 1, needs_grad_x
+            torch.library.opcheck(torch.ops.ablate.convolve_backward.default, arguments, test_utils=checks)

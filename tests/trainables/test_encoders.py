@@ -1,4 +1,4 @@
-"""The encoders: those of torch where it has them, and the same alone or in a pack."""
+"""The encoders: equal to those of torch where it has them, and the same alone and in a pack."""
 
 from typing import Any
 
@@ -26,21 +26,21 @@ ENCODERS: dict[str, Encoder] = {
     "transformer dense": Transformer((6, 3), 8, dense=True),
     "transformer of an image": Transformer((2, 5, 6), 8),
 }
-EACH = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
+ALL_ENCODERS = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 
 
-def drawn(encoder: Encoder, seed: int = 0) -> tuple[Group, Group]:
-    """Weights and statistics away from their initial zeros and ones, float64."""
+def random_weights(encoder: Encoder, seed: int = 0) -> tuple[Group, Group]:
+    """Return weights and statistics, perturbed from their initial zeros and ones, float64."""
 
-    def near(name: str, tensor: Tensor) -> Tensor:
+    def perturbed(name: str, tensor: Tensor) -> Tensor:
         return tensor.double() + uniform(seed, f"near.{name}", tuple(tensor.shape), 0.1)
 
     params = encoder.init(lambda name, shape, bound: uniform(seed, name, shape, bound))
     groups = params, encoder.buffers()
-    return tuple({name: near(name, tensor) for name, tensor in group.items()} for group in groups)
+    return tuple({name: perturbed(name, tensor) for name, tensor in group.items()} for group in groups)
 
 
-def sample(encoder: Any, seed: int = 0, size: int = 7) -> Tensor:
+def random_input(encoder: Any, seed: int = 0, size: int = 7) -> Tensor:
     return normal((size, *encoder.shape), seed, "input").double()
 
 
@@ -48,55 +48,55 @@ def noise(purpose: str, like: Tensor) -> Tensor:
     return normal(tuple(like.shape), 0, purpose).to(like)
 
 
-@EACH
+@ALL_ENCODERS
 def test_a_feature_has_the_width_of_the_encoder_at_every_position_if_dense(encoder: Encoder) -> None:
-    h, _ = encoder(*drawn(encoder), sample(encoder), EVALUATION)
+    h, _ = encoder(*random_weights(encoder), random_input(encoder), EVALUATION)
     assert h.shape == ((7, 6, 8) if getattr(encoder, "dense", False) else (7, 8))
-    alone, _ = encoder(*drawn(encoder), sample(encoder)[2:3], EVALUATION)
+    alone, _ = encoder(*random_weights(encoder), random_input(encoder)[2:3], EVALUATION)
     assert torch.allclose(h[2:3], alone, rtol=1e-12)
 
 
-@pytest.mark.parametrize("training", [True, False, "of each its own"])
-@EACH
+@pytest.mark.parametrize("training", [True, False, "mixed"])
+@ALL_ENCODERS
 def test_eight_encoders_in_one_pack_are_eight_encoders(encoder: Encoder, training: bool | str) -> None:
     """Weights, statistics and inputs differ; with gradients and without."""
     flags = torch.arange(8) % 2 == 0 if isinstance(training, str) else torch.full((8,), training)
-    many = [(*drawn(encoder, seed), sample(encoder, seed), flag) for seed, flag in enumerate(flags)]
+    members = [(*random_weights(encoder, seed), random_input(encoder, seed), flag) for seed, flag in enumerate(flags)]
 
-    def encoded(params: Group, buffers: Group, x: Tensor, flag: Tensor) -> tuple[Tensor, Any]:
+    def encode(params: Group, buffers: Group, x: Tensor, flag: Tensor) -> tuple[Tensor, Any]:
         mode = Mode(flag if isinstance(training, str) else training, noise)
         h, updated = encoder(params, buffers, x, mode)
         return h.square().sum(), (h, updated)
 
-    for f in (encoded, torch.func.grad(encoded, has_aux=True)):
-        apiece = [f(params, buffers, x, flag) for params, buffers, x, flag in many]
-        assert apart(torch.func.vmap(f)(*stack(many)), stack(apiece)) < 1e-10
+    for f in (encode, torch.func.grad(encode, has_aux=True)):
+        separate = [f(params, buffers, x, flag) for params, buffers, x, flag in members]
+        assert apart(torch.func.vmap(f)(*stack(members)), stack(separate)) < 1e-10
 
 
-@EACH
-def test_a_mode_that_only_the_run_knows_is_the_same_mode(encoder: Encoder) -> None:
-    params, buffers = drawn(encoder)
+@ALL_ENCODERS
+def test_a_mode_given_as_a_tensor_is_the_same_mode(encoder: Encoder) -> None:
+    params, buffers = random_weights(encoder)
     for flag in (True, False):
-        known = encoder(params, buffers, sample(encoder), Mode(flag, noise))
-        found = encoder(params, buffers, sample(encoder), Mode(torch.tensor(flag), noise))
-        assert apart(known, found) == 0
+        known = encoder(params, buffers, random_input(encoder), Mode(flag, noise))
+        traced = encoder(params, buffers, random_input(encoder), Mode(torch.tensor(flag), noise))
+        assert apart(known, traced) == 0
 
 
-@EACH
+@ALL_ENCODERS
 def test_the_gradient_is_that_of_finite_differences(encoder: Encoder) -> None:
-    params, buffers = drawn(encoder)
+    params, buffers = random_weights(encoder)
 
-    def encoded(x: Tensor, *weights: Tensor) -> Tensor:
+    def encode(x: Tensor, *weights: Tensor) -> Tensor:
         return encoder(dict(zip(params, weights, strict=True)), buffers, x, Mode(True, noise))[0]
 
-    inputs = [tensor.requires_grad_() for tensor in (sample(encoder, size=4), *params.values())]
-    assert torch.autograd.gradcheck(encoded, inputs, fast_mode=True)
+    inputs = [tensor.requires_grad_() for tensor in (random_input(encoder, size=4), *params.values())]
+    assert torch.autograd.gradcheck(encode, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_the_gru_is_the_gru_of_torch(dense: bool) -> None:
     encoder = GRU((6, 3), 8, dense)
-    params, x = drawn(encoder)[0], sample(encoder).requires_grad_()
+    params, x = random_weights(encoder)[0], random_input(encoder).requires_grad_()
     theirs = torch.nn.GRU(3, 8, batch_first=True, dtype=torch.float64)
     theirs.load_state_dict({f"{name}_l0": weight for name, weight in params.items()})
     reference = theirs(x)[0] if dense else theirs(x)[0][:, -1]
@@ -108,7 +108,7 @@ def test_the_gru_is_the_gru_of_torch(dense: bool) -> None:
 
 @pytest.mark.parametrize("encoder", [Transformer((6, 3), 8, dense=True), Transformer((2, 5, 6), 8, dense=True)])
 def test_the_transformer_is_made_of_the_layers_of_torch(encoder: Transformer) -> None:
-    params, x = drawn(encoder)[0], sample(encoder)
+    params, x = random_weights(encoder)[0], random_input(encoder)
     tokens = x if x.ndim == 3 else torch.stack([x[:, :, row].flatten(1) for row in range(5)], 1)
     h = tokens @ params["in.weight"].T + params["in.bias"] + sinusoidal_positions(tokens.shape[1], 8)
     names = {
@@ -131,7 +131,7 @@ def test_the_transformer_is_made_of_the_layers_of_torch(encoder: Transformer) ->
 
 def test_the_transformer_knows_the_order_in_time() -> None:
     encoder = Transformer((6, 3), 8)
-    params, x = drawn(encoder)[0], sample(encoder)
+    params, x = random_weights(encoder)[0], random_input(encoder)
     forward, backward = (encoder(params, {}, one, EVALUATION)[0] for one in (x, x.flip(1)))
     assert not torch.allclose(forward, backward)
 
@@ -144,8 +144,8 @@ def first_layer(encoder: Encoder, params: Group, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("name", "layer"), [("mlp batch", torch.nn.BatchNorm1d), ("cnn batch", torch.nn.BatchNorm2d)])
 def test_batch_normalisation_is_that_of_torch(name: str, layer: type[torch.nn.Module]) -> None:
-    encoder, x = ENCODERS[name], sample(ENCODERS[name])
-    params, buffers = drawn(encoder)
+    encoder, x = ENCODERS[name], random_input(ENCODERS[name])
+    params, buffers = random_weights(encoder)
     buffers = {key: value if key.endswith("mean") else value.abs() for key, value in buffers.items()}
     theirs: Any = layer(params["0.norm.weight"].numel(), dtype=torch.float64)
     theirs.running_mean.copy_(buffers["0.norm.mean"])
@@ -154,15 +154,15 @@ def test_batch_normalisation_is_that_of_torch(name: str, layer: type[torch.nn.Mo
     trained, updated = encoder(params, buffers, x, Mode(training=True))
     assert torch.allclose(updated["0.norm.mean"], theirs.running_mean, rtol=1e-12)
     assert torch.allclose(updated["0.norm.var"], theirs.running_var, rtol=1e-12)
-    evaluated, kept = encoder(params, updated, x, EVALUATION)
-    assert apart(kept, updated) == 0
+    evaluated, after = encoder(params, updated, x, EVALUATION)
+    assert apart(after, updated) == 0
     assert not torch.allclose(trained, evaluated)
 
 
 @pytest.mark.parametrize("name", ["mlp layer", "cnn layer"])
 def test_layer_normalisation_is_that_of_torch(name: str) -> None:
-    encoder, x = ENCODERS[name], sample(ENCODERS[name])
-    params, buffers = drawn(encoder)
+    encoder, x = ENCODERS[name], random_input(ENCODERS[name])
+    params, buffers = random_weights(encoder)
     h = x
     for layer in ("0", "1"):
         scale, shift = params[f"{layer}.norm.weight"], params[f"{layer}.norm.bias"]
@@ -180,9 +180,9 @@ def test_layer_normalisation_is_that_of_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp batch", "cnn", "gru", "transformer"])
-def test_dropout_keeps_the_mean_and_rests_in_evaluation(name: str) -> None:
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation(name: str) -> None:
     encoder: Any = ENCODERS[name]._replace(norm="none") if name == "mlp batch" else ENCODERS[name]  # type: ignore
-    params, x = drawn(encoder)[0], sample(encoder)
+    params, x = random_weights(encoder)[0], random_input(encoder)
     plain = encoder._replace(dropout=0.0)(params, {}, x, Mode(True, noise))[0]
     assert torch.equal(encoder(params, {}, x, EVALUATION)[0], plain)
     assert not torch.allclose(encoder(params, {}, x, Mode(True, noise))[0], plain)
@@ -197,20 +197,20 @@ def test_dropout_keeps_the_mean_and_rests_in_evaluation(name: str) -> None:
 
 
 @pytest.mark.parametrize("present", [None, torch.tensor([True])])
-def test_of_a_single_number_the_running_statistics_serve(present: Tensor | None) -> None:
-    """As in evaluation, and nothing is learnt of it: it has no variance."""
-    encoder, x = ENCODERS["mlp batch"], sample(ENCODERS["mlp batch"])[:1]
-    params, buffers = drawn(encoder)
+def test_a_single_value_is_normalised_by_the_running_statistics(present: Tensor | None) -> None:
+    """As in evaluation; it has no variance, and the statistics are not updated."""
+    encoder, x = ENCODERS["mlp batch"], random_input(ENCODERS["mlp batch"])[:1]
+    params, buffers = random_weights(encoder)
     buffers = {key: value if key.endswith("mean") else value.abs() for key, value in buffers.items()}
     for training in (True, torch.tensor(True)):
-        trained, kept = encoder(params, buffers, x, Mode(training, None, present))
+        trained, after = encoder(params, buffers, x, Mode(training, None, present))
         assert torch.equal(trained, encoder(params, buffers, x, EVALUATION)[0])
-        assert apart(kept, buffers) == 0
+        assert apart(after, buffers) == 0
 
 
 @pytest.mark.parametrize("kind", [MLP((5,), 6, "batch"), CNN((8, 8), 6, "batch")])
-def test_batch_statistics_are_of_those_who_have_the_modality(kind: MLP | CNN) -> None:
-    """As in a batch without the others; where nobody has it, nothing is learnt of it."""
+def test_batch_statistics_are_of_samples_that_have_the_modality(kind: MLP | CNN) -> None:
+    """As in a batch without the others; where no sample has it, the statistics are not updated."""
     draw = torch.Generator().manual_seed(0)
     params = {n: p.double() for n, p in kind.init(lambda n, s, b: torch.rand(s, generator=draw) - 0.5).items()}
     buffers = {name: b.double() for name, b in kind.buffers().items()}
@@ -221,5 +221,5 @@ def test_batch_statistics_are_of_those_who_have_the_modality(kind: MLP | CNN) ->
     assert torch.allclose(all_[present], few, rtol=1e-12)
     for name, expected in few_buffers.items():
         assert torch.allclose(all_buffers[name], expected, rtol=1e-12)
-    _, kept = kind(params, buffers, x, Mode(True, None, torch.zeros(6, dtype=torch.bool)))
-    assert all(kept[name].equal(before) for name, before in buffers.items())
+    _, after = kind(params, buffers, x, Mode(True, None, torch.zeros(6, dtype=torch.bool)))
+    assert all(after[name].equal(before) for name, before in buffers.items())

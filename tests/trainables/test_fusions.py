@@ -1,4 +1,4 @@
-"""The fusions: by hand, of torch's parts, and without an order of the modalities."""
+"""The fusions: against values by hand and modules of torch, and independent of the order of modalities."""
 
 from itertools import permutations
 
@@ -16,8 +16,8 @@ UNORDERED = ["gated", "film", "attention"]
 COUNTS = pytest.mark.parametrize("modalities", [1, 2, 3, 6])
 
 
-def drawn(fusion: Fusion, names: list[str]) -> tuple[Params, dict[str, Tensor]]:
-    """Weights, and features of 4, 5, 6... numbers."""
+def random_weights(fusion: Fusion, names: list[str]) -> tuple[Params, dict[str, Tensor]]:
+    """Return weights, and features of widths 4, 5, 6 ..."""
     widths = {m: 4 + int(m[1:]) for m in names}
     readouts, shared = fusion.init(widths, 3, lambda name, shape, bound: uniform(0, name, shape, bound))
     features = {m: normal((7, width), 0, m).double() for m, width in widths.items()}
@@ -25,11 +25,11 @@ def drawn(fusion: Fusion, names: list[str]) -> tuple[Params, dict[str, Tensor]]:
     return params, features
 
 
-def called(modalities: int) -> list[str]:
+def modality_names(modalities: int) -> list[str]:
     return [f"m{i}" for i in range(modalities)]
 
 
-def projected(params: Params, features: dict[str, Tensor], m: str) -> Tensor:
+def projection(params: Params, features: dict[str, Tensor], m: str) -> Tensor:
     return features[m] @ params.shared[f"project.{m}.weight"].T + params.shared[f"project.{m}.bias"]
 
 
@@ -40,8 +40,8 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
 @COUNTS
 def test_gates_are_those_of_ogm_ge_over_all_ordered_pairs(modalities: int) -> None:
     """OGM-GE, models/fusion_modules.py: output = sigmoid(fc_x(x)) * fc_y(y)."""
-    params, features = drawn(FUSIONS["gated"], called(modalities))
-    parts = {m: projected(params, features, m).chunk(2, -1) for m in features}
+    params, features = random_weights(FUSIONS["gated"], modality_names(modalities))
+    parts = {m: projection(params, features, m).chunk(2, -1) for m in features}
     by_hand = torch.stack([torch.sigmoid(parts[j][1]) * parts[m][0] for m, j in pairs(list(features))]).mean(0)
     assert torch.allclose(FUSIONS["gated"].fuse(params, features), by_hand, rtol=1e-10, atol=1e-12)
 
@@ -49,39 +49,41 @@ def test_gates_are_those_of_ogm_ge_over_all_ordered_pairs(modalities: int) -> No
 @COUNTS
 def test_film_is_that_of_ogm_ge_over_all_ordered_pairs(modalities: int) -> None:
     """OGM-GE, models/fusion_modules.py: gamma, beta = fc(x); output = gamma * y + beta."""
-    params, features = drawn(FUSIONS["film"], called(modalities))
-    parts = {m: projected(params, features, m).chunk(3, -1) for m in features}  # beta, value, gamma
+    params, features = random_weights(FUSIONS["film"], modality_names(modalities))
+    parts = {m: projection(params, features, m).chunk(3, -1) for m in features}  # beta, value, gamma
     by_hand = torch.stack([parts[j][2] * parts[m][1] + parts[j][0] for m, j in pairs(list(features))]).mean(0)
     assert torch.allclose(FUSIONS["film"].fuse(params, features), by_hand, rtol=1e-10, atol=1e-12)
 
 
 @COUNTS
 def test_attention_is_made_of_the_parts_of_torch(modalities: int) -> None:
-    params, features = drawn(FUSIONS["attention"], called(modalities))
-    tokens = torch.stack([projected(params, features, m) for m in features], 1)
+    params, features = random_weights(FUSIONS["attention"], modality_names(modalities))
+    tokens = torch.stack([projection(params, features, m) for m in features], 1)
     norm = torch.nn.LayerNorm(8, dtype=torch.float64)
     attention = torch.nn.MultiheadAttention(8, 4, batch_first=True, dtype=torch.float64)
-    taken = {
+    names = {
         "in_proj_weight": "qkv.weight", "in_proj_bias": "qkv.bias",
         "out_proj.weight": "mix.weight", "out_proj.bias": "mix.bias",
     }  # fmt: skip
-    attention.load_state_dict({theirs: params.shared[ours] for theirs, ours in taken.items()})
-    unit = norm(tokens)
-    by_torch = (tokens + attention(unit, unit, unit, need_weights=False)[0]).mean(1)
+    attention.load_state_dict({theirs: params.shared[ours] for theirs, ours in names.items()})
+    normed = norm(tokens)
+    by_torch = (tokens + attention(normed, normed, normed, need_weights=False)[0]).mean(1)
     assert torch.allclose(FUSIONS["attention"].fuse(params, features), by_torch, rtol=1e-10, atol=1e-12)
 
 
 @COUNTS
 @pytest.mark.parametrize("fusion", UNORDERED)
 def test_the_order_of_modalities_does_not_matter(fusion: str, modalities: int) -> None:
-    names = called(modalities)
-    straight, turned = (FUSIONS[fusion].fuse(*drawn(FUSIONS[fusion], order)) for order in (names, names[::-1]))
-    assert torch.allclose(straight, turned, rtol=1e-11, atol=1e-12)
+    names = modality_names(modalities)
+    forward, backward = (
+        FUSIONS[fusion].fuse(*random_weights(FUSIONS[fusion], order)) for order in (names, names[::-1])
+    )
+    assert torch.allclose(forward, backward, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("fusion", UNORDERED)
-def test_a_modality_s_projection_depends_on_its_name_and_not_on_company(fusion: str) -> None:
-    alone, together = (drawn(FUSIONS[fusion], names)[0].shared for names in (["m2"], called(4)))
+def test_a_modality_s_projection_depends_on_its_name_and_not_on_other_modalities(fusion: str) -> None:
+    alone, together = (random_weights(FUSIONS[fusion], names)[0].shared for names in (["m2"], modality_names(4)))
     assert apart(alone, {name: together[name] for name in alone}) == 0
     assert {name for name in together if name not in alone} == {
         f"project.m{i}.{kind}" for i in (0, 1, 3) for kind in ("weight", "bias")
@@ -92,7 +94,7 @@ def test_a_modality_s_projection_depends_on_its_name_and_not_on_company(fusion: 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_leading_dimensions_are_kept(fusion: str, modalities: int) -> None:
     """Coalitions and positions in front of and behind the samples."""
-    params, features = drawn(FUSIONS[fusion], called(modalities))
+    params, features = random_weights(FUSIONS[fusion], modality_names(modalities))
     flat = FUSIONS[fusion].fuse(params, features)
     deep = FUSIONS[fusion].fuse(params, {m: h.expand(2, 7, h.shape[-1])[:, :, None] for m, h in features.items()})
     assert deep.shape == (2, 7, 1, flat.shape[-1])
@@ -101,26 +103,26 @@ def test_leading_dimensions_are_kept(fusion: str, modalities: int) -> None:
 
 @pytest.mark.parametrize("fusion", [name for name, fusion in FUSIONS.items() if is_sum_pooling(fusion)])
 def test_a_coalition_s_sum_of_terms_is_what_its_features_fuse_to(fusion: str) -> None:
-    made = FUSIONS[fusion]
-    assert is_sum_pooling(made)
-    params, features = drawn(made, called(3))
-    silent = {m: torch.ones_like(h[:1]) for m, h in features.items()}
-    total = coalition_sums(all_subsets(3), made.terms(params, features), made.terms(params, silent))
-    quick = made.fuse_total(params, total)
-    for fused, heard in zip(quick, all_subsets(3).tolist(), strict=True):
-        mixed = {m: h if on else silent[m].expand_as(h) for (m, h), on in zip(features.items(), heard, strict=True)}
-        assert torch.allclose(fused, made.fuse(params, mixed), rtol=1e-10, atol=1e-12)
+    pooling = FUSIONS[fusion]
+    assert is_sum_pooling(pooling)
+    params, features = random_weights(pooling, modality_names(3))
+    muted = {m: torch.ones_like(h[:1]) for m, h in features.items()}
+    total = coalition_sums(all_subsets(3), pooling.terms(params, features), pooling.terms(params, muted))
+    fused_coalitions = pooling.fuse_total(params, total)
+    for fused, members in zip(fused_coalitions, all_subsets(3).tolist(), strict=True):
+        mixed = {m: h if on else muted[m].expand_as(h) for (m, h), on in zip(features.items(), members, strict=True)}
+        assert torch.allclose(fused, pooling.fuse(params, mixed), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_gradient_is_that_of_finite_differences(fusion: str, modalities: int) -> None:
-    params, features = drawn(FUSIONS[fusion], called(modalities))
+    params, features = random_weights(FUSIONS[fusion], modality_names(modalities))
 
     def fused(*tensors: Tensor) -> Tensor:
         shared = dict(zip(params.shared, tensors, strict=False))
-        heard = dict(zip(features, tensors[len(shared) :], strict=True))
-        return FUSIONS[fusion].fuse(params._replace(shared=shared), heard)
+        inputs = dict(zip(features, tensors[len(shared) :], strict=True))
+        return FUSIONS[fusion].fuse(params._replace(shared=shared), inputs)
 
     inputs = [tensor.requires_grad_() for tensor in (*params.shared.values(), *features.values())]
     assert torch.autograd.gradcheck(fused, inputs, fast_mode=True)
@@ -128,6 +130,6 @@ def test_the_gradient_is_that_of_finite_differences(fusion: str, modalities: int
 
 @pytest.mark.parametrize("hidden", [1, 5, 64])
 def test_attention_takes_any_width(hidden: int) -> None:
-    fused = Attention(hidden).fuse(*drawn(Attention(hidden), called(2)))
+    fused = Attention(hidden).fuse(*random_weights(Attention(hidden), modality_names(2)))
     assert fused.shape == (7, hidden)
     assert fused.isfinite().all()

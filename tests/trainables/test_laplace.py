@@ -1,4 +1,4 @@
-"""The Laplace posterior of a head, and the moments of the gradient that it sends to its features."""
+"""The Laplace posterior of a head, and the moments of the gradient of its features."""
 
 import pytest
 import torch
@@ -23,14 +23,14 @@ CLASSES, FEATURES, SAMPLES = 3, 4, 7
 SIZE = CLASSES * (FEATURES + 1)
 
 
-def drawn(seed: int, *shape: int) -> Tensor:
+def randn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def classified(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def classification_data(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """A head, features and classes."""
     target = torch.arange(SAMPLES) % CLASSES
-    return drawn(seed, CLASSES, FEATURES + 1), drawn(seed + 1, SAMPLES, FEATURES), target
+    return randn(seed, CLASSES, FEATURES + 1), randn(seed + 1, SAMPLES, FEATURES), target
 
 
 def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> bool:
@@ -48,14 +48,14 @@ def summed_loss(head: Tensor, features: Tensor, target: Tensor) -> Tensor:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_precision_is_the_hessian_of_the_loss(seed: int) -> None:
     """For a linear head, Gauss-Newton is exact."""
-    head, features, target = classified(seed)
+    head, features, target = classification_data(seed)
     hessian = torch.func.jacrev(torch.func.grad(summed_loss))(head.flatten(), features, target)
     x = append_bias_input(features)
     assert close(curvature((x @ head.mT).softmax(-1), x), hessian)
 
 
 def test_no_data_leave_the_prior() -> None:
-    head, features, target = classified(0)
+    head, features, target = classification_data(0)
     before = prior(head.flatten(), 0.3)
     after = posterior(head, features[:0], target[:0], before)
     for ours, theirs in zip(after, before, strict=True):
@@ -66,7 +66,7 @@ def test_no_data_leave_the_prior() -> None:
 
 
 def test_the_factor_is_that_of_the_inverse_precision() -> None:
-    head, features, target = classified(0)
+    head, features, target = classification_data(0)
     after = posterior(head, features, target, prior(head.flatten(), 0.5))
     covariance = torch.linalg.inv(after.precision)
     assert close(after.covariance, covariance)
@@ -74,7 +74,7 @@ def test_the_factor_is_that_of_the_inverse_precision() -> None:
 
 
 def test_newton_steps_end_where_the_gradient_is_zero() -> None:
-    head, features, target = classified(0)
+    head, features, target = classification_data(0)
     before = prior(head.flatten(), 0.5)
     for _ in range(20):
         head = posterior(head, features, target, before).mean.view_as(head)
@@ -83,8 +83,8 @@ def test_newton_steps_end_where_the_gradient_is_zero() -> None:
     assert close(posterior(head, features, target, before).mean, head.flatten())
 
 
-def test_a_drawn_gradient_is_that_of_autograd() -> None:
-    head, features, target = classified(0)
+def test_a_sampled_gradient_is_that_of_autograd() -> None:
+    head, features, target = classification_data(0)
     heads = torch.stack([head, head])
     theirs = torch.func.grad(lambda h: summed_loss(head, h, target))(features)
     moments = sampled_moments(heads, features, pose(target, 0).slope)
@@ -92,16 +92,16 @@ def test_a_drawn_gradient_is_that_of_autograd() -> None:
     assert bool((moments.variance == 1e-8).all())
 
 
-def test_drawn_heads_have_the_moments_of_the_posterior() -> None:
-    head, features, target = classified(0)
+def test_sampled_heads_have_the_moments_of_the_posterior() -> None:
+    head, features, target = classification_data(0)
     after = posterior(head, features, target, prior(head.flatten(), 0.5))
-    rows = sample_heads(after, drawn(1, 40_000, SIZE), CLASSES).flatten(1)
+    rows = sample_heads(after, randn(1, 40_000, SIZE), CLASSES).flatten(1)
     assert close(rows.mean(0), after.mean, 0.03)
     assert close(rows.T.cov(), after.covariance, 0.03)
 
 
 def test_a_regression_is_bayesian_linear_regression() -> None:
-    features, target = drawn(0, SAMPLES, FEATURES), drawn(1, SAMPLES, 2)
+    features, target = randn(0, SAMPLES, FEATURES), randn(1, SAMPLES, 2)
     before = prior(features[:2], 0.5)
     after = regression_posterior(features, target, before)
     precision = features.T @ features + torch.eye(FEATURES, dtype=torch.float64) / 0.5
@@ -111,9 +111,9 @@ def test_a_regression_is_bayesian_linear_regression() -> None:
 
 
 def test_the_moments_of_a_regression_are_those_of_many_draws() -> None:
-    features, target = drawn(0, SAMPLES, FEATURES), drawn(1, SAMPLES, 2)
+    features, target = randn(0, SAMPLES, FEATURES), randn(1, SAMPLES, 2)
     after = regression_posterior(features, target, prior(features[:2], 0.5))
-    w = after.mean[:, None] + drawn(2, 200_000, FEATURES) @ after.factor.mT  # [O, N, H]
+    w = after.mean[:, None] + randn(2, 200_000, FEATURES) @ after.factor.mT  # [O, N, H]
     exact = regression_moments(after, features, target)
     for n in range(SAMPLES):
         gradients = 2 * (w @ features[n] - target[n, :, None])[..., None] * w
@@ -122,8 +122,8 @@ def test_the_moments_of_a_regression_are_those_of_many_draws() -> None:
 
 
 def test_eight_heads_at_once_are_eight_alone() -> None:
-    heads, features = drawn(0, 8, CLASSES, FEATURES + 1), drawn(1, 8, SAMPLES, FEATURES)
-    gamma, draws = torch.linspace(0.1, 2, 8, dtype=torch.float64), drawn(2, 8, 5, SIZE)
+    heads, features = randn(0, 8, CLASSES, FEATURES + 1), randn(1, 8, SAMPLES, FEATURES)
+    gamma, draws = torch.linspace(0.1, 2, 8, dtype=torch.float64), randn(2, 8, 5, SIZE)
     target = torch.arange(SAMPLES) % CLASSES
 
     def one(head: Tensor, features: Tensor, gamma: Tensor, draws: Tensor) -> tuple[GradientMoments, ...]:
@@ -142,7 +142,7 @@ def test_eight_heads_at_once_are_eight_alone() -> None:
 
 
 def test_a_posterior_in_float32_stays_finite() -> None:
-    head, features, target = (t.float() if t.is_floating_point() else t for t in classified(0))
+    head, features, target = (t.float() if t.is_floating_point() else t for t in classification_data(0))
     after = posterior(head, 1e3 * features, target, prior(head.flatten(), 0.005))
     assert after.factor.dtype == torch.float32
     assert after.factor.isfinite().all()

@@ -11,12 +11,14 @@ from trainables.randomness import normal, uniform
 def test_attention_is_the_attention_of_torch(heads: int) -> None:
     """Heads are the largest divisor of the width up to four."""
     width = {1: 5, 2: 10, 3: 9, 4: 12}[heads]
-    drawn = init_linear(lambda name, shape, bound: uniform(0, name, shape, bound).double(), "in_proj", width, 3 * width)
-    drawn |= init_linear(lambda name, shape, bound: uniform(0, name, shape, bound).double(), "out_proj", width, width)
+    params = init_linear(
+        lambda name, shape, bound: uniform(0, name, shape, bound).double(), "in_proj", width, 3 * width
+    )
+    params |= init_linear(lambda name, shape, bound: uniform(0, name, shape, bound).double(), "out_proj", width, width)
     theirs = torch.nn.MultiheadAttention(width, heads, batch_first=True, dtype=torch.float64)
-    theirs.load_state_dict({name.replace("in_proj.", "in_proj_"): weight for name, weight in drawn.items()})
+    theirs.load_state_dict({name.replace("in_proj.", "in_proj_"): weight for name, weight in params.items()})
     x = normal((7, 6, width), 0, "input").double()
-    ours = affine(drawn, "out_proj", self_attention(affine(drawn, "in_proj", x)))
+    ours = affine(params, "out_proj", self_attention(affine(params, "in_proj", x)))
     assert torch.allclose(ours, theirs(x, x, x, need_weights=False)[0], rtol=1e-10, atol=1e-12)
 
 

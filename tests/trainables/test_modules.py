@@ -1,4 +1,4 @@
-"""Encoders of one's own: torch modules that train in packs as they do alone, and are refused where they could not."""
+"""User-defined encoders: torch modules that train in packs as they do alone, or are refused if they cannot."""
 
 from functools import partial
 from typing import Any
@@ -96,7 +96,7 @@ DRAW = partial(uniform, 3)
 
 
 def test_it_is_the_module_with_the_weights_of_the_seed() -> None:
-    """In training and evaluation, running statistics included; the process draws on as if nothing had been."""
+    """In training and evaluation, running statistics included; the global random state is left as it was."""
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -116,7 +116,7 @@ def test_it_is_the_module_with_the_weights_of_the_seed() -> None:
     assert not torch.equal(encoder.init(partial(uniform, 4))["out.weight"], params["out.weight"])
 
 
-def test_a_branch_that_only_the_run_knows_to_be_stopped_is_in_evaluation() -> None:
+def test_a_mode_given_as_a_tensor_is_the_same_mode() -> None:
     encoder = build_module_encoder(partial(Net, (5,)), (5,), 0.0, dense=False)
     params, buffers, x = encoder.init(DRAW), encoder.buffers(), torch.randn(6, 5)
     for training in (True, False):
@@ -127,23 +127,23 @@ def test_a_branch_that_only_the_run_knows_to_be_stopped_is_in_evaluation() -> No
 
 @pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc", "mses"])
 def test_it_trains_in_a_pack_as_it_does_alone(method: str) -> None:
-    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
-    chosen, dataset = configurations(method, 3, settings=tame, model=OWN | {"dropout": 0.2}), tiny()
+    settings = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    chosen, dataset = configurations(method, 3, settings=settings, model=OWN | {"dropout": 0.2}), tiny()
     packed = fit_pack(chosen, dataset)
     assert len({outcome.weights for outcome in packed}) == 3
     for one, other in zip(packed, [fit(each, dataset) for each in chosen], strict=True):
         assert max(relative_differences(one, other)) < 1e-9
 
 
-def named(kind: type[nn.Module]) -> dict[str, Any]:
+def model_settings(kind: type[nn.Module]) -> dict[str, Any]:
     return MODEL | {"encoder": {"a": f"tests.trainables.test_modules:{kind.__name__}", "b": "mlp"}}
 
 
 @pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc", "mses"])
-def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: str) -> None:
+def test_constants_stay_as_the_seed_of_the_trial_drew_them(method: str) -> None:
     """Alone and in a pack: members differ in their random features."""
-    tame = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
-    chosen, dataset = configurations(method, 3, settings=tame, model=named(Fixed)), tiny()
+    settings = {"clip_b": 2.0} if method == "cggm" else {"patience": 2.0} if method == "mses" else {}
+    chosen, dataset = configurations(method, 3, settings=settings, model=model_settings(Fixed)), tiny()
     for one, other in zip(fit_pack(chosen, dataset), [fit(each, dataset) for each in chosen], strict=True):
         assert max(relative_differences(one, other)) < 1e-9
     drawn = [init_learner(build_setup(each, dataset)).buffers["a"] for each in chosen]
@@ -158,23 +158,23 @@ def test_what_it_does_not_learn_stays_as_the_seed_of_the_trial_drew_it(method: s
 
 def test_constants_do_not_make_training_and_evaluation_differ() -> None:
     for kind, differ in ((Fixed, True), (Still, False)):
-        setup = build_setup(configurations("joint", 1, model=named(kind))[0], tiny())
+        setup = build_setup(configurations("joint", 1, model=model_settings(kind))[0], tiny())
         assert setup.model.depends_on_mode(init_learner(setup).buffers) == setup.model.has_batch_norm == differ
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_that_learns_nothing_trains_the_rest(method: str) -> None:
-    tame = {"clip_b": 2.0} if method == "cggm" else {}
-    (one,) = configurations(method, 1, settings=tame, model=named(Unlearning))
+def test_an_encoder_without_weights_lets_the_rest_train(method: str) -> None:
+    settings = {"clip_b": 2.0} if method == "cggm" else {}
+    (one,) = configurations(method, 1, settings=settings, model=model_settings(Unlearning))
     assert fit(one, tiny()).status == "done"
 
 
-def test_it_goes_on_from_where_it_was() -> None:
-    check_resumes(configurations("agm", 3, model=named(Fixed)), 7)
+def test_it_resumes_from_a_checkpoint() -> None:
+    check_resumes(configurations("agm", 3, model=model_settings(Fixed)), 7)
 
 
-def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indices() -> None:
-    learner = init_learner(build_setup(configurations("joint", 1, model=named(Fixed))[0], tiny()))
+def test_its_floats_have_the_precision_of_the_trial_and_its_indices_stay_integers() -> None:
+    learner = init_learner(build_setup(configurations("joint", 1, model=model_settings(Fixed))[0], tiny()))
     assert {value.dtype for value in learner.params.encoders["a"].values()} == {torch.float64}
     kinds = {name: value.dtype for name, value in learner.buffers["a"].items()}
     assert {name for name, kind in kinds.items() if kind == torch.int64} == {"places", "layers.1.num_batches_tracked"}
@@ -192,6 +192,6 @@ def test_its_numbers_are_of_the_precision_of_the_trial_and_its_indices_are_indic
         (Broken, False, r"cannot encode samples of shape \(5,\): KeyError: 'here'"),
     ],
 )
-def test_what_could_not_train_is_refused(kind: Any, dense: bool, sentence: str) -> None:
+def test_modules_that_cannot_train_are_refused(kind: Any, dense: bool, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         build_module_encoder(partial(kind, (5,)), (5,), 0.0, dense=dense)

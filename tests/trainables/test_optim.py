@@ -62,7 +62,7 @@ def test_clipping_is_that_of_torch(limit: float) -> None:
         assert torch.allclose(mine, other.grad, rtol=1e-12)
 
 
-def test_a_trigger_looks_at_the_heads_weights_alone() -> None:
+def test_the_trigger_is_on_the_weights_of_the_head() -> None:
     peak = float(params().shared["head.weight"].abs().max())
     assert clip_norm(params(), 0.5, trigger=peak * 1.01).shared["head.bias"].equal(params().shared["head.bias"])
     assert not clip_norm(params(), 0.5, trigger=peak * 0.99).shared["head.bias"].equal(params().shared["head.bias"])

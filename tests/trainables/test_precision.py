@@ -1,4 +1,4 @@
-"""Products of reduced precision: nearly the numbers of single precision, and nothing that is kept is less than that."""
+"""Products of reduced precision: nearly the numbers of single precision; parameters and state stay in it."""
 
 import math
 from contextlib import suppress
@@ -71,8 +71,8 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("method", "settings"), OPTIONS, ids=[f"{m}-{'-'.join(map(str, s.values()))}" for m, s in OPTIONS]
 )
-def test_what_a_method_computes_is_in_single_precision(method: str, settings: dict[str, Any]) -> None:
-    """Every tensor that is kept has the type that it has in single precision."""
+def test_the_state_of_a_method_is_in_single_precision(method: str, settings: dict[str, Any]) -> None:
+    """Every tensor of the learner has the dtype that it has in single precision."""
     (config,) = configurations(method, 1, settings=settings, dtype="bfloat16", epochs=2)
     types = []
     for one in (config, *single([config])):
@@ -135,7 +135,7 @@ def allowed() -> tuple[bool, bool]:
     return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 
-def test_what_gpus_may_round_is_as_it_was_afterwards() -> None:
+def test_the_setting_of_tf32_is_restored() -> None:
     before = allowed()
     for asked in (True, False):
         with suppress(ValueError), set_tf32(allowed=asked):

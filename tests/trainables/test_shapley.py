@@ -1,4 +1,4 @@
-"""Shapley shares: values by hand, all orders of arrival, and modalities that are absent."""
+"""Shapley shares: values by hand, all permutations, and modalities that are absent."""
 
 import itertools
 
@@ -32,11 +32,11 @@ def test_shares_sum_to_the_prediction_of_all(modalities: int, data: st.DataObjec
     assert float((shapley_weights(modalities) @ f).sum()) == pytest.approx(values[-1], abs=1e-9)
 
 
-def test_a_modality_that_the_network_ignores_gets_its_share_of_silence() -> None:
+def test_a_modality_that_the_network_ignores_gets_its_share_of_the_muted_prediction() -> None:
     """v(empty) counts as 0 and f(muted) does not, so a dummy's share is f(all muted) / M, not 0."""
-    said, silent = 3.0, 0.5  # modality 0 is heard or not; modality 1 changes nothing
-    f = torch.tensor([said, silent, said], dtype=torch.float64)  # {0}, {1}, {0, 1}
-    assert (shapley_weights(2) @ f)[1] == silent / 2
+    present, muted = 3.0, 0.5  # whether modality 0 is present or muted; modality 1 changes nothing
+    f = torch.tensor([present, muted, present], dtype=torch.float64)  # {0}, {1}, {0, 1}
+    assert (shapley_weights(2) @ f)[1] == muted / 2
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 4, 5])
@@ -77,13 +77,13 @@ def test_all_orders_give_the_exact_shares_of_the_present(modalities: int) -> Non
     present = (patterns >> torch.arange(modalities)[:, None]) & 1 == 1  # [M, B], one sample a pattern
     assert torch.equal(presence_code(present), patterns)
 
-    def heard(coalitions: torch.Tensor) -> torch.Tensor:
+    def prediction(coalitions: torch.Tensor) -> torch.Tensor:
         """What a sample predicts depends on the members of the coalition that it has, [S, B]."""
         return f[((coalitions[:, :, None] & present) * 2 ** torch.arange(modalities)[:, None]).sum(1)]
 
-    sampled = (present_sampled_weights(orders, present) * heard(prefixes(orders))).sum(1)
-    exact = (present_weights(modalities)[:, :, patterns] * heard(all_subsets(modalities))).sum(1)
+    sampled = (present_sampled_weights(orders, present) * prediction(prefixes(orders))).sum(1)
+    exact = (present_weights(modalities)[:, :, patterns] * prediction(all_subsets(modalities))).sum(1)
     assert torch.allclose(sampled, exact, atol=1e-12)
-    unopened = (present_sampled_weights(orders, present, first=False) * heard(prefixes(orders))).sum(1)
-    alone = heard(torch.eye(modalities, dtype=torch.bool)) / present.sum(0).clamp(min=1)
-    assert torch.allclose(unopened, exact - torch.where(present, alone, 0.0), atol=1e-12)
+    without_first = (present_sampled_weights(orders, present, first=False) * prediction(prefixes(orders))).sum(1)
+    alone = prediction(torch.eye(modalities, dtype=torch.bool)) / present.sum(0).clamp(min=1)
+    assert torch.allclose(without_first, exact - torch.where(present, alone, 0.0), atol=1e-12)

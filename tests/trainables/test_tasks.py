@@ -1,4 +1,4 @@
-"""Positions without a label: what is left are means over those that have one."""
+"""Positions without a label: loss and score are means over those that have one."""
 
 import pytest
 import torch
