@@ -5,7 +5,7 @@ from typing import Any
 from ablate.document import Document, KeyPath
 from ablate.errors import UserError, describe_choices, format_value
 from trainables.data import Sheet
-from trainables.measurements import EXHAUSTIVE, MEASUREMENTS
+from trainables.measurements import MAX_EXHAUSTIVE, MEASUREMENTS
 
 
 def parse_measure(document: Document, measure: list[str] | dict[str, Any], sheet: Sheet) -> dict[str, int]:
@@ -48,12 +48,10 @@ def unknown_measurement(document: Document, where: KeyPath, name: str) -> UserEr
 def check_applies(document: Document, where: KeyPath, name: str, sheet: Sheet) -> None:
     """Raise a UserError if a measurement does not apply to the data."""
     num_modalities = len(sheet.modalities)
-    if MEASUREMENTS[name].several and num_modalities == 1:
+    if MEASUREMENTS[name].multimodal and num_modalities == 1:
         raise document.error(where, f"`{name}` is about several modalities, and {sheet.name} has one")
-    if name in {"attribution", "shape"} and num_modalities > EXHAUSTIVE:
-        rule = (
-            f"`{name}` asks every coalition of at most {EXHAUSTIVE} modalities, and {sheet.name} has {num_modalities}"
-        )
+    if name in {"attribution", "shape"} and num_modalities > MAX_EXHAUSTIVE:
+        rule = f"`{name}` asks every coalition of at most {MAX_EXHAUSTIVE} modalities, and {sheet.name} has {num_modalities}"
         raise document.error(where, f"{rule}; `shapley` samples them")
     if name == "truth" and sheet.path is not None:
         rule = f"`truth` compares with planted contributions, and {sheet.name} has none"

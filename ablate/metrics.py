@@ -77,7 +77,7 @@ def metrics(study: Study, method: str) -> set[tuple[str, str]]:
     found = {("train", name) for name in ["loss", *ours, *(["scale_min", "scale_max"] if "scale" in ours else [])]}
     found |= {(split, name) for split in SPLITS[1:] for name in ("loss", score)}
     for name, (splits, names) in taken(study.sheet.task).items():
-        several = MEASUREMENTS[name].several and method == "unimodal"
+        several = MEASUREMENTS[name].multimodal and method == "unimodal"
         if name in study.measure and not several and (name != "weights" or own or method == "bogc"):
             found |= {(split, one) for split in splits for one in names}
     return found | {(split, "score") for split, name in found if name == study.metric}

@@ -53,7 +53,7 @@ def resolve_point(
         **span,
         "modality": modality,
         **sections,
-        "measure": {n: k for n, k in study.measure.items() if modality is None or not MEASUREMENTS[n].several},
+        "measure": {n: k for n, k in study.measure.items() if modality is None or not MEASUREMENTS[n].multimodal},
     }
     if study.pruning:
         config["prune"] = study.pruning

@@ -16,7 +16,7 @@ from tests.trainables.test_packs import tiny
 from tests.trainables.test_train import AGM, BASE, trial
 from trainables import compilation, train
 from trainables.measurements import MEASUREMENTS, concepts
-from trainables.measurements.cost import timed
+from trainables.measurements.cost import seconds_of
 from trainables.methods import METHODS
 from trainables.signals import EpochMethod
 from trainables.step import step
@@ -158,7 +158,7 @@ def test_a_pack_that_goes_on_is_on_its_device() -> None:
 def test_a_step_is_timed_until_a_gpu_has_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: done.append(f"waited for {device}"))
-    timed(lambda: done.append("stepped"), torch.device("cuda"))
+    seconds_of(lambda: done.append("stepped"), torch.device("cuda"))
     assert done == ["waited for cuda", "stepped", "waited for cuda"]
-    timed(lambda: done.append("stepped"), torch.device("cpu"))
+    seconds_of(lambda: done.append("stepped"), torch.device("cpu"))
     assert done[3:] == ["stepped"]

@@ -36,9 +36,9 @@ from trainables.measurements import (
     variance,
     weights,
 )
-from trainables.measurements.competition import fitted
-from trainables.measurements.game import EXACT, all_worth, shapley_values, share_losses
-from trainables.measurements.slopes import afresh
+from trainables.measurements.autograd import detach_params
+from trainables.measurements.competition import fit_mask
+from trainables.measurements.game import EXACT, all_coalition_scores, shapley_values, share_losses
 from trainables.methods import METHODS, bogc
 from trainables.observation import Batch, EpochMeasurement, StepMeasurement, measurement_module
 from trainables.setup import Learner, Setup, build_setup, init_learner
@@ -150,15 +150,15 @@ def test_shapley_values_sum_to_the_joint_score_less_that_of_silence(dataset: Dat
 def test_gains_that_sum_to_nothing_but_what_was_rounded_have_no_shares() -> None:
     gains = np.array([0.0479, 0.0104, -0.0583 + 1.4e-17])
     assert 0 < gains.sum() < 1e-16
-    assert np.isnan(shapley.shares(gains, 0.1)).all()
-    assert np.isnan(shapley.shares(np.array([-0.2, 0.1]), 0.1)).all()
+    assert np.isnan(shapley.gain_shares(gains, 0.1)).all()
+    assert np.isnan(shapley.gain_shares(np.array([-0.2, 0.1]), 0.1)).all()
     one = np.array([0.25, -0.25 + 1e-6])  # one sample of a million
-    assert shapley.shares(one, 0.5) == pytest.approx(one / 1e-6)
+    assert shapley.gain_shares(one, 0.5) == pytest.approx(one / 1e-6)
 
 
 def test_the_worth_of_a_coalition_is_the_score_with_the_others_zeroed(dataset: Dataset) -> None:
     setup, learner = trained(small(epochs=3), dataset)
-    worth = all_worth(setup, learner)
+    worth = all_coalition_scores(setup, learner)
     for code, expected in enumerate(worth.tolist()):
         heard = {
             m: x if code >> i & 1 else torch.zeros_like(x)
@@ -282,13 +282,13 @@ def test_what_samples_share_is_on_one_side_of_a_competition() -> None:
     """Clips of av-digits serve several images: a half must not know the clips of the other."""
     data = load({"name": "av-digits"})
     units, clips = connected_groups(data.validation.links), data.validation.inputs["audio"]
-    first = fitted(len(units), units).numpy()
+    first = fit_mask(len(units), units).numpy()
     halves = [{row.tobytes() for row in clips[side]} for side in (first, ~first)]
     assert not halves[0] & halves[1]
     assert abs(2 * first.sum() - len(first)) <= 2
     own = np.arange(10)
-    assert fitted(10, own).tolist() == fitted(10, None).tolist() == [True, False] * 5
-    assert fitted(4, np.zeros(4)).all()
+    assert fit_mask(10, own).tolist() == fit_mask(10, None).tolist() == [True, False] * 5
+    assert fit_mask(4, np.zeros(4)).all()
 
 
 def test_a_classifier_that_is_the_unimodal_head_is_faithful_in_head_space() -> None:
@@ -324,7 +324,7 @@ def test_fidelity_is_the_cosine_of_gradients_by_hand(fusion: str, dataset: Datas
     _, values = fidelity.step(setup, None, learner, batch, due=True)
     target = setup.target["train"][batch.indices]
     silenced = {m: x if m == "m1" else torch.zeros_like(x) for m, x in batch.inputs.items()}
-    params = afresh(learner.params)
+    params = detach_params(learner.params)
     plain = setup.model._replace(classifier=None)
     signals, _ = plain(params, learner.buffers, silenced, frozenset({"features"}), training=False)
     assert setup.model.classifier is not None
@@ -399,7 +399,7 @@ def test_gradient_norms_and_cosines_are_those_of_autograd(fusion: str, dataset: 
     target = setup.target["train"][batch.indices]
 
     def grads(*heard: str) -> Any:
-        params = afresh(learner.params)
+        params = detach_params(learner.params)
         inputs = {m: x if m in heard else torch.zeros_like(x) for m, x in batch.inputs.items()}
         signals, _ = setup.model(params, learner.buffers, inputs, frozenset(), training=False)
         F.cross_entropy(signals.logits, target).backward()
@@ -458,7 +458,7 @@ def test_what_lacks_a_modality_is_neither_probed_nor_spoilt_nor_compared() -> No
     assert value(competition.rows(setup, known, learner, last), "competition", "m0") == pytest.approx(
         strength, rel=1e-9
     )
-    spoilt = corruption.spoil(setup.inputs["test"]["m0"], "noise", 4.0, setup.trial["seed"], "m0")
+    spoilt = corruption.corrupt(setup.inputs["test"]["m0"], "noise", 4.0, setup.trial["seed"], "m0")
     spoilt = torch.where(setup.present["test"][0][:, None], spoilt, 0.0)
     score = corruption.score(setup, learner, setup.inputs["test"] | {"m0": spoilt})
     assert value(corruption.rows(setup, (), learner, last), "noise_accuracy_4", "m0") == score
@@ -517,7 +517,7 @@ def test_truth_compares_with_what_is_planted(dataset: Dataset) -> None:
     ],
 )
 def test_all_are_measured_whatever_the_task(data: dict[str, Any], modality: str | None) -> None:
-    names = [n for n, kind in MEASUREMENTS.items() if modality is None or not kind.several]
+    names = [n for n, kind in MEASUREMENTS.items() if modality is None or not kind.multimodal]
     outcome = fit(small(measure=dict.fromkeys(names, 1), modality=modality, epochs=1), load(SMALL | data))
     assert outcome.status == "done"
     assert all(math.isfinite(row.value) for row in outcome.rows if row.metric != "shapley_share")  # of no gain, nan
@@ -593,7 +593,7 @@ def test_evidence_is_combined_as_dempster_defines_it(dataset: Dataset) -> None:
 
 def test_the_definition_sees_a_rule_that_is_wrong() -> None:
     """Two sources of evidence 1 and 3 with K = 2: b = 1/3 and 3/5, of which 1/5 is conflict; 2/15, 6/15, 4/15 over 12/15."""
-    masses, conflict = dempster(combination.modality(torch.tensor([1.0, 3.0]), 2.0))
+    masses, conflict = dempster(combination.modality_opinions(torch.tensor([1.0, 3.0]), 2.0))
     assert conflict == pytest.approx(1 / 5)
     known = {frozenset({0}): 2 / 12, frozenset({1}): 6 / 12, frozenset({0, 1}): 4 / 12}
     assert masses == {subset: pytest.approx(mass) for subset, mass in known.items()}
@@ -601,11 +601,11 @@ def test_the_definition_sees_a_rule_that_is_wrong() -> None:
 
 def test_an_estimator_of_precision_is_as_good_as_its_samples_are_many() -> None:
     """The variance of N normal numbers has the relative deviation sqrt(2 / (N - 1)); half of the errors are below 0.67 of it."""
-    for seen, count in ((precision.batch(0, 64), 64), (precision.running(0, 0.95), 39)):
+    for seen, count in ((precision.batch_estimate(0, 64), 64), (precision.running_estimate(0, 0.95), 39)):
         error = (seen.estimate / seen.variance - 1).abs().median().item()
         assert error == pytest.approx(0.6745 * math.sqrt(2 / (count - 1)), rel=0.35)
-        assert (seen.fresh.abs() <= 1.96 * seen.variance.sqrt()).double().mean() > 0.9
-    few, many = (precision.posterior(0, draws) for draws in (64, 16384))
+        assert (seen.errors.abs() <= 1.96 * seen.variance.sqrt()).double().mean() > 0.9
+    few, many = (precision.laplace_estimate(0, draws) for draws in (64, 16384))
     assert (many.estimate / many.variance - 1).abs().median() < 0.03
     assert (few.estimate / few.variance - 1).abs().median() > 0.1
 
@@ -614,8 +614,8 @@ def test_weights_by_the_true_variances_are_the_unit_of_the_error() -> None:
     """Inverse-variance weights of two sources are the method at kappa 1, k 0 and no unit, once its moments are known."""
     best = bogc.BOGC(kappa=1.0, k=0.0, scale="none", beta=0.999)
     plain = bogc.BOGC(kappa=0.0)
-    assert laws.errors(best, laws.LAWS["normal"], 0)[0] == pytest.approx(1, abs=0.1)
-    ours, mean = laws.errors(plain, laws.LAWS["normal"], 0)
+    assert laws.update_errors(best, laws.LAWS["normal"], 0)[0] == pytest.approx(1, abs=0.1)
+    ours, mean = laws.update_errors(plain, laws.LAWS["normal"], 0)
     assert ours == pytest.approx(mean)
     assert mean > 2
 
@@ -624,7 +624,7 @@ def test_the_update_of_other_laws_is_as_the_method_is_set() -> None:
     """The running unit of noise that stays what it is is that of the tensor; doubt about shares leaves their mean."""
 
     def error(**settings: Any) -> float:
-        return laws.errors(bogc.BOGC(**settings), laws.LAWS["rare"], 0)[0]
+        return laws.update_errors(bogc.BOGC(**settings), laws.LAWS["rare"], 0)[0]
 
     assert error(scale="ema") == pytest.approx(error(), rel=0.01)
     assert error(scale="none") != pytest.approx(error(), rel=0.1)
@@ -652,8 +652,8 @@ def test_a_step_of_joint_training_costs_one_step_of_joint_training(dataset: Data
 def test_corruption_grows_and_spares_what_is_not_there(dataset: Dataset) -> None:
     rows = fit(small(JOINT, epochs=6, measure={"corruption": 0}), dataset).rows
     assert value(rows, "missing_accuracy_1", "m0") == value(rows, "blank_accuracy_1", "m0")
-    one = corruption.spoil(torch.ones(50, 4), "blank", 0.5, 0, "m0")
-    more = corruption.spoil(torch.ones(50, 4), "blank", 0.75, 0, "m0")
+    one = corruption.corrupt(torch.ones(50, 4), "blank", 0.5, 0, "m0")
+    more = corruption.corrupt(torch.ones(50, 4), "blank", 0.75, 0, "m0")
     assert bool((more <= one).all())
     assert 0.3 < one.mean() < 0.7
     assert {row.split for row in rows if "noise" in row.metric} == {"test"}
@@ -661,11 +661,13 @@ def test_corruption_grows_and_spares_what_is_not_there(dataset: Dataset) -> None
 
 def test_macro_scores_by_hand() -> None:
     """Class 0: 1 hit, 1 in the prediction alone; class 1: 1 hit, 1 missed; class 2 is neither predicted nor there."""
-    found = quality.classes(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    found = quality.overlap_metrics(np.array([0, 0, 1]), np.array([0, 1, 1]))
     assert found == {"dice": pytest.approx(2 / 3), "iou": pytest.approx(1 / 2)}
-    assert found == quality.classes(np.array([[0, 0], [1, 2]]), np.array([[0, 1], [1, -1]]))  # of those with a label
-    assert quality.regression(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])) == {"correlation": pytest.approx(1)}
-    assert math.isnan(quality.regression(np.ones((3, 1)), np.ones((3, 1)))["correlation"])
+    assert found == quality.overlap_metrics(
+        np.array([[0, 0], [1, 2]]), np.array([[0, 1], [1, -1]])
+    )  # of those with a label
+    assert quality.correlation(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])) == {"correlation": pytest.approx(1)}
+    assert math.isnan(quality.correlation(np.ones((3, 1)), np.ones((3, 1)))["correlation"])
 
 
 def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: Dataset) -> None:
@@ -677,7 +679,7 @@ def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: D
         value(found, "variance_high", "m0") - value(found, "variance_low", "m0")
     )
     gradients_ = torch.stack(
-        [variance.encoders(setup, learner, part, Progress(1, 1)) for part in parts if len(part) == 16]
+        [variance.encoder_gradient(setup, learner, part, Progress(1, 1)) for part in parts if len(part) == 16]
     )
     width = sum(p.numel() for p in learner.params.encoders["m0"].values())
     each = 16 * gradients_[:, :width].var(0)
@@ -761,7 +763,7 @@ def test_a_method_without_moments_has_no_weights(dataset: Dataset) -> None:
 def test_concepts_of_other_seeds_differ_and_are_the_same_for_all_trials(dataset: Dataset) -> None:
     config = small(JOINT, epochs=1, measure={"concepts": 0})
     setup, learner = trained(config | {"measure": {}}, dataset)
-    one, two, again = (concepts.learnt(setup, "m0", seed) for seed in (1, 2, 1))
+    one, two, again = (concepts.train_concept(setup, "m0", seed) for seed in (1, 2, 1))
     assert one.equal(again)
     assert not one.equal(two)
     rows = concepts.rows(setup, {"m0": [one, two]}, learner, Progress(1, 1, last=True))

@@ -1,4 +1,4 @@
-"""What may be measured of a run: names, default intervals and where each applies; one measurement a file.
+"""The measurements of a run: names, default intervals and where each applies; one measurement per file.
 
 A measurement never changes the run: it reads the learner and draws from random streams of its own. The module
 `trainables.measurements.NAME` is a `Stepwise` or an `Epochwise` of `trainables.observation`.
@@ -8,19 +8,19 @@ from typing import Literal, NamedTuple
 
 
 class Kind(NamedTuple):
-    """How often something is measured, and of what."""
+    """When a measurement is taken, and for which trials."""
 
     counts: Literal["steps", "epochs"]
-    every: int  # by default; of epochs, 0: after the last alone
-    several: bool = False  # is about what modalities make together: left out of a trial of one modality
+    every: int  # default interval; for epochs, 0: only after the last
+    multimodal: bool = False  # it compares modalities, and is left out of trials of a single one
 
 
 MEASUREMENTS = {
-    "attribution": Kind("epochs", 0, several=True),
+    "attribution": Kind("epochs", 0, multimodal=True),
     "combination": Kind("epochs", 0),
-    "competition": Kind("epochs", 0, several=True),
-    "concepts": Kind("epochs", 0, several=True),
-    "contribution": Kind("epochs", 1, several=True),
+    "competition": Kind("epochs", 0, multimodal=True),
+    "concepts": Kind("epochs", 0, multimodal=True),
+    "contribution": Kind("epochs", 1, multimodal=True),
     "corruption": Kind("epochs", 0),
     "cost": Kind("epochs", 0),
     "fidelity": Kind("steps", 10),
@@ -30,10 +30,10 @@ MEASUREMENTS = {
     "probe": Kind("epochs", 0),
     "quality": Kind("epochs", 0),
     "separate": Kind("steps", 10),
-    "shape": Kind("epochs", 0, several=True),
-    "shapley": Kind("epochs", 0, several=True),
-    "truth": Kind("epochs", 0, several=True),
+    "shape": Kind("epochs", 0, multimodal=True),
+    "shapley": Kind("epochs", 0, multimodal=True),
+    "truth": Kind("epochs", 0, multimodal=True),
     "variance": Kind("epochs", 0),
     "weights": Kind("epochs", 1),
 }
-EXHAUSTIVE = 10  # modalities, at most, whose coalitions `shape` lists one by one
+MAX_EXHAUSTIVE = 10  # largest number of modalities for `shape` and `attribution`, which take every coalition

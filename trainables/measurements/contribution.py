@@ -1,4 +1,4 @@
-"""Contribution curves: how well each modality's Shapley share of the logits does, and its part of the whole."""
+"""Contribution curves: the loss of each modality's Shapley share of the logits, and its fraction of the whole."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from trainables.measurements.game import share_losses
 from trainables.setup import Learner, Setup
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
+def rows(setup: Setup, state: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
     """Return the loss of each share on validation, and exp(-loss) over the sum of all (METHODS.md 10.1).
 
-    Both are nan of a modality that no sample has.
+    Both are nan for a modality that no sample has.
     """
     losses = share_losses(setup, learner).numpy()
-    heard, share = ~np.isnan(losses), np.full_like(losses, np.nan)
-    share[heard] = shares(losses[heard])
+    present, share = ~np.isnan(losses), np.full_like(losses, np.nan)
+    share[present] = shares(losses[present])
     return tabulate(setup, {"share_loss": losses, "share": share}, "validation", progress)

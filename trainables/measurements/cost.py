@@ -1,4 +1,4 @@
-"""What a step of the method costs beside one of joint training, at the end of the run and of the same model."""
+"""Cost of a training step of the method relative to joint training of the same model, at the end of the run."""
 
 import time
 from collections.abc import Callable
@@ -14,70 +14,70 @@ from trainables.optim import SplitOptimizer
 from trainables.setup import Learner, Setup, init_learner
 from trainables.step import batch_inputs, batch_task, batches, step
 
-REPEATS = 15  # steps of each, in turns, so that both meet the same machine
-Look = Callable[[], object]
+REPEATS = 15  # steps of each, alternating, so that the load of the machine affects both alike
+StepCall = Callable[[], object]
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
-    """Return a step's seconds and the bytes its backward passes keep, both also in joint training's, and the state's.
+def rows(setup: Setup, state: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
+    """Return the seconds of a step, the bytes saved for its backward passes, and those of the method's state.
 
-    Medians of single steps on the first batch, of one trial and one thread; they differ from run to run and machine to
-    machine, as everything timed does.
+    Seconds and saved bytes are also given as ratios to joint training. They are medians of single steps on the first
+    batch, for one trial and one thread; like all timings they vary between runs and machines.
     """
-    plain = without_method(setup)
-    ours, theirs = look(setup, learner), look(plain, init_learner(plain))
-    times = [(timed(ours, setup.device), timed(theirs, setup.device)) for _ in range(REPEATS)]
-    seconds, joint = (median(each) for each in zip(*times, strict=True))
-    bytes_, joint_bytes = kept(ours), kept(theirs)
-    state = sum(t.numel() * t.element_size() for t in tree_leaves(learner.state) if isinstance(t, Tensor))
+    joint = joint_setup(setup)
+    method_step, joint_step = make_step(setup, learner), make_step(joint, init_learner(joint))
+    times = [(seconds_of(method_step, setup.device), seconds_of(joint_step, setup.device)) for _ in range(REPEATS)]
+    seconds, joint_seconds = (median(series) for series in zip(*times, strict=True))
+    saved, joint_saved = saved_bytes(method_step), saved_bytes(joint_step)
+    state_bytes = sum(t.numel() * t.element_size() for t in tree_leaves(learner.state) if isinstance(t, Tensor))
     values = {
         "seconds_per_step": seconds,
-        "step_ratio": seconds / joint,
-        "kept_bytes": bytes_,
-        "kept_ratio": bytes_ / joint_bytes,
-        "state_bytes": state,
+        "step_ratio": seconds / joint_seconds,
+        "kept_bytes": saved,
+        "kept_ratio": saved / joint_saved,
+        "state_bytes": state_bytes,
     }
     return tabulate(setup, values, "train", progress)
 
 
-def without_method(setup: Setup) -> Setup:
-    """Return the same training by no method."""
-    rule = setup.optimizer.model if isinstance(setup.optimizer, SplitOptimizer) else setup.optimizer
+def joint_setup(setup: Setup) -> Setup:
+    """Return the setup of joint training with the same settings."""
+    optimizer = setup.optimizer.model if isinstance(setup.optimizer, SplitOptimizer) else setup.optimizer
     model = setup.model._replace(classifier=None)
-    return setup._replace(method=Joint(), needs=frozenset(), optimizer=rule, model=model)
+    return setup._replace(method=Joint(), needs=frozenset(), optimizer=optimizer, model=model)
 
 
-def look(setup: Setup, learner: Learner) -> Look:
-    """Return what makes a step on the first batch, and leaves the learner as it is."""
+def make_step(setup: Setup, learner: Learner) -> StepCall:
+    """Return a function that takes a step on the first batch and leaves the learner unchanged."""
     indices = batches(setup, 1)[0]
     inputs = batch_inputs(setup, indices)
     task = batch_task(setup, indices, setup.trial["train"]["epochs"], 1)
     return lambda: step(setup, learner, inputs, task)
 
 
-def timed(one: Look, device: torch.device) -> float:
-    """Return how many seconds something takes, until all is computed that it leaves to a device."""
-    finish(device)
-    began = time.perf_counter()
-    one()
-    finish(device)
-    return time.perf_counter() - began
+def seconds_of(call: StepCall, device: torch.device) -> float:
+    """Return the seconds that a call takes, including the work that it queues on a device."""
+    synchronize(device)
+    started = time.perf_counter()
+    call()
+    synchronize(device)
+    return time.perf_counter() - started
 
 
-def finish(device: torch.device) -> None:
-    """Wait for a GPU; a CPU has done what it was told."""
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has finished its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def kept(one: Look) -> int:
-    """Return how many bytes of tensors are kept for backward passes while something runs."""
+def saved_bytes(call: StepCall) -> int:
+    """Return the bytes of all tensors that autograd saves for backward passes during a call."""
     sizes: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        one()
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        call()
     return sum(sizes.values())

@@ -1,4 +1,4 @@
-"""Fidelity: is a classifier's gradient a stand-in for that of the modality's own loss? (METHODS.md 10.3)."""
+"""Fidelity: does a classifier's gradient approximate that of the modality's own loss? (METHODS.md 10.3)."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from trainables.classifiers import Classifier
 from trainables.diagnostics.fidelity import cosine, summarise
 from trainables.differentiation import eager
 from trainables.fusions import Features
-from trainables.measurements.slopes import afresh, flat, gradients, head
+from trainables.measurements.autograd import detach_params, flatten, gradients, head_gradient
 from trainables.methods.joint import Joint
 from trainables.model import Buffers
 from trainables.observation import Batch
@@ -18,7 +18,7 @@ from trainables.randomness import permutation
 from trainables.setup import Learner, Setup, init_learner
 from trainables.signals import Group, Params, Signals, Task
 
-CLASSIFIER, RULE = Classifier(), Adam(5e-4)  # as CGGM's by default
+CLASSIFIER, OPTIMIZER = Classifier(), Adam(5e-4)  # the defaults of CGGM
 
 
 class State(NamedTuple):
@@ -28,8 +28,8 @@ class State(NamedTuple):
     moments: AdamState
 
 
-class Directions(NamedTuple):
-    """The gradient of one loss in three spaces, each flat."""
+class LossGradients(NamedTuple):
+    """The gradient of one loss in three spaces, each flattened."""
 
     head: Tensor  # by the last weight, [C P]
     feature: Tensor  # by the modality's feature, [B H_m]
@@ -37,32 +37,32 @@ class Directions(NamedTuple):
 
 
 def begin(setup: Setup) -> State | None:
-    """Return untrained classifiers, those that CGGM would start from; None where the method has its own."""
+    """Return untrained classifiers, initialised as those of CGGM; None if the method has its own."""
     if setup.model.classifier is not None:
         return None
     untrained = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
     own = split_heads(init_learner(untrained).params)[1]
-    return State(own, RULE.init(own))
+    return State(own, OPTIMIZER.init(own))
 
 
 def step(
     setup: Setup, state: State | None, learner: Learner, batch: Batch, *, due: bool
 ) -> tuple[State | None, dict[str, Tensor]]:
-    """Compare the gradients if that is due; train the measurement's own classifiers in any case."""
-    classifier, learner = guided(setup, state, learner)
-    seen = compare(setup, classifier, learner, batch) if due else {}
-    return None if state is None else taught(setup, state, learner, batch), seen
+    """Compare the gradients if due; train the measurement's own classifiers in every step."""
+    classifier, learner = select_classifier(setup, state, learner)
+    cosines = compare_gradients(setup, classifier, learner, batch) if due else {}
+    return None if state is None else train_classifiers(setup, state, learner, batch), cosines
 
 
-def guided(setup: Setup, state: State | None, learner: Learner) -> tuple[Any, Learner]:
-    """Return the classifiers, and the learner with their parameters: the method's, or the measurement's own."""
+def select_classifier(setup: Setup, state: State | None, learner: Learner) -> tuple[Any, Learner]:
+    """Return the method's classifiers, or the measurement's own, and the learner with their parameters."""
     if state is None:
         return setup.model.classifier, learner
     return CLASSIFIER, learner._replace(params=learner.params._replace(heads=state.params.heads))
 
 
-def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
-    """Return the classifiers after a step on the features that the run itself trains on, detached."""
+def train_classifiers(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
+    """Train the measurement's classifiers by one step on the run's own features, detached."""
     model, needs = setup.model._replace(classifier=CLASSIFIER), frozenset({"classified"})
 
     def forward(own: Params) -> tuple[Signals, Buffers]:
@@ -72,27 +72,27 @@ def taught(setup: Setup, state: State, learner: Learner, batch: Batch) -> State:
 
     _, _, pull = eager(forward, state.params)
     grads = pull(lambda s: batch.task.objectives(s.classified).sum())
-    direction, moments = RULE.update(grads, state.moments, state.params)
-    return State(apply_update(state.params, direction, RULE.lrs), moments)
+    direction, moments = OPTIMIZER.update(grads, state.moments, state.params)
+    return State(apply_update(state.params, direction, OPTIMIZER.lrs), moments)
 
 
-def compare(setup: Setup, classifier: Any, learner: Learner, batch: Batch) -> dict[str, Tensor]:
-    """Return the cosines between the gradients of a classifier's loss and of f({m})'s, each [M], and their controls.
+def compare_gradients(setup: Setup, classifier: Any, learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """Return the cosines between the gradients of the losses of classifier m and of f({m}), each [M], and controls.
 
-    All in evaluation mode, on one pass. The controls are the classifier of the next modality, permuted labels for
-    the classifiers, and the joint loss in place of f({m})'s.
+    All are computed in one pass in evaluation mode. The controls are the classifier of the next modality, permuted
+    labels for the classifiers, and the joint loss in place of that of f({m}).
     """
-    params, task = afresh(learner.params), batch.task
-    alone = torch.eye(len(batch.inputs), dtype=torch.bool)
+    params, task = detach_params(learner.params), batch.task
+    single = torch.eye(len(batch.inputs), dtype=torch.bool)
     needs = frozenset({"features", "muted"})
-    signals, _ = setup.model(params, learner.buffers, batch.inputs, needs, coalitions=alone, training=False)
+    signals, _ = setup.model(params, learner.buffers, batch.inputs, needs, coalitions=single, training=False)
     classified, (inputs, _) = classifier(params.heads["classifiers"], signals.features)
-    made = classified, inputs, signals.features, params.encoders
-    truth = by_model(setup, params, signals.features, task.objectives(signals.muted))
-    proxy = by_classifiers(task, *made)
-    permuted = by_classifiers(shuffled(setup, batch), *made)
+    arguments = classified, inputs, signals.features, params.encoders
+    truth = model_gradients(setup, params, signals.features, task.objectives(signals.muted))
+    proxy = classifier_gradients(task, *arguments)
+    permuted = classifier_gradients(permute_labels(setup, batch), *arguments)
     readouts, shared = gradients(task.objective(signals.logits), (params.readouts, params.shared))
-    joint = head(setup.model, params, readouts, shared)
+    joint = head_gradient(setup.model, params, readouts, shared)
     values: dict[str, Tensor] = {}
     for i, space in enumerate(("f1", "f2", "f3")):
         values[space] = torch.stack([cosine(t[i], p[i]) for t, p in zip(truth, proxy, strict=True)])
@@ -104,32 +104,33 @@ def compare(setup: Setup, classifier: Any, learner: Learner, batch: Batch) -> di
     return values
 
 
-def by_model(setup: Setup, params: Params, features: Features, losses: Tensor) -> list[Directions]:
-    """Return the gradients of the losses [M] of what the joint model makes of each modality alone."""
-    found = []
+def model_gradients(setup: Setup, params: Params, features: Features, losses: Tensor) -> list[LossGradients]:
+    """Return the gradients of the losses [M] of the joint model's prediction by each modality alone."""
+    result = []
     for (m, h), loss in zip(features.items(), losses, strict=True):
         parts = (params.readouts, params.shared, h, params.encoders[m])
         readouts, shared, feature, encoder = gradients(loss, parts)
-        found.append(Directions(head(setup.model, params, readouts, shared), flat(feature), flat(encoder)))
-    return found
+        weight = head_gradient(setup.model, params, readouts, shared)
+        result.append(LossGradients(weight, flatten(feature), flatten(encoder)))
+    return result
 
 
-def by_classifiers(
+def classifier_gradients(
     task: Task, classified: Tensor, inputs: Tensor, features: Features, encoders: dict[str, Group]
-) -> list[Directions]:
+) -> list[LossGradients]:
     """Return the gradients of the classifiers' losses, given their predictions and the inputs of their last layers.
 
-    Features are not detached. One backward pass will do: a modality's classifier, feature and encoder meet its own
-    loss alone. The gradient by the last weight is that by the predictions times the inputs.
+    Features are not detached. One backward pass suffices: the classifier, feature and encoder of a modality affect only
+    its own loss. The gradient by the last weight is that by the predictions times the inputs.
     """
     slopes, by_feature, by_encoder = gradients(task.objectives(classified).sum(), (classified, features, encoders))
     heads = slopes.flatten(1, -2).mT @ inputs.detach().flatten(1, -2)
     parts = zip(heads, by_feature.values(), by_encoder.values(), strict=True)
-    return [Directions(*map(flat, part)) for part in parts]
+    return [LossGradients(*map(flatten, part)) for part in parts]
 
 
-def shuffled(setup: Setup, batch: Batch) -> Task:
-    """Return the task with labels that belong to other samples of the batch, at positions where both have one."""
+def permute_labels(setup: Setup, batch: Batch) -> Task:
+    """Return the task with the labels permuted over the samples of the batch, at positions where both are labelled."""
     order = permutation(len(batch.indices), setup.trial["seed"], "fidelity", batch.number)
     target = setup.target["train"][batch.indices[order]]
     if batch.task.labelled is not None:
@@ -138,11 +139,11 @@ def shuffled(setup: Setup, batch: Batch) -> Task:
 
 
 def summary(series: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return mean, quantiles and share of positive cosines of each series [T, M]; of a control its 95 % band's end."""
+    """Return mean, quantiles and fraction of positive cosines of each series [T, M], of permuted ones also `band`."""
     metrics: dict[str, Tensor] = {}
     for name, cosines in series.items():
-        found = summarise(cosines)
-        metrics[f"fidelity_{name}"] = found.mean
+        statistics = summarise(cosines)
+        metrics[f"fidelity_{name}"] = statistics.mean
         for part in ("low", "median", "high", "positive", *(("band",) if name.endswith("permuted") else ())):
-            metrics[f"fidelity_{name}_{part}"] = getattr(found, part)
+            metrics[f"fidelity_{name}_{part}"] = getattr(statistics, part)
     return metrics

@@ -1,4 +1,4 @@
-"""The validation split as a game of the modalities: what each coalition predicts, and what that is worth."""
+"""Cooperative game of the modalities on the validation split: predictions and scores of coalitions."""
 
 from collections.abc import Iterator
 
@@ -14,72 +14,75 @@ from trainables.setup import Learner, Setup
 from trainables.shapley import permutations, weighted_sums
 from trainables.signals import Task, all_subsets
 
-EXACT = 8  # modalities, at most, whose coalitions are all asked; beyond, those along some orders of arrival
-ORDERS = 32  # in antithetic pairs, the same after every epoch
-TOGETHER = 64  # coalitions of a whole chunk of samples in one pass
-WORST = 1e100  # stands for an error that is not finite, so that a run about to diverge is measured to its end
+EXACT = 8  # largest number of modalities for which all coalitions are evaluated; beyond it, permutations are sampled
+PERMUTATIONS = 32  # in antithetic pairs, the same after every epoch
+MAX_COALITIONS = 64  # evaluated in one pass over a full chunk of samples
+LARGEST = 1e100  # replaces a loss or score that is not finite, so that a diverging run is measured to its end
 
 
-def predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[tuple[Task, Tensor]]:
-    """Yield the task of some samples of validation, and what each coalition [S, M] predicts of them, [S, B, C]."""
-    size = max(1, CHUNK // (1 + len(coalitions) // TOGETHER))
+def coalition_predictions(setup: Setup, learner: Learner, coalitions: Tensor) -> Iterator[tuple[Task, Tensor]]:
+    """Yield tasks of chunks of validation samples with the predictions by each coalition [S, M], [S, B, C]."""
+    size = max(1, CHUNK // (1 + len(coalitions) // MAX_COALITIONS))
     target = setup.target["validation"]
     for chunk in torch.split(torch.arange(len(target), device=target.device), size):
         inputs = {m: x[chunk] for m, x in setup.inputs["validation"].items()}
         signals, _ = setup.model(
             learner.params, learner.buffers, inputs, frozenset({"muted_values"}), coalitions=coalitions, training=False
         )
-        yield pose(setup, chunk), signals.muted
+        yield validation_task(setup, chunk), signals.muted
 
 
-def pose(setup: Setup, indices: Tensor) -> Task:
-    """Return the task of some samples of validation, [B] indices; its noise is the same in all epochs."""
+def validation_task(setup: Setup, indices: Tensor) -> Task:
+    """Return the task of the validation samples at ``indices``, [B]; its noise is the same in all epochs."""
     trial, present = setup.trial, setup.present["validation"]
-    target = setup.target["validation"][indices]
-    held = setup.criteria(target)
+    labels = setup.target["validation"][indices]
+    target = setup.criteria(labels)
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
 
-    heard = None if present is None else present[:, indices]
-    return Task(*held, noise, torch.ones((), dtype=torch.float64, device=target.device), len(indices), heard)
+    present = None if present is None else present[:, indices]
+    return Task(*target, noise, torch.ones((), dtype=torch.float64, device=labels.device), len(indices), present)
 
 
 @torch.no_grad()
-def worth(setup: Setup, learner: Learner, coalitions: Tensor) -> Tensor:
-    """Return the score on validation when each coalition alone is heard, [S, M] -> [S] float64, on the host."""
-    scores = [task.score(muted).double() for task, muted in predictions(setup, learner, coalitions)]
-    return torch.cat(scores, -1).nan_to_num(-WORST, WORST, -WORST).mean(-1).cpu()
+def coalition_scores(setup: Setup, learner: Learner, coalitions: Tensor) -> Tensor:
+    """Return the score on validation with all but each coalition muted, [S, M] -> [S] float64, on the CPU."""
+    scores = [task.score(muted).double() for task, muted in coalition_predictions(setup, learner, coalitions)]
+    return torch.cat(scores, -1).nan_to_num(-LARGEST, LARGEST, -LARGEST).mean(-1).cpu()
 
 
-def all_worth(setup: Setup, learner: Learner) -> Tensor:
+def all_coalition_scores(setup: Setup, learner: Learner) -> Tensor:
     """Return the score of every coalition, the empty one included, [2**M]."""
-    return worth(setup, learner, torch.from_numpy(all_coalitions(len(setup.model.encoders))))
+    return coalition_scores(setup, learner, torch.from_numpy(all_coalitions(len(setup.model.encoders))))
 
 
 def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
-    """Return the Shapley value of each modality for the score, [M], and the score of silence (METHODS.md 10.2)."""
+    """Return the Shapley value of each modality, [M], and the score with all muted (METHODS.md 10.2)."""
     modalities = len(setup.model.encoders)
     if modalities <= EXACT:
-        scores = all_worth(setup, learner)
+        scores = all_coalition_scores(setup, learner)
         return shapley(scores), scores[0].item()
-    ranks = permutations(modalities, ORDERS, pose(setup, torch.arange(0))).cpu()
-    scores = worth(setup, learner, torch.from_numpy(permutation_coalitions(ranks)))
+    ranks = permutations(modalities, PERMUTATIONS, validation_task(setup, torch.arange(0))).cpu()
+    scores = coalition_scores(setup, learner, torch.from_numpy(permutation_coalitions(ranks)))
     return sampled_shapley(scores, ranks), scores[0].item()
 
 
 @torch.no_grad()
 def share_losses(setup: Setup, learner: Learner) -> Tensor:
-    """Return the loss of each modality's Shapley share of the prediction, [M] float64 on the host: the score of AGM.
+    """Return the loss of each modality's Shapley share of the prediction, the score of AGM, [M] float64 on the CPU.
 
-    nan where no sample has the modality.
+    nan if no sample has the modality.
     """
     modalities = len(setup.model.encoders)
-    rule = AGM(samples=0 if modalities <= EXACT else ORDERS)
-    coalitions = rule.coalitions(modalities, pose(setup, torch.arange(0))) if rule.samples else all_subsets(modalities)
+    agm = AGM(samples=0 if modalities <= EXACT else PERMUTATIONS)
+    if agm.samples:
+        coalitions = agm.coalitions(modalities, validation_task(setup, torch.arange(0)))
+    else:
+        coalitions = all_subsets(modalities)
     losses = []
-    for task, muted in predictions(setup, learner, coalitions):
-        weights = rule.weights(modalities, task)
+    for task, muted in coalition_predictions(setup, learner, coalitions):
+        weights = agm.weights(modalities, task)
         shares = weighted_sums(weights.to(muted), muted, by_sample=weights.ndim == 3)
         losses.append(task.loss(shares, MAX_LOSS) if task.nats else task.loss(shares))
-    return masked_mean(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(WORST, WORST)).cpu()
+    return masked_mean(setup.present["validation"], torch.cat(losses, -1).double().nan_to_num(LARGEST, LARGEST)).cpu()

@@ -1,4 +1,4 @@
-"""What each modality adds to the score on validation: Shapley values of the data set (METHODS.md 10.2)."""
+"""Shapley values of the modalities for the score on validation (METHODS.md 10.2)."""
 
 import math
 
@@ -12,20 +12,20 @@ from trainables.setup import Learner, Setup
 PRECISION = float(np.finfo(np.float32).eps)
 
 
-def rows(setup: Setup, known: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
-    """Return the Shapley values, which sum to the joint score less that of silence, and the score of silence.
+def rows(setup: Setup, state: tuple[()], learner: Learner, progress: Progress) -> list[Row]:
+    """Return the Shapley values, which sum to the joint score minus that with all muted, and the latter.
 
-    ``shapley_share`` is each one's part of that sum.
+    ``shapley_share`` is each value over that sum.
     """
-    gains, silence = shapley_values(setup, learner)
-    values = {"shapley": gains, "shapley_share": shares(gains, silence), "shapley_empty": silence}
+    gains, empty = shapley_values(setup, learner)
+    values = {"shapley": gains, "shapley_share": gain_shares(gains, empty), "shapley_empty": empty}
     return tabulate(setup, values, "validation", progress)
 
 
-def shares(gains: Floats, silence: float) -> Floats:
-    """Return each gain's part of their sum, [M]; nan where there is none to share, or none but what was rounded.
+def gain_shares(gains: Floats, empty: float) -> Floats:
+    """Return each gain over their sum, [M]; nan if the sum is not above its rounding error.
 
-    The sum is of scores that were computed in single precision.
+    The scores, of which ``empty`` is that with all muted, are computed in single precision.
     """
-    rounding = PRECISION * (abs(silence) + np.abs(gains).sum())
+    rounding = PRECISION * (abs(empty) + np.abs(gains).sum())
     return gains / gains.sum() if gains.sum() > rounding else gains * math.nan

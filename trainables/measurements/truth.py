@@ -1,4 +1,4 @@
-"""Measured contributions beside the planted ones of synthetic data (METHODS.md 10.7)."""
+"""Agreement of measured contributions with the planted ones of synthetic data (METHODS.md 10.7)."""
 
 from trainables.diagnostics.truth import calibration_error, rank_correlation, shares
 from trainables.evaluation import Progress, Row, tabulate
@@ -17,14 +17,14 @@ def begin(setup: Setup) -> list[float]:
     return [setup.truth[m] for m in setup.model.encoders]
 
 
-def rows(setup: Setup, known: list[float], learner: Learner, progress: Progress) -> list[Row]:
-    """Return how the shares, and the Shapley values of the score, rank the modalities; and how far shares are off.
+def rows(setup: Setup, planted: list[float], learner: Learner, progress: Progress) -> list[Row]:
+    """Return rank correlations of shares and of Shapley values with the planted contributions, and the error of shares.
 
-    What is planted is worth less where samples lack it. So are Shapley values, over all samples; shares are of those
-    that have a modality, and are compared where all have all.
+    Missing samples reduce planted contributions, and likewise Shapley values, which are over all samples. Shares are
+    over the samples that have a modality, and are compared only if no sample lacks one.
     """
-    values = {"shapley_truth_rank": rank_correlation(shapley_values(setup, learner)[0], known)}
+    values = {"shapley_truth_rank": rank_correlation(shapley_values(setup, learner)[0], planted)}
     if setup.present["validation"] is None:
         share = shares(share_losses(setup, learner).numpy())
-        values |= {"truth_rank": rank_correlation(share, known), "truth_error": calibration_error(share, known)}
+        values |= {"truth_rank": rank_correlation(share, planted), "truth_error": calibration_error(share, planted)}
     return tabulate(setup, values, "validation", progress)
