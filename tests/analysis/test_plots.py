@@ -315,8 +315,32 @@ def test_a_forest_of_several_metrics_has_each_in_its_own_unit() -> None:
     rows = pl.DataFrame(
         {"name": ["a", "b"], "mean": [-0.04, 0.02], "low": [-0.05, 0.01], "high": [-0.03, 0.03], "p": [None, None]}
     ).with_columns(metric=pl.Series(["accuracy", "gain in mae"]))
-    (panel,) = plots.plot_forest(rows, metric="", title="t", subtitle="s").axes
-    assert words(panel) == ["−4.0 [−5.0, −3.0]", "+0.02 [0.01, 0.03]"]  # noqa: RUF001
+    figure = plots.plot_forest(rows, metric="", title="t", subtitle="s")
+    assert [words(panel) for panel in figure.axes] == [["−4.0 [−5.0, −3.0]"], ["+0.02 [0.01, 0.03]"]]  # noqa: RUF001
+    assert [panel.get_xlabel() for panel in figure.axes] == ["accuracy, points", "gain in mae"]
+
+
+def test_a_forest_draws_small_errors_as_wide_as_large_accuracies() -> None:
+    """Five rows of accuracy, up to 20 points, and between them one of an error of hundredths, on an axis of its own."""
+    values = {f"a{i}": 0.04 * i for i in range(1, 6)} | {"diabetes": 0.02}
+    metrics = ["accuracy"] * 5 + ["gain in mae"]
+    rows = pl.DataFrame({"name": list(values), "mean": list(values.values()), "metric": metrics}).with_columns(
+        low=pl.col("mean") - 0.01, high=pl.col("mean") + 0.01
+    )
+    rows = rows[[0, 1, 5, 2, 3, 4]]
+    figure = plots.plot_forest(rows, metric="", title="t", subtitle="s")
+    accuracies, errors = figure.axes
+    assert [tick.get_text() for tick in accuracies.get_yticklabels()] == ["a1", "a2", "a3", "a4", "a5"]
+    assert [tick.get_text() for tick in errors.get_yticklabels()] == ["diabetes"]
+    assert accuracies.get_xlim()[1] > 20
+    assert errors.get_xlim()[1] < 0.05
+
+
+def test_a_forest_of_metrics_in_percent_has_one_axis() -> None:
+    rows = pl.DataFrame({"name": ["a", "b"], "mean": [0.1, 0.2], "low": [0.0, 0.1], "high": [0.2, 0.3]})
+    rows = rows.with_columns(metric=pl.Series(["accuracy", "probe_accuracy"]))
+    (panel,) = plots.plot_forest(rows, metric="accuracy", title="t", subtitle="s").axes
+    assert panel.get_xlabel() == "accuracy, points"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.174, -0.0653), (-0.0052, 0.0011), (0.0, 33000.0)])
