@@ -140,11 +140,11 @@ def plot_front(
         for row in front.iter_rows(named=True):
             style, factors = styles[row["method"]], (display_factor(first), display_factor(second))
             at = row[first] * factors[0], row[second] * factors[1]
-            if row[f"{first}_low"] is not None:
-                pairs = zip((first, second), factors, strict=True)
-                sides = [(row[f"{metric}_low"] * t, row[f"{metric}_high"] * t) for metric, t in pairs]
-                panel.hlines(at[1], *sides[0], color=style.colour, lw=1, alpha=0.3)
-                panel.vlines(at[0], *sides[1], color=style.colour, lw=1, alpha=0.3)
+            low, high = ([row[f"{metric}_{end}"] for metric in (first, second)] for end in ("low", "high"))
+            if low[0] is not None:
+                panel.hlines(at[1], low[0] * factors[0], high[0] * factors[0], color=style.colour, lw=1, alpha=0.3)
+            if low[1] is not None:
+                panel.vlines(at[0], low[1] * factors[1], high[1] * factors[1], color=style.colour, lw=1, alpha=0.3)
             filled = style.colour if row["front"] else "white"
             panel.plot(*at, style.marker, ms=5.5, color=style.colour, mfc=filled, label=row["method"], zorder=3)
         better = {"max": "more is better", "min": "less is better"}

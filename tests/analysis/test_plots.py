@@ -421,6 +421,18 @@ def test_the_front_is_filled_and_says_which_way_is_better() -> None:
     assert panel.get_ylabel() == "time, s (less is better)"
 
 
+def test_a_metric_without_interval_leaves_the_others_of_a_front() -> None:
+    """As `balance`, where the modalities of a single trial were measured."""
+    table = pl.DataFrame({
+        "method": "agm", "accuracy": [0.9], "balance": [-0.1], "front": True, "seeds": 2,
+        "accuracy_low": 0.8, "accuracy_high": 1.0, "balance_low": None, "balance_high": None,
+    })  # fmt: skip
+    directions = {"accuracy": "max", "balance": "max"}
+    (panel,) = plots.plot_front(table, list(directions), directions=directions, title="t").axes
+    (interval,) = panel.collections
+    assert interval.get_segments()[0][:, 0] == pytest.approx([80, 100])
+
+
 @pytest.mark.parametrize("name", ["$\\frac{", "<script>", "a" * 200, "名前", "a\nb"])
 def test_a_name_is_drawn_as_it_is(name: str, tmp_path: Path) -> None:
     table = pl.DataFrame({"method": name, "n": [1, 2], "mean": [0.5, np.nan], "low": 0.4, "high": 0.6, "seeds": 3})
