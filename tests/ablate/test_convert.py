@@ -24,28 +24,28 @@ from trainables.data.convert import pickles
 def mosi(tmp_path: Path) -> Path:
     """Return a small pickle of MulT's layout."""
     random = np.random.default_rng(0)
-    held: dict[str, dict[str, Any]] = {}
+    content: dict[str, dict[str, Any]] = {}
     for name, count in (("train", 40), ("valid", 12), ("test", 16)):
         sizes = {"text": 5, "audio": 3, "vision": 4}
-        held[name] = {m: random.normal(size=(count, 6, size)) for m, size in sizes.items()}
-        held[name]["labels"] = held[name]["text"].mean((1, 2)).reshape(count, 1, 1) * 9
+        content[name] = {m: random.normal(size=(count, 6, size)) for m, size in sizes.items()}
+        content[name]["labels"] = content[name]["text"].mean((1, 2)).reshape(count, 1, 1) * 9
     file = tmp_path / "mosi_data.pkl"
-    file.write_bytes(pickle.dumps(held))
+    file.write_bytes(pickle.dumps(content))
     return file
 
 
-def told(*words: str, code: int = 0) -> str:
+def run_convert(*words: str, code: int = 0) -> str:
     ended = CliRunner().invoke(app, ["convert", *words])
     assert ended.exit_code == code, ended.output
     return ended.stdout if code == 0 else ended.stderr
 
 
-def test_what_was_found_is_told_and_can_be_read(mosi: Path, tmp_path: Path) -> None:
+def test_the_converted_data_are_described_and_can_be_loaded(mosi: Path, tmp_path: Path) -> None:
     file = tmp_path / "made" / "mosi.npz"
-    said = told("mult", str(mosi), str(file), "--set", "target=nonnegative")
-    assert any(line.split() == ["text", "68", "x", "6", "x", "5", "float32"] for line in said.splitlines())
-    assert "40 training, 12 validation and 16 test samples; as published." in said
-    assert f"data: {{path: {file}}}" in said.replace("\n", "")
+    message = run_convert("mult", str(mosi), str(file), "--set", "target=nonnegative")
+    assert any(line.split() == ["text", "68", "x", "6", "x", "5", "float32"] for line in message.splitlines())
+    assert "40 training, 12 validation and 16 test samples; as published." in message
+    assert f"data: {{path: {file}}}" in message.replace("\n", "")
     sheet = json.loads(file.with_suffix(".json").read_text())
     assert sheet["converted"] == {
         "layout": "mult",
@@ -65,12 +65,12 @@ def test_what_was_found_is_told_and_can_be_read(mosi: Path, tmp_path: Path) -> N
 
 def test_the_same_source_gives_the_same_file(mosi: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        told("mult", str(mosi), str(tmp_path / name / "mosi.npz"))
+        run_convert("mult", str(mosi), str(tmp_path / name / "mosi.npz"))
     assert (tmp_path / "a" / "mosi.npz").read_bytes() == (tmp_path / "b" / "mosi.npz").read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["mutl", "mosi_data.pkl", "a.npz"], "has no layout 'mutl'"),
         (["mult", "none.pkl", "a.npz"], "there is no file or folder none.pkl"),
@@ -81,33 +81,33 @@ def test_the_same_source_gives_the_same_file(mosi: Path, tmp_path: Path) -> None
         (["mmsa", "mosi_data.pkl", "a.npz"], "has no `regression_labels` of `train`"),
     ],
 )
-def test_what_is_wrong_gets_a_sentence_and_leaves_nothing(
-    mosi: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+def test_wrong_input_gets_one_sentence_and_leaves_nothing(
+    mosi: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(mosi.parent)
-    answer = told(*words, code=2)
-    assert said in answer
+    answer = run_convert(*words, code=2)
+    assert message in answer
     assert answer.count("\n") == 1
     assert [one.name for one in mosi.parent.iterdir()] == ["mosi_data.pkl"]
 
 
-def test_a_file_that_is_there_stays(mosi: Path, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(mosi: Path, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("mine")
-    assert "there is a file" in told("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
+    assert "there is a file" in run_convert("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
     assert (tmp_path / "a.json").read_text() == "mine"
     assert not (tmp_path / "a.npz").exists()
 
 
-def test_what_no_study_could_read_is_not_written(mosi: Path, tmp_path: Path) -> None:
-    held = pickles.load_pickle(mosi)
-    whole = {name: {key: np.array(array) for key, array in part.items()} for name, part in held.items()}
+def test_data_without_validation_samples_are_not_written(mosi: Path, tmp_path: Path) -> None:
+    content = pickles.load_pickle(mosi)
+    whole = {name: {key: np.array(array) for key, array in part.items()} for name, part in content.items()}
     empty = {key: array[:0] for key, array in whole["valid"].items()}
     mosi.write_bytes(pickle.dumps(whole | {"valid": empty}))
-    assert "has no sample in its val split" in told("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
+    assert "has no sample in its val split" in run_convert("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
     assert [one.name for one in tmp_path.iterdir()] == ["mosi_data.pkl"]
 
 
-def test_inputs_that_no_study_could_read_are_not_written(tmp_path: Path) -> None:
+def test_inputs_with_nan_are_not_written(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for part, count in (("train", 24), ("test", 5)):
         for modality, side in (("image", 28), ("audio", 112)):
@@ -116,17 +116,17 @@ def test_inputs_that_no_study_could_read_are_not_written(tmp_path: Path) -> None
             array[0, 0, 0] = np.nan if modality == "audio" else 0.5
             np.save(source / modality / f"{part}_data.npy", array)
         np.save(source / f"{part}_labels.npy", np.arange(count) % 10)
-    assert "audio of a: row 0 is partly NaN" in told("av-mnist", str(source), str(tmp_path / "a.npz"), code=2)
+    assert "audio of a: row 0 is partly NaN" in run_convert("av-mnist", str(source), str(tmp_path / "a.npz"), code=2)
     assert [one.name for one in tmp_path.iterdir()] == ["source"]
     for part in ("train", "test"):
         file = source / "audio" / f"{part}_data.npy"
         np.save(file, np.nan_to_num(np.load(file), nan=0.5))
-    told("av-mnist", str(source), str(tmp_path / "a.npz"))
+    run_convert("av-mnist", str(source), str(tmp_path / "a.npz"))
     origin = json.loads((tmp_path / "a.json").read_text())["converted"]
     assert origin == {"layout": "av-mnist", "source": "source", "version": __version__}  # no file, so no sha256 of it
 
 
-def test_what_a_killed_process_left_is_removed(mosi: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(mosi: Path, tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     host = socket.gethostname()
@@ -135,5 +135,5 @@ def test_what_a_killed_process_left_is_removed(mosi: Path, tmp_path: Path) -> No
     for folder in (*left, running):
         folder.mkdir()
         (folder / "a.npz").write_bytes(b"half")
-    told("mult", str(mosi), str(tmp_path / "a.npz"))
+    run_convert("mult", str(mosi), str(tmp_path / "a.npz"))
     assert [folder.exists() for folder in (*left, running)] == [False, True, True]

@@ -28,13 +28,13 @@ def pairs() -> Arrays:
     return {**pools, **{f"{m}_label": label for m in pools}, **tables}
 
 
-def refused(path: Any, **options: Any) -> str:
+def load_error(path: Any, **options: Any) -> str:
     with pytest.raises(data.DataError) as error:
         data.load({"path": str(path), **options})
     return str(error.value)
 
 
-def test_split_says_where_a_row_belongs_and_other_values_are_unused(write: Write, rows: Arrays) -> None:
+def test_rows_are_split_by_code_and_other_codes_are_unused(write: Write, rows: Arrays) -> None:
     loaded = data.load({"path": str(write(rows, modalities=MODALITIES)), "standardise": False})
     assert loaded.outputs == 3
     for split, start in ((loaded.train, 0), (loaded.validation, 3), (loaded.test, 6)):
@@ -88,12 +88,14 @@ def test_rows_and_pairs_of_the_same_samples_are_the_same_data(write: Write, rows
 
 def test_a_pair_of_two_classes_is_refused(write: Write, pairs: Arrays) -> None:
     pairs["pairs_a_val"] = np.array([[0, 0], [1, 2]])
-    assert "row 1 of an index table of toy pairs samples of different" in refused(write(pairs, modalities=MODALITIES))
+    assert "row 1 of an index table of toy pairs samples of different" in load_error(
+        write(pairs, modalities=MODALITIES)
+    )
 
 
 def test_an_index_outside_its_pool_is_refused(write: Write, pairs: Arrays) -> None:
     pairs["pairs_a_val"] = np.array([[0, 6]])
-    assert "points outside the pool of sight" in refused(write(pairs, modalities=MODALITIES))
+    assert "points outside the pool of sight" in load_error(write(pairs, modalities=MODALITIES))
 
 
 def test_a_sample_of_nan_is_a_missing_modality_and_becomes_zeros(write: Write, rows: Arrays) -> None:
@@ -109,28 +111,28 @@ def test_a_sample_of_nan_is_a_missing_modality_and_becomes_zeros(write: Write, r
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_broken_sample_names_modality_and_row(write: Write, rows: Arrays, value: float) -> None:
     rows["sound"][4, 2] = value
-    assert "sound of toy: row 4 is partly NaN or infinite" in refused(write(rows, modalities=MODALITIES))
+    assert "sound of toy: row 4 is partly NaN or infinite" in load_error(write(rows, modalities=MODALITIES))
 
 
 def test_a_number_beyond_single_precision_is_called_too_large(write: Write, rows: Arrays) -> None:
     rows["sound"] = rows["sound"].astype(np.float64)
     rows["sound"][4, 2] = -1e300
     sentence = "sound of toy: row 4 holds numbers too large for single precision, beyond 3.4e+38."
-    assert sentence in refused(write(rows, modalities=MODALITIES))
+    assert sentence in load_error(write(rows, modalities=MODALITIES))
     rows["sound"][4, 3] = np.nan
-    assert "row 4 is partly NaN or infinite" in refused(write(rows, modalities=MODALITIES))
+    assert "row 4 is partly NaN or infinite" in load_error(write(rows, modalities=MODALITIES))
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_target_beyond_single_precision_is_refused_unless_it_is_standardised(write: Write, rows: Arrays) -> None:
     path = write(rows | {"dose": np.arange(10) * 1e100}, task="regression", modalities=MODALITIES, target="dose")
-    assert "the target of toy is too large for single precision, beyond 3.4e+38" in refused(path, standardise=False)
+    assert "the target of toy is too large for single precision, beyond 3.4e+38" in load_error(path, standardise=False)
     assert np.isfinite(data.load({"path": str(path)}).train.target).all()
 
 
 def test_a_modality_without_a_training_sample_is_refused(write: Write, rows: Arrays) -> None:
     rows["sound"][:3] = np.nan
-    assert "missing in every training sample" in refused(write(rows, modalities=MODALITIES))
+    assert "missing in every training sample" in load_error(write(rows, modalities=MODALITIES))
 
 
 def test_a_regression_target_is_standardised_by_its_training_samples(write: Write, rows: Arrays) -> None:
@@ -194,7 +196,7 @@ def test_a_position_without_a_label_is_of_class_minus_one(write: Write, dense: A
     assert data.load({"path": str(write(dense, ignore_index=255, **counted))}).outputs == 3
 
 
-def test_one_class_among_positions_without_a_label_is_said(write: Write, dense: Arrays) -> None:
+def test_a_single_class_among_labelled_positions_is_a_warning(write: Write, dense: Arrays) -> None:
     dense["label"][:3] = np.where(dense["label"][:3] == 255, 255, 1)
     path = write(dense, ignore_index=255, **SEGMENTS)
     assert dataset_warnings(data.load({"path": str(path)})) == ["data: all training samples have the same target."]
@@ -208,7 +210,7 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
     sentence = (
         f"data: row 4 of sound in {path} has no labelled position, all are 255; give it another split, such as -1"
     )
-    assert sentence in refused(path)
+    assert sentence in load_error(path)
     with pytest.raises(data.DataError, match="row 4 of sound"):
         data.sheet({"path": str(path)})
 
@@ -229,21 +231,21 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
         ),
     ],
 )
-def test_only_the_label_of_positions_that_have_none_is_passed_over(
+def test_an_invalid_ignore_index_is_refused(
     write: Write, dense: Arrays, description: dict[str, Any], sentence: str
 ) -> None:
-    assert sentence in refused(write(dense, **description))
+    assert sentence in load_error(write(dense, **description))
 
 
-def test_minus_one_is_no_label_but_as_the_datasheet_says_so(write: Write, dense: Arrays) -> None:
+def test_minus_one_is_no_label_unless_it_is_the_ignore_index(write: Write, dense: Arrays) -> None:
     labels = np.where(dense["label"] == 255, -1, dense["label"].astype(int))
     path = write(dense | {"label": labels}, ignore_index=255, **SEGMENTS)
-    assert "labels of toy must lie in [0, 2], got -1 to 2" in refused(path)
+    assert "labels of toy must lie in [0, 2], got -1 to 2" in load_error(path)
     loaded = data.load({"path": str(write(dense | {"label": labels}, ignore_index=-1, **SEGMENTS))})
     np.testing.assert_array_equal(loaded.train.target, labels[:3])
 
 
-def test_an_index_that_occurs_nowhere_changes_nothing(write: Write, dense: Arrays) -> None:
+def test_an_ignore_index_that_does_not_occur_changes_nothing(write: Write, dense: Arrays) -> None:
     """Not a bit of what is trained."""
     dense["label"] %= 3
     plain, stated = (data.load({"path": str(write(dense, **SEGMENTS, **more))}) for more in ({}, {"ignore_index": 255}))
@@ -275,34 +277,34 @@ def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Array
     ],
 )
 def test_a_file_that_breaks_a_rule_is_refused(write: Write, rows: Arrays, change: Arrays, sentence: str) -> None:
-    assert sentence in refused(write({**rows, **change}, modalities=MODALITIES, classes=3))
+    assert sentence in load_error(write({**rows, **change}, modalities=MODALITIES, classes=3))
 
 
 def test_a_modality_that_the_file_lacks_is_refused(write: Write, rows: Arrays) -> None:
-    assert "holds no array `smell`, which its datasheet lists" in refused(write(rows, modalities=["smell"]))
+    assert "holds no array `smell`, which its datasheet lists" in load_error(write(rows, modalities=["smell"]))
 
 
-def test_a_modality_whose_name_has_a_space_is_refused_and_the_rule_said(write: Write, rows: Arrays) -> None:
+def test_a_modality_whose_name_has_a_space_is_refused_by_that_rule(write: Write, rows: Arrays) -> None:
     for names in (["loud sound", "sight"], ["loud sound", "loud sight"]):
         path = write({**rows, "loud sound": rows["sound"], "loud sight": rows["sight"]}, modalities=names)
         for options in ({}, {"modalities": ["loud sound"]}):
-            assert "a modality's name has no spaces, as what follows one is a remark; got 'loud sound'" in refused(
+            assert "a modality's name has no spaces, as what follows one is a remark; got 'loud sound'" in load_error(
                 path, **options
             )
     path = write({**rows, "loud sound": rows["sound"]}, modalities=["loud sound (of the left ear)", "sight"])
-    assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in refused(path)
+    assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in load_error(path)
 
 
 @pytest.mark.parametrize("name", ["a/../../b", "..", "a\\b", ".hidden"])
 def test_a_modality_is_not_named_like_a_path(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows | {name: rows["sound"]}, modalities=["sound", name])
-    assert f"must not be named like a path, got {name!r}" in refused(path)
+    assert f"must not be named like a path, got {name!r}" in load_error(path)
 
 
 @pytest.mark.parametrize("name", ["label", "split"])
-def test_what_a_sample_is_cannot_be_an_input(write: Write, rows: Arrays, name: str) -> None:
+def test_labels_and_splits_cannot_be_inputs(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows, modalities=[*MODALITIES, name])
-    assert f"data.modalities: `{name}` of toy says what a sample is, and cannot be an input" in refused(path)
+    assert f"data.modalities: `{name}` of toy says what a sample is, and cannot be an input" in load_error(path)
     assert data.sheet({"path": str(path), "modalities": MODALITIES}).modalities == tuple(MODALITIES)
 
 
@@ -312,22 +314,22 @@ def test_what_a_sample_is_cannot_be_an_input(write: Write, rows: Arrays, name: s
 )
 def test_a_key_of_a_datasheet_that_is_nearly_one_is_refused(write: Write, rows: Arrays, key: str, near: str) -> None:
     path = write(rows, modalities=MODALITIES, **{key: None})
-    assert refused(path).endswith(f"toy.json has a key `{key}`, which is not read. Did you mean `{near}`?")
+    assert load_error(path).endswith(f"toy.json has a key `{key}`, which is not read. Did you mean `{near}`?")
 
 
-def test_a_remark_beside_the_key_that_it_resembles_is_welcome(write: Write, rows: Arrays) -> None:
+def test_a_key_that_resembles_one_in_use_is_allowed(write: Write, rows: Arrays) -> None:
     data.load({"path": str(write(rows, modalities=MODALITIES, target="label", targets="what the digits are"))})
 
 
 @pytest.mark.parametrize("key", ["Task", "MODALITIES"])
 def test_a_key_in_another_case_is_refused_also_beside_the_right_one(write: Write, rows: Arrays, key: str) -> None:
     path = write(rows, modalities=MODALITIES, **{key: "other"})
-    assert refused(path).endswith(f"has a key `{key}`, which is not read. Did you mean `{key.lower()}`?")
+    assert load_error(path).endswith(f"has a key `{key}`, which is not read. Did you mean `{key.lower()}`?")
 
 
 def test_a_task_of_another_name_is_refused(write: Write, rows: Arrays) -> None:
     path = write(rows, modalities=MODALITIES, task="regresion")
-    assert refused(path).endswith("Did you mean 'regression'?")
+    assert load_error(path).endswith("Did you mean 'regression'?")
 
 
 def test_one_changed_byte_is_refused(write: Write, rows: Arrays) -> None:
@@ -335,7 +337,7 @@ def test_one_changed_byte_is_refused(write: Write, rows: Arrays) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert "was changed or truncated: its sha256 is" in refused(path)
+    assert "was changed or truncated: its sha256 is" in load_error(path)
 
 
 def test_a_truncated_file_is_refused_also_without_a_stated_sha256(write: Write, rows: Arrays) -> None:
@@ -345,15 +347,15 @@ def test_a_truncated_file_is_refused_also_without_a_stated_sha256(write: Write, 
     path.with_suffix(".json").write_text(json.dumps(description))
     data.load({"path": str(path)})
     path.write_bytes(path.read_bytes()[:-40])
-    assert "is not a readable .npz file" in refused(path)
+    assert "is not a readable .npz file" in load_error(path)
 
 
 def test_a_datasheet_is_needed_and_must_be_json(write: Write, rows: Arrays) -> None:
     path = write(rows, modalities=MODALITIES)
     path.with_suffix(".json").write_text("{")
-    assert "toy.json is not valid JSON" in refused(path)
+    assert "toy.json is not valid JSON" in load_error(path)
     path.with_suffix(".json").unlink()
-    assert "needs a datasheet beside it, toy.json" in refused(path)
+    assert "needs a datasheet beside it, toy.json" in load_error(path)
 
 
 def test_few_shots_are_the_first_of_each_class_and_leave_the_other_splits() -> None:
@@ -367,20 +369,20 @@ def test_few_shots_are_the_first_of_each_class_and_leave_the_other_splits() -> N
 
 def test_few_shots_of_an_empty_training_split_are_refused(write: Write, rows: Arrays) -> None:
     rows["split"][rows["split"] == 0] = -1
-    assert "toy has no sample in its train split" in refused(write(rows, modalities=MODALITIES), shots=2)
+    assert "toy has no sample in its train split" in load_error(write(rows, modalities=MODALITIES), shots=2)
 
 
-def test_samples_lack_a_modality_as_often_as_asked() -> None:
+def test_missing_is_the_share_of_samples_that_lack_a_modality() -> None:
     whole, part = data.load("mfeat"), data.load({"name": "mfeat", "missing": {"fou": 0.5}})
-    heard = part.train.present["fou"]
-    assert 0.45 < heard.mean() < 0.55
-    assert not part.train.inputs["fou"][~heard].any()
-    assert np.array_equal(part.train.inputs["fou"][heard], whole.train.inputs["fou"][heard])
+    present = part.train.present["fou"]
+    assert 0.45 < present.mean() < 0.55
+    assert not part.train.inputs["fou"][~present].any()
+    assert np.array_equal(part.train.inputs["fou"][present], whole.train.inputs["fou"][present])
     assert set(part.train.present) == {"fou"}
     assert 0.4 < part.test.present["fou"].mean() < 0.6
 
 
-def test_a_sample_lacks_what_it_lacks_whichever_others_are_there() -> None:
+def test_the_missing_modalities_of_a_sample_do_not_depend_on_other_samples() -> None:
     whole, few = (data.load({"name": "mfeat", "missing": {"fou": 0.5}, **more}) for more in ({}, {"shots": 5}))
     kept = np.sort(np.concatenate([np.flatnonzero(whole.train.target == one)[:5] for one in range(10)]))
     assert np.array_equal(few.train.present["fou"], whole.train.present["fou"][kept])
@@ -396,26 +398,26 @@ def test_a_sample_lacks_what_it_lacks_whichever_others_are_there() -> None:
         ({"name": "mfeat", "missing": {"fuo": 0.1}}, "data.missing: mfeat has no modality 'fuo'"),
     ],
 )
-def test_what_cannot_be_taken_away_is_refused(options: dict[str, Any], sentence: str) -> None:
+def test_invalid_shots_and_missing_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(data.DataError, match=re.escape(sentence)):
         data.sheet(options)
 
 
-def test_what_cannot_teach_is_said(write: Write, rows: Arrays) -> None:
-    def odd() -> list[str]:
+def test_constant_inputs_and_targets_are_warnings(write: Write, rows: Arrays) -> None:
+    def load_warnings() -> list[str]:
         return dataset_warnings(data.load({"path": str(write(rows, modalities=MODALITIES, classes=8))}))
 
-    assert odd() == []
+    assert load_warnings() == []
     rows["sight"][:3] = 7
     rows["label"][3] = 6
-    assert odd() == [
+    assert load_warnings() == [
         "data: no training sample is of class 6, which validation or test have.",
         "data: sight is the same in all training samples.",
     ]
     rows["label"][:3] = 1
-    assert odd()[0] == "data: all training samples have the same target."
+    assert load_warnings()[0] == "data: all training samples have the same target."
 
 
-def test_a_modality_that_no_training_sample_has_is_said() -> None:
+def test_a_modality_without_training_samples_is_a_warning() -> None:
     dataset = data.load({"name": "synthetic", "modalities": 2, "samples": [20, 10, 10], "missing": [0, 1]})
     assert dataset_warnings(dataset) == ["data: m1 is missing in all training samples."]

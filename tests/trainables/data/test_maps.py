@@ -26,7 +26,7 @@ def maps() -> Arrays:
     }
 
 
-def refused(path: Any, **options: Any) -> str:
+def load_error(path: Any, **options: Any) -> str:
     with pytest.raises(data.DataError) as error:
         data.load({"path": str(path), **options})
     return str(error.value)
@@ -37,14 +37,14 @@ def test_a_sample_is_a_tile_and_its_positions_are_pixels_in_the_order_of_rows(wr
     assert (loaded.task, loaded.outputs) == ("segmentation", 3)
     for code, split in enumerate((loaded.train, loaded.validation, loaded.test)):
         for sample, left in enumerate((slice(0, 2), slice(2, 4))):
-            place = left, slice(2 * code, 2 * code + 2)
-            np.testing.assert_array_equal(split.target[sample], maps["label"][place].ravel())
-            np.testing.assert_array_equal(split.inputs["height"][sample, :, 0], maps["height"][0][place].ravel())
-            light = maps["light"][:, *place].reshape(3, -1).T / np.float32(255)
+            index = left, slice(2 * code, 2 * code + 2)
+            np.testing.assert_array_equal(split.target[sample], maps["label"][index].ravel())
+            np.testing.assert_array_equal(split.inputs["height"][sample, :, 0], maps["height"][0][index].ravel())
+            light = maps["light"][:, *index].reshape(3, -1).T / np.float32(255)
             np.testing.assert_array_equal(split.inputs["light"][sample], light)
 
 
-def test_tiles_of_a_group_belong_together(write: Write, maps: Arrays) -> None:
+def test_tiles_of_a_group_are_linked(write: Write, maps: Arrays) -> None:
     """The fourth tile is not used, and the groups say it of all six."""
     maps["tile_split"][3] = -1
     loaded = data.load({"path": str(write(maps | {"field": np.arange(6) // 4}, groups="field", **SHEET))})
@@ -64,9 +64,7 @@ def test_channels_are_standardised_by_the_training_tiles(write: Write, maps: Arr
     assert loaded.train.target[0].tolist()[0] == -1
 
 
-def test_tiles_of_any_outline_will_do_and_those_that_are_not_used_may_be_of_any_size(
-    write: Write, maps: Arrays
-) -> None:
+def test_tiles_may_have_any_outline_and_unused_ones_any_size(write: Write, maps: Arrays) -> None:
     maps["tile"][:] = [[5, 0, 0, 1, 1, 7], [0, 0, 1, 1, 5, 5], [2, 2, 3, 3, 6, 5], [2, 2, 3, 3, 6, 6]]
     maps["tile_split"] = np.array([0, 1, 2, 0, 0, 1, -1, 9])
     maps["tile"][maps["tile"] == 3] = [4, 4, 4, 4]
@@ -84,14 +82,14 @@ def test_another_map_may_be_the_target(write: Write, maps: Arrays) -> None:
     assert data.sheet({"path": path, "target": "crop"}).outputs == 2
 
 
-def test_what_is_no_label_is_none_of_another_target_either(write: Write, maps: Arrays) -> None:
+def test_the_ignore_index_holds_for_other_targets_too(write: Write, maps: Arrays) -> None:
     crop = np.where(np.eye(4, 6), 9, maps["label"] % 2)
     loaded = data.load({"path": str(write(maps | {"crop": crop}, ignore_index=9, **SHEET)), "target": "crop"})
     assert loaded.outputs == 2
     assert (loaded.train.target == -1).sum() == (crop[:, :2] == 9).sum() == 2
 
 
-def test_tiles_of_training_and_validation_change_places(write: Write, maps: Arrays) -> None:
+def test_a_deal_swaps_tiles_of_training_and_validation(write: Write, maps: Arrays) -> None:
     spec = {"path": str(write(maps, **SHEET)), "standardise": False}
     filed, made = data.load(spec), [data.load(spec | {"deal": deal}) for deal in range(1, 6)]
     known = {t.tobytes() for split in (filed.train, filed.validation) for t in split.target}
@@ -108,9 +106,9 @@ def test_a_tile_of_nan_lacks_the_modality(write: Write, maps: Arrays) -> None:
     assert not loaded.train.inputs["height"][1].any()
 
 
-def changed(maps: Arrays, name: str, place: Any, value: float) -> Arrays:
+def with_value(maps: Arrays, name: str, index: Any, value: float) -> Arrays:
     array = maps[name].astype(float if np.isnan(value) else maps[name].dtype)
-    array[place] = value
+    array[index] = value
     return maps | {name: array}
 
 
@@ -135,11 +133,11 @@ def changed(maps: Arrays, name: str, place: Any, value: float) -> Arrays:
 def test_maps_that_break_a_rule_are_refused(
     write: Write, maps: Arrays, name: str, array: np.ndarray, sentence: str
 ) -> None:
-    assert sentence in refused(write(maps | {name: array}, **SHEET))
+    assert sentence in load_error(write(maps | {name: array}, **SHEET))
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "value", "sentence"),
+    ("name", "index", "value", "sentence"),
     [
         (
             "tile",
@@ -153,9 +151,9 @@ def test_maps_that_break_a_rule_are_refused(
     ],
 )
 def test_one_pixel_or_tile_that_breaks_a_rule_is_named(
-    write: Write, maps: Arrays, name: str, place: Any, value: float, sentence: str
+    write: Write, maps: Arrays, name: str, index: Any, value: float, sentence: str
 ) -> None:
-    assert sentence in refused(write(changed(maps, name, place, value), ignore_index=255, **SHEET))
+    assert sentence in load_error(write(with_value(maps, name, index, value), ignore_index=255, **SHEET))
 
 
 def test_a_tile_without_any_label_is_named_by_its_number(write: Write, maps: Arrays) -> None:
@@ -163,22 +161,24 @@ def test_a_tile_without_any_label_is_named_by_its_number(write: Write, maps: Arr
     maps["label"][maps["tile"] == 4] = 255
     maps["tile_split"] = np.array([0, 1, -1, 0, 1, 2])
     path = write(maps, ignore_index=255, **SHEET)
-    assert f"data: tile 4 of light in {path} has no labelled position" in refused(path)
+    assert f"data: tile 4 of light in {path} has no labelled position" in load_error(path)
     maps["tile_split"][4] = -1
     data.load({"path": str(write(maps, ignore_index=255, **SHEET))})
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_maps_are_segmented(write: Write, maps: Arrays, task: str) -> None:
-    assert f"holds maps, whose task is segmentation, got {task}." in refused(write(maps, **SHEET | {"task": task}))
+def test_the_task_of_maps_is_segmentation(write: Write, maps: Arrays, task: str) -> None:
+    assert f"holds maps, whose task is segmentation, got {task}." in load_error(write(maps, **SHEET | {"task": task}))
 
 
-def test_what_maps_have_not_is_refused(write: Write, maps: Arrays) -> None:
+def test_options_of_other_layouts_are_refused(write: Write, maps: Arrays) -> None:
     path = write(maps, **SHEET)
-    assert "data.shots: counts samples of a class, and toy is segmentation." in refused(path, shots=2)
-    assert "data.protocol: toy has no protocol 'a' (it has none)." in refused(path, protocol="a")
+    assert "data.shots: counts samples of a class, and toy is segmentation." in load_error(path, shots=2)
+    assert "data.protocol: toy has no protocol 'a' (it has none)." in load_error(path, protocol="a")
 
 
 def test_a_file_without_any_split_is_in_no_layout(write: Write, maps: Arrays) -> None:
     del maps["tile_split"]
-    assert "is in no layout: it holds no `split` array with one value a sample (rows)" in refused(write(maps, **SHEET))
+    assert "is in no layout: it holds no `split` array with one value a sample (rows)" in load_error(
+        write(maps, **SHEET)
+    )

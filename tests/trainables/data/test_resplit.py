@@ -1,4 +1,4 @@
-"""Samples of training and validation that change places: `deal`."""
+"""Random reassignments of samples between training and validation: `deal`."""
 
 from typing import Any
 
@@ -16,36 +16,40 @@ PLAIN = {"name": "mfeat", "modalities": ["fou"], "standardise": False}
 CLIPS = {"name": "av-digits", "modalities": ["audio"], "standardise": False}
 
 
-def rows_of(split: data.Split) -> list[bytes]:
+def all_splits(dataset: data.Dataset) -> tuple[data.Split, ...]:
+    return dataset.train, dataset.validation, dataset.test
+
+
+def sample_bytes(split: data.Split) -> list[bytes]:
     (inputs,) = split.inputs.values()
     return [row.tobytes() for row in inputs]
 
 
 @pytest.mark.parametrize("spec", [PLAIN, CLIPS])
-def test_a_deal_leaves_test_and_the_classes_and_no_sample_is_in_two_splits(spec: dict[str, Any]) -> None:
+def test_a_deal_keeps_test_and_class_counts_and_no_sample_is_in_two_splits(spec: dict[str, Any]) -> None:
     """Clips serve several images; those of training are not those of validation in any deal."""
-    as_filed, one, again, other = (data.load(spec | {"deal": deal}) for deal in (0, 1, 1, 2))
-    assert rows_of(data.load(spec).train) == rows_of(as_filed.train)
-    assert rows_of(one.train) == rows_of(again.train)
-    for made in (one, other):
-        assert rows_of(made.test) == rows_of(as_filed.test)
-        both = rows_of(made.train) + rows_of(made.validation)
-        assert sorted(both) == sorted(rows_of(as_filed.train) + rows_of(as_filed.validation))
-        assert not {*rows_of(made.train)} & {*rows_of(made.validation)}
+    original, first, repeated, second = (data.load(spec | {"deal": deal}) for deal in (0, 1, 1, 2))
+    assert sample_bytes(data.load(spec).train) == sample_bytes(original.train)
+    assert sample_bytes(first.train) == sample_bytes(repeated.train)
+    for dataset in (first, second):
+        assert sample_bytes(dataset.test) == sample_bytes(original.test)
+        samples = sample_bytes(dataset.train) + sample_bytes(dataset.validation)
+        assert sorted(samples) == sorted(sample_bytes(original.train) + sample_bytes(original.validation))
+        assert not {*sample_bytes(dataset.train)} & {*sample_bytes(dataset.validation)}
         for split in ("train", "validation"):
-            counts = [clips(getattr(x, split)) for x in (made, as_filed)]
+            counts = [class_counts(getattr(x, split)) for x in (dataset, original)]
             np.testing.assert_array_equal(*counts)
-    moved = [len({*rows_of(one.train)} - {*rows_of(x.train)}) for x in (as_filed, other)]
-    assert min(moved) > len({*rows_of(one.validation)}) / 2
+    moved = [len({*sample_bytes(first.train)} - {*sample_bytes(x.train)}) for x in (original, second)]
+    assert min(moved) > len({*sample_bytes(first.validation)}) / 2
 
 
-def clips(split: data.Split) -> Any:
-    """How many of each class there are, each counted once."""
-    once = dict(zip(rows_of(split), split.target, strict=True))
-    return np.bincount(list(once.values()), minlength=10)
+def class_counts(split: data.Split) -> Any:
+    """The number of distinct samples of each class."""
+    label_of = dict(zip(sample_bytes(split), split.target, strict=True))
+    return np.bincount(list(label_of.values()), minlength=10)
 
 
-def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: Write) -> None:
+def test_all_pairs_of_a_clip_stay_in_one_split_and_pairs_stay_pairs(write: Write) -> None:
     """Twelve clips of four frames each: two modalities, of which one has a row a clip."""
     clip, frame = np.arange(12), np.arange(48)
     pools = {"sound": clip[:, None] * np.ones(2), "sight": frame[:, None] * np.ones(3)}
@@ -55,18 +59,19 @@ def test_a_clip_and_all_its_pairs_stay_on_one_side_and_pairs_stay_pairs(write: W
     path = str(write(pools | labels | tables, modalities=["sound", "sight"]))
     seen = set()
     for deal in range(18):
-        made = data.load({"path": path, "standardise": False, "deal": deal})
-        for split in (made.train, made.validation, made.test):
+        dataset = data.load({"path": path, "standardise": False, "deal": deal})
+        for split in all_splits(dataset):
             np.testing.assert_array_equal(split.inputs["sound"][:, 0], split.inputs["sight"][:, 0] // 4)
-        sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in (made.train, made.validation, made.test)]
+        sides = [{*split.inputs["sound"][:, 0].astype(int)} for split in all_splits(dataset)]
         assert (sides[0] | sides[1], sides[0] & sides[1], sides[2]) == ({*range(9)}, set(), {9, 10, 11})
-        assert [len(split.target) for split in (made.train, made.validation)] == [24, 12]
-        assert [len(np.unique(connected_groups(split.links))) for split in (made.train, made.validation)] == [6, 3]
+        assert [len(split.target) for split in (dataset.train, dataset.validation)] == [24, 12]
+        counts = [len(np.unique(connected_groups(split.links))) for split in (dataset.train, dataset.validation)]
+        assert counts == [6, 3]
         seen.add(frozenset(sides[1]))
     assert len(seen) == 18
 
 
-def test_pairs_that_all_hang_together_are_refused(write: Write) -> None:
+def test_pairs_that_are_all_connected_are_refused(write: Write) -> None:
     """Any two of a class share a row of some pool, so that splits could only change places as a whole."""
     pools = {m: np.arange(8.0)[:, None] for m in ("sound", "sight")}
     pools |= {f"{m}_label": np.zeros(8, int) for m in ("sound", "sight")}
@@ -79,41 +84,41 @@ def test_pairs_that_all_hang_together_are_refused(write: Write) -> None:
 
 
 @pytest.mark.parametrize("place", ["study", "datasheet"])
-def test_groups_stay_on_one_side(write: Write, place: str) -> None:
+def test_groups_stay_in_one_split(write: Write, place: str) -> None:
     """Six speakers of four samples each, of all classes: another one is held out."""
     speaker = np.repeat(np.array(["a", "b", "c", "d", "e", "f"]), 4)
     arrays = {"sound": np.arange(48.0).reshape(24, 2), "label": np.tile([0, 1], 12), "speaker": speaker}
     arrays["split"] = np.repeat([0, 0, 0, 0, 1, 2], 4)
     path = str(write(arrays, modalities=["sound"], **({"groups": "speaker"} if place == "datasheet" else {})))
-    asked = {"path": path, "standardise": False} | ({"groups": "speaker"} if place == "study" else {})
-    held = set()
+    spec = {"path": path, "standardise": False} | ({"groups": "speaker"} if place == "study" else {})
+    validation_speakers = set()
     for deal in range(5):
-        made = data.load(asked | {"deal": deal})
-        speakers = [
-            {*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in (made.train, made.validation, made.test)
-        ]
+        dataset = data.load(spec | {"deal": deal})
+        speakers = [{*(split.inputs["sound"][:, 0] // 8).astype(int)} for split in all_splits(dataset)]
         assert ([len(one) for one in speakers], speakers[2], speakers[0] & speakers[1]) == ([4, 1, 1], {5}, set())
-        np.testing.assert_array_equal(*made.train.links, speaker[made.train.inputs["sound"][:, 0].astype(int) // 2])
-        held |= speakers[1]
-    assert held == {0, 1, 2, 3, 4}  # no two deals are the same
+        np.testing.assert_array_equal(
+            *dataset.train.links, speaker[dataset.train.inputs["sound"][:, 0].astype(int) // 2]
+        )
+        validation_speakers |= speakers[1]
+    assert validation_speakers == {0, 1, 2, 3, 4}  # no two deals are the same
     with pytest.raises(data.DataError, match="have 4 deals beside the file's split, got 5"):
-        data.load(asked | {"deal": 5})
-    data.check_deals(asked, 5)
+        data.load(spec | {"deal": 5})
+    data.check_deals(spec, 5)
     with pytest.raises(data.DataError, match="have 4 deals"):
-        data.check_deals(asked, 6)
+        data.check_deals(spec, 6)
 
 
-def test_validation_is_not_left_with_little() -> None:
+def test_validation_keeps_at_least_half_of_its_samples() -> None:
     """One group of thirty among single samples: were it dealt away, hardly any would be left."""
-    units = np.concatenate([np.arange(60), np.full(30, 60), np.full(30, 61), [62]])
+    groups = np.concatenate([np.arange(60), np.full(30, 60), np.full(30, 61), [62]])
     splits = [np.arange(60), np.arange(60, 120), np.array([120])]
     for deal in range(1, 40):
-        train, val, _ = resplit(splits, np.zeros(121), units, deal, "toy")
+        train, val, _ = resplit(splits, np.zeros(121), groups, deal, "toy")
         assert 30 <= len(val) <= 120
         assert len(train) + len(val) == 120
 
 
-def test_each_unit_is_as_often_in_validation() -> None:
+def test_each_group_is_equally_often_in_validation() -> None:
     splits = [np.arange(90), np.arange(90, 120), np.array([], int)]
     times = sum(
         np.bincount(resplit(splits, np.zeros(120), np.arange(120), d, "toy")[1], minlength=120) for d in range(1, 2001)
@@ -121,13 +126,13 @@ def test_each_unit_is_as_often_in_validation() -> None:
     assert abs(times / 2000 - 0.25).max() < 0.05
 
 
-def test_a_deal_of_pairs_is_the_same_whatever_is_used_of_them() -> None:
-    one = data.load({"name": "av-digits", "deal": 1, "modalities": ["image"], "standardise": False})
+def test_a_deal_of_pairs_does_not_depend_on_the_modalities_used() -> None:
+    image = data.load({"name": "av-digits", "deal": 1, "modalities": ["image"], "standardise": False})
     both = data.load({"name": "av-digits", "deal": 1, "standardise": False})
-    np.testing.assert_array_equal(one.validation.inputs["image"], both.validation.inputs["image"])
+    np.testing.assert_array_equal(image.validation.inputs["image"], both.validation.inputs["image"])
 
 
-def test_groups_say_it_of_every_sample(write: Write, rows: Arrays) -> None:
+def test_groups_must_be_known_for_every_sample(write: Write, rows: Arrays) -> None:
     speaker = np.array([0, 1, 2, 3, 4, np.nan, 6, 7, 8, 9])
     path = str(write(rows | {"speaker": speaker}, modalities=["sound"], groups="speaker"))
     for read in (data.sheet, data.load):
@@ -142,22 +147,19 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
     rows = np.repeat(np.arange(8)[:, None], 2, axis=1)
     tables = {"pairs_a_train": rows[:4], "pairs_a_val": rows[4:6], "pairs_a_test": rows[6:]}
     path = str(write(pools | labels | tables, modalities=["sound", "sight"]))
-    held = set()
+    validation_rows = set()
     for deal in range(3):
-        made = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
-        assert len({*speaker[made.validation.inputs["sight"][:, 0].astype(int)]}) == 1
-        held |= {*made.validation.inputs["sound"][:, 0].astype(int)}
-        assert [len({*connected_groups(split.links)}) for split in (made.train, made.validation, made.test)] == [
-            2,
-            1,
-            1,
-        ]
-    assert held == {0, 1, 2, 3, 4, 5}
+        dataset = data.load({"path": path, "standardise": False, "groups": "sound_speaker", "deal": deal})
+        assert len({*speaker[dataset.validation.inputs["sight"][:, 0].astype(int)]}) == 1
+        validation_rows |= {*dataset.validation.inputs["sound"][:, 0].astype(int)}
+        counts = [len({*connected_groups(split.links)}) for split in all_splits(dataset)]
+        assert counts == [2, 1, 1]
+    assert validation_rows == {0, 1, 2, 3, 4, 5}
     with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
         data.sheet({"path": path, "groups": "pairs_a_val"})
 
 
-def test_groups_that_the_file_parts_are_refused(write: Write, rows: Arrays) -> None:
+def test_groups_that_the_split_of_the_file_separates_are_refused(write: Write, rows: Arrays) -> None:
     path = str(write(rows | {"speaker": np.arange(10) % 2}, modalities=["sound"], groups="speaker"))
     assert len(data.load({"path": path}).train.target) == 3
     with pytest.raises(data.DataError, match="belong together are in training and in validation"):
@@ -166,40 +168,40 @@ def test_groups_that_the_file_parts_are_refused(write: Write, rows: Arrays) -> N
         data.sheet({"path": path, "groups": "speakr"})
 
 
-def test_all_deals_of_a_regression_have_one_unit(write: Write) -> None:
+def test_all_deals_of_a_regression_share_their_standardisation(write: Write) -> None:
     arrays = {"sound": np.arange(24.0).reshape(12, 2), "label": np.arange(12.0) ** 2, "split": np.repeat([0, 1, 2], 4)}
     path = str(write(arrays, task="regression", modalities=["sound"]))
     training = arrays["label"][:4]
     for deal in range(4):
-        made = data.load({"path": path, "deal": deal})
+        dataset = data.load({"path": path, "deal": deal})
         expected = (arrays["label"][8:] - training.mean()) / training.std()
-        np.testing.assert_allclose(made.test.target[:, 0], expected, rtol=1e-6)
+        np.testing.assert_allclose(dataset.test.target[:, 0], expected, rtol=1e-6)
 
 
 def test_a_sample_keeps_its_label_and_its_modalities() -> None:
-    known = data.load({"name": "mfeat", "modalities": ["fou", "zer"], "standardise": False})
-    made = data.load({"name": "mfeat", "modalities": ["fou", "zer"], "standardise": False, "deal": 5})
+    original = data.load({"name": "mfeat", "modalities": ["fou", "zer"], "standardise": False})
+    dataset = data.load({"name": "mfeat", "modalities": ["fou", "zer"], "standardise": False, "deal": 5})
     sample = {
         x.tobytes(): (y.tobytes(), label)
-        for split in (known.train, known.validation)
+        for split in (original.train, original.validation)
         for x, y, label in zip(split.inputs["fou"], split.inputs["zer"], split.target, strict=True)
     }
-    for split in (made.train, made.validation):
+    for split in (dataset.train, dataset.validation):
         for x, y, label in zip(split.inputs["fou"], split.inputs["zer"], split.target, strict=True):
             assert sample[x.tobytes()] == (y.tobytes(), label)
 
 
-def test_targets_that_are_no_classes_go_with_their_samples(write: Write, rows: Arrays) -> None:
+def test_regression_targets_stay_with_their_samples(write: Write, rows: Arrays) -> None:
     rows = rows | {"label": np.arange(10.0), "sound": np.arange(20.0).reshape(10, 2)}
     path = write(rows, task="regression", modalities=["sound"])
-    made = data.load({"path": str(path), "standardise": False, "deal": 1})
-    for split in (made.train, made.validation, made.test):
+    dataset = data.load({"path": str(path), "standardise": False, "deal": 1})
+    for split in all_splits(dataset):
         np.testing.assert_array_equal(2 * split.target, split.inputs["sound"][:, :1])
-    assert {*made.train.target[:, 0], *made.validation.target[:, 0]} == {0, 1, 2, 3, 4, 5}
-    assert made.test.target[:, 0].tolist() == [6, 7, 8]
+    assert {*dataset.train.target[:, 0], *dataset.validation.target[:, 0]} == {0, 1, 2, 3, 4, 5}
+    assert dataset.test.target[:, 0].tolist() == [6, 7, 8]
 
 
-def test_a_row_that_is_named_twice_stays_one_sample() -> None:
+def test_copies_of_a_row_stay_in_one_split() -> None:
     for deal in range(1, 4):
         splits = [np.array([0, 0, 1, 2]), np.array([3]), np.array([4])]
         train, val, test = resplit(splits, np.zeros(5), np.arange(5), deal, "toy")
@@ -209,20 +211,20 @@ def test_a_row_that_is_named_twice_stays_one_sample() -> None:
         assert test.tolist() == [4]
 
 
-def test_another_deal_of_synthetic_data_draws_other_samples_of_one_population() -> None:
-    p, other = (parse_parameters({"name": "synthetic", "deal": deal}) for deal in (0, 3))
+def test_a_deal_of_synthetic_data_draws_other_samples_of_the_same_population() -> None:
+    original, other = (parse_parameters({"name": "synthetic", "deal": deal}) for deal in (0, 3))
     for split, same in enumerate((False, False, True)):
-        assert np.array_equal(draw_split(p, split)[0][0], draw_split(other, split)[0][0]) is same
+        assert np.array_equal(draw_split(original, split)[0][0], draw_split(other, split)[0][0]) is same
     assert data.sheet({"name": "synthetic", "deal": 3}) == data.sheet("synthetic")
     np.testing.assert_array_equal(
         data.load("synthetic").test.target, data.load({"name": "synthetic", "deal": 3}).test.target
     )
 
 
-def test_all_deals_of_a_synthetic_regression_have_one_unit() -> None:
-    plain, made = (data.load({"name": "synthetic", "task": "regression", "deal": deal}) for deal in (0, 3))
-    np.testing.assert_array_equal(plain.test.target, made.test.target)
-    assert abs(float(made.train.target.std()) - 1) > 1e-4
+def test_all_deals_of_a_synthetic_regression_share_their_standardisation() -> None:
+    original, other = (data.load({"name": "synthetic", "task": "regression", "deal": deal}) for deal in (0, 3))
+    np.testing.assert_array_equal(original.test.target, other.test.target)
+    assert abs(float(other.train.target.std()) - 1) > 1e-4
 
 
 @pytest.mark.parametrize("deal", [-1, 1.5, True, "one"])

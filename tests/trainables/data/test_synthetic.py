@@ -13,13 +13,13 @@ from trainables.data.synthetic import draw_split, mixing_matrix
 from trainables.data.truth import pair_weights, sign_gain
 
 
-def truth_of(**options: Any) -> dict[str, float]:
+def contributions(**options: Any) -> dict[str, float]:
     found = data.sheet({"name": "synthetic", **options}).description["truth"]
     assert isinstance(found, dict)
     return found
 
 
-def explained(p: Parameters, members: tuple[int, ...]) -> float:
+def explained_variance(p: Parameters, members: tuple[int, ...]) -> float:
     """R^2 of a coalition, written out from the model."""
     odds, w = 10 ** (np.array(p.snr) / 10), np.array(p.information)
     pairs, seen = pair_weights(p), sign_gain(odds)
@@ -30,23 +30,26 @@ def explained(p: Parameters, members: tuple[int, ...]) -> float:
     return float((1 - p.synergy) * linear + p.synergy * joint)
 
 
-def expected(p: Parameters, members: tuple[int, ...]) -> float:
+def expected_variance(p: Parameters, members: tuple[int, ...]) -> float:
     """R^2 of a coalition, averaged over who of it is present."""
     total = 0.0
     for there in itertools.product([True, False], repeat=len(members)):
         chance = math.prod(1 - p.missing[m] if here else p.missing[m] for m, here in zip(members, there, strict=True))
-        total += chance * explained(p, tuple(itertools.compress(members, there)))
+        total += chance * explained_variance(p, tuple(itertools.compress(members, there)))
     return total
 
 
-def by_enumeration(**options: Any) -> list[float]:
+def contributions_by_enumeration(**options: Any) -> list[float]:
     """Shapley values by their definition: a sum over all coalitions."""
     p = parse_parameters(options)
     shares = []
     for m in range(p.modalities):
         others = [n for n in range(p.modalities) if n != m]
         coalitions = [s for size in range(p.modalities) for s in itertools.combinations(others, size)]
-        gains = [(expected(p, (*s, m)) - expected(p, s)) / math.comb(len(others), len(s)) for s in coalitions]
+        gains = [
+            (expected_variance(p, (*s, m)) - expected_variance(p, s)) / math.comb(len(others), len(s))
+            for s in coalitions
+        ]
         shares.append(sum(gains) / p.modalities)
     return shares
 
@@ -62,47 +65,47 @@ CASES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("case", CASES)
 def test_truth_is_the_shapley_value_of_explained_variance(case: dict[str, Any]) -> None:
-    np.testing.assert_allclose(list(truth_of(**case).values()), by_enumeration(**case), atol=1e-9)
+    np.testing.assert_allclose(list(contributions(**case).values()), contributions_by_enumeration(**case), atol=1e-9)
 
 
 def test_truth_of_one_modality_is_its_explained_variance() -> None:
-    assert truth_of(modalities=1, snr=0) == pytest.approx({"m0": 0.5})
+    assert contributions(modalities=1, snr=0) == pytest.approx({"m0": 0.5})
 
 
 def test_truth_sums_to_the_explained_variance_of_all() -> None:
     """Redundant copies at 0 dB pool their precision: three explain 3/4, twenty 20/21."""
     for count in (3, 20):
-        assert sum(truth_of(modalities=count, snr=0, redundancy=1).values()) == pytest.approx(count / (count + 1))
+        assert sum(contributions(modalities=count, snr=0, redundancy=1).values()) == pytest.approx(count / (count + 1))
 
 
 def test_a_stronger_signal_has_a_larger_truth() -> None:
-    planted = list(truth_of(snr=[9, 3, -3], redundancy=0.3, synergy=0.3).values())
+    planted = list(contributions(snr=[9, 3, -3], redundancy=0.3, synergy=0.3).values())
     assert planted == sorted(planted, reverse=True)
     assert planted[0] > 1.5 * planted[2]
 
 
 def test_more_information_has_a_larger_truth() -> None:
-    planted = list(truth_of(information=[3, 2, 1], synergy=0.3).values())
+    planted = list(contributions(information=[3, 2, 1], synergy=0.3).values())
     assert planted == sorted(planted, reverse=True)
 
 
 def test_a_modality_without_information_has_truth_zero() -> None:
-    planted = truth_of(information=[1, 1, 0], redundancy=0.5, synergy=0.5, snr=[6, 6, 30])
+    planted = contributions(information=[1, 1, 0], redundancy=0.5, synergy=0.5, snr=[6, 6, 30])
     assert planted["m2"] == 0
     assert planted["m0"] > 0
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 20])
 def test_equal_modalities_have_equal_truth(count: int) -> None:
-    planted = list(truth_of(modalities=count, redundancy=0.4, synergy=0.4).values())
+    planted = list(contributions(modalities=count, redundancy=0.4, synergy=0.4).values())
     np.testing.assert_allclose(planted, planted[0], rtol=1e-12)
 
 
 def test_a_missing_modality_is_worth_less() -> None:
-    assert truth_of(missing=[0.5, 0, 0])["m0"] == pytest.approx(truth_of()["m0"] / 2)
+    assert contributions(missing=[0.5, 0, 0])["m0"] == pytest.approx(contributions()["m0"] / 2)
 
 
-def read(p: Parameters, m: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def noisy_readings(p: Parameters, m: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the noisy readings of u_m and r, and the best guess of the sign a_m: a model that knows A_m."""
     noise = 10 ** (-p.snr[m] / 10)
     u, r, a = (inputs * np.sqrt(3 / p.features + noise) @ mixing_matrix(p, m)).T
@@ -110,31 +113,31 @@ def read(p: Parameters, m: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 @pytest.mark.parametrize("members", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
-def test_a_regression_that_knows_the_mixing_explains_what_the_model_says(members: tuple[int, ...]) -> None:
+def test_a_regression_that_knows_the_mixing_explains_the_variance_of_the_model(members: tuple[int, ...]) -> None:
     options = {"snr": [6, 3, 0], "information": [1, 2, 3], "redundancy": 0.4, "synergy": 0.4, "features": 3}
     p = parse_parameters({"task": "regression", "samples": [20000, 1, 1], **options})
     inputs, _, score = draw_split(p, 0)
-    readings = [read(p, m, inputs[m]) for m in members]
+    readings = [noisy_readings(p, m, inputs[m]) for m in members]
     products = [(a * b)[:, None] for (_, a), (_, b) in itertools.combinations(readings, 2)]
     features = np.hstack([linear for linear, _ in readings] + products)
     residual = score - features @ np.linalg.lstsq(features, score, rcond=None)[0]
-    assert 1 - residual.var() / score.var() == pytest.approx(explained(p, members), abs=0.015)
+    assert 1 - residual.var() / score.var() == pytest.approx(explained_variance(p, members), abs=0.015)
 
 
-def regressors(split: data.Split, modalities: list[str]) -> np.ndarray:
+def inputs_and_products(split: data.Split, modalities: list[str]) -> np.ndarray:
     """Inputs and products of inputs of two modalities, which see a pair of signs."""
     inputs = [split.inputs[m] for m in modalities]
     products = [(a[:, :, None] * b[:, None, :]).reshape(len(a), -1) for a, b in itertools.combinations(inputs, 2)]
     return np.hstack([np.ones((len(inputs[0]), 1)), *inputs, *products])
 
 
-def test_one_half_of_a_pure_synergy_says_nothing_and_both_say_all() -> None:
+def test_one_half_of_a_pure_synergy_explains_nothing_and_both_all() -> None:
     spec = {"name": "synthetic", "task": "regression", "modalities": 2, "synergy": 1, "snr": 40, "features": 3}
     loaded = data.load(spec)
-    for modalities, explained in ((["m0"], 0.0), (["m1"], 0.0), (["m0", "m1"], 1.0)):
-        weights, *_ = np.linalg.lstsq(regressors(loaded.train, modalities), loaded.train.target, rcond=None)
-        residual = loaded.test.target - regressors(loaded.test, modalities) @ weights
-        assert 1 - residual.var() / loaded.test.target.var() == pytest.approx(explained, abs=0.02)
+    for modalities, explained_variance in ((["m0"], 0.0), (["m1"], 0.0), (["m0", "m1"], 1.0)):
+        weights, *_ = np.linalg.lstsq(inputs_and_products(loaded.train, modalities), loaded.train.target, rcond=None)
+        residual = loaded.test.target - inputs_and_products(loaded.test, modalities) @ weights
+        assert 1 - residual.var() / loaded.test.target.var() == pytest.approx(explained_variance, abs=0.02)
 
 
 @pytest.mark.parametrize("synergy", [0, 0.5, 1])
@@ -183,11 +186,11 @@ def test_drift_weakens_a_modality_from_its_training_sample_on_and_in_the_later_s
     assert inputs[:2000].std() == pytest.approx(inputs[2000:].std(), rel=0.1)  # strength cannot be read from size
 
 
-def test_truth_is_that_after_the_drift_and_the_sheet_tells_the_one_before() -> None:
+def test_truth_is_that_after_the_drift_and_the_sheet_has_the_one_before() -> None:
     drift = {"at": 0.5, "modality": "m0", "snr": -20}
     sheet = data.sheet({"name": "synthetic", "drift": drift})
-    assert sheet.description["truth_before_drift"] == truth_of()
-    assert sheet.description["truth"] == truth_of(snr=[-20, 6, 6])
+    assert sheet.description["truth_before_drift"] == contributions()
+    assert sheet.description["truth"] == contributions(snr=[-20, 6, 6])
     assert data.load({"name": "synthetic", "drift": drift}).truth == sheet.description["truth"]
 
 

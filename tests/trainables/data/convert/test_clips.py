@@ -17,36 +17,36 @@ from trainables.data.convert.media import SpectrogramSettings, load_picture, loa
 RATE = 16000
 
 
-def wave(file: Path, seconds: float = 1.0, tone: float = 440.0) -> None:
+def write_recording(file: Path, seconds: float = 1.0, tone: float = 440.0) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     samples = np.sin(2 * np.pi * tone * np.arange(round(seconds * RATE)) / RATE)
     wavfile.write(file, RATE, (0.5 * 32767 * samples).astype(np.int16))
 
 
-def frames(folder: Path, *greys: int) -> None:
+def write_frames(folder: Path, *greys: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for place, grey in enumerate(greys, 1):
         Image.new("RGB", (10, 8), (grey, grey, grey)).save(folder / f"frame_{place:05d}.png")
 
 
 @pytest.mark.parametrize("settings", [CREMA_D, VGGSOUND])
-def test_a_spectrogram_is_that_of_librosa(settings: SpectrogramSettings) -> None:
+def test_a_log_spectrogram_equals_that_of_librosa(settings: SpectrogramSettings) -> None:
     signal = np.random.default_rng(0).uniform(-1, 1, round(settings.rate * settings.seconds))
     window = torch.hann_window(settings.window, dtype=torch.float64)
     expected = torch.stft(
         torch.from_numpy(signal), settings.window, settings.hop, window=window, center=True, pad_mode="constant",
         return_complex=True,
     )  # fmt: skip
-    found = log_spectrogram(signal, settings)
-    np.testing.assert_allclose(found, np.log(expected.abs().numpy() + 1e-7).T, rtol=1e-5, atol=1e-6)
+    spectrogram = log_spectrogram(signal, settings)
+    np.testing.assert_allclose(spectrogram, np.log(expected.abs().numpy() + 1e-7).T, rtol=1e-5, atol=1e-6)
 
 
-def test_crema_d_has_the_size_that_the_papers_give(tmp_path: Path) -> None:
-    wave(tmp_path / "a.wav")
+def test_spectrograms_of_crema_d_have_the_published_size(tmp_path: Path) -> None:
+    write_recording(tmp_path / "a.wav")
     assert load_sound(tmp_path / "a.wav", CREMA_D).shape == (188, 257)
 
 
-def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_or_the_beginning_is_heard(tmp_path: Path) -> None:
+def test_a_short_recording_is_repeated_and_a_long_one_cropped(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "short.wav", RATE, np.array([0, 16384, -32768], np.int16))
     settings = SpectrogramSettings(rate=RATE, seconds=7 / RATE, window=2, hop=1, middle=True)
     np.testing.assert_array_equal(load_recording(tmp_path / "short.wav", settings), [0, 0.5, -1, 0, 0.5, -1, 0])
@@ -57,34 +57,34 @@ def test_a_short_recording_is_repeated_and_of_a_long_one_the_middle_or_the_begin
     assert (CREMA_D.middle, VGGSOUND.middle) == (False, True)
 
 
-def test_channels_are_averaged_and_rates_changed(tmp_path: Path) -> None:
+def test_channels_are_averaged_and_recordings_resampled(tmp_path: Path) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     wavfile.write(tmp_path / "a.wav", RATE, np.stack([tone, np.zeros(RATE)], axis=1).astype(np.float32))
     settings = SpectrogramSettings(rate=22050, seconds=1, window=512, hop=353, middle=False)
-    heard = load_recording(tmp_path / "a.wav", settings)
-    assert heard.shape == (22050,)
+    recording = load_recording(tmp_path / "a.wav", settings)
+    assert recording.shape == (22050,)
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(22050) / 22050)
-    np.testing.assert_allclose(heard[500:-500], expected[500:-500], atol=2e-3)
+    np.testing.assert_allclose(recording[500:-500], expected[500:-500], atol=2e-3)
 
 
-def crema(folder: Path, actors: int = 12) -> None:
+def write_crema_d(folder: Path, actors: int = 12) -> None:
     names = [(f"{1001 + actor}_IEO_{emotion}_XX", emotion) for actor in range(actors) for emotion in EMOTIONS]
     lines = [f"{name},{emotion}" for name, emotion in names]
     (folder / "train.csv").write_text("\n".join(lines[::2]) + "\n", encoding="utf-8-sig")
     (folder / "test.csv").write_text("\n".join(lines[1::2]) + "\n", encoding="utf-8-sig")
     for place, (name, _) in enumerate(names):
-        wave(folder / "AudioWAV" / f"{name}.wav")
-        frames(folder / "Image-01-FPS" / name, place, place + 100, place + 200 if place < 50 else 0)
+        write_recording(folder / "AudioWAV" / f"{name}.wav")
+        write_frames(folder / "Image-01-FPS" / name, place, place + 100, place + 200 if place < 50 else 0)
 
 
 def test_crema_d_is_read_with_a_validation_split_of_each_class(tmp_path: Path) -> None:
-    crema(tmp_path)
-    found = convert("crema-d", tmp_path, {"size": 16})
-    arrays = found.arrays
+    write_crema_d(tmp_path)
+    conversion = convert("crema-d", tmp_path, {"size": 16})
+    arrays = conversion.arrays
     assert (arrays["audio"].shape, arrays["image"].shape) == ((72, 188, 257), (72, 3, 16, 16))
     assert arrays["image"].dtype == np.uint8
-    assert found.sheet["classes"] == list(EMOTIONS)
-    assert found.sheet["standardise"] == {"audio": "all"}
+    assert conversion.sheet["classes"] == list(EMOTIONS)
+    assert conversion.sheet["standardise"] == {"audio": "all"}
     assert np.bincount(arrays["split"]).tolist() == [33, 3, 36]
     assert sorted(arrays["label"][arrays["split"] == 1]) == [0, 2, 4]  # the classes of the lines in train.csv
     listed = [*range(0, 72, 2), *range(1, 72, 2)]
@@ -92,34 +92,36 @@ def test_crema_d_is_read_with_a_validation_split_of_each_class(tmp_path: Path) -
     assert arrays["label"].tolist() == [place % 6 for place in listed]
 
 
-def test_actors_are_in_one_split_each_if_asked_for(tmp_path: Path) -> None:
-    crema(tmp_path)
-    found = convert("crema-d", tmp_path, {"size": 8, "split": "actors"})
-    actor = [int(place) // 6 for place in found.arrays["image"][:, 0, 0, 0].astype(int) - 100]
-    places = {one: {int(s) for a, s in zip(actor, found.arrays["split"], strict=True) if a == one} for one in actor}
+def test_a_split_by_actors_has_each_actor_in_one_split(tmp_path: Path) -> None:
+    write_crema_d(tmp_path)
+    conversion = convert("crema-d", tmp_path, {"size": 8, "split": "actors"})
+    actor = [int(place) // 6 for place in conversion.arrays["image"][:, 0, 0, 0].astype(int) - 100]
+    places = {
+        one: {int(s) for a, s in zip(actor, conversion.arrays["split"], strict=True) if a == one} for one in actor
+    }
     assert all(len(splits) == 1 for splits in places.values())
     assert set.union(*places.values()) == {0, 1, 2}
-    assert (found.sheet["splits"], found.sheet["groups"]) == ("by actor", "group")
-    assert len({*zip(actor, found.arrays["group"].tolist(), strict=True)}) == len({*actor})
+    assert (conversion.sheet["splits"], conversion.sheet["groups"]) == ("by actor", "group")
+    assert len({*zip(actor, conversion.arrays["group"].tolist(), strict=True)}) == len({*actor})
 
 
 def test_a_clip_that_lacks_a_file_is_left_out_and_counted(tmp_path: Path) -> None:
-    crema(tmp_path, actors=4)
+    write_crema_d(tmp_path, actors=4)
     (tmp_path / "AudioWAV" / "1001_IEO_NEU_XX.wav").unlink()
     (tmp_path / "Image-01-FPS" / "1002_IEO_ANG_XX" / "frame_00001.png").unlink()
-    found = convert("crema-d", tmp_path, {"size": 8, "frames": 3})
-    assert found.arrays["image"].shape == (22, 9, 8, 8)
-    assert found.notes == ["2 of 24 listed clips lack a file and are left out"]
+    conversion = convert("crema-d", tmp_path, {"size": 8, "frames": 3})
+    assert conversion.arrays["image"].shape == (22, 9, 8, 8)
+    assert conversion.notes == ["2 of 24 listed clips lack a file and are left out"]
 
 
-def test_filter_banks_of_torch_are_read_without_running_anything(tmp_path: Path) -> None:
-    crema(tmp_path, actors=4)
+def test_filter_banks_in_files_of_torch_are_read(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=4)
     for file in sorted((tmp_path / "AudioWAV").iterdir()):
         torch.save(torch.full((7, 5), 2.5), file.with_suffix(".pt"))
         file.unlink()
-    found = convert("crema-d", tmp_path, {"size": 8})
-    assert found.arrays["audio"].shape == (24, 7, 5)
-    assert (found.arrays["audio"] == 2.5).all()
+    conversion = convert("crema-d", tmp_path, {"size": 8})
+    assert conversion.arrays["audio"].shape == (24, 7, 5)
+    assert (conversion.arrays["audio"] == 2.5).all()
 
 
 @pytest.mark.parametrize("line", ["{},10,{}", "{} 10 {}"])
@@ -130,13 +132,13 @@ def test_kinetics_sounds_is_listed_by_commas_or_spaces(tmp_path: Path, line: str
     for place, name in enumerate(labels):
         (tmp_path / "audio").mkdir(exist_ok=True)
         np.save(tmp_path / "audio" / f"{name}.npy", np.full((6, 4), place))
-        frames(tmp_path / "visual" / name, *range(7))
-    found = convert("kinetics-sounds", tmp_path, {"size": 8})
-    assert found.sheet["classes"] == [str(one) for one in range(11)]  # 10 comes after 9
-    np.testing.assert_array_equal(found.arrays["label"], [place % 11 for place in range(44)])
-    np.testing.assert_array_equal(found.arrays["audio"][:, 0, 0], np.arange(44))
-    assert found.arrays["image"][0, ::3, 0, 0].tolist() == [1, 3, 5]  # of parts 0 1, 2 3, 4 5
-    assert np.bincount(found.arrays["split"]).tolist() == [22, 11, 11]
+        write_frames(tmp_path / "visual" / name, *range(7))
+    conversion = convert("kinetics-sounds", tmp_path, {"size": 8})
+    assert conversion.sheet["classes"] == [str(one) for one in range(11)]  # 10 comes after 9
+    np.testing.assert_array_equal(conversion.arrays["label"], [place % 11 for place in range(44)])
+    np.testing.assert_array_equal(conversion.arrays["audio"][:, 0, 0], np.arange(44))
+    assert conversion.arrays["image"][0, ::3, 0, 0].tolist() == [1, 3, 5]  # of parts 0 1, 2 3, 4 5
+    assert np.bincount(conversion.arrays["split"]).tolist() == [22, 11, 11]
 
 
 def test_vggsound_finds_clips_with_and_without_zeros(tmp_path: Path) -> None:
@@ -152,12 +154,12 @@ def test_vggsound_finds_clips_with_and_without_zeros(tmp_path: Path) -> None:
     for place, (name, second, *_) in enumerate([*listed, *more[:-1]]):
         short, long = f"{name}_{second}", f"{name}_{second.zfill(6)}"
         np.save(tmp_path / f"{long if place % 2 else short}.npy", np.full((3, 2), place))
-        frames(tmp_path / "frames" / f"{long if place % 3 else short}.mp4", place, place, place)
-    found = convert("vggsound", tmp_path, {"size": 8})
-    assert found.arrays["audio"][:, 0, 0].tolist() == list(range(8))
-    assert found.arrays["image"][:, 0, 0, 0].tolist() == list(range(8))
-    assert found.sheet["classes"] == ["cat", "dog"]
-    assert found.notes == ["1 lines name no known split and are left out"]
+        write_frames(tmp_path / "frames" / f"{long if place % 3 else short}.mp4", place, place, place)
+    conversion = convert("vggsound", tmp_path, {"size": 8})
+    assert conversion.arrays["audio"][:, 0, 0].tolist() == list(range(8))
+    assert conversion.arrays["image"][:, 0, 0, 0].tolist() == list(range(8))
+    assert conversion.sheet["classes"] == ["cat", "dog"]
+    assert conversion.notes == ["1 lines name no known split and are left out"]
 
 
 def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
@@ -170,36 +172,36 @@ def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
         for line in listed:
             name = line.partition("/")[2].partition(".avi")[0]
             for folder, grey in (("jpegs_256", 10), ("tvl1_flow/u", 20), ("tvl1_flow/v", 30)):
-                frames(tmp_path / folder / name, grey, grey, grey)
-    found = convert("ucf-101", tmp_path, {"size": 8})
-    assert found.arrays["image"].shape == (10, 9, 8, 8)
-    assert found.arrays["flow"][0, :, 0, 0].tolist() == [20, 20, 20, 30, 30, 30]
-    assert found.sheet["classes"] == ["Run", "Sit"]
-    assert np.bincount(found.arrays["split"]).tolist() == [6, 2, 2]
+                write_frames(tmp_path / folder / name, grey, grey, grey)
+    conversion = convert("ucf-101", tmp_path, {"size": 8})
+    assert conversion.arrays["image"].shape == (10, 9, 8, 8)
+    assert conversion.arrays["flow"][0, :, 0, 0].tolist() == [20, 20, 20, 30, 30, 30]
+    assert conversion.sheet["classes"] == ["Run", "Sit"]
+    assert np.bincount(conversion.arrays["split"]).tolist() == [6, 2, 2]
 
 
-def test_clips_of_one_film_are_a_group_and_on_one_side_of_validation(tmp_path: Path) -> None:
+def test_clips_of_one_video_are_a_group_and_in_one_split(tmp_path: Path) -> None:
     """Of twenty films of three clips in a class, two are for validation, each with all of its clips."""
     clips = [
         f"{label}/v_{label}_g{g:02d}_c{c:02d}.avi" for label in ("Run", "Sit") for g in range(21) for c in (1, 2, 3)
     ]
-    for part, held in (("train", False), ("test", True)):
-        (tmp_path / f"{part}list01.txt").write_text("".join(f"{one}\n" for one in clips if ("_g20" in one) == held))
+    for part, is_test in (("train", False), ("test", True)):
+        (tmp_path / f"{part}list01.txt").write_text("".join(f"{one}\n" for one in clips if ("_g20" in one) == is_test))
     for clip in clips:
         for folder in ("jpegs_256", "tvl1_flow/u", "tvl1_flow/v"):
-            frames(tmp_path / folder / clip.partition("/")[2].removesuffix(".avi"), 1)
-    found = convert("ucf-101", tmp_path, {"size": 8, "frames": 1})
-    group, split, label = (found.arrays[name] for name in ("group", "split", "label"))
-    assert found.sheet["groups"] == "group"
+            write_frames(tmp_path / folder / clip.partition("/")[2].removesuffix(".avi"), 1)
+    conversion = convert("ucf-101", tmp_path, {"size": 8, "frames": 1})
+    group, split, label = (conversion.arrays[name] for name in ("group", "split", "label"))
+    assert conversion.sheet["groups"] == "group"
     assert np.bincount(group).tolist() == [3] * 42
     assert all(len({*split[group == one]}) == 1 for one in group)
     assert [np.bincount(split[label == one]).tolist() for one in (0, 1)] == [[54, 6, 3]] * 2
 
 
-def test_what_is_not_there_or_not_alike_is_said(tmp_path: Path) -> None:
+def test_missing_and_unlike_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no train\.csv, which this layout has"):
         convert("crema-d", tmp_path, {})
-    crema(tmp_path, actors=2)
+    write_crema_d(tmp_path, actors=2)
     for file in (tmp_path / "AudioWAV").iterdir():
         np.save(file.with_suffix(".npy"), np.zeros((3, 2) if "ANG" in file.stem else (4, 2)))
         file.unlink()
@@ -227,31 +229,31 @@ def test_what_is_not_there_or_not_alike_is_said(tmp_path: Path) -> None:
         convert("crema-d", tmp_path, {})
 
 
-def test_a_place_is_not_chosen_by_the_order_of_the_disk(tmp_path: Path) -> None:
-    crema(tmp_path, actors=2)
+def test_a_clip_in_two_places_is_refused_unless_a_folder_is_named(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=2)
     for folder in list((tmp_path / "Image-01-FPS").iterdir()):
-        frames(tmp_path / "Image-02-FPS" / folder.name, 7, 7)
+        write_frames(tmp_path / "Image-02-FPS" / folder.name, 7, 7)
     both = r"1001_IEO_NEU_XX is both .*/Image-01-FPS/1001_IEO_NEU_XX and .*/Image-02-FPS/1001_IEO_NEU_XX; .* by visual=FOLDER"
     with pytest.raises(DataError, match=both):
         convert("crema-d", tmp_path, {"size": 8})
-    found = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
-    assert (found.arrays["image"] == 7).all()
+    conversion = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
+    assert (conversion.arrays["image"] == 7).all()
     torch.save(torch.zeros(3, 2), tmp_path / "Image-02-FPS" / "1002_IEO_SAD_XX.pt")
     with pytest.raises(DataError, match=r"is both .*\.wav and .*\.pt; .* by audio=FOLDER"):
         convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
-    heard = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS", "audio": "AudioWAV"})
-    np.testing.assert_array_equal(heard.arrays["audio"], found.arrays["audio"])
+    both_named = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS", "audio": "AudioWAV"})
+    np.testing.assert_array_equal(both_named.arrays["audio"], conversion.arrays["audio"])
     with pytest.raises(DataError, match="has no Image-03-FPS"):
         convert("crema-d", tmp_path, {"visual": "Image-03-FPS"})
     with pytest.raises(DataError, match=r"\.\./x is not within"):
         convert("crema-d", tmp_path, {"visual": "../x"})
 
 
-def test_media_are_found_behind_links_and_in_either_spelling(tmp_path: Path) -> None:
+def test_media_are_found_behind_links_and_under_either_spelling(tmp_path: Path) -> None:
     source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
     for folder in (source, elsewhere):
         folder.mkdir()
-    crema(elsewhere, actors=2)
+    write_crema_d(elsewhere, actors=2)
     for folder in ("AudioWAV", "Image-01-FPS"):
         (source / folder).symlink_to(elsewhere / folder)
     (elsewhere / "AudioWAV" / "round").symlink_to(elsewhere / "AudioWAV")
@@ -261,35 +263,35 @@ def test_media_are_found_behind_links_and_in_either_spelling(tmp_path: Path) -> 
         (source / f"{part}.csv").write_text(listed.replace("_XX,", "_XX.mp4,"))
     for file in list((elsewhere / "AudioWAV").glob("*.wav")):
         file.rename(file.with_suffix(".WAV"))
-    found = convert("crema-d", source, {"size": 8})
-    assert (len(found.arrays["audio"]), found.notes) == (12, [])
+    conversion = convert("crema-d", source, {"size": 8})
+    assert (len(conversion.arrays["audio"]), conversion.notes) == (12, [])
 
 
-def test_what_cannot_be_read_is_left_out_and_the_first_of_it_named(tmp_path: Path) -> None:
-    crema(tmp_path, actors=4)
+def test_unreadable_files_are_left_out_and_the_first_is_named(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=4)
     (tmp_path / "AudioWAV" / "1001_IEO_NEU_XX.wav").write_text("version https://git-lfs.github.com/spec/v1\noid")
     wavfile.write(tmp_path / "AudioWAV" / "1001_IEO_SAD_XX.wav", RATE, np.zeros(0, np.int16))
     (tmp_path / "Image-01-FPS" / "1002_IEO_ANG_XX" / "frame_00002.png").write_bytes(b"none")
     (tmp_path / "Image-01-FPS" / "1003_IEO_ANG_XX" / "._frame_00002.png").write_bytes(b"none")
     (tmp_path / ".old").mkdir()
-    wave(tmp_path / ".old" / "1003_IEO_ANG_XX.wav")
+    write_recording(tmp_path / ".old" / "1003_IEO_ANG_XX.wav")
     with (tmp_path / "train.csv").open("a") as stream:
         stream.write("1003_IEO_JOY_XX,JOY\n")
-    found = convert("crema-d", tmp_path, {"size": 8})
-    assert len(found.arrays["label"]) == 21
-    assert found.notes[0] == "1 lines name no known emotion and are left out"
-    assert found.notes[1].startswith("3 that cannot be used are left out, the first: ")
-    assert found.notes[1].endswith("1001_IEO_NEU_XX.wav is a Git LFS pointer, not data; `git lfs pull` fetches it")
+    conversion = convert("crema-d", tmp_path, {"size": 8})
+    assert len(conversion.arrays["label"]) == 21
+    assert conversion.notes[0] == "1 lines name no known emotion and are left out"
+    assert conversion.notes[1].startswith("3 that cannot be used are left out, the first: ")
+    assert conversion.notes[1].endswith("1001_IEO_NEU_XX.wav is a Git LFS pointer, not data; `git lfs pull` fetches it")
 
 
-def test_few_actors_cannot_be_parted(tmp_path: Path) -> None:
-    crema(tmp_path, actors=3)
+def test_too_few_actors_for_a_split_are_refused(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=3)
     with pytest.raises(DataError, match="3 actors are too few to be dealt to three splits"):
         convert("crema-d", tmp_path, {"size": 8, "split": "actors"})
 
 
 @pytest.mark.parametrize(
-    ("held", "said"),
+    ("content", "message"),
     [
         (torch.zeros(5, 4, requires_grad=True), None),
         (torch.zeros(5, 4, dtype=torch.bfloat16), None),
@@ -297,35 +299,35 @@ def test_few_actors_cannot_be_parted(tmp_path: Path) -> None:
         (np.zeros((5, 4)), "holds more than a tensor, or is damaged; it is not loaded"),
     ],
 )
-def test_a_file_of_torch_holds_a_tensor_and_nothing_else(tmp_path: Path, held: Any, said: str | None) -> None:
+def test_a_file_of_torch_holds_a_tensor_and_nothing_else(tmp_path: Path, content: Any, message: str | None) -> None:
     file = tmp_path / "a.pt"
-    torch.save(held, file)
-    if said is None:
+    torch.save(content, file)
+    if message is None:
         np.testing.assert_array_equal(load_sound(file, CREMA_D), np.zeros((5, 4), np.float32))
     else:
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             load_sound(file, CREMA_D)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not data"),
         (b"\x93NUMPY", "is no array that can be read"),
         (b"PK\x03\x04", "is no array that can be read"),
     ],
 )
-def test_an_array_that_is_none_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_damaged_array_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "a.npy"
     file.write_bytes(content)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_sound(file, CREMA_D)
     np.save(file, np.array([object()]), allow_pickle=True)
     with pytest.raises(DataError, match="Object arrays cannot be loaded"):
         load_sound(file, CREMA_D)
 
 
-def test_a_program_under_the_name_of_a_picture_is_not_run(tmp_path: Path) -> None:
+def test_postscript_named_like_a_picture_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
     with Image.open(file) as opened:
@@ -334,8 +336,8 @@ def test_a_program_under_the_name_of_a_picture_is_not_run(tmp_path: Path) -> Non
         load_picture(file, 8)
 
 
-def test_what_half_precision_cannot_hold_is_kept_in_single(tmp_path: Path) -> None:
-    crema(tmp_path, actors=2)
+def test_numbers_beyond_half_precision_are_stored_in_single(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=2)
     for file in sorted((tmp_path / "AudioWAV").iterdir()):
         np.save(file.with_suffix(".npy"), np.full((3, 2), 1e6 if "ANG" in file.stem else 0.1))
         file.unlink()

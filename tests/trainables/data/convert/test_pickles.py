@@ -17,7 +17,7 @@ from trainables.data import DataError
 from trainables.data.convert.pickles import load_pickle
 
 
-class Opens:
+class FileOpener:
     """Makes a file when it is unpickled by the ordinary reader."""
 
     def __init__(self, file: Path) -> None:
@@ -27,15 +27,15 @@ class Opens:
         return open, (str(self.file), "w")
 
 
-def stored(folder: Path, held: Any, protocol: int = 4) -> Path:
+def write_pickle(folder: Path, content: Any, protocol: int = 4) -> Path:
     file = folder / "held.pkl"
-    file.write_bytes(pickle.dumps(held, protocol))
+    file.write_bytes(pickle.dumps(content, protocol))
     return file
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_lists_text_and_numbers_come_back_in_every_protocol(tmp_path: Path, protocol: int) -> None:
-    held = {
+    content = {
         "float": np.arange(6.0).reshape(2, 3),
         "strided": np.arange(12, dtype=np.int16).reshape(3, 4)[:, ::2],
         "words": np.array(["a", "bc"]),
@@ -44,14 +44,14 @@ def test_arrays_lists_text_and_numbers_come_back_in_every_protocol(tmp_path: Pat
         "scalar": np.float32(0.5),
         "order": OrderedDict(b=1, a=[None, True, "ü", b"\xff", 2**70]),
     }
-    found = load_pickle(stored(tmp_path, held, protocol))
-    assert found.keys() == held.keys()
+    loaded = load_pickle(write_pickle(tmp_path, content, protocol))
+    assert loaded.keys() == content.keys()
     for key in ("float", "strided", "words", "bytes"):
-        np.testing.assert_array_equal(found[key], held[key])
-        assert found[key].dtype == held[key].dtype
-    assert [one.tolist() for one in found["ragged"]] == [[0.0], [1.0, 1.0]]
-    assert found["scalar"] == np.float32(0.5)
-    assert found["order"] == {"b": 1, "a": [None, True, "ü", b"\xff", 2**70]}
+        np.testing.assert_array_equal(loaded[key], content[key])
+        assert loaded[key].dtype == content[key].dtype
+    assert [one.tolist() for one in loaded["ragged"]] == [[0.0], [1.0, 1.0]]
+    assert loaded["scalar"] == np.float32(0.5)
+    assert loaded["order"] == {"b": 1, "a": [None, True, "ü", b"\xff", 2**70]}
 
 
 def test_strings_of_python_2_are_text(tmp_path: Path) -> None:
@@ -61,15 +61,15 @@ def test_strings_of_python_2_are_text(tmp_path: Path) -> None:
 
 
 def test_names_of_numpy_1_are_known(tmp_path: Path) -> None:
-    file = stored(tmp_path, np.arange(3), protocol=2)
+    file = write_pickle(tmp_path, np.arange(3), protocol=2)
     file.write_bytes(file.read_bytes().replace(b"numpy._core.", b"numpy.core."))
     np.testing.assert_array_equal(load_pickle(file), [0, 1, 2])
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_what_would_run_is_refused_and_does_not_run(tmp_path: Path, protocol: int) -> None:
+def test_code_is_refused_and_does_not_run(tmp_path: Path, protocol: int) -> None:
     made = tmp_path / "made"
-    file = stored(tmp_path, {"train": [Opens(made)]}, protocol)
+    file = write_pickle(tmp_path, {"train": [FileOpener(made)]}, protocol)
     with pytest.raises(DataError, match=r"it asks for (io|_io|builtins|__builtin__)\.open\. It is not loaded"):
         load_pickle(file)
     assert not made.exists()
@@ -100,92 +100,123 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(raised.value)
 
 
-def plain(held: Any) -> bytes:
+def pickled(content: Any) -> bytes:
     """Return the opcodes that put something on the stack, in protocol 2."""
-    return pickle.dumps(held, 2)[2:-1]
+    return pickle.dumps(content, 2)[2:-1]
 
 
-def called(module: str, name: str, *arguments: bytes) -> bytes:
+def call_opcodes(module: str, name: str, *arguments: bytes) -> bytes:
     return f"c{module}\n{name}\n".encode() + b"(" + b"".join(arguments) + b"tR"
 
 
-def type_of(code: str) -> bytes:
-    return called("numpy", "dtype", plain(code), plain(False), plain(True))
+def dtype_opcodes(code: str) -> bytes:
+    return call_opcodes("numpy", "dtype", pickled(code), pickled(False), pickled(True))
 
 
-def octets(content: bytes) -> bytes:
-    return called("_codecs", "encode", plain(content.decode("latin1")), plain("latin1"))
+def bytes_opcodes(content: bytes) -> bytes:
+    return call_opcodes("_codecs", "encode", pickled(content.decode("latin1")), pickled("latin1"))
 
 
-def over(kind: bytes, content: bytes, shape: tuple[int, ...]) -> bytes:
-    return called("numpy._core.numeric", "_frombuffer", octets(content), kind, plain(shape), plain("C"))
+def buffer_opcodes(kind: bytes, content: bytes, shape: tuple[int, ...]) -> bytes:
+    return call_opcodes(
+        "numpy._core.numeric", "_frombuffer", bytes_opcodes(content), kind, pickled(shape), pickled("C")
+    )
 
 
-EMPTY = called("numpy._core.multiarray", "_reconstruct", b"cnumpy\nndarray\n", plain((0,)), plain(b"b"))
+EMPTY = call_opcodes("numpy._core.multiarray", "_reconstruct", b"cnumpy\nndarray\n", pickled((0,)), pickled(b"b"))
 
 
-def filled(shape: tuple[int, ...], kind: bytes, content: bytes) -> bytes:
-    return b"(" + plain(1) + plain(shape) + kind + plain(False) + content + b"tb"
+def fill_opcodes(shape: tuple[int, ...], kind: bytes, content: bytes) -> bytes:
+    return b"(" + pickled(1) + pickled(shape) + kind + pickled(False) + content + b"tb"
 
 
-PARTS = b"(" + plain(3) + plain("|") + b"N" + plain(("a",)) + b"}" + plain("a") + b"("  # of a type: one, called a
-AT = {place: type_of("O8") + plain(place) + b"ts" + plain(8) + plain(1) + plain(0) + b"tb" for place in (0, 10**8)}
+FIELDS = (
+    b"(" + pickled(3) + pickled("|") + b"N" + pickled(("a",)) + b"}" + pickled("a") + b"("
+)  # of a type: one, called a
+AT = {
+    place: dtype_opcodes("O8") + pickled(place) + b"ts" + pickled(8) + pickled(1) + pickled(0) + b"tb"
+    for place in (0, 10**8)
+}
 ADDRESS = struct.pack("<Q", 0x4141414141414141)
-NAMED = b"c_codecs\nencode\n"
-EIGHT = octets(bytes(8))
+ENCODE = b"c_codecs\nencode\n"
+EIGHT = bytes_opcodes(bytes(8))
 
 
 @pytest.mark.parametrize(
-    ("opcodes", "said"),
+    ("opcodes", "message"),
     [
-        (over(type_of("V8") + PARTS + AT[0], ADDRESS, (1,)), "it asks for arrays of 'V8'"),
-        (over(type_of("f8") + PARTS + AT[0], ADDRESS, (1,)), "it asks for arrays of a type of parts"),
-        (over(type_of("f8") + PARTS + AT[10**8], ADDRESS, (1,)), "it asks for arrays of a type of parts"),
-        (over(type_of("O8"), ADDRESS, (1,)), "cannot create an OBJECT array from memory buffer"),
-        (EMPTY + filled((1,), type_of("O8"), octets(ADDRESS)), "cannot create an OBJECT array from memory buffer"),
-        (called("numpy._core.multiarray", "scalar", type_of("O8"), octets(ADDRESS)), "a number of another size"),
-        (called("numpy._core.multiarray", "scalar", type_of("f8"), octets(b"1")), "a number of another size"),
-        (EMPTY + filled((250,), type_of("O8"), plain(["a"])), "cannot reshape array of size 1"),
-        (EMPTY + filled((2**40,), type_of("f8"), EIGHT), "cannot reshape array of size 1"),
-        (EMPTY + filled((0, 2**62, 2**62), type_of("f8"), octets(b"")), "array is too big"),
-        (EMPTY + 2 * filled((1,), type_of("f8"), EIGHT), "it fills an array twice"),
-        (over(type_of("f8"), bytes(8), (1,)) + filled((1,), type_of("f8"), EIGHT), "it fills an array twice"),
-        (EMPTY + filled((1,), type_of("f8"), EIGHT) + plain(0) + plain(1) + b"s", "it changes an array"),
-        (called("numpy", "ndarray", plain((10**13,))), "it asks for an array without content"),
-        (b"cnumpy\nndarray\n" + plain((9,)) + b"\x81", "it asks for an array without content"),
-        (NAMED + b"N" + plain({"__defaults__": ("zip",)}) + b"\x86b", "it changes what makes arrays"),
-        (NAMED + plain({"a": 1}) + b"b", "it changes what makes arrays"),
-        (b"cnumpy\ndtype\n" + plain({"a": 1}) + b"b", "missing 1 required positional argument"),
-        (called("numpy._core.multiarray", "_reconstruct", b"ccollections\nOrderedDict\n"), "an array of another class"),
+        (buffer_opcodes(dtype_opcodes("V8") + FIELDS + AT[0], ADDRESS, (1,)), "it asks for arrays of 'V8'"),
+        (buffer_opcodes(dtype_opcodes("f8") + FIELDS + AT[0], ADDRESS, (1,)), "it asks for arrays of a type of parts"),
+        (
+            buffer_opcodes(dtype_opcodes("f8") + FIELDS + AT[10**8], ADDRESS, (1,)),
+            "it asks for arrays of a type of parts",
+        ),
+        (buffer_opcodes(dtype_opcodes("O8"), ADDRESS, (1,)), "cannot create an OBJECT array from memory buffer"),
+        (
+            EMPTY + fill_opcodes((1,), dtype_opcodes("O8"), bytes_opcodes(ADDRESS)),
+            "cannot create an OBJECT array from memory buffer",
+        ),
+        (
+            call_opcodes("numpy._core.multiarray", "scalar", dtype_opcodes("O8"), bytes_opcodes(ADDRESS)),
+            "a number of another size",
+        ),
+        (
+            call_opcodes("numpy._core.multiarray", "scalar", dtype_opcodes("f8"), bytes_opcodes(b"1")),
+            "a number of another size",
+        ),
+        (EMPTY + fill_opcodes((250,), dtype_opcodes("O8"), pickled(["a"])), "cannot reshape array of size 1"),
+        (EMPTY + fill_opcodes((2**40,), dtype_opcodes("f8"), EIGHT), "cannot reshape array of size 1"),
+        (EMPTY + fill_opcodes((0, 2**62, 2**62), dtype_opcodes("f8"), bytes_opcodes(b"")), "array is too big"),
+        (EMPTY + 2 * fill_opcodes((1,), dtype_opcodes("f8"), EIGHT), "it fills an array twice"),
+        (
+            buffer_opcodes(dtype_opcodes("f8"), bytes(8), (1,)) + fill_opcodes((1,), dtype_opcodes("f8"), EIGHT),
+            "it fills an array twice",
+        ),
+        (
+            EMPTY + fill_opcodes((1,), dtype_opcodes("f8"), EIGHT) + pickled(0) + pickled(1) + b"s",
+            "it changes an array",
+        ),
+        (call_opcodes("numpy", "ndarray", pickled((10**13,))), "it asks for an array without content"),
+        (b"cnumpy\nndarray\n" + pickled((9,)) + b"\x81", "it asks for an array without content"),
+        (ENCODE + b"N" + pickled({"__defaults__": ("zip",)}) + b"\x86b", "it changes what makes arrays"),
+        (ENCODE + pickled({"a": 1}) + b"b", "it changes what makes arrays"),
+        (b"cnumpy\ndtype\n" + pickled({"a": 1}) + b"b", "missing 1 required positional argument"),
+        (
+            call_opcodes("numpy._core.multiarray", "_reconstruct", b"ccollections\nOrderedDict\n"),
+            "an array of another class",
+        ),
         (b"cnumpy\nndarray.tofile\n", r"it asks for numpy\.ndarray\.tofile"),
     ],
 )
-def test_what_numpy_would_believe_is_refused(tmp_path: Path, opcodes: bytes, said: str) -> None:
+def test_false_claims_about_arrays_are_refused(tmp_path: Path, opcodes: bytes, message: str) -> None:
     file = tmp_path / "held.pkl"
     file.write_bytes(b"\x80\x02" + opcodes + b".")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_pickle(file)
 
 
 def test_the_opcodes_above_are_those_of_arrays(tmp_path: Path) -> None:
     file = tmp_path / "held.pkl"
-    held = (over(type_of("f8"), bytes(8), (1,)), EMPTY + filled((1,), type_of("O8"), plain(["a"])))
-    for opcodes, expected in zip(held, ([0.0], ["a"]), strict=True):
+    content = (
+        buffer_opcodes(dtype_opcodes("f8"), bytes(8), (1,)),
+        EMPTY + fill_opcodes((1,), dtype_opcodes("O8"), pickled(["a"])),
+    )
+    for opcodes, expected in zip(content, ([0.0], ["a"]), strict=True):
         file.write_bytes(b"\x80\x02" + opcodes + b".")
         assert load_pickle(file).tolist() == expected
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_what_is_empty_or_of_another_order_comes_back(tmp_path: Path, protocol: int) -> None:
-    held = [np.zeros((0, 3)), np.arange(3, dtype=">i4"), np.array(2.5), np.zeros((2, 3, 4)).transpose(1, 0, 2)]
-    found = load_pickle(
-        stored(tmp_path, [*held, b"", np.str_(""), np.array([True, None, "ü"], dtype=object)], protocol)
+def test_empty_arrays_and_other_byte_orders_come_back(tmp_path: Path, protocol: int) -> None:
+    content = [np.zeros((0, 3)), np.arange(3, dtype=">i4"), np.array(2.5), np.zeros((2, 3, 4)).transpose(1, 0, 2)]
+    loaded = load_pickle(
+        write_pickle(tmp_path, [*content, b"", np.str_(""), np.array([True, None, "ü"], dtype=object)], protocol)
     )
-    for one, array in zip(found, held, strict=False):
+    for one, array in zip(loaded, content, strict=False):
         np.testing.assert_array_equal(one, array)
         assert one.dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
-    assert found[4:6] == [b"", ""]
-    assert found[6].tolist() == [True, None, "ü"]
+    assert loaded[4:6] == [b"", ""]
+    assert loaded[6].tolist() == [True, None, "ü"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +228,7 @@ def test_what_is_empty_or_of_another_order_comes_back(tmp_path: Path, protocol: 
         b"\x80\x02N\x82\x01.",
     ],
 )
-def test_what_a_damaged_file_claims_takes_no_memory(tmp_path: Path, content: bytes) -> None:
+def test_false_claims_of_size_allocate_no_memory(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "damaged.pkl"
     file.write_bytes(content)
     with suppress(DataError):
@@ -205,7 +236,7 @@ def test_what_a_damaged_file_claims_takes_no_memory(tmp_path: Path, content: byt
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8e6  # kilobytes
 
 
-ALONE = r"""
+FUZZ_SCRIPT = r"""
 import pickle, random, sys
 from collections import OrderedDict
 from contextlib import suppress
@@ -251,8 +282,8 @@ print("whole")
 """
 
 
-def test_no_damage_brings_the_process_down(tmp_path: Path) -> None:
+def test_damaged_pickles_do_not_crash_the_process(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", ALONE, tmp_path / "held.pkl"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FUZZ_SCRIPT, tmp_path / "held.pkl"], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (0, "whole\n"), ended.stderr
