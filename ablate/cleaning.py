@@ -1,4 +1,4 @@
-"""What a store holds, and what of it may go."""
+"""Taking inventory of a store, and deleting what nothing needs any more."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ DAMAGED_SUFFIX = re.compile(r"\.damaged-\d+$")
 
 
 class Part(NamedTuple):
-    """Folders and files of a store of one kind."""
+    """The folders, or files, of one kind in a store."""
 
     what: str
     folders: list[Path]  # or files
@@ -26,26 +26,26 @@ class Part(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """What a store holds."""
+    """The content of a store."""
 
     parts: list[Part]
-    unfinished: list[str]  # studies; what they have finished may not be in their tables yet
-    running: list[str]  # and by whom
+    unfinished: list[str]  # studies, whose tables may lack trials that have finished
+    running: list[str]  # studies and their drivers
 
 
 def run_folders(store: Path) -> Iterator[Path]:
-    """Yield the folders of runs: those of studies, and of the cells of claims."""
+    """Yield the folders of runs: of studies, and of the cells of claims."""
     yield from folders_with(store, "study.yaml")
 
 
 def folders_with(store: Path, name: str) -> Iterator[Path]:
-    """Yield those folders of studies and of cells that hold a file of this name."""
+    """Yield the folders of studies and of cells that contain a file of the given name."""
     for depth in ("*", "*/*"):
         yield from sorted(file.parent for file in store.glob(f"{depth}/{name}"))
 
 
 def check_store(store: Path) -> Path:
-    """Return a folder that is a store; raise a UserError if it is none, or of a later version."""
+    """Return the folder of a store; raise a UserError if it is no store, or of a later version."""
     if not (store / "trials").is_dir() and not (store / MARKER).is_file():
         raise UserError(f"{store}: is no store; it has no folder `trials`")
     schema_version(store)
@@ -53,78 +53,80 @@ def check_store(store: Path) -> Path:
 
 
 def take_inventory(store: Path) -> Inventory:
-    """Return what a store holds; trials that no study names may go only if all studies are finished.
+    """Return the content of a store; trials that no study names may go only if all studies are finished.
 
     Raises:
         UserError: it is no store, or of a later version.
     """
-    named, unfinished = survey_studies(check_store(store))
+    referenced, unfinished = survey_studies(check_store(store))
     drivers = ((folder.relative_to(store), read_driver(folder)) for folder in folders_with(store, DRIVER_FILE))
-    running = [f"{name}, by {by}" for name, by in drivers if by]
+    running = [f"{name}, by {process}" for name, process in drivers if process]
     used: list[Path] = []
     unused: list[Path] = []
     for folder in pack_folders(store):
         try:
-            (used if named.intersection(trial_ids(folder)) else unused).append(folder)
+            (used if referenced.intersection(trial_ids(folder)) else unused).append(folder)
         except DamagedError:
-            used.append(folder)  # the next run sets it aside
-    every = list((store / "trials").glob("*"))
-    kept = sorted((store / CHECKPOINT_FOLDER).glob("*.pt"))
-    wanted = [file for file in kept if unfinished and not (store / "trials" / file.stem).exists()]
+            used.append(folder)  # the next run renames it
+    entries = list((store / "trials").glob("*"))
+    checkpoints = sorted((store / CHECKPOINT_FOLDER).glob("*.pt"))
+    resumable = [file for file in checkpoints if unfinished and not (store / "trials" / file.stem).exists()]
     parts = [
         make_part("trials of its studies", used),
         make_part("trials that no study names", unused, may_go=not unfinished),
-        make_part("checkpoints of packs that are to go on", wanted),
-        make_part("checkpoints that no study goes on from", [f for f in kept if f not in wanted], may_go=True),
+        make_part("checkpoints of packs that are to go on", resumable),
         make_part(
-            "damaged, kept aside", [folder for folder in every if DAMAGED_SUFFIX.search(folder.name)], may_go=True
+            "checkpoints that no study goes on from", [f for f in checkpoints if f not in resumable], may_go=True
+        ),
+        make_part(
+            "damaged, kept aside", [folder for folder in entries if DAMAGED_SUFFIX.search(folder.name)], may_go=True
         ),
         make_part(
             "written half by processes that died", [p for p in store.rglob(".*") if is_abandoned(p)], may_go=True
         ),
         make_part("tables and figures", list(run_folders(store))),
     ]
-    return Inventory([one for one in parts if one.folders], unfinished, running)
+    return Inventory([part for part in parts if part.folders], unfinished, running)
 
 
 def survey_studies(store: Path) -> tuple[set[str], list[str]]:
-    """Return the trials that studies name, and the studies that are not finished."""
+    """Return the ids of the trials in studies' tables, and the names of the studies that are not finished."""
     import polars as pl
 
     from analysis import load
 
-    named: set[str] = set()
+    referenced: set[str] = set()
     unfinished = []
     for folder in run_folders(store):
         run = load(folder)
         trials = run.trials.select("trial", "status").collect()
-        named.update(trials["trial"])
+        referenced.update(trials["trial"])
         if len(trials.filter(pl.col("status") != "failed")) < run.study["planned"]:  # those that failed run again
             unfinished.append(str(folder.relative_to(store)))
-    return named, unfinished
+    return referenced, unfinished
 
 
 def make_part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:
-    """Return folders, or files, with their size."""
+    """Return folders, or files, with their total size."""
     files = (file for folder in folders for file in [folder, *folder.rglob("*")] if file.is_file())
     return Part(what, folders, sum(file.stat().st_size for file in files), may_go)
 
 
 def delete_unused(store: Path) -> Inventory:
-    """Remove what may go, and return what was there; a run that begins waits for it.
+    """Delete the parts that may go, and return the inventory before; a run that starts meanwhile waits.
 
     Raises:
         UserError: a study of the store is being run, or as in `inventory`.
     """
     with store_lock(check_store(store)):
-        found = take_inventory(store)
-        if found.running:
-            raise UserError(f"gc: {found.running[0]}, is being run; wait for it")
-        for one in found.parts:
-            if one.may_go:
-                for path in one.folders:
+        inventory = take_inventory(store)
+        if inventory.running:
+            raise UserError(f"gc: {inventory.running[0]}, is being run; wait for it")
+        for part in inventory.parts:
+            if part.may_go:
+                for path in part.folders:
                     remove_path(path)
-    return found
+    return inventory
 
 
 def remove_path(path: Path) -> None:

@@ -295,10 +295,10 @@ def replay(
     company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
     lost = found.device == "cpu" != found.origin["device"]
     place = f", on the CPU: it trained on {found.origin['device']}, and there is no GPU here" if lost else ""
-    sys.stderr.write(f"{found.trial}: trains again{company}{place}.\n")
+    sys.stderr.write(f"{found.id}: trains again{company}{place}.\n")
     seen = train_again(found, load(study) if study else None)
     if as_json:
-        terminal.print_json({"trial": found.trial, "same": seen.same, **seen._asdict()})
+        terminal.print_json({"trial": found.id, "same": seen.same, **seen._asdict()})
     else:
         terminal.show_replay(seen)
     return 0 if seen.same else 1

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ablate.checkpoints import checkpointed_prefix
 from ablate.errors import UserError
 from ablate.pack_training import TrialReport
-from ablate.pruning import Pruner, stored_scores
+from ablate.pruning import TrialPruner, stored_scores
 from ablate.remote import local_folder
 from ablate.trial import Result, Trial
 from ablate.trial_queue import StudyRun
@@ -186,7 +186,7 @@ def start_pruner(run: StudyRun) -> StudyRun:
     if not options:
         return run._replace(job={**run.job, "pruner": None})
     same_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    pruner = ray.remote(num_cpus=0)(Pruner).options(name=name, scheduling_strategy=same_node).remote(**options)
+    pruner = ray.remote(num_cpus=0)(TrialPruner).options(name=name, scheduling_strategy=same_node).remote(**options)
     results = {} if run.queue.has_ended else run.queue.results
 
     def add_stored(results: dict[str, Result]) -> None:

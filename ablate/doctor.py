@@ -1,4 +1,4 @@
-"""Does every part work here? Answers within a minute, before anything long is started."""
+"""Checks of the installation, a cluster, a study and each method, which take less than a minute."""
 
 import importlib.util
 import math
@@ -24,15 +24,15 @@ STEPS = 10
 
 
 class Check(NamedTuple):
-    """One thing that was looked at."""
+    """The result of a check."""
 
-    what: str
-    ok: bool
-    found: str
+    name: str
+    passed: bool
+    detail: str
 
 
 def run_checks(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
-    """Yield the checks one by one: the installation, the data, a cluster, the study's demands, each method at work."""
+    """Yield the checks one by one: of the installation, the data, a cluster, a study, and each method."""
     from trainables.compilation import find_compiler
 
     python = sys.version_info[:3]
@@ -58,8 +58,8 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
             check_writable(study)
             queue = open_queue(study, available_cpus(), gpus=1 if address else available_gpus(study))
             check_trials(study, queue)
-            can = f"{free_bytes(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
-            yield Check("study: can run", True, can)
+            detail = f"{free_bytes(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
+            yield Check("study: can run", True, detail)
         except UserError as error:
             yield Check("study", False, str(error))
     for method, path in (study.methods if study else METHODS).items():
@@ -67,62 +67,63 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
 
 
 def check_cluster(address: str, study: Study | None, cpus: int | None) -> Iterator[Check]:
-    """Ask every node of a cluster: its versions, what it has, whether it sees the study's store and data.
+    """Check every node of a cluster: its versions, and that it reaches the study's store and data.
 
-    Then tell whether a trial of the study has room on them; ``cpus`` are those of a cluster that grows.
+    Then check that a trial of the study fits on them; ``cpus`` are those of a cluster that grows.
     """
     from ablate import clusters
 
     try:
         with clusters.connect(address, study):
-            found = clusters.survey_nodes(study)
+            nodes = clusters.survey_nodes(study)
     except UserError as error:
         yield Check(f"cluster {address}", False, str(error))
         return
-    yield Check(f"cluster {address}", True, plural(len(found), "node"))
-    for node in found:
+    yield Check(f"cluster {address}", True, plural(len(nodes), "node"))
+    for node in nodes:
         faults = "; ".join(clusters.node_faults(node))
-        same = ", ".join(f"{package} {node.versions[package]}" for package in clusters.MATCHING_PACKAGES)
-        sees = ", sees the store" if study else ""
-        yield Check(f"node {node.name}", not faults, faults or f"{node.cpus:g} CPUs, {node.gpus:g} GPUs{sees}, {same}")
+        versions = ", ".join(f"{package} {node.versions[package]}" for package in clusters.MATCHING_PACKAGES)
+        store = ", sees the store" if study else ""
+        detail = faults or f"{node.cpus:g} CPUs, {node.gpus:g} GPUs{store}, {versions}"
+        yield Check(f"node {node.name}", not faults, detail)
     if study is not None:
-        waits: list[str] = []
+        notes: list[str] = []
         try:
-            clusters.check_capacity(study, found, cpus, waits.append)
+            clusters.check_capacity(study, nodes, cpus, notes.append)
         except UserError as error:
             yield Check("study: room", False, str(error))
         else:
-            room = sum(clusters.node_capacity(study, node) for node in found) // study.file.resources.workers
-            yield Check("study: room", True, waits[0] if waits else f"for {plural(room, 'pack')} at once")
+            packs = clusters.worker_capacity(study, nodes) // study.file.resources.workers
+            yield Check("study: room", True, notes[0] if notes else f"for {plural(packs, 'pack')} at once")
 
 
 def check_method(method: str, path: str) -> Iterator[Check]:
-    """Train a method for some steps: its loss is finite, and with every part switched off it is its base."""
+    """Check that a method's loss is finite after some steps, and that at its neutral setting it is its baseline."""
     from trainables.dry_run import train_synthetic
 
     settings = {name: axis.default for name, axis in method_axes(method, path).items() if name not in SPAN}
-    off = {name: axis.neutral for name, axis in method_axes(method, path).items() if axis.neutral is not None}
+    neutral = {name: axis.neutral for name, axis in method_axes(method, path).items() if axis.neutral is not None}
     try:
         _, loss = train_synthetic(path, settings, STEPS)
     except Exception as error:
         yield Check(f"{method}: {STEPS} steps", False, f"{type(error).__name__}: {error}")
         return
     yield Check(f"{method}: {STEPS} steps", math.isfinite(loss), f"loss {loss:.3g}")
-    if off:
-        yield check_neutral(method, path, settings, off)
+    if neutral:
+        yield check_neutral(method, path, settings, neutral)
 
 
-def check_neutral(method: str, path: str, settings: Mapping[str, Any], off: Mapping[str, Any]) -> Check:
-    """Train a method with the settings by which its parts are off, and tell how far it is from its base."""
+def check_neutral(method: str, path: str, settings: Mapping[str, Any], neutral: Mapping[str, Any]) -> Check:
+    """Check that a method with all parts switched off trains to the same parameters as its baseline."""
     from trainables.dry_run import parameter_distance, train_synthetic
 
     base = BASES.get(method, "joint")
-    values = ", ".join(f"{name}={plain(value)}" for name, value in off.items())
-    what = f"{method}: {values} is {'joint training' if base == 'joint' else base}"
+    values = ", ".join(f"{name}={plain(value)}" for name, value in neutral.items())
+    name = f"{method}: {values} is {'joint training' if base == 'joint' else base}"
     try:
-        apart = parameter_distance(
-            train_synthetic(path, {**settings, **off}, STEPS)[0], train_synthetic(METHODS[base], {}, STEPS)[0]
+        distance = parameter_distance(
+            train_synthetic(path, {**settings, **neutral}, STEPS)[0], train_synthetic(METHODS[base], {}, STEPS)[0]
         )
     except Exception as error:
-        return Check(what, False, f"{type(error).__name__}: {error}")
-    return Check(what, apart <= 1e-9, f"parameters differ by {apart:.1e}")
+        return Check(name, False, f"{type(error).__name__}: {error}")
+    return Check(name, distance <= 1e-9, f"parameters differ by {distance:.1e}")

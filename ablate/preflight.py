@@ -1,4 +1,4 @@
-"""What is checked of a study before it runs, and before anything is written."""
+"""Checks of a study before it runs, made before anything is written."""
 
 import json
 import math
@@ -20,17 +20,17 @@ from trainables.data.sanity import dataset_warnings
 from trainables.methods import METHODS
 
 MAX_TRIALS = 1_000_000  # trials of a study
-MIN_FREE_BYTES = 200 * 2**20  # bytes that must be free before a run
+MIN_FREE_BYTES = 200 * 2**20  # of the disk, before and during a run
 
 
 def preflight(study: Study, cpus: int) -> None:
-    """Refuse what could never run, before anything is created."""
-    asked = study.file.resources
-    if asked.total_cpus > cpus:
-        key = "cpu" if asked.workers == 1 else f"workers: {asked.workers} of {asked.cpu:g} CPU each"
-        raise UserError(f"resources.{key}: a trial asks for {asked.total_cpus:g} CPUs, and this run has {cpus}")
-    if asked.workers > 1 and asked.gpu != int(asked.gpu):
-        raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {asked.gpu:g}")
+    """Raise a UserError if a study cannot run with so many CPUs, or its results cannot be stored."""
+    resources = study.file.resources
+    if resources.total_cpus > cpus:
+        key = "cpu" if resources.workers == 1 else f"workers: {resources.workers} of {resources.cpu:g} CPU each"
+        raise UserError(f"resources.{key}: a trial asks for {resources.total_cpus:g} CPUs, and this run has {cpus}")
+    if resources.workers > 1 and resources.gpu != int(resources.gpu):
+        raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {resources.gpu:g}")
     if num_trials(study) > MAX_TRIALS:
         raise UserError(
             f"{study.document.file}: has {num_trials(study):,} trials; "
@@ -49,15 +49,17 @@ def preflight(study: Study, cpus: int) -> None:
 
 
 def overwrite_warnings(study: Study) -> list[str]:
-    """Say which claim, or study of other data, lies under a study's name."""
+    """Return a warning if a claim, or a study of other data, has the study's name: its results will be replaced."""
     import yaml
 
-    if (study.folder / "verdict.json").exists() and ("claim",) not in study.document.lines:  # those of a claim have it
+    if (study.folder / "verdict.json").exists() and (
+        "claim",
+    ) not in study.document.lines:  # cells of a claim have the key
         return [f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."]
     file = study.folder / "study.yaml"
     if not file.exists():
         return []
-    with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):  # of a damaged one nothing is known
+    with suppress(yaml.YAMLError, KeyError, TypeError, AttributeError):  # it may be damaged
         before = data_name(yaml.safe_load(file.read_bytes())["study"]["data"])
         if before != data_name(study.file.data):
             return [
@@ -68,12 +70,12 @@ def overwrite_warnings(study: Study) -> list[str]:
 
 
 def data_name(data: str | dict[str, Any]) -> str:
-    """Return what a data set is told from others by."""
+    """Return the name or the path of a data set."""
     return data if isinstance(data, str) else str(data.get("name") or data["path"])
 
 
 def check_writable(study: Study) -> None:
-    """Refuse a store that cannot be written to."""
+    """Raise a UserError if the store cannot be written to."""
     for folder in (study.folder, study.store / "trials"):
         existing = nearest_existing(folder)
         if not os.access(existing, os.W_OK):
@@ -84,61 +86,59 @@ def check_writable(study: Study) -> None:
 
 
 def available_gpus(study: Study) -> int:
-    """Return how many GPUs of this machine a study uses.
+    """Return the number of GPUs of this machine; 0 for a study that uses none.
 
     Raises:
         UserError: it asks for more than there are.
     """
-    asked = study.file.resources
-    if not asked.gpu:
+    resources = study.file.resources
+    if not resources.gpu:
         return 0
     import torch
 
-    has = torch.cuda.device_count()
-    if asked.gpu * asked.workers > has:
-        count = asked.gpu * asked.workers
-        raise UserError(
-            f"resources.gpu: a trial asks for {count:g} GPU{'s' * (count != 1)}, and this machine has {has}"
-        )
-    return has
+    available, requested = torch.cuda.device_count(), resources.gpu * resources.workers
+    if requested > available:
+        request = f"{requested:g} GPU{'s' * (requested != 1)}"
+        raise UserError(f"resources.gpu: a trial asks for {request}, and this machine has {available}")
+    return available
 
 
 def compile_warnings(study: Study) -> list[str]:
-    """Say that a study asks for compiled steps, where that is in vain."""
+    """Return a warning if a study asks for compiled steps and there is no compiler."""
     if study.file.resources.compile != "on":
         return []
     from trainables.compilation import find_compiler
 
-    said = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
-    return [] if find_compiler() else [f"{said}, steps are not compiled."]
+    problem = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
+    return [] if find_compiler() else [f"{problem}, steps are not compiled."]
 
 
 def inactive_method_warnings(study: Study) -> list[str]:
-    """Say which methods wait longer than a study trains, so that they are joint training: mses, and mslr by itself."""
-    chosen = {*study.set, *(one.key for one in study.vary)}
+    """Return a warning for MSES and MSLR if they would first act after the last epoch, and so be joint training."""
+    given = {*study.set, *(axis.key for axis in study.vary)}
     epochs = max(study.possible_values("train.epochs"))
-    said = []
+    warnings = []
     for method, setting in (("mses", "patience"), ("mslr", "window")):
         key = f"{method}.{setting}"
-        if method in study.file.methods and f"{method}.factor" not in chosen:
+        if method in study.file.methods and f"{method}.factor" not in given:
             first = min(study.possible_values(key)) + 2
-            if epochs < first < math.inf:  # else it is switched off on purpose
-                when = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
-                said.append(f"{key} is {first - 2:g}: {when}.")
-    return said
+            if epochs < first < math.inf:  # at infinity it is switched off on purpose
+                effect = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
+                warnings.append(f"{key} is {first - 2:g}: {effect}.")
+    return warnings
 
 
 def check_disk_space(store: Path) -> None:
-    """Raise a UserError where too little of the disk is free."""
-    left = free_bytes(store)
-    if left < MIN_FREE_BYTES:
+    """Raise a UserError if too little of the disk is free."""
+    free = free_bytes(store)
+    if free < MIN_FREE_BYTES:
         raise UserError(
-            f"store: {left // 2**20} MB are free on the disk of {store}; a run needs {MIN_FREE_BYTES // 2**20}"
+            f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {MIN_FREE_BYTES // 2**20}"
         )
 
 
 def check_trials(study: Study, queue: TrialQueue) -> list[str]:
-    """Refuse proposed trials that could not train, before anything is created; return what is odd about their data."""
+    """Raise a UserError if a proposed trial cannot be trained; return warnings about the data."""
     try:
         dataset = load(study.data)
     except DataError as error:
@@ -149,34 +149,34 @@ def check_trials(study: Study, queue: TrialQueue) -> list[str]:
 
 
 def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
-    """Refuse models that cannot read the data, and streams that are too short for their epochs."""
+    """Raise a UserError if a model cannot take the data, or a stream has fewer samples than epochs."""
     from trainables.model import build
     from trainables.modules import ModuleEncoder
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
-    first = {json.dumps(t.config["model"]): t.config["model"] for t in queue.trials.values()}
+    configs = {json.dumps(t.config["model"]): t.config["model"] for t in queue.trials.values()}
     try:
-        models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in first.values()]
+        models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in configs.values()]
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
     encoders = [encoder for model in models for encoder in model.encoders.values()]
-    parted = {
+    parts_by_key = {
         ("resources", "workers"): study.file.resources.workers,
         ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.trials.values()), default=1),
     }
-    for where, parts in parted.items():
+    for key, parts in parts_by_key.items():
         if parts > 1 and any(isinstance(one, ModuleEncoder) and one.updated_buffers for one in encoders):
             rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
-            raise study.document.error(where, rule)
+            raise study.document.error(key, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in queue.trials.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:
-        said = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
-        raise study.document.error(("train", "epochs"), said)
+        rule = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
+        raise study.document.error(("train", "epochs"), rule)
 
 
 def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
-    """Refuse settings of a method that contradict each other, and user-defined methods that cannot make a step."""
+    """Raise a UserError if settings of a method contradict each other, or a user-defined method fails in a step."""
     from trainables.dry_run import check_first_step, dummy_task
     from trainables.setup import load_method
     from trainables.signals import REVEALED, attributes, needs

@@ -1,8 +1,8 @@
-"""A store in an object store, such as s3://bucket/runs: a run works on a mirror of it, a folder of this machine.
+"""Stores in an object store, such as s3://bucket/runs: a run works on a mirror of it, a folder of this machine.
 
-Packs never change, so that each side needs but what it lacks. An object store moves no folder at once: the index of a
-pack is written last, and a pack without one is not there yet. The files of a run are as the machine that ran it last
-wrote them; object stores have no locks.
+Packs never change, so that a synchronisation only copies those that one side lacks. An object store cannot create a
+folder atomically: the index of a pack is written last, and a pack without an index is ignored. The files of a run are
+those of the machine that ran it last; object stores have no locks.
 """
 
 import logging
@@ -24,22 +24,22 @@ from ablate.lock import DRIVER_FILE, LOCK_FILE
 from ablate.schema import MARKER, schema_version
 from ablate.store import INDEX, DamagedError, find_damage, pack_folders
 
-MARKER_PREFIX = ".seen-"  # begins the name of a file by which one tells that another sees the same store
-BATCH_SIZE = 200  # packs that are moved at once
+MARKER_PREFIX = ".seen-"  # of files by which machines check that they reach the same store
+BATCH_SIZE = 200  # packs that are transferred at once
 T = TypeVar("T")
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # scheme -> extra of this package
 
 
-logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # what fails is told in our own words
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # errors get messages of our own
 
 
 def is_remote(place: str) -> bool:
-    """Tell an address, such as s3://bucket/runs, from a folder of this machine."""
+    """Return whether a store is given by an address, such as s3://bucket/runs, and not by a folder of this machine."""
     return "://" in place
 
 
 def local_folder(store: str) -> Path:
-    """Return the folder of this machine that a store is worked on in: itself, or its mirror."""
+    """Return the local folder of a store: itself, or its mirror."""
     return mirror_of(store).folder if is_remote(store) else Path(store)
 
 
@@ -48,31 +48,31 @@ def mirror_of(url: str) -> "Mirror":
     """Return the mirror of a remote store.
 
     Raises:
-        UserError: nothing knows how to reach it.
+        UserError: its address cannot be used.
     """
     return Mirror(url, "stores")
 
 
 def pull_copy(url: str, *patterns: str) -> "Mirror":
-    """Return a copy of a remote run, or of the files of a store that have one of the patterns, as it is now.
+    """Return a copy of the present files of a remote run or store, or of those that match one of the patterns.
 
-    It lies beside the mirrors, so that it can be read, and a report of it be written, while the run goes on.
+    It is separate from the mirrors, so that it can be read, and a report of it be written, while the run goes on.
     """
-    copied = Mirror(url, "copies")
-    copied.pull(copied.folder, patterns)
-    return copied
+    copy = Mirror(url, "copies")
+    copy.pull(copy.folder, patterns)
+    return copy
 
 
 class Mirror:
-    """A folder of this machine that follows a remote one."""
+    """A local folder that is synchronised with a remote one."""
 
     def __init__(self, url: str, kind: str) -> None:
-        """Follow an address; the folder lies in the user's cache, among others of its kind, and is not made yet."""
+        """Mirror an address in a folder of the user's cache, among others of its kind, which is not created yet."""
         scheme, _, place = url.partition("://")
         self.url = f"{scheme}://{place.rstrip('/')}"
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}
         try:
-            self.files, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
+            self.filesystem, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
         except ImportError as error:
             extra = EXTRAS.get(scheme)
             advice = f"pip install 'ablate[{extra}]'" if extra else str(error)
@@ -87,166 +87,170 @@ class Mirror:
             raise UserError(f"store: {url} is no address of a store: it must be like s3://bucket/runs")
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.folder = home.joinpath("ablate", kind, scheme, *parts)
-        self.sent: dict[str, tuple[int, ...]] = {}  # file -> what it was when both sides had the same
+        self.synced: dict[str, tuple[int, ...]] = {}  # remote path -> stamp of the local file when both were equal
 
     @contextmanager
     def marker(self) -> Iterator[str]:
-        """Yield the address of a file that is there meanwhile.
+        """Yield the address of a temporary file in the remote store.
 
         Raises:
-            UserError: nothing can be written.
+            UserError: it cannot be written.
         """
         name = f"{MARKER_PREFIX}{uuid4().hex}"
-        with self.reached():
-            self.files.pipe_file(self.there(name), b"seen")
+        with self.translate_errors():
+            self.filesystem.pipe_file(self.remote_path(name), b"seen")
         try:
             yield f"{self.url}/{name}"
         finally:
-            with self.reached():
-                self.files.rm_file(self.there(name))
+            with self.translate_errors():
+                self.filesystem.rm_file(self.remote_path(name))
 
     def sync(self, note: Callable[[str], None]) -> None:
-        """Let both sides have the same packs; ``note`` is told of what is damaged, and kept aside.
+        """Copy the packs that one side lacks from the other; ``note`` is called with damaged ones, which are renamed.
 
         Raises:
             UserError: the remote store cannot be reached, or is of a later version.
         """
         missing = self.fetch(note, repair=True)
-        with self.reached():
-            if (self.folder / MARKER).is_file() and not self.files.exists(self.there(MARKER)):
-                self.files.put_file(str(self.folder / MARKER), self.there(MARKER))
-        self.send(missing)
+        with self.translate_errors():
+            if (self.folder / MARKER).is_file() and not self.filesystem.exists(self.remote_path(MARKER)):
+                self.filesystem.put_file(str(self.folder / MARKER), self.remote_path(MARKER))
+        self.upload(missing)
 
     def fetch(self, note: Callable[[str], None], *, repair: bool = False) -> list[Path]:
-        """Get the packs that the mirror lacks; return those that the remote store lacks.
+        """Download the packs that the mirror lacks; return those that the remote store lacks.
 
-        ``note`` is told of what is damaged there. It is passed over, or with ``repair`` moved aside.
+        ``note`` is called with damaged packs of the remote store. They are skipped, or with ``repair`` renamed.
         """
-        with self.reached():
-            if self.files.exists(self.there(MARKER)):
-                self.get([MARKER], self.folder)
+        with self.translate_errors():
+            if self.filesystem.exists(self.remote_path(MARKER)):
+                self.download_files([MARKER], self.folder)
         schema_version(self.folder)
-        held: dict[str, list[str]] = {}
-        for name in self.listing("trials"):
+        files_of: dict[str, list[str]] = {}
+        for name in self.list_files("trials"):
             pack, _, file = name.partition("/")
-            held.setdefault(pack, []).append(file)
-        whole = {pack for pack, files in held.items() if INDEX in files and "." not in pack}
-        here = {folder.name for folder in pack_folders(self.folder)}
-        for some in batches(sorted(whole - here)):
+            files_of.setdefault(pack, []).append(file)
+        remote = {pack for pack, files in files_of.items() if INDEX in files and "." not in pack}
+        local = {folder.name for folder in pack_folders(self.folder)}
+        for batch in batches(sorted(remote - local)):
             with temporary_folder(self.folder / "trials" / "fetched") as drafts:
-                self.get([f"{pack}/{file}" for pack in some for file in held[pack]], drafts, "trials")
-                for pack in some:
-                    if found := self.take(drafts / pack):
-                        fate = self.set_aside(pack, held) if repair else "passed over"
-                        note(f"{str(found).replace(str(drafts), f'{self.url}/trials')}; it is {fate}.")
-        return [folder for folder in pack_folders(self.folder) if folder.name not in whole]
+                self.download_files([f"{pack}/{file}" for pack in batch for file in files_of[pack]], drafts, "trials")
+                for pack in batch:
+                    if damage := self.add_pack(drafts / pack):
+                        action = self.set_aside(pack, files_of) if repair else "passed over"
+                        note(f"{str(damage).replace(str(drafts), f'{self.url}/trials')}; it is {action}.")
+        return [folder for folder in pack_folders(self.folder) if folder.name not in remote]
 
-    def take(self, draft: Path) -> DamagedError | None:
-        """Put a pack that was fetched into the mirror, or return what is wrong with it."""
-        found = find_damage(draft)
-        if found is None:
-            with suppress(OSError):  # another process has fetched it meanwhile
+    def add_pack(self, draft: Path) -> DamagedError | None:
+        """Move a downloaded pack into the mirror; if it is damaged, return its error instead."""
+        damage = find_damage(draft)
+        if damage is None:
+            with suppress(OSError):  # another process has downloaded it meanwhile
                 draft.replace(self.folder / "trials" / draft.name)
-        return found
+        return damage
 
-    def set_aside(self, pack: str, held: Container[str]) -> str:
-        """Move a pack that is damaged out of the way, and return what has become of it."""
-        kept = next(name for n in count(1) if (name := f"{pack}.damaged-{n}") not in held)
-        with self.reached():
-            self.files.mv(self.there("trials", pack), self.there("trials", kept), recursive=True)
-        return f"kept as {kept}, and what it held runs again"
+    def set_aside(self, pack: str, names: Container[str]) -> str:
+        """Rename a damaged pack of the remote store to a name that is not taken, and return what was done, in words."""
+        new_name = next(name for n in count(1) if (name := f"{pack}.damaged-{n}") not in names)
+        with self.translate_errors():
+            self.filesystem.mv(self.remote_path("trials", pack), self.remote_path("trials", new_name), recursive=True)
+        return f"kept as {new_name}, and what it held runs again"
 
     def upload_new(self, folder: Path) -> None:
-        """Send a pack that was trained here, unless another machine has sent it meanwhile."""
-        with self.reached():
-            there = self.files.exists(self.there("trials", folder.name, INDEX))
-        if not there:
-            self.send([folder])
+        """Upload a pack unless the remote store has it already."""
+        with self.translate_errors():
+            exists = self.filesystem.exists(self.remote_path("trials", folder.name, INDEX))
+        if not exists:
+            self.upload([folder])
 
-    def send(self, folders: Sequence[Path]) -> None:
-        """Put packs into the remote store; their indexes, without which they are not there, come last."""
-        for some in batches([folder for folder in folders if find_damage(folder) is None]):
-            files = [f"{folder.name}/{file.name}" for folder in some for file in folder.iterdir()]
-            for last in (False, True):
-                self.put([name for name in files if name.endswith(INDEX) == last], "trials")
+    def upload(self, folders: Sequence[Path]) -> None:
+        """Upload packs; their indexes, without which they are ignored, come last."""
+        for batch in batches([folder for folder in folders if find_damage(folder) is None]):
+            files = [f"{folder.name}/{file.name}" for folder in batch for file in folder.iterdir()]
+            for indexes in (False, True):
+                self.upload_files([name for name in files if name.endswith(INDEX) == indexes], "trials")
 
     def pull(self, part: Path, patterns: Sequence[str] = ()) -> None:
-        """Make a folder of the mirror what the remote store has of it, or of it the files that have a pattern."""
-        place = self.within(part)
-        names = {name for name in match_patterns(self.listing(place), patterns) if is_persistent(name)}
+        """Make the files of a folder of the mirror, or those that match a pattern, equal to the remote ones."""
+        path = self.relative_path(part)
+        names = {name for name in match_patterns(self.list_files(path), patterns) if is_persistent(name)}
         for name in match_patterns(list_local_files(part), patterns) - names:
-            (part / name).unlink(missing_ok=True)  # another process reads it, too
+            (part / name).unlink(missing_ok=True)  # another process may have removed it, too
         if not names:
             return
         with temporary_folder(part / "fetched") as drafts:
-            self.get(sorted(names), drafts, place)
+            self.download_files(sorted(names), drafts, path)
             for name in names:
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 (drafts / name).replace(part / name)
-                self.sent[self.there(place, name)] = file_stamp(part / name)
+                self.synced[self.remote_path(path, name)] = file_stamp(part / name)
 
     def push(self, part: Path, patterns: Sequence[str] = ()) -> None:
-        """Send what has changed in a folder since it was pulled or pushed, and remove there what is gone here.
+        """Upload the files of a folder that changed since the last pull or push; remove remote ones whose file is gone.
 
-        Of it all, or the files that have a pattern. What others have put there meanwhile stays.
+        All files, or those that match a pattern. Files that others have uploaded meanwhile stay.
         """
-        place = self.within(part)
-        here = {self.there(place, name): name for name in match_patterns(list_local_files(part), patterns)}
-        stamps = {file: file_stamp(part / name) for file, name in here.items()}
-        changed = sorted(file for file in here if self.sent.get(file) != stamps[file])
-        self.put([here[file] for file in changed], place)
-        self.sent |= {file: stamps[file] for file in changed}
-        start = f"{self.there(place)}/"
-        sent = {file.removeprefix(start) for file in self.sent if file.startswith(start)}
-        for file in {f"{start}{name}" for name in match_patterns(sent, patterns)} - here.keys():
-            with self.reached(), suppress(FileNotFoundError):
-                self.files.rm_file(file)
-            del self.sent[file]
+        path = self.relative_path(part)
+        local = {self.remote_path(path, name): name for name in match_patterns(list_local_files(part), patterns)}
+        stamps = {file: file_stamp(part / name) for file, name in local.items()}
+        changed = sorted(file for file in local if self.synced.get(file) != stamps[file])
+        self.upload_files([local[file] for file in changed], path)
+        self.synced |= {file: stamps[file] for file in changed}
+        prefix = f"{self.remote_path(path)}/"
+        synced = {file.removeprefix(prefix) for file in self.synced if file.startswith(prefix)}
+        for file in {f"{prefix}{name}" for name in match_patterns(synced, patterns)} - local.keys():
+            with self.translate_errors(), suppress(FileNotFoundError):
+                self.filesystem.rm_file(file)
+            del self.synced[file]
 
-    def there(self, *parts: str) -> str:
-        """Return how the file system calls a part of the remote store."""
+    def remote_path(self, *parts: str) -> str:
+        """Return the path of a file or folder of the remote store in its file system."""
         return "/".join([self.root, *filter(None, parts)])
 
-    def within(self, part: Path) -> str:
-        """Return a folder of the mirror relative to it; nothing if it is the whole of it."""
+    def relative_path(self, part: Path) -> str:
+        """Return the path of a folder relative to the mirror; empty for the mirror itself."""
         return "" if part == self.folder else part.relative_to(self.folder).as_posix()
 
-    def listing(self, part: str) -> list[str]:
-        """Return the files below a part of the remote store, relative to it; none that would lead out of a folder."""
-        with self.reached():
-            self.files.invalidate_cache()
-            found = [path.removeprefix(f"{self.there(part)}/") for path in self.files.find(self.there(part))]
-        return [name for name in found if ".." not in name.split("/") and not name.startswith("/")]
+    def list_files(self, part: str) -> list[str]:
+        """Return the files below a folder of the remote store, relative to it, but none whose path leads out of it."""
+        with self.translate_errors():
+            self.filesystem.invalidate_cache()
+            names = [
+                path.removeprefix(f"{self.remote_path(part)}/") for path in self.filesystem.find(self.remote_path(part))
+            ]
+        return [name for name in names if ".." not in name.split("/") and not name.startswith("/")]
 
-    def get(self, names: Sequence[str], folder: Path, part: str = "") -> None:
-        """Get files of a part of the remote store into a folder, many at once."""
-        with self.reached():
+    def download_files(self, names: Sequence[str], folder: Path, part: str = "") -> None:
+        """Download files of a folder of the remote store, many at once."""
+        with self.translate_errors():
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
             if names:
-                self.files.get([self.there(part, name) for name in names], [str(folder / name) for name in names])
+                self.filesystem.get(
+                    [self.remote_path(part, name) for name in names], [str(folder / name) for name in names]
+                )
 
-    def put(self, names: Sequence[str], part: str) -> None:
-        """Put files of a part of the mirror into the remote store, many at once."""
-        with self.reached():
+    def upload_files(self, names: Sequence[str], part: str) -> None:
+        """Upload files of a folder of the mirror, many at once."""
+        with self.translate_errors():
             if names:
-                here = [str(self.folder / part / name) for name in names]
-                self.files.put(here, [self.there(part, name) for name in names])
+                paths = [str(self.folder / part / name) for name in names]
+                self.filesystem.put(paths, [self.remote_path(part, name) for name in names])
 
     @contextmanager
-    def reached(self) -> Iterator[None]:
-        """Raise a UserError where the remote store, or the library that reaches it, refuses something."""
+    def translate_errors(self) -> Iterator[None]:
+        """Turn any error of the remote store, or of the library that reaches it, into a UserError."""
         try:
             yield
         except UserError:
             raise
-        except Exception as error:  # those of the libraries have nothing in common
-            found = (error_message(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"store: {self.url} cannot be used: {found}") from None
+        except Exception as error:  # the libraries' errors have no common base class
+            message = (error_message(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"store: {self.url} cannot be used: {message}") from None
 
 
 def file_exists(file: str) -> bool:
-    """Tell whether this process sees a file of a remote store."""
+    """Return whether this process can reach a file of a remote store."""
     try:
         files, path = fsspec.core.url_to_fs(file, use_listings_cache=False)
         return bool(files.exists(path))
@@ -255,29 +259,29 @@ def file_exists(file: str) -> bool:
 
 
 def list_local_files(folder: Path) -> set[str]:
-    """Return the files below a folder, relative to it, less those that are of this machine and of the moment."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in found if is_persistent(name)}
+    """Return the files below a folder, relative to it, except temporary ones."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in names if is_persistent(name)}
 
 
 def match_patterns(names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    """Return those of some files that have one of the patterns; all of them where there is none."""
-    return {name for name in names if not patterns or any(fnmatch(name, one) for one in patterns)}
+    """Return the names that match one of the patterns; all of them if there are none."""
+    return {name for name in names if not patterns or any(fnmatch(name, pattern) for pattern in patterns)}
 
 
 def is_persistent(name: str) -> bool:
-    """Tell a file of a run from one that is half written, or that says who runs it."""
+    """Return whether a file belongs to a run's results: it is no draft, lock or record of the driver."""
     parts = PurePosixPath(name).parts
     return parts[-1] not in {LOCK_FILE, DRIVER_FILE} and not any(part.startswith(".") for part in parts)
 
 
 def file_stamp(file: Path) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or written into."""
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    """Return values that change when a file is replaced or written to."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield items in portions of so many as are moved at once."""
+    """Yield items in batches of BATCH_SIZE."""
     for first in range(0, len(items), BATCH_SIZE):
         yield items[first : first + BATCH_SIZE]

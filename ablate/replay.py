@@ -1,6 +1,7 @@
-"""A stored trial, trained again: are the numbers and the weights the same, and if not, what has changed?
+"""Training a stored trial again and comparing its results and weights bit for bit.
 
-A trial trained in a pack is trained again in that pack, because products of another size are rounded otherwise.
+A trial that was trained in a pack is trained again in that pack, because matrix products of another size are rounded
+differently.
 """
 
 import json
@@ -23,50 +24,50 @@ if TYPE_CHECKING:
     from trainables.evaluation import Outcome
     from trainables.train import Pruner
 
-TRAINING_INPUTS = ("data", "folders", "compile")  # of an origin; the rest are circumstances
+TRAINING_INPUTS = ("data", "folders", "compile")  # keys of an origin; the others are versions and hardware
 TIMINGS = ("seconds_per_step", "step_ratio")
 MEASUREMENT_KEYS = ["epoch", "step", "split", "modality", "metric"]
 
 
 class StoredTrial(NamedTuple):
-    """A trial of the store, with those that trained with it."""
+    """A stored trial, with the other trials of its pack."""
 
-    trial: str
-    place: int  # in its pack
+    id: str
+    position: int  # in its pack
     row: dict[str, Any]
     metrics: "pl.DataFrame"
-    configs: list[dict[str, Any]]  # of the pack, in its order
+    configs: list[dict[str, Any]]  # of the trials of the pack
     origin: dict[str, Any]
-    ends: dict[int, int]  # place in the pack -> the epoch after which the trial there was pruned
+    pruned_after: dict[int, int]  # position in the pack -> epoch, of the trials that were pruned
 
     @property
     def device(self) -> str:
-        """Return where it trains again: on a GPU if it did and there is one here, else on the CPU."""
+        """Return the device to train on: a GPU if it was trained on one and this machine has one, else the CPU."""
         import torch
 
         return "cuda" if self.origin["device"] != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 class Comparison(NamedTuple):
-    """What training a trial again gave."""
+    """The results of training a trial again beside the stored ones."""
 
-    scores: dict[str, tuple[float | None, float | None]]  # final score -> as stored, as now
-    measured: int  # numbers along the way
-    apart: int  # of these, how many differ
-    largest: float  # difference among them; infinite where one is missing
+    scores: dict[str, tuple[float | None, float | None]]  # final score -> stored value, new value
+    measured: int  # number of measurements during training
+    apart: int  # how many of these differ
+    largest: float  # difference among them; infinite if one is missing
     weights: tuple[str | None, str | None]  # hashes
     status: tuple[str, str]
-    changed: dict[str, tuple[Any, Any]]  # circumstance -> as stored, as now
+    changed: dict[str, tuple[Any, Any]]  # version, hardware, code or data -> stored value, new value
 
     @property
     def same(self) -> bool:
-        """Say whether all is as stored, bit for bit."""
-        equal = all(one == other for one, other in (*self.scores.values(), self.weights, self.status))
+        """Return whether all results are equal bit for bit."""
+        equal = all(stored == new for stored, new in (*self.scores.values(), self.weights, self.status))
         return equal and not self.apart
 
 
 def load_trial(folder: Path, prefix: str) -> StoredTrial:
-    """Return a trial of a store by its id, or how that begins.
+    """Return a trial of a store by its id, or by a prefix of it.
 
     Raises:
         UserError: there is none, there are several, or it cannot be read or trained again.
@@ -81,30 +82,32 @@ def load_trial(folder: Path, prefix: str) -> StoredTrial:
     if "origin" not in rows.columns:
         raise UserError(f"{trial}: was stored by an earlier release, which did not keep what it was trained from")
     last = dict(metrics.group_by("trial").agg(pl.col("epoch").max()).iter_rows())
-    ended = zip(rows["trial"], rows["status"], strict=True)
-    ends = {i: last[name] for i, (name, status) in enumerate(ended) if status == "pruned"}
-    place = rows["trial"].to_list().index(trial)
-    row, configs = rows.row(place, named=True), [json.loads(config) for config in rows["config"]]
-    return StoredTrial(trial, place, row, metrics.filter(trial=trial), configs, json.loads(row["origin"]), ends)
+    statuses = zip(rows["trial"], rows["status"], strict=True)
+    pruned_after = {i: last[name] for i, (name, status) in enumerate(statuses) if status == "pruned"}
+    position = rows["trial"].to_list().index(trial)
+    row, configs = rows.row(position, named=True), [json.loads(config) for config in rows["config"]]
+    return StoredTrial(
+        trial, position, row, metrics.filter(trial=trial), configs, json.loads(row["origin"]), pruned_after
+    )
 
 
 def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
-    """Return the trial of a store whose id begins so, and the folder that holds it."""
-    held = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)}
-    found = [trial for trial in held if trial.startswith(prefix)]
-    if not found:
-        raise UserError(f"{folder}: holds no trial {prefix}{did_you_mean(prefix, held)}")
-    if len(found) > 1:
-        raise UserError(f"{folder}: holds {len(found)} trials that begin with {prefix}")
-    return found[0], held[found[0]]
+    """Return the id of the only trial of a store that has a prefix, and its folder; raise a UserError otherwise."""
+    packs = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)}
+    matches = [trial for trial in packs if trial.startswith(prefix)]
+    if not matches:
+        raise UserError(f"{folder}: holds no trial {prefix}{did_you_mean(prefix, packs)}")
+    if len(matches) > 1:
+        raise UserError(f"{folder}: holds {len(matches)} trials that begin with {prefix}")
+    return matches[0], packs[matches[0]]
 
 
-def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
-    """Train a trial again, with its pack, and compare.
+def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:
+    """Train a trial again, with its pack, and compare the results.
 
     Args:
-        found: the trial.
-        study: where its data and user-defined modules are now; None: where they were.
+        trial: the stored trial.
+        study: a study with the present paths of its data and user-defined modules; None: they have not moved.
 
     Raises:
         UserError: data or code are gone.
@@ -112,62 +115,60 @@ def replay(found: StoredTrial, study: Study | None = None) -> Comparison:
     from trainables.data import DataError, load, sheet
     from trainables.train import fit_pack
 
-    origin = found.origin
-    data = trial_data(study.data if study else origin["data"], found.configs[0])
+    origin = trial.origin
+    data = trial_data(study.data if study else origin["data"], trial.configs[0])
     add_import_folders(module_folders(study.document.file) if study else origin["folders"])
     try:
         about, dataset = sheet(data), load(data)
         outcomes = fit_pack(
-            found.configs, dataset, prune_as_recorded(found.ends), origin["compile"], device=found.device
+            trial.configs, dataset, prune_as_recorded(trial.pruned_after), origin["compile"], device=trial.device
         )
     except (DataError, ModuleNotFoundError) as error:
-        raise UserError(
-            f"{found.trial}: {str(error).rstrip('.')}; --study says where data and modules are now"
-        ) from None
+        raise UserError(f"{trial.id}: {str(error).rstrip('.')}; --study says where data and modules are now") from None
     except Exception as error:
-        raise UserError(f"{found.trial}: cannot be trained again: {type(error).__name__}: {error}") from None
-    config = found.configs[found.place]
-    now = {**training_environment(found.device), "code": code_hash(config), "data": about.sha256}
+        raise UserError(f"{trial.id}: cannot be trained again: {type(error).__name__}: {error}") from None
+    config = trial.configs[trial.position]
+    now = {**training_environment(trial.device), "code": code_hash(config), "data": about.sha256}
     before = {key: value for key, value in origin.items() if key not in TRAINING_INPUTS} | {
         "data": config["data"]["sha256"]
     }
     changed = {key: (value, now[key]) for key, value in before.items() if value != now[key]}
-    return compare(found, outcomes[found.place], changed)
+    return compare(trial, outcomes[trial.position], changed)
 
 
-def prune_as_recorded(ends: Mapping[int, int]) -> "Pruner | None":
-    """Return what ends trials of a pack where they ended before."""
-    return (lambda epoch, scores: {i for i in scores if ends.get(i) == epoch}) if ends else None
+def prune_as_recorded(pruned_after: Mapping[int, int]) -> "Pruner | None":
+    """Return a pruner that ends trials of a pack after the same epochs as before; None if none was pruned."""
+    return (lambda epoch, scores: {i for i in scores if pruned_after.get(i) == epoch}) if pruned_after else None
 
 
-def compare(found: StoredTrial, outcome: "Outcome", changed: dict[str, tuple[Any, Any]]) -> Comparison:
+def compare(trial: StoredTrial, outcome: "Outcome", changed: dict[str, tuple[Any, Any]]) -> Comparison:
     """Compare an outcome with what is stored."""
-    names = [name for name in found.row if name.partition(".")[0] in {"validation", "test"}]
-    scores = {name: (found.row[name], outcome.final.get(name)) for name in names}
-    differences = list(measurement_differences(found, outcome))
+    names = [name for name in trial.row if name.partition(".")[0] in {"validation", "test"}]
+    scores = {name: (trial.row[name], outcome.final.get(name)) for name in names}
+    differences = list(measurement_differences(trial, outcome))
     return Comparison(
         scores,
         len(differences),
         sum(difference != 0 for difference in differences),
         max(differences, default=0.0),
-        (found.row["weights"], outcome.weights),
-        (str(found.row["status"]), outcome.status),
+        (trial.row["weights"], outcome.weights),
+        (str(trial.row["status"]), outcome.status),
         changed,
     )
 
 
-def measurement_differences(found: StoredTrial, outcome: "Outcome") -> Iterator[float]:
-    """Yield the difference of every number that was measured along the way, but for seconds."""
+def measurement_differences(trial: StoredTrial, outcome: "Outcome") -> Iterator[float]:
+    """Yield the absolute difference of every measurement during training, except of seconds."""
     import polars as pl
 
     columns = dict(zip(MEASUREMENT_KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
         "value": pl.Float64
     }
     now = pl.DataFrame(outcome.rows, schema=columns, orient="row")
-    both = found.metrics.join(now, on=MEASUREMENT_KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
+    both = trial.metrics.join(now, on=MEASUREMENT_KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
     both = both.filter(~pl.col("metric").is_in(TIMINGS))
-    for one, other in both.select("value", "value_now").iter_rows():
-        if one is None or other is None:
+    for stored, new in both.select("value", "value_now").iter_rows():
+        if stored is None or new is None:
             yield math.inf
         else:
-            yield 0.0 if one == other or (math.isnan(one) and math.isnan(other)) else abs(one - other)
+            yield 0.0 if stored == new or (math.isnan(stored) and math.isnan(new)) else abs(stored - new)

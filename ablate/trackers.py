@@ -1,8 +1,8 @@
-"""The curves of a run, written to a tracker's own files in its folder while it goes on; nothing leaves this machine.
+"""Logging the curves of a run to TensorBoard, MLflow and W&B, in files in its folder; nothing leaves this machine.
 
-The tables are what counts; a tracker shows the finite numbers in them. It is given each trial once, when it has ended,
-by whoever runs the study: trials train in packs, so none of them could report alone. `MLFLOW_TRACKING_URI` and
-`WANDB_MODE` lead elsewhere.
+A tracker shows the finite numbers of the tables. The process that runs the study logs each trial once, after its end:
+trials train in packs, so that none could log by itself. `MLFLOW_TRACKING_URI` and `WANDB_MODE` select other
+destinations.
 """
 
 import logging
@@ -19,12 +19,12 @@ from ablate.errors import UserError
 from ablate.files import atomic_write
 from analysis import load
 
-MAX_FLOAT32 = 3.4e38  # number that TensorBoard can hold
+MAX_FLOAT32 = 3.4e38  # the range of TensorBoard
 Curves = dict[str, list[tuple[int, float]]]  # "validation/accuracy", "train/scale/audio" -> (epoch, value)
 
 
 class FinishedTrial(NamedTuple):
-    """A trial as a tracker takes it."""
+    """A trial as it is logged."""
 
     id: str
     name: str
@@ -34,28 +34,28 @@ class FinishedTrial(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Where curves go."""
+    """A library that shows curves."""
 
-    def known(self) -> set[str]:
-        """Return the trials that it has."""
+    def logged_trials(self) -> set[str]:
+        """Return the ids of the trials that are logged completely."""
 
-    def add(self, trial: FinishedTrial) -> None:
-        """Take a trial."""
+    def log_trial(self, trial: FinishedTrial) -> None:
+        """Log a trial."""
 
 
 class TensorBoard:
     """`<run>/tensorboard/<trial>/`, for `tensorboard --logdir <run>/tensorboard`."""
 
     def __init__(self, run: Path) -> None:
-        """Write below a run's folder."""
+        """Log into a run's folder."""
         self.folder = run / "tensorboard"
 
-    def known(self) -> set[str]:
-        """Return the trials that it has."""
+    def logged_trials(self) -> set[str]:
+        """Return the ids of the trials that are logged completely."""
         return {path.name.rpartition(" ")[2] for path in self.folder.glob("* *")}
 
-    def add(self, trial: FinishedTrial) -> None:
-        """Take a trial."""
+    def log_trial(self, trial: FinishedTrial) -> None:
+        """Log a trial."""
         from tensorboardX import SummaryWriter
 
         with atomic_write(self.folder / f"{trial.name} {trial.id}") as draft, SummaryWriter(str(draft)) as writer:
@@ -70,7 +70,7 @@ class MLflow:
     """`<run>/mlflow.db`, for `mlflow ui --backend-store-uri sqlite:///<run>/mlflow.db`."""
 
     def __init__(self, run: Path) -> None:
-        """Write to a run's folder, or to where MLFLOW_TRACKING_URI says; an experiment is named as the run."""
+        """Log into a run's folder, or to MLFLOW_TRACKING_URI; the experiment has the run's name."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         with warnings.catch_warnings(action="ignore"):
             from mlflow.tracking import MlflowClient
@@ -78,15 +78,15 @@ class MLflow:
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or self.address(run))
-            found = self.client.get_experiment_by_name(run.name)
-            self.experiment = found.experiment_id if found else self.client.create_experiment(run.name)
+            existing = self.client.get_experiment_by_name(run.name)
+            self.experiment = existing.experiment_id if existing else self.client.create_experiment(run.name)
 
     @staticmethod
     def address(run: Path) -> str:
         """Return the address of the database in a run's folder.
 
         Raises:
-            ValueError: another path would be read in it; escaped, MLflow would make a folder of the escaped name, too.
+            ValueError: the path has characters with a meaning in an address, which MLflow does not unescape everywhere.
         """
         from sqlalchemy import make_url
 
@@ -95,8 +95,8 @@ class MLflow:
             raise ValueError(f"it takes no path with `?`, or with `%` and two digits, got {run}")
         return address
 
-    def known(self) -> set[str]:
-        """Return the trials that it has."""
+    def logged_trials(self) -> set[str]:
+        """Return the ids of the trials that are logged completely."""
         runs, token = set[str](), None
         while True:
             page = self.client.search_runs([self.experiment], "attributes.status = 'FINISHED'", page_token=token)
@@ -105,41 +105,44 @@ class MLflow:
             if not token:
                 return runs
 
-    def add(self, trial: FinishedTrial) -> None:
-        """Take a trial."""
+    def log_trial(self, trial: FinishedTrial) -> None:
+        """Log a trial."""
         from mlflow.entities import Metric, Param
 
-        for cut in self.client.search_runs([self.experiment], f"tags.trial = '{trial.id}'"):  # by a kill
-            self.client.delete_run(cut.info.run_id)
+        for partial in self.client.search_runs([self.experiment], f"tags.trial = '{trial.id}'"):  # of a killed process
+            self.client.delete_run(partial.info.run_id)
         run = self.client.create_run(self.experiment, tags={"trial": trial.id}, run_name=trial.name).info.run_id
         points = [Metric(name, value, 0, epoch) for name, curve in trial.curves.items() for epoch, value in curve]
         points += [Metric(name, value, 0, 0) for name, value in trial.scores.items()]
         settings = [Param(name, str(value)) for name, value in trial.settings.items()]
-        for part in range(0, max(len(points), len(settings)), 100):
-            self.client.log_batch(run, points[part : part + 100], settings[part : part + 100])
+        for start in range(0, max(len(points), len(settings)), 100):
+            self.client.log_batch(run, points[start : start + 100], settings[start : start + 100])
         self.client.set_terminated(run)
 
 
 class WandB:
     """`<run>/wandb/offline-run-*`, for `wandb sync`; WANDB_MODE=online sends them at once."""
 
-    WHOLE = "finished"  # an empty file in the folder of a run that was written to its end
+    FINISHED_MARKER = "finished"  # an empty file in the folder of a run that is logged completely
 
     def __init__(self, run: Path) -> None:
-        """Write to a run's folder; a project is named as the run."""
+        """Log into a run's folder; the project has the run's name."""
         os.environ.setdefault("WANDB_MODE", "offline")
         self.run = run
 
-    def known(self) -> set[str]:
-        """Return the trials that it has."""
-        return {path.parent.name.rpartition("-")[2] for path in (self.run / "wandb").glob(f"*run-*-*/{self.WHOLE}")}
+    def logged_trials(self) -> set[str]:
+        """Return the ids of the trials that are logged completely."""
+        return {
+            path.parent.name.rpartition("-")[2]
+            for path in (self.run / "wandb").glob(f"*run-*-*/{self.FINISHED_MARKER}")
+        }
 
-    def add(self, trial: FinishedTrial) -> None:
-        """Take a trial."""
+    def log_trial(self, trial: FinishedTrial) -> None:
+        """Log a trial."""
         import wandb
 
-        for cut in (self.run / "wandb").glob(f"*run-*-{trial.id}"):  # by a kill
-            shutil.rmtree(cut)
+        for partial in (self.run / "wandb").glob(f"*run-*-{trial.id}"):  # of a killed process
+            shutil.rmtree(partial)
         quiet = wandb.Settings(silent=True, console="off")
         run = wandb.init(
             project=self.run.name, id=trial.id, name=trial.name, dir=self.run, config=trial.settings, settings=quiet
@@ -154,77 +157,75 @@ class WandB:
         folder = Path(run.dir).parent
         run.finish()
         if folder.is_dir():
-            (folder / self.WHOLE).touch()
+            (folder / self.FINISHED_MARKER).touch()
 
 
 TRACKERS: dict[str, Callable[[Path], Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raise a UserError if the library of a tracker is missing."""
+    """Raise a UserError if the library of a tracker is not installed."""
     for name in names:
         if find_spec(name) is None:
             raise UserError(f"track: {name} is not installed; pip install 'ablate[{name}]'")
 
 
 class Trackers:
-    """The trackers that a study names; one that fails is left out, because the tables are what counts."""
+    """The trackers of a study; one that fails is dropped, because the tables hold all results anyway."""
 
     def __init__(self, names: Sequence[str], folder: Path, note: Callable[[str], None]) -> None:
-        """Take their names, the run's folder, and who is told of one that fails."""
+        """Take the trackers' names, the run's folder, and a function to call when one fails."""
         self.folder, self.note = folder, note
         self.names, self.trackers = list(names), dict[str, tuple[Tracker, set[str]]]()
 
     def update(self) -> None:
-        """Give them what has ended since they were last told, from the tables of the run."""
+        """Log the trials that have finished since the last update, from the tables of the run."""
         for name in list(self.names):
             try:
-                self.tell(name)
+                self.update_tracker(name)
             except Exception as error:
                 self.names.remove(name)
                 self.note(f"{name} no longer follows the run: {type(error).__name__}: {error}")
 
-    def tell(self, name: str) -> None:
-        """Give one of them, which is opened at first, what it does not have."""
+    def update_tracker(self, name: str) -> None:
+        """Log the trials that a tracker lacks; it is opened at its first update."""
         if name not in self.trackers:
             tracker = TRACKERS[name](self.folder)
-            self.trackers[name] = tracker, tracker.known()
-        tracker, known = self.trackers[name]
-        for trial in finished_trials(self.folder, known):
-            tracker.add(trial)
-            known.add(trial.id)
+            self.trackers[name] = tracker, tracker.logged_trials()
+        tracker, logged = self.trackers[name]
+        for trial in finished_trials(self.folder, logged):
+            tracker.log_trial(trial)
+            logged.add(trial.id)
 
 
-def finished_trials(folder: Path, known: set[str]) -> Iterator[FinishedTrial]:
-    """Yield the trials of a run that have ended and are not known yet; one that failed has nothing to show.
+def finished_trials(folder: Path, logged: set[str]) -> Iterator[FinishedTrial]:
+    """Yield the trials of a run that are finished and not logged yet, except failed ones, which have no numbers.
 
-    One that is at several points of its study is shown at the first.
+    A trial that several points of its study ask for has the settings of the first.
     """
     import polars as pl
 
     run = load(folder)
-    new = run.trials.filter(pl.col("status") != "failed", ~pl.col("trial").is_in(list(known))).collect()
+    new = run.trials.filter(pl.col("status") != "failed", ~pl.col("trial").is_in(list(logged))).collect()
     rows = new.unique("trial", keep="first", maintain_order=True)
     metrics = run.metrics.filter(pl.col("trial").is_in(rows["trial"].to_list())).collect()
     by_trial = metrics.partition_by("trial", as_dict=True)
     scores = [name for name in rows.columns if name.partition(".")[0] in {"validation", "test"}]
-    hidden = {"trial", "status", "error", "seconds", "steps", "params", *scores}
+    excluded = {"trial", "status", "error", "seconds", "steps", "params", *scores}
     for row in rows.iter_rows(named=True):
         settings = {
-            name: tracker_value(value) for name, value in row.items() if value is not None and name not in hidden
+            name: tracker_value(value) for name, value in row.items() if value is not None and name not in excluded
         }
-        found = {name.replace(".", "/"): row[name] for name in scores if row[name] is not None}
+        final = {f"final/{name.replace('.', '/')}": row[name] for name in scores if row[name] is not None}
         name = " ".join(str(row[part]) for part in ("method", "modality", "seed") if row[part] is not None)
         curves: Curves = {}
         for point in by_trial[row["trial"],].iter_rows(named=True) if (row["trial"],) in by_trial else ():
             path = "/".join(filter(None, (point["split"], point["metric"], point["modality"])))
             if math.isfinite(point["value"]):
                 curves.setdefault(path, []).append((point["epoch"], point["value"]))
-        yield FinishedTrial(
-            row["trial"], name, settings, {f"final/{key}": value for key, value in found.items()}, curves
-        )
+        yield FinishedTrial(row["trial"], name, settings, final, curves)
 
 
 def tracker_value(value: str | float | bool) -> str | int | float | bool:
-    """Return a setting as all trackers can show it: one that is infinite as text."""
+    """Return a setting in a type that all trackers can show: text for an infinite number."""
     return str(value) if isinstance(value, float) and math.isinf(value) else value

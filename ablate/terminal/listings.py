@@ -71,8 +71,8 @@ def show_checks(checks: Iterable[Check]) -> int:
     console = screen()
     failed = 0
     for check in checks:
-        failed += not check.ok
-        console.print("ok  " if check.ok else "FAIL", style="green" if check.ok else "red", end=" ")
-        console.print(f"{check.what}: {check.found}")
+        failed += not check.passed
+        console.print("ok  " if check.passed else "FAIL", style="green" if check.passed else "red", end=" ")
+        console.print(f"{check.name}: {check.detail}")
     console.print(f"{plural(failed, 'check')} failed." if failed else "All is well.")
     return 1 if failed else 0

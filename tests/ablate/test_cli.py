@@ -75,7 +75,7 @@ def test_the_doctor_finds_all_well() -> None:
 def test_the_doctor_sees_an_off_state_that_is_not_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(AXES["agm"], "alpha", number(1.0, 0, 10, neutral=0.5))
     checks = list(doctor.check_method("agm", METHODS["agm"]))
-    assert [check.ok for check in checks] == [True, False]
+    assert [check.passed for check in checks] == [True, False]
 
 
 @pytest.mark.parametrize(("fails", "found"), [("", "parameters differ by 0.0e+00"), ("no", "ValueError: no")])
@@ -88,14 +88,14 @@ def test_the_doctor_switches_off_by_a_name_and_says_what_fails_then(tmp_path: Pa
     (tmp_path / "switch.py").write_text(method.replace("        grads = pull", f"{raises}        grads = pull"))
     study = load(str(write(tmp_path, methods=["switch:Half"], vary=None)), str(tmp_path / "store"))
     works, switched = doctor.check_method("Half", study.methods["Half"])
-    assert works.ok
+    assert works.passed
     assert switched == ("Half: mode=off is joint training", not fails, found)
 
 
 def test_the_doctor_sees_a_study_that_cannot_run(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, resources={"cpu": 99})), str(tmp_path / "store"))
-    refused = [check for check in doctor.run_checks(study, 2) if not check.ok]
-    assert [check.found for check in refused] == ["resources.cpu: a trial asks for 99 CPUs, and this run has 2"]
+    refused = [check for check in doctor.run_checks(study, 2) if not check.passed]
+    assert [check.detail for check in refused] == ["resources.cpu: a trial asks for 99 CPUs, and this run has 2"]
 
 
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path: Path) -> None:

@@ -177,8 +177,8 @@ def test_what_ray_says_of_other_versions_is_not_cut_short() -> None:
 def test_the_doctor_says_where_no_cluster_is(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     (only,) = check_cluster(address, load(str(write(tmp_path)), str(tmp_path / "s")), None)
-    assert (only.what, only.ok) == (f"cluster {address}", False)
-    assert "there is no cluster" in only.found
+    assert (only.name, only.passed) == (f"cluster {address}", False)
+    assert "there is no cluster" in only.detail
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
 
 

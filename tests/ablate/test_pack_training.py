@@ -29,14 +29,14 @@ def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
 ) -> None:
     """A shape's packs differ in their numbers; another share of the memory is another number of trials."""
     measured: list[str] = []
-    room = pack_training.room
+    max_pack_size = pack_training.max_pack_size
 
     def counted(config: dict[str, Any], *where: Any) -> int:
         measured.append(config["method"])
-        return room(config, *where)
+        return max_pack_size(config, *where)
 
     monkeypatch.setattr(pack_training, "CAPACITIES", {})
-    monkeypatch.setattr(pack_training, "room", counted)
+    monkeypatch.setattr(pack_training, "max_pack_size", counted)
     study = load(str(write(tmp_path, methods=["agm"], vary={"agm.alpha": [0.5, 1, 2]})))
     trials, asked = next(rounds(study)), build_job(study)
     packs = [trials[i : i + 2] for i in range(0, 6, 2)]
@@ -93,7 +93,7 @@ def test_a_bucket_out_of_reach_for_a_moment_repeats_no_training_and_for_long_end
         worker(study).train_or_split(pack[2:])
     assert passes == [2, 2]
     assert len(open_queue(study).results) == 4
-    assert len([*mirror_of(f"file://{tmp_path}/bucket").listing("trials")]) > 0
+    assert len([*mirror_of(f"file://{tmp_path}/bucket").list_files("trials")]) > 0
 
 
 def test_what_cannot_be_stored_is_not_trained_again_in_halves(
@@ -200,7 +200,7 @@ def test_a_part_of_a_pack_whose_process_died_goes_on_from_its_checkpoint(
 ) -> None:
     """Three fit into the memory, of seven, and of the five that are left two parts by themselves would be others."""
     monkeypatch.setattr(pack_training, "CAPACITIES", {})
-    monkeypatch.setattr(pack_training, "room", lambda *given: 3)
+    monkeypatch.setattr(pack_training, "max_pack_size", lambda *given: 3)
     over = {"methods": ["joint"], "vary": None, "seeds": 7, "resources": {"pack": 7}}
     study = load(str(write(tmp_path, **over)), str(tmp_path / "store"))
     dispatcher, _ = dispatch(study)

@@ -71,7 +71,7 @@ def test_the_index_is_sent_last_and_a_pack_without_it_is_sent_again(
 ) -> None:
     one = machine("one")
     fill(one.folder, [0, 1])
-    put, sent = one.files.put, list[str]()
+    put, sent = one.filesystem.put, list[str]()
 
     def breaks(here: list[str], there: list[str]) -> None:
         sent.extend(Path(path).name for path in there)
@@ -79,7 +79,7 @@ def test_the_index_is_sent_last_and_a_pack_without_it_is_sent_again(
             raise ConnectionError("the network is down")
         put(here, there)
 
-    monkeypatch.setattr(one.files, "put", breaks)
+    monkeypatch.setattr(one.filesystem, "put", breaks)
     with pytest.raises(UserError, match=f"store: file://{bucket} cannot be used: the network is down"):
         one.sync(NEVER)
     assert sent[-1] == "index.json"
@@ -216,8 +216,8 @@ def test_a_name_that_leads_out_of_the_mirror_is_passed_over(tmp_path: Path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     mirror = Mirror("memory://evil/runs", "stores")
     for name in ("study.yaml", "../../out.yaml", "trials/../../../out.parquet"):
-        mirror.files.store[f"{mirror.root}/run/{name}"] = MemoryFile(mirror.files, name, b"x")
-    assert len(mirror.files.find(mirror.there("run"))) == 3
+        mirror.filesystem.store[f"{mirror.root}/run/{name}"] = MemoryFile(mirror.filesystem, name, b"x")
+    assert len(mirror.filesystem.find(mirror.remote_path("run"))) == 3
     mirror.pull(mirror.folder / "run")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["study.yaml"]
 

@@ -44,7 +44,7 @@ def keep(study: Study, number: int, prune: Pruner | None = None, **origin: Any) 
 def test_a_trial_trained_again_in_its_pack_is_the_same_bit_for_bit(study: Study, number: int) -> None:
     trial, outcome = keep(study, number)[-1]
     found = load_trial(study.store, trial.id[:7])
-    assert (found.trial, len(found.configs)) == (trial.id, number)
+    assert (found.id, len(found.configs)) == (trial.id, number)
     seen = replay(found)
     assert seen.same
     assert seen.weights == (outcome.weights, outcome.weights)

@@ -83,7 +83,7 @@ def test_wandb_writes_offline_runs(run: Path) -> None:
 def test_a_trial_is_shown_once(run: Path) -> None:
     """Whoever runs the study next goes on from what the trackers have."""
     for name in ALL:
-        assert TRACKERS[name](run).known() == set(table(run.parent, "small", "trials")["trial"])
+        assert TRACKERS[name](run).logged_trials() == set(table(run.parent, "small", "trials")["trial"])
     before = sorted(run.rglob("*"))
     Trackers(ALL, run, pytest.fail).update()
     assert sorted(run.rglob("*")) == before
@@ -111,13 +111,13 @@ def test_what_a_kill_has_cut_is_written_again(
     with monkeypatch.context() as patch:
         patch.setattr(broken.get(name, "wandb.Run.finish"), dies)
         with pytest.raises(Killed):
-            tracker.add(trial)
+            tracker.log_trial(trial)
     if name == "wandb":
         wandb.finish()
     after = TRACKERS[name](folder)
-    assert after.known() == set()
+    assert after.logged_trials() == set()
     Trackers([name], folder, pytest.fail).update()
-    assert TRACKERS[name](folder).known() == set(ended(run)["trial"])
+    assert TRACKERS[name](folder).logged_trials() == set(ended(run)["trial"])
     if name == "wandb":
         assert len([*(folder / "wandb").glob("*run-*-*")]) == len(ended(run))
     if name == "mlflow":
