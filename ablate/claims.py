@@ -26,7 +26,7 @@ from ablate.store import TABLES
 from ablate.study import Study, find_study_file, resolve
 from ablate.validation import Section, validate_section
 from analysis.ablations import ABLATIONS
-from analysis.record import read
+from analysis.record import read_verdict
 from analysis.rules import RULES
 from analysis.verdicts import write_verdict
 from search_spaces import CLAIMS, RECIPES
@@ -113,7 +113,7 @@ def listing(store: str) -> list[dict[str, Any]]:
     for name in names():
         about = Document(CLAIMS / f"{name}.yaml").value["claim"]
         folders = [Path(store) / name, Path(store) / f"{name}-quick"]
-        found = [(folder, verdict) for folder in folders if (verdict := read(folder))]
+        found = [(folder, verdict) for folder in folders if (verdict := read_verdict(folder))]
         folder, verdict = found[0] if found else (None, {})
         words = {key: about[key] for key in ("source", "question", "says", "support")}
         if any(verdict.get(key, word) != word for key, word in words.items()):

@@ -30,7 +30,7 @@ def stored(study: Study, trials: set[str]) -> dict[str, list[float | None]]:
     """Return the study's metrics of finished trials, from the store; none of those that cannot be read."""
     import polars as pl
 
-    from analysis.pareto import values
+    from analysis.pareto import objective_values
 
     try:
         where = locate(study.store, trials)
@@ -39,5 +39,5 @@ def stored(study: Study, trials: set[str]) -> dict[str, list[float | None]]:
         )
     except (DamagedError, ValueError):
         return {}
-    table = values(rows.lazy(), metrics.lazy(), study.objectives).collect()
+    table = objective_values(rows.lazy(), metrics.lazy(), study.objectives).collect()
     return {row[0]: list(row[1:]) for row in table.select("trial", *study.objectives).iter_rows()}

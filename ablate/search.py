@@ -62,13 +62,13 @@ def looked(study: Study, plan: list[Trial]) -> Rounds:
 
 def undecided(study: Study, plan: list[Trial], results: dict[str, Result]) -> set[str]:
     """Return the methods whose best configurations are not told from that of joint training yet, and that itself."""
-    from analysis.sequential import so_far
+    from analysis.sequential import sequential_difference
     from analysis.statistics import LEVEL, holm
 
     scores = {method: validated(method, plan, results) for method in study.methods if method != "unimodal"}
     joint = best(study, scores.pop("joint"))
     p = [
-        so_far(best(study, ones), joint, study.seed_counts).p * len(ones) for ones in scores.values()
+        sequential_difference(best(study, ones), joint, study.seed_counts).p * len(ones) for ones in scores.values()
     ]  # the best of so many
     left = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
     return {"joint", *left} if left else set()

@@ -8,7 +8,7 @@ import polars as pl
 from analysis.choice import best_configurations, test_scores
 from analysis.components import COMPONENTS, components
 from analysis.formatting import plural
-from analysis.pareto import balanced
+from analysis.pareto import with_balance
 from analysis.tables import METRICS, TRIALS, Run
 
 SEED_KINDS = {"split": "split", "init": "initialisation", "order": "order"}  # of seeds -> noun
@@ -28,7 +28,7 @@ def independent(run: Run) -> Run:
     """
     if _draws_per_seed(run) == 1:
         return run
-    all_trials = balanced(run.trials, run.metrics) if "balance" in run.objectives else run.trials
+    all_trials = with_balance(run.trials, run.metrics) if "balance" in run.objectives else run.trials
     names = all_trials.collect_schema().names()
     setting_columns, score_columns = _setting_columns(names), _score_columns(names)
     rank = pl.col("status").replace_strict({status: i for i, status in enumerate(STATUSES)}, return_dtype=pl.Int8)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import files
-from analysis.record import called
+from analysis.record import decision_label
 from analysis.report_tables import escape_markdown
 
 VERDICT_ORDER = ("supported", "refuted", "inconclusive", "reported")  # in the table; other verdicts come last
@@ -98,7 +98,7 @@ def describe_test_bed(claim: Mapping[str, Any]) -> list[str]:
 def decision_list(title: str, decisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a list of decisions, folded if there are many."""
     rows = [
-        f"- {escape_markdown(called(name, decision))}: {escape_markdown(decision['sentence'])}"
+        f"- {escape_markdown(decision_label(name, decision))}: {escape_markdown(decision['sentence'])}"
         for name, decision in decisions.items()
     ]
     if not rows:

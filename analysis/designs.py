@@ -1,4 +1,4 @@
-"""What a Sobol or Morris design of a run says about the settings of each of its methods."""
+"""Sensitivity indices of the settings of each method, from the Sobol or Morris design of a run."""
 
 import math
 from collections.abc import Sequence
@@ -13,48 +13,49 @@ from analysis.tables import Run
 
 
 def indices(run: Run) -> dict[str, pl.DataFrame]:
-    """Return the indices of the metric on validation by method, as `analysis.indices` has them.
+    """Return the sensitivity indices of the validation metric by method, with the columns of `analysis.indices`.
 
-    Each modality of `unimodal` is a method of its own. There are none where the study has no such design, and none of a
-    method of which no trial is known yet.
+    Each modality of `unimodal` is a method of its own. The mapping is empty where the study has no such design, and
+    lacks methods without a finished trial.
     """
     kind, options = run.search
     if kind not in ("sobol", "morris") or "point" not in run.trials.collect_schema():
         return {}
     score = pl.when(pl.col("status") == "done").then(pl.col(f"validation.{run.metric}"))
     table = run.trials.select("method", "modality", "point", "seed", score=score).sort("modality").collect()
-    found = {}
-    for method, about in run.study["study"].get("design", {}).items():
-        choices = [len(run.vary[name]["values"]) for name in about["names"]]
+    tables: dict[str, pl.DataFrame] = {}
+    for method, design in run.study["study"].get("design", {}).items():
+        choices = [len(run.vary[name]["values"]) for name in design["names"]]
         for (modality,), part in table.filter(method=method).group_by("modality", maintain_order=True):
-            found[method_label(method, str(modality) if modality else None)] = of_method(
-                part, about | {"choices": choices}, options
+            tables[method_label(method, str(modality) if modality else None)] = method_indices(
+                part, design | {"choices": choices}, options
             )
-    return found
+    return tables
 
 
-def of_method(table: pl.DataFrame, about: dict[str, Any], options: dict[str, Any]) -> pl.DataFrame:
-    """Return the indices of one method, as far as its points are known; groups that lack one are dropped.
+def method_indices(table: pl.DataFrame, design: dict[str, Any], options: dict[str, Any]) -> pl.DataFrame:
+    """Return the indices of one method from the points with results; groups that lack one are dropped.
 
     Args:
-        table: of the method, with columns `point`, `seed` and `score`.
-        about: its design, as study.yaml has it, and how many `choices` each axis has.
-        options: those of the search.
+        table: scores of the method, with columns `point`, `seed` and `score`.
+        design: of the method, as in study.yaml, with the number of `choices` of each axis.
+        options: of the search.
     """
-    names, found = about["names"], responses(table)
+    names, results = design["names"], responses(table)
     if "trajectories" in options:
-        axes = list(zip(about["scales"], about["bounds"], about["choices"], strict=True))
-        points = np.array([[place(s, *axis) for s, axis in zip(p, axes, strict=True)] for p in about["points"]])
-        return morris(padded(found, len(points)), points, names, levels=options["levels"])
+        axes = list(zip(design["scales"], design["bounds"], design["choices"], strict=True))
+        points = np.array(
+            [[axis_position(s, *axis) for s, axis in zip(p, axes, strict=True)] for p in design["points"]]
+        )
+        return morris(pad_results(results, len(points)), points, names, levels=options["levels"])
     size = options["samples"] * (len(names) * (2 if options["second_order"] else 1) + 2)
-    return sobol(padded(found, size), names, second_order=options["second_order"])
+    return sobol(pad_results(results, size), names, second_order=options["second_order"])
 
 
-def place(share: float, scale: str, ends: Sequence[Any], choices: int) -> float:
-    """Return where on its axis, from 0 to 1, the value lies that a design has at a share of it.
+def axis_position(share: float, scale: str, ends: Sequence[Any], choices: int) -> float:
+    """Return the position on its axis, from 0 to 1, of the value that a design takes at a share of the axis.
 
-    Choices lie side by side and whole numbers are rounded, so that a value may move farther than its share, or not at
-    all.
+    Choices are spaced evenly and whole numbers are rounded: a value may move farther than its share, or not at all.
 
     Args:
         share: of the axis, from 0 to 1.
@@ -75,6 +76,6 @@ def place(share: float, scale: str, ends: Sequence[Any], choices: int) -> float:
     return math.log(value / low) / math.log(high / low) if scale == "log" else (value - low) / (high - low)
 
 
-def padded(results: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    """Return results [P, S] with rows of nan behind them, up to so many."""
+def pad_results(results: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """Return results [P, S] padded with rows of nan up to `size` rows."""
     return np.pad(results, ((0, size - len(results)), (0, 0)), constant_values=np.nan)

@@ -1,7 +1,7 @@
 """Aggregates over data sets and seeds (Agarwal et al., NeurIPS 2021): interquartile mean, probability of improvement.
 
 Scores are a list of arrays, one a data set, [N] over its seeds. Intervals are percentiles of a bootstrap over the seeds
-of each data set, so that they speak of these data sets. With fewer than ten seeds they are too narrow.
+of each data set, so that they hold for these data sets. With fewer than ten seeds they are too narrow.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,51 +14,52 @@ from analysis.statistics import LEVEL, NAN, Estimate, Sample
 
 RESAMPLES = 2000
 
-Drawn = list[NDArray[np.float64]]  # one a data set, [..., N]
+Samples = list[NDArray[np.float64]]  # one a data set, [..., N]
 
 
 def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
     """Return the mean of the middle half of all scores; `seeds` are those of the data set with the fewest."""
     kept = [values[np.isfinite(values)] for values in _arrays(scores)]
 
-    def middle(drawn: Drawn) -> NDArray[np.float64]:
-        return np.asarray(stats.trim_mean(np.concatenate(drawn, axis=-1), 0.25, axis=-1))
+    def trimmed_mean(resampled: Samples) -> NDArray[np.float64]:
+        return np.asarray(stats.trim_mean(np.concatenate(resampled, axis=-1), 0.25, axis=-1))
 
-    return _bootstrap([kept], lambda drawn: middle(drawn[0]))
+    return _bootstrap([kept], lambda resampled: trimmed_mean(resampled[0]))
 
 
 def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> Estimate:
     """Return the probability that a run beats a run of the baseline, a tie being half; the mean over data sets.
 
-    Seeds are resampled in pairs; a pair that lacks a score is no pair.
+    Seeds are resampled in pairs; those that lack a score on a side are left out.
     """
     pairs = list(zip(_arrays(values), _arrays(baseline), strict=True))
-    both = [np.isfinite(one) & np.isfinite(other) for one, other in pairs]
-    kept = [[pair[side][has] for pair, has in zip(pairs, both, strict=True)] for side in (0, 1)]
+    complete = [np.isfinite(one) & np.isfinite(other) for one, other in pairs]
+    kept = [[pair[side][mask] for pair, mask in zip(pairs, complete, strict=True)] for side in (0, 1)]
 
-    def share(drawn: list[Drawn]) -> NDArray[np.float64]:
+    def probability(resampled: list[Samples]) -> NDArray[np.float64]:
         wins = [
-            np.sign(one[..., :, None] - other[..., None, :]).mean((-1, -2)) for one, other in zip(*drawn, strict=True)
+            np.sign(one[..., :, None] - other[..., None, :]).mean((-1, -2))
+            for one, other in zip(*resampled, strict=True)
         ]
         return np.asarray((1 + np.mean(wins, axis=0)) / 2)
 
-    return _bootstrap(kept, share)
+    return _bootstrap(kept, probability)
 
 
 def _arrays(scores: Sequence[ArrayLike]) -> list[Sample]:
     return [np.asarray(values, dtype=float) for values in scores]
 
 
-def _bootstrap(sides: list[Drawn], statistic: Callable[[list[Drawn]], NDArray[np.float64]]) -> Estimate:
-    """Return a statistic of one or more sides, whose seeds are drawn together; nan where a data set has no score."""
+def _bootstrap(sides: list[Samples], statistic: Callable[[list[Samples]], NDArray[np.float64]]) -> Estimate:
+    """Return a statistic of sides whose seeds are resampled together; nan where a data set has no score."""
     sizes = [len(values) for values in sides[0]]
     if not sizes or min(sizes) == 0:
         return Estimate(NAN, NAN, NAN, 0)
-    found = float(statistic(sides))
+    value = float(statistic(sides))
     if min(sizes) < 2:
-        return Estimate(found, NAN, NAN, min(sizes))
+        return Estimate(value, NAN, NAN, min(sizes))
     rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, size, (RESAMPLES, size)) for size in sizes]
-    again = statistic([[values[i] for values, i in zip(side, drawn, strict=True)] for side in sides])
-    low, high = np.quantile(again, [LEVEL / 2, 1 - LEVEL / 2])
-    return Estimate(found, float(low), float(high), min(sizes))
+    indices = [rng.integers(0, size, (RESAMPLES, size)) for size in sizes]
+    resampled = statistic([[values[i] for values, i in zip(side, indices, strict=True)] for side in sides])
+    low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
+    return Estimate(value, float(low), float(high), min(sizes))

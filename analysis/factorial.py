@@ -1,4 +1,4 @@
-"""What each of several factors does, and what they do together: the effects of a factorial design.
+"""Main effects and interactions of a factorial design.
 
 Every seed has run the whole design, so that each effect is a number per seed and is tested over seeds like any other
 paired difference. The shares of the variance, and the test of a term with more than two levels, are from an analysis of
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from analysis.statistics import NAN, estimate, holm, paired, same
+from analysis.statistics import NAN, estimate, holm, is_constant, paired
 from analysis.tables import table_from_rows
 
 TERMS = {
@@ -36,25 +36,25 @@ def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score")
     """
     levels = {factor: sorted(table[factor].drop_nulls().unique()) for factor in factors}
     design = [(factor,) for factor in factors] + list(combinations(factors, 2))
-    whole, dropped = _whole(table, levels, score)
-    shares, tests = _variance(whole, factors, score)
+    complete, dropped = _complete_seeds(table, levels, score)
+    shares, tests = _anova(complete, factors, score)
     rows, p = [], []
     for term in design:
         row: dict[str, Any] = {"term": " x ".join(term), "share": shares.get(term, NAN)}
         if all(len(levels[factor]) == 2 for factor in term):
-            contrast = _contrast(whole, {factor: levels[factor] for factor in term}, score)
-            found = estimate(contrast)
-            row |= {"effect": found.mean, "low": found.low, "high": found.high}
+            contrast = _contrast(complete, {factor: levels[factor] for factor in term}, score)
+            effect = estimate(contrast)
+            row |= {"effect": effect.mean, "low": effect.low, "high": effect.high}
             p.append(paired(contrast, np.zeros_like(contrast)).p)
         else:
             p.append(tests.get(term, NAN))
-        rows.append(row | {"seeds": whole["seed"].n_unique(), "dropped": dropped})
-    rows = [row | {"p": one} for row, one in zip(rows, holm(p), strict=True)]
+        rows.append(row | {"seeds": complete["seed"].n_unique(), "dropped": dropped})
+    rows = [row | {"p": corrected} for row, corrected in zip(rows, holm(p), strict=True)]
     return table_from_rows(rows, TERMS)
 
 
-def _whole(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:
-    """Return the seeds that have every combination once, as means over what else varies, and how many have not."""
+def _complete_seeds(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:
+    """Return the seeds with all combinations of levels, as means over other settings, and the number of others."""
     size = int(np.prod([len(values) for values in levels.values()]))
     cells = (
         table.filter(pl.col(score).is_finite())
@@ -73,21 +73,21 @@ def _contrast(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> 
     for sign in signs:
         signed = signed * sign
     weight = 2 ** len(levels)
-    found = cells.group_by("seed", maintain_order=True).agg((weight * signed.mean()).alias(score))
-    return found[score].to_numpy().astype(float)
+    contrasts = cells.group_by("seed", maintain_order=True).agg((weight * signed.mean()).alias(score))
+    return contrasts[score].to_numpy().astype(float)
 
 
-def _variance(
+def _anova(
     cells: pl.DataFrame, factors: Sequence[str], score: str
 ) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
     """Return each term's share of the sum of squares within seeds, and the p of its F-test."""
     values = cells[score]
-    if cells["seed"].n_unique() < 2 or same(values):
+    if cells["seed"].n_unique() < 2 or is_constant(values):
         return {}, {}
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm
 
-    names = {factor: f"f{place}" for place, factor in enumerate(factors)}
+    names = {factor: f"f{i}" for i, factor in enumerate(factors)}
     frame = {name: [str(value) for value in cells[factor]] for factor, name in names.items()}
     varied = [name for name in names.values() if len(set(frame[name])) > 1]
     if not varied:
@@ -95,12 +95,14 @@ def _variance(
     frame |= {"y": values.to_list(), "seed": [str(seed) for seed in cells["seed"]]}
     terms = " + ".join([*varied, *(f"{one}:{other}" for one, other in combinations(varied, 2))])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of results that differ by rounding alone, or leave nothing to test with
+        warnings.simplefilter(
+            "ignore"
+        )  # of results that differ by rounding alone, or leave no residual degrees of freedom
         fitted = anova_lm(ols(f"y ~ seed + {terms}", pl.DataFrame(frame).to_pandas()).fit(), typ=2)
     within = fitted["sum_sq"].drop("seed").sum()
     keys: dict[tuple[str, ...], str] = {
         term: ":".join(names[factor] for factor in term) for size in (1, 2) for term in combinations(factors, size)
     }
-    found = {term: fitted.loc[key] for term, key in keys.items() if key in fitted.index}
-    shares = {term: float(row["sum_sq"] / within) for term, row in found.items()}
-    return shares, {term: float(row["PR(>F)"]) for term, row in found.items()}
+    fitted_terms = {term: fitted.loc[key] for term, key in keys.items() if key in fitted.index}
+    shares = {term: float(row["sum_sq"] / within) for term, row in fitted_terms.items()}
+    return shares, {term: float(row["PR(>F)"]) for term, row in fitted_terms.items()}

@@ -1,7 +1,7 @@
-"""Which settings matter among the trials that were run: PED-ANOVA and fANOVA (Optuna), beside one that does nothing.
+"""Importance of settings among the trials that were run: PED-ANOVA and fANOVA (Optuna), beside a dummy setting.
 
 PED-ANOVA: how much the best tenth of the configurations differ from all in a setting. fANOVA: the share of the variance
-that a setting alone explains in a random forest. Both are given as Optuna has them before scaling to a sum of 1.
+that a setting alone explains in a random forest. Both are those of Optuna before normalisation to a sum of 1.
 """
 
 import warnings
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
 
 TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
-MOST = {"ped-anova": 2048, "fanova": 256}  # configurations: of more, so many at random, or a report takes minutes
+MAX_CONFIGURATIONS = {
+    "ped-anova": 2048,
+    "fanova": 256,
+}  # a random subset, or a report takes minutes
 SHARES = ("fanova",)  # which lie between 0 and 1; a difference between distributions may be greater
 IMPORTANCE = {
     "factor": pl.String,
     "value": pl.Float64,
     "low": pl.Float64,  # 95 % interval over configurations and seeds
     "high": pl.Float64,
-    "floor": pl.Float64,  # below which a setting that does nothing stays in 95 of 100 random halves
+    "floor": pl.Float64,  # 95 % quantile of the dummy's importance over random halves
     "above_floor": pl.Boolean,
     "configurations": pl.Int64,  # with a result
-    "used": pl.Int64,  # of them, at most MOST
+    "used": pl.Int64,  # of them, at most MAX_CONFIGURATIONS
     "dropped": pl.Int64,  # without
     "seeds": pl.Int64,
 }
@@ -43,15 +46,17 @@ Scores = NDArray[np.float64]
 
 
 def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: int = RESAMPLES) -> pl.DataFrame:
-    """Return how much each setting of a method, or of training, matters for the validation metric, as IMPORTANCE says.
+    """Return the importance of each setting of a method, or of training, for the validation metric: IMPORTANCE.
 
-    `evaluator` is ped-anova or fanova. Numbers enter as they stand on the axis of a figure: logarithmic where the study
-    varied them so, 0 and infinity one step outside; so do configurations beside which a setting does not act, and what
-    switches it on counts for it, too.
+    `evaluator` is ped-anova or fanova. Numbers enter as their positions on the axis of a figure: logarithmic where the
+    study varied them so, 0 and infinity one step outside. Configurations in which a setting does not act are one step
+    below, so that what switches it on counts for it, too.
     """
-    found = design(run, method)
-    settings = {axis: _positions(found, axis, run.vary[axis]) for axis in found.axes}
-    return importances(settings, found.scores, evaluator, higher_is_better=run.higher_is_better, resamples=resamples)
+    configurations = design(run, method)
+    settings = {axis: _axis_values(configurations, axis, run.vary[axis]) for axis in configurations.axes}
+    return importances(
+        settings, configurations.scores, evaluator, higher_is_better=run.higher_is_better, resamples=resamples
+    )
 
 
 def importances(
@@ -62,25 +67,25 @@ def importances(
     higher_is_better: bool = True,
     resamples: int = RESAMPLES,
 ) -> pl.DataFrame:
-    """Return the same for configurations given by the values of each setting, and their scores [N, S], nan if missing.
+    """Return the importance of settings from their values in N configurations with scores [N, S], nan if missing.
 
-    A configuration counts with the mean of the seeds that it has; without any it is dropped.
+    A configuration enters with the mean over the seeds that it has; without any it is dropped.
     """
     known = np.flatnonzero(np.isfinite(scores).any(axis=1))
-    most = MOST.get(evaluator, len(known))
-    chosen = known if len(known) <= most else np.sort(np.random.default_rng(0).choice(known, most, replace=False))
-    kept = {name: [values[i] for i in chosen] for name, values in settings.items()}
-    y = np.where(np.isfinite(scores), scores, np.nan)[chosen]
+    limit = MAX_CONFIGURATIONS.get(evaluator, len(known))
+    used = known if len(known) <= limit else np.sort(np.random.default_rng(0).choice(known, limit, replace=False))
+    kept = {name: [values[i] for i in used] for name, values in settings.items()}
+    y = np.where(np.isfinite(scores), scores, np.nan)[used]
     count, seeds = y.shape
-    found: dict[str, tuple[float, float]] = {}
+    estimates: dict[str, tuple[float, float]] = {}
     floor = NAN
     if count > 1 and float(np.ptp(np.nanmean(y, axis=1))) > 0:
-        found, floor = _resampled(kept, y, evaluator, higher_is_better, resamples)
+        estimates, floor = _resampled_importance(kept, y, evaluator, higher_is_better, resamples)
     rows = []
     for name in settings:
-        value, reach = found.get(name, (NAN, NAN))
-        above = bool(value - reach > floor) if np.isfinite(value - reach - floor) else None
-        low, high = max(value - reach, min(value, 0.0)), value + reach
+        value, half_width = estimates.get(name, (NAN, NAN))
+        above = bool(value - half_width > floor) if np.isfinite(value - half_width - floor) else None
+        low, high = max(value - half_width, min(value, 0.0)), value + half_width
         high = min(high, max(value, 1.0)) if evaluator in SHARES else high
         ends = {"value": value, "low": low, "high": high, "floor": floor}
         counts = {"configurations": len(known), "used": count, "dropped": len(scores) - len(known), "seeds": seeds}
@@ -88,33 +93,33 @@ def importances(
     return table_from_rows(rows, IMPORTANCE).sort("value", descending=True, nulls_last=True, maintain_order=True)
 
 
-def _resampled(
+def _resampled_importance(
     settings: Mapping[str, Values], y: Scores, evaluator: str, higher_is_better: bool, resamples: int
 ) -> tuple[dict[str, tuple[float, float]], float]:
-    """Return each setting's importance and the reach of its interval, and the floor.
+    """Return each setting's importance with the half width of its interval, and the floor.
 
-    Configurations are halved and not drawn with replacement: equal ones would look like a narrow peak of good ones.
+    Configurations are halved and not resampled with replacement: equal ones would look like a narrow peak of good ones.
     An estimate from a random half varies about that from all as much as the latter does about the truth.
     """
     rng = np.random.default_rng(0)
     axes = {name: _distribution(values) for name, values in settings.items()}
     value = _evaluate(settings, axes, np.nanmean(y, axis=1), _evaluator(evaluator, TREES), higher_is_better)
-    again: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
+    resampled: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
     axes[DUMMY] = _distribution([0.0, 1.0])
     for _ in range(resamples):
         half = rng.permutation(len(y))[: -(-len(y) // 2)]
-        of_seeds = y[half][:, rng.integers(0, y.shape[1], y.shape[1])]
-        has = np.isfinite(of_seeds).any(axis=1)
-        if has.sum() < 2:
+        scores = y[half][:, rng.integers(0, y.shape[1], y.shape[1])]
+        known = np.isfinite(scores).any(axis=1)
+        if known.sum() < 2:
             continue
-        some = {name: [values[i] for i in half[has]] for name, values in settings.items()}
-        some[DUMMY] = list(rng.random(int(has.sum())))
-        means = np.nanmean(of_seeds[has], axis=1)
-        one = _evaluate(some, axes, means, _evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
-        for name, number in one.items():
-            again[name].append(number)
-    spread = {name: np.std(again[name], ddof=1) if len(again[name]) > 1 else NAN for name in settings}
-    floor = float(np.quantile(again[DUMMY], 0.95)) if again[DUMMY] else NAN
+        subset = {name: [values[i] for i in half[known]] for name, values in settings.items()}
+        subset[DUMMY] = list(rng.random(int(known.sum())))
+        means = np.nanmean(scores[known], axis=1)
+        half_importances = _evaluate(subset, axes, means, _evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
+        for name, value_of_half in half_importances.items():
+            resampled[name].append(value_of_half)
+    spread = {name: np.std(resampled[name], ddof=1) if len(resampled[name]) > 1 else NAN for name in settings}
+    floor = float(np.quantile(resampled[DUMMY], 0.95)) if resampled[DUMMY] else NAN
     return {name: (value[name], Z * float(spread[name])) for name in settings}, floor
 
 
@@ -139,12 +144,12 @@ def _evaluate(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `normalize`, since 2022
         try:
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+            result = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except RuntimeError as error:
             if "zero total variance" not in str(error):
                 raise
-            found = dict.fromkeys(settings, 0.0)  # the scores that a forest drew are all the same: no setting matters
-    return {name: float(found[name]) for name in settings}
+            result = dict.fromkeys(settings, 0.0)  # a forest's resampled scores are all equal: no setting matters
+    return {name: float(result[name]) for name in settings}
 
 
 def _evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
@@ -170,9 +175,9 @@ def _distribution(values: Sequence[Any]) -> "BaseDistribution":
     return CategoricalDistribution(sorted(set(values)))
 
 
-def _positions(found: Design, axis: str, spec: Mapping[str, Any]) -> Values:
-    """Return numbers as they stand on an axis, one step below them where the setting does not act; choices as text."""
-    values = found.points[axis].to_list()
+def _axis_values(configurations: Design, axis: str, spec: Mapping[str, Any]) -> Values:
+    """Return the positions of numbers on an axis, one step below where the setting does not act; choices as text."""
+    values = configurations.points[axis].to_list()
     known = [value for value in values if value is not None]
     if not known or not is_numeric(known):
         return [str(value) for value in values]

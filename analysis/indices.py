@@ -1,8 +1,8 @@
-"""Which settings matter over their whole range: Sobol indices (SALib) and Morris screening of a design's results.
+"""Global sensitivity of settings over their whole range: Sobol indices (SALib) and Morris screening of a design.
 
-Each design is a list of points in SALib's order, run with the same seeds. Beside the settings stands a dummy that does
-nothing but draw other seeds: what it seems to do is the noise floor, and a setting that is not above it is not shown to
-matter. It is made from the spread of the seeds at each point, less what a seed does to all points alike, so that it
+Each design is a list of points in SALib's order, run with the same seeds. Beside the settings there is a dummy factor
+that has no effect but other seeds: its index is the noise floor, and a setting that is not above it is not shown to
+matter. It is computed from the spread of the seeds at each point, less what a seed does to all points alike, so that it
 costs no run and needs two seeds.
 """
 
@@ -28,18 +28,18 @@ INDICES = {
     "high": pl.Float64,
     "floor": pl.Float64,  # the dummy's upper end
     "above_floor": pl.Boolean,
-    "groups": pl.Int64,  # of points, that have all their results
-    "dropped": pl.Int64,  # whole groups in which a result is missing
+    "groups": pl.Int64,  # of points with all their results
+    "dropped": pl.Int64,  # groups in which a result is missing
     "seeds": pl.Int64,
 }
 
 Array = NDArray[np.float64]
-Index = tuple[str, str | None, str]  # factor, other, index
-Found = dict[Index, tuple[float, float]]  # value, and how far its interval reaches to each side
+IndexKey = tuple[str, str | None, str]  # factor, other, index
+IndexValues = dict[IndexKey, tuple[float, float]]  # value, and half width of its interval
 
 
-class _Blocks(NamedTuple):
-    """The results of a design, in groups that stand and fall together."""
+class _PointGroups(NamedTuple):
+    """The results of a design, in groups of points that are kept or dropped as a whole."""
 
     y: Array  # [G, K, S]: groups, points of each, seeds
     x: Array  # [G, K, D], or [G, K, 0]
@@ -53,49 +53,49 @@ class _Blocks(NamedTuple):
 def responses(table: pl.DataFrame, score: str = "score") -> Array:
     """Return the results [P, S] of a table with columns `point` (0..P-1, in SALib's order), `seed` and a score.
 
-    What is missing, failed or infinite is nan.
+    Missing and infinite results are nan.
     """
     wide = table.select("point", "seed", score).pivot("seed", index="point", values=score)
-    places = wide["point"].to_numpy()
-    found = np.full((places.max(initial=-1) + 1, wide.width - 1), NAN)
+    points = wide["point"].to_numpy()
+    results = np.full((points.max(initial=-1) + 1, wide.width - 1), NAN)
     if len(wide):
-        found[places] = wide.drop("point").cast(pl.Float64).fill_null(NAN).to_numpy()
-    return np.where(np.isfinite(found), found, NAN)
+        results[points] = wide.drop("point").cast(pl.Float64).fill_null(NAN).to_numpy()
+    return np.where(np.isfinite(results), results, NAN)
 
 
 def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -> pl.DataFrame:
     """Return first and total Sobol indices as INDICES says, from the results [P, S] of SALib's Sobol sample.
 
-    A group of points of which one has no result is dropped as a whole: a nan would make all indices 0 (SALib 1.6).
+    A group of points with a missing result is dropped as a whole: a nan would make all indices 0 (SALib 1.6).
     """
-    blocks = _blocks(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
+    blocks = _complete_groups(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
 
-    def analyze(y: Array, factors: list[str]) -> Found:
+    def analyze(y: Array, factors: list[str]) -> IndexValues:
         from SALib.analyze import sobol as salib
 
-        rows: Found = {}
+        rows: IndexValues = {}
         if np.ptp(y[:, [0, -1]]) == 0:
-            return rows  # without variance there are no shares of it; SALib gives 0
+            return rows  # without variance there are no shares of it; SALib returns 0
         problem = {"num_vars": len(factors), "names": factors}
-        found = salib.analyze(problem, y.ravel(), calc_second_order=second_order, num_resamples=RESAMPLES, seed=1)
-        for i, one in enumerate(factors):
-            rows[one, None, "first"] = found["S1"][i], found["S1_conf"][i]
-            rows[one, None, "total"] = found["ST"][i], found["ST_conf"][i]
+        result = salib.analyze(problem, y.ravel(), calc_second_order=second_order, num_resamples=RESAMPLES, seed=1)
+        for i, factor in enumerate(factors):
+            rows[factor, None, "first"] = result["S1"][i], result["S1_conf"][i]
+            rows[factor, None, "total"] = result["ST"][i], result["ST_conf"][i]
             for j in range(i + 1, len(factors) if second_order else 0):
-                rows[one, factors[j], "second"] = found["S2"][i, j], found["S2_conf"][i, j]
+                rows[factor, factors[j], "second"] = result["S2"][i, j], result["S2_conf"][i, j]
         return rows
 
     def with_dummy(y: Array, noise: Array) -> Array:
-        """Add a point in which the dummy has changed behind those of A in which a setting has, and of B likewise."""
+        """Return the results with a point for a change of the dummy inserted behind those for changes of a setting."""
         end = len(names) + 1
-        added = np.insert(y, end, y[:, 0] + noise[:, 0], axis=1)
-        return np.insert(added, -1, y[:, -1] + noise[:, -1], axis=1) if second_order else added
+        inserted = np.insert(y, end, y[:, 0] + noise[:, 0], axis=1)
+        return np.insert(inserted, -1, y[:, -1] + noise[:, -1], axis=1) if second_order else inserted
 
     kinds: list[tuple[None, str]] = [(None, "first"), (None, "total")]
-    keys: list[Index] = [(name, *kind) for name in names for kind in kinds]
+    keys: list[IndexKey] = [(name, *kind) for name in names for kind in kinds]
     if second_order:
         keys += [(one, other, "second") for i, one in enumerate(names) for other in names[i + 1 :]]
-    return _table(
+    return _index_table(
         blocks, keys, lambda y: analyze(y, list(names)), lambda y, n: analyze(with_dummy(y, n), [*names, DUMMY])
     )
 
@@ -103,23 +103,22 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
 def morris(results: Array, points: Array, names: Sequence[str], *, levels: int = 4) -> pl.DataFrame:
     """Return Morris' mu* and sigma as INDICES says, from results [P, S] at the points [P, D] of SALib's Morris sample.
 
-    A point says where on each axis its values lie, from 0 to 1: effects are changes of the metric over the whole range
-    of a setting, by how far it moved. A step in which it did not move tells nothing of it; a trajectory with a missing
-    result is dropped.
+    Points are positions on each axis, from 0 to 1: an elementary effect is the change of the metric per range of a
+    setting. A step in which the setting did not move has none; a trajectory with a missing result is dropped.
     """
-    blocks = _blocks(results, np.asarray(points, dtype=float), len(names) + 1)
+    blocks = _complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
     step = levels / (2 * (levels - 1))
 
-    def dummy(y: Array, noise: Array) -> Found:
-        """Let each trajectory end with one more step, of the dummy alone."""
-        return _screened(np.column_stack([_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
+    def dummy(y: Array, noise: Array) -> IndexValues:
+        """Return the measures with one more step at the end of each trajectory, of the dummy alone."""
+        return _morris_measures(np.column_stack([_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
 
-    keys: list[Index] = [(name, None, index) for name in names for index in ("mu_star", "sigma")]
-    return _table(blocks, keys, lambda y: _screened(_effects(y, blocks.x), names), dummy)
+    keys: list[IndexKey] = [(name, None, index) for name in names for index in ("mu_star", "sigma")]
+    return _index_table(blocks, keys, lambda y: _morris_measures(_effects(y, blocks.x), names), dummy)
 
 
 def _effects(y: Array, x: Array) -> Array:
-    """Return each setting's elementary effect in each trajectory, [G, D]; nan where it did not move.
+    """Return the elementary effect of each setting in each trajectory, [G, D]; nan where it did not move.
 
     Args:
         y: results, [G, D + 1].
@@ -131,83 +130,85 @@ def _effects(y: Array, x: Array) -> Array:
         return np.asarray(changes.sum(axis=1) / moves.sum(axis=1))
 
 
-def _screened(effects: Array, factors: Sequence[str]) -> Found:
-    """Return mu* and sigma of the elementary effects [G, D] of factors that have two or more, as SALib has them."""
+def _morris_measures(effects: Array, factors: Sequence[str]) -> IndexValues:
+    """Return mu* and sigma of the elementary effects [G, D] of factors with two or more effects, as SALib does."""
     rng = np.random.default_rng(1)
-    rows: Found = {}
+    rows: IndexValues = {}
     for factor, column in zip(factors, effects.T, strict=True):
         known = column[~np.isnan(column)]
         if len(known) < 2:
             continue
-        drawn = np.abs(known)[rng.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
-        reach = Z * drawn.std(ddof=1)
-        rows[factor, None, "mu_star"] = float(np.abs(known).mean()), float(reach)
+        resampled = np.abs(known)[rng.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
+        half_width = Z * resampled.std(ddof=1)
+        rows[factor, None, "mu_star"] = float(np.abs(known).mean()), float(half_width)
         rows[factor, None, "sigma"] = float(known.std(ddof=1)), NAN
     return rows
 
 
-def _blocks(results: Array, points: Array, size: int) -> _Blocks:
+def _complete_groups(results: Array, points: Array, size: int) -> _PointGroups:
     """Return the groups of `size` points that have all their results.
 
     Raises:
-        ValueError: the number of points is no multiple of it, so that they are not those of the design.
+        ValueError: the number of points is no multiple of `size`, so that they are not those of the design.
     """
     if len(results) % size:
         raise ValueError(f"{len(results)} points are no whole groups of {size}: they are not those of the design.")
     y, x = (table.reshape(len(table) // size, size, table.shape[1]) for table in (results, points))
-    whole = np.isfinite(y).all(axis=(1, 2))
-    return _Blocks(y[whole], x[whole], int((~whole).sum()))
+    complete = np.isfinite(y).all(axis=(1, 2))
+    return _PointGroups(y[complete], x[complete], int((~complete).sum()))
 
 
-def _table(
-    blocks: _Blocks,
-    keys: list[Index],
-    analyze: Callable[[Array], Found],
-    dummy: Callable[[Array, Array], Found],
+def _index_table(
+    blocks: _PointGroups,
+    keys: list[IndexKey],
+    analyze: Callable[[Array], IndexValues],
+    dummy: Callable[[Array, Array], IndexValues],
 ) -> pl.DataFrame:
     """Return the indices of the mean over seeds; null with fewer than two groups, or where all results are equal."""
     groups, _, seeds = blocks.y.shape
     common = {"groups": groups, "dropped": blocks.dropped, "seeds": seeds}
-    every = [*keys, *((DUMMY, None, index) for index in dict.fromkeys(key[2] for key in keys if key[1] is None))]
-    found: Found = {}
+    all_keys = [*keys, *((DUMMY, None, index) for index in dict.fromkeys(key[2] for key in keys if key[1] is None))]
+    indices: IndexValues = {}
     if groups > 1 and not blocks.constant:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of resamples that happen to be constant
-            found = _with_seeds(blocks.y, analyze)
+            indices = _jackknife_widened(blocks.y, analyze)
             if seeds > 1:
-                noise = dummy(blocks.y.mean(-1), _redrawn(blocks.y))
-                found |= {key: ends for key, ends in noise.items() if DUMMY in key}
+                noise = dummy(blocks.y.mean(-1), _seed_noise(blocks.y))
+                indices |= {key: value for key, value in noise.items() if DUMMY in key}
     rows = []
-    for factor, other, index in every:
-        value, reach = found.get((factor, other, index), (NAN, NAN))
-        floor = sum(found.get((DUMMY, None, index), (NAN, NAN)))
-        above = bool(value - reach > floor) if np.isfinite(value + reach + floor) and factor != DUMMY else None
-        ends = {"value": value, "low": value - reach, "high": value + reach, "floor": floor, "above_floor": above}
-        rows.append({"factor": factor, "other": other, "index": index, **ends, **common})
+    for factor, other, index in all_keys:
+        value, half_width = indices.get((factor, other, index), (NAN, NAN))
+        floor = sum(indices.get((DUMMY, None, index), (NAN, NAN)))
+        is_known = np.isfinite(value + half_width + floor) and factor != DUMMY
+        above = bool(value - half_width > floor) if is_known else None
+        interval = {"value": value, "low": value - half_width, "high": value + half_width}
+        key = {"factor": factor, "other": other, "index": index}
+        rows.append(key | interval | {"floor": floor, "above_floor": above} | common)
     return table_from_rows(rows, INDICES)
 
 
-def _with_seeds(y: Array, analyze: Callable[[Array], Found]) -> Found:
-    """Return the indices, their reach widened by what leaving out a seed changes (jackknife)."""
+def _jackknife_widened(y: Array, analyze: Callable[[Array], IndexValues]) -> IndexValues:
+    """Return the indices, their intervals widened by the jackknife variance over the seeds."""
     seeds = y.shape[-1]
-    found = analyze(y.mean(-1))
+    indices = analyze(y.mean(-1))
     if seeds < 3:
-        return found
-    left = [analyze(np.delete(y, seed, axis=-1).mean(-1)) for seed in range(seeds)]
+        return indices
+    left_out = [analyze(np.delete(y, seed, axis=-1).mean(-1)) for seed in range(seeds)]
     widened = {}
-    for key, (value, reach) in found.items():
-        spread = np.var([one.get(key, (NAN, NAN))[0] for one in left]) * (seeds - 1)
-        widened[key] = value, float(np.hypot(reach, Z * np.sqrt(spread)))
+    for key, (value, half_width) in indices.items():
+        variance = np.var([without.get(key, (NAN, NAN))[0] for without in left_out]) * (seeds - 1)
+        widened[key] = value, float(np.hypot(half_width, Z * np.sqrt(variance)))
     return widened
 
 
-def _redrawn(y: Array) -> Array:
-    """Return how the mean over seeds would change at each point if the seeds were drawn again, [G, K].
+def _seed_noise(y: Array) -> Array:
+    """Return the change of the mean over seeds at each point, [G, K], as under a new sample of seeds.
 
-    The difference of two halves of the seeds, scaled to the variance that two independent means have.
+    It is the difference of two halves of the seeds, scaled to the variance of a difference of two independent means.
     """
-    own = y - y.mean(axis=(0, 1))  # what a seed does to all points alike cancels in every comparison
+    residuals = y - y.mean(axis=(0, 1))  # what a seed does to all points alike cancels in every comparison
     seeds = y.shape[-1]
-    one, other = own[..., : seeds // 2], own[..., seeds // 2 :]
+    one, other = residuals[..., : seeds // 2], residuals[..., seeds // 2 :]
     scale = (2 / seeds) / (1 / one.shape[-1] + 1 / other.shape[-1])
     return np.asarray((one.mean(-1) - other.mean(-1)) * np.sqrt(scale), dtype=float)

@@ -1,7 +1,7 @@
-"""Who is ahead over data sets: Friedman's test of ranks, Nemenyi's of their pairs; and whether rankings agree.
+"""Ranking of methods over data sets: Friedman's test of ranks, Nemenyi's of pairs; and agreement of rankings.
 
-Blocks are what a ranking is repeated over: data sets, their seeds averaged; or the seeds of one data set, which tell
-of that one only.
+Blocks are the replicates of a ranking: data sets, their seeds averaged; or the seeds of one data set, whose ranking
+holds for that one only.
 """
 
 import warnings
@@ -31,63 +31,67 @@ class Ranking(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far judges (seeds, data sets) rank things (settings) alike."""
+    """Agreement of raters (seeds, data sets) on the ranking of items (settings)."""
 
-    w: float  # Kendall's coefficient of concordance: 0 by chance, 1 all alike
+    w: float  # Kendall's coefficient of concordance: 0 by chance, 1 for equal rankings
     p: float  # of no agreement at all (Friedman)
-    spearman: float  # mean correlation of two judges' ranks
-    best: float  # share of the judges that put the overall best first; tied firsts count by their number
-    judges: int
-    things: int
+    spearman: float  # mean correlation of two raters' ranks
+    best: float  # share of the raters that rank the overall best first; of n tied firsts each counts 1 / n
+    raters: int
+    items: int
 
 
 def ranking(scores: pl.DataFrame, *, higher_is_better: bool = True) -> Ranking:
     """Return the ranking of the methods in a table with columns `block`, `method` and `score`.
 
-    A block in which a method has no score is dropped and counted: a failure has no rank.
+    A block in which a method has no score is dropped and counted, as a failure has no rank.
     """
     known = pl.when(pl.col("score").is_finite()).then("score")
     methods = sorted(scores["method"].unique())
     wide = scores.with_columns(known).pivot("method", index="block", values="score", aggregate_function="mean")
-    whole = wide.drop_nulls()
-    table = np.array(whole.select(methods).rows(), dtype=float).reshape(len(whole), len(methods))
-    places = stats.rankdata(-table if higher_is_better else table, axis=1)
-    mean = {name: float(place) for name, place in zip(methods, places.mean(0), strict=True)} if len(table) else {}
+    complete = wide.drop_nulls()
+    table = np.array(complete.select(methods).rows(), dtype=float).reshape(len(complete), len(methods))
+    block_ranks = stats.rankdata(-table if higher_is_better else table, axis=1)
+    mean = {name: float(rank) for name, rank in zip(methods, block_ranks.mean(0), strict=True)} if len(table) else {}
     statistic, p = _friedman(table)
-    counts = {"blocks": len(whole), "dropped": len(wide) - len(whole)}
+    counts = {"blocks": len(complete), "dropped": len(wide) - len(complete)}
     ranks = dict(sorted(mean.items(), key=lambda item: item[1]))
     if np.isnan(p):
         return Ranking(ranks, NAN, NAN, NAN, pl.DataFrame(schema=PAIRS), **counts)
-    return Ranking(ranks, statistic, p, _critical(len(methods), len(table)), _nemenyi(table, methods, mean), **counts)
+    return Ranking(
+        ranks, statistic, p, _critical_difference(len(methods), len(table)), _nemenyi(table, methods, mean), **counts
+    )
 
 
-def said(found: Ranking, block: str) -> str:
-    """Return mean ranks, and what the tests say of them, in words; `block` is what one of the blocks is called."""
-    if np.isnan(found.p):
+def ranking_text(ranking: Ranking, block: str) -> str:
+    """Return mean ranks and the results of their tests in words; `block` is the noun for a block."""
+    if np.isnan(ranking.p):
         return "Too few results to rank."
-    order = ", ".join(f"{method} {rank:.2f}" for method, rank in found.ranks.items())
-    apart = len(found.pairs.filter(pl.col("p") < LEVEL))
-    whole = f" in which all methods have a score ({found.dropped} of {found.blocks + found.dropped} left out)"
+    order = ", ".join(f"{method} {rank:.2f}" for method, rank in ranking.ranks.items())
+    separated = len(ranking.pairs.filter(pl.col("p") < LEVEL))
+    total = ranking.blocks + ranking.dropped
+    left_out = f" in which all methods have a score ({ranking.dropped} of {total} left out)"
+    restriction = left_out if ranking.dropped else ""
     return (
-        f"Mean ranks on test over {plural(found.blocks, block)}{whole if found.dropped else ''}, 1 is best: {order}. "
-        f"Friedman's p {format_p_value(found.p)}; "
-        f"Nemenyi's test separates {apart} of {plural(len(found.pairs), 'pair')} at 5 %."
+        f"Mean ranks on test over {plural(ranking.blocks, block)}{restriction}, 1 is best: {order}. "
+        f"Friedman's p {format_p_value(ranking.p)}; "
+        f"Nemenyi's test separates {separated} of {plural(len(ranking.pairs), 'pair')} at 5 %."
     )
 
 
 def agreement(scores: NDArray[np.float64], *, higher_is_better: bool = True) -> Agreement:
-    """Return how far judges agree, from scores [judges, things]; things that lack a score are left out."""
+    """Return the agreement of raters, from scores [raters, items]; items that lack a score are left out."""
     kept = scores[:, np.isfinite(scores).all(axis=0)]
-    judges, things = kept.shape
+    raters, items = kept.shape
     statistic, p = _friedman(kept)
-    w = statistic / (judges * (things - 1)) if np.isfinite(statistic) else NAN
-    spearman = (judges * w - 1) / (judges - 1) if np.isfinite(w) else NAN
+    w = statistic / (raters * (items - 1)) if np.isfinite(statistic) else NAN
+    spearman = (raters * w - 1) / (raters - 1) if np.isfinite(w) else NAN
     if not kept.size:
-        return Agreement(NAN, NAN, NAN, NAN, judges, things)
-    gain = kept if higher_is_better else -kept
-    best = gain.mean(axis=0).argmax()
-    firsts = gain == gain.max(axis=1, keepdims=True)
-    return Agreement(w, p, spearman, float((firsts[:, best] / firsts.sum(axis=1)).mean()), judges, things)
+        return Agreement(NAN, NAN, NAN, NAN, raters, items)
+    oriented = kept if higher_is_better else -kept
+    best = oriented.mean(axis=0).argmax()
+    firsts = oriented == oriented.max(axis=1, keepdims=True)
+    return Agreement(w, p, spearman, float((firsts[:, best] / firsts.sum(axis=1)).mean()), raters, items)
 
 
 def _friedman(table: NDArray[np.float64]) -> tuple[float, float]:
@@ -95,11 +99,11 @@ def _friedman(table: NDArray[np.float64]) -> tuple[float, float]:
     blocks, methods = table.shape
     if blocks < 2 or methods < 3 or not np.ptp(table, axis=1).any():
         return NAN, NAN
-    found = stats.friedmanchisquare(*table.T)
-    return float(found.statistic), float(found.pvalue)
+    result = stats.friedmanchisquare(*table.T)
+    return float(result.statistic), float(result.pvalue)
 
 
-def _critical(methods: int, blocks: int) -> float:
+def _critical_difference(methods: int, blocks: int) -> float:
     """Return Nemenyi's critical difference (Demsar 2006)."""
     q = stats.studentized_range.isf(LEVEL, methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * blocks)))
@@ -107,7 +111,7 @@ def _critical(methods: int, blocks: int) -> float:
 
 def _nemenyi(table: NDArray[np.float64], methods: list[str], ranks: dict[str, float]) -> pl.DataFrame:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the library's own dependencies deprecate
+        warnings.simplefilter("ignore")  # deprecations in the library's own dependencies
         import scikit_posthocs
 
         p = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()

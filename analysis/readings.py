@@ -1,7 +1,7 @@
-"""What was read of the test split of a run, and when: a record that grows with each report while a study changes.
+"""Record of the test scores that the reports of a run have shown, and when.
 
-A score on test is that of a configuration which was chosen without it. Who sees it, changes the study and looks again
-chooses on test, however each report chose by itself; how often that was so only a record can tell.
+Each report chooses configurations without their test scores. But whoever sees these, changes the study and reports
+again chooses on test; how often this was done, only a record over all reports can say.
 """
 
 import io
@@ -19,7 +19,7 @@ from analysis.tables import Run
 
 FILE = "readings.csv"
 READINGS = {
-    "time": pl.String,  # when it was read first, UTC
+    "time": pl.String,  # of the first report that showed it, UTC
     "method": pl.String,
     "modality": pl.String,  # null but for `unimodal`
     "settings": pl.String,  # the chosen ones among those varied
@@ -27,44 +27,44 @@ READINGS = {
     "metric": pl.String,
     "test": pl.Float64,
     "data": pl.String,  # sha256 of the data
-    "configuration": pl.String,  # the same where data, model, training and all settings are
+    "configuration": pl.String,  # a hash of data, model, training and all settings
 }
-WHOSE = ("method", "modality")
+METHOD_KEYS = ("method", "modality")
 
 
-def record(run: Run, choices: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
-    """Add to the record of a run's folder what a report of it reads on test, and return all of it, as READINGS says.
+def record_readings(run: Run, choices: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
+    """Add the test scores that a report shows to the record in a run's folder, and return the whole record: READINGS.
 
-    A line is added where a method's configuration, its seeds or its score are not those of its last one.
+    A row is added where a method's configuration, seeds or score differ from those of its last row.
 
     Args:
         run: in a folder of this machine.
-        choices: its configurations, from `choice.chosen`.
+        choices: its chosen configurations, from `choice.chosen`.
         summary: its methods, from `summary.summary`, in the same order.
 
     Raises:
         FileNotFoundError: the record is damaged.
     """
     file = Path(run.folder) / FILE
-    past = read(file)
-    same = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "data": run.study.get("data_sha256")}
-    ids = [configuration(run, choice) for choice in choices.iter_rows(named=True)]
+    previous = read_readings(file)
+    constants = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "data": run.study.get("data_sha256")}
+    ids = [configuration_id(run, choice) for choice in choices.iter_rows(named=True)]
     kept = [name for name in READINGS if name in summary.columns]
-    known = {name: pl.lit(value) for name, value in same.items()}
-    seen = summary.select(kept).with_columns(pl.Series("configuration", ids), **known)
-    seen = seen.drop_nulls("test").select(pl.col(name).cast(kind) for name, kind in READINGS.items())
-    last = past.unique(WHOSE, keep="last", maintain_order=True)
-    told = ("data", "configuration", "seeds", "test")
-    new = seen.join(last, on=[*WHOSE, *told], how="anti", nulls_equal=True, maintain_order="left")
+    literals = {name: pl.lit(value) for name, value in constants.items()}
+    readings = summary.select(kept).with_columns(pl.Series("configuration", ids), **literals)
+    readings = readings.drop_nulls("test").select(pl.col(name).cast(kind) for name, kind in READINGS.items())
+    last = previous.unique(METHOD_KEYS, keep="last", maintain_order=True)
+    compared = ("data", "configuration", "seeds", "test")
+    new = readings.join(last, on=[*METHOD_KEYS, *compared], how="anti", nulls_equal=True, maintain_order="left")
     if new.is_empty():
-        return past
-    table = pl.concat([past, new])
+        return previous
+    table = pl.concat([previous, new])
     files.write_atomically(file, table.write_csv().encode())
     return table
 
 
-def read(file: Path) -> pl.DataFrame:
-    """Return a record; one that is not there is empty.
+def read_readings(file: Path) -> pl.DataFrame:
+    """Return the record in a file; an empty one if there is no such file.
 
     Raises:
         FileNotFoundError: it is damaged.
@@ -80,10 +80,12 @@ def read(file: Path) -> pl.DataFrame:
         ) from None
 
 
-def warning(run: Run, readings: pl.DataFrame) -> list[str]:
-    """Return what is to be said where test scores of several configurations of a method were read on these data."""
-    here = readings.filter(pl.col("data").eq_missing(pl.lit(run.study.get("data_sha256"), pl.String)))
-    counts = here.group_by(WHOSE, maintain_order=True).agg(pl.col("configuration").n_unique(), pl.col("time").min())
+def selection_warning(run: Run, readings: pl.DataFrame) -> list[str]:
+    """Return a warning where test scores of several configurations of a method were shown on these data."""
+    same_data = readings.filter(pl.col("data").eq_missing(pl.lit(run.study.get("data_sha256"), pl.String)))
+    counts = same_data.group_by(METHOD_KEYS, maintain_order=True).agg(
+        pl.col("configuration").n_unique(), pl.col("time").min()
+    )
     several = counts.filter(pl.col("configuration") > 1)
     if several.is_empty():
         return []
@@ -97,11 +99,13 @@ def warning(run: Run, readings: pl.DataFrame) -> list[str]:
     ]
 
 
-def configuration(run: Run, choice: dict[str, Any]) -> str:
-    """Return what tells a configuration from others: all that a study asks of it, in sixteen digits."""
+def configuration_id(run: Run, choice: dict[str, Any]) -> str:
+    """Return a hash of all settings of a configuration, in sixteen digits."""
     study, method = run.study["study"], choice["method"]
-    own = {method, "train", "model"}
-    asked = {f"{part}.{name}": value for part in ("train", "model") for name, value in (study.get(part) or {}).items()}
-    asked |= (study.get("set") or {}) | {axis: choice[axis] for axis in run.vary if axis in choice}
-    asked = {name: value for name, value in asked.items() if name.partition(".")[0] in own}
-    return sha256(json.dumps([study.get("data"), asked], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    prefixes = {method, "train", "model"}
+    settings = {
+        f"{part}.{name}": value for part in ("train", "model") for name, value in (study.get(part) or {}).items()
+    }
+    settings |= (study.get("set") or {}) | {axis: choice[axis] for axis in run.vary if axis in choice}
+    settings = {name: value for name, value in settings.items() if name.partition(".")[0] in prefixes}
+    return sha256(json.dumps([study.get("data"), settings], sort_keys=True, default=str).encode()).hexdigest()[:16]

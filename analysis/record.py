@@ -1,4 +1,4 @@
-"""What verdict.json holds, and what can be read of one that is old, cut off or not ours."""
+"""The content of verdict.json, and reading one that is old, truncated or made by other programs."""
 
 import json
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 
-class Numbers(BaseModel):
-    """A decision, as JSON has it."""
+class DecisionRecord(BaseModel):
+    """A decision in verdict.json; fields with defaults are missing in older files."""
 
     verdict: str
     effect: float | None
@@ -19,13 +19,13 @@ class Numbers(BaseModel):
     seeds: int
     margin: float | None
     sentence: str
-    difference: bool = False  # of a verdict that is older than this, it is not known
-    metric: str = ""  # the same; that the numbers are in the unit of
-    noun: str = "seed"  # the same; what there are so many of
+    difference: bool = False
+    metric: str = ""  # in whose unit the numbers are
+    noun: str = "seed"  # for the replicates that `seeds` counts
 
 
-class Trials(BaseModel):
-    """How many trials were asked for, and how many ended how."""
+class TrialCounts(BaseModel):
+    """The number of trials that were planned, and that ended with each status."""
 
     planned: int
     done: int
@@ -34,7 +34,7 @@ class Trials(BaseModel):
     failed: int
 
 
-class Shown(BaseModel):
+class FigureRecord(BaseModel):
     """A figure beside the verdict."""
 
     stem: str = Field(pattern=r"^[\w-][\w.-]*$")  # of its files
@@ -42,8 +42,8 @@ class Shown(BaseModel):
     caption: str
 
 
-class Record(BaseModel):
-    """All that a verdict says; what a file lacks is empty."""
+class VerdictRecord(BaseModel):
+    """The content of verdict.json; keys that a file lacks are empty."""
 
     name: str = ""
     quick: bool = False
@@ -60,76 +60,78 @@ class Record(BaseModel):
     margin: float | None = None
     sentence: str = ""
     metric: str = ""
-    effects: dict[str, Numbers] = Field(default_factory=dict)
-    beside: dict[str, Numbers] = Field(default_factory=dict)
+    effects: dict[str, DecisionRecord] = Field(default_factory=dict)
+    beside: dict[str, DecisionRecord] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
     bed: str = ""
     cells: list[str] = Field(default_factory=list)
-    trials: Trials = Trials(planned=0, done=0, diverged=0, failed=0)
-    figures: list[Shown] = Field(default_factory=list)
+    trials: TrialCounts = TrialCounts(planned=0, done=0, diverged=0, failed=0)
+    figures: list[FigureRecord] = Field(default_factory=list)
     date: str = ""
 
 
-def read(folder: Path) -> dict[str, Any] | None:
-    """Return the last verdict of a claim, None if there is none: its cells and figures are those that are there.
+def read_verdict(folder: Path) -> dict[str, Any] | None:
+    """Return the last verdict of a claim, with the cells and figures that still exist; None if there is no verdict.
 
-    What the file lacks is empty, or what the folder tells; a remark says what that is.
+    Keys that the file lacks are empty, or read from the folder; a remark names them.
     """
     file = folder / "verdict.json"
     if not file.is_file():
         return None
     try:
-        given = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError):
-        given = None
-    record, lacking = _understood(given if isinstance(given, dict) else {})
+        content = None
+    record, lacking = _parse_record(content if isinstance(content, dict) else {})
     record["name"] = record["name"] or folder.name
-    there = _cells(folder)
-    cells = [cell for cell in record["cells"] if cell in there]
-    gone = {f"the runs of `{cell}`": None for cell in record["cells"] if cell not in there}
-    shown = record["figures"] or [{"stem": "verdict", "title": "What was found", "caption": words(record)}]
+    present = _present_cells(folder)
+    cells = [cell for cell in record["cells"] if cell in present]
+    gone = {f"the runs of `{cell}`": None for cell in record["cells"] if cell not in present}
+    recorded = record["figures"] or [{"stem": "verdict", "title": "What was found", "caption": figure_caption(record)}]
     figures = [
-        one for one in shown if all((folder / "figures" / f"{one['stem']}.{k}").is_file() for k in ("svg", "png"))
+        figure
+        for figure in recorded
+        if all((folder / "figures" / f"{figure['stem']}.{k}").is_file() for k in ("svg", "png"))
     ]
-    gone |= {f"the figure `{one['stem']}`": None for one in shown if one not in figures}
-    remarks = [*record["remarks"], *_remarks(lacking if isinstance(given, dict) else None, list(gone))]
-    return record | {"cells": cells or there, "figures": figures, "remarks": remarks}
+    gone |= {f"the figure `{figure['stem']}`": None for figure in recorded if figure not in figures}
+    remarks = [*record["remarks"], *_missing_remarks(lacking if isinstance(content, dict) else None, list(gone))]
+    return record | {"cells": cells or present, "figures": figures, "remarks": remarks}
 
 
-def words(verdict: Mapping[str, Any]) -> str:
-    """Return what a verdict's figure shows."""
+def figure_caption(verdict: Mapping[str, Any]) -> str:
+    """Return the caption of a verdict's figure."""
     return f"{verdict['question']} {verdict['verdict'].capitalize()}: {verdict['sentence']}"
 
 
-def called(name: str, decision: Mapping[str, Any]) -> str:
-    """Return what a decision is called, without the metric if its sentence names it."""
+def decision_label(name: str, decision: Mapping[str, Any]) -> str:
+    """Return the label of a decision: its name, without the metric if its sentence names it."""
     metric = decision.get("metric")
     return name.removesuffix(f" ({metric})") if metric and metric in decision["sentence"] else name
 
 
-def _understood(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a record, and the keys that were missing or not what they should be."""
+def _parse_record(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a record, and the keys that are missing or invalid."""
     try:
-        found = Record.model_validate(given)
+        record = VerdictRecord.model_validate(content)
     except ValidationError as error:
-        wrong = {str(one["loc"][0]) for one in error.errors()}
-        found = Record.model_validate({key: value for key, value in given.items() if key not in wrong})
-    lacking = [key for key in Record.model_fields if key not in found.model_fields_set]
-    return found.model_dump(), lacking
+        invalid = {str(detail["loc"][0]) for detail in error.errors()}
+        record = VerdictRecord.model_validate({key: value for key, value in content.items() if key not in invalid})
+    lacking = [key for key in VerdictRecord.model_fields if key not in record.model_fields_set]
+    return record.model_dump(), lacking
 
 
-def _cells(folder: Path) -> list[str]:
-    """Return the runs of a claim that are there; that of a claim of one study has no name."""
-    alone = [""] if (folder / "study.yaml").is_file() else []
-    return alone + sorted(file.parent.name for file in folder.glob("*/study.yaml"))
+def _present_cells(folder: Path) -> list[str]:
+    """Return the names of the runs in a claim's folder; empty for that of a claim of one study."""
+    single = [""] if (folder / "study.yaml").is_file() else []
+    return single + sorted(file.parent.name for file in folder.glob("*/study.yaml"))
 
 
-def _remarks(lacking: list[str] | None, gone: list[str]) -> list[str]:
-    """Return what is missing, in words; `lacking` is None of a file that is no verdict at all."""
-    again = "running the claim again judges it anew"
-    found = []
+def _missing_remarks(lacking: list[str] | None, gone: list[str]) -> list[str]:
+    """Return remarks on keys that the file lacks, None if it is no verdict, and on runs and figures that are gone."""
+    advice = "running the claim again judges it anew"
+    remarks = []
     if lacking is None:
-        found = [f"verdict.json is not a verdict that can be read; {again}."]
+        remarks = [f"verdict.json is not a verdict that can be read; {advice}."]
     elif old := [key for key in lacking if key != "figures"]:
-        found = [f"verdict.json is old or damaged, and lacks {', '.join(f'`{key}`' for key in old)}; {again}."]
-    return found + ([f"No longer there: {', '.join(gone)}."] if gone else [])
+        remarks = [f"verdict.json is old or damaged, and lacks {', '.join(f'`{key}`' for key in old)}; {advice}."]
+    return remarks + ([f"No longer there: {', '.join(gone)}."] if gone else [])

@@ -22,7 +22,7 @@ from analysis.choice import best_configurations
 from analysis.drawing import Drawing
 from analysis.headline import headline, limitations
 from analysis.plots.style import NARROW
-from analysis.record import read
+from analysis.record import read_verdict
 from analysis.report_tables import LOST_STATUSES, Table, escape_latex, escape_markdown
 from analysis.summary import encoder_summary, summary
 from analysis.tables import Run, load
@@ -66,13 +66,13 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
 
     The page of a claim starts with the verdict, and of several runs has the tables, heat maps and response surfaces;
     a run of a claim can have a report of its own. Figures are written as svg, png and csv, with ``pdf`` also as that.
-    Test scores that are read are recorded in each run's folder, by `readings.record`.
+    Test scores that are read are recorded in each run's folder, by `readings.record_readings`.
 
     Raises:
         FileNotFoundError: the folder holds neither a run nor a claim.
     """
     folder = Path(folder)
-    verdict = read(folder)
+    verdict = read_verdict(folder)
     cells = {cell: folder / cell for cell in verdict["cells"]} if verdict else {"": folder}
     runs = {cell: load(path) for cell, path in cells.items()}
     figures = folder / "figures"
@@ -109,7 +109,7 @@ def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -
     whole = independent(run)
     methods, encoders, variances = summary(whole), encoder_summary(whole), seed_variance(run)
     choices = best_configurations(whole)
-    recorded = readings.record(whole, choices, methods)
+    recorded = readings.record_readings(whole, choices, methods)
     status = run.trials.select("trial", "status").unique("trial").collect()
     num_read = len(choices.filter(pl.col("seeds") > 0))
     tables = [report_tables.methods_table(whole, methods, num_read, claimed=claimed)] if len(methods) else []
@@ -125,7 +125,7 @@ def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -
         trials=len(status),
         failed=len(status.filter(pl.col("status").is_in(LOST_STATUSES))),
         pruned=len(status.filter(status="pruned")),
-        limitations=limitations(whole, methods) + readings.warning(whole, recorded),
+        limitations=limitations(whole, methods) + readings.selection_warning(whole, recorded),
         pictures=pictures,
         tables=tables,
         failures=report_tables.failures_table(run),

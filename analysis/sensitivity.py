@@ -1,4 +1,4 @@
-"""How the validation metric answers to one setting."""
+"""How the validation metric responds to one setting or two."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from analysis.tables import Run, is_numeric, table_from_rows
 CURVE = {
     "kind": pl.String,  # curve | baseline
     "method": pl.String,
-    "settings": pl.String,  # where the other varied settings are held
+    "settings": pl.String,  # the fixed values of the other varied settings
     "value": pl.Float64,  # of the axis; null for baselines
     "mean": pl.Float64,
     "low": pl.Float64,
@@ -20,9 +20,9 @@ CURVE = {
     "seeds": pl.Int64,
     "failed": pl.Int64,  # trials that failed or diverged, which are in no mean
 }
-HEAT = {
+HEAT_MAP = {
     "method": pl.String,
-    "settings": pl.String,  # where the other varied settings are held
+    "settings": pl.String,  # the fixed values of the other varied settings
     "x": pl.Float64,
     "y": pl.Float64,
     "mean": pl.Float64,
@@ -40,23 +40,23 @@ def axes(run: Run) -> list[str]:
 
 
 def curve(run: Run, axis: str) -> pl.DataFrame:
-    """Return the joint validation metric at each value of an axis, and of the methods without it, as CURVE says.
+    """Return the joint validation metric at each value of an axis, and of the methods without it: CURVE.
 
-    A method's other varied settings are held at its chosen configuration; where the design has several values
-    of the axis only elsewhere, as in one-at-a-time designs, at the best configuration that has most of them.
+    A method's other varied settings are fixed at its best configuration; where the design has several values of the
+    axis only elsewhere, as in one-at-a-time designs, at the best configuration that has most of them.
     """
-    return _response(run, axis, validation_scores).filter(pl.col("method") != "unimodal")
+    return _response_table(run, axis, validation_scores).filter(pl.col("method") != "unimodal")
 
 
 def probe_curve(run: Run, axis: str) -> pl.DataFrame:
-    """Return the same for each encoder's probe, of which `modality` tells; `unimodal` is the encoder trained alone."""
-    return _response(run, axis, validation_probes, "encoder").rename({"encoder": "modality"})
+    """Return the curve of each encoder's probe, with its `modality`; `unimodal` is the encoder trained alone."""
+    return _response_table(run, axis, validation_probes, "encoder").rename({"encoder": "modality"})
 
 
-def heat(run: Run, x: str, y: str) -> pl.DataFrame:
-    """Return the joint validation metric of methods that have two axes, at each pair of values, as HEAT says.
+def heat_map(run: Run, x: str, y: str) -> pl.DataFrame:
+    """Return the joint validation metric of methods that have two axes, at each pair of values: HEAT_MAP.
 
-    Other varied settings are held as `curve` holds them.
+    Other varied settings are fixed as in `curve`.
     """
     others = [other for other in run.vary if other not in (x, y)]
     groups = configurations(run).drop_nulls([x, y]).partition_by("method", "modality", maintain_order=True)
@@ -65,20 +65,20 @@ def heat(run: Run, x: str, y: str) -> pl.DataFrame:
     rows = []
     for (method, at_x, at_y), group in joint.group_by("method", x, y, maintain_order=True):
         point = group.row(0, named=True)
-        place = {"method": method, "settings": format_settings(point, others), "x": at_x, "y": at_y}
+        key = {"method": method, "settings": format_settings(point, others), "x": at_x, "y": at_y}
         failed = {"failed": point["failed"] + point["diverged"]}
-        rows.append(place | failed | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict())
-    return table_from_rows(rows, HEAT).sort("x", "y").sort("method", maintain_order=True)
+        rows.append(key | failed | estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict())
+    return table_from_rows(rows, HEAT_MAP).sort("x", "y").sort("method", maintain_order=True)
 
 
-def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *of: str) -> pl.DataFrame:
-    """Return scores at each value of an axis, of each method and what else each is `of`, as CURVE says."""
+def _response_table(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *by: str) -> pl.DataFrame:
+    """Return the mean scores at each value of an axis, by method, modality and the columns `by`: CURVE."""
     table = configurations(run)
     groups = table.partition_by("method", "modality", maintain_order=True)
     others = [other for other in run.vary if other != axis]
-    points = pl.concat([table.clear(), *(_line(run, group, axis) for group in groups)])
+    points = pl.concat([table.clear(), *(_axis_configurations(run, group, axis) for group in groups)])
     rows = []
-    for _, group in scores(run, points).group_by("method", "modality", axis, *of, maintain_order=True):
+    for _, group in scores(run, points).group_by("method", "modality", axis, *by, maintain_order=True):
         point = group.row(0, named=True)
         rows.append(
             {
@@ -88,12 +88,12 @@ def _response(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.Data
                 "value": point[axis],
                 "failed": point["failed"] + point["diverged"],
                 **estimate(group["score"].drop_nulls(), bounds(run.metric))._asdict(),
-                **{name: point[name] for name in of},
+                **{name: point[name] for name in by},
             }
         )
-    return table_from_rows(rows, CURVE | dict.fromkeys(of, pl.String))
+    return table_from_rows(rows, CURVE | dict.fromkeys(by, pl.String))
 
 
-def _line(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
-    """Return one method's configurations along the axis, by value; only its best if it has no such setting."""
+def _axis_configurations(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
+    """Return one method's configurations along an axis, by value; only its best if it has no such setting."""
     return group.head(1) if group[axis].is_null().all() else configurations_along(run, group, [axis]).sort(axis)

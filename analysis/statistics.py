@@ -1,7 +1,8 @@
 """Estimates over seeds and tests of paired differences; Holm's correction.
 
-One scale for every p: a statement that a mean lies on one side of a value has p < 0.05 exactly where its 95 % interval
-lies wholly on that side. Whatever the truth, at most 5 % of such statements are then wrong, both sides together.
+One scale for every p: the hypothesis that a mean lies on one side of a value has p < 0.05 exactly where its 95 %
+interval lies wholly on that side. Whatever the truth, at most 5 % of such conclusions are then wrong, both sides
+together.
 """
 
 import warnings
@@ -15,13 +16,18 @@ from scipy import special, stats
 LEVEL = 0.05
 Z = float(special.ndtri(1 - LEVEL / 2))  # standard errors from a mean to each end of its interval
 RESAMPLES = 9999
-DIGITS = 12  # of a difference that are kept, so that differences that are equal but for rounding are equal
-ROUNDING = 1e-6  # of the largest of some numbers that were computed in float32
+DIGITS = 12  # of a difference that are kept: those that are equal but for rounding become equal
+ROUNDING = 1e-6  # relative error of numbers computed in float32
 NAN = float("nan")
-SHARES = ("accuracy", "f1", "dice", "iou")  # from 0 to 1
-CORRELATIONS = ("correlation", "cosine", "truth_rank")  # from -1 to 1; both as the names of metrics end
-PARTS = {"negative", "clipped", "competition_preferred", "precision_coverage"}  # of steps or samples, by whole names
-ANYWHERE = (-float("inf"), float("inf"))
+UNIT_INTERVAL_METRICS = ("accuracy", "f1", "dice", "iou")  # from 0 to 1
+CORRELATION_METRICS = ("correlation", "cosine", "truth_rank")  # from -1 to 1; both as the names of metrics end
+FRACTION_METRICS = {
+    "negative",
+    "clipped",
+    "competition_preferred",
+    "precision_coverage",
+}  # of steps or samples, by whole names
+UNBOUNDED = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]
 
@@ -47,12 +53,16 @@ class Difference(NamedTuple):
 
 
 def bounds(metric: str, *, change: bool = False) -> tuple[float, float]:
-    """Return between which values a metric, or a difference of two of its values, must lie."""
+    """Return the bounds of a metric, or of a difference of two of its values."""
     cosine = metric.startswith("fidelity_") and not metric.endswith("_positive")
-    low = -1.0 if metric.endswith(CORRELATIONS) or cosine else 0.0
-    known = metric in PARTS or metric.startswith("fidelity_") or metric.endswith((*SHARES, *CORRELATIONS))
+    low = -1.0 if metric.endswith(CORRELATION_METRICS) or cosine else 0.0
+    known = (
+        metric in FRACTION_METRICS
+        or metric.startswith("fidelity_")
+        or metric.endswith((*UNIT_INTERVAL_METRICS, *CORRELATION_METRICS))
+    )
     if not known or metric.startswith("exponent of"):
-        return ANYWHERE
+        return UNBOUNDED
     return (low - 1.0, 1.0 - low) if change else (low, 1.0)
 
 
@@ -68,15 +78,15 @@ def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
         return NAN, NAN
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    reach = float(special.stdtrit(sample.size - 1, 1 - level / 2)) * _standard_error(sample)
-    return float(sample.mean()) - reach, float(sample.mean()) + reach
+    half_width = float(special.stdtrit(sample.size - 1, 1 - level / 2)) * _standard_error(sample)
+    return float(sample.mean()) - half_width, float(sample.mean()) + half_width
 
 
 def bca(values: ArrayLike) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the mean of values [N], BCa; nan for fewer than two.
 
-    The resampling is seeded and blind to the order, so that a report can be repeated. Percentile where BCa is
-    not defined.
+    The resampling is seeded and independent of the order of the values, so that a report is reproducible. The interval
+    is the percentile one where BCa is not defined.
     """
     sample = np.sort(np.asarray(values, dtype=float))
     if sample.size < 2:
@@ -87,10 +97,10 @@ def bca(values: ArrayLike) -> tuple[float, float]:
     return (low, high) if np.isfinite([low, high]).all() else _bootstrap(sample, "percentile")
 
 
-def estimate(values: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Estimate:
-    """Return mean and interval of values [N], one per seed; it ends at the bounds `within` which they must lie.
+def estimate(values: ArrayLike, within: tuple[float, float] = UNBOUNDED) -> Estimate:
+    """Return mean and interval of values [N], one per seed; the interval is clipped to the bounds `within`.
 
-    What is cut off cannot be true, so that the interval covers the mean as often as before.
+    What is clipped cannot be true, so that the coverage stays the same.
     """
     sample = np.sort(np.asarray(values, dtype=float))
     mean = float(sample.mean()) if sample.size else NAN
@@ -99,34 +109,34 @@ def estimate(values: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Estim
 
 
 def pseudovalues(whole: ArrayLike, without: ArrayLike) -> Sample:
-    """Return the jackknife's values, [N], of a statistic of N seeds, given what it is without each (Tukey 1958).
+    """Return the jackknife's pseudo-values, [N], of a statistic of N seeds, from its values without each (Tukey 1958).
 
-    Their mean is the statistic, less what few seeds make it too large, and their spread tells its interval.
+    Their mean is the statistic corrected for its bias in few seeds, and their variance gives its interval.
     """
-    others = np.asarray(without, dtype=float)
-    return np.asarray(len(others) * np.asarray(whole, dtype=float) - (len(others) - 1) * others)
+    left_out = np.asarray(without, dtype=float)
+    return np.asarray(len(left_out) * np.asarray(whole, dtype=float) - (len(left_out) - 1) * left_out)
 
 
 def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
     """Return values - baseline, both [N] in the order of the seeds, without the pairs in which one is missing."""
     one, other = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
-    both = np.isfinite(one) & np.isfinite(other)
-    largest = max(np.abs(one[both]).max(initial=0.0), np.abs(other[both]).max(initial=0.0))
+    complete = np.isfinite(one) & np.isfinite(other)
+    largest = max(np.abs(one[complete]).max(initial=0.0), np.abs(other[complete]).max(initial=0.0))
     scale = 10.0 ** max(np.floor(np.log10(largest)), -300.0) if largest > 0 else 1.0
-    return np.asarray(np.sort(np.round((one[both] - other[both]) / scale, DIGITS) * scale), dtype=float)
+    return np.asarray(np.sort(np.round((one[complete] - other[complete]) / scale, DIGITS) * scale), dtype=float)
 
 
-def same(values: ArrayLike) -> bool:
-    """Tell whether values [N] differ by no more than what the largest is rounded by: nothing told them apart."""
+def is_constant(values: ArrayLike) -> bool:
+    """Return whether values [N] are equal but for rounding."""
     sample = np.asarray(values, dtype=float)
     return bool(sample.size == 0 or np.ptp(sample) <= ROUNDING * np.abs(sample).max())
 
 
 def p_above(sample: Sample, value: float) -> float:
-    """Return the p of the statement that the mean lies above a value: twice that of the one-sided t-test.
+    """Return the p of the hypothesis that the mean lies above a value: twice that of the one-sided t-test.
 
-    Where all values are equal there is no variance to go by, and the sign test says what their number can: from six
-    seeds on, p < 0.05. Fewer than two say nothing: 1.
+    Where all values are equal there is no variance, and p is that of the sign test: from six seeds on, p < 0.05. It is
+    1 for fewer than two.
     """
     if sample.size < 2:
         return 1.0
@@ -139,21 +149,21 @@ def p_above(sample: Sample, value: float) -> float:
 
 
 def p_below(sample: Sample, value: float) -> float:
-    """Return the p of the statement that the mean lies below a value."""
+    """Return the p of the hypothesis that the mean lies below a value."""
     return p_above(-sample, -value)
 
 
-def paired(values: ArrayLike, baseline: ArrayLike, within: tuple[float, float] = ANYWHERE) -> Difference:
+def paired(values: ArrayLike, baseline: ArrayLike, within: tuple[float, float] = UNBOUNDED) -> Difference:
     """Return the mean of values - baseline, both [N] in the order of the seeds, with the p of the paired t-test.
 
-    The interval ends at the bounds `within` which a difference must lie.
+    The interval is clipped to the bounds `within`.
     """
-    difference = differences(values, baseline)
-    mean, low, high, pairs = estimate(difference, within)
+    sample = differences(values, baseline)
+    mean, low, high, pairs = estimate(sample, within)
     if pairs < 2:
         return Difference(mean, NAN, low, high, NAN, pairs)
-    p = min(p_above(difference, 0.0), p_below(difference, 0.0))
-    return Difference(mean, float(difference.std(ddof=1)), low, high, p, pairs)
+    p = min(p_above(sample, 0.0), p_below(sample, 0.0))
+    return Difference(mean, float(sample.std(ddof=1)), low, high, p, pairs)
 
 
 def tost(difference: ArrayLike, margin: float) -> float:
@@ -197,10 +207,10 @@ def standardised(difference: ArrayLike) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Return the p-values [N] corrected for N comparisons (Holm 1979), in the order given; nan is no comparison."""
-    given = np.asarray(p, dtype=float)
-    order = np.argsort(given)[: np.isfinite(given).sum()]  # nan comes last
-    corrected = np.full(len(given), NAN)
-    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
+    raw = np.asarray(p, dtype=float)
+    order = np.argsort(raw)[: np.isfinite(raw).sum()]  # nan comes last
+    corrected = np.full(len(raw), NAN)
+    corrected[order] = np.minimum(np.maximum.accumulate(raw[order] * np.arange(len(order), 0, -1)), 1.0)
     return [float(value) for value in corrected]
 
 

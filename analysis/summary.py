@@ -7,8 +7,8 @@ import polars as pl
 
 from analysis.choice import LOSSES, best_configurations, is_seed_invariant, test_probes, test_scores
 from analysis.formatting import format_settings
-from analysis.pareto import front
-from analysis.sequential import so_far
+from analysis.pareto import pareto_front
+from analysis.sequential import sequential_difference
 from analysis.statistics import NAN, bounds, estimate, holm, paired
 from analysis.tables import Run, table_from_rows
 
@@ -57,7 +57,9 @@ def summary(run: Run) -> pl.DataFrame:
     choices = best_configurations(run)
     scores = test_scores(run, choices).drop_nulls("score")
     joint = scores.filter(pl.col("method") == "joint").select("seed", *LOSSES, baseline="score")
-    on_front = {tuple(row["trials"]): row["front"] for row in front(run).to_dicts()} if len(run.objectives) > 1 else {}
+    on_front = (
+        {tuple(row["trials"]): row["front"] for row in pareto_front(run).to_dicts()} if len(run.objectives) > 1 else {}
+    )
     rows = []
     for choice in choices.iter_rows(named=True):
         chosen_scores = scores.filter(pl.col("trial").is_in(choice["trials"]))
@@ -112,7 +114,7 @@ def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.Dat
         return {"difference": difference.mean, "pairs": difference.pairs}
     if len(run.looks) > 1:
         values, baseline = (dict(zip(pairs["seed"], pairs[side], strict=True)) for side in ("score", "baseline"))
-        mean, _, low, high, p, count = so_far(values, baseline, run.looks, within)
+        mean, _, low, high, p, count = sequential_difference(values, baseline, run.looks, within)
     else:
         mean, _, low, high, p, count = paired(pairs["score"], pairs["baseline"], within)
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}

@@ -17,7 +17,7 @@ from analysis.blocks import SEED_KINDS, trials_with_draws, with_independent_tria
 from analysis.choice import is_seed_invariant
 from analysis.decisions import Decision
 from analysis.formatting import is_percent, plural
-from analysis.record import words
+from analysis.record import figure_caption
 from analysis.rules import RULES, cell_decisions
 from analysis.tables import Run, load
 
@@ -72,7 +72,7 @@ def write_verdict(
         "figures": [],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    for drawing in figures.drawings(finding, effect_decisions, claim["name"], words(verdict)):
+    for drawing in figures.drawings(finding, effect_decisions, claim["name"], figure_caption(verdict)):
         drawing.write(folder / "figures")
         verdict["figures"].append({"stem": drawing.stem, "title": drawing.title, "caption": drawing.caption})
     files.write_atomically(folder / "verdict.json", json.dumps(verdict, indent=1).encode())

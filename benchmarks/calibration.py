@@ -19,7 +19,7 @@ from analysis.ablations import ABLATIONS, Finding
 from analysis.choice import LOSSES
 from analysis.decisions import Decision
 from analysis.power import power, power_within
-from analysis.sequential import looks, so_far
+from analysis.sequential import looks, sequential_difference
 from analysis.statistics import LEVEL, Difference, holm
 from analysis.summary import summary
 from analysis.tables import METRICS, TRIALS, Run
@@ -152,8 +152,10 @@ def sequential_error_rate(effects: tuple[float, ...], replications: int) -> tupl
 
 def sequential_comparisons(finding: Finding, seed_counts: Sequence[int], at: Sequence[int]) -> list[Difference]:
     """Return each comparison over its seeds, as in a summary: p adjusted for the looks and by Holm's method."""
-    sides = [[dict(enumerate(side[:n])) for side in e.sides] for e, n in zip(finding.effects, seed_counts, strict=True)]
-    differences = [so_far(values, baseline, at) for values, baseline in sides]
+    sides = [
+        [dict(enumerate(side[:n])) for side in e.samples] for e, n in zip(finding.effects, seed_counts, strict=True)
+    ]
+    differences = [sequential_difference(values, baseline, at) for values, baseline in sides]
     corrected = holm([difference.p for difference in differences])
     return [difference._replace(p=p) for difference, p in zip(differences, corrected, strict=True)]
 

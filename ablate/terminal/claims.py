@@ -13,14 +13,14 @@ from ablate.terminal.console import screen, shorter
 
 def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, pdf: bool = False) -> None:
     """Print what was decided of a claim, on what, write its report, and say where it lies."""
-    from analysis.record import called
+    from analysis.record import decision_label
     from analysis.report import write_report
 
     trials = verdict["trials"]
     lost = ", ".join(f"{trials[word]} {word}" for word in ("pruned", "diverged", "failed") if trials[word])
     hurry = " (quick: few seeds and epochs)" if verdict["quick"] else ""
     bed = f"on {verdict['bed']}; {trials['planned']} trials{f', {lost}' if lost else ''}" if verdict["bed"] else ""
-    beside = [f"beside: {called(name, one)}: {one['sentence']}" for name, one in verdict["beside"].items()]
+    beside = [f"beside: {decision_label(name, one)}: {one['sentence']}" for name, one in verdict["beside"].items()]
     console.print(f"{verdict['name']}: {verdict['verdict'].upper()}{hurry}", style="bold")
     for line in (verdict["question"], verdict["sentence"], *beside, *verdict["remarks"], bed):
         if line:

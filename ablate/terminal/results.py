@@ -30,12 +30,12 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     from analysis.choice import without_dummy
     from analysis.designs import indices
     from analysis.headline import headline
-    from analysis.pareto import front
-    from analysis.record import read
+    from analysis.pareto import pareto_front
+    from analysis.record import read_verdict
     from analysis.report import write_report
     from analysis.summary import encoder_summary, summary
 
-    if verdict := read(folder):
+    if verdict := read_verdict(folder):
         show_verdict(verdict, folder, screen(), pdf=pdf)
         return
     run = independent(open_run(folder))
@@ -45,7 +45,7 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     if len(beside):
         console.print(encoders_table(beside, run.metric))
     if len(run.objectives) > 1:
-        console.print(front_table(front(without_dummy(run)), run.objectives))
+        console.print(front_table(pareto_front(without_dummy(run)), run.objectives))
     for method, found in indices(run).items():
         console.print(indices_table(method, found))
     console.print(headline(run, table))

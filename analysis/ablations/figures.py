@@ -27,7 +27,7 @@ from analysis.plots.style import (
     shorten,
     style_context,
 )
-from analysis.rankings import said
+from analysis.rankings import ranking_text
 from analysis.tables import table_from_rows
 
 
@@ -37,7 +37,7 @@ def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, cap
     yield Drawing("verdict", "What was found", caption, figure, numbers)
     ranking = finding.ranking
     if ranking is not None and len(ranking.pairs):
-        ranks_caption = f"{said(ranking, 'block')} A block is a seed of a data set."
+        ranks_caption = f"{ranking_text(ranking, 'block')} A block is a seed of a data set."
         figure = plot_ranks(ranking, title=f"{name}: ranks on test")
         yield Drawing("verdict-ranks", "Critical differences of ranks", ranks_caption, figure, ranks_table(ranking))
 

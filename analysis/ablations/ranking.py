@@ -49,7 +49,9 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
 
     best_first = sorted(others, key=lambda method: gain_sort_key(validation_gains(method)))
     effects = [Effect(method, *paired_samples(on_test[method], on_test[baseline])) for method in best_first]
-    ranks = f"{rankings.said(result, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
+    ranks = (
+        f"{rankings.ranking_text(result, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
+    )
     improvements = [f"{m} {improvement_text(on_test[m], on_test[baseline], [*cells])}" for m in others]
     remark = f"How likely a run is to beat one of {baseline}, over these data sets: {', '.join(improvements)}."
     return Finding(effects, unit_metric(cells, "score"), remarks=(ranks, remark), ranking=result)

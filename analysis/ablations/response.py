@@ -21,7 +21,7 @@ from analysis.ablations.scores import (
 )
 from analysis.ablations.variance import INTERACTIONS, jackknife_over_seeds, variance_decomposition
 from analysis.formatting import plural
-from analysis.regions import TINY
+from analysis.regions import ROUNDING
 from analysis.statistics import bounds
 
 MAX_LISTED = 6  # points that are named one by one
@@ -103,7 +103,7 @@ def point_means(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
 
 def safe_region_text(means: pl.DataFrame, axes: list[str], best: float, margin: float, points: pl.DataFrame) -> str:
     """Return in words at which of some points the mean score lies within the margin of the best."""
-    inside = means.filter((pl.col("value") - best).abs() <= margin + TINY)
+    inside = means.filter((pl.col("value") - best).abs() <= margin + ROUNDING)
     lost = f"; {len(points) - len(means)} lost a trial" if len(means) < len(points) else ""
     region = region_text(inside, axes, points)
     return f"within the margin of the best at {len(inside)} of {len(points)} points, {region}{lost}"

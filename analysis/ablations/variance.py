@@ -14,7 +14,7 @@ from analysis.ablations.scores import Cells, Side, groups, partition_draws, scor
 from analysis.components import icc
 from analysis.decisions import MAX_MISSING
 from analysis.formatting import plural
-from analysis.statistics import LEVEL, NAN, Estimate, estimate, pseudovalues, same
+from analysis.statistics import LEVEL, NAN, Estimate, estimate, is_constant, pseudovalues
 
 MIN_SEEDS = 3  # of a jackknife
 MIN_GROUP_SEEDS = 4  # of a group of `heterogeneity`: with fewer the variance of Student's t is not finite
@@ -56,7 +56,7 @@ def variance_decomposition(table: pl.DataFrame, factors: Sequence[str]) -> dict[
     On a full grid these are the first-order Sobol indices of the grid. They are nan of values that are all the same.
     """
     total = table["value"].var(ddof=0)
-    if not isinstance(total, float) or same(table["value"]):
+    if not isinstance(total, float) or is_constant(table["value"]):
         return dict.fromkeys([*factors, INTERACTIONS], NAN)
     explained = {f: table.select(pl.col("value").mean().over(f)).to_series().var(ddof=0) for f in factors}
     shares = {f: float(v) / total for f, v in explained.items() if isinstance(v, float)}

@@ -8,9 +8,9 @@ from analysis import plots
 from analysis.choice import best_configurations, is_seed_invariant, test_scores, without_dummy
 from analysis.drawing import Drawing
 from analysis.formatting import format_score, is_percent, plural
-from analysis.pareto import front, values
+from analysis.pareto import objective_values, pareto_front
 from analysis.plots.style import interval_caption, seed_count_range
-from analysis.rankings import ranking, said
+from analysis.rankings import ranking, ranking_text
 from analysis.statistics import bounds, estimate
 from analysis.summary import encoder_summary, summary
 from analysis.tables import Run
@@ -73,7 +73,7 @@ def ranks(run: Run) -> Iterator[Drawing]:
         return
     title = f"{run.name}: ranks of the methods on test"
     figure = plots.plot_ranks(ranked, title=title, blocks="seed", methods=run.methods)
-    caption = f"{said(ranked, 'seed')} Ranks over the seeds of one data set speak of that one."
+    caption = f"{ranking_text(ranked, 'seed')} Ranks over the seeds of one data set speak of that one."
     yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_table(ranked))
 
 
@@ -81,10 +81,10 @@ def pareto_fronts(run: Run) -> Iterator[Drawing]:
     """Draw the configurations by the first two objectives, with their Pareto front."""
     if len(run.objectives) < 2:
         return
-    configurations, metrics = front(without_dummy(run)), list(run.objectives)
+    configurations, metrics = pareto_front(without_dummy(run)), list(run.objectives)
     if configurations.is_empty():
         return
-    scores = values(run.trials, run.metrics, metrics).collect()
+    scores = objective_values(run.trials, run.metrics, metrics).collect()
     ends: dict[str, list[float]] = {f"{metric}_{end}": [] for metric in metrics for end in ("low", "high")}
     for trials in configurations["trials"]:
         for metric in metrics:

@@ -13,7 +13,7 @@ from analysis.formatting import format_amount, format_score, format_setting, for
 from analysis.gallery.captions import GRID_SEARCHES, compared_methods, safe_margin, safe_share, slug
 from analysis.plots.style import groups, ranked_points
 from analysis.regions import Region, safe_region
-from analysis.sensitivity import axes, curve, heat, probe_curve
+from analysis.sensitivity import axes, curve, heat_map, probe_curve
 from analysis.surfaces import Surface, surface, surface_slice
 from analysis.tables import Run
 
@@ -41,7 +41,7 @@ def curves(run: Run) -> Iterator[Drawing]:
 def heat_maps(run: Run) -> Iterator[Drawing]:
     """Draw a heat map of each method over each pair of its axes that make a grid."""
     for x, y in combinations(axes(run), 2) if run.search[0] in GRID_SEARCHES else []:
-        for method, part in groups(heat(run, x, y), "method"):
+        for method, part in groups(heat_map(run, x, y), "method"):
             scored = part.drop_nulls("mean")
             sides = part["x"].n_unique(), part["y"].n_unique()
             if min(sides) < 2 or max(sides) > MAX_VALUES or 2 * len(part) < sides[0] * sides[1] or scored.is_empty():

@@ -15,7 +15,7 @@ from ablate.tables import TableWriter
 from ablate.trial import Result, Trial
 from ablate.trial_queue import TrialQueue, count_unfinished, open_queue
 from analysis import load as load_run
-from analysis.sequential import shares
+from analysis.sequential import level_shares
 from analysis.statistics import paired
 from analysis.summary import summary
 from tests.ablate.helpers import here, write
@@ -110,5 +110,5 @@ def test_a_run_is_finished_with_fewer_seeds_than_the_most(tmp_path: Path) -> Non
     )
     agm = summary(run).row(by_predicate=pl.col("method") == "agm", named=True)
     once = paired([0.1 + 0.01 * (noise(plan[5 + s]) - noise(plan[s])) for s in range(5)], [0.0] * 5)
-    assert agm["p"] == pytest.approx(once.p / shares([5, 10, 20])[0])
+    assert agm["p"] == pytest.approx(once.p / level_shares([5, 10, 20])[0])
     assert agm["difference_low"] < once.low

@@ -17,7 +17,7 @@ from analysis.ablations.response import region_text
 from analysis.ablations.scores import scores
 from analysis.ablations.variance import jackknife_estimate, jackknife_estimates, variance_decomposition
 from analysis.formatting import MINUS
-from analysis.record import read
+from analysis.record import read_verdict
 from analysis.tables import Run, load
 from analysis.verdicts import apply_rule, experimental_setup, run_analyses, write_verdict
 from tests.analysis.conftest import STUDY, trial
@@ -414,7 +414,7 @@ def test_each_number_of_a_verdict_has_its_metric(tmp_path: Path) -> None:
     share = {"quantity": {"metric": "share", "split": "validation"}}
     score = {"quantity": {"metric": "score"}}
     verdict = write_verdict(CLAIM, [score, share], [share], {"report": {}}, {"": Path(run.folder)}, Path(run.folder))
-    assert verdict == read(Path(run.folder))
+    assert verdict == read_verdict(Path(run.folder))
     found = {name: one["metric"] for part in ("effects", "beside") for name, one in verdict[part].items()}
     assert found == {"score: all": "accuracy", "share: all": "share", "all (share)": "share"}
     assert verdict["sentence"].startswith("score: all: 82.")
@@ -426,7 +426,7 @@ def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) ->
     folder = tmp_path / "claim"
     paired(folder, 0.05)
     verdict = write_verdict(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, folder)
-    assert verdict == read(folder)
+    assert verdict == read_verdict(folder)
     assert verdict["trials"] == {"planned": 20, "done": 20, "pruned": 0, "diverged": 0, "failed": 0}
     assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
     names = {file.name for file in (tmp_path / "claim" / "figures").iterdir()}
@@ -995,7 +995,7 @@ def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> No
 
     def told(analysis: dict[str, Any], beside: list[Any], rule: dict[str, Any]) -> tables.Table:
         write_verdict(CLAIM, [analysis], beside, rule, folders, tmp_path)
-        found = read(tmp_path)
+        found = read_verdict(tmp_path)
         assert found is not None
         return tables.effects_table(found)
 

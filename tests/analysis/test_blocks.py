@@ -16,7 +16,7 @@ from analysis.ablations import ABLATIONS
 from analysis.blocks import independent, seed_variance
 from analysis.choice import configurations
 from analysis.gallery import run_figures
-from analysis.pareto import front
+from analysis.pareto import pareto_front
 from analysis.summary import summary
 from analysis.tables import Run
 from analysis.verdicts import write_verdict
@@ -171,7 +171,7 @@ def crossed(write_run: Write, **study: Any) -> Run:
 
 def test_the_balance_of_a_seed_is_the_mean_of_that_of_its_trials(write_run: Write) -> None:
     run = independent(crossed(write_run, objectives={"accuracy": "max", "balance": "max"}))
-    assert front(run)["balance"].to_list() == pytest.approx([-0.5])
+    assert pareto_front(run)["balance"].to_list() == pytest.approx([-0.5])
     (figure,) = [one for one in run_figures(run) if one.stem == "front"]
     assert figure.data["balance_low"].to_list() == pytest.approx([-0.5])
 

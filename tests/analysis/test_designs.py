@@ -11,7 +11,7 @@ from SALib.sample import morris, sobol
 from ablate.terminal.results import indices_table
 from ablate.vary import VariedAxis
 from analysis import load
-from analysis.designs import indices, place
+from analysis.designs import axis_position, indices
 from tests.analysis.conftest import Write, trial
 
 NAMES = ["agm.alpha", "agm.cap"]
@@ -106,14 +106,14 @@ def at(axis: VariedAxis, value: Any) -> float:
 def test_a_place_is_that_of_the_value_which_the_study_has_there(axis: VariedAxis) -> None:
     ends = [axis.at(0.0), axis.at(1.0)]
     for share in (*np.linspace(0, 1, 4).tolist(), *np.linspace(0, 1, 97).tolist()):
-        assert place(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.at(share)))
+        assert axis_position(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.at(share)))
 
 
 @pytest.mark.parametrize(
     "axis", [VariedAxis("agm.window", "linear", [], 3.0, 3.0, integer=True), VariedAxis("agm.route", "choice", ["phi"])]
 )
 def test_an_axis_of_one_value_has_one_place(axis: VariedAxis) -> None:
-    assert place(0.9, axis.scale, [axis.at(0.0), axis.at(1.0)], len(axis.values)) == 0.0
+    assert axis_position(0.9, axis.scale, [axis.at(0.0), axis.at(1.0)], len(axis.values)) == 0.0
 
 
 def test_effects_over_the_whole_range_are_the_same_on_axes_of_all_kinds(write_run: Write) -> None:

@@ -9,7 +9,7 @@ from optuna.importance import (
 )
 
 from analysis import load
-from analysis.importance import MOST, TREES, importance, importances
+from analysis.importance import MAX_CONFIGURATIONS, TREES, importance, importances
 from tests.analysis.conftest import Write, trial
 
 RNG = np.random.default_rng(0)
@@ -58,7 +58,9 @@ def test_of_very_many_configurations_a_random_part_is_enough() -> None:
     settings = {"none": list(map(float, none)), "much": list(map(float, much))}
     table = importances(settings, much[:, None], resamples=3)
     assert table["factor"].to_list() == ["much", "none"]
-    assert table.select("configurations", "used", "dropped").unique().rows() == [(4000, MOST["ped-anova"], 0)]
+    assert table.select("configurations", "used", "dropped").unique().rows() == [
+        (4000, MAX_CONFIGURATIONS["ped-anova"], 0)
+    ]
     part = slice(None, None, 4000 // 1000)
     whole = importances({name: v[part] for name, v in settings.items()}, much[part, None], resamples=3)
     assert table["value"].to_list() == pytest.approx(whole["value"].to_list(), abs=0.1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import load
-from analysis.pareto import balance, front, undominated
+from analysis.pareto import balance, is_nondominated, pareto_front
 from analysis.summary import summary
 from tests.analysis.conftest import Write, probe, trial
 
@@ -18,7 +18,7 @@ SEVERAL = {"objectives": {"accuracy": "max", "seconds": "min", "balance": "max"}
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
 def test_the_front_is_never_empty_and_what_is_off_it_is_beaten_by_one_on_it(points: Points) -> None:
     table = np.array(points, dtype=float)
-    on = undominated(table)
+    on = is_nondominated(table)
     assert any(on)
     for point, kept in zip(table, on, strict=True):
         beaten = [(other >= point).all() and (other > point).any() for other in table[on]]
@@ -51,7 +51,7 @@ def written(write_run: Write) -> pl.DataFrame:
     vary = {"agm.alpha": {"values": [0.5, 2.0, 7.0, 9.0], "scale": "log"}}
     run = load(write_run(trials, metrics, vary=vary, **SEVERAL))
     assert summary(run).select("method", "front").rows() == [("joint", True), ("agm", True)]
-    return front(run)
+    return pareto_front(run)
 
 
 def test_the_front_of_a_run(write_run: Write) -> None:
@@ -69,4 +69,4 @@ def test_the_front_of_a_run(write_run: Write) -> None:
 def test_one_metric_has_no_marks(write_run: Write) -> None:
     run = load(write_run([trial("joint-0", "joint", 0, 0.5, 0.5)], methods=["joint"], vary={}))
     assert summary(run)["front"].to_list() == [None]
-    assert front(run)["front"].to_list() == [True]
+    assert pareto_front(run)["front"].to_list() == [True]

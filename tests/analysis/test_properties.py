@@ -20,10 +20,10 @@ from analysis.headline import headline, limitations
 from analysis.importance import importance
 from analysis.indices import morris, sobol
 from analysis.rankings import agreement, ranking
-from analysis.regions import safe_region, span, stability, stability_over
+from analysis.regions import ranking_stability, ranking_stability_over, safe_region, safe_span
 from analysis.rules import RULES, cell_decisions, every
-from analysis.sensitivity import axes, curve, heat, probe_curve
-from analysis.sequential import so_far
+from analysis.sensitivity import axes, curve, heat_map, probe_curve
+from analysis.sequential import sequential_difference
 from analysis.statistics import bca, estimate, paired, permutation, standardised, tost, wilcoxon
 from analysis.summary import encoder_summary, summary
 from analysis.surfaces import surface
@@ -89,7 +89,7 @@ def test_every_analysis_of_a_run_answers(run: Run) -> None:
         assert finite(line.select("mean", "low", "high"))
         assert line.filter(pl.col("seeds") < 2)["low"].drop_nulls().is_empty()
         probe_curve(run, axis)
-    assert finite(heat(run, ALPHA, LR).select("mean", "low", "high"))
+    assert finite(heat_map(run, ALPHA, LR).select("mean", "low", "high"))
     assert finite(traces(run))
     assert finite(best_of(run))
 
@@ -118,10 +118,10 @@ def test_every_analysis_of_a_method_answers(run: Run, method: str) -> None:
     assert finite(importance(run, method, resamples=2))
     region = safe_region(run, method, 0.01)
     assert not region.table.filter("shown", ~pl.col("within")).height
-    span(region, ALPHA, "log")
+    safe_span(region, ALPHA, "log")
     assert finite(surface(run, method).terms)
-    stability(run, method)
-    stability_over({"one": run, "other": run}, method)
+    ranking_stability(run, method)
+    ranking_stability_over({"one": run, "other": run}, method)
 
 
 @settings(max_examples=5)
@@ -156,7 +156,7 @@ def test_every_rule_answers(sides: np.ndarray, margin: float) -> None:
     assert every({"a": (values, baseline)}).verdict in {"supported", "refuted", "inconclusive"}
     assert RULES["exact"](values, tolerance=margin).verdict in {"supported", "refuted", "inconclusive"}
     assert RULES["report"](values, baseline).verdict == "reported"
-    looked = so_far(*(dict(enumerate(side)) for side in sides), [2, 4, 8])
+    looked = sequential_difference(*(dict(enumerate(side)) for side in sides), [2, 4, 8])
     assert not (looked.p < 0.05 and looked.low <= 0 <= looked.high)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analysis.rankings import agreement, ranking, said
+from analysis.rankings import agreement, ranking, ranking_text
 
 NAN = math.nan
 
@@ -57,7 +57,7 @@ def test_a_block_without_a_score_is_dropped_and_counted() -> None:
 def test_a_block_that_some_methods_did_not_have_is_said_to_lack_a_score_and_not_to_have_lost_it() -> None:
     """A method that was told apart after three seeds has no other; Nemenyi's critical difference is 1.91."""
     scores = long({"a": [1, 1, 1, 1, 1], "b": [2, 2, 2, 2, 2], "c": [3, 3, 3]})
-    assert said(ranking(scores), "seed") == (
+    assert ranking_text(ranking(scores), "seed") == (
         "Mean ranks on test over 3 seeds in which all methods have a score (2 of 5 left out), 1 is best: c 1.00, "
         "b 2.00, a 3.00. Friedman's p 0.05; Nemenyi's test separates 1 of 3 pairs at 5 %."
     )
@@ -89,7 +89,7 @@ def test_judges_that_agree() -> None:
 def test_kendalls_w_by_hand() -> None:
     """Rank sums 4, 6, 8 of three judges: S = 8, W = 12 S / (9 (27 - 3)) = 0.444; mean Spearman (3 W - 1) / 2 = 1/6."""
     found = agreement(-np.array([[1.0, 2, 3], [1, 2, 3], [2, 2 - 1e-9 + 1, 2 - 1e-9]]))
-    assert found.judges == 3
+    assert found.raters == 3
     exact = agreement(-np.array([[1.0, 2, 3], [1, 3, 2], [2, 1, 3]]))
     assert exact.w == pytest.approx(12 * 8 / (9 * 24))
     assert exact.spearman == pytest.approx(1 / 6)

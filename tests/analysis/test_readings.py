@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.readings import FILE, read
+from analysis.readings import FILE, read_readings
 from analysis.report import write_report
 from tests.analysis.conftest import Write, trial
 
@@ -32,7 +32,7 @@ def changed(folder: Path, **study: Any) -> None:
 def test_a_report_records_what_it_reads_on_test(write_run: Write) -> None:
     folder = write_run(rows(**{"a0.5": 0.9, "a1": 0.6}), vary=ALPHAS)
     page = write_report(folder).read_text()
-    seen = read(folder / FILE)
+    seen = read_readings(folder / FILE)
     assert seen.select("method", "settings", "seeds", "metric", "test").rows() == [
         ("joint", "", 2, "accuracy", 0.7), ("agm", "alpha=0.5", 2, "accuracy", 0.8),
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_more_seeds_and_other_measurements_are_no_other_configuration(write_run:
     other = write_run(whole, vary=ALPHAS, measure={"probe": 1}, seeds=2)
     (folder.with_name("first") / FILE).rename(other / FILE)
     page = write_report(other).read_text()
-    assert read(other / FILE)["seeds"].to_list() == [2, 1, 2]
+    assert read_readings(other / FILE)["seeds"].to_list() == [2, 1, 2]
     assert FILE not in page
 
 
@@ -92,7 +92,7 @@ def test_what_was_read_of_other_data_is_no_reading_of_this_test_split(write_run:
     about["study"]["data"], about["data_sha256"] = "mfeat", "0" * 64
     (folder / "study.yaml").write_text(yaml.safe_dump(about))
     page = write_report(folder).read_text()
-    assert len(read(folder / FILE)) == 4
+    assert len(read_readings(folder / FILE)) == 4
     assert FILE not in page
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.record import read
+from analysis.record import read_verdict
 from analysis.report import write_report
 from analysis.verdicts import write_verdict
 from tests.analysis.test_ablations import CLAIM, paired
@@ -35,14 +35,14 @@ def change(folder: Path, **values: Any) -> dict[str, Any]:
     given = json.loads((folder / "verdict.json").read_text()) | values
     gone = {key for key, value in values.items() if value is None}
     (folder / "verdict.json").write_text(json.dumps({key: v for key, v in given.items() if key not in gone}))
-    found = read(folder)
+    found = read_verdict(folder)
     assert found is not None
     return found
 
 
 def test_a_whole_verdict_is_read_as_it_is(claim: Path) -> None:
-    assert read(claim) == json.loads((claim / "verdict.json").read_text())
-    assert read(claim / "one") is None
+    assert read_verdict(claim) == json.loads((claim / "verdict.json").read_text())
+    assert read_verdict(claim / "one") is None
 
 
 def test_an_old_verdict_without_its_cells_has_those_that_are_there(claim: Path) -> None:
@@ -65,7 +65,7 @@ def test_any_key_may_be_missing_or_wrong(claim: Path, key: str, value: Any) -> N
 @pytest.mark.parametrize("content", ["", "{", '{"name": "x", "verd', "[1, 2]", "null", "[" * 100_000, "\udcff"])
 def test_what_is_no_verdict_still_has_a_page(claim: Path, content: str) -> None:
     (claim / "verdict.json").write_bytes(content.encode(errors="surrogateescape"))
-    found = read(claim)
+    found = read_verdict(claim)
     assert found is not None
     assert (found["name"], found["verdict"], found["cells"]) == ("claim", "unknown", ["one", "two"])
     assert found["remarks"] == [

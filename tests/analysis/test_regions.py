@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analysis import load
-from analysis.regions import safe_region, span, stability, stability_over
-from analysis.sensitivity import HEAT, heat
+from analysis.regions import ranking_stability, ranking_stability_over, safe_region, safe_span
+from analysis.sensitivity import HEAT_MAP, heat_map
 from analysis.surfaces import residual_leverage, surface
 from analysis.tables import Run
 from tests.analysis.conftest import Write, trial
@@ -35,7 +35,7 @@ def test_the_safe_region_by_hand(write_run: Write) -> None:
     assert region.table["within"].to_list() == [True, True, False, False]
     assert region.table["shown"].to_list() == [True, False, False, False]
     assert region.seeds == 3
-    assert span(region, ALPHA, "log") == (1.0, 10.0, pytest.approx(1 / 3))
+    assert safe_span(region, ALPHA, "log") == (1.0, 10.0, pytest.approx(1 / 3))
 
 
 def test_what_lies_a_margin_below_the_best_is_within_it_whatever_the_rounding(write_run: Write) -> None:
@@ -63,16 +63,16 @@ def test_nothing_is_safe_where_all_failed(write_run: Write) -> None:
     region = safe_region(curve(write_run, {0.1: [None, None], 1.0: [None, None]}), "agm", 0.1)
     assert region.table.is_empty()
     assert region.seeds == 2
-    assert all(math.isnan(end) for end in span(region, ALPHA, "log"))
+    assert all(math.isnan(end) for end in safe_span(region, ALPHA, "log"))
 
 
 def test_seeds_that_rank_alike_are_stable(write_run: Write) -> None:
     run = curve(write_run, {0.1: [0.1, 0.2], 1.0: [0.3, 0.4], 10.0: [0.5, 0.6]})
-    assert stability(run, "agm").w == pytest.approx(1)
-    assert stability(run, "agm").best == 1
-    found = stability_over({"one": run, "other": run}, "agm")
-    assert (found.judges, found.things, found.w) == (2, 3, pytest.approx(1))
-    assert stability_over({}, "agm").judges == 0
+    assert ranking_stability(run, "agm").w == pytest.approx(1)
+    assert ranking_stability(run, "agm").best == 1
+    found = ranking_stability_over({"one": run, "other": run}, "agm")
+    assert (found.raters, found.items, found.w) == (2, 3, pytest.approx(1))
+    assert ranking_stability_over({}, "agm").raters == 0
 
 
 def grid(write_run: Write) -> Run:
@@ -118,8 +118,8 @@ def test_what_a_surface_predicts_is_that_of_fits_without_each_point(write_run: W
 
 def test_heat_by_hand(write_run: Write) -> None:
     run = grid(write_run)
-    table = heat(run, ALPHA, LR)
-    assert list(table.schema) == list(HEAT)
+    table = heat_map(run, ALPHA, LR)
+    assert list(table.schema) == list(HEAT_MAP)
     assert len(table) == 9
     corner = table.filter(x=10.0, y=1.0).row(0, named=True)
     assert (corner["mean"], corner["seeds"], corner["failed"]) == (pytest.approx(0.46), 3, 0)
