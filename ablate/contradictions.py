@@ -7,7 +7,7 @@ from ablate.document import KeyPath
 from ablate.errors import describe_choices
 from ablate.methods import method_axes
 from ablate.search_options import SIZED_SEARCHES
-from search_spaces.axes import Condition, plain, spelled
+from search_spaces.axes import Condition, describe_condition, yaml_literal
 
 if TYPE_CHECKING:
     from ablate.study import Study
@@ -108,8 +108,10 @@ def check_epochs(study: "Study", method: str, where: KeyPath, among: list[list[A
     starts, ends, epochs = among
     last = min(max(ends), max(epochs))
     if min(starts) > last:
-        rule = f"{method} would never act: it starts in epoch {plain(min(starts))}, and the last is {plain(last)}"
-        raise study.document.error(where, rule)
+        start, end = yaml_literal(min(starts)), yaml_literal(last)
+        raise study.document.error(
+            where, f"{method} would never act: it starts in epoch {start}, and the last is {end}"
+        )
 
 
 def check_clips(study: "Study") -> None:
@@ -157,13 +159,13 @@ def check_search(study: "Study") -> None:
         raise document.error(("budget", "trials"), f"one point of every method takes {least} trials already")
     for one in study.vary:
         if not possible(study, one.when):
-            raise document.error(("vary", one.key), f"never acts here: it acts where {spelled(one.when)}")
+            raise document.error(("vary", one.key), f"never acts here: it acts where {describe_condition(one.when)}")
     for key, value in study.set.items():
         method, _, setting = key.partition(".")
         axis = method_axes(method, study.methods[method])[setting]
         when = {f"{method}.{other}": values for other, values in axis.when.items()}
         if value != axis.default and not possible(study, when):
-            raise document.error(("set", key), f"never acts here: it acts where {spelled(when)}")
+            raise document.error(("set", key), f"never acts here: it acts where {describe_condition(when)}")
 
 
 def check_splits(study: "Study") -> None:

@@ -14,8 +14,8 @@ from ablate.provenance import available_cpus, package_versions
 from ablate.study import Study
 from ablate.trial_queue import open_queue
 from analysis.formatting import plural
-from search_spaces.axes import plain
-from search_spaces.methods import BASES, SPAN
+from search_spaces.axes import yaml_literal
+from search_spaces.methods import ACTIVE_EPOCHS, BASELINES
 from trainables.data import DataError, dataset_names, sheet
 from trainables.methods import METHODS
 
@@ -101,7 +101,7 @@ def check_method(method: str, path: str) -> Iterator[Check]:
     """Check that a method's loss is finite after some steps, and that at its neutral setting it is its baseline."""
     from trainables.dry_run import train_synthetic
 
-    settings = {name: axis.default for name, axis in method_axes(method, path).items() if name not in SPAN}
+    settings = {name: axis.default for name, axis in method_axes(method, path).items() if name not in ACTIVE_EPOCHS}
     neutral = {name: axis.neutral for name, axis in method_axes(method, path).items() if axis.neutral is not None}
     try:
         _, loss = train_synthetic(path, settings, STEPS)
@@ -117,8 +117,8 @@ def check_neutral(method: str, path: str, settings: Mapping[str, Any], neutral: 
     """Check that a method with all parts switched off trains to the same parameters as its baseline."""
     from trainables.dry_run import parameter_distance, train_synthetic
 
-    base = BASES.get(method, "joint")
-    values = ", ".join(f"{name}={plain(value)}" for name, value in neutral.items())
+    base = BASELINES.get(method, "joint")
+    values = ", ".join(f"{name}={yaml_literal(value)}" for name, value in neutral.items())
     name = f"{method}: {values} is {'joint training' if base == 'joint' else base}"
     try:
         distance = parameter_distance(

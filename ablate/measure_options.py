@@ -51,8 +51,8 @@ def check_applies(document: Document, where: KeyPath, name: str, sheet: Sheet) -
     if MEASUREMENTS[name].multimodal and num_modalities == 1:
         raise document.error(where, f"`{name}` is about several modalities, and {sheet.name} has one")
     if name in {"attribution", "shape"} and num_modalities > MAX_EXHAUSTIVE:
-        rule = f"`{name}` asks every coalition of at most {MAX_EXHAUSTIVE} modalities, and {sheet.name} has {num_modalities}"
-        raise document.error(where, f"{rule}; `shapley` samples them")
+        rule = f"`{name}` asks every coalition of at most {MAX_EXHAUSTIVE} modalities"
+        raise document.error(where, f"{rule}, and {sheet.name} has {num_modalities}; `shapley` samples them")
     if name == "truth" and sheet.path is not None:
         rule = f"`truth` compares with planted contributions, and {sheet.name} has none"
         raise document.error(where, f"{rule}; take the data `synthetic`")

@@ -11,8 +11,8 @@ from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices
 from ablate.identity import IMPORT_FOLDERS
 from search_spaces.axes import Axis
+from search_spaces.methods import ACTIVE_EPOCHS
 from search_spaces.methods import METHODS as AXES
-from search_spaces.methods import SPAN
 from trainables.methods import METHODS
 
 AXIS_KINDS = {bool: "flag", float: "number", int: "integer"}  # annotated type of a hyperparameter -> kind of its axis
@@ -59,9 +59,9 @@ def check_user_method(document: Document, where: KeyPath, path: str) -> None:
     if not all(hasattr(method, part) for part in parts) or len(method._field_defaults) < len(method._fields):
         rule = "must be a NamedTuple of hyperparameters, each with a default, that has `init` and `step`"
         raise document.error(where, f"{rule}, got `{path}`")
-    for name in SPAN:
+    for name in ACTIVE_EPOCHS:
         if name in method._fields:
-            rule = f"{', '.join(SPAN)} are settings of every method, the epochs in which it acts"
+            rule = f"{', '.join(ACTIVE_EPOCHS)} are settings of every method, the epochs in which it acts"
             raise document.error(where, f"`{path}` has a setting `{name}` of its own; {rule}")
     for name in getattr(method, "neutral", {}):
         if name not in method._fields:
@@ -121,7 +121,7 @@ def module_classes(module: str) -> list[str]:
 def method_axes(name: str, path: str) -> dict[str, Axis]:
     """Return the settings of a method as axes: declared in `search_spaces`, or inferred from a user-defined class."""
     if name in AXES and path == METHODS[name]:
-        return AXES[name] | SPAN
+        return AXES[name] | ACTIVE_EPOCHS
     module, _, attribute = path.partition(":")
     method: Any = getattr(import_module(module), attribute)
     neutral: dict[str, Any] = getattr(method, "neutral", {})
@@ -130,7 +130,9 @@ def method_axes(name: str, path: str) -> dict[str, Axis]:
     except NameError:  # an annotation that cannot be resolved
         types = {}
     defaults: dict[str, Any] = method._field_defaults
-    return {k: infer_axis(v, types.get(k))._replace(neutral=neutral.get(k)) for k, v in defaults.items()} | SPAN
+    return {
+        k: infer_axis(v, types.get(k))._replace(neutral=neutral.get(k)) for k, v in defaults.items()
+    } | ACTIVE_EPOCHS
 
 
 def infer_axis(default: Any, hint: Any) -> Axis:
@@ -145,4 +147,4 @@ def infer_axis(default: Any, hint: Any) -> Axis:
         kind, values = "choice", [value for member in types for value in get_args(member)]
     if kind == "choice":
         return Axis(default, "choice", choices=(*values, *[None] * (is_optional and None not in values)))
-    return Axis(default, kind, empty=is_optional)
+    return Axis(default, kind, nullable=is_optional)

@@ -9,8 +9,8 @@ from ablate.methods import method_axes
 from ablate.study import Study
 from ablate.trial import Trial, block_seeds, data_identity, with_seed
 from ablate.vary import DUMMY
-from search_spaces.axes import acts
-from search_spaces.methods import SPAN, TRAINING
+from search_spaces.axes import is_active
+from search_spaces.methods import ACTIVE_EPOCHS, TRAINING_CONDITIONS
 from trainables.measurements import MEASUREMENTS
 
 
@@ -35,15 +35,15 @@ def resolve_point(
     Every setting is resolved; inactive ones are at their default in the configuration, and null in the labels.
     """
     settings, inactive = resolve_settings(study, method, point)
-    span = {name: settings.pop(name) for name in SPAN}
+    span = {name: settings.pop(name) for name in ACTIVE_EPOCHS}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
         changes = {one.name: point[one.key] for one in study.vary if one.owner == owner and one.key in point}
         sections[owner] = section.model_dump() | changes
     if sections["train"]["lr"] is None:
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
-    for name, when in TRAINING.items():
-        if not acts(when, sections["train"]):
+    for name, when in TRAINING_CONDITIONS.items():
+        if not is_active(when, sections["train"]):
             sections["train"][name] = type(study.file.train).model_fields[name].default
             inactive.add(f"train.{name}")
     config = {
@@ -71,7 +71,7 @@ def resolve_settings(study: Study, method: str, point: Point) -> tuple[dict[str,
     settings: dict[str, Any] = {}
     inactive: set[str] = set()
     for name, axis in method_axes(method, study.methods[method]).items():  # each after those that it depends on
-        if acts(axis.when, settings):
+        if is_active(axis.when, settings):
             settings[name] = chosen.get(f"{method}.{name}", axis.default)
         else:
             settings[name] = axis.default

@@ -33,13 +33,13 @@ def find_axis(document: Document, where: KeyPath, key: str, methods: dict[str, s
 
 def check_value(document: Document, where: KeyPath, axis: Axis, value: Any) -> Any:
     """Return a value of a setting, converted to the type its method takes; raise a UserError if it is invalid."""
-    if axis.split and isinstance(value, dict) and value:
-        number_axis = axis._replace(split=False)
+    if axis.by_modality and isinstance(value, dict) and value:
+        number_axis = axis._replace(by_modality=False)
         return {
             modality: check_value(document, (*where, modality), number_axis, modality_value)
             for modality, modality_value in value.items()
         }
-    if axis.kind == "number" and axis.high == math.inf and not axis.empty and value in ("inf", "none", None):
+    if axis.kind == "number" and axis.high == math.inf and not axis.nullable and value in ("inf", "none", None):
         value = math.inf
     try:
         return axis.check(value)

@@ -16,7 +16,7 @@ from ablate.settings import check_value, find_axis
 from ablate.validation import validate_section
 from ablate.vary import Scope, VariedAxis, parse_axis
 from search_spaces import CLAIMS, RECIPES, STUDIES
-from search_spaces.methods import COMPANIONS
+from search_spaces.methods import PUBLISHED_TRAINING
 from trainables.data import DataError, Sheet, sheet
 
 RESERVED_NAMES = {"trials", "schema"}  # entries of a store that are no studies
@@ -104,7 +104,7 @@ def missing_companions(study: Study) -> list[str]:
     """Return a sentence for each method that was published with training settings that the study does not set."""
     set_keys = {f"train.{name}" for name in study.file.train.model_fields_set} | {axis.key for axis in study.vary}
     sentences = []
-    for method, companions in COMPANIONS.items():
+    for method, companions in PUBLISHED_TRAINING.items():
         if method in study.methods and not set_keys & companions.keys():
             settings = " and ".join(f"{key}: {value:g}" for key, value in companions.items())
             pronoun = "it" if len(companions) == 1 else "them"

@@ -10,8 +10,8 @@ from ablate.document import Document, KeyPath
 from ablate.errors import describe_choices, format_value
 from ablate.settings import check_value, find_axis
 from ablate.validation import Section, error_sentence, most_specific_error, validate_section
-from search_spaces.axes import ALWAYS, Condition, acts
-from search_spaces.methods import TRAINING
+from search_spaces.axes import ALWAYS, Condition, is_active
+from search_spaces.methods import TRAINING_CONDITIONS
 
 DUMMY = "dummy"  # an inert axis: its apparent effect is the noise floor
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -51,7 +51,7 @@ class VariedAxis(NamedTuple):
 
     def acts(self, settings: Mapping[str, Any]) -> bool:
         """Return whether the axis is active beside these settings, that is, changes anything."""
-        return acts(self.when, settings)
+        return is_active(self.when, settings)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -134,7 +134,7 @@ def activation_condition(scope: Scope, where: KeyPath, key: str) -> Condition:
     if owner in scope.methods:
         when = find_axis(scope.document, where, key, scope.methods).when
     else:
-        when = TRAINING.get(name, ALWAYS) if owner == "train" else ALWAYS
+        when = TRAINING_CONDITIONS.get(name, ALWAYS) if owner == "train" else ALWAYS
     return {f"{owner}.{other}": values for other, values in when.items()}
 
 

@@ -1,15 +1,15 @@
-"""The settings of each method, with the published defaults and their sources (METHODS.md, sections 5, 6 and 11)."""
+"""The settings of each method, with published defaults and their sources (METHODS.md, sections 5, 6 and 11)."""
 
 from search_spaces.axes import Axis, Condition, choice, flag, integer, number
 
 INF = float("inf")
-ENCODERS = {"route": ("encoder",)}  # conditions under which a setting of a method acts
+ENCODER = {"route": ("encoder",)}  # conditions under which a setting is active
 MAGNITUDE = {"magnitude": (True,)}
-DIRECTED = ("grad", "grad_prev", "param_released")
-CLASSIFIERS = {"eps_source": ("aux",), "direction": DIRECTED}
+DIRECTIONS = ("grad", "grad_prev", "param_released")
+CLASSIFIERS = {"eps_source": ("aux",), "direction": DIRECTIONS}
 LAPLACE = {"estimator": ("laplace",)}
 
-STRENGTH = number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3")
+OGM_ALPHA = number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3")
 FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
 APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, visible under Adam")
 RATIO = choice("mean", "bb", "bb3", source="OGM-GE main.py:121; bb, bb3: BalanceBenchmark OGM_trainer.py")
@@ -23,13 +23,13 @@ METHODS: dict[str, dict[str, Axis]] = {
     "unimodal": {},
     "moddrop": {"rate": number(0.3, 0, 1, neutral=0.0, source="ours; ModDrop, TPAMI 2016")},
     "ogm": {
-        "alpha": STRENGTH,
+        "alpha": OGM_ALPHA,
         "filter": FILTER,
         "apply": APPLY,
         "ratio": RATIO,
     },
     "ogm-ge": {
-        "alpha": STRENGTH,
+        "alpha": OGM_ALPHA,
         "noise": number(1.0, 0, 1e3, neutral=0.0, source="OGM-GE main.py:133"),
         "filter": FILTER,
         "apply": APPLY,
@@ -43,21 +43,28 @@ METHODS: dict[str, dict[str, Axis]] = {
         "window": integer(100, 1, 1e6, source="ours", when={"reference": ("window",)}),
         "warm": number(100, 1, INF, source="ours", when={"reference": ("fixed",)}),
         "target": number(
-            0.0, 0, 1e3, source="ours; cross-entropy of each modality", split=True, when={"reference": ("target",)}
+            0.0,
+            0,
+            1e3,
+            source="ours; cross-entropy of each modality",
+            by_modality=True,
+            when={"reference": ("target",)},
         ),
         "route": choice("phi", "encoder", source="AGM CREMAD_net.py:39 (phi); BalanceBenchmark: encoder"),
         "score_attr": choice(
-            "shapley", "single", "loo", "head", "bb", source="AGM 3.1; ours; bb: BalanceBenchmark", when=ENCODERS
+            "shapley", "single", "loo", "head", "bb", source="AGM 3.1; ours; bb: BalanceBenchmark", when=ENCODER
         ),
         "mute": choice("zero", "mean", "feature", source="AGM release: zero"),
         "samples": integer(0, 0, 1e4, source="ours; 0 is exact", when={"score_attr": ("shapley", "bb")}),
         "stale": flag(default=False, source="AGM release, by oversight"),
-        "filter": choice("all", "conv4d", "ndim>1", "auto", source="ours; ndim>1: BalanceBenchmark", when=ENCODERS),
-        "apply": APPLY._replace(when=ENCODERS),
+        "filter": choice("all", "conv4d", "ndim>1", "auto", source="ours; ndim>1: BalanceBenchmark", when=ENCODER),
+        "apply": APPLY._replace(when=ENCODER),
         "bb_sign": flag(default=False, source="BalanceBenchmark AGM_trainer.py:571"),
     },
     "mslr": {
-        "factor": number(1.0, 0, 1e3, neutral=1.0, split=True, source="AGM release: AV-MNIST 1.3 audio, 0.7 visual"),
+        "factor": number(
+            1.0, 0, 1e3, neutral=1.0, by_modality=True, source="AGM release: AV-MNIST 1.3 audio, 0.7 visual"
+        ),
         "adapt": flag(default=True, neutral=False, source="ours, to leave the ratio out"),
         "window": integer(5, 1, 1e6, source="AGM release, AVMNIST_main.py:539", when={"adapt": (True,)}),
         "form": choice("lr", "grad_scale", source="lr: as the paper is named; grad_scale: AGM release"),
@@ -71,7 +78,7 @@ METHODS: dict[str, dict[str, Axis]] = {
     },
     "cggm": {
         "magnitude": flag(default=True, neutral=False, source="CGGM paper; the release has none for BraTS"),
-        "direction": choice(*DIRECTED, "off", source="grad: paper; param_released: code"),
+        "direction": choice(*DIRECTIONS, "off", source="grad: paper; param_released: code"),
         "rho": number(1.3, 0, 1e3, source="CGGM release: CMU-MOSI, IEMOCAP, Food-101; 1.0 for BraTS", when=MAGNITUDE),
         "lam": number(
             0.2,
@@ -79,7 +86,7 @@ METHODS: dict[str, dict[str, Axis]] = {
             1e3,
             neutral=0.0,
             source="CGGM release: CMU-MOSI, IEMOCAP; 0.05 Food-101, 0.1 BraTS",
-            when={"direction": DIRECTED},
+            when={"direction": DIRECTIONS},
         ),
         "delta": choice("signed", "positive", source="CGGM paper and release; positive is ours"),
         "smooth": number(0.0, 0, 0.999, source="ours; 0 is the paper's"),
@@ -121,18 +128,18 @@ METHODS: dict[str, dict[str, Axis]] = {
     },
 }
 
-COMPANIONS: dict[str, dict[str, float]] = {  # settings of training that a method was published with
+PUBLISHED_TRAINING: dict[str, dict[str, float]] = {  # training settings that a method was published with
     "agm": {"train.clip": 1.0, "train.clip_trigger": 1.0},  # late and early fusion; 5 and 5 on UR-Funny
     "cggm": {"train.clip": 0.8},  # without it a coefficient near its pole, 1e7, can end a trial (METHODS.md 7.5)
 }
 
-TRAINING: dict[str, Condition] = {  # where a setting of training acts, by other ones
+TRAINING_CONDITIONS: dict[str, Condition] = {  # conditions under which a training setting is active
     "momentum": {"optimizer": ("sgd",)},
 }
 
-BASES = {"bogc": "joint-uni"}  # what a method is with all that is neutral; others: joint training
+BASELINES = {"bogc": "joint-uni"}  # what a method equals with all settings neutral; others: joint training
 
-SPAN: dict[str, Axis] = {  # of every method: the epochs, counted from 1, in which it acts
+ACTIVE_EPOCHS: dict[str, Axis] = {  # settings of every method: the epochs, counted from 1, in which it acts
     "start": integer(1, 1, INF, source="OGM-GE and AGM argparse: from the first"),
     "warmup": integer(0, 0, 1e6, source="ours: epochs over which it gains strength"),
     "end": number(INF, 0, INF, source="OGM-GE: 51 of 100 epochs; AGM argparse: 20"),

@@ -11,8 +11,8 @@ from ablate.doctor import Check
 from ablate.methods import method_axes
 from ablate.terminal.console import screen
 from analysis.formatting import plural
-from search_spaces.axes import plain
-from search_spaces.methods import SPAN
+from search_spaces.axes import yaml_literal
+from search_spaces.methods import ACTIVE_EPOCHS
 from trainables.data import Sheet
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def show_methods() -> None:
 
     table = Table("method", "setting", "default", "off at", "allowed", "source", box=SIMPLE)
     for method, path in METHODS.items():
-        settings = {name: axis for name, axis in method_axes(method, path).items() if name not in SPAN}
+        settings = {name: axis for name, axis in method_axes(method, path).items() if name not in ACTIVE_EPOCHS}
         for i, (name, axis) in enumerate(settings.items()):
-            off = "" if axis.neutral is None else plain(axis.neutral)
+            off = "" if axis.neutral is None else yaml_literal(axis.neutral)
             allowed = axis.rule.removeprefix("must be ").removeprefix("one of ")
-            table.add_row(method if i == 0 else "", name, plain(axis.default), off, allowed, axis.source)
+            table.add_row(method if i == 0 else "", name, yaml_literal(axis.default), off, allowed, axis.source)
         if not settings:
             table.add_row(method, "", "", "", "", "")
     console = screen()

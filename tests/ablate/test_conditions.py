@@ -9,8 +9,8 @@ import pytest
 from ablate.designs import DesignPoint
 from ablate.plan import point_trials
 from ablate.study import load
-from search_spaces.axes import Axis, acts
-from search_spaces.methods import METHODS, TRAINING
+from search_spaces.axes import Axis, is_active
+from search_spaces.methods import METHODS, TRAINING_CONDITIONS
 from tests.ablate.helpers import write
 from trainables.data import load as load_data
 from trainables.train import Outcome, fit
@@ -99,14 +99,16 @@ def test_a_setting_acts_where_it_is_said_to_and_nowhere_else(
         assert not same(outcome(base[method], **on), outcome(base[method], **on, **value))
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", TRAINING_CONDITIONS)
 def test_a_setting_of_training_likewise(name: str, base: dict[str, dict[str, Any]]) -> None:
     def trained(optimizer: str, value: float) -> Outcome:
         config = base["joint"]
         return fit({**config, "train": config["train"] | {"optimizer": optimizer, name: value}}, load_data(DATA))
 
     for optimizer in ("sgd", "adam", "adamw"):
-        assert same(trained(optimizer, 0.1), trained(optimizer, 0.2)) != acts(TRAINING[name], {"optimizer": optimizer})
+        assert same(trained(optimizer, 0.1), trained(optimizer, 0.2)) != is_active(
+            TRAINING_CONDITIONS[name], {"optimizer": optimizer}
+        )
 
 
 def test_what_decides_is_declared_before_what_depends_on_it() -> None:

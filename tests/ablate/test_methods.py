@@ -9,7 +9,7 @@ from ablate.methods import infer_axis
 from ablate.search import rounds
 from ablate.study import load
 from search_spaces.axes import Axis
-from search_spaces.methods import SPAN
+from search_spaces.methods import ACTIVE_EPOCHS
 from tests.ablate.helpers import ROOT, here, table, train, write
 
 FIELDS = "k: Literal[1, 2] = 1\n    limit: float | None = None\n    factor: float = 0.5"
@@ -27,7 +27,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", SPAN)
+@pytest.mark.parametrize("name", ACTIVE_EPOCHS)
 def test_a_setting_of_ones_own_does_not_have_the_name_of_an_epoch_in_which_methods_act(name: str, own: Path) -> None:
     (own / "mine.py").write_text((own / "mine.py").read_text().replace("    k: ", f"    {name}: int = 3\n    k: "))
     ended = here("plan", write(own, methods=["mine:Half"], vary=None), "--store", own / "s")
@@ -44,8 +44,8 @@ def test_a_setting_of_ones_own_does_not_have_the_name_of_an_epoch_in_which_metho
         (1, int, Axis(1, "integer")),
         (1, None, Axis(1, "integer")),
         (True, bool, Axis(True, "flag")),
-        (None, float | None, Axis(None, "number", empty=True)),
-        (2, Optional[int], Axis(2, "integer", empty=True)),  # noqa: UP045  (as it is in older code)
+        (None, float | None, Axis(None, "number", nullable=True)),
+        (2, Optional[int], Axis(2, "integer", nullable=True)),  # noqa: UP045  (as it is in older code)
         (None, bool | None, Axis(None, "choice", choices=(True, False, None))),
         ("a", str, Axis("a", "choice", choices=("a",))),
         ("a", str | None, Axis("a", "choice", choices=("a", None))),
