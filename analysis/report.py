@@ -106,26 +106,26 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
 
 def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
     """Return the section of a run, and record the test scores that it reads."""
-    whole = independent(run)
-    methods, encoders, variances = summary(whole), encoder_summary(whole), seed_variance(run)
-    choices = best_configurations(whole)
-    recorded = readings.record_readings(whole, choices, methods)
+    independent_run = independent(run)
+    methods, encoders, variances = summary(independent_run), encoder_summary(independent_run), seed_variance(run)
+    choices = best_configurations(independent_run)
+    recorded = readings.record_readings(independent_run, choices, methods)
     status = run.trials.select("trial", "status").unique("trial").collect()
     num_read = len(choices.filter(pl.col("seeds") > 0))
-    tables = [report_tables.methods_table(whole, methods, num_read, claimed=claimed)] if len(methods) else []
+    tables = [report_tables.methods_table(independent_run, methods, num_read, claimed=claimed)] if len(methods) else []
     tables += [report_tables.encoders_table(run, encoders)] if len(encoders) else []
     tables += [report_tables.variance_table(run, variances)] if len(variances) else []
-    tables += [report_tables.configurations_table(whole)] if run.vary and len(methods) else []
+    tables += [report_tables.configurations_table(independent_run)] if run.vary and len(methods) else []
     facts = ("modalities", "task", "data_sha256")
     return Section(
         name=run.name,
-        headline=headline(whole, methods),
+        headline=headline(independent_run, methods),
         planned=run.study["planned"],
         finished=int(run.trials.select(pl.len()).collect().item()),
         trials=len(status),
         failed=len(status.filter(pl.col("status").is_in(LOST_STATUSES))),
         pruned=len(status.filter(status="pruned")),
-        limitations=limitations(whole, methods) + readings.selection_warning(whole, recorded),
+        limitations=limitations(independent_run, methods) + readings.selection_warning(independent_run, recorded),
         pictures=pictures,
         tables=tables,
         failures=report_tables.failures_table(run),

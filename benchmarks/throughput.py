@@ -163,18 +163,18 @@ def time_with_setup(spec: dict[str, Any], trials: int, folder: Path, scratch: Pa
         "tuned": run_tuned_ray_tune(study, scratch),
         "default": run_default_ray_tune(study, scratch),
     }
-    return {way: Timing(0.0, one.setup + one.seconds, one.scores) for way, one in timed.items()}
+    return {way: Timing(0.0, timing.setup + timing.seconds, timing.scores) for way, timing in timed.items()}
 
 
 def print_timings(rounds: list[dict[str, Timing]], trials: int, what: str) -> None:
     """Print seconds a trial and the ratios."""
-    last = {way: one.scores for way, one in rounds[-1].items()}
+    last = {way: timing.scores for way, timing in rounds[-1].items()}
     apart = max(abs(last["ours"][t] - score) for scores in last.values() for t, score in scores.items())
     sys.stdout.write(f"{what}, {trials} trials: accuracies differ by {apart:.4f} at most\n")
     for way in last:
-        cost = median(one[way].seconds for one in rounds) / trials
-        ratio = median(one[way].seconds / one["ours"].seconds for one in rounds)
-        before = median(one[way].setup for one in rounds)
+        cost = median(timings[way].seconds for timings in rounds) / trials
+        ratio = median(timings[way].seconds / timings["ours"].seconds for timings in rounds)
+        before = median(timings[way].setup for timings in rounds)
         apart = f"   (set-up {before:5.1f} s)" if before else ""
         sys.stdout.write(f"  {way:8s} {cost:7.3f} s a trial {ratio:6.1f} x ours{apart}\n")
     sys.stdout.flush()

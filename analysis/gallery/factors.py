@@ -25,11 +25,11 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
     """Draw the indices of a Sobol or a Morris design, for each of its methods."""
     kind, _ = run.search
     for method, table in indices(run).items():
-        known = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
-        if known.is_empty():
+        scored = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
+        if scored.is_empty():
             continue
         format_index = "{:.2g}".format if kind == "sobol" else partial(format_amount, run.metric)
-        main = known.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
+        main = scored.filter(index="total" if kind == "sobol" else "mu_star").sort("value", descending=True)
         values = "; ".join(
             f"{row['factor']} {format_index(row['value'])}" + " (not above the floor)" * (row["above_floor"] is False)
             for row in main.iter_rows(named=True)

@@ -47,14 +47,14 @@ def heat_maps(run: Run) -> Iterator[Drawing]:
             if min(sides) < 2 or max(sides) > MAX_VALUES or 2 * len(part) < sides[0] * sides[1] or scored.is_empty():
                 continue
             best = ranked_points(part, higher_is_better=run.higher_is_better).row(0, named=True)
-            held = f" with {best['settings']}" if best["settings"] else ""
+            settings = f" with {best['settings']}" if best["settings"] else ""
             region = safe_region(run, method, safe_margin(run, method))
             is_whole = set(region.table.columns) & set(run.vary) == {x, y}  # otherwise the map is a slice of it
             margin = format_amount(run.metric, region.margin)
             safe = f" Safe, within {margin} of it: {safe_share(region)}." if is_whole else ""
             caption = (
-                f"{method}{held} over {x} and {y}, {len(scored)} of {sides[0] * sides[1]} cells with a result; best on "
-                f"validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
+                f"{method}{settings} over {x} and {y}, {len(scored)} of {sides[0] * sides[1]} cells with a result; "
+                f"best on validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
                 f"{format_score(run.metric, best['mean'], best['low'], best['high'])}.{safe}"
             )
             if is_whole:
@@ -91,8 +91,8 @@ def _draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: 
     points = region.table.select(positions[0].alias("x"), positions[1].alias("y"), "within", x_value=x, y_value=y)
     best = table.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
     nearest = [_nearest_value(layouts[axis], best[side]) for axis, side in ((x, "x"), (y, "y"))]
-    held = format_settings(region.table.row(0, named=True), [axis for axis in fitted.positions if axis not in pair])
-    at = f" at {held}" if held else ""
+    settings = format_settings(region.table.row(0, named=True), [axis for axis in fitted.positions if axis not in pair])
+    at = f" at {settings}" if settings else ""
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
@@ -131,7 +131,7 @@ def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
         if line.is_empty():
             continue
         best, worst = line.row(0, named=True), line.row(-1, named=True)
-        held = f" with {best['settings']}" if best["settings"] else ""
+        settings = f" with {best['settings']}" if best["settings"] else ""
         if len(line) > 1 and format_score(run.metric, best["mean"]) == format_score(run.metric, worst["mean"]):
             sentence = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
         else:
@@ -139,7 +139,7 @@ def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
             sentence += f", worst at {_format_point(run, worst)}" if len(line) > 1 else ""
         others = [format_setting(value) for value in points["value"] if value not in line["value"]]
         unranked = f" Not ranked, as they have fewer seeds: {', '.join(others)}." if others else ""
-        sentences.append(f"{method}{held}: {sentence}.{unranked}")
+        sentences.append(f"{method}{settings}: {sentence}.{unranked}")
     return " ".join(sentences)
 
 
