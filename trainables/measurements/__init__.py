@@ -1,7 +1,7 @@
 """The measurements of a run: names, default intervals and where each applies; one measurement per file.
 
 A measurement never changes the run: it reads the learner and draws from random streams of its own. The module
-`trainables.measurements.NAME` is a `Stepwise` or an `Epochwise` of `trainables.observation`.
+`trainables.measurements.NAME` is a `StepMeasurement` or an `EpochMeasurement` of `trainables.observation`.
 """
 
 from typing import Literal, NamedTuple
