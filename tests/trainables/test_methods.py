@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from search_spaces.methods import BASES
+from search_spaces.methods import BASELINES
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.helpers import TASKS, apart, batch, network, pose, pure_step, setup, untrained, without_heads
 from trainables.methods import METHODS
@@ -118,7 +118,7 @@ class Case(NamedTuple):
         """What it is when switched off."""
         if self.settings.get("where") == "phi":
             return load_method(METHODS["joint"])()
-        return load_method(METHODS[BASES.get(self.name, "joint")])(**base_settings(self))
+        return load_method(METHODS[BASELINES.get(self.name, "joint")])(**base_settings(self))
 
     @property
     def numbers(self) -> dict[str, float]:
