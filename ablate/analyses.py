@@ -10,7 +10,10 @@ from ablate.options import Choice, parameters
 from ablate.plan import resolve_point
 from ablate.study import Study
 from analysis.ablations import ABLATIONS
+from analysis.ablations.relations import MIN_PAIRS, MIN_RANKED
 from analysis.ablations.scores import MEASUREMENT_KEYS
+from analysis.ablations.variance import MIN_GROUP_SEEDS, MIN_GROUPS
+from analysis.formatting import plural
 from analysis.rules import TESTS
 
 SIDES = ("of", "minus", "within", "default", "factors", "per", "choose")  # options that have columns
@@ -40,6 +43,36 @@ def check_analysis(document: Document, where: KeyPath, chosen: Choice, cells: Ma
         if name == "ceiling" and study.metric != "accuracy":
             rule = f"adds up what classifiers predict, and is about accuracy; the metric here is {study.metric}"
             raise document.error((*where, name), rule)
+
+
+def check_replicates(
+    document: Document, where: KeyPath, analysis: Choice, cells: Mapping[str, Study], *, tested: bool
+) -> None:
+    """Raise a UserError if the runs will have too few cells, groups or seeds for an analysis that compares these.
+
+    A rule that tests the result needs its interval, which takes more cells than the number by itself.
+    """
+    ((name, options),) = analysis.items()
+    required_cells = MIN_PAIRS if tested else MIN_RANKED
+    if name == "companion" and len(cells) < required_cells:
+        raise document.error((*where, name), f"needs {required_cells} cells, which it correlates, got {len(cells)}")
+    if name != "heterogeneity":
+        return
+    group_count = len(grouped(analysis, cells))
+    if 0 < group_count < MIN_GROUPS:
+        raise document.error((*where, name), f"needs {MIN_GROUPS} groups, which it compares, got {group_count}")
+    compared = {cell for side in ("of", "minus") for cell in listed(options[side].get("cell", list(cells)))}
+    for cell in cells:
+        seeds = independent_seeds(cells[cell])
+        if cell in compared and seeds < MIN_GROUP_SEEDS:
+            subject = f"the cell `{cell}`" if cell else "the study"
+            rule = f"needs {MIN_GROUP_SEEDS} seeds a group, and {subject} has {plural(seeds, 'seed')}"
+            raise document.error((*where, name), rule)
+
+
+def independent_seeds(study: Study) -> int:
+    """Return the number of independent seeds of a study; of seeds of several kinds, those of the first that varies."""
+    return next((count for count in study.blocks if count > 1), study.seed_counts[-1])
 
 
 def columns(studies: Iterable[Study]) -> set[str]:

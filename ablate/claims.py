@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
-from ablate.analyses import check_analysis, check_count
+from ablate.analyses import check_analysis, check_count, check_replicates
 from ablate.document import Document, KeyPath
 from ablate.errors import UserError
 from ablate.keys import REDUCED_PRECISION
@@ -159,6 +159,9 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     for key, analyses in (("analysis", about.analyses), ("beside", about.beside)):
         for analysis in analyses:
             check_analysis(document, ("claim", key), analysis, studies)
+            if not quick:  # a run in a hurry may have too few to tell anything
+                tested = key == "analysis" and not {"exact", "report"}.intersection(about.rule)
+                check_replicates(document, ("claim", key), analysis, studies, tested=tested)
     check_count(document, about.analyses, about.rule, studies)
     return Claim(f"{document.value['name']}{'-quick' * quick}", about, studies, quick)
 

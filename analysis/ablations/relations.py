@@ -25,7 +25,8 @@ from analysis.decisions import MAX_MISSING
 from analysis.statistics import LEVEL, NAN, Estimate, bounds
 
 EPSILON = 1e-12  # a sum of squares of rounding errors
-MIN_PAIRS = 4  # from which a rank correlation has an interval
+MIN_RANKED = 3  # pairs of a rank correlation
+MIN_PAIRS = 4  # of one with an interval
 MEASURED_COLUMNS = ("params", "steps", "seconds")  # null for a trial without a result
 
 Curve = dict[float, float]  # x -> mean value
@@ -180,7 +181,7 @@ def spearman_estimate(x: Sequence[float], y: Sequence[float]) -> Estimate:
 def spearman(one: pl.Series, other: pl.Series) -> float:
     """Return Spearman's correlation; nan where either is constant or has gaps."""
     x, y = (s.cast(pl.Float64).fill_null(NAN).to_numpy() for s in (one, other))
-    if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < MIN_RANKED or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
         return NAN
     return float(stats.spearmanr(x, y).statistic)
 

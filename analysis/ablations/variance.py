@@ -17,6 +17,7 @@ from analysis.formatting import plural
 from analysis.statistics import LEVEL, NAN, Estimate, estimate, is_constant, pseudovalues
 
 MIN_SEEDS = 3  # of a jackknife
+MIN_GROUPS = 2  # of `heterogeneity`
 MIN_GROUP_SEEDS = 4  # of a group of `heterogeneity`: with fewer the variance of Student's t is not finite
 EPSILON = 1e-6  # a share this far from 0 or 1 counts as 0 or 1
 INTERACTIONS = "interactions"
@@ -123,7 +124,7 @@ def heterogeneity_sd(samples: Sequence[Sample]) -> Estimate:
     chi-square distribution (Viechtbauer 2007).
     """
     count = len(samples)
-    if count < 2 or min(map(len, samples)) < MIN_GROUP_SEEDS:
+    if count < MIN_GROUPS or min(map(len, samples)) < MIN_GROUP_SEEDS:
         return Estimate(NAN, NAN, NAN, count)
     means = np.array([sample.mean() for sample in samples])
     noise = np.array([max(sample.var() / (len(sample) - 3), EPSILON**2) for sample in samples])

@@ -167,6 +167,7 @@ def ruled(name: str, **options: Any) -> dict[str, Any]:
     return {"claim": CLAIM["claim"] | {"rule": {name: options}}}
 
 
+AGM, JOINT = {"method": "agm"}, {"method": "joint"}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a part is missing": ({"claim": {"source": "us"}}, "claim: the key `question` is missing"),
     "an unknown analysis": (
@@ -306,6 +307,22 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         changed(metric="loss", split="validation", less_score=True, epochs=[1, 2]),
         "claim.analysis.difference.less_score: a trial's own score is its last; `epochs` does not go with it",
     ),
+    "a correlation over two cells": (
+        analysed("companion", metric="loss", of=AGM, minus=JOINT, within={**JOINT}),
+        "claim.analysis.companion: needs 3 cells, which it correlates, got 2",
+    ),
+    "heterogeneity of few seeds": (
+        analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 3},
+        "claim.analysis.heterogeneity: needs 4 seeds a group, and the cell `easy` has 3 seeds",
+    ),
+    "heterogeneity of few independent seeds": (
+        analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": {"init": 2, "order": 3}},
+        "needs 4 seeds a group, and the cell `easy` has 2 seeds",
+    ),
+    "heterogeneity beside of one group": (
+        {"claim": CLAIM["claim"] | {"beside": [{"heterogeneity": {"of": AGM | {"cell": "easy"}, "minus": JOINT}}]}},
+        "claim.beside.heterogeneity: needs 2 groups, which it compares, got 1",
+    ),
     "a metric beside": (
         {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "sharee"}}]}},
         "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",
@@ -355,6 +372,21 @@ def test_a_wrong_claim_gets_one_sentence(case: str, tmp_path: Path) -> None:
     assert str(refused.value).startswith(f"{file}:")
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_interval_of_a_correlation_takes_one_cell_more_and_a_quick_run_may_have_fewer(tmp_path: Path) -> None:
+    companion = {"metric": "loss", "of": AGM, "minus": JOINT, "within": {**JOINT}}
+    three = {"cells": {name: {"data": {"snr": snr}} for name, snr in (("a", 9), ("b", 3), ("c", 0))}}
+    reported = write(tmp_path, CLAIM | analysed("companion", **companion) | three)
+    assert len(load(str(reported)).cells) == 3
+    claim = CLAIM["claim"] | {"analysis": {"companion": companion}, "rule": {"above": {"threshold": 0}}}
+    tested = write(tmp_path, CLAIM | three | {"claim": claim})
+    with pytest.raises(UserError, match=r"claim\.analysis\.companion: needs 4 cells, which it correlates, got 3"):
+        load(str(tested))
+    load(str(tested), quick=True)
+    compared = write(tmp_path, CLAIM | analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 4})
+    load(str(compared))
+    load(str(compared), quick=True)
 
 
 def test_a_wrong_claim_creates_nothing(tmp_path: Path) -> None:
