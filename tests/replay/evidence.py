@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.replay.spy import Case, Pairs
-from tests.trainables.helpers import pose
+from tests.trainables.helpers import make_task
 from trainables import laplace
 from trainables.evidence import aggregate, combine, evidence, mean_log_precision
 from trainables.laplace import GradientMoments
@@ -90,7 +90,7 @@ def classification(case: Case) -> Pairs:
     """Softmax heads on one feature: posterior over the training set, over the batch, and moments of given draws."""
     hyper, target = case["hyper"], torch.tensor(case["y"])
     features, full_features = numbers(case["h"]), numbers(case["h_full"])
-    task, full_task = pose(target, 0), pose(torch.tensor(case["y_full"]), 0)
+    task, full_task = make_task(target, 0), make_task(torch.tensor(case["y_full"]), 0)
     found = []
     for m, (weight, bias, recorded) in enumerate(zip(case["W"], case["b"], case["heads"], strict=True)):
         head = torch.cat([numbers(weight), numbers(bias)[:, None]], -1)

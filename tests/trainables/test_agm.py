@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
+from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, train
 from trainables.methods.agm import AGM, score_moments, standard_deviation, strength_ratio
 from trainables.methods.joint import Joint
 from trainables.shapley import shapley_weights, weighted_sums
@@ -23,8 +23,8 @@ def test_coefficients_of_two_modalities_by_hand() -> None:
     model = network(2)
     made = setup(AGM(alpha=0.7), model)
     inputs, target = batch(model, 0)
-    learner = untrained(made)
-    after, metrics = step(made, learner, inputs, pose(target, 0))
+    learner = make_learner(made)
+    after, metrics = step(made, learner, inputs, make_task(target, 0))
     s = metrics["method.score"]
     by_hand = [math.exp(0.7 * (1 - math.exp(s[1] - s[0]))), math.exp(0.7 * (1 - math.exp(s[0] - s[1])))]
     assert metrics["method.scale"].tolist() == pytest.approx(by_hand, rel=1e-12)
@@ -36,9 +36,9 @@ def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
     """Their hooks multiply what arrives at each share by kappa_m: sum over m of the share's own backward pass."""
     model = network(3, fusion)
     made = setup(AGM(alpha=1.3), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(model, 0)
-    task = pose(target, 0)
+    task = make_task(target, 0)
     _, metrics = step(made, learner, inputs, task)
     params = learner.params
     inner = [p.requires_grad_() for p in leaves(params)]
@@ -76,9 +76,9 @@ def test_sampled_shares_sum_to_the_prediction_with_twenty_modalities() -> None:
     model = network(20)
     made = setup(AGM(samples=3), model)
     inputs, target = batch(model, 0)
-    task = pose(target, 0)
+    task = make_task(target, 0)
     coalitions = made.method.coalitions(20, task)
-    learner = untrained(made)
+    learner = make_learner(made)
     signals, _ = model(learner.params, learner.buffers, inputs, frozenset({"muted"}), coalitions=coalitions)
     weights = made.method.weights(20, task)
     assert torch.allclose(mix(weights, signals.muted).sum(0), signals.logits, rtol=1e-10)
@@ -88,18 +88,18 @@ def test_sampled_shares_sum_to_the_prediction_with_twenty_modalities() -> None:
 def test_seven_modalities_without_samples_are_refused() -> None:
     _, target = batch(network(1), 0)
     with pytest.raises(ValueError, match=r"7 modalities have 128 coalitions; set agm\.samples"):
-        AGM().coalitions(7, pose(target, 0))
+        AGM().coalitions(7, make_task(target, 0))
 
 
 def test_the_cap_bounds_the_coefficient() -> None:
     method = AGM(alpha=1.0, cap=0.1)
     model = network(2)
     made = setup(method, model)
-    learner = untrained(made)
+    learner = make_learner(made)
     largest = 0.0
     for number in range(30):
         inputs, target = batch(model, number)
-        learner, metrics = step(made, learner, inputs, pose(target, number))
+        learner, metrics = step(made, learner, inputs, make_task(target, number))
         largest = max(largest, float(metrics["method.scale"].max()))
     assert largest == pytest.approx(math.exp(0.1), rel=1e-12)
 
@@ -107,9 +107,9 @@ def test_the_cap_bounds_the_coefficient() -> None:
 def test_a_silent_probability_counts_as_its_floor() -> None:
     """A share that gives the true class probability 0 scores -log 1e-8, not infinity."""
     hopeless = torch.tensor([[[-1e6, 0.0, 0.0]], [[0.0, 0.0, 0.0]], [[-1e6, 0.0, 0.0]]], dtype=torch.float64)
-    task = pose(torch.tensor([0]), 0)
+    task = make_task(torch.tensor([0]), 0)
     method = AGM()
-    state = method.init(untrained(setup(method, network(2))).params)
+    state = method.init(make_learner(setup(method, network(2))).params)
     signals = Signals(logits=hopeless[2], muted=hopeless)
     made = method.step(state, signals, task, lambda f: f(signals))  # type: ignore[arg-type, return-value]
     assert made.metrics["score"][0].item() == pytest.approx(-math.log(1e-8))
@@ -155,7 +155,7 @@ def test_by_balance_benchmark_an_only_modality_says_nothing_beyond_itself() -> N
     inputs, target = batch(model, 0)
     present = torch.zeros(2, len(target), dtype=torch.bool)
     present[0] = True
-    _, metrics = step(made, untrained(made), inputs, pose(target, 0, present=present))
+    _, metrics = step(made, make_learner(made), inputs, make_task(target, 0, present=present))
     assert float(metrics["method.score"][0]) == pytest.approx(math.log(model.outputs))
 
 
@@ -168,10 +168,10 @@ def test_sampled_shares_of_balance_benchmark_are_the_exact_ones_on_average() -> 
     for held in (None, present):
         if held is not None:
             inputs = {m: x * own[:, None] for (m, x), own in zip(inputs.items(), held, strict=True)}
-        task, shares = pose(target, 0, present=held), []
+        task, shares = make_task(target, 0, present=held), []
         for method in (exact, sampled):
             made = setup(method, model)
-            learner, coalitions = untrained(made), method.coalitions(3, task)
+            learner, coalitions = make_learner(made), method.coalitions(3, task)
             muted = model(learner.params, {m: {} for m in inputs}, inputs, made.needs, coalitions=coalitions)[0].muted
             weights = method.weights(3, task)
             shares.append(weighted_sums(weights, muted.detach(), by_sample=weights.ndim == 3))
@@ -185,12 +185,12 @@ def test_scaling_encoders_leaves_their_readouts() -> None:
     model = network(2, "sum")
     inputs, target = batch(model, 0)
     made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
-    before = untrained(joint)
-    after, metrics = step(made, before._replace(state=made.method.init(before.params)), inputs, pose(target, 0))
-    plain, _ = step(joint, before, inputs, pose(target, 0))
+    before = make_learner(joint)
+    after, metrics = step(made, before._replace(state=made.method.init(before.params)), inputs, make_task(target, 0))
+    plain, _ = step(joint, before, inputs, make_task(target, 0))
     assert float((metrics["method.scale"] - 1).abs().min()) > 0.01
-    assert apart(after.params.encoders, plain.params.encoders) > 1e-6
-    assert apart(after.params.readouts, plain.params.readouts) == 0
+    assert max_difference(after.params.encoders, plain.params.encoders) > 1e-6
+    assert max_difference(after.params.readouts, plain.params.readouts) == 0
 
 
 def test_scaling_encoders_is_what_it_says() -> None:
@@ -198,23 +198,23 @@ def test_scaling_encoders_is_what_it_says() -> None:
     model = network(3)
     made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
     inputs, target = batch(model, 0)
-    before = untrained(joint)
+    before = make_learner(joint)
     learner = before._replace(state=made.method.init(before.params))
-    after, metrics = step(made, learner, inputs, pose(target, 0))
-    plain, _ = step(joint, before, inputs, pose(target, 0))
+    after, metrics = step(made, learner, inputs, make_task(target, 0))
+    plain, _ = step(joint, before, inputs, make_task(target, 0))
     for m, kappa in zip(model.encoders, metrics["method.scale"], strict=True):
         for name, start in before.params.encoders[m].items():
             moved, reference = after.params.encoders[m][name] - start, plain.params.encoders[m][name] - start
             assert torch.allclose(moved, kappa * reference, rtol=1e-12)
-    assert apart(after.params.shared, plain.params.shared) == 0
+    assert max_difference(after.params.shared, plain.params.shared) == 0
 
 
 @pytest.mark.parametrize("fusion", ["concat", "early"])
 def test_what_is_scored_is_what_it_says(fusion: str) -> None:
     model = network(3, fusion)
     inputs, target = batch(model, 0)
-    task = pose(target, 0)
-    start = untrained(setup(Joint(), model))
+    task = make_task(target, 0)
+    start = make_learner(setup(Joint(), model))
 
     def f(*heard: str) -> torch.Tensor:
         chosen = {m: x if m in heard else torch.zeros_like(x) for m, x in inputs.items()}
@@ -252,9 +252,9 @@ def test_with_equal_coefficients_the_masked_passes_cancel(fusion: str) -> None:
     model = network(2, fusion)
     inputs, target = batch(model, 0)
     made, joint = setup(Twice(), model), setup(Joint(), model)
-    before = untrained(joint)
-    after, _ = step(made, before._replace(state=made.method.init(before.params)), inputs, pose(target, 0))
-    plain, _ = step(joint, before, inputs, pose(target, 0))
+    before = make_learner(joint)
+    after, _ = step(made, before._replace(state=made.method.init(before.params)), inputs, make_task(target, 0))
+    plain, _ = step(joint, before, inputs, make_task(target, 0))
     for ours, theirs, start in zip(leaves(after.params), leaves(plain.params), leaves(before.params), strict=True):
         assert torch.allclose(ours - start, 2 * (theirs - start), rtol=1e-9, atol=1e-14)
 
@@ -270,7 +270,7 @@ def test_the_floor_is_one_of_each_position() -> None:
     """Ten positions, one hopeless: the mean of nine losses and the floor, not the floor of the mean."""
     logits = torch.zeros(1, 10, 2, dtype=torch.float64)
     logits[0, 3, 0] = -200.0
-    task = pose(torch.zeros(1, 10, dtype=torch.int64), 0, task="segmentation")
+    task = make_task(torch.zeros(1, 10, dtype=torch.int64), 0, task="segmentation")
     floored = task.loss(logits, -math.log(1e-8)).item()
     assert floored == pytest.approx((9 * math.log(2) - math.log(1e-8)) / 10)
 
@@ -278,11 +278,11 @@ def test_the_floor_is_one_of_each_position() -> None:
 def test_a_first_batch_of_a_regression_has_no_unit_to_compare_in() -> None:
     model = network(2, task="regression")
     made = setup(AGM(), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     scales = []
     for number in range(3):
         inputs, target = batch(model, number, task="regression")
-        learner, metrics = step(made, learner, inputs, pose(target, number, task="regression"))
+        learner, metrics = step(made, learner, inputs, make_task(target, number, task="regression"))
         scales.append(metrics["method.scale"])
     assert scales[0].tolist() == [1, 1]
     assert not torch.allclose(scales[1], torch.ones(2, dtype=torch.float64))

@@ -11,15 +11,15 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import (
     TASKS,
-    apart,
     batch,
+    make_learner,
+    make_task,
+    max_difference,
     network,
-    pose,
     pure_step,
     setup,
     stack,
     train,
-    untrained,
     without_heads,
 )
 from trainables import laplace
@@ -47,9 +47,9 @@ REPR: dict[str, Any] = {"where": "repr", "estimator": "laplace"}
 def grads(method: Any, model: Model, learner: Learner | None = None, **how: Any) -> tuple[Params, dict[str, Tensor]]:
     """What a first step hands to the optimiser, from the change of the parameters at learning rate 1."""
     made = setup(method, model, lr=1.0)
-    learner = learner or untrained(made)
+    learner = learner or make_learner(made)
     inputs, target = batch(model, 0)
-    after, metrics = step(made, learner, inputs, pose(target, 0, **how))
+    after, metrics = step(made, learner, inputs, make_task(target, 0, **how))
     return tree_map(torch.sub, learner.params, after.params), metrics
 
 
@@ -62,7 +62,7 @@ def test_without_variance_it_is_joint_training_with_unimodal_losses(
     model = network(2, fusion)
     steps = 50 if estimator == "ema" else 10
     ours = train(BOGC(kappa=0.0, where=where, losses=losses, estimator=estimator), model, steps)
-    assert apart(ours.params, train(JointUni(source=losses), model, steps).params) < 1e-12
+    assert max_difference(ours.params, train(JointUni(source=losses), model, steps).params) < 1e-12
 
 
 @pytest.mark.parametrize("estimator", ["ema", "sample"])
@@ -70,34 +70,36 @@ def test_without_variance_it_is_joint_training_with_unimodal_losses(
 def test_without_variance_the_shares_are_joint_training(modalities: int, estimator: str) -> None:
     model = network(modalities, "early")
     ours = train(BOGC(kappa=0.0, where="phi", estimator=estimator), model, 50)
-    assert apart(ours.params, train(Joint(), model, 50).params) < 1e-12
+    assert max_difference(ours.params, train(Joint(), model, 50).params) < 1e-12
 
 
 def test_one_modality_split_by_shares_is_joint_training_whatever_kappa() -> None:
-    assert apart(train(BOGC(where="phi"), network(1), 20).params, train(Joint(), network(1), 20).params) < 1e-12
+    assert (
+        max_difference(train(BOGC(where="phi"), network(1), 20).params, train(Joint(), network(1), 20).params) < 1e-12
+    )
 
 
 @pytest.mark.parametrize("losses", LOSSES)
 def test_a_first_step_knows_no_variance(losses: str) -> None:
     model = network(3)
-    assert apart(grads(BOGC(losses=losses), model)[0], grads(JointUni(source=losses), model)[0]) < 1e-12
+    assert max_difference(grads(BOGC(losses=losses), model)[0], grads(JointUni(source=losses), model)[0]) < 1e-12
 
 
 def test_the_aggregate_of_an_encoder_by_hand() -> None:
     """Two steps: the running variance of two gradients, the evidence of each tensor, and the weights, written out."""
     model, kappa, beta = network(2), 0.7, 0.9
     made = setup(BOGC(kappa=kappa, beta=beta), model, lr=1.0)
-    learners, sources = [untrained(made)], []
+    learners, sources = [make_learner(made)], []
     for number in range(2):
         inputs, target = batch(model, number)
-        learner, task = learners[-1], pose(target, number)
+        learner, task = learners[-1], make_task(target, number)
         params = tree_map(lambda p: p.detach().requires_grad_(), learner.params)
         signals, _ = model(params, {m: {} for m in model.encoders}, inputs, frozenset({"heads"}))
         inner = list(params.encoders["m0"].values())
         losses = (task.objective(signals.logits), task.objective(signals.heads[0]))
         sources.append([torch.autograd.grad(loss, inner, retain_graph=True) for loss in losses])
         learners.append(step(made, learner, inputs, task)[0])
-    for i, name in enumerate(untrained(made).params.encoders["m0"]):
+    for i, name in enumerate(make_learner(made).params.encoders["m0"]):
         first, second = (torch.stack([source[i] for source in each]) for each in sources)
         mean = (beta * first + second) / (1 + beta)
         variance = (beta * first.square() + second.square()) / (1 + beta) - mean.square()
@@ -116,7 +118,7 @@ def planted(method: BOGC, steps: int, noise: tuple[float, float]) -> Tensor:
     empty: Params = Params({"m0": {"weight": means[0]}}, {"m0": {}}, {"head": means[0, :1]}, {"m0": {}})
     state, received = method.init(empty), torch.zeros(60, dtype=torch.float64)
     logits = torch.zeros(size, 3, dtype=torch.float64)
-    task = pose(torch.zeros(size, dtype=torch.int64), 0)
+    task = make_task(torch.zeros(size, dtype=torch.int64), 0)
     for _ in range(steps):
         normal = torch.randn(2, size, 60, generator=generator, dtype=torch.float64)
         rows = means[:, None] + normal * torch.tensor(noise, dtype=torch.float64)[:, None, None]
@@ -155,9 +157,9 @@ def test_at_the_features_it_is_bayesagg() -> None:
     power, gamma, draws = 0.3, 0.05, 16
     method = BOGC(kappa=power, k=0.0, scale="none", gain="none", prior=gamma, draws=draws, **REPR)
     made = setup(method, network(2), lr=1.0)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(made.model, 0)
-    task = pose(target, 0)
+    task = make_task(target, 0)
     signals, heads = heads_of(made, learner, inputs)
     found = {}
     for place, head in heads.items():
@@ -178,18 +180,18 @@ def test_at_the_features_it_is_bayesagg() -> None:
     for a, b in zip(leaves(Params(ours.encoders, {}, {}, {})), theirs, strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
     rest = grads(JointUni(), made.model)[0]
-    assert apart((ours.shared, ours.heads), (rest.shared, rest.heads)) < 1e-12
+    assert max_difference((ours.shared, ours.heads), (rest.shared, rest.heads)) < 1e-12
 
 
 def test_an_uncertain_head_is_trusted_less() -> None:
     """The head whose posterior is sharp decides what the encoder receives."""
     method = BOGC(kappa=1.0, k=0.0, gain="none", **REPR)
     made = setup(method, network(1), lr=1.0)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(made.model, 0)
     signals, heads = heads_of(made, learner, inputs)
     inner = leaves(Params(signals.readers, {}, {}, {}))
-    task = pose(target, 0)
+    task = make_task(target, 0)
     alone = {
         JOINT: torch.autograd.grad(task.objective(signals.logits), inner, retain_graph=True),
         "m0": torch.autograd.grad(task.objective(signals.heads[0]), inner),
@@ -220,9 +222,9 @@ def test_samples_without_a_modality_do_not_teach_its_head(task: str) -> None:
     h = next(iter(inputs.values()))[..., :1].expand(*next(iter(inputs.values())).shape[:-1], 6)
     before = laplace.prior(head.flatten(), 0.1)
     some = torch.arange(len(target)) < 5
-    masked = posterior(head, h, some, pose(target, 0, task=task), laplace.Normal(*before[:2]))
-    few = posterior(head, h[:5], None, pose(target[:5], 0, task=task), laplace.Normal(*before[:2]))
-    assert apart(masked, few) < 1e-10
+    masked = posterior(head, h, some, make_task(target, 0, task=task), laplace.Normal(*before[:2]))
+    few = posterior(head, h[:5], None, make_task(target[:5], 0, task=task), laplace.Normal(*before[:2]))
+    assert max_difference(masked, few) < 1e-10
 
 
 def test_positions_without_a_label_do_not_teach_a_head() -> None:
@@ -231,11 +233,11 @@ def test_positions_without_a_label_do_not_teach_a_head() -> None:
     h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((3, 4, 6), (3, 7)))
     target = torch.tensor([[0, -1, 2, 1], [-1, -1, 1, -1], [2, 2, 0, 1]])
     before = laplace.prior(head.flatten(), 0.1)
-    task = pose(target, 0, task="segmentation", gaps=True)
+    task = make_task(target, 0, task="segmentation", gaps=True)
     ours = posterior(head, h, None, task, laplace.Normal(*before[:2]))
     known = target >= 0
-    each = pose(target[known], 0)
-    assert apart(ours, posterior(head, h[known], None, each, before)) < 1e-10
+    each = make_task(target[known], 0)
+    assert max_difference(ours, posterior(head, h[known], None, each, before)) < 1e-10
 
 
 def test_the_posterior_of_a_regression_is_exact() -> None:
@@ -246,7 +248,7 @@ def test_the_posterior_of_a_regression_is_exact() -> None:
     generator = torch.Generator().manual_seed(0)
     h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((12, 4), (2, 5)))
     before = laplace.prior(head.flatten(), 0.5)
-    after = posterior(head, h, None, pose(target, 0, task="regression"), laplace.Normal(*before[:2]))
+    after = posterior(head, h, None, make_task(target, 0, task="regression"), laplace.Normal(*before[:2]))
     x = laplace.append_bias_input(h)
     ridge = torch.linalg.solve(x.mT @ x + 2 * torch.eye(5).double(), x.mT @ target).mT
     assert torch.allclose(after.mean.view(2, 5), ridge, rtol=1e-10)
@@ -255,10 +257,10 @@ def test_the_posterior_of_a_regression_is_exact() -> None:
 def test_the_shares_split_the_joint_gradient() -> None:
     made = setup(BOGC(where="phi"), network(3, "early"))
     inputs, target = batch(made.model, 0)
-    signals, task, pull = seen(made, untrained(made), inputs, pose(target, 0))
+    signals, task, pull = seen(made, make_learner(made), inputs, make_task(target, 0))
     sources = BOGC(where="phi").source_gradients(signals, task, pull)
     assert len(sources) == 3
-    assert apart(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
+    assert max_difference(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -269,13 +271,13 @@ def test_a_loss_that_is_summed_is_that_of_the_mean_so_many_times(method: BOGC, a
     """Evidence knows no unit: that m1 is heard in few samples, or in none, changes nothing of this."""
     model = network(3)
     made = setup(method, model, lr=1.0)
-    learner, (inputs, target) = untrained(made), batch(model, 0)
+    learner, (inputs, target) = make_learner(made), batch(model, 0)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1, absent:] = False
-    task = pose(target, 0, present=present)
+    task = make_task(target, 0, present=present)
     mean, total = (step(made, learner, inputs, task._replace(reduction=r))[0].params for r in ("mean", "sum"))
     ours, theirs = (tree_map(torch.sub, learner.params, after) for after in (mean, total))
-    assert apart(tree_map(lambda g: len(target) * g, ours), theirs) < 1e-7
+    assert max_difference(tree_map(lambda g: len(target) * g, ours), theirs) < 1e-7
 
 
 def test_a_source_that_is_absent_does_not_say_which_of_the_others_reach_a_place() -> None:
@@ -309,7 +311,7 @@ def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> N
     model, seeds = network(2), range(8)
     values = [{"kappa": 0.1 * i, "k": 0.3 * i, "beta": 0.8 + 0.02 * i, "prior": 0.01 * (i + 1)} for i in seeds]
     mades = [setup(BOGC(**mode, **each), model) for each in values]
-    start = [untrained(made, seed) for made, seed in zip(mades, seeds, strict=True)]
+    start = [make_learner(made, seed) for made, seed in zip(mades, seeds, strict=True)]
     packed = stack(start)
     hyper = {name: torch.tensor([each[name] for each in values], dtype=torch.float64) for name in values[0]}
 
@@ -322,8 +324,8 @@ def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> N
         learner = start[i]
         for number in range(6):
             inputs, target = batch(model, number)
-            learner, _ = step(mades[i], learner, inputs, pose(target, number))
-        assert apart(tree_map(lambda t, i=i: t[i], packed), learner) < 1e-9
+            learner, _ = step(mades[i], learner, inputs, make_task(target, number))
+        assert max_difference(tree_map(lambda t, i=i: t[i], packed), learner) < 1e-9
 
 
 @every_mode
@@ -331,7 +333,7 @@ def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> N
 @pytest.mark.parametrize("modalities", [1, 3])
 def test_hard_batches_give_finite_numbers(mode: dict[str, Any], hardship: str, modalities: int) -> None:
     made = setup(BOGC(**mode), network(modalities))
-    learner = untrained(made)
+    learner = make_learner(made)
     for _ in range(4):
         inputs, target = batch(made.model, 0, size=1 if hardship == "one sample" else 12)
         if hardship == "silent":
@@ -339,8 +341,8 @@ def test_hard_batches_give_finite_numbers(mode: dict[str, Any], hardship: str, m
         elif hardship == "huge":
             inputs = {m: 1e3 * x for m, x in inputs.items()}
         elif hardship == "constant":
-            learner = learner._replace(params=untrained(made).params)
-        learner, metrics = step(made, learner, inputs, pose(target, 0))
+            learner = learner._replace(params=make_learner(made).params)
+        learner, metrics = step(made, learner, inputs, make_task(target, 0))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
@@ -348,18 +350,18 @@ def test_hard_batches_give_finite_numbers(mode: dict[str, Any], hardship: str, m
 def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
     """Finite; its moments are kept; where all are present a mask changes nothing."""
     made = setup(BOGC(**mode), network(3))
-    one = other = untrained(made)
+    one = other = make_learner(made)
     for number in range(3):
         inputs, target = batch(made.model, number)
         everyone = torch.ones(3, len(target), dtype=torch.bool)
-        one, _ = step(made, one, inputs, pose(target, number))
-        other, _ = step(made, other, inputs, pose(target, number, present=everyone))
-    assert apart(one, other) < 1e-10
+        one, _ = step(made, one, inputs, make_task(target, number))
+        other, _ = step(made, other, inputs, make_task(target, number, present=everyone))
+    assert max_difference(one, other) < 1e-10
     inputs, target = batch(made.model, 3)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1], present[:, -1] = False, False
     inputs["m1"] = torch.zeros_like(inputs["m1"])
-    after, metrics = step(made, one, inputs, pose(target, 3, present=present))
+    after, metrics = step(made, one, inputs, make_task(target, 3, present=present))
     assert all(torch.isfinite(t).all() for t in [*tree_leaves(after), *metrics.values()])
     if ENCODERS in one.state.moments:
         sizes = [[p.numel() for p in group.values()] for group in one.params.encoders.values()]
@@ -377,13 +379,13 @@ def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
 def test_what_is_told_of_a_rare_modality_is_what_the_last_step_did(mode: dict[str, Any], rare: str, heard: int) -> None:
     """Never heard, it has no weight; heard in the last batch alone, it and the fusion loss weigh alike (8.4)."""
     made = setup(BOGC(**mode), network(3))
-    learner, place = untrained(made), int(rare[1])
+    learner, place = make_learner(made), int(rare[1])
     for number in range(6):
         inputs, target = batch(made.model, number)
         present = torch.ones(3, len(target), dtype=torch.bool)
         present[place] = number == 5 and bool(heard)
         inputs[rare] = inputs[rare] * present[place, :, None]
-        learner, metrics = step(made, learner, inputs, pose(target, number, present=present))
+        learner, metrics = step(made, learner, inputs, make_task(target, number, present=present))
     opinions = made.method.opinions(learner.state, learner.params)
     widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
     weights, doubt = (x.split(widths, -1) for x in opinions[ENCODERS])
@@ -401,7 +403,7 @@ def test_without_variance_missing_modalities_change_nothing(where: str, losses: 
     present = torch.ones(3, 12, dtype=torch.bool)
     present[1], present[0, :5] = False, False
     ours = grads(BOGC(kappa=0.0, losses=losses, where=where), model, present=present)[0]
-    assert apart(ours, grads(JointUni(source=losses), model, present=present)[0]) < 1e-12
+    assert max_difference(ours, grads(JointUni(source=losses), model, present=present)[0]) < 1e-12
 
 
 @every_mode
@@ -409,20 +411,20 @@ def test_half_way_through_its_warm_up_it_does_half(mode: dict[str, Any]) -> None
     model = network(2)
     learner = taught(mode, model)
     none, half, full = (grads(BOGC(**mode), model, learner, strength=s)[0] for s in (0.0, 0.5, 1.0))
-    assert apart(half, tree_map(lambda a, b: (a + b) / 2, none, full)) < 1e-12
+    assert max_difference(half, tree_map(lambda a, b: (a + b) / 2, none, full)) < 1e-12
     base = Joint() if mode.get("where") == "phi" else JointUni(source=mode.get("losses", "head"))
     plain, _ = grads(base, model, learner._replace(state=()))
-    assert apart(without_heads(none), without_heads(plain)) < 1e-12
+    assert max_difference(without_heads(none), without_heads(plain)) < 1e-12
 
 
 def taught(mode: dict[str, Any], model: Model) -> Learner:
     """A learner with a past, but no momentum."""
     made = setup(BOGC(**mode), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     fresh = learner.moments
     for number in range(1, 4):
         inputs, target = batch(model, number)
-        learner, _ = step(made, learner, inputs, pose(target, number))
+        learner, _ = step(made, learner, inputs, make_task(target, number))
     return learner._replace(moments=fresh)
 
 
@@ -434,8 +436,8 @@ def test_relabelling_the_modalities_relabels_the_result(mode: dict[str, Any]) ->
     turned = model._replace(encoders=dict(reversed(model.encoders.items())))
     one, other = (train(BOGC(**mode), m, 5) for m in (model, turned))
     for modality in model.encoders:
-        assert apart(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
-        assert apart(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
+        assert max_difference(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
+        assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
 
 
 def seen(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
@@ -460,11 +462,11 @@ def test_the_joint_head_weighs_each_loss() -> None:
     model = network(2)
     method = BOGC(where="joint", losses="single", kappa=0.8)
     made = setup(method, model)
-    learner = untrained(made)
+    learner = make_learner(made)
     past, state = init_moments(torch.zeros(3, 39, dtype=torch.float64)), learner.state
     for number in range(2):
         inputs, target = batch(model, number)
-        signals, task, pull = seen(made, learner, inputs, pose(target, number))
+        signals, task, pull = seen(made, learner, inputs, make_task(target, number))
         rows = torch.stack([row(pull(f).shared) for f in separate_losses(task)])
         past = update(past, rows, method.beta)
         found = method.step(state, signals, task, pull)
@@ -491,10 +493,10 @@ def test_sources_that_never_reach_a_parameter_do_not_hold_it(
 ) -> None:
     """An encoder's first layer has its own modality's share alone: it moves by that, as the columns of a head do."""
     made = setup(BOGC(**settings), network(modalities, fusion))
-    learner = untrained(made)
+    learner = make_learner(made)
     for number in range(4):
         inputs, target = batch(made.model, number)
-        signals, task, pull = seen(made, learner, inputs, pose(target, number))
+        signals, task, pull = seen(made, learner, inputs, make_task(target, number))
         plain = pull(lambda s, task=task: task.objective(s.logits))
         if "losses" in settings:
             own = pull(lambda s, task=task: task.objectives(s.unimodal).sum(0))
@@ -526,10 +528,10 @@ def test_what_does_not_go_together_is_refused_before_training() -> None:
     with pytest.raises(ValueError, match="where: phi compares all 128 coalitions; it takes 6 modalities"):
         train(BOGC(where="phi"), network(7), 1)
     with pytest.raises(ValueError, match="a fusion that adds up its modalities: concat or sum"):
-        untrained(setup(BOGC(**REPR), network(2, "early")))
+        make_learner(setup(BOGC(**REPR), network(2, "early")))
     wide = network(2)._replace(outputs=200)
     with pytest.raises(ValueError, match="laplace: a head of 2600 parameters needs a 2600 x 2600 posterior"):
-        untrained(setup(BOGC(**REPR), wide))
+        make_learner(setup(BOGC(**REPR), wide))
 
 
 def test_the_default_metrics_say_how_much_each_encoder_is_scaled() -> None:

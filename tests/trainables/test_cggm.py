@@ -13,14 +13,14 @@ from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import (
-    apart,
     batch,
+    make_learner,
+    make_task,
+    max_difference,
     network,
-    pose,
     pure_step,
     setup,
     train,
-    untrained,
     without_heads,
 )
 from tests.trainables.test_train import trial
@@ -89,12 +89,12 @@ def test_the_closed_form_is_double_backward(task: str, loss: str, modalities: in
     model = network(modalities, fusion, task=task)
     made = setup(CGGM(lam=0.7, magnitude=False), model)
     inputs, target = batch(model, 0, task=task)
-    posed = pose(target, 0, task=task, loss=loss)
-    ours, signals, params = spied(made, untrained(made), inputs, posed)
+    posed = make_task(target, 0, task=task, loss=loss)
+    ours, signals, params = spied(made, make_learner(made), inputs, posed)
     l_gm = by_double_backward(signals, params, posed, ours.metrics["balance"])
     wanted = gradient(posed.objective(signals.logits) + 0.7 * l_gm, params)
     assert float(ours.metrics["direction"]) == pytest.approx(float(l_gm.detach()), abs=1e-12)
-    assert apart(without_heads(ours.grads), without_heads(wanted)) < 1e-12
+    assert max_difference(without_heads(ours.grads), without_heads(wanted)) < 1e-12
 
 
 @pytest.mark.parametrize(("task", "loss"), KINDS)
@@ -105,11 +105,11 @@ def test_the_classifiers_learn_from_their_own_losses(task: str, loss: str) -> No
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1, :4] = False
     for mask in (None, present):
-        posed = pose(target, 0, task=task, loss=loss, present=mask)
+        posed = make_task(target, 0, task=task, loss=loss, present=mask)
         for task_of in (posed, posed._replace(reduction="sum")):
-            ours, signals, params = spied(made, untrained(made), inputs, task_of)
+            ours, signals, params = spied(made, make_learner(made), inputs, task_of)
             wanted = gradient(task_of.objectives(signals.classified).sum(), params)
-            assert apart(ours.grads.heads, wanted.heads) < 1e-12
+            assert max_difference(ours.grads.heads, wanted.heads) < 1e-12
             assert not any(g.any() for g in leaves(without_heads(wanted)))
 
 
@@ -117,9 +117,9 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     """Of L + lambda L_gm by a weight of the fusion, q and b held fixed."""
     model = network(2, "early")
     made = setup(CGGM(lam=0.7, magnitude=False, direction="grad_prev"), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(model, 0)
-    task = pose(target, 0)
+    task = make_task(target, 0)
     weights = scores(0.8, -0.3)
     own = normal((2, *learner.params.shared["head.weight"].shape), 0, "q").double()
     learner = learner._replace(state=CGGMState(scores(0, 0), scores(0, 0), (weights, own)))
@@ -176,7 +176,7 @@ def test_gains_alone_give_coefficients_between_nothing_and_all(values: list[floa
 
 
 def test_the_metric_is_smoothed_before_it_is_compared() -> None:
-    method, task = CGGM(smooth=0.75), pose(torch.zeros(4, dtype=torch.int64), 0)
+    method, task = CGGM(smooth=0.75), make_task(torch.zeros(4, dtype=torch.int64), 0)
     state = CGGMState(scores(0.4, 0.8), scores(1, 1), ())
     eps, change, _ = method.update_metric(state, scores(0.8, 0.4), None, task)
     assert eps.tolist() == pytest.approx([0.5, 0.7])
@@ -186,7 +186,7 @@ def test_the_metric_is_smoothed_before_it_is_compared() -> None:
 def test_an_error_has_no_change_before_it_was_seen() -> None:
     """An accuracy starts from 0; minus an error from what is measured first."""
     values, nothing = scores(-2.0, -1.0), CGGMState(scores(0, 0), scores(0, 0), ())
-    error = pose(torch.zeros(4, 1).double(), 0, task="regression")
+    error = make_task(torch.zeros(4, 1).double(), 0, task="regression")
     eps, change, seen = CGGM().update_metric(nothing, values, None, error)
     assert (eps.tolist(), change.tolist(), seen.tolist()) == ([-2, -1], [0, 0], [1, 1])
     assert CGGM(eps_metric="p_y").update_metric(nothing, values, None, error)[1].tolist() == [-2, -1]
@@ -197,14 +197,14 @@ def test_an_error_has_no_change_before_it_was_seen() -> None:
 def test_metrics_by_hand() -> None:
     """Of two modalities: hit rate, probability of the target, the side of 0, minus the error."""
     logits = torch.log(torch.tensor([[[0.9, 0.1], [0.4, 0.6]], [[0.3, 0.7], [0.8, 0.2]]], dtype=torch.float64))
-    classes = pose(torch.tensor([0, 0]), 0)
+    classes = make_task(torch.tensor([0, 0]), 0)
     assert CGGM().measure(Signals(classified=logits), classes).tolist() == [0.5, 0.5]
     assert CGGM(eps_metric="p_y").measure(Signals(classified=logits), classes).tolist() == pytest.approx([0.65, 0.55])
     assert CGGM(eps_source="head").measure(Signals(unimodal=logits), classes).tolist() == [0.5, 0.5]
     assert CGGM(eps_source="single").measure(Signals(muted=logits), classes).tolist() == [0.5, 0.5]
     values = scores(1.5, -0.5, 0.1, -2.0).view(2, 2, 1)
     for loss in ("mse", "l1", "huber"):
-        regression = pose(scores(1.0, 0.0)[:, None], 0, task="regression", loss=loss)  # 0 counts as negative
+        regression = make_task(scores(1.0, 0.0)[:, None], 0, task="regression", loss=loss)  # 0 counts as negative
         assert CGGM(eps_metric="sign").measure(Signals(classified=values), regression).tolist() == [1.0, 1.0]
         assert CGGM(eps_metric="sign").measure(Signals(classified=-values), regression).tolist() == [0.0, 0.0]
         assert CGGM().measure(Signals(classified=values), regression).tolist() == pytest.approx([-0.5, -1.45])
@@ -215,7 +215,7 @@ def test_the_sign_is_that_of_the_target_before_it_was_standardised() -> None:
     raw = np.array([4.0, 1.0, 0.0, -1.0])
     (target, *_), zero = regression_targets((raw, raw, raw), raw, "none", standardise=True, owner="x")
     assert 0 > zero == target[2, 0]
-    task = pose(torch.from_numpy(target), 0, task="regression")._replace(zero=zero)
+    task = make_task(torch.from_numpy(target), 0, task="regression")._replace(zero=zero)
     prediction = torch.full((1, 4, 1), (0.5 - raw.mean()) / raw.std(), dtype=torch.float32)
     assert CGGM(eps_metric="sign").measure(Signals(classified=prediction), task).tolist() == [0.5]
     data = load({"name": "diabetes"})  # whose targets are above 0
@@ -228,16 +228,16 @@ def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:
     model = network(2)
     made, plain = setup(CGGM(lam=0.0, rho=1.7), model), setup(Joint(), model)
     inputs, target = batch(model, 0)
-    task = pose(target, 0)
-    learner = untrained(made)
+    task = make_task(target, 0)
+    learner = make_learner(made)
     scaled, _, _ = spied(made, learner, inputs, task)
-    before = untrained(plain)
+    before = make_learner(plain)
     joint, _ = step(plain, before, inputs, task)
     scale = 1.7 * scaled.metrics["balance"]
     assert scaled.metrics["scale"].tolist() == pytest.approx(scale.tolist(), rel=1e-12)
     for k, m in zip(scale, model.encoders, strict=True):
         gradients = {n: (before.params.encoders[m][n] - p) / 0.05 for n, p in joint.params.encoders[m].items()}
-        assert apart({n: k * g for n, g in gradients.items()}, scaled.grads.encoders[m]) < 1e-12
+        assert max_difference({n: k * g for n, g in gradients.items()}, scaled.grads.encoders[m]) < 1e-12
 
 
 @pytest.mark.parametrize("over", [{"lam": 0.0}, {"direction": "off"}, {"direction": "off", "eps_source": "single"}])
@@ -245,14 +245,14 @@ def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:
 def test_without_magnitude_and_direction_it_is_joint_training_to_the_last_bit(over: Any, fusion: str) -> None:
     model = network(3, fusion)
     joint, other = train(Joint(), model, 20), train(CGGM(magnitude=False, **over), model, 20)
-    assert apart(joint.params, without_heads(other.params)) == 0
+    assert max_difference(joint.params, without_heads(other.params)) == 0
 
 
 @pytest.mark.parametrize("direction", ["grad", "grad_prev", "param_released", "off"])
 def test_one_modality_is_joint_training(direction: str) -> None:
     model = network(1)
     joint, other = train(Joint(), model, 20), train(CGGM(direction=direction), model, 20)
-    assert apart(joint.params, without_heads(other.params)) == 0
+    assert max_difference(joint.params, without_heads(other.params)) == 0
 
 
 def test_a_rate_that_sgd_sees_is_the_gradient_that_it_sees() -> None:
@@ -262,14 +262,14 @@ def test_a_rate_that_sgd_sees_is_the_gradient_that_it_sees() -> None:
     for apply in ("grad", "lr"):
         made = setup(CGGM(apply=apply, delta="positive"), model)
         ways[apply] = taught(made._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), made.method.trainer)), 10)
-    assert apart(ways["grad"].params, ways["lr"].params) < 1e-12
+    assert max_difference(ways["grad"].params, ways["lr"].params) < 1e-12
 
 
 def taught(made: Setup, steps: int, learner: Learner | None = None) -> Learner:
-    learner = learner or untrained(made)
+    learner = learner or make_learner(made)
     for number in range(steps):
         inputs, target = batch(made.model, number)
-        learner, _ = step(made, learner, inputs, pose(target, number))
+        learner, _ = step(made, learner, inputs, make_task(target, number))
     return learner
 
 
@@ -279,8 +279,8 @@ def extra(direction: str, steps: int) -> Params:
     made = setup(CGGM(lam=0.5, magnitude=False, direction=direction), model)
     learner = taught(made, steps - 1)
     inputs, target = batch(model, steps - 1)
-    ours, signals, params = spied(made, learner, inputs, pose(target, steps - 1))
-    plain = gradient(pose(target, steps - 1).objective(signals.logits), params)
+    ours, signals, params = spied(made, learner, inputs, make_task(target, steps - 1))
+    plain = gradient(make_task(target, steps - 1).objective(signals.logits), params)
     return without_heads(each(torch.sub, ours.grads, plain))
 
 
@@ -295,24 +295,26 @@ def test_the_released_direction_reaches_the_head_alone_and_one_step_late() -> No
 def test_the_released_direction_is_the_slope_of_the_last_steps_weights() -> None:
     model = network(3, "early")
     made = setup(CGGM(lam=0.5, magnitude=False, direction="param_released"), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(model, 0)
-    _, metrics = step(made, learner, inputs, pose(target, 0))
+    _, metrics = step(made, learner, inputs, make_task(target, 0))
     weight = learner.params.shared["head.weight"].detach().requires_grad_()
     own = learner.params.heads["classifiers"]["out.weight"]
     cosines = torch.stack([torch.cosine_similarity(weight.flatten(), v.flatten(), dim=0) for v in own])
-    assert apart(cosines.detach(), metrics["method.cosine"]) < 1e-12
+    assert max_difference(cosines.detach(), metrics["method.cosine"]) < 1e-12
     balance = metrics["method.balance"]
     l_gm = (balance.abs() - balance * cosines).mean()
     wanted = 0.5 * torch.autograd.grad(l_gm, weight)[0]
-    assert apart(extra("param_released", 2).shared["head.weight"], wanted) < 1e-12
+    assert max_difference(extra("param_released", 2).shared["head.weight"], wanted) < 1e-12
 
 
 def test_the_papers_direction_acts_at_once_and_everywhere() -> None:
     first = extra("grad", 1)
     assert all(g.abs().max() > 1e-6 for g in leaves(first))
-    assert apart(first.shared["head.weight"], extra("param_released", 1).shared["head.weight"]) > 1e-6
-    assert apart(extra("grad", 2).shared["head.weight"], extra("param_released", 2).shared["head.weight"]) > 1e-6
+    assert max_difference(first.shared["head.weight"], extra("param_released", 1).shared["head.weight"]) > 1e-6
+    assert (
+        max_difference(extra("grad", 2).shared["head.weight"], extra("param_released", 2).shared["head.weight"]) > 1e-6
+    )
 
 
 def test_the_previous_directions_are_those_of_the_step_before() -> None:
@@ -347,12 +349,12 @@ def test_eight_configurations_together_equal_each_alone(over: Any, delta: str) -
         return setup(CGGM(delta=delta, **over, **values), model)
 
     singles = [configured({name: float(v[k]) for name, v in numbers.items()}) for k in range(8)]
-    packed: Any = tree_map(lambda *ts: torch.stack(ts), *[untrained(made, k) for k, made in enumerate(singles)])
+    packed: Any = tree_map(lambda *ts: torch.stack(ts), *[make_learner(made, k) for k, made in enumerate(singles)])
     for number in range(steps):
         packed = vmap(lambda v, k, n=number: pure_step(configured(v), k, n))(numbers, packed)
     for k, made in enumerate(singles):
-        alone = taught(made, steps, untrained(made, k))
-        assert apart(tree_map(lambda t, k=k: t[k], packed), alone) < 1e-9
+        alone = taught(made, steps, make_learner(made, k))
+        assert max_difference(tree_map(lambda t, k=k: t[k], packed), alone) < 1e-9
 
 
 def test_an_absent_modality_keeps_its_state_and_its_gradient() -> None:
@@ -363,7 +365,7 @@ def test_an_absent_modality_keeps_its_state_and_its_gradient() -> None:
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1] = False
     present[2, :5] = False
-    after, metrics = step(made, learner, inputs, pose(target, 3, present=present))
+    after, metrics = step(made, learner, inputs, make_task(target, 3, present=present))
     assert metrics["method.scale"][1] == 1
     assert metrics["attended"].tolist() == [True, False, True]
     assert after.state.eps[1] == learner.state.eps[1]
@@ -379,9 +381,9 @@ def test_a_modality_alone_in_a_batch_is_not_modulated() -> None:
     inputs, target = batch(model, 0)
     present = torch.ones(2, len(target), dtype=torch.bool)
     present[1] = False
-    task = pose(target, 0, present=present)
-    one, other = step(made, untrained(made), inputs, task)[0], step(plain, untrained(plain), inputs, task)[0]
-    assert apart(without_heads(one.params), other.params) < 1e-15
+    task = make_task(target, 0, present=present)
+    one, other = step(made, make_learner(made), inputs, task)[0], step(plain, make_learner(plain), inputs, task)[0]
+    assert max_difference(without_heads(one.params), other.params) < 1e-15
 
 
 def test_half_strength_is_half_of_both() -> None:
@@ -389,21 +391,21 @@ def test_half_strength_is_half_of_both() -> None:
     made = setup(CGGM(delta="positive"), model)
     half = setup(CGGM(delta="positive", lam=0.1), model)
     inputs, target = batch(model, 0)
-    faded, _, _ = spied(made, untrained(made), inputs, pose(target, 0, strength=0.5))
-    full, _, _ = spied(half, untrained(half), inputs, pose(target, 0))
-    assert apart(faded.grads.shared, full.grads.shared) < 1e-12
-    assert apart(faded.metrics["scale"], (1 + full.metrics["scale"]) / 2) < 1e-12
-    assert apart(faded.state, full.state) == 0
+    faded, _, _ = spied(made, make_learner(made), inputs, make_task(target, 0, strength=0.5))
+    full, _, _ = spied(half, make_learner(half), inputs, make_task(target, 0))
+    assert max_difference(faded.grads.shared, full.grads.shared) < 1e-12
+    assert max_difference(faded.metrics["scale"], (1 + full.metrics["scale"]) / 2) < 1e-12
+    assert max_difference(faded.state, full.state) == 0
 
 
 def test_the_state_goes_on_outside_the_methods_epochs() -> None:
     model = network(2)
     made = setup(CGGM(), model)
     inputs, target = batch(model, 0)
-    learner = untrained(made)
-    off, metrics = step(made, learner, inputs, pose(target, 0, strength=0.0))
+    learner = make_learner(made)
+    off, metrics = step(made, learner, inputs, make_task(target, 0, strength=0.0))
     assert off.state.eps.tolist() == metrics["method.eps"].tolist() != [0, 0]
-    assert apart(off.params.heads, learner.params.heads) > 0
+    assert max_difference(off.params.heads, learner.params.heads) > 0
 
 
 @pytest.mark.parametrize("source", ["head", "single"])
@@ -451,10 +453,10 @@ def test_the_clip_leaves_the_classifiers_out() -> None:
     free = setup(CGGM(), model)
     clipped = free._replace(trial={"train": {"clip": 1e-3, "clip_before": None, "clip_trigger": None, "accumulate": 1}})
     inputs, target = batch(model, 0)
-    learner = untrained(free)
-    one, other = (step(made, learner, inputs, pose(target, 0))[0] for made in (free, clipped))
-    assert apart(one.params.heads, other.params.heads) == 0
-    assert apart(without_heads(other.params), without_heads(learner.params)) < 1e-4
+    learner = make_learner(free)
+    one, other = (step(made, learner, inputs, make_task(target, 0))[0] for made in (free, clipped))
+    assert max_difference(one.params.heads, other.params.heads) == 0
+    assert max_difference(without_heads(other.params), without_heads(learner.params)) < 1e-4
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "p_y", "sign"])
@@ -476,10 +478,10 @@ def test_hard_batches_stay_finite(kind: str, direction: str) -> None:
     """Saturated: all predictions right or wrong beyond doubt, so that gradients of the joint loss vanish."""
     model = network(2)
     made = setup(CGGM(direction=direction, clip_b=10.0), model)
-    learner = untrained(made)
+    learner = make_learner(made)
     if kind == "saturated":
         learner = learner._replace(params=each(lambda p: 30 * p, learner.params))
     inputs, target = hard(kind, model)
     for number in range(4):
-        learner, metrics = step(made, learner, inputs, pose(target, number))
+        learner, metrics = step(made, learner, inputs, make_task(target, number))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])

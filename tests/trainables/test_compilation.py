@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.helpers import apart
+from tests.trainables.helpers import max_difference
 from tests.trainables.test_packs import configurations, dense, relative_differences, tiny
 from trainables import compilation
 from trainables.compilation import choose_step_mode, clone_contiguous, find_compiler, signature, update_in_place
@@ -278,7 +278,7 @@ def test_an_epoch_leaves_the_learner_that_it_began_with(signatures: list[tuple[A
     for _ in range(2):
         before = clone_contiguous(state.learner)
         ended, after = run_epoch(state, compile_mode="on")
-        assert apart(state.learner, before) == 0
+        assert max_difference(state.learner, before) == 0
         assert {i: epoch.rows for i, epoch in run_epoch(state, compile_mode="on")[0].items()} == {
             i: epoch.rows for i, epoch in ended.items()
         }

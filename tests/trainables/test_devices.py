@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tests.trainables.helpers import batch, network, pose, setup, untrained
+from tests.trainables.helpers import batch, make_learner, make_task, network, setup
 from tests.trainables.test_methods import Case, published
 from tests.trainables.test_packs import tiny
 from tests.trainables.test_train import AGM, BASE, trial
@@ -81,10 +81,10 @@ def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case
         inputs, target = batch(made.model, 0)
         present = torch.ones(modalities, len(target), dtype=torch.bool)
         present[0, :3] = False
-        learner = to_meta(untrained(made)._replace(moments=(), state=()))
+        learner = to_meta(make_learner(made)._replace(moments=(), state=()))
         learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
         made = made._replace(model=made.model._replace(mute_inputs=to_meta(dict(made.model.mute_inputs))))
-        task = pose(to_meta(target), 0, present=to_meta(present) if missing else None)
+        task = make_task(to_meta(target), 0, present=to_meta(present) if missing else None)
         task = task._replace(noise=lambda purpose, like: torch.zeros_like(like))
         there = to_meta(inputs)
         with OneDevice():

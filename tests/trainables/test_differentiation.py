@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainables.helpers import TASKS, apart, batch, network, pose, setup, untrained
+from tests.trainables.helpers import TASKS, batch, make_learner, make_task, max_difference, network, setup
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.methods.joint_uni import JointUni
 from trainables.signals import Sloped
@@ -18,9 +18,9 @@ def test_slopes_pull_as_the_losses_do(
     differentiate: Differentiate, task: str, reduction: str, present: torch.Tensor | None
 ) -> None:
     made = setup(JointUni(), network(3, task=task))
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(made.model, 0, task=task)
-    posed = pose(target, 0, task=task, present=present)._replace(reduction=reduction)
+    posed = make_task(target, 0, task=task, present=present)._replace(reduction=reduction)
     signals, _, pull = differentiate(
         lambda params: made.model(params, learner.buffers, inputs, made.needs), learner.params
     )
@@ -28,8 +28,8 @@ def test_slopes_pull_as_the_losses_do(
     by_slopes = pull(lambda s: Sloped((s.logits, s.heads), (slopes[0], slopes[1:])))
     losses = pull(lambda s: posed.objective(s.logits) + posed.objectives(s.heads).sum())
     each = pull(lambda s: torch.cat([posed.objective(s.logits)[None], posed.objectives(s.heads)]))
-    assert apart(by_slopes, losses) < 1e-12
-    assert apart(by_slopes.shared, {name: rows.sum(0) for name, rows in each.shared.items()}) < 1e-12
+    assert max_difference(by_slopes, losses) < 1e-12
+    assert max_difference(by_slopes.shared, {name: rows.sum(0) for name, rows in each.shared.items()}) < 1e-12
 
 
 @pytest.mark.parametrize("kind", ["l1", "mse", "huber", "classes"])
@@ -42,4 +42,4 @@ def test_a_curve_is_the_derivative_of_the_slope(kind: str) -> None:
         task = build_target("regression", prediction + 2 * prediction.sin(), kind)
     prediction.requires_grad_()
     (by_autograd,) = torch.autograd.grad(task.slope(prediction), prediction, along, materialize_grads=True)
-    assert apart(task.curve(prediction.detach(), along), by_autograd) < 1e-12
+    assert max_difference(task.curve(prediction.detach(), along), by_autograd) < 1e-12

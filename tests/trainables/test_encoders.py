@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.helpers import apart, stack
+from tests.trainables.helpers import max_difference, stack
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.layers import EVALUATION, Mode, affine, sinusoidal_positions
 from trainables.randomness import normal, uniform
@@ -70,7 +70,7 @@ def test_eight_encoders_in_one_pack_are_eight_encoders(encoder: Encoder, trainin
 
     for f in (encode, torch.func.grad(encode, has_aux=True)):
         separate = [f(params, buffers, x, flag) for params, buffers, x, flag in members]
-        assert apart(torch.func.vmap(f)(*stack(members)), stack(separate)) < 1e-10
+        assert max_difference(torch.func.vmap(f)(*stack(members)), stack(separate)) < 1e-10
 
 
 @ALL_ENCODERS
@@ -79,7 +79,7 @@ def test_a_mode_given_as_a_tensor_is_the_same_mode(encoder: Encoder) -> None:
     for flag in (True, False):
         known = encoder(params, buffers, random_input(encoder), Mode(flag, noise))
         traced = encoder(params, buffers, random_input(encoder), Mode(torch.tensor(flag), noise))
-        assert apart(known, traced) == 0
+        assert max_difference(known, traced) == 0
 
 
 @ALL_ENCODERS
@@ -155,7 +155,7 @@ def test_batch_normalisation_is_that_of_torch(name: str, layer: type[torch.nn.Mo
     assert torch.allclose(updated["0.norm.mean"], theirs.running_mean, rtol=1e-12)
     assert torch.allclose(updated["0.norm.var"], theirs.running_var, rtol=1e-12)
     evaluated, after = encoder(params, updated, x, EVALUATION)
-    assert apart(after, updated) == 0
+    assert max_difference(after, updated) == 0
     assert not torch.allclose(trained, evaluated)
 
 
@@ -205,7 +205,7 @@ def test_a_single_value_is_normalised_by_the_running_statistics(present: Tensor 
     for training in (True, torch.tensor(True)):
         trained, after = encoder(params, buffers, x, Mode(training, None, present))
         assert torch.equal(trained, encoder(params, buffers, x, EVALUATION)[0])
-        assert apart(after, buffers) == 0
+        assert max_difference(after, buffers) == 0
 
 
 @pytest.mark.parametrize("kind", [MLP((5,), 6, "batch"), CNN((8, 8), 6, "batch")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.helpers import FUSIONS, apart
+from tests.trainables.helpers import FUSIONS, max_difference
 from trainables.fusions import Attention, Fusion, is_sum_pooling
 from trainables.model import coalition_sums
 from trainables.randomness import normal, uniform
@@ -84,7 +84,7 @@ def test_the_order_of_modalities_does_not_matter(fusion: str, modalities: int) -
 @pytest.mark.parametrize("fusion", UNORDERED)
 def test_a_modality_s_projection_depends_on_its_name_and_not_on_other_modalities(fusion: str) -> None:
     alone, together = (random_weights(FUSIONS[fusion], names)[0].shared for names in (["m2"], modality_names(4)))
-    assert apart(alone, {name: together[name] for name in alone}) == 0
+    assert max_difference(alone, {name: together[name] for name in alone}) == 0
     assert {name for name in together if name not in alone} == {
         f"project.m{i}.{kind}" for i in (0, 1, 3) for kind in ("weight", "bias")
     }

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.trainables.helpers import pose
+from tests.trainables.helpers import make_task
 from trainables.laplace import (
     Gaussian,
     GradientMoments,
@@ -38,7 +38,7 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> bool:
 
 
 def posterior(head: Tensor, features: Tensor, target: Tensor, before: Gaussian) -> Gaussian:
-    return bogc.posterior(head, features, None, pose(target, 0), before)
+    return bogc.posterior(head, features, None, make_task(target, 0), before)
 
 
 def summed_loss(head: Tensor, features: Tensor, target: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def test_a_sampled_gradient_is_that_of_autograd() -> None:
     head, features, target = classification_data(0)
     heads = torch.stack([head, head])
     theirs = torch.func.grad(lambda h: summed_loss(head, h, target))(features)
-    moments = sampled_moments(heads, features, pose(target, 0).slope)
+    moments = sampled_moments(heads, features, make_task(target, 0).slope)
     assert close(moments.mean, theirs)
     assert bool((moments.variance == 1e-8).all())
 
@@ -130,7 +130,7 @@ def test_eight_heads_at_once_are_eight_alone() -> None:
         after = posterior(head, features, target, prior(head.flatten(), gamma))
         linear = regression_posterior(features, features[:, :2], prior(head[:2, :-1], gamma))
         return (
-            sampled_moments(sample_heads(after, draws, CLASSES), features, pose(target, 0).slope),
+            sampled_moments(sample_heads(after, draws, CLASSES), features, make_task(target, 0).slope),
             regression_moments(linear, features, features[:, :2]),
         )
 

@@ -21,7 +21,17 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 from search_spaces.methods import BASELINES
 from search_spaces.methods import METHODS as AXES
-from tests.trainables.helpers import TASKS, apart, batch, network, pose, pure_step, setup, untrained, without_heads
+from tests.trainables.helpers import (
+    TASKS,
+    batch,
+    make_learner,
+    make_task,
+    max_difference,
+    network,
+    pure_step,
+    setup,
+    without_heads,
+)
 from trainables.methods import METHODS
 from trainables.model import Model
 from trainables.setup import Learner, Setup, load_method
@@ -169,13 +179,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def taught(made: Setup, steps: int, learner: Learner | None = None, first: int = 0, **how: Any) -> Learner:
     """Train with the product's own step, and with what the method does between epochs of five steps."""
-    learner, snapshots = learner or untrained(made), []
+    learner, snapshots = learner or make_learner(made), []
     snapshots = [learner] * len(made.model.encoders)
     task = how.get("task", "classification")
     for number in range(first, first + steps):
         inputs, target = batch(made.model, number, task=task)
         rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
-        learner, _ = step(made, learner, inputs, pose(target, number, **how), rates)
+        learner, _ = step(made, learner, inputs, make_task(target, number, **how), rates)
         if isinstance(made.method, EpochMethod) and number % 5 == 4:
             learner = governed(made, learner, snapshots, number // 5 + 1, how.get("strength", 1.0))
     return learner
@@ -192,11 +202,11 @@ def governed(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int
 
 def test_steps_are_finite_and_keep_types_and_shapes(case: Case, modalities: int, task: str) -> None:
     made = setup(case.build(), network(modalities, task=task))
-    learner = untrained(made)
+    learner = make_learner(made)
     before, spec = tree_flatten(learner)
     for number in range(3):
         inputs, target = batch(made.model, number, task=task)
-        learner, metrics = step(made, learner, inputs, pose(target, number, task=task))
+        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task))
     after, spec_after = tree_flatten(learner)
     assert spec_after == spec
     assert [(t.dtype, t.shape) for t in after] == [(t.dtype, t.shape) for t in before]
@@ -219,7 +229,7 @@ def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
     numbers = finite(case.numbers | case.tame)
     values = [{n: value * (0.5 + 0.06 * seed) for n, value in numbers.items()} for seed in seeds]
     mades = [setup(case.build(**each), model) for each in values]
-    start = [untrained(made, seed) for made, seed in zip(mades, seeds, strict=True)]
+    start = [make_learner(made, seed) for made, seed in zip(mades, seeds, strict=True)]
     packed = tree_map(lambda *ts: torch.stack(ts), *start)
     hyper = {n: torch.tensor([each[n] for each in values], dtype=torch.float64) for n in values[0]}
 
@@ -230,7 +240,7 @@ def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
         together = vmap(lambda h, k, n=number: one(h, k, n), in_dims=(0 if hyper else None, 0), randomness="same")
         packed = together(hyper, packed)
     for i in (0, 7):
-        assert apart(tree_map(lambda t, i=i: t[i], packed), stepped(mades[i], start[i], steps)) < rounding
+        assert max_difference(tree_map(lambda t, i=i: t[i], packed), stepped(mades[i], start[i], steps)) < rounding
 
 
 def finite(numbers: dict[str, float]) -> dict[str, float]:
@@ -240,7 +250,7 @@ def finite(numbers: dict[str, float]) -> dict[str, float]:
 def stepped(made: Setup, learner: Learner, steps: int) -> Learner:
     for number in range(steps):
         inputs, target = batch(made.model, number)
-        learner, _ = step(made, learner, inputs, pose(target, number))
+        learner, _ = step(made, learner, inputs, make_task(target, number))
     return learner
 
 
@@ -261,7 +271,9 @@ def check_off(case: Case, modalities: int, task: str, steps: int) -> None:
         pytest.skip("nothing to switch off")
     fusion = ("concat", "sum", "early")[modalities % 3]
     off = taught(setup(case.build(**case.off), network(modalities, fusion, task=task)), steps, task=task)
-    assert apart(taught_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
+    assert (
+        max_difference(taught_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
+    )
 
 
 @cache
@@ -274,7 +286,7 @@ def test_outside_its_epochs_it_is_its_base(case: Case) -> None:
     over = {"stale": False} if case.settings.get("stale") else {}
     base = taught_base(case.base, 3, "sum", "classification", 20, 0.0 if case.name != "bogc" else 1.0)
     other = taught(setup(case.build(**over), network(3, "sum")), 20, strength=0.0)
-    assert apart(base, without_heads(other.params)) < 1e-9
+    assert max_difference(base, without_heads(other.params)) < 1e-9
 
 
 def test_half_way_through_its_warm_up_it_does_half(plain: Case) -> None:
@@ -284,7 +296,7 @@ def test_half_way_through_its_warm_up_it_does_half(plain: Case) -> None:
     model = network(3)
     none, half, full = (taught(setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
     middle = tree_map(lambda a, b: (a + b) / 2, without_heads(none.params), without_heads(full.params))
-    assert apart(without_heads(half.params), middle) < 1e-12
+    assert max_difference(without_heads(half.params), middle) < 1e-12
 
 
 def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
@@ -300,8 +312,8 @@ def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
     turned = model._replace(encoders=dict(reversed(model.encoders.items())))
     one, other = (taught(setup(case.build(**over), m), 10) for m in (model, turned))
     for modality in model.encoders:
-        assert apart(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
-        assert apart(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
+        assert max_difference(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
+        assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
 
 
 def test_resumed_equals_uninterrupted(case: Case) -> None:
@@ -314,7 +326,7 @@ def test_resumed_equals_uninterrupted(case: Case) -> None:
     torch.save(leaves, file)
     file.seek(0)
     restored = tree_unflatten(torch.load(file, weights_only=True), structure)
-    assert apart(stepped_on(made, half), stepped_on(made, restored)) == 0
+    assert max_difference(stepped_on(made, half), stepped_on(made, restored)) == 0
 
 
 def stepped_on(made: Setup, learner: Learner) -> Learner:
@@ -325,7 +337,7 @@ def stepped_on(made: Setup, learner: Learner) -> Learner:
 @pytest.mark.parametrize("hardship", ["constant", "one class", "batch of one", "all wrong", "huge"])
 def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
     made = setup(case.build(), network(3))
-    learner = untrained(made)
+    learner = make_learner(made)
     for number in range(4):
         inputs, target = batch(made.model, number, size=1 if hardship == "batch of one" else 12)
         if hardship == "constant":
@@ -337,7 +349,7 @@ def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
             target = logits.argmin(-1)
         elif hardship == "huge":
             inputs = {m: 1e3 * x for m, x in inputs.items()}
-        learner, metrics = step(made, learner, inputs, pose(target, number))
+        learner, metrics = step(made, learner, inputs, make_task(target, number))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
@@ -369,13 +381,13 @@ def test_any_batch_gives_finite_numbers(
 ) -> None:
     """However small, degenerate or badly scaled; some modalities may be missing altogether."""
     made = setup(plain.build(**plain.tame), network(3, task=task))
-    learner = untrained(made)
+    learner = make_learner(made)
     present = torch.tensor(silent)[:, None].expand(3, size)
     for number in range(2):
         inputs, target = batch(made.model, number, size, task=task)
         target = target.clamp(max=classes - 1)
         inputs = {m: scale * x * present[i].view(-1, *[1] * (x.ndim - 1)) for i, (m, x) in enumerate(inputs.items())}
-        learner, metrics = step(made, learner, inputs, pose(target, number, task=task, present=present))
+        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task, present=present))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
@@ -384,7 +396,7 @@ def test_nothing_is_hidden_from_a_loss_that_is_not_a_number(plain: Case) -> None
     made = setup(plain.build(), network(2))
     inputs, target = batch(made.model, 0)
     inputs["m0"][3, 1] = float("nan")
-    _, metrics = step(made, untrained(made), inputs, pose(target, 0))
+    _, metrics = step(made, make_learner(made), inputs, make_task(target, 0))
     assert torch.isnan(metrics["loss"])
 
 
@@ -392,26 +404,26 @@ def test_nothing_is_hidden_from_a_loss_that_is_not_a_number(plain: Case) -> None
 def test_samples_without_a_modality(case: Case, task: str) -> None:
     """Some samples lack one, one batch lacks it altogether, one sample lacks all: finite, and joint when off."""
     made = setup(case.build(), network(3, task=task))
-    learner = untrained(made)
+    learner = make_learner(made)
     for number in range(6):
         inputs, target = batch(made.model, number, task=task)
         present = torch.ones(3, len(target), dtype=torch.bool)
         present[number % 3, : len(target) if number == 4 else 5] = False
         present[:, -1] = False
         inputs = {m: x * present[i].view(-1, *[1] * (x.ndim - 1)) for i, (m, x) in enumerate(inputs.items())}
-        learner, metrics = step(made, learner, inputs, pose(target, number, task=task, present=present))
+        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task, present=present))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
 def test_nobody_missing_is_the_same_as_no_mask(case: Case) -> None:
     made = setup(case.build(), network(3))
-    one = other = untrained(made)
+    one = other = make_learner(made)
     for number in range(5):
         inputs, target = batch(made.model, number)
         everyone = torch.ones(3, len(target), dtype=torch.bool)
-        one, _ = step(made, one, inputs, pose(target, number))
-        other, _ = step(made, other, inputs, pose(target, number, present=everyone))
-    assert apart(one, other) < 1e-10
+        one, _ = step(made, one, inputs, make_task(target, number))
+        other, _ = step(made, other, inputs, make_task(target, number, present=everyone))
+    assert max_difference(one, other) < 1e-10
 
 
 def widened(x: Tensor, between: float) -> Tensor:
@@ -427,13 +439,13 @@ def test_a_position_without_a_label_is_as_if_it_were_not_there(case: Case) -> No
     made = setup(case.build(**case.tame), network(3, task="segmentation"))
     silence = {m: None if x is None else widened(x, 0.0) for m, x in made.model.mute_inputs.items()}
     wide = made._replace(model=made.model._replace(mute_inputs=silence))
-    one = other = untrained(made)
+    one = other = make_learner(made)
     for number in range(6):
         inputs, target = batch(made.model, number, task="segmentation")
-        one, seen = step(made, one, inputs, pose(target, number, task="segmentation"))
-        posed = pose(widened(target, -1), number, task="segmentation", gaps=True)
+        one, seen = step(made, one, inputs, make_task(target, number, task="segmentation"))
+        posed = make_task(widened(target, -1), number, task="segmentation", gaps=True)
         other, also = step(wide, other, {m: widened(x, 9.0 + number) for m, x in inputs.items()}, posed)
-        assert apart((one, seen), (other, also)) < 1e-7
+        assert max_difference((one, seen), (other, also)) < 1e-7
 
 
 def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case) -> None:
@@ -442,7 +454,7 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
         pytest.skip("networks beside the model depend on how many modalities there are")
     pair, trio = network(2, "sum"), network(3, "sum")
     one, other = setup(plain.build(), pair), setup(plain.build(), trio)
-    alone, beside = untrained(one), untrained(other)
+    alone, beside = make_learner(one), make_learner(other)
     silent = {name: torch.zeros_like(p) for name, p in beside.params.encoders["m2"].items()}
     mute = {name: torch.zeros_like(p) for name, p in beside.params.readouts["m2"].items()}
     quiet = beside.params._replace(
@@ -453,29 +465,29 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
     inputs["m2"] = torch.zeros_like(inputs["m2"])
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[2] = False
-    beside, _ = step(other, beside, inputs, pose(target, 0, present=present))
-    alone, _ = step(one, alone, {m: inputs[m] for m in pair.encoders}, pose(target, 0))
+    beside, _ = step(other, beside, inputs, make_task(target, 0, present=present))
+    alone, _ = step(one, alone, {m: inputs[m] for m in pair.encoders}, make_task(target, 0))
     for modality in pair.encoders:
-        assert apart(alone.params.encoders[modality], beside.params.encoders[modality]) < 1e-10
+        assert max_difference(alone.params.encoders[modality], beside.params.encoders[modality]) < 1e-10
 
 
 def test_normalised_and_dropped_out_encoders(case: Case) -> None:
     made = setup(case.build(**case.tame), network(3, norm="batch", dropout=0.3))
     learner = taught(made, 6)
     assert all(torch.isfinite(t).all() for t in tree_leaves(learner))
-    assert apart(learner, taught(made, 6)) == 0
+    assert max_difference(learner, taught(made, 6)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_state_keeps_its_type(case: Case, dtype: torch.dtype) -> None:
     made = setup(case.build(), network(2))
-    learner = untrained(made)
+    learner = make_learner(made)
     learner = learner._replace(params=tree_map(lambda t: t.to(dtype), learner.params))
     learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
     silence = {m: None if x is None else x.to(dtype) for m, x in made.model.mute_inputs.items()}
     made = made._replace(model=made.model._replace(mute_inputs=silence))
     inputs, target = batch(made.model, 0)
-    after, _ = step(made, learner, {m: x.to(dtype) for m, x in inputs.items()}, pose(target, 0))
+    after, _ = step(made, learner, {m: x.to(dtype) for m, x in inputs.items()}, make_task(target, 0))
     assert [t.dtype for t in tree_leaves(after)] == [t.dtype for t in tree_leaves(learner)]
     assert {t.dtype for t in tree_leaves(after.params)} == {dtype}
 
@@ -489,9 +501,9 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 
 def check_gradient(model: Model, task: str, loss: str) -> None:
     made = setup(load_method(METHODS["joint"])(), model, lr=1.0)
-    learner = untrained(made)
+    learner = make_learner(made)
     inputs, target = batch(model, 0, task=task)
-    posed = pose(target, 0, task=task, loss=loss)
+    posed = make_task(target, 0, task=task, loss=loss)
     after, _ = step(made, learner, inputs, posed)
 
     def value(shift: float, name: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.helpers import FUSIONS, apart, batch, network, stack
+from tests.trainables.helpers import FUSIONS, batch, max_difference, network, stack
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
 from trainables.model import Model, build
 from trainables.randomness import normal, uniform
@@ -109,7 +109,7 @@ def test_eight_models_in_one_pack_are_eight_models(fusion: str, training: bool) 
     gradients = torch.func.grad(compute_signals, has_aux=True)
     stacked = stack(members)
     for f in (gradients, compute_signals):
-        assert apart(torch.func.vmap(f)(*stacked), stack([f(*one) for one in members])) < 1e-9
+        assert max_difference(torch.func.vmap(f)(*stacked), stack([f(*one) for one in members])) < 1e-9
 
 
 @pytest.mark.parametrize("fusion", ["concat", "sum"])
@@ -143,10 +143,10 @@ def test_any_number_of_modalities_is_fused(modalities: int, fusion: str) -> None
 
 def test_initial_weights_depend_on_the_seed_and_not_on_other_modalities() -> None:
     alone, together = network(1), network(3)
-    assert apart(random_weights(alone)[0].encoders["m0"], random_weights(together)[0].encoders["m0"]) == 0
-    assert apart(random_weights(alone)[0].encoders["m0"], random_weights(alone, seed=1)[0].encoders["m0"]) > 0
+    assert max_difference(random_weights(alone)[0].encoders["m0"], random_weights(together)[0].encoders["m0"]) == 0
+    assert max_difference(random_weights(alone)[0].encoders["m0"], random_weights(alone, seed=1)[0].encoders["m0"]) > 0
     with_heads, without = random_weights(together)[0], random_weights(together, frozenset())[0]
-    assert apart(with_heads._replace(heads={}), without) == 0
+    assert max_difference(with_heads._replace(heads={}), without) == 0
 
 
 def test_initial_weights_have_the_spread_of_torch() -> None:

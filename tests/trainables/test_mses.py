@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tests.trainables.helpers import apart, batch, network, pose, setup, stack, untrained
+from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, stack
 from tests.trainables.test_train import JOINT, tiny, trial
 from trainables.differentiation import functional
 from trainables.dry_run import parameter_distance
@@ -35,7 +35,7 @@ def validation(epoch: int, *losses: float, strength: float = 1.0) -> Validation:
 
 def controls(method: MSES, *rows: tuple[float, ...], strength: float = 1.0) -> list[Control]:
     """What the method decides after each epoch with these losses."""
-    state = method.init(untrained(setup(method, network(len(rows[0])))).params)
+    state = method.init(make_learner(setup(method, network(len(rows[0])))).params)
     found = []
     for epoch, losses in enumerate(rows, start=1):
         found.append(method.epoch(state, validation(epoch, *losses, strength=strength)))
@@ -172,17 +172,17 @@ def test_without_gradients_a_branch_moves_on(train: dict[str, Any]) -> None:
 def test_plain_gradient_descent_does_not_move_without_gradients_but_running_statistics_do() -> None:
     done = run(stop="grad_zero", momentum=0.0)
     one, other = done[5].learner, done[3].learner
-    assert apart(one.params.encoders["a"], other.params.encoders["a"]) == 0
-    assert apart(one.buffers["a"], other.buffers["a"]) > 0
+    assert max_difference(one.params.encoders["a"], other.params.encoders["a"]) == 0
+    assert max_difference(one.buffers["a"], other.buffers["a"]) > 0
 
 
 def test_clipping_does_not_count_a_frozen_branch() -> None:
     for stop in ("freeze", "grad_zero"):
         made = setup(MSES(stop=stop), network(2, "sum"))
-        learner = untrained(made)
+        learner = make_learner(made)
         state = learner.state._replace(running=torch.tensor([0.0, 1.0], dtype=torch.float64))
         inputs, target = batch(made.model, 0)
-        after, metrics = step(made, learner._replace(state=state), inputs, pose(target, 0))
+        after, metrics = step(made, learner._replace(state=state), inputs, make_task(target, 0))
         assert all((v == 0).all() for v in after.moments.encoders["m0"].values())
         assert all((v == 0).all() for v in after.moments.readouts["m0"].values())
         assert metrics["method.scale"].tolist() == [0, 1]
@@ -191,7 +191,7 @@ def test_clipping_does_not_count_a_frozen_branch() -> None:
 @OPTIMIZERS
 def test_a_whole_roll_back_is_everything_as_it_was(train: dict[str, Any]) -> None:
     done = run(**train)
-    assert apart(done[3].learner[:3], done[1].learner[:3]) == 0
+    assert max_difference(done[3].learner[:3], done[1].learner[:3]) == 0
     assert done[3].learner.state.running.tolist() == [0, 1]
     assert done[3].learner.state.previous.tolist() == [RISING[3], FALLING[3]]
 
@@ -208,28 +208,28 @@ def test_a_roll_back_of_a_branch_keeps_the_progress_of_the_others(train: dict[st
     ):  # fmt: skip
         for kind in ("encoders", "readouts"):
             mine, other, old = (getattr(m, kind) for m in moments)
-            assert apart(mine["a"], old["a"]) == 0
-            assert apart(mine["b"], other["b"]) == 0
-            assert apart(mine["b"], old["b"]) > 0
+            assert max_difference(mine["a"], old["a"]) == 0
+            assert max_difference(mine["b"], other["b"]) == 0
+            assert max_difference(mine["b"], old["b"]) > 0
 
 
 def test_grafting_passes_over_what_has_no_such_branch() -> None:
     """The moments of an optimiser for heads beside the model."""
     made = setup(MSES(), network(2, "sum"))
-    params = untrained(made).params
+    params = make_learner(made).params
     old = tree_map(torch.zeros_like, params)
     heads = params._replace(encoders={}, readouts={})
     model, apart_ = restore_branch((params, heads), (old, heads), "m0")
-    assert apart(model.encoders["m0"], old.encoders["m0"]) == 0
-    assert apart(model.encoders["m1"], params.encoders["m1"]) == 0
+    assert max_difference(model.encoders["m0"], old.encoders["m0"]) == 0
+    assert max_difference(model.encoders["m1"], params.encoders["m1"]) == 0
     assert list(model.encoders) == ["m0", "m1"]
-    assert apart(apart_, heads) == 0
+    assert max_difference(apart_, heads) == 0
 
 
 def test_training_ends_when_all_have_stopped() -> None:
     done = run("BothWorse")
     assert len(done) == 4
-    assert apart(done[3].learner[:3], done[1].learner[:3]) == 0
+    assert max_difference(done[3].learner[:3], done[1].learner[:3]) == 0
 
 
 def test_after_its_last_epoch_a_frozen_branch_trains_on() -> None:
@@ -259,7 +259,7 @@ def test_the_state_is_a_tree_of_tensors_that_nothing_changes_in_place() -> None:
     seen = validation(3, 0.6, 0.8)
     one, other = method.epoch(state, seen), method.epoch(state, seen)
     assert all(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(one.state))
-    assert apart(state, kept) == 0
+    assert max_difference(state, kept) == 0
     assert all(a.equal(b) for a, b in zip(tree_leaves(one[:4]), tree_leaves(other[:4]), strict=True))
 
 
@@ -268,7 +268,7 @@ def one_epoch(method: MSES, made: Setup, learner: Learner, number: int, losses: 
     inputs, target = batch(made.model, number)
     rates = method.rates(learner.state)
     made = made._replace(method=method)
-    learner, metrics = step(made, learner, inputs, pose(target, number), rates, differentiate=functional)
+    learner, metrics = step(made, learner, inputs, make_task(target, number), rates, differentiate=functional)
     one = torch.ones((), dtype=torch.float64)
     control = method.epoch(learner.state, Validation(losses, losses, one, one, torch.tensor(number + 1), one))
     return learner._replace(state=control.state), (control[1:4], metrics, rates)
@@ -280,7 +280,7 @@ def test_eight_configurations_at_once_equal_each_by_itself(stop: str) -> None:
     made = setup(MSES(stop=stop), network(2, "sum", "batch"))
     settings = [{"patience": torch.tensor(k / 2), "mix": torch.tensor(k / 10)} for k in range(8)]
     scripts = [torch.tensor([RISING, FALLING if k % 2 else RISING]).double().T for k in range(8)]
-    learners = [untrained(made, seed) for seed in range(8)]
+    learners = [make_learner(made, seed) for seed in range(8)]
     packed, values, script = (stack(trees) for trees in (learners, settings, scripts))
 
     def advance(values: dict[str, Tensor], learner: Learner, script: Tensor, number: int) -> tuple[Learner, Any]:
@@ -290,7 +290,7 @@ def test_eight_configurations_at_once_equal_each_by_itself(stop: str) -> None:
         packed, found = vmap(lambda v, k, s, n=number: advance(v, k, s, n), randomness="same")(values, packed, script)
         for k in range(8):
             learners[k], alone = advance(settings[k], learners[k], scripts[k], number)
-            assert apart(tree_map(lambda t, k=k: t[k], packed), learners[k]) < 1e-12
+            assert max_difference(tree_map(lambda t, k=k: t[k], packed), learners[k]) < 1e-12
             pairs = zip(tree_leaves(found), tree_leaves(alone), strict=True)
             assert all(torch.allclose(p[k].double(), q.double(), atol=1e-12) for p, q in pairs)
     assert {tuple(learner.state.running.tolist()) for learner in learners} == {(0, 0), (0, 1), (1, 1)}

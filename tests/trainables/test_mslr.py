@@ -10,7 +10,17 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tests.trainables.helpers import apart, batch, network, pose, pure_step, setup, stack, train, untrained
+from tests.trainables.helpers import (
+    batch,
+    make_learner,
+    make_task,
+    max_difference,
+    network,
+    pure_step,
+    setup,
+    stack,
+    train,
+)
 from tests.trainables.test_train import JOINT, tiny, trial
 from trainables.dry_run import parameter_distance
 from trainables.methods.joint import Joint
@@ -43,7 +53,7 @@ def test_a_modality_that_no_validation_sample_has_keeps_its_rate() -> None:
 
 def ratios(method: MSLR, *rows: tuple[float, ...]) -> list[list[float]]:
     """The ratios in force after each epoch with these scores."""
-    state = method.init(untrained(setup(method, network(len(rows[0])))).params)
+    state = method.init(make_learner(setup(method, network(len(rows[0])))).params)
     found = []
     for epoch, scores in enumerate(rows, start=1):
         state = method.epoch(state, validation(epoch, *scores)).state
@@ -85,14 +95,14 @@ def test_without_adapt_the_ratios_stay() -> None:
 def moved(method: Any, **changes: Any) -> Learner:
     """Parameters after one step of joint training from a common start."""
     made = setup(method, network(2, "sum"), lr=1.0)
-    learner = untrained(made)._replace(**changes)
+    learner = make_learner(made)._replace(**changes)
     inputs, target = batch(made.model, 0)
-    return step(made, learner, inputs, pose(target, 0))[0]
+    return step(made, learner, inputs, make_task(target, 0))[0]
 
 
 def test_factors_are_of_encoder_and_readout_by_name_and_one_where_there_is_none() -> None:
     """A mapping, one number, and the ratio in the state multiply."""
-    before, joint = untrained(setup(Joint(), network(2, "sum"))).params, moved(Joint()).params
+    before, joint = make_learner(setup(Joint(), network(2, "sum"))).params, moved(Joint()).params
     state = MSLRState(torch.zeros(()), torch.zeros(5, 2), torch.tensor([0.5, 2.0], dtype=torch.float64))
     for method, factors in [
         (MSLR({"m1": 3.0}), (0.5, 6.0)),
@@ -114,9 +124,9 @@ def test_what_is_shared_keeps_its_learning_rate() -> None:
     made = setup(MSLR(3.0), network(2))
     inputs, target = batch(made.model, 0)
     joint = setup(Joint(), network(2))
-    one, other = (step(m, untrained(m), inputs, pose(target, 0))[0].params for m in (made, joint))
-    assert apart(one.shared, other.shared) == 0
-    assert apart(one.encoders, other.encoders) > 0
+    one, other = (step(m, make_learner(m), inputs, make_task(target, 0))[0].params for m in (made, joint))
+    assert max_difference(one.shared, other.shared) == 0
+    assert max_difference(one.encoders, other.encoders) > 0
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -124,7 +134,7 @@ def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) 
     """Momentum and weight decay included, over ten steps."""
     model, factors = network(2, "sum"), {"m0": 1.3, "m1": 0.7}
     made = setup(MSLR(factors), model)._replace(optimizer=build_optimizer(name, 0.05, 0.9, 0.1))
-    learner = untrained(made)
+    learner = make_learner(made)
     copies = tree_map(lambda p: p.clone().requires_grad_(), learner.params)
     groups = [
         {
@@ -141,12 +151,12 @@ def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) 
     rule = rules[name]()
     for number in range(10):
         inputs, target = batch(model, number)
-        learner, _ = step(made, learner, inputs, pose(target, number))
+        learner, _ = step(made, learner, inputs, make_task(target, number))
         rule.zero_grad()
         signals, _ = model(copies, learner.buffers, inputs, frozenset())
         torch.nn.functional.cross_entropy(signals.logits, target).backward()
         rule.step()
-    assert apart(learner.params, tree_map(torch.detach, copies)) < 1e-12
+    assert max_difference(learner.params, tree_map(torch.detach, copies)) < 1e-12
 
 
 def test_the_released_form_is_no_learning_rate_under_weight_decay_or_adam() -> None:
@@ -156,17 +166,17 @@ def test_the_released_form_is_no_learning_rate_under_weight_decay_or_adam() -> N
             for form in ("lr", "grad_scale")
         ]
         inputs, target = batch(mades[0].model, 0)
-        one, other = (step(m, untrained(m), inputs, pose(target, 0))[0].params.encoders for m in mades)
-        assert apart(one, other) > 1e-4
+        one, other = (step(m, make_learner(m), inputs, make_task(target, 0))[0].params.encoders for m in mades)
+        assert max_difference(one, other) > 1e-4
 
 
 @pytest.mark.parametrize("form", ["lr", "grad_scale"])
 def test_outside_its_epochs_it_is_joint_training_and_between_it_is_faded(form: str) -> None:
     method, model = MSLR(3.0, form=form), network(2)
-    assert apart(train(method, model, 10, strength=0.0).params, train(Joint(), model, 10).params) == 0
-    made, learner = setup(method, model), untrained(setup(method, model))
+    assert max_difference(train(method, model, 10, strength=0.0).params, train(Joint(), model, 10).params) == 0
+    made, learner = setup(method, model), make_learner(setup(method, model))
     inputs, target = batch(model, 0)
-    _, metrics = step(made, learner, inputs, pose(target, 0, strength=0.5))
+    _, metrics = step(made, learner, inputs, make_task(target, 0, strength=0.5))
     assert metrics["method.scale"].tolist() == [2, 2]
 
 
@@ -182,7 +192,7 @@ def one_epoch(method: MSLR, learner: Learner, number: int, scores: Tensor) -> tu
 def test_eight_configurations_at_once_equal_each_by_itself() -> None:
     factors = [{"m0": torch.tensor(0.5 + k / 4), "m1": torch.tensor(2.0 - k / 8)} for k in range(8)]
     scores = [torch.tensor([[0.1 * k, 0.5], [0.3, 0.1 * (8 - k)], [0.2, 0.4]]).double() for k in range(8)]
-    learners = [untrained(setup(MSLR(window=1), network(2, "sum")), seed) for seed in range(8)]
+    learners = [make_learner(setup(MSLR(window=1), network(2, "sum")), seed) for seed in range(8)]
     packed, values, seen = stack(learners), stack(factors), torch.stack(scores)
     for number in range(3):
         packed, controls = vmap(lambda f, k, s, n=number: one_epoch(MSLR(f, window=1), k, n, s[n]), randomness="same")(
@@ -190,7 +200,7 @@ def test_eight_configurations_at_once_equal_each_by_itself() -> None:
         )
         for k in range(8):
             learners[k], alone = one_epoch(MSLR(factors[k], window=1), learners[k], number, scores[k][number])
-            assert apart(tree_map(lambda t, k=k: t[k], (packed, controls)), (learners[k], alone)) < 1e-12
+            assert max_difference(tree_map(lambda t, k=k: t[k], (packed, controls)), (learners[k], alone)) < 1e-12
 
 
 def test_a_study_trains_with_it_and_its_state_is_a_tree_of_tensors() -> None:

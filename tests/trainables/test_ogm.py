@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainables.helpers import apart, batch, network, pose, setup, train, untrained
+from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, train
 from trainables.methods.joint import Joint
 from trainables.methods.ogm import BOUNDS, OGM, coefficients, damping_factors, ratios, selected_names
 from trainables.methods.ogm_ge import OGMGE
@@ -62,12 +62,12 @@ def test_the_filter_says_which_tensors_are_scaled() -> None:
 
 def test_conv4d_leaves_encoders_without_convolutions_to_joint_training() -> None:
     model = network(2)
-    assert apart(train(OGM(1.0, "conv4d"), model, 10).params, train(Joint(), model, 10).params) == 0
+    assert max_difference(train(OGM(1.0, "conv4d"), model, 10).params, train(Joint(), model, 10).params) == 0
 
 
 def test_without_noise_it_is_ogm() -> None:
     model = network(2)
-    assert apart(train(OGMGE(0.5, noise=0.0), model, 10).params, train(OGM(0.5), model, 10).params) < 1e-15
+    assert max_difference(train(OGMGE(0.5, noise=0.0), model, 10).params, train(OGM(0.5), model, 10).params) < 1e-15
 
 
 @pytest.mark.parametrize("ratio", ["mean", "bb", "bb3"])
@@ -75,15 +75,15 @@ def test_without_noise_it_is_ogm() -> None:
 def test_a_modality_that_is_alone_is_trained_as_without_it(ratio: str, modalities: int) -> None:
     """The only one there is, and the only one in a batch."""
     method, model = OGMGE(ratio=ratio), network(1)
-    assert apart(train(method, model, 5).params, train(Joint(), model, 5).params) == 0
+    assert max_difference(train(method, model, 5).params, train(Joint(), model, 5).params) == 0
     model = network(modalities)
     inputs, target = batch(model, 0)
     present = torch.ones(modalities, len(target), dtype=torch.bool)
     present[1:] = False
     made, plain = setup(method, model), setup(Joint(), model)
-    task = pose(target, 0, present=present)
-    ours, joint = (step(one, untrained(one), inputs, task)[0].params for one in (made, plain))
-    assert apart(ours, joint) == 0
+    task = make_task(target, 0, present=present)
+    ours, joint = (step(one, make_learner(one), inputs, task)[0].params for one in (made, plain))
+    assert max_difference(ours, joint) == 0
 
 
 def compared(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Tensor], Tensor, Task]:
@@ -91,7 +91,7 @@ def compared(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Ten
     target = torch.arange(12) % 4
     drawn = torch.randn(modalities, 12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logits = drawn + torch.arange(1, modalities + 1).view(-1, 1, 1) * torch.nn.functional.one_hot(target)
-    task, there = pose(target, 0), torch.arange(modalities) != absent
+    task, there = make_task(target, 0), torch.arange(modalities) != absent
     masked = task._replace(present=there[:, None].expand(-1, 12))
     found = coefficients(Signals(logits, unimodal=logits), masked, 0.5, ratio, BOUNDS)
     assert all(values[absent] == 1 for values in found.values())
@@ -124,14 +124,14 @@ def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:
     model = network(2)
     inputs, target = batch(model, 0)
     plain, squares = setup(Joint(), model, lr=1.0), []
-    learner = untrained(plain)
-    before, _ = step(plain, learner, inputs, pose(target, 0))
+    learner = make_learner(plain)
+    before, _ = step(plain, learner, inputs, make_task(target, 0))
     gradient = learner.params.encoders["m0"]["0.weight"] - before.params.encoders["m0"]["0.weight"]
     noisy = setup(OGMGE(alpha=0.0), model, lr=1.0)
     for seed in range(200):
-        after, _ = step(noisy, learner, inputs, pose(target, 0, seed=seed))
+        after, _ = step(noisy, learner, inputs, make_task(target, 0, seed=seed))
         noise = before.params.encoders["m0"]["0.weight"] - after.params.encoders["m0"]["0.weight"]
         squares.append(noise.square().mean())
-        assert apart(after.params.shared, before.params.shared) == 0
+        assert max_difference(after.params.shared, before.params.shared) == 0
         assert after.params.encoders["m0"]["0.bias"].equal(before.params.encoders["m0"]["0.bias"])
     assert float(torch.stack(squares).mean()) == pytest.approx(float(gradient.var()), rel=0.1)

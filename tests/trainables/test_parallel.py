@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from search_spaces.methods import METHODS as AXES
-from tests.trainables.helpers import apart
+from tests.trainables.helpers import max_difference
 from tests.trainables.test_methods import OPTIONS, TAME
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, dataset_of_kind, relative_differences, tiny
 from tests.trainables.test_train import trial
@@ -57,8 +57,8 @@ def check(folder: Path, trials: Mapping[str, Trial], kind: str = "", rounding: f
     """Check that one worker and two end with the same parameters, and the two with the same bits."""
     first, second = run_workers(folder, 2, train_trials, trials, kind)
     for name, (learner, rows) in train_trials(trials, kind).items():
-        assert apart(first[name][0].params, learner.params) < rounding, name
-        assert apart(first[name][0], second[name][0]) == 0, name
+        assert max_difference(first[name][0].params, learner.params) < rounding, name
+        assert max_difference(first[name][0], second[name][0]) == 0, name
         assert first[name][1] == second[name][1], name
         assert [row[:5] for row in first[name][1]] == [row[:5] for row in rows], name
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.trainables.helpers import apart
+from tests.trainables.helpers import max_difference
 from trainables.tasks import classification
 
 UNEVEN = torch.tensor([[0, -1, 2, 1], [-1, -1, 1, -1], [2, 2, 0, 1]])
@@ -29,10 +29,10 @@ def test_a_sample_is_the_mean_over_its_labelled_positions() -> None:
         known = sample >= 0
         of, labels = logits[:, i, known], sample[known].expand(2, -1)
         losses = F.cross_entropy(of.movedim(-1, 1), labels, reduction="none")
-        assert apart(task.loss(logits)[:, i], losses.mean(-1)) < 1e-12
-        assert apart(task.loss(logits, 1.0)[:, i], losses.clamp(max=1).mean(-1)) < 1e-12
-        assert apart(task.likelihood(logits)[:, i], torch.exp(-losses).mean(-1)) < 1e-12
-        assert apart(task.score(logits)[:, i], (of.argmax(-1) == labels).double().mean(-1)) < 1e-12
+        assert max_difference(task.loss(logits)[:, i], losses.mean(-1)) < 1e-12
+        assert max_difference(task.loss(logits, 1.0)[:, i], losses.clamp(max=1).mean(-1)) < 1e-12
+        assert max_difference(task.likelihood(logits)[:, i], torch.exp(-losses).mean(-1)) < 1e-12
+        assert max_difference(task.score(logits)[:, i], (of.argmax(-1) == labels).double().mean(-1)) < 1e-12
 
 
 def test_the_slope_is_the_derivative_of_the_loss_and_the_curve_that_of_the_slope() -> None:
@@ -41,8 +41,8 @@ def test_the_slope_is_the_derivative_of_the_loss_and_the_curve_that_of_the_slope
     step = 1e-5
     rise = (task.loss(logits + step * along) - task.loss(logits - step * along)) / (2 * step)
     turn = (task.slope(logits + step * along) - task.slope(logits - step * along)) / (2 * step)
-    assert apart((task.slope(logits) * along).flatten(1).sum(-1), rise) < 1e-8
-    assert apart(task.curve(logits, along), turn) < 1e-8
+    assert max_difference((task.slope(logits) * along).flatten(1).sum(-1), rise) < 1e-8
+    assert max_difference(task.curve(logits, along), turn) < 1e-8
     assert not task.slope(logits)[UNEVEN < 0].any()
     assert not task.curve(logits, along)[UNEVEN < 0].any()
 
@@ -50,7 +50,7 @@ def test_the_slope_is_the_derivative_of_the_loss_and_the_curve_that_of_the_slope
 def test_autograd_agrees_with_the_slope() -> None:
     logits, task = random(3, 4, 3).requires_grad_(), classification(UNEVEN, gaps=True)
     (gradient,) = torch.autograd.grad(task.loss(logits).sum(), logits)
-    assert apart(gradient, task.slope(logits.detach())) < 1e-12
+    assert max_difference(gradient, task.slope(logits.detach())) < 1e-12
 
 
 def test_where_all_have_a_label_nothing_is_left_out() -> None:
@@ -58,4 +58,4 @@ def test_where_all_have_a_label_nothing_is_left_out() -> None:
     plain, gaps = classification(target), classification(target, gaps=True)
     assert plain.labelled is None
     for one, other in ((plain.loss, gaps.loss), (plain.score, gaps.score), (plain.slope, gaps.slope)):
-        assert apart(one(logits), other(logits)) < 1e-12
+        assert max_difference(one(logits), other(logits)) < 1e-12
