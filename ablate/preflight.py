@@ -49,12 +49,21 @@ def preflight(study: Study, cpus: int) -> None:
 
 
 def overwrite_warnings(study: Study) -> list[str]:
-    """Return a warning if a claim, or a study of other data, has the study's name: its results will be replaced."""
+    """Return a warning if running a study replaces results of something else that has its name.
+
+    It is the verdict of a claim, the tables of a study of other data, or, for a cell of a claim, the report of a study
+    that has the claim's name. That study's tables stay, so that `ablate gc` keeps its trials; the first cell to start
+    warns.
+    """
     import yaml
 
-    if (study.folder / "verdict.json").exists() and (
-        "claim",
-    ) not in study.document.lines:  # cells of a claim have the key
+    parent = study.folder.parent
+    is_first_cell = "/" in study.file.name and not any(parent.glob("*/study.yaml"))
+    if is_first_cell and (parent / "study.yaml").exists():
+        rule = "whose report and figures make way; another `name` keeps both."
+        return [f"{parent} holds a study of the same name, {rule}"]
+    is_of_claim = ("claim",) in study.document.lines
+    if (study.folder / "verdict.json").exists() and not is_of_claim:
         return [f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."]
     file = study.folder / "study.yaml"
     if not file.exists():

@@ -95,7 +95,9 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
     ]
     gone |= {f"the figure `{figure['stem']}`": None for figure in recorded if figure not in figures}
     remarks = [*record["remarks"], *_missing_remarks(lacking if isinstance(content, dict) else None, list(gone))]
-    return record | {"cells": cells or present, "figures": figures, "remarks": remarks}
+    if not record["cells"] and ("" not in present or present == [""]):  # else a study of the same name ran here, too
+        cells = present
+    return record | {"cells": cells, "figures": figures, "remarks": remarks}
 
 
 def figure_caption(verdict: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
 from ablate.cli import app
 from ablate.errors import UserError
+from ablate.manifest import build_manifest, write_manifest
 from ablate.plan import num_trials
 from ablate.preflight import check_trials, overwrite_warnings
 from ablate.study import load as load_study
@@ -133,6 +134,18 @@ def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -
     said = overwrite_warnings(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
     verdict = "whose verdict makes way; another `name` keeps both."
     assert said == [f"{study.folder} holds a claim of the same name, {verdict}"]
+
+
+def test_a_claim_by_the_name_of_a_study_is_told_of_its_report(tmp_path: Path) -> None:
+    """It is told once: of the cells, the first one to start."""
+    easy, hard = load(str(write(tmp_path, CLAIM)), str(tmp_path / "runs")).cells.values()
+    folder = easy.folder.parent
+    assert overwrite_warnings(easy) == []
+    write_manifest(folder, build_manifest(easy))
+    said = f"{folder} holds a study of the same name, whose report and figures make way; another `name` keeps both."
+    assert overwrite_warnings(easy) == [said]
+    write_manifest(easy.folder, build_manifest(easy))
+    assert [overwrite_warnings(study) for study in (easy, hard)] == [[], []]
 
 
 def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from analysis.record import read_verdict
 from analysis.report import write_report
+from analysis.tables import load
 from analysis.verdicts import write_verdict
-from tests.analysis.test_ablations import CLAIM, paired
+from tests.analysis.test_ablations import CLAIM, SEEDS, paired
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,17 @@ def test_a_verdict_that_is_all_that_is_left_has_a_page(claim: Path) -> None:
     page = write_report(claim, pdf=False).read_text()
     assert "the figure `verdict`" in page
     assert "ablate run x" in page
+
+
+@pytest.mark.parametrize("lost", [{"cells": ["three"]}, {"cells": None}])
+def test_a_study_of_the_same_name_is_no_part_of_the_claim(claim: Path, tmp_path: Path, lost: dict[str, Any]) -> None:
+    """It ran before the claim did, and its tables stay where they are: also if the cells are gone, or not listed."""
+    study = paired(tmp_path / "study", -0.2, name="the-study").folder
+    shutil.copytree(study, claim, dirs_exist_ok=True)
+    assert read_verdict(claim) == json.loads((claim / "verdict.json").read_text())
+    assert change(claim, **lost)["cells"] == []
+    assert "the-study" not in write_report(claim, pdf=False).read_text()
+    assert len(load(claim).trials.collect()) == 2 * SEEDS
 
 
 def test_cells_lie_in_the_folder(claim: Path) -> None:
