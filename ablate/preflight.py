@@ -174,7 +174,7 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
         ("train", "accumulate"): max((t.config["train"]["accumulate"] for t in queue.trials.values()), default=1),
     }
     for key, parts in parts_by_key.items():
-        if parts > 1 and any(isinstance(one, ModuleEncoder) and one.updated_buffers for one in encoders):
+        if parts > 1 and any(isinstance(e, ModuleEncoder) and e.updated_buffers for e in encoders):
             rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
             raise study.document.error(key, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in queue.trials.values()]
@@ -201,14 +201,14 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
         where = ("methods", order.index(trial.labels["method"]))
         try:
             method = load_method(trial.config["method"])(**settings)
-            asked = frozenset(needs(method))
+            signals = frozenset(needs(method))
             if attributes(method) and not settings.get("samples"):
                 method.coalitions(1 if trial.config["modality"] else len(study.sheet.modalities), dummy_task())
         except ValueError as error:
             raise study.document.error(where, str(error)) from None
         except Exception as error:
             raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
-        for name in asked - REVEALED:
+        for name in signals - REVEALED:
             raise study.document.error(where, f"needs `{name}`, which is no signal {describe_choices(name, REVEALED)}")
         if trial.config["method"] not in METHODS.values() and not study.file.resources.gpu:
             try:

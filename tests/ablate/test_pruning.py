@@ -88,7 +88,7 @@ def test_a_rule_takes_options(tmp_path: Path) -> None:
 
 
 def driven(study: Study, packs: int = 99) -> dict[str, str]:
-    """Train packs of a study one after another, with a judge as a run has it; return how its trials ended."""
+    """Train packs of a study one after another, with a pruner as in a run; return how its trials ended."""
     queue, asked = open_queue(study, 1), build_job(study)
     pruner = TrialPruner(**asked["prune"])
     for where, scores in stored_scores(study.store, queue.trials, queue.results, study.metric).items():
@@ -181,7 +181,7 @@ with connect(sys.argv[3], study):
 
 
 def run_supervised(code: str, *words: object, **environment: str) -> str:
-    """Run code in a process of its own, where `supervised()` starts a study with its judge; return what it prints."""
+    """Run code in a process of its own, where `supervised()` starts a study with its pruner; return what it prints."""
     command = [sys.executable, "-c", SUPERVISED + code, *map(str, words)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     ended = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
@@ -189,14 +189,14 @@ def run_supervised(code: str, *words: object, **environment: str) -> str:
     return ended.stdout
 
 
-def test_a_judge_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
+def test_a_pruner_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
     told = json.loads(run_supervised(DIED, write(tmp_path, **RACE), tmp_path / "s"))
     assert told == [["failed", None, "the process that judges which trials to end has died"]] * 6
 
 
 @pytest.mark.nightly
 @pytest.mark.skipif(not APART, reason="gives a node a file system of its own, which needs user namespaces")
-def test_a_judge_sits_where_the_driver_is_and_dies_with_no_other_node(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_pruner_runs_where_the_driver_is_and_dies_with_no_other_node(cluster: Cluster, tmp_path: Path) -> None:
     with node(cluster, tmp_path / "log"):
         words = [write(tmp_path, **RACE), tmp_path / "s", cluster.address]
         assert run_supervised(PLACED, *words, **cluster.environment) == "2 True\n"
