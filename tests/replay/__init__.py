@@ -18,59 +18,52 @@ import torch
 from tests.replay import agm, cggm, competition, epochs, evidence, ogm
 
 TOLERANCE = 1e-9
-ROOMS = (
-    agm,
-    ogm,
-    cggm,
-    epochs,
-    evidence,
-    competition,
-)  # with a `replayer(case)` that knows its cases by what they hold
+MODULES = (agm, ogm, cggm, epochs, evidence, competition)  # each has `select_replay(case)` for its own cases
 
 
 def deviation(ours: Any, theirs: Any) -> float:
-    """Return the largest relative deviation between two numbers or nests of numbers; equal infinities do not deviate."""
+    """Return the largest relative deviation between two numbers or nests of numbers; equal infinities have none."""
     a = torch.as_tensor(ours, dtype=torch.float64)
     b = torch.as_tensor(theirs, dtype=torch.float64)
     if a.shape != b.shape:
         return float("inf")
-    apart = ((a - b).abs() / b.abs().clamp(min=1)).nan_to_num(nan=float("inf"))
-    worst = torch.where(a == b, 0.0, apart).flatten()
+    relative = ((a - b).abs() / b.abs().clamp(min=1)).nan_to_num(nan=float("inf"))
+    worst = torch.where(a == b, 0.0, relative).flatten()
     return float(worst.max()) if worst.numel() else 0.0
 
 
-class Replayed(NamedTuple):
-    """A case and how well it agrees."""
+class ReplayResult(NamedTuple):
+    """The agreement of a case."""
 
     name: str
     worst: float
-    where: str  # the number that deviates most, or what went wrong
-    count: int  # comparisons
-    unread: list[str]  # official numbers that nothing here answers to
+    where: str  # the number with the largest deviation, or the error
+    count: int  # number of comparisons
+    unread: list[str]  # official numbers without a counterpart here
     tolerance: float = TOLERANCE
 
 
-def replay(file: Path) -> Iterator[Replayed]:
-    """Replay every case of a file; one that cannot be read has failed, and the others go on."""
+def replay(file: Path) -> Iterator[ReplayResult]:
+    """Replay every case of a file; a case that raises an error has failed, and the others continue."""
     for index, case in enumerate(json.loads(file.read_text())["cases"]):
         name = f"{file.stem}/{case.get('name') or index}"
-        run = next((found for found in (room.replayer(case) for room in ROOMS) if found), None)
+        run = next((run for run in (module.select_replay(case) for module in MODULES) if run), None)
         if run is None:
-            yield Replayed(name, float("inf"), "no method of this project replays it", 0, [])
+            yield ReplayResult(name, float("inf"), "no method of this project replays it", 0, [])
             continue
         try:
             pairs = list(run(case))
-            offs = [
+            deviations = [
                 (deviation(ours, theirs), what)
                 for what, ours, theirs in pairs
                 if ours is not None and theirs is not None
             ]
         except Exception as error:
-            yield Replayed(name, float("inf"), f"{type(error).__name__}: {error}", 0, [])
+            yield ReplayResult(name, float("inf"), f"{type(error).__name__}: {error}", 0, [])
             continue
-        worst, where = max(offs, default=(float("inf"), "nothing was compared"))
+        worst, where = max(deviations, default=(float("inf"), "nothing was compared"))
         unread = [what for what, ours, theirs in pairs if ours is None and theirs is not None]
-        yield Replayed(name, worst, where, len(offs), unread, cggm.tolerance(case) or TOLERANCE)
+        yield ReplayResult(name, worst, where, len(deviations), unread, cggm.tolerance(case) or TOLERANCE)
 
 
 def main(files: list[str]) -> int:

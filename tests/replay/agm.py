@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.replay import networks
-from tests.replay.spy import Case, Pairs, Spied, against
+from tests.replay.recorder import Case, Pairs, StepRecorder, compare_step
 from trainables.dry_run import dummy_task
 from trainables.methods.agm import AGM, AGMState, strength_ratio
 from trainables.optim import SGD
@@ -17,32 +17,36 @@ from trainables.signals import all_subsets, mix
 
 
 class Unbounded(AGM):
-    """AGM as in the script of UR-Funny, whose scores have no floor."""
+    """AGM as in the script of UR-Funny, whose scores have no upper bound."""
 
     @property
     def max_loss(self) -> float:
         return math.inf
 
 
-def official(case: Case) -> Pairs:
+def replay_release(case: Case) -> Pairs:
     """AGM as its authors train it; `stale` where their hooks keep the last coefficients."""
-    hyper, net = case["hyper"], networks.read(case)
+    hyper, net = case["hyper"], networks.build_network(case)
     family, modalities = case["name"].split("_")[0], list(net.model.encoders)
     cap = float("inf") if hyper["clamp"] is None else hyper["clamp"]
     method = (Unbounded if family == "urfunny" else AGM)(alpha=hyper["alpha"], cap=cap, stale=True)
     order = [hyper["order_of_returned_scores"].index(m) for m in modalities]
-    learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), history(case, order))
+    learner = Learner(net.params, net.buffers, SGD(momentum=0.0).init(net.params), initial_state(case, order))
     means = []
     for number, recorded in enumerate(case["steps"]):
         theirs = recorded["official"]
         yield from net.compare_params(number, learner, recorded["params_before_step"])
         active = hyper["modulation_starts"] <= recorded["epoch"] <= hyper["modulation_ends"]
         task = net.task(recorded, active=active, reduction=hyper.get("task_loss_reduction", "mean"))
-        past, spied = method.reference_scores(learner.state), Spied()
-        learner, metrics = spied.clipped_step(net, method, SGD(hyper["lr"], 0.0), family, learner, recorded, task)
+        past, recorder = method.reference_scores(learner.state), StepRecorder()
+        learner, metrics = recorder.clipped_step(net, method, SGD(hyper["lr"], 0.0), family, learner, recorded, task)
         means.append((recorded["epoch"], [float(mean) for mean in method.reference_scores(learner.state)]))
-        shares = mix(shapley_weights(len(modalities)), spied.signals.muted)
-        known = {"out": spied.signals.logits, "loss": task.objective(spied.signals.logits), "clipped": spied.clipped}
+        shares = mix(shapley_weights(len(modalities)), recorder.signals.muted)
+        known = {
+            "out": recorder.signals.logits,
+            "loss": task.objective(recorder.signals.logits),
+            "clipped": recorder.clipped,
+        }
         for i, m in enumerate(modalities):
             known[f"phi.m_{m[0]}_o"] = shares[i]
             known[f"scale_used.scale_{m[0]}"] = metrics["method.scale"][i]
@@ -53,15 +57,15 @@ def official(case: Case) -> Pairs:
                 i
             ]
             known[f"coeff_{m[0]}"] = method.coefficients(metrics["method.score"], past)[i]
-        yield from against(number, known, theirs, net, spied, skip={"iteration", "net_outputs_in_call_order"})
-        yield from coalition_outputs(number, family, modalities, spied.signals.muted, theirs)
+        yield from compare_step(number, known, theirs, net, recorder, skip={"iteration", "net_outputs_in_call_order"})
+        yield from compare_coalition_outputs(number, family, modalities, recorder.signals.muted, theirs)
     yield from net.compare_params("final", learner, case["final_params"])
     last = {epoch: [values[order.index(i)] for i in range(len(order))] for epoch, values in means}
     yield "scores of the epochs", list(last.values()), case.get("returned_scores_per_epoch", list(last.values()))
 
 
-def history(case: Case, order: list[int]) -> AGMState:
-    """Return the running means with which a case starts, as the cumulative mean of the epochs before it."""
+def initial_state(case: Case, order: list[int]) -> AGMState:
+    """Return the state that holds the running means of a case before its first step."""
     hyper = case["hyper"]
     mean = torch.tensor([hyper["init_scores"][i] for i in order], dtype=torch.float64)
     steps = sum(s["epoch"] == hyper["start_epoch"] for s in case["steps"]) * (hyper["start_epoch"] - 1)
@@ -70,7 +74,7 @@ def history(case: Case, order: list[int]) -> AGMState:
     return AGMState(counts, (before * mean)[None], counts, torch.zeros(3).double(), torch.ones_like(mean))
 
 
-def coalition_outputs(number: int, family: str, modalities: list[str], muted: Tensor, theirs: Case) -> Pairs:
+def compare_coalition_outputs(number: int, family: str, modalities: list[str], muted: Tensor, theirs: Case) -> Pairs:
     """Compare the prediction of every coalition, in the order in which each script calls its net."""
     if "net_outputs_in_call_order" not in theirs:
         return
@@ -88,7 +92,7 @@ def coalition_outputs(number: int, family: str, modalities: list[str], muted: Te
             yield f"{number}.f({call})", heard["".join(sorted(call))], output
 
 
-def shapley(case: Case) -> Pairs:
+def replay_shapley(case: Case) -> Pairs:
     """Shapley values by brute force over all orders, in exact rationals."""
     modalities = case["M"]
     value = {tuple(entry["subset"]): entry["value"] for entry in case["subset_values"]}
@@ -101,7 +105,7 @@ def shapley(case: Case) -> Pairs:
     yield "sum", ours.sum(), value[tuple(range(modalities))]
 
 
-def reference(case: Case) -> Pairs:
+def replay_reference(case: Case) -> Pairs:
     """The reference variants of AGM over a stream of scores."""
     kind, params = case["name"].split("_")[0], case["params"]
     method = AGM(
@@ -120,9 +124,9 @@ def reference(case: Case) -> Pairs:
         state = method.update_history(state, score, torch.exp(tau - r))
 
 
-def balance_benchmark(case: Case) -> Pairs:
+def replay_balance_benchmark(case: Case) -> Pairs:
     """BalanceBenchmark's variant, under the options that name it."""
-    hyper, net = case["hyper"], networks.read(case)
+    hyper, net = case["hyper"], networks.build_network(case)
     modalities = list(net.model.encoders)
     method = AGM(
         alpha=hyper["alpha"], cap=hyper["clamp"], score_attr="bb", bb_sign=True, route="encoder", filter="ndim>1"
@@ -131,21 +135,21 @@ def balance_benchmark(case: Case) -> Pairs:
     learner = Learner(net.params, net.buffers, rule.init(net.params), method.init(net.params))
     for number, recorded in enumerate(case["steps"]):
         yield from net.compare_params(number, learner, recorded["params_before_step"])
-        task, spied = net.task(recorded, active=True), Spied()
-        learner, metrics = spied.clipped_step(net, method, rule, "balancebench", learner, recorded, task)
-        shares = weighted_sums(method.weights(len(modalities), task), spied.signals.muted, by_sample=False)
+        task, recorder = net.task(recorded, active=True), StepRecorder()
+        learner, metrics = recorder.clipped_step(net, method, rule, "balancebench", learner, recorded, task)
+        shares = weighted_sums(method.weights(len(modalities), task), recorder.signals.muted, by_sample=False)
         known = {"loss": metrics["loss"]}
         for i, m in enumerate(modalities):
             known |= {f"phi.{m}": shares[i], f"scores.{m}": metrics["method.score"][i]}
             known[f"coeffs.{m}"] = metrics["method.scale"][i]
             known[f"running_mean_after.{m}"] = method.reference_scores(learner.state)[i]
-        yield from against(number, known, recorded["official"], net, spied, skip=set())
+        yield from compare_step(number, known, recorded["official"], net, recorder, skip=set())
 
 
-def replayer(case: Case) -> Callable[[Case], Pairs] | None:
-    """Return what replays a case, if it is one of AGM's."""
+def select_replay(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return the function that replays a case of AGM; None for other cases."""
     if case.get("hyper", {}).get("methods") == "AGM":
-        return official
+        return replay_release
     if "clamp" in case.get("hyper", {}) and "coeffs" in case["steps"][0]["official"]:
-        return balance_benchmark
-    return {"shapley_by_permutations": shapley, "agm_reference": reference}.get(case.get("kind", ""))
+        return replay_balance_benchmark
+    return {"shapley_by_permutations": replay_shapley, "agm_reference": replay_reference}.get(case.get("kind", ""))

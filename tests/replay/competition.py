@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from tests.replay.spy import Case, Pairs
+from tests.replay.recorder import Case, Pairs
 from trainables.diagnostics import competition_strength
 
-FITTED, EVALUATED, OFFICIAL = "dep_concept_", "test_concept_", "competition_strength_"
+PROBE, EVALUATION, OFFICIAL = "dep_concept_", "test_concept_", "competition_strength_"
 
 
-def replayer(case: Case) -> Callable[[Case], Pairs] | None:
-    """Return what replays a case of fused features and concepts; None if it is no such case."""
-    return official if {"dep_features", "test_features"} <= case.keys() and modalities(case) else None
+def select_replay(case: Case) -> Callable[[Case], Pairs] | None:
+    """Return the function that replays a case of fused features and concepts; None for other cases."""
+    return replay_release if {"dep_features", "test_features"} <= case.keys() and modalities(case) else None
 
 
-def official(case: Case) -> Pairs:
+def replay_release(case: Case) -> Pairs:
     """The strengths as the release logs them: pseudo-inverse from 1e-15 on, predictions in float32."""
     fused, alpha = (case["dep_features"], case["test_features"]), case["hyper"].get("ridge_alpha", 120)
     known = {
         m: competition_strength(
-            fused, (case[FITTED + m], case[EVALUATED + m]), alpha, rcond=1e-15, single=True
+            fused, (case[PROBE + m], case[EVALUATION + m]), alpha, rcond=1e-15, single=True
         ).strength
         for m in modalities(case)
     }
@@ -29,5 +29,5 @@ def official(case: Case) -> Pairs:
 
 def modalities(case: Case) -> list[str]:
     """Return the modalities with a concept on both splits."""
-    names = [key.removeprefix(FITTED) for key in case if key.startswith(FITTED)]
-    return [m for m in names if EVALUATED + m in case]
+    names = [key.removeprefix(PROBE) for key in case if key.startswith(PROBE)]
+    return [m for m in names if EVALUATION + m in case]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.replay import networks
-from tests.replay.spy import Case, Pairs, Spied, against
+from tests.replay.recorder import Case, Pairs, StepRecorder, compare_step
 from trainables.methods.mses import INITIAL_BEST, MSES, MSESState
 from trainables.methods.mslr import MSLR, MSLRState
 from trainables.optim import SGD
@@ -17,7 +17,7 @@ from trainables.setup import Learner
 from trainables.signals import Validation
 from trainables.snapshots import apply_control
 
-ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # anything else is a crash
+ENDS = re.compile(r"exit\(\)|ran all \d+ epochs")  # any other end is a crash
 
 
 class Unbounded(MSLR):
@@ -28,12 +28,12 @@ class Unbounded(MSLR):
         return 0.0, math.inf
 
 
-def official(case: Case) -> Pairs:
-    """Both methods as the AGM release has them, to the last epoch, its exit or its crash."""
+def replay_release(case: Case) -> Pairs:
+    """Both methods as in the AGM release, up to the last epoch, its exit or its crash."""
     hyper, steps, ended = case["hyper"], case["steps"], case["ended"]
     names = [name.removeprefix("loss_") for name in case["scripted_validation"][0] if name.startswith("loss_")]
     data = {"inputs": {name: case[name] for name in [*names, "label"]}}  # one batch, in every step
-    net = networks.read({**case, "steps": [data]})
+    net = networks.build_network({**case, "steps": [data]})
     modalities = list(net.model.encoders)
     method: Any = {
         "MSLR": Unbounded(factor=hyper.get("init_coeff", 1.0), form="grad_scale"),
@@ -44,29 +44,29 @@ def official(case: Case) -> Pairs:
     snapshots, smoothed = [learner] * len(modalities), torch.zeros(len(modalities))
     for number, recorded in enumerate(steps):
         yield from net.compare_params(number, learner, recorded["params_before_step"])
-        task, spied, before = net.task(data, active=True), Spied(), learner.state
-        learner, metrics = spied.step(setup, learner, net.inputs(data), task, method.rates(before))
+        task, recorder, before = net.task(data, active=True), StepRecorder(), learner.state
+        learner, metrics = recorder.step(setup, learner, net.inputs(data), task, method.rates(before))
         known: Case = {}
         for i, m in enumerate(modalities):
-            known |= remembered(m, i, before, smoothed)
+            known |= release_variables(m, i, before, smoothed)
             known[f"{hyper['method'].lower()}_{m}_coeff"] = metrics["method.scale"][i]
-        yield from against(number, known, recorded["official"], net, spied, skip=set())
+        yield from compare_step(number, known, recorded["official"], net, recorder, skip=set())
         last = number + 1 == len(steps)
         if last or steps[number + 1]["epoch"] != recorded["epoch"]:
-            seen = validation(case, modalities, recorded["epoch"])
-            control = method.epoch(learner.state, seen)
+            scores = validation(case, modalities, recorded["epoch"])
+            control = method.epoch(learner.state, scores)
             learner = apply_control(learner._replace(state=control.state), control, snapshots)
-            crashed = lost(case, before, control.state)  # before it could exit
+            crashed = release_crashes(case, before, control.state)  # before it could exit
             yield f"{number}.exit", bool(control.stop) and not crashed, last and ended.startswith("exit()")
             yield f"{number}.crash", crashed, last and not ENDS.match(ended)
-            smoothed = method.smoothed_loss(before, seen) if isinstance(method, MSES) else smoothed
+            smoothed = method.smoothed_loss(before, scores) if isinstance(method, MSES) else smoothed
     yield from net.compare_params("final", learner, case.get("final_params", {}))
-    stated = re.search(r"ran all (\d+) epochs", ended)
-    yield "epochs", len({step["epoch"] for step in steps}), int(stated[1]) if stated else recorded["epoch"]
+    match = re.search(r"ran all (\d+) epochs", ended)
+    yield "epochs", len({step["epoch"] for step in steps}), int(match[1]) if match else recorded["epoch"]
 
 
-def remembered(m: str, i: int, state: MSLRState | MSESState, smoothed: Tensor) -> Case:
-    """Return what the release remembers of modality m, the i-th, before an epoch; of the other method, its start."""
+def release_variables(m: str, i: int, state: MSLRState | MSESState, smoothed: Tensor) -> Case:
+    """Return the release's variables of modality m, the i-th, before an epoch; those of the other method at their start."""
     memory, best, best_epoch, previous = (
         torch.zeros(0),
         torch.tensor(INITIAL_BEST),
@@ -88,23 +88,23 @@ def remembered(m: str, i: int, state: MSLRState | MSESState, smoothed: Tensor) -
 
 
 def validation(case: Case, modalities: list[str], epoch: int) -> Validation:
-    """Return the numbers that the script gives for an epoch."""
-    given = {
+    """Return the scripted validation numbers of an epoch."""
+    values = {
         name: torch.tensor(value, dtype=torch.float64) for name, value in case["scripted_validation"][epoch - 1].items()
     }
-    loss, score = (torch.stack([given[f"{kind}_{m}"] for m in modalities]) for kind in ("loss", "acc"))
-    one = torch.ones_like(given["acc"])
-    return Validation(loss, score, one, given["acc"], epoch * one, one)
+    loss, score = (torch.stack([values[f"{kind}_{m}"] for m in modalities]) for kind in ("loss", "acc"))
+    one = torch.ones_like(values["acc"])
+    return Validation(loss, score, one, values["acc"], epoch * one, one)
 
 
-def lost(case: Case, before: Any, after: Any) -> bool:
-    """Say whether the release fails: a branch stops that was best in epoch 1, of which there is no file."""
-    if isinstance(after, MSLRState) or case["dataset_script"] == "URFunny":  # where it looks before it goes back
+def release_crashes(case: Case, before: Any, after: Any) -> bool:
+    """Return whether the release crashes: a stopped branch was best in epoch 1, which has no checkpoint."""
+    if isinstance(after, MSLRState) or case["dataset_script"] == "URFunny":  # which checks for one before it rolls back
         return False
     return bool(((before.running != after.running) & (after.best_epoch == 1)).any())
 
 
-def replayer(case: Case) -> Callable[[Case], Pairs] | None:
+def select_replay(case: Case) -> Callable[[Case], Pairs] | None:
     """Return what replays a case, if it is one of MSLR's or MSES's."""
     acts = case.get("hyper", {}).get("method") in {"MSLR", "MSES"}
-    return official if acts and "scripted_validation" in case else None
+    return replay_release if acts and "scripted_validation" in case else None

@@ -1,4 +1,4 @@
-"""The authors' tiny networks, read from the names of their parameters and put together from this project's parts."""
+"""The small networks of the oracles, rebuilt from the names of their parameters with this project's modules."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ BEFORE = {"params_before_step", "classifier_params_before_step"}
 NOT_INPUTS = BEFORE | {"official", "epoch", "step_in_epoch", "label", "inputs"}
 
 
-class Chain(NamedTuple):
+class AffineChain(NamedTuple):
     """Affine layers (linear, or 1x1 convolution), each with its batch normalisation if it has one, and tanh."""
 
     layers: tuple[tuple[str, str | None], ...]  # (affine layer, its normalisation)
@@ -48,11 +48,11 @@ class Net(NamedTuple):
     params: Params
     buffers: Buffers
     names: dict[str, Callable[[Params], Tensor]]  # official name -> the same tensor in `Params`
-    owner: Callable[[str], str]  # official name -> modality
+    modality_of: Callable[[str], str]  # official name -> modality
 
     def inputs(self, recorded: dict[str, Any]) -> dict[str, Tensor]:
-        held = recorded.get("inputs", recorded)
-        return {m: torch.tensor(held[m], dtype=torch.float64) for m in self.model.encoders}
+        values = recorded.get("inputs", recorded)
+        return {m: torch.tensor(values[m], dtype=torch.float64) for m in self.model.encoders}
 
     def task(
         self,
@@ -65,8 +65,8 @@ class Net(NamedTuple):
     ) -> Task:
         label = torch.tensor(recorded.get("inputs", recorded)["label"]).flatten()
         strength = torch.tensor(float(active), dtype=torch.float64)
-        held = regression(label[:, None].double(), loss) if loss else classification(label)
-        return Task(*held, noise, strength, len(label), reduction=reduction)
+        values = regression(label[:, None].double(), loss) if loss else classification(label)
+        return Task(*values, noise, strength, len(label), reduction=reduction)
 
     def setup(
         self, method: Method, optimizer: Optimizer, *, clip: float | None = None, trigger: float | None = None
@@ -84,22 +84,22 @@ class Net(NamedTuple):
                 yield from self.compare(f"{number}.{key}.{name}", name, grads, {}, value)
 
     def compare(self, what: str, name: str, params: Params, buffers: Buffers, theirs: Any) -> Pairs:
-        """Compare a tensor by its official name; one that is not known here deviates without bound."""
+        """Compare a tensor by its official name; an unknown one has an infinite deviation."""
         layer, _, kind = name.rpartition(".")
         if name in self.names:
             yield what, self.names[name](params).detach(), theirs
         elif kind in STATISTICS:
-            modality, local = self.owner(layer), layer.removeprefix("net.")
+            modality, local = self.modality_of(layer), layer.removeprefix("net.")
             yield what, buffers[modality][f"{local}.norm.{STATISTICS[kind]}"], theirs
         elif kind != "num_batches_tracked":
             yield f"{what} is unknown here", float("inf"), 0.0
 
 
-def read(case: dict[str, Any]) -> Net:
+def build_network(case: dict[str, Any]) -> Net:
     """Build the network of a case."""
     values = {name: torch.tensor(v, dtype=torch.float64) for name, v in case["init_params"].items()}
-    order = modalities_of(case)
-    owners = {name: owner(name, case) for name in values}
+    order = ordered_modalities(case)
+    owners = {name: encoder_modality(name, case) for name in values}
     groups: dict[str, Group] = {m: {} for m in order}
     readouts: dict[str, Group] = {m: {} for m in order}
     shared: Group = {}
@@ -108,15 +108,15 @@ def read(case: dict[str, Any]) -> Net:
     for name, value in values.items():
         modality, (layer, _, kind) = owners[name], name.removeprefix("net.").rpartition(".")
         if modality is None:
-            whose, ours = shared_name(name, order)
-            (readouts[whose] if whose else shared)[ours] = value
-            names[name] = lambda p, whose=whose, ours=ours: (p.readouts[whose] if whose else p.shared)[ours]
+            branch, ours = head_parameter(name, order)
+            (readouts[branch] if branch else shared)[ours] = value
+            names[name] = lambda p, branch=branch, ours=ours: (p.readouts[branch] if branch else p.shared)[ours]
         elif kind in STATISTICS:
             buffers[modality][f"{layer}.norm.{STATISTICS[kind]}"] = value
         elif kind != "num_batches_tracked":
             groups[modality][f"{layer}.{kind}"] = value
             names[name] = lambda p, m=modality, local=f"{layer}.{kind}": p.encoders[m][local]
-    encoders = {m: Chain(layers(group, buffers[m])) for m, group in groups.items()}
+    encoders = {m: AffineChain(affine_layers(group, buffers[m])) for m, group in groups.items()}
     fusion: Fusion = Concat()
     if "mix.weight" in shared:
         fusion = Early(activation=torch.tanh)
@@ -124,10 +124,10 @@ def read(case: dict[str, Any]) -> Net:
         fusion = Sum()
     params = Params(groups, readouts, shared, {})
     model = Model(encoders, fusion, len(fusion.head(params)[1]))  # type: ignore[arg-type]
-    return Net(model, params, buffers, names, lambda name: str(owner(name, case)))
+    return Net(model, params, buffers, names, lambda name: str(encoder_modality(name, case)))
 
 
-def modalities_of(case: dict[str, Any]) -> list[str]:
+def ordered_modalities(case: dict[str, Any]) -> list[str]:
     """Return the modalities in the order in which the case concatenates their features."""
     if "modalities" in case["hyper"]:
         return list(case["hyper"]["modalities"])
@@ -145,23 +145,23 @@ def modalities_of(case: dict[str, Any]) -> list[str]:
     return [letters.get(letter) or next(m for m in found if m[0] == letter) for letter in named]
 
 
-def owner(name: str, case: dict[str, Any]) -> str | None:
-    """Return whose encoder a parameter belongs to; None for fusion and head."""
+def encoder_modality(name: str, case: dict[str, Any]) -> str | None:
+    """Return the modality whose encoder a parameter belongs to; None for fusion and head."""
     if re.search(r"_cls\b|fusion_module|\bfusion\b|\bhead\b|\bproj\b|\bmix\b|mm_encoder|out_layer", name):
         return None
     numbered = re.search(r"\bencoders\.(\d+)\b", name)
     if numbered is not None:
-        return modalities_of(case)[int(numbered.group(1))]
+        return ordered_modalities(case)[int(numbered.group(1))]
     letters = dict(re.findall(r"\b([xyz]) = (\w+)", case["arch"]))
-    for modality in modalities_of(case):
+    for modality in ordered_modalities(case):
         ends = [modality[0], *(letter for letter, meant in letters.items() if meant == modality)]
         if modality in name or any(re.search(rf"_{letter}\b", name) for letter in ends):
             return modality
     return None
 
 
-def shared_name(name: str, order: list[str]) -> tuple[str | None, str]:
-    """Return whose readout a parameter of the fusion or the head belongs to, if anyone's, and its name here."""
+def head_parameter(name: str, order: list[str]) -> tuple[str | None, str]:
+    """Return the modality whose readout a parameter belongs to (None: fusion or shared head), and its name here."""
     kind = name.rpartition(".")[2]
     if re.search(r"mm_encoder|\bmix\b|\bfusion\b", name):
         return None, f"mix.{kind}"
@@ -170,7 +170,7 @@ def shared_name(name: str, order: list[str]) -> tuple[str | None, str]:
     return (modality, kind) if modality else (None, f"head.{kind}")
 
 
-def layers(group: Group, buffers: Group) -> tuple[tuple[str, str | None], ...]:
+def affine_layers(group: Group, buffers: Group) -> tuple[tuple[str, str | None], ...]:
     """Return the affine layers of an encoder in order, each with the normalisation that follows it, which has its width.
 
     Raises:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.replay.competition import official, replayer
+from tests.replay.competition import replay_release, select_replay
 from trainables import diagnostics
 from trainables.data.parameters import parse_parameters
 from trainables.data.truth import planted_contributions
@@ -250,11 +250,11 @@ def test_cases_of_competition_are_known_by_what_they_hold() -> None:
         "dep_features": draw.normal(size=(20, 3)).tolist(), "test_features": draw.normal(size=(10, 3)).tolist(),
         "hyper": {"ridge_alpha": 0.5}, "official": {"competition_strength_lip_motion_rl": 1.0, "other": 2.0},
     }  # fmt: skip
-    assert replayer(case) is None
+    assert select_replay(case) is None
     for split, samples in (("dep", 20), ("test", 10)):
         case |= {f"{split}_concept_{m}": draw.normal(size=(samples, 2)).tolist() for m in ("lip_motion", "lip")}
-    assert replayer(case) is official
-    (_, ours, _), unread = official(case)
+    assert select_replay(case) is replay_release
+    (_, ours, _), unread = replay_release(case)
     assert ours > 0
     assert unread == ("other", None, 2.0)
 

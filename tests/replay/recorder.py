@@ -1,4 +1,4 @@
-"""The project's own training step, with what passes through it written down, and its numbers beside the official."""
+"""The project's own training step with its intermediate values recorded, and their comparison with official ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,8 +17,8 @@ Case = dict[str, Any]
 Pairs = Iterator[tuple[str, Any, Any]]  # (what, ours, theirs)
 
 
-class Spied:
-    """The project's own training step, with what passes through it written down."""
+class StepRecorder:
+    """The project's own training step; records signals, raw, modulated and final gradients, and buffers."""
 
     def clipped_step(
         self, net: networks.Net, method: Any, rule: SGD, family: str, learner: Learner, recorded: Case, task: Task
@@ -31,61 +31,65 @@ class Spied:
             self.step(net.setup(method, rule), learner, inputs, task)
             head = self.raw.shared["head.weight"]
             limit, trigger = (1.0 if head.max() > 1 and head.min() < 1 else None), None
-        made = self.step(net.setup(method, rule, clip=limit, trigger=trigger), learner, inputs, task)
+        result = self.step(net.setup(method, rule, clip=limit, trigger=trigger), learner, inputs, task)
         self.clipped = any(not a.equal(b) for a, b in zip(leaves(self.raw), leaves(self.final), strict=True))
-        return made
+        return result
 
     def step(
         self, setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task, rates: Tensor | None = None
     ) -> tuple[Learner, Case]:
-        spy = self
+        recorder = self
 
-        class Watched:
+        class RecordedMethod:
             needs = setup.needs
             init = setup.method.init
 
             def step(self, state: Any, signals: Any, task: Task, pull: Any) -> Any:
-                spy.signals = tree_map(torch.detach, signals)
+                recorder.signals = tree_map(torch.detach, signals)
 
-                def watched(f: Any) -> Any:
-                    spy.raw = pull(f)
-                    return spy.raw
+                def recorded_pull(f: Any) -> Any:
+                    recorder.raw = pull(f)
+                    return recorder.raw
 
-                made = setup.method.step(state, signals, task, watched)
-                spy.made = made.grads
-                return made
+                result = setup.method.step(state, signals, task, recorded_pull)
+                recorder.modulated = result.grads
+                return result
 
-        class Attributing(Watched):
+        class RecordedAttributing(RecordedMethod):
             def coalitions(self, modalities: int, task: Task) -> Tensor:
                 return setup.method.coalitions(modalities, task)  # type: ignore[attr-defined]
 
-        class Applied:
+        class RecordedOptimizer:
             init, lrs = setup.optimizer.init, setup.optimizer.lrs
 
             def update(self, grads: Any, state: Any, params: Any) -> Any:
-                spy.final = grads
+                recorder.final = grads
                 return setup.optimizer.update(grads, state, params)
 
-        watched: Any = Attributing() if hasattr(setup.method, "coalitions") else Watched()
+        method: Any = RecordedAttributing() if hasattr(setup.method, "coalitions") else RecordedMethod()
         if isinstance(setup.method, Guided):
-            watched.classifier, watched.trainer = setup.method.classifier, setup.method.trainer
-        after, metrics = step(setup._replace(method=watched, optimizer=Applied()), learner, inputs, task, rates)
+            method.classifier, method.trainer = setup.method.classifier, setup.method.trainer
+        after, metrics = step(
+            setup._replace(method=method, optimizer=RecordedOptimizer()), learner, inputs, task, rates
+        )
         self.buffers = after.buffers
         return after, metrics
 
 
-def against(number: int, known: Case, theirs: Case, net: networks.Net, spied: Spied, skip: set[str]) -> Pairs:
-    """Compare every official number of a step; one that nothing here answers to counts as unread."""
+def compare_step(
+    number: int, known: Case, theirs: Case, net: networks.Net, recorder: StepRecorder, skip: set[str]
+) -> Pairs:
+    """Compare every official number of a step; one without a counterpart here is reported as not read."""
     for key, value in theirs.items():
         if key in skip:
             continue
         if key.startswith("grads_"):
-            known_grads = {"grads_after_backward": spied.raw, "grads_scaled_before_clip": spied.made}
-            grads = known_grads.get(key, spied.final)
+            known_grads = {"grads_after_backward": recorder.raw, "grads_scaled_before_clip": recorder.modulated}
+            grads = known_grads.get(key, recorder.final)
             yield from net.compare_grads(number, key, grads, theirs)
         elif isinstance(value, dict) and any(name.rpartition(".")[2] in networks.STATISTICS for name in value):
             for name, recorded in value.items():
-                yield from net.compare(f"{number}.{key}.{name}", name, spied.final, spied.buffers, recorded)
+                yield from net.compare(f"{number}.{key}.{name}", name, recorder.final, recorder.buffers, recorded)
         elif isinstance(value, dict):
             for name, recorded in value.items():
                 yield f"{number}.{key}.{name}", known.get(f"{key}.{name}"), recorded
