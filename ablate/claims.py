@@ -1,7 +1,7 @@
-"""A claim is a study with a decision rule: its cells run as studies, and their tables are judged together.
+"""Claims: studies with a decision rule. The cells of a claim run as studies, and one verdict is given on all of them.
 
-The file of a claim is a study file with a section `claim`. Where one study does not do, `cells` has changes of it by
-name, and each makes a study of its own, `CLAIM/CELL` of the store. `quick` has changes for a run in a hurry.
+The file of a claim is a study file with a section `claim`. `cells` maps names to changes of the study; each makes a
+study of its own, `CLAIM/CELL` in the store. `quick` has changes for a quick run.
 """
 
 import copy
@@ -14,12 +14,12 @@ from typing import Annotated, Any, NamedTuple
 from polars.exceptions import PolarsError
 from pydantic import BeforeValidator, Field
 
-from ablate.analyses import check_analysis, check_count, check_replicates
+from ablate.claim_checks import check_analysis, check_count, check_replicates
+from ablate.claim_options import check_options, check_rule
 from ablate.document import Document, KeyPath
 from ablate.errors import UserError
 from ablate.keys import REDUCED_PRECISION
 from ablate.lock import DRIVER_FILE, LOCK_FILE
-from ablate.options import check_rule, known
 from ablate.remote import Mirror
 from ablate.run import RunCallback, RunOutcome, run_studies
 from ablate.store import TABLES
@@ -31,13 +31,13 @@ from analysis.rules import RULES
 from analysis.verdicts import write_verdict
 from search_spaces import CLAIMS, RECIPES
 
-OWN = ("claim", "cells", "quick")  # keys of a claim beside those of a study
-KEPT = {  # what a claim's folder has of its own, or of a run that it was before it had cells
+CLAIM_KEYS = ("claim", "cells", "quick")  # keys of a claim that a study does not have
+RESERVED_CELLS = {  # entries of a claim's folder, also of a claim without cells, which no cell may be named after
     "verdict.json", "report.html", "report.md", "figures", "tables", "readings.csv", "study.yaml", "search.log",
     LOCK_FILE, DRIVER_FILE, *TABLES,
 }  # fmt: skip
-HURRY = {"seeds": 3}
-CHANGED = "The words of this claim were changed since it was judged: run it again."
+QUICK_CHANGES = {"seeds": 3}
+CHANGED_REMARK = "The words of this claim were changed since it was judged: run it again."
 Choice = Annotated[  # a name and its options; a name alone has none
     dict[str, dict[str, Any]],
     Field(min_length=1, max_length=1),
@@ -45,142 +45,142 @@ Choice = Annotated[  # a name and its options; a name alone has none
 ]
 
 
-class About(Section):
-    """The section `claim`: what was said, how it is measured, and what would count as support."""
+class ClaimSection(Section):
+    """The section `claim`: what the source says, how it is measured, and what counts as support."""
 
     source: str
     question: str
     says: str
     support: str
-    analysis: Choice | Annotated[list[Choice], Field(min_length=1)]  # from tables to numbers, one per seed
-    beside: list[Choice] = Field(default_factory=list)  # more of them, shown and not judged
-    rule: Choice  # from numbers to a verdict
+    analysis: Choice | Annotated[list[Choice], Field(min_length=1)]  # tables -> numbers, one per seed
+    beside: list[Choice] = Field(default_factory=list)  # further analyses, reported without a verdict
+    rule: Choice  # numbers -> verdict
 
     @property
     def analyses(self) -> list[dict[str, dict[str, Any]]]:
-        """Return the analyses that are judged."""
+        """Return the analyses that the verdict is about."""
         return self.analysis if isinstance(self.analysis, list) else [self.analysis]
 
 
 class Claim(NamedTuple):
-    """A claim that is known to be runnable."""
+    """A claim that has been checked."""
 
     name: str
-    about: About
+    section: ClaimSection
     cells: dict[str, Study]
     quick: bool
 
     @property
     def folder(self) -> Path:
-        """Return where the verdict lies."""
+        """Return the folder of the verdict."""
         return next(iter(self.cells.values())).store / self.name
 
     @property
     def mirror(self) -> Mirror | None:
-        """Return the mirror of a remote store that the verdict lies in."""
+        """Return the mirror of the store, if that is remote."""
         return next(iter(self.cells.values())).mirror
 
 
-def names() -> list[str]:
-    """Return the names of the catalogue."""
+def claim_names() -> list[str]:
+    """Return the names of the claims in the catalogue."""
     return sorted(file.stem for file in CLAIMS.glob("*.yaml"))
 
 
-def recipes() -> list[str]:
+def recipe_names() -> list[str]:
     """Return the names of the recipes, which run the published settings of a method against each other."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
 
 
-def asked(given: str) -> list[str]:
-    """Return the claims that a person asks for, each once: names or files with commas between them, `all`, `recipes`.
+def requested_claims(request: str) -> list[str]:
+    """Return the claims of the option `--claims`, without repeats: comma-separated names or files, `all`, `recipes`.
 
     Raises:
-        UserError: there is none.
+        UserError: the option names none.
     """
-    groups = {"all": names, "recipes": recipes}
-    parts = [part.strip() for part in given.split(",") if part.strip()]
+    groups = {"all": claim_names, "recipes": recipe_names}
+    parts = [part.strip() for part in request.split(",") if part.strip()]
     if not parts:
-        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {given!r}")
+        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {request!r}")
     return list(dict.fromkeys(name for part in parts for name in (groups[part]() if part in groups else [part])))
 
 
-def listing(store: str) -> list[dict[str, Any]]:
-    """Return every claim of the catalogue with what it says and its last verdict, that of a full run if there is one.
+def list_claims(store: str) -> list[dict[str, Any]]:
+    """Return every claim of the catalogue with its text and its last verdict, preferring that of a full run.
 
-    `folder` is where the verdict lies; `verdict` and what belongs to it are missing where there is none.
+    `folder` is that of the verdict; without a verdict it is None, and the keys of the verdict are missing.
     """
-    listed = []
-    for name in names():
-        about = Document(CLAIMS / f"{name}.yaml").value["claim"]
+    claims = []
+    for name in claim_names():
+        section = Document(CLAIMS / f"{name}.yaml").value["claim"]
         folders = [Path(store) / name, Path(store) / f"{name}-quick"]
-        found = [(folder, verdict) for folder in folders if (verdict := read_verdict(folder))]
-        folder, verdict = found[0] if found else (None, {})
-        words = {key: about[key] for key in ("source", "question", "says", "support")}
-        if any(verdict.get(key, word) != word for key, word in words.items()):
-            verdict = {**verdict, "remarks": [*verdict["remarks"], CHANGED]}
-        listed.append({"quick": False, **verdict, "name": name, **words, "folder": folder})
-    return listed
+        verdicts = [(folder, verdict) for folder in folders if (verdict := read_verdict(folder))]
+        folder, verdict = verdicts[0] if verdicts else (None, {})
+        wording = {key: section[key] for key in ("source", "question", "says", "support")}
+        if any(verdict.get(key, text) != text for key, text in wording.items()):
+            verdict = {**verdict, "remarks": [*verdict["remarks"], CHANGED_REMARK]}
+        claims.append({"quick": False, **verdict, "name": name, **wording, "folder": folder})
+    return claims
 
 
 def is_claim(name: str) -> bool:
-    """Tell whether a name or a file is a claim's, and not that of a study; a UserError where it is neither's."""
+    """Return whether a name or a file is that of a claim rather than a study; raise a UserError if it is neither."""
     value = Document(find_study_file(name)).value
     return isinstance(value, dict) and "claim" in value
 
 
 def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
-    """Read and check a claim, all of its cells included.
+    """Read and check a claim, including all of its cells.
 
     Raises:
-        UserError: anything in it is wrong; one sentence with file, line, key, rule, finding and the nearest name.
+        UserError: the claim is invalid; one sentence with file, line, key, rule, value and the nearest valid name.
     """
     document = Document(find_study_file(name))
-    given = document.value
-    if not isinstance(given, dict) or "claim" not in given:
+    content = document.value
+    if not isinstance(content, dict) or "claim" not in content:
         raise UserError(f"{name}: is a study, and here a claim is asked for; `ablate run {name}` runs it")
-    about = validate_section(document, About, given["claim"], ("claim",))
-    for analysis in about.analyses:
-        known(document, ("claim", "analysis"), analysis, ABLATIONS)
-    for analysis in about.beside:
-        known(document, ("claim", "beside"), analysis, ABLATIONS)
-    known(document, ("claim", "rule"), about.rule, RULES)
-    check_rule(document, about.analyses, about.rule)
-    cells = given.get("cells", {"": {}})
+    section = validate_section(document, ClaimSection, content["claim"], ("claim",))
+    for analysis in section.analyses:
+        check_options(document, ("claim", "analysis"), analysis, ABLATIONS)
+    for analysis in section.beside:
+        check_options(document, ("claim", "beside"), analysis, ABLATIONS)
+    check_options(document, ("claim", "rule"), section.rule, RULES)
+    check_rule(document, section.analyses, section.rule)
+    cells = content.get("cells", {"": {}})
     for key in ("cells", "quick"):
-        if not isinstance(given.get(key, {}), dict):
+        if not isinstance(content.get(key, {}), dict):
             raise document.error((key,), "must be a mapping")
     check_changes(document, cells)
-    studies = {cell: one_cell(document, name, store, cell, quick=quick) for cell in cells}
-    if "quick" in given and not quick:  # what it changes is wrong or right whether it is asked for or not
+    studies = {cell: load_cell(document, name, store, cell, quick=quick) for cell in cells}
+    if "quick" in content and not quick:  # the section `quick` is checked in any case
         for cell in cells:
-            one_cell(document, name, store, cell, quick=True)
+            load_cell(document, name, store, cell, quick=True)
     if not studies:
         raise document.error(("cells",), "must not be empty")
-    for key, analyses in (("analysis", about.analyses), ("beside", about.beside)):
+    for key, analyses in (("analysis", section.analyses), ("beside", section.beside)):
         for analysis in analyses:
             check_analysis(document, ("claim", key), analysis, studies)
             if not quick:  # a run in a hurry may have too few to tell anything
-                tested = key == "analysis" and not {"exact", "report"}.intersection(about.rule)
+                tested = key == "analysis" and not {"exact", "report"}.intersection(section.rule)
                 check_replicates(document, ("claim", key), analysis, studies, tested=tested)
-    check_count(document, about.analyses, about.rule, studies)
-    return Claim(f"{document.value['name']}{'-quick' * quick}", about, studies, quick)
+    check_count(document, section.analyses, section.rule, studies)
+    return Claim(f"{document.value['name']}{'-quick' * quick}", section, studies, quick)
 
 
 def check_changes(document: Document, cells: Mapping[str, Any]) -> None:
-    """Raise a UserError where a cell, or the quick form, changes where results lie."""
+    """Raise a UserError if a cell or the section `quick` changes the name or the store."""
     layers: dict[KeyPath, Any] = {("cells", cell): change for cell, change in cells.items()}
     for where, change in {**layers, ("quick",): document.value.get("quick", {})}.items():
         for key in {"name", "store"}.intersection(change if isinstance(change, dict) else ()):
             raise document.error((*where, key), "is of the whole claim; what is changed here is the study")
 
 
-def one_cell(document: Document, name: str, store: str | None, cell: str, *, quick: bool) -> Study:
-    """Return the study of a cell; its folder lies in the claim's."""
+def load_cell(document: Document, name: str, store: str | None, cell: str, *, quick: bool) -> Study:
+    """Return the study of a cell, whose folder is inside the claim's."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
         raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
-    if cell.lower() in KEPT:
+    if cell.lower() in RESERVED_CELLS:
         raise document.error(("cells", cell), f"`{cell}` is in the claim's own folder; take another name")
-    study = resolve(changed(document, cell, quick=quick), name, store)
+    study = resolve(cell_document(document, cell, quick=quick), name, store)
     if len(study.seed_counts) > 1:
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
     if "budget" in study.file.model_fields_set:
@@ -191,95 +191,97 @@ def one_cell(document: Document, name: str, store: str | None, cell: str, *, qui
     return study._replace(file=study.file.model_copy(update={"name": title}))
 
 
-def changed(document: Document, cell: str, *, quick: bool) -> Document:
-    """Return the study file of a cell: the claim's with its changes laid over it; errors are in their lines."""
+def cell_document(document: Document, cell: str, *, quick: bool) -> Document:
+    """Return the study file of a cell: the claim's with the cell's changes; lines in errors are those of the file."""
     study = copy.copy(document)
-    study.value = {key: value for key, value in document.value.items() if key not in OWN}
+    study.value = {key: value for key, value in document.value.items() if key not in CLAIM_KEYS}
     study.lines = dict(document.lines)
     if quick:
-        study.value = overlay(study.value, HURRY)
-    layers: list[KeyPath] = [("cells", cell)] if cell else []
-    layers += [("quick",)] if quick and "quick" in document.value else []
-    for layer in layers:
-        change = reduce(lambda value, key: value[key], layer, document.value)
+        study.value = overlay(study.value, QUICK_CHANGES)
+    paths: list[KeyPath] = [("cells", cell)] if cell else []
+    paths += [("quick",)] if quick and "quick" in document.value else []
+    for path in paths:
+        change = reduce(lambda value, key: value[key], path, document.value)
         if not isinstance(change, dict):
-            raise document.error(layer, "must be a mapping of changes to the study")
+            raise document.error(path, "must be a mapping of changes to the study")
         study.value = overlay(study.value, change)
-        study.lines |= {at[len(layer) :]: line for at, line in document.lines.items() if at[: len(layer)] == layer}
+        study.lines |= {
+            key_path[len(path) :]: line for key_path, line in document.lines.items() if key_path[: len(path)] == path
+        }
     return study
 
 
 def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with another laid over it: a mapping goes into a mapping, null takes a key away."""
+    """Return a mapping with changes applied recursively; null removes a key."""
     merged = dict(base)
     for key, value in change.items():
-        inside = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = overlay(merged[key], value) if inside else value
+        is_nested = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlay(merged[key], value) if is_nested else value
     return {key: value for key, value in merged.items() if value is not None or change.get(key, 0) is not None}
 
 
-def prove(
+def run_claims(
     claims: Sequence[Claim],
     cpus: int | None,
-    watch: Callable[[Study], RunCallback],
-    tell: Callable[[Claim, dict[str, Any]], None],
+    make_watcher: Callable[[Study], RunCallback],
+    on_verdict: Callable[[Claim, dict[str, Any]], None],
     address: str | None = None,
 ) -> list[RunOutcome]:
-    """Run the cells of claims together, and judge each claim when its last cell has ended.
+    """Run the cells of all claims together, and judge each claim when its last cell has ended.
 
     Args:
         claims: what to run.
-        cpus: how many to use; None: all that there are.
-        watch: returns who is told of what happens to a cell.
-        tell: is told of each verdict.
-        address: of a Ray cluster; None starts a Ray of this machine alone.
+        cpus: number of CPUs to use; None: all.
+        make_watcher: returns the watcher of a cell's run.
+        on_verdict: is called with each verdict.
+        address: of a Ray cluster; None starts a local Ray.
 
     Returns:
-        How the cells ended; those of a run that was interrupted have no verdict.
+        The outcomes of the cells; interrupted claims have no verdict.
 
     Raises:
-        UserError: two claims have one name, or a cell cannot run here, or an analysis asks for what the runs do not
-            have; the others are judged.
+        UserError: two claims have the same name, a cell cannot run here, or a claim cannot be judged; the others are
+            judged nevertheless.
     """
     check_names(claims)
     claim_of = {study.folder: claim for claim in claims for study in claim.cells.values()}
-    waiting = {claim.name: len(claim.cells) for claim in claims}
-    wrong: list[UserError] = []
+    cells_left = {claim.name: len(claim.cells) for claim in claims}
+    errors: list[UserError] = []
 
-    def ended(study: Study, outcome: RunOutcome) -> None:
+    def judge_if_complete(study: Study, outcome: RunOutcome) -> None:
         claim = claim_of[study.folder]
-        waiting[claim.name] -= not outcome.interrupted
-        if not waiting[claim.name]:
+        cells_left[claim.name] -= not outcome.interrupted
+        if not cells_left[claim.name]:
             try:
-                tell(claim, judged(claim))
+                on_verdict(claim, judge_claim(claim))
             except UserError as error:
-                wrong.append(error)
+                errors.append(error)
 
     studies = [study for claim in claims for study in claim.cells.values()]
-    outcomes = run_studies(studies, cpus, watch, ended, address)
-    if wrong:
-        raise UserError("; ".join(map(str, wrong)))
+    outcomes = run_studies(studies, cpus, make_watcher, judge_if_complete, address)
+    if errors:
+        raise UserError("; ".join(map(str, errors)))
     return outcomes
 
 
 def check_names(claims: Sequence[Claim]) -> None:
-    """Raise a UserError where two claims have one name: their results would lie in one folder."""
+    """Raise a UserError if two claims have the same name: their results would share a folder."""
     files: dict[str, str] = {}
     for claim in claims:
-        given = next(iter(claim.cells.values())).name_or_path
+        path = next(iter(claim.cells.values())).name_or_path
         if claim.name in files:
-            raise UserError(f"--claims: {files[claim.name]} and {given} are both named {claim.name}; rename one")
-        files[claim.name] = given
+            raise UserError(f"--claims: {files[claim.name]} and {path} are both named {claim.name}; rename one")
+        files[claim.name] = path
 
 
-def judged(claim: Claim) -> dict[str, Any]:
-    """Return the verdict on what the store has of a claim, and write it; UserError where it cannot be judged."""
-    about = claim.about
-    words = {key: getattr(about, key) for key in ("source", "question", "says", "support")}
-    facts = {"name": claim.name, "quick": claim.quick, **words}
+def judge_claim(claim: Claim) -> dict[str, Any]:
+    """Write and return the verdict on a claim, given its runs; raise a UserError if it cannot be judged."""
+    section = claim.section
+    wording = {key: getattr(section, key) for key in ("source", "question", "says", "support")}
+    facts = {"name": claim.name, "quick": claim.quick, **wording}
     folders = {cell: study.folder for cell, study in claim.cells.items()}
     try:
-        return write_verdict(facts, about.analyses, about.beside, about.rule, folders, claim.folder)
+        return write_verdict(facts, section.analyses, section.beside, section.rule, folders, claim.folder)
     except (ValueError, PolarsError) as error:
-        first, *_ = str(error).splitlines()  # polars says more
+        first, *_ = str(error).splitlines()  # polars adds further lines
         raise UserError(f"{claim.name}: cannot be judged: {first}") from None

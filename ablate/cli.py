@@ -103,12 +103,12 @@ def run(
     address: Address = None,
 ) -> int:
     """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
-    from ablate.claims import asked, is_claim
+    from ablate.claims import is_claim, requested_claims
 
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
-        named = [str(study)] if claims is None else asked(claims)
+        named = [str(study)] if claims is None else requested_claims(claims)
         return _prove(named, store, cpus, address, quick=quick)
     if quick:
         raise UserError(QUICK)
@@ -151,7 +151,7 @@ def _run(name: str, store: str | None, cpus: int | None, address: str | None) ->
 def _prove(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
     """Run claims and show their verdicts; return the exit code. All are checked before the first one starts."""
     from ablate import terminal
-    from ablate.claims import load, prove
+    from ablate.claims import load, run_claims
 
     claims = [load(name, store, quick=quick) for name in names]
 
@@ -161,7 +161,7 @@ def _prove(names: list[str], store: str | None, cpus: int | None, address: str |
             claim.mirror.push(claim.folder)
 
     with terminal.Screen([study for claim in claims for study in claim.cells.values()]) as screen:
-        outcomes = prove(claims, cpus, screen.watch, tell, address)
+        outcomes = run_claims(claims, cpus, screen.watch, tell, address)
     cells = sum(len(claim.cells) for claim in claims)
     if len(outcomes) < cells or any(outcome.interrupted for outcome in outcomes):  # some may not have begun
         sys.stderr.write("Stopped; the same command continues.\n")
@@ -227,9 +227,9 @@ def plan(
 def status(run: RunFolder, as_json: Json = False) -> None:
     """Show how far a run is; works from another shell, while it runs."""
     from ablate import terminal
-    from ablate.forecast import progress
+    from ablate.forecast import run_progress
 
-    seen = progress(_folder(run, "study.yaml", "trials/*"))
+    seen = run_progress(_folder(run, "study.yaml", "trials/*"))
     if as_json:
         terminal.print_json(seen._asdict())
     else:
@@ -385,13 +385,13 @@ def claims(
 ) -> None:
     """List the claims with their sources and last verdicts."""
     from ablate import terminal
-    from ablate.claims import listing
+    from ablate.claims import list_claims
     from ablate.remote import is_remote, pull_copy
 
     if write is not None and write.is_dir():
         raise UserError(f"--write: must be a file, and {write} is a folder")
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
-    listed = listing(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
+    listed = list_claims(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
         from analysis.claims_page import write_claims_page
 

@@ -1,4 +1,4 @@
-"""What a run would do, and how far it is, without running anything."""
+"""Forecasts for `ablate plan` and progress for `ablate status`; nothing is run."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ablate import store
 from ablate.errors import UserError
 from ablate.lock import read_driver
-from ablate.outdated import outdated
+from ablate.outdated import changes_since_last_run
 from ablate.plan import num_trials
 from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
 from ablate.provenance import available_cpus
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 
 class Forecast(NamedTuple):
-    """A study before it runs."""
+    """What running a study would do."""
 
     study: str
     data: str
     trials: int  # in the end
-    stored: int  # known already
+    stored: int  # in the store already
     missing: int
-    methods: dict[str, int]  # trials of the first round that are missing, by method
-    packs: list[int]  # how many trials train together in each pack of the first round
-    cpus: int  # packs at a time
-    seconds: float | None  # estimated, from trials in the store or, if asked for, from a few steps; None: neither
-    megabytes: float | None  # estimated, on disk; None if there is none in the store
-    memory: float | None  # estimated megabytes of the largest pack; None unless asked for
+    methods: dict[str, int]  # missing trials of the first round, by method
+    packs: list[int]  # number of trials in each pack of the first round
+    cpus: int  # packs that run in parallel
+    seconds: float | None  # estimate from trials in the store or, with `measure`, from a few steps; None: neither
+    megabytes: float | None  # estimate on disk from trials in the store
+    memory: float | None  # estimated megabytes of the largest pack, with `measure`
     spent: str | None  # why the budget lets nothing run
-    changed: dict[str, tuple[Any, Any]]  # since the last run, why some of its trials run again: before, now
-    damaged: list[str]  # what of the store cannot be read, and is passed over
-    adds: bool = False  # seeds where they are needed: there may be fewer trials
+    changed: dict[str, tuple[Any, Any]]  # why trials of the last run run again: name -> value then, value now
+    damaged: list[str]  # notes, such as what of the store cannot be read and is skipped
+    adds: bool = False  # `seeds: auto`: the study may end with fewer trials
 
 
 class Progress(NamedTuple):
-    """A run as its tables show it."""
+    """The progress of a run, as its tables show it."""
 
     planned: int
     done: int
@@ -50,31 +50,31 @@ class Progress(NamedTuple):
     diverged: int
     pruned: int
     seconds: float | None  # median of a trial
-    driver: str | None  # who runs it now, as far as this machine can tell
+    driver: str | None  # the process that runs it now, as far as this machine can tell
 
 
 def forecast(study: Study, *, measure: bool = False) -> Forecast:
-    """Return what running a study would mean; raise a UserError where it cannot run here.
+    """Return what running a study would do; raise a UserError if it cannot run here.
 
-    With ``measure``, where none of its trials is stored, what it takes is measured on a few steps of a pack of every
+    With ``measure``, if none of its trials is stored, time and memory are measured on a few steps of a pack of every
     method.
     """
     preflight(study, available_cpus())
     if measure and study.file.resources.gpu:
         raise UserError("--measure: steps are made on a CPU, and this study asks for GPUs")
-    damaged: list[str] = []
+    notes: list[str] = []
     if study.mirror:
-        study.mirror.fetch(damaged.append)
-    damaged += overwrite_warnings(study)
-    cards = available_gpus(study)
-    queue = open_queue(study, available_cpus(), on_damage=lambda found: damaged.append(f"{found}."), gpus=cards)
+        study.mirror.fetch(notes.append)
+    notes += overwrite_warnings(study)
+    num_gpus = available_gpus(study)
+    queue = open_queue(study, available_cpus(), on_damage=lambda found: notes.append(f"{found}."), gpus=num_gpus)
     missing = 0 if queue.stop_reason else count_unfinished(study, queue)
-    fresh = [trial for trial in queue.trials.values() if trial.id not in queue.results]
-    by_method = Counter(trial.point_labels["method"] for trial in fresh)
+    planned = [trial for trial in queue.trials.values() if trial.id not in queue.results]
+    by_method = Counter(trial.point_labels["method"] for trial in planned)
     if not queue.has_ended:
         check_trials(study, queue)
-    cpus = concurrent_packs(study, available_cpus(), cards)
-    seconds, megabytes, memory = estimated(study, queue, missing, cpus, measure=measure)
+    cpus = concurrent_packs(study, available_cpus(), num_gpus)
+    seconds, megabytes, memory = estimate_cost(study, queue, missing, cpus, measure=measure)
     return Forecast(
         study.file.name,
         study.sheet.name,
@@ -88,33 +88,33 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         megabytes,
         memory,
         queue.stop_reason,
-        outdated(study, fresh),
-        damaged,
+        changes_since_last_run(study, planned),
+        notes,
         adds=len(study.seed_counts) > 1,
     )
 
 
-def estimated(
+def estimate_cost(
     study: Study, queue: TrialQueue, missing: int, cpus: int, *, measure: bool
 ) -> tuple[float | None, float | None, float | None]:
-    """Return the seconds that missing trials take, their megabytes on disk, and those of the largest pack in memory."""
-    if known := list(queue.results):
-        where = store.locate(study.store, known[:: max(1, len(known) // 50)])
-        each = median(_seconds(folder, trial) for trial, folder in where.items())
-        return missing * each / cpus, missing * median(map(_bytes, where.values())) / 1e6, None
+    """Return estimates of seconds and megabytes on disk of the missing trials, and megabytes of the largest pack."""
+    if known_trials := list(queue.results):
+        folders = store.locate(study.store, known_trials[:: max(1, len(known_trials) // 50)])
+        seconds = median(_trial_seconds(folder, trial) for trial, folder in folders.items())
+        return missing * seconds / cpus, missing * median(map(_trial_bytes, folders.values())) / 1e6, None
     if measure and missing and queue.pending_packs:
-        each, memory = measured(study, queue.pending_packs)
-        return missing * each / cpus, None, memory
+        seconds, memory = measure_cost(study, queue.pending_packs)
+        return missing * seconds / cpus, None, memory
     return None, None, None
 
 
-def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
-    """Return the seconds that a trial takes on average, and the megabytes of the largest pack, of those that wait.
+def measure_cost(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
+    """Return the mean seconds of a queued trial, and the megabytes of the largest queued pack.
 
-    A few steps are made of the first pack of every method; the study's measurements are not.
+    They are measured on a few steps of the first pack of every method, without the study's measurements.
 
     Raises:
-        UserError: a method fails in them.
+        UserError: a method fails in these steps.
     """
     from trainables.data import load
     from trainables.dry_run import estimate_seconds
@@ -126,15 +126,15 @@ def measured(study: Study, queued: list[list[Trial]]) -> tuple[float, float]:
         if packs:
             configs = [trial.config for trial in packs[0]]
             try:
-                each, needed = estimate_seconds(configs, dataset), footprint(configs[0], dataset)
+                seconds, bytes_each = estimate_seconds(configs, dataset), footprint(configs[0], dataset)
             except Exception as error:
                 raise UserError(f"{method}: {type(error).__name__}: {error}") from None
-            total, largest = total + each * sum(map(len, packs)), max(largest, needed * max(map(len, packs)))
+            total, largest = total + seconds * sum(map(len, packs)), max(largest, bytes_each * max(map(len, packs)))
     return total / sum(map(len, queued)), largest / 1e6
 
 
-def progress(folder: Path) -> Progress:
-    """Return how far a run is.
+def run_progress(folder: Path) -> Progress:
+    """Return the progress of a run.
 
     Raises:
         UserError: the folder holds no run.
@@ -144,15 +144,15 @@ def progress(folder: Path) -> Progress:
     run = open_run(folder)
     trials = run.trials.select("status", "seconds").collect()
     count = Counter(trials["status"].to_list())
-    middle = trials.filter(pl.col("status") == "done")["seconds"].median()
-    who = read_driver(folder)
-    seconds = float(middle) if isinstance(middle, int | float) else None
-    ended = {status: count[status] for status in ("done", "failed", "diverged", "pruned")}
-    return Progress(run.study["planned"], **ended, seconds=seconds, driver=who and str(who))
+    median_seconds = trials.filter(pl.col("status") == "done")["seconds"].median()
+    running_driver = read_driver(folder)
+    seconds = float(median_seconds) if isinstance(median_seconds, int | float) else None
+    counts = {status: count[status] for status in ("done", "failed", "diverged", "pruned")}
+    return Progress(run.study["planned"], **counts, seconds=seconds, driver=running_driver and str(running_driver))
 
 
 def open_run(folder: Path) -> "Run":
-    """Return the tables of a run; raise a UserError if the folder holds none, or the store is of a later version."""
+    """Return the tables of a run; raise a UserError if there are none, or the store is of a later version."""
     from analysis import load
 
     schema_version(find_store(folder))
@@ -166,10 +166,10 @@ def open_run(folder: Path) -> "Run":
         raise UserError(str(error)) from None
 
 
-def _seconds(folder: Path, trial: str) -> float:
+def _trial_seconds(folder: Path, trial: str) -> float:
     rows = store.read_table(folder, "trials")
     return float(rows.filter(rows["trial"] == trial)["seconds"][0])
 
 
-def _bytes(folder: Path) -> float:
+def _trial_bytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / len(store.trial_ids(folder))

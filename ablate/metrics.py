@@ -1,7 +1,7 @@
-"""Which metrics the trials of a study will have, known before they run.
+"""The metrics that the trials of a study will have, known before they run.
 
-A name that ends with `*` stands for all that begin so. A test trains every method with every measurement, and holds
-these names to what is recorded.
+A name that ends with `*` stands for all names with that prefix. A test trains every method with every measurement, and
+compares these names with those recorded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +11,11 @@ from ablate.study import Study
 from trainables.measurements import MEASUREMENTS
 from trainables.methods import METHODS
 
-FINAL = ("seconds", "params", "steps")  # metrics that are columns of the trials, of no split and no epoch
-SPLITS = ("train", "validation", "test")  # those of `Split`
-MADE: dict[str, tuple[str, ...]] = {  # method -> what its steps record on train, less `score`: that is the study's
+TRIAL_METRICS = ("seconds", "params", "steps")  # columns of the trials, without split and epoch
+SPLITS = ("train", "validation", "test")
+METHOD_METRICS: dict[
+    str, tuple[str, ...]
+] = {  # method -> metrics that its steps record on train, except the study's `score`
     "joint": (),
     "joint-uni": (),
     "unimodal": (),
@@ -26,80 +28,89 @@ MADE: dict[str, tuple[str, ...]] = {  # method -> what its steps record on train
     "cggm": ("scale", "balance", "eps", "joint_eps", "negative", "clipped", "cosine", "direction"),
     "bogc": ("scale", "uncertainty"),
 }
-ENDS = ("low", "median", "high")
-COSINES = ("f1", "f2", "f3", "f1_permuted", "f2_permuted", "f3_permuted", "f1_joint", "f1_mismatched")
-BELIEFS = ("weight_own", "weight_rest", "weight_joint", "uncertainty", "uncertainty_joint")
+QUANTILES = ("low", "median", "high")
+COSINE_METRICS = ("f1", "f2", "f3", "f1_permuted", "f2_permuted", "f3_permuted", "f1_joint", "f1_mismatched")
+WEIGHT_METRICS = ("weight_own", "weight_rest", "weight_joint", "uncertainty", "uncertainty_joint")
 CORRUPTIONS = ("noise", "blank", "missing")
-QUALITY = {"classification": ["f1"], "regression": ["correlation"], "segmentation": ["dice", "iou"]}
+QUALITY_METRICS = {"classification": ["f1"], "regression": ["correlation"], "segmentation": ["dice", "iou"]}
 
 
-def cosines(names: Iterable[str]) -> list[str]:
-    """Return the metrics of cosines of gradients: the mean, quantiles and the share above 0."""
-    return [f"fidelity_{name}{end}" for name in names for end in ("", *(f"_{e}" for e in (*ENDS, "positive")))]
+def cosine_metrics(names: Iterable[str]) -> list[str]:
+    """Return the metric names of gradient cosines: mean, quantiles, and fraction above 0."""
+    return [f"fidelity_{name}{end}" for name in names for end in ("", *(f"_{e}" for e in (*QUANTILES, "positive")))]
 
 
-def taken(task: str) -> dict[str, tuple[Sequence[str], list[str]]]:
-    """Return the splits and metrics of each measurement."""
-    score, ends = "mae" if task == "regression" else "accuracy", SPLITS[1:]
+def measurement_metrics(task: str) -> dict[str, tuple[Sequence[str], list[str]]]:
+    """Return the splits and metrics of each measurement, for a task."""
+    score, evaluation = "mae" if task == "regression" else "accuracy", SPLITS[1:]
     train, validation, test = ([split] for split in SPLITS)
     bands = [f"fidelity_{space}_permuted_band" for space in ("f1", "f2", "f3")]
-    share = ["competition", "competition_rank", "competition_share", "competition_preferred", f"concept_{score}"]
+    competition = ["competition", "competition_rank", "competition_share", "competition_preferred", f"concept_{score}"]
     return {
         "attribution": (validation, ["attribution_gap", "attribution_gap_mean", "attribution_theory"]),
         "combination": (validation, ["combination_error", "combination_conflict_*", "combination_certain_*"]),
-        "competition": (validation, share),
+        "competition": (validation, competition),
         "concepts": (validation, ["competition_concept_*"]),
         "contribution": (validation, ["share", "share_loss"]),
         "corruption": (test, [f"{name}_{score}_*" for name in CORRUPTIONS]),
         "cost": (train, ["seconds_per_step", "step_ratio", "kept_bytes", "kept_ratio", "state_bytes"]),
-        "fidelity": (train, [*cosines(COSINES), *bands]),
+        "fidelity": (train, [*cosine_metrics(COSINE_METRICS), *bands]),
         "gradients": (train, ["gradient_norm", "gradient_cosine", "encoder_cosine"]),
         "laws": (validation, ["shape_error_*", "shape_plain_*"]),
         "precision": (validation, ["precision_error", "precision_coverage"]),
-        "probe": (ends, [f"probe_{score}"]),
-        "quality": (ends, QUALITY[task]),
-        "separate": (train, cosines(["f1_separate"])),
+        "probe": (evaluation, [f"probe_{score}"]),
+        "quality": (evaluation, QUALITY_METRICS[task]),
+        "separate": (train, cosine_metrics(["f1_separate"])),
         "shape": (validation, ["shape_contribution", "shape_cooperation"]),
         "shapley": (validation, ["shapley", "shapley_share", "shapley_empty"]),
         "truth": (validation, ["truth_rank", "truth_error", "shapley_truth_rank"]),
-        "variance": (train, [f"variance_{end}" for end in (*ENDS, "spread")]),
-        "weights": (train, [f"{name}_{end}" for name in BELIEFS for end in ENDS]),
+        "variance": (train, [f"variance_{end}" for end in (*QUANTILES, "spread")]),
+        "weights": (train, [f"{name}_{end}" for name in WEIGHT_METRICS for end in QUANTILES]),
     }
 
 
-def metrics(study: Study, method: str) -> set[tuple[str, str]]:
-    """Return the splits and metrics that trials of a method may have, as far as that can be known.
+def expected_metrics(study: Study, method: str) -> set[tuple[str, str]]:
+    """Return the splits and metrics that trials of a method may have.
 
-    What a user-defined method records is not known.
+    A user-defined method may record any metric on train.
     """
-    own, score = study.methods[method] != METHODS.get(method), "mae" if study.sheet.task == "regression" else "accuracy"
-    ours = ["*"] if own else MADE[method]
-    found = {("train", name) for name in ["loss", *ours, *(["scale_min", "scale_max"] if "scale" in ours else [])]}
-    found |= {(split, name) for split in SPLITS[1:] for name in ("loss", score)}
-    for name, (splits, names) in taken(study.sheet.task).items():
-        several = MEASUREMENTS[name].multimodal and method == "unimodal"
-        if name in study.measure and not several and (name != "weights" or own or method == "bogc"):
-            found |= {(split, one) for split in splits for one in names}
-    return found | {(split, "score") for split, name in found if name == study.metric}
+    is_user_defined, score = (
+        study.methods[method] != METHODS.get(method),
+        "mae" if study.sheet.task == "regression" else "accuracy",
+    )
+    recorded = ["*"] if is_user_defined else METHOD_METRICS[method]
+    expected = {
+        ("train", name) for name in ["loss", *recorded, *(["scale_min", "scale_max"] if "scale" in recorded else [])]
+    }
+    expected |= {(split, name) for split in SPLITS[1:] for name in ("loss", score)}
+    for name, (splits, names) in measurement_metrics(study.sheet.task).items():
+        skipped = MEASUREMENTS[name].multimodal and method == "unimodal"
+        if name in study.measure and not skipped and (name != "weights" or is_user_defined or method == "bogc"):
+            expected |= {(split, metric) for split in splits for metric in names}
+    return expected | {(split, "score") for split, name in expected if name == study.metric}
 
 
-def alike(asked: str, name: str) -> bool:
-    """Tell whether two names of metrics, each of which may end with `*`, may mean the same."""
-    one, other = asked.removesuffix("*"), name.removesuffix("*")
-    begins = (asked != one and other.startswith(one)) or (name != other and one.startswith(other))
-    return asked == name or begins
+def names_match(requested: str, name: str) -> bool:
+    """Return whether two metric names, each possibly ending with `*`, can denote the same metric."""
+    prefix, other_prefix = requested.removesuffix("*"), name.removesuffix("*")
+    is_prefix = (requested != prefix and other_prefix.startswith(prefix)) or (
+        name != other_prefix and prefix.startswith(other_prefix)
+    )
+    return requested == name or is_prefix
 
 
-def elsewhere(metric: str, there: set[tuple[str, str]], studies: Iterable[Study]) -> str:
-    """Return where a metric is, if it is on another split or could be measured, else the name that is near to it."""
-    if metric in FINAL:
+def availability_hint(metric: str, available: set[tuple[str, str]], studies: Iterable[Study]) -> str:
+    """Return a hint on a missing metric: the splits that have it, a measurement that takes it, or a similar name."""
+    if metric in TRIAL_METRICS:
         return " in some epochs; it is of a whole trial"
-    splits = [one for one in SPLITS if any(s == one and n != "*" and alike(metric, n) for s, n in there)]
+    splits = [name for name in SPLITS if any(s == name and n != "*" and names_match(metric, n) for s, n in available)]
     if splits:
         return f"; it is on {' and '.join(splits)}"
-    known = {name: names for study in studies for name, (_, names) in taken(study.sheet.task).items()}
-    takers = [name for name, names in known.items() if any(alike(metric, one) for one in names)]
-    if takers:
-        return f"; `measure: [{takers[0]}]` takes it"
-    others = [one for names in known.values() for one in names]
-    return did_you_mean(metric, sorted({*FINAL, *others, *(name for _, name in there)}))
+    by_measurement = {
+        name: names for study in studies for name, (_, names) in measurement_metrics(study.sheet.task).items()
+    }
+    measurements = [name for name, names in by_measurement.items() if any(names_match(metric, name) for name in names)]
+    if measurements:
+        return f"; `measure: [{measurements[0]}]` takes it"
+    others = [name for names in by_measurement.values() for name in names]
+    return did_you_mean(metric, sorted({*TRIAL_METRICS, *others, *(name for _, name in available)}))

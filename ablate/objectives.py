@@ -1,4 +1,4 @@
-"""The metrics of a search, by which the points of a round are told: means over the trials of a point."""
+"""The objective values that a search reports to Optuna: means of the study's metrics over the trials of a point."""
 
 import math
 from collections.abc import Sequence
@@ -9,25 +9,27 @@ from ablate.study import Study
 from ablate.trial import Result, Trial
 
 
-def measured(study: Study, asked: Sequence[Sequence[Trial]], results: dict[str, Result]) -> list[list[float] | None]:
-    """Return the study's metrics at each point, given the trials that it took; None where one of them has no result."""
-    done = {t.id for trials in asked for t in trials if t.id in results and results[t.id].status == "done"}
+def point_objectives(
+    study: Study, points: Sequence[Sequence[Trial]], results: dict[str, Result]
+) -> list[list[float] | None]:
+    """Return the study's metrics at each point, given its trials; None if one of the trials has no result."""
+    done = {t.id for trials in points for t in trials if t.id in results and results[t.id].status == "done"}
     values = {trial: [results[trial].score] for trial in done}
     if done and len(study.objectives) > 1:
-        values = stored(study, done)
-    return [mean([values.get(t.id, [None]) for t in trials]) for trials in asked]
+        values = stored_objectives(study, done)
+    return [mean_objectives([values.get(t.id, [None]) for t in trials]) for trials in points]
 
 
-def mean(values: Sequence[Sequence[float | None]]) -> list[float] | None:
-    """Return the mean of each metric, given those of each trial; None unless all are finite."""
-    known = [value for of_trial in values for value in of_trial if value is not None and math.isfinite(value)]
-    if len(known) < sum(map(len, values)):
+def mean_objectives(values: Sequence[Sequence[float | None]]) -> list[float] | None:
+    """Return the mean of each metric over trials, [trial][metric] -> [metric]; None unless all values are finite."""
+    finite = [value for trial_values in values for value in trial_values if value is not None and math.isfinite(value)]
+    if len(finite) < sum(map(len, values)):
         return None
     return [math.fsum(column) / len(column) for column in zip(*values, strict=True)]
 
 
-def stored(study: Study, trials: set[str]) -> dict[str, list[float | None]]:
-    """Return the study's metrics of finished trials, from the store; none of those that cannot be read."""
+def stored_objectives(study: Study, trials: set[str]) -> dict[str, list[float | None]]:
+    """Return the study's metrics of finished trials from the store; empty if it is damaged."""
     import polars as pl
 
     from analysis.pareto import objective_values

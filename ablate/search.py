@@ -1,9 +1,9 @@
-"""What to run next, as a conversation: a round of trials is proposed, their results are told, the next follows.
+"""Rounds of trials, as generators: each yields the trials of a round and is sent their results before the next.
 
-A design is one round. A search asks Optuna for a batch of points in each round and tells it all of their results,
-in the order of asking, before it asks again; so its proposals depend on the study alone, and not on how many trials
-run at once or which finishes first. Run again, it makes the same proposals and finds their results in the store.
-Where results of a round are missing from the answer, nothing more will run, and the conversation ends.
+A design is one round. A search asks Optuna for a batch of points per round and tells it all of their results, in the
+order of asking, before it asks again; so its proposals depend on the study alone, not on how many trials run in
+parallel or which finishes first. Run again, it makes the same proposals and finds their results in the store. If
+results of a round are missing, the run was stopped, and the generator ends.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ablate.designs import DesignPoint, Point, Space, build_point, design_points, search_space
 from ablate.keys import DIRECTIONS
-from ablate.objectives import measured
+from ablate.objectives import point_objectives
 from ablate.plan import num_search_points, point_trials
 from ablate.study import Study
 from ablate.trial import Result, Trial
@@ -22,60 +22,66 @@ from ablate.vary import VariedAxis
 Rounds = Generator[list[Trial], dict[str, Result], None]
 
 
-class Asked(NamedTuple):
-    """A proposal of Optuna, and the trials that answer it."""
+class Proposal(NamedTuple):
+    """A point proposed by Optuna, and its trials."""
 
     study: Any  # optuna.Study
-    proposal: Any  # optuna.Trial
+    optuna_trial: Any  # optuna.Trial
     trials: list[Trial]
 
 
-def rounds(study: Study, log: Path | None = None, spent: Callable[[], str | None] = lambda: None) -> Rounds:
-    """Propose the trials of a study, round by round; one may be proposed again, under other labels.
+def rounds(
+    study: Study, storage_file: Path | None = None, stop_reason: Callable[[], str | None] = lambda: None
+) -> Rounds:
+    """Yield the trials of a study, round by round; a trial may recur with other labels.
 
     Args:
         study: what to run.
-        log: where a search keeps Optuna's storage, for its dashboard; what is there is replaced.
-        spent: says between two rounds of a search why no other should follow; None: it should.
+        storage_file: of Optuna's storage, for its dashboard; an existing file is replaced.
+        stop_reason: returns, between two rounds of a search, why it should end; None: it should go on.
     """
     if study.search.batch is None:
-        plan = shortened(study, [trial for method in study.methods for trial in design(study, method)])
-        yield from looked(study, plan)
+        plan = truncate_to_budget(study, [trial for method in study.methods for trial in design_trials(study, method)])
+        yield from sequential_rounds(study, plan)
     else:
-        yield from search(study, study.search.batch, log, spent)
+        yield from optuna_rounds(study, study.search.batch, storage_file, stop_reason)
 
 
-def looked(study: Study, plan: list[Trial]) -> Rounds:
-    """Propose the seeds of a plan up to each look; after one, of the methods that are still to be told apart."""
+def sequential_rounds(study: Study, plan: list[Trial]) -> Rounds:
+    """Yield the trials of a plan up to each number of seeds; after the first, only those of undecided methods."""
     results: dict[str, Result] = {}
-    going, done = set(study.methods), 0
-    for look in study.seed_counts:
-        proposed = [t for t in plan if done <= t.seed < look and t.point_labels["method"] in going]
+    undecided, num_done = set(study.methods), 0
+    for seed_count in study.seed_counts:
+        proposed = [t for t in plan if num_done <= t.seed < seed_count and t.point_labels["method"] in undecided]
         answers = yield proposed
-        if look == study.seed_counts[-1] or any(trial.id not in answers for trial in proposed):
+        if seed_count == study.seed_counts[-1] or any(trial.id not in answers for trial in proposed):
             break
         results |= answers
-        going, done = undecided(study, plan, results), look
-        if not going:
+        undecided, num_done = undecided_methods(study, plan, results), seed_count
+        if not undecided:
             break
 
 
-def undecided(study: Study, plan: list[Trial], results: dict[str, Result]) -> set[str]:
-    """Return the methods whose best configurations are not told from that of joint training yet, and that itself."""
+def undecided_methods(study: Study, plan: list[Trial], results: dict[str, Result]) -> set[str]:
+    """Return the methods that do not differ significantly from joint training yet, and joint training itself.
+
+    Methods are compared by their best configurations.
+    """
     from analysis.sequential import sequential_difference
     from analysis.statistics import LEVEL, holm
 
-    scores = {method: validated(method, plan, results) for method in study.methods if method != "unimodal"}
-    joint = best(study, scores.pop("joint"))
+    scores = {method: validation_scores(method, plan, results) for method in study.methods if method != "unimodal"}
+    joint = best_scores(study, scores.pop("joint"))
     p = [
-        sequential_difference(best(study, ones), joint, study.seed_counts).p * len(ones) for ones in scores.values()
-    ]  # the best of so many
-    left = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
-    return {"joint", *left} if left else set()
+        sequential_difference(best_scores(study, configurations), joint, study.seed_counts).p * len(configurations)
+        for configurations in scores.values()
+    ]  # corrects for choosing the best configuration
+    remaining = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
+    return {"joint", *remaining} if remaining else set()
 
 
-def validated(method: str, plan: list[Trial], results: dict[str, Result]) -> list[dict[int, float]]:
-    """Return the scores on validation, by seed, of each configuration of a method that has some."""
+def validation_scores(method: str, plan: list[Trial], results: dict[str, Result]) -> list[dict[int, float]]:
+    """Return the validation scores, by seed, of each configuration of a method that has any."""
     scores: dict[int, dict[int, float]] = {}
     for trial in plan:
         result = results.get(trial.id)
@@ -84,60 +90,68 @@ def validated(method: str, plan: list[Trial], results: dict[str, Result]) -> lis
     return list(scores.values())
 
 
-def best(study: Study, scores: list[dict[int, float]]) -> dict[int, float]:
-    """Return the scores of the best configuration among those that have the most seeds."""
+def best_scores(study: Study, scores: list[dict[int, float]]) -> dict[int, float]:
+    """Return the scores, by seed, of the best configuration among those with the most seeds."""
     sign = 1 if study.maximise else -1
-    return max(scores, key=lambda one: (len(one), sign * math.fsum(one.values()) / len(one)), default={})
+    return max(
+        scores, key=lambda by_seed: (len(by_seed), sign * math.fsum(by_seed.values()) / len(by_seed)), default={}
+    )
 
 
-def design(study: Study, method: str) -> list[Trial]:
-    """Return the trials of a method that are known up front."""
-    return [trial for row in design_points(study, method) for trial in point_trials(study, method, row)]
+def design_trials(study: Study, method: str) -> list[Trial]:
+    """Return the trials of a method's design."""
+    return [trial for point in design_points(study, method) for trial in point_trials(study, method, point)]
 
 
-def shortened(study: Study, plan: list[Trial]) -> list[Trial]:
-    """Return as much of a plan as the budget of trials allows, the first points of every method."""
-    places = sorted(range(len(plan)), key=lambda place: plan[place].labels["point"])[: study.file.budget.trials]
-    return [plan[place] for place in sorted(places)]
+def truncate_to_budget(study: Study, plan: list[Trial]) -> list[Trial]:
+    """Return a plan within the budget of trials, keeping the first points of every method."""
+    indices = sorted(range(len(plan)), key=lambda index: plan[index].labels["point"])[: study.file.budget.trials]
+    return [plan[index] for index in sorted(indices)]
 
 
-def search(study: Study, batch: int, log: Path | None, spent: Callable[[], str | None]) -> Rounds:
-    """Search the axes of every method that has some, each with the same number of points; others run once."""
+def optuna_rounds(study: Study, batch: int, storage_file: Path | None, stop_reason: Callable[[], str | None]) -> Rounds:
+    """Yield rounds that search the axes of each method, all with as many points; methods without axes run once."""
     spaces = {method: search_space(study, method) for method in study.methods}
-    storage = opened(log)
-    searched = {method: sampler(study, method, storage) for method, among in spaces.items() if among.axes}
-    waiting = [trial for method in study.methods if method not in searched for trial in design(study, method)]
+    storage = open_storage(storage_file)
+    optuna_studies = {
+        method: create_optuna_study(study, method, storage) for method, space in spaces.items() if space.axes
+    }
+    fixed_trials = [
+        trial for method in study.methods if method not in optuna_studies for trial in design_trials(study, method)
+    ]
     for first in range(0, num_search_points(study), batch):
-        if spent():
+        if stop_reason():
             break
         numbers = range(first, min(first + batch, num_search_points(study)))
-        asked = [ask(study, m, spaces[m], optuna, n) for m, optuna in searched.items() for n in numbers]
-        proposed = waiting + [trial for one in asked for trial in one.trials]
+        proposals = [
+            ask(study, m, spaces[m], optuna_study, n) for m, optuna_study in optuna_studies.items() for n in numbers
+        ]
+        proposed = fixed_trials + [trial for proposal in proposals for trial in proposal.trials]
         answers = yield proposed
-        tell(study, asked, answers)
+        tell(study, proposals, answers)
         if any(trial.id not in answers for trial in proposed):
             break
-        waiting = []
+        fixed_trials = []
 
 
-def opened(log: Path | None) -> Any:
-    """Return Optuna's storage: a new file that its dashboard can read meanwhile, or memory."""
+def open_storage(file: Path | None) -> Any:
+    """Return Optuna's storage: a new file, which its dashboard can read at any time, or memory."""
     from optuna.storages import InMemoryStorage, JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if log is None:
+    if file is None:
         return InMemoryStorage()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (log, log.with_name(f"{log.name}.lock")):  # this process is the only one that writes it
-        stale.unlink(missing_ok=True)
-    return JournalStorage(JournalFileBackend(str(log)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for old_file in (file, file.with_name(f"{file.name}.lock")):  # no other process writes them
+        old_file.unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(file)))
 
 
-def sampler(study: Study, method: str, storage: Any) -> Any:
+def create_optuna_study(study: Study, method: str, storage: Any) -> Any:
     """Return the Optuna study that searches a method's axes.
 
-    TPE draws the points of a round independently: with the constant liar they would keep apart from each other, which
-    on Branin's function makes the search no better.
+    TPE draws the points of a round independently: the constant liar, which would spread them, does not improve the
+    search of Branin's function.
     """
     import optuna
 
@@ -155,33 +169,35 @@ def sampler(study: Study, method: str, storage: Any) -> Any:
     )
 
 
-def ask(study: Study, method: str, among: Space, optuna_study: Any, number: int) -> Asked:
-    """Return the next point that Optuna proposes, with its trials."""
-    proposal = optuna_study.ask()
-    point: Point = build_point(among, lambda axis: suggested(proposal, axis))
-    asked = point_trials(study, method, DesignPoint(point, {"point": number}))
-    proposal.set_user_attr("trials", [trial.id for trial in asked])
-    return Asked(optuna_study, proposal, asked)
+def ask(study: Study, method: str, space: Space, optuna_study: Any, number: int) -> Proposal:
+    """Ask Optuna for the next point, and return it with its trials."""
+    optuna_trial = optuna_study.ask()
+    point: Point = build_point(space, lambda axis: suggest_value(optuna_trial, axis))
+    planned = point_trials(study, method, DesignPoint(point, {"point": number}))
+    optuna_trial.set_user_attr("trials", [trial.id for trial in planned])
+    return Proposal(optuna_study, optuna_trial, planned)
 
 
-def suggested(proposal: Any, axis: VariedAxis) -> Any:
-    """Return the value of an axis that Optuna proposes."""
+def suggest_value(optuna_trial: Any, axis: VariedAxis) -> Any:
+    """Return the value that Optuna suggests for an axis."""
     if axis.low is None or axis.high is None:
-        labels = [repr(value) for value in axis.values]  # Optuna's categories must be plain; ours may be lists
-        return axis.values[labels.index(proposal.suggest_categorical(axis.key, labels))]
+        labels = [repr(value) for value in axis.values]  # Optuna's categories must be scalars; values may be lists
+        return axis.values[labels.index(optuna_trial.suggest_categorical(axis.key, labels))]
     low, high = axis.bounds
-    suggest = proposal.suggest_int if axis.integer else proposal.suggest_float
+    suggest = optuna_trial.suggest_int if axis.integer else optuna_trial.suggest_float
     return suggest(axis.key, low, high, log=axis.scale == "log")
 
 
-def tell(study: Study, asked: list[Asked], results: dict[str, Result]) -> None:
-    """Tell Optuna the means over the trials of each point; a point with a failed trial has failed, without a number."""
+def tell(study: Study, proposals: list[Proposal], results: dict[str, Result]) -> None:
+    """Tell Optuna the means over the trials of each point; a point with a failed trial fails without a value."""
     from optuna.trial import TrialState
 
-    for one, values in zip(asked, measured(study, [one.trials for one in asked], results), strict=True):
-        ended = {results[trial.id].status if trial.id in results else "failed" for trial in one.trials}
+    for proposal, values in zip(
+        proposals, point_objectives(study, [proposal.trials for proposal in proposals], results), strict=True
+    ):
+        statuses = {results[trial.id].status if trial.id in results else "failed" for trial in proposal.trials}
         if values is not None:
-            one.study.tell(one.proposal, values)
+            proposal.study.tell(proposal.optuna_trial, values)
         else:
-            pruned = "pruned" in ended and ended <= {"pruned", "done"}
-            one.study.tell(one.proposal, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+            pruned = "pruned" in statuses and statuses <= {"pruned", "done"}
+            proposal.study.tell(proposal.optuna_trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)

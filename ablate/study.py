@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablate.contradictions import check
+from ablate.contradictions import check_consistency
 from ablate.document import Document, KeyPath
 from ablate.errors import UserError, did_you_mean, type_name
 from ablate.keys import DIRECTIONS, Pruning, StudyFile
@@ -176,7 +176,7 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
         parse_measure(document, file.measure, datasheet),
         folder, mirror,
     )  # fmt: skip
-    check(study)
+    check_consistency(study)
     return study
 
 

@@ -36,7 +36,7 @@ def test_the_claim_of_the_docs_can_be_run_and_all_that_judges_is_listed(tmp_path
     assert list(claim.cells) == ["mfeat", "noisy"]
     assert all(f"`{name}`" in text for name in [*ABLATIONS, *RULES])
     (tmp_path / "my-claim.yaml").write_text(example.replace("{every: {rule: greater, margin: 0.005}}", "report"))
-    assert load_claim(str(tmp_path / "my-claim.yaml")).about.rule == {"report": {}}
+    assert load_claim(str(tmp_path / "my-claim.yaml")).section.rule == {"report": {}}
 
 
 @pytest.fixture

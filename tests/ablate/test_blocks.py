@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ablate.contradictions import STILL
+from ablate.contradictions import DETERMINISTIC_METHODS
 from ablate.errors import UserError
 from ablate.plan import num_trials
 from ablate.search import rounds
@@ -147,7 +147,7 @@ def test_the_methods_that_draw_are_those_that_are_said_to(tmp_path: Path) -> Non
         seeds = ({"seed": seed, "init": 0} for seed in range(2))
         if len({fit(trial.config | one, dataset).weights for one in seeds}) > 1:
             drawn.add(trial.labels["method"])
-    assert drawn == METHODS.keys() - STILL
+    assert drawn == METHODS.keys() - DETERMINISTIC_METHODS
 
 
 @pytest.mark.parametrize(

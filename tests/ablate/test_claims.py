@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ablate.claims import CHANGED, is_claim, listing, load, names, recipes
+from ablate.claims import CHANGED_REMARK, claim_names, is_claim, list_claims, load, recipe_names
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.manifest import build_manifest, write_manifest
@@ -49,7 +49,7 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", [*names(), *recipes()])
+@pytest.mark.parametrize("name", [*claim_names(), *recipe_names()])
 def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: Path) -> None:
     for quick in (False, True):
         claim = load(name, str(tmp_path), quick=quick)
@@ -87,7 +87,7 @@ def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_runs_to_its_end(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     quick = {"seeds": 2, "train": {"epochs": 2}, "data": {"shots": 10}}
@@ -432,19 +432,19 @@ def test_a_wrong_cell_is_found_on_its_own_line(tmp_path: Path) -> None:
 
 def test_claims_lists_the_catalogue(tmp_path: Path) -> None:
     listed = json.loads(CliRunner().invoke(app, ["claims", "--json", "--store", str(tmp_path)]).stdout)
-    assert [claim["name"] for claim in listed] == names()
+    assert [claim["name"] for claim in listed] == claim_names()
     assert all(claim["source"] and "verdict" not in claim for claim in listed)
 
 
 def test_a_verdict_on_other_words_is_said_to_be_one(tmp_path: Path) -> None:
-    first, second, *_ = names()
-    about = {name: load(name).about.model_dump() for name in (first, second)}
+    first, second, *_ = claim_names()
+    about = {name: load(name).section.model_dump() for name in (first, second)}
     for name, change in ((first, {}), (second, {"support": "something else"})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "verdict.json").write_text(json.dumps({"verdict": "reported"} | about[name] | change))
-    listed = {claim["name"]: claim for claim in listing(str(tmp_path))}
-    assert CHANGED not in listed[first]["remarks"]
-    assert CHANGED in listed[second]["remarks"]
+    listed = {claim["name"]: claim for claim in list_claims(str(tmp_path))}
+    assert CHANGED_REMARK not in listed[first]["remarks"]
+    assert CHANGED_REMARK in listed[second]["remarks"]
 
 
 def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:
@@ -492,14 +492,14 @@ def test_the_page_of_verdicts_says_what_was_not_run(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["claims", "--write", str(page), "--store", str(tmp_path / "runs")])
     assert (ended.exit_code, ended.stdout) == (0, f"{page}\n")
     text = page.read_text()
-    assert f"Of {len(names())} claims: {len(names())} not run." in text
+    assert f"Of {len(claim_names())} claims: {len(claim_names())} not run." in text
     assert f"Made by `ablate claims --store {tmp_path / 'runs'} --write {page}`" in text
-    assert text.count("Not run yet.") == len(names())
+    assert text.count("Not run yet.") == len(claim_names())
 
 
 def test_every_analysis_of_the_catalogue_has_a_title() -> None:
-    for name in names():
-        about = load(name).about
+    for name in claim_names():
+        about = load(name).section
         titles = [analysis_title(analysis) for analysis in [*about.analyses, *about.beside]]
         assert all(titles)
         assert not re.search(r"[\[\]{}']", " ".join(titles)), titles

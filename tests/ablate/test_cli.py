@@ -183,7 +183,7 @@ def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:
 def test_what_is_stored_tells_more_than_a_few_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "store"
     train(write(tmp_path, methods=["joint"], vary=None), store)
-    monkeypatch.setattr(forecast, "measured", pytest.fail)
+    monkeypatch.setattr(forecast, "measure_cost", pytest.fail)
     more = str(write(tmp_path))
     seen, other = (
         json.loads(shown("plan", more, "--store", str(store), *words, "--json")) for words in ((), ["--measure"])
@@ -220,7 +220,7 @@ def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPat
     asked: list[str] = []
     monkeypatch.setattr(cli, "_prove", lambda names, *_, **__: asked.extend(names))
     assert here("run", "--claims", "all, recipes,agm-alpha,").returncode == 0
-    assert asked == [*claims.names(), *claims.recipes()]
+    assert asked == [*claims.claim_names(), *claims.recipe_names()]
     for given in (",", ""):
         ended = here("run", "--claims", given)
         assert ended.returncode == 2

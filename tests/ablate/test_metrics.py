@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ablate.designs import DesignPoint
-from ablate.metrics import MADE, alike, metrics, taken
+from ablate.metrics import METHOD_METRICS, expected_metrics, measurement_metrics, names_match
 from ablate.plan import point_trials
 from ablate.study import load
 from tests.ablate.helpers import write
@@ -35,24 +35,24 @@ def test_a_run_has_the_metrics_that_are_known_before(data: dict[str, Any], metho
     study = load(str(write(tmp_path, data=given, **changes)))
     known, seen = set[tuple[str, str]](), set[tuple[str, str]]()
     for method in methods:
-        ours = metrics(study, method)
+        ours = expected_metrics(study, method)
         rows = fit(point_trials(study, method, DesignPoint({}, {}))[0].config, dataset(study.data)).rows
         found = {(row.split, row.metric) for row in rows if row.metric != "score"}
-        assert not {(s, m) for s, m in found if not any(s == t and alike(m, n) for t, n in ours)}
+        assert not {(s, m) for s, m in found if not any(s == t and names_match(m, n) for t, n in ours)}
         known, seen = known | ours, seen | found
-    unseen = {(s, n) for s, n in known if not any(s == t and alike(n, m) for t, m in seen)}
+    unseen = {(s, n) for s, n in known if not any(s == t and names_match(n, m) for t, m in seen)}
     assert unseen == {(split, "score") for split in ("validation", "test")}  # another name for the study's metric
 
 
 def test_all_methods_and_measurements_are_known() -> None:
-    assert MADE.keys() == METHODS.keys()
-    assert taken("classification").keys() == MEASUREMENTS.keys()
+    assert METHOD_METRICS.keys() == METHODS.keys()
+    assert measurement_metrics("classification").keys() == MEASUREMENTS.keys()
 
 
 def test_what_a_method_of_ones_own_records_is_not_known(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, methods=["joint", "trainables.methods.agm:AGM"], vary=None)))
-    assert ("train", "*") in metrics(study, "AGM")
-    assert metrics(study, "joint") == {
+    assert ("train", "*") in expected_metrics(study, "AGM")
+    assert expected_metrics(study, "joint") == {
         ("train", "loss"), ("validation", "loss"), ("test", "loss"), ("validation", "accuracy"), ("test", "accuracy"),
         ("validation", "score"), ("test", "score"),
     }  # fmt: skip
@@ -70,4 +70,4 @@ def test_what_a_method_of_ones_own_records_is_not_known(tmp_path: Path) -> None:
     ],
 )
 def test_names_of_metrics_may_mean_the_same(asked: str, name: str, expected: bool) -> None:
-    assert alike(asked, name) is expected
+    assert names_match(asked, name) is expected

@@ -129,7 +129,7 @@ def test_a_store_is_not_searched_for_what_never_ran(store: Path, monkeypatch: py
     study = load(str(store.parent / "small.yaml"), str(store))
     trial = next(iter(open_queue(study).trials.values()))
     monkeypatch.setattr(outdated.store, "locate", lambda *where: pytest.fail("searched"))
-    assert list(outdated.earlier(study, trial._replace(seed=99))) == []
+    assert list(outdated.previous_trials(study, trial._replace(seed=99))) == []
 
 
 def test_results_that_are_gone_have_not_changed(store: Path) -> None:
