@@ -120,9 +120,9 @@ def seed_variance(run: Run) -> pl.DataFrame:
     )
     for table in (scores, gains):
         for (method, modality), group in table.group_by("method", "modality", maintain_order=True):
-            found = components(group, kinds)
+            result = components(group, kinds)
             parts.append(
-                found.select(pl.lit(method).alias("method"), pl.lit(modality, pl.String).alias("modality"), pl.all())
+                result.select(pl.lit(method).alias("method"), pl.lit(modality, pl.String).alias("modality"), pl.all())
             )
     return pl.concat(parts)
 

@@ -105,10 +105,10 @@ def run_analyses(cells: Mapping[str, Run], analyses: Sequence[Choice]) -> Findin
         for name, one in zip(names, findings, strict=True)
         for effect in one.effects
     ]
-    metrics, nouns = {one.metric for one in findings}, {one.noun for one in findings}
-    beside = tuple(effect for one in findings for effect in one.beside)
-    remarks = tuple(remark for one in findings for remark in one.remarks)
-    panels = names if len(metrics) < len(findings) else [one.metric for one in findings]
+    metrics, nouns = {finding.metric for finding in findings}, {finding.noun for finding in findings}
+    beside = tuple(effect for finding in findings for effect in finding.beside)
+    remarks = tuple(remark for finding in findings for remark in finding.remarks)
+    panels = names if len(metrics) < len(findings) else [finding.metric for finding in findings]
     combined = Finding(
         effects,
         shared_metric(metrics),

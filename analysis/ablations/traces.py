@@ -20,8 +20,8 @@ def curve_distance(
     """
     sides = {side_label(side): side for side in (of, minus)}
     tables = {e: modality_ranges(scores(cells, metric, split, [e, e])) for e in range(epochs[0], epochs[1] + 1)}
-    whole = pl.concat([table.with_columns(epoch=pl.lit(e)) for e, table in tables.items()], how="diagonal_relaxed")
-    treatment, baseline = (require_rows(select_rows(whole, side), side) for side in (of, minus))
+    all_epochs = pl.concat([table.with_columns(epoch=pl.lit(e)) for e, table in tables.items()], how="diagonal_relaxed")
+    treatment, baseline = (require_rows(select_rows(all_epochs, side), side) for side in (of, minus))
     effects, points = [], []
     for cell in cells:
         name = cell or cells[cell].name
