@@ -60,16 +60,16 @@ def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
 
 
 @given(scores)
-def test_equal_scores_lead_nobody(values: list[float]) -> None:
+def test_equal_scores_have_ratio_one(values: list[float]) -> None:
     assert strength_ratio(torch.full((len(values),), values[0], dtype=torch.float64)).tolist() == pytest.approx(
         [1.0] * len(values)
     )
 
 
 @given(scores)
-def test_the_lowest_loss_leads(values: list[float]) -> None:
-    ahead = strength_ratio(torch.tensor(values, dtype=torch.float64))
-    assert ahead[values.index(min(values))] == ahead.max() >= 1 - 1e-12
+def test_the_lowest_loss_has_the_largest_ratio(values: list[float]) -> None:
+    ratio = strength_ratio(torch.tensor(values, dtype=torch.float64))
+    assert ratio[values.index(min(values))] == ratio.max() >= 1 - 1e-12
 
 
 def test_sampled_shares_sum_to_the_prediction_with_twenty_modalities() -> None:
@@ -104,7 +104,7 @@ def test_the_cap_bounds_the_coefficient() -> None:
     assert largest == pytest.approx(math.exp(0.1), rel=1e-12)
 
 
-def test_a_silent_probability_counts_as_its_floor() -> None:
+def test_a_probability_of_zero_counts_as_the_floor() -> None:
     """A share that gives the true class probability 0 scores -log 1e-8, not infinity."""
     hopeless = torch.tensor([[[-1e6, 0.0, 0.0]], [[0.0, 0.0, 0.0]], [[-1e6, 0.0, 0.0]]], dtype=torch.float64)
     task = make_task(torch.tensor([0]), 0)
@@ -193,7 +193,7 @@ def test_scaling_encoders_leaves_their_readouts() -> None:
     assert max_difference(after.params.readouts, plain.params.readouts) == 0
 
 
-def test_scaling_encoders_is_what_it_says() -> None:
+def test_the_encoder_route_scales_updates_of_encoders_by_kappa() -> None:
     """With plain steps of length 1, encoder m moves kappa_m times as far as in joint training; the rest alike."""
     model = network(3)
     made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
@@ -210,7 +210,7 @@ def test_scaling_encoders_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("fusion", ["concat", "early"])
-def test_what_is_scored_is_what_it_says(fusion: str) -> None:
+def test_each_score_attr_scores_its_prediction(fusion: str) -> None:
     model = network(3, fusion)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)

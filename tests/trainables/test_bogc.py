@@ -44,8 +44,10 @@ PLACES = [
 REPR: dict[str, Any] = {"where": "repr", "estimator": "laplace"}
 
 
-def grads(method: Any, model: Model, learner: Learner | None = None, **how: Any) -> tuple[Params, dict[str, Tensor]]:
-    """What a first step hands to the optimiser, from the change of the parameters at learning rate 1."""
+def first_gradients(
+    method: Any, model: Model, learner: Learner | None = None, **how: Any
+) -> tuple[Params, dict[str, Tensor]]:
+    """Return the gradients of a first step, from the change of the parameters at learning rate 1, and its metrics."""
     made = setup(method, model, lr=1.0)
     learner = learner or make_learner(made)
     inputs, target = batch(model, 0)
@@ -82,7 +84,12 @@ def test_one_modality_split_by_shares_is_joint_training_whatever_kappa() -> None
 @pytest.mark.parametrize("losses", LOSSES)
 def test_a_first_step_knows_no_variance(losses: str) -> None:
     model = network(3)
-    assert max_difference(grads(BOGC(losses=losses), model)[0], grads(JointUni(source=losses), model)[0]) < 1e-12
+    assert (
+        max_difference(
+            first_gradients(BOGC(losses=losses), model)[0], first_gradients(JointUni(source=losses), model)[0]
+        )
+        < 1e-12
+    )
 
 
 def test_the_aggregate_of_an_encoder_by_hand() -> None:
@@ -111,8 +118,8 @@ def test_the_aggregate_of_an_encoder_by_hand() -> None:
         assert torch.allclose(0.9 * (middle - start) - (end - middle), by_hand, rtol=1e-9, atol=1e-12)  # momentum 0.9
 
 
-def planted(method: BOGC, steps: int, noise: tuple[float, float]) -> Tensor:
-    """What an encoder with two sources receives on the average along the gradient of each, where noise is planted."""
+def mean_projections(method: BOGC, steps: int, noise: tuple[float, float]) -> Tensor:
+    """Return the mean projections of an encoder's update on the mean gradients of two sources with given noise."""
     means = torch.eye(2, dtype=torch.float64).repeat_interleave(30, 1)  # [2, 60], disjoint
     generator, size = torch.Generator().manual_seed(0), 12
     empty: Params = Params({"m0": {"weight": means[0]}}, {"m0": {}}, {"head": means[0, :1]}, {"m0": {}})
@@ -137,14 +144,14 @@ def planted(method: BOGC, steps: int, noise: tuple[float, float]) -> Tensor:
 @pytest.mark.parametrize("k", [0.0, 1.0])
 def test_a_noisy_source_is_trusted_less(estimator: str, k: float) -> None:
     method = BOGC(kappa=0.5, k=k, estimator=estimator, where="encoder")
-    clean, shaken = planted(method, 60, (0.3, 6.0)).tolist()
+    clean, shaken = mean_projections(method, 60, (0.3, 6.0)).tolist()
     assert clean > 1.2 > 0.8 > shaken
-    assert planted(method, 60, (6.0, 0.3)).tolist() == pytest.approx([shaken, clean], abs=0.2)
-    assert planted(method._replace(kappa=0.0), 60, (0.3, 6.0)).tolist() == pytest.approx([1, 1], abs=0.3)
+    assert mean_projections(method, 60, (6.0, 0.3)).tolist() == pytest.approx([shaken, clean], abs=0.2)
+    assert mean_projections(method._replace(kappa=0.0), 60, (0.3, 6.0)).tolist() == pytest.approx([1, 1], abs=0.3)
 
 
-def heads_of(made: Setup, learner: Learner, inputs: dict[str, Tensor]) -> tuple[Signals, dict[str, Tensor]]:
-    """Signals with gradients, and the heads with the bias last."""
+def signals_and_heads(made: Setup, learner: Learner, inputs: dict[str, Tensor]) -> tuple[Signals, dict[str, Tensor]]:
+    """Return signals that require gradients, and the heads with the bias last."""
     params = tree_map(lambda p: p.detach().requires_grad_(), learner.params)
     signals, _ = made.model(params, learner.buffers, inputs, made.needs)
     own = {m: torch.cat([p["head.weight"], p["head.bias"][:, None]], -1) for m, p in params.heads.items()}
@@ -160,7 +167,7 @@ def test_at_the_features_it_is_bayesagg() -> None:
     learner = make_learner(made)
     inputs, target = batch(made.model, 0)
     task = make_task(target, 0)
-    signals, heads = heads_of(made, learner, inputs)
+    signals, heads = signals_and_heads(made, learner, inputs)
     found = {}
     for place, head in heads.items():
         h = (signals.fused if place == JOINT else signals.features[place]).detach()
@@ -176,10 +183,10 @@ def test_at_the_features_it_is_bayesagg() -> None:
         sent.append((weights * means).sum(0) / len(target))
     inner = leaves(Params(signals.readers, {}, {}, {}))
     theirs = torch.autograd.grad(list(signals.features.values()), inner, sent)
-    ours, _ = grads(method, made.model, learner)
+    ours, _ = first_gradients(method, made.model, learner)
     for a, b in zip(leaves(Params(ours.encoders, {}, {}, {})), theirs, strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
-    rest = grads(JointUni(), made.model)[0]
+    rest = first_gradients(JointUni(), made.model)[0]
     assert max_difference((ours.shared, ours.heads), (rest.shared, rest.heads)) < 1e-12
 
 
@@ -189,7 +196,7 @@ def test_an_uncertain_head_is_trusted_less() -> None:
     made = setup(method, network(1), lr=1.0)
     learner = make_learner(made)
     inputs, target = batch(made.model, 0)
-    signals, heads = heads_of(made, learner, inputs)
+    signals, heads = signals_and_heads(made, learner, inputs)
     inner = leaves(Params(signals.readers, {}, {}, {}))
     task = make_task(target, 0)
     alone = {
@@ -200,7 +207,7 @@ def test_an_uncertain_head_is_trusted_less() -> None:
         known = {p: laplace.Normal(h.flatten(), torch.eye(h.numel()).double() * 1e9) for p, h in heads.items()}
         known[other] = known[other]._replace(precision=known[other].precision / 1e9)
         state = BOGCState({}, {}, known)
-        ours, _ = grads(method, made.model, learner._replace(state=state))
+        ours, _ = first_gradients(method, made.model, learner._replace(state=state))
         row = torch.cat([g.flatten() for g in leaves(Params(ours.encoders, {}, {}, {}))])
         sure_row, other_row = (torch.cat([g.flatten() for g in alone[which]]) for which in (sure, other))
         assert (row - sure_row).norm() < 0.2 * (row - other_row).norm()
@@ -215,7 +222,7 @@ def test_a_posterior_fades_to_its_prior() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_samples_without_a_modality_do_not_teach_its_head(task: str) -> None:
+def test_samples_without_a_modality_do_not_change_the_posterior_of_its_head(task: str) -> None:
     model = network(1, task=task)
     inputs, target = batch(model, 0, task=task)
     head = torch.randn(model.outputs, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -227,7 +234,7 @@ def test_samples_without_a_modality_do_not_teach_its_head(task: str) -> None:
     assert max_difference(masked, few) < 1e-10
 
 
-def test_positions_without_a_label_do_not_teach_a_head() -> None:
+def test_positions_without_a_label_do_not_change_a_posterior() -> None:
     """The others count one by one, however many of them a sample has."""
     generator = torch.Generator().manual_seed(0)
     h, head = (torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((3, 4, 6), (3, 7)))
@@ -257,7 +264,7 @@ def test_the_posterior_of_a_regression_is_exact() -> None:
 def test_the_shares_split_the_joint_gradient() -> None:
     made = setup(BOGC(where="phi"), network(3, "early"))
     inputs, target = batch(made.model, 0)
-    signals, task, pull = seen(made, make_learner(made), inputs, make_task(target, 0))
+    signals, task, pull = method_inputs(made, make_learner(made), inputs, make_task(target, 0))
     sources = BOGC(where="phi").source_gradients(signals, task, pull)
     assert len(sources) == 3
     assert max_difference(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
@@ -280,7 +287,7 @@ def test_a_loss_that_is_summed_is_that_of_the_mean_so_many_times(method: BOGC, a
     assert max_difference(tree_map(lambda g: len(target) * g, ours), theirs) < 1e-7
 
 
-def test_a_source_that_is_absent_does_not_say_which_of_the_others_reach_a_place() -> None:
+def test_an_absent_source_does_not_affect_which_other_sources_are_nonzero() -> None:
     """Its variance is 1, which says nothing, and the others' are small."""
     gradients, variance = torch.tensor([[3e-6], [2e-6], [0.0]]), torch.tensor([[1e-12], [1e-12], [1.0]])
     there = torch.tensor([[True], [True], [False]])
@@ -307,11 +314,11 @@ every_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 
 
 @every_mode
-def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> None:
+def test_eight_configurations_in_a_pack_equal_eight_single_ones(mode: dict[str, Any]) -> None:
     model, seeds = network(2), range(8)
     values = [{"kappa": 0.1 * i, "k": 0.3 * i, "beta": 0.8 + 0.02 * i, "prior": 0.01 * (i + 1)} for i in seeds]
-    mades = [setup(BOGC(**mode, **each), model) for each in values]
-    start = [make_learner(made, seed) for made, seed in zip(mades, seeds, strict=True)]
+    setups = [setup(BOGC(**mode, **each), model) for each in values]
+    start = [make_learner(made, seed) for made, seed in zip(setups, seeds, strict=True)]
     packed = stack(start)
     hyper = {name: torch.tensor([each[name] for each in values], dtype=torch.float64) for name in values[0]}
 
@@ -324,7 +331,7 @@ def test_eight_configurations_at_once_are_eight_alone(mode: dict[str, Any]) -> N
         learner = start[i]
         for number in range(6):
             inputs, target = batch(model, number)
-            learner, _ = step(mades[i], learner, inputs, make_task(target, number))
+            learner, _ = step(setups[i], learner, inputs, make_task(target, number))
         assert max_difference(tree_map(lambda t, i=i: t[i], packed), learner) < 1e-9
 
 
@@ -376,7 +383,7 @@ def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
 @pytest.mark.parametrize("mode", [{}, {"losses": "split"}, {"scale": "ema"}], ids=str)
 @pytest.mark.parametrize("rare", ["m0", "m1"])
 @pytest.mark.parametrize("heard", [0, 1])
-def test_what_is_told_of_a_rare_modality_is_what_the_last_step_did(mode: dict[str, Any], rare: str, heard: int) -> None:
+def test_opinions_of_a_rare_modality_are_those_of_the_last_step(mode: dict[str, Any], rare: str, heard: int) -> None:
     """Never heard, it has no weight; heard in the last batch alone, it and the fusion loss weigh alike (8.4)."""
     made = setup(BOGC(**mode), network(3))
     learner, place = make_learner(made), int(rare[1])
@@ -402,23 +409,23 @@ def test_without_variance_missing_modalities_change_nothing(where: str, losses: 
     model = network(3, fusion)
     present = torch.ones(3, 12, dtype=torch.bool)
     present[1], present[0, :5] = False, False
-    ours = grads(BOGC(kappa=0.0, losses=losses, where=where), model, present=present)[0]
-    assert max_difference(ours, grads(JointUni(source=losses), model, present=present)[0]) < 1e-12
+    ours = first_gradients(BOGC(kappa=0.0, losses=losses, where=where), model, present=present)[0]
+    assert max_difference(ours, first_gradients(JointUni(source=losses), model, present=present)[0]) < 1e-12
 
 
 @every_mode
 def test_half_way_through_its_warm_up_it_does_half(mode: dict[str, Any]) -> None:
     model = network(2)
-    learner = taught(mode, model)
-    none, half, full = (grads(BOGC(**mode), model, learner, strength=s)[0] for s in (0.0, 0.5, 1.0))
+    learner = pretrained_learner(mode, model)
+    none, half, full = (first_gradients(BOGC(**mode), model, learner, strength=s)[0] for s in (0.0, 0.5, 1.0))
     assert max_difference(half, tree_map(lambda a, b: (a + b) / 2, none, full)) < 1e-12
     base = Joint() if mode.get("where") == "phi" else JointUni(source=mode.get("losses", "head"))
-    plain, _ = grads(base, model, learner._replace(state=()))
+    plain, _ = first_gradients(base, model, learner._replace(state=()))
     assert max_difference(without_heads(none), without_heads(plain)) < 1e-12
 
 
-def taught(mode: dict[str, Any], model: Model) -> Learner:
-    """A learner with a past, but no momentum."""
+def pretrained_learner(mode: dict[str, Any], model: Model) -> Learner:
+    """Return a learner after three steps, without momentum."""
     made = setup(BOGC(**mode), model)
     learner = make_learner(made)
     fresh = learner.moments
@@ -440,8 +447,8 @@ def test_relabelling_the_modalities_relabels_the_result(mode: dict[str, Any]) ->
         assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
 
 
-def seen(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
-    """What a method is shown of a batch."""
+def method_inputs(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
+    """Return the arguments of a method's step on a batch."""
     coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
     signals, _, pull = eager(
         lambda params: made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions), learner.params
@@ -453,7 +460,7 @@ def separate_losses(task: Task) -> list[Callable[[Signals], Tensor]]:
     return [lambda s: task.objective(s.logits), *(lambda s, i=i: task.objective(s.muted[i]) for i in range(2))]
 
 
-def row(group: dict[str, Tensor]) -> Tensor:
+def flatten(group: dict[str, Tensor]) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in group.values()])
 
 
@@ -466,8 +473,8 @@ def test_the_joint_head_weighs_each_loss() -> None:
     past, state = init_moments(torch.zeros(3, 39, dtype=torch.float64)), learner.state
     for number in range(2):
         inputs, target = batch(model, number)
-        signals, task, pull = seen(made, learner, inputs, make_task(target, number))
-        rows = torch.stack([row(pull(f).shared) for f in separate_losses(task)])
+        signals, task, pull = method_inputs(made, learner, inputs, make_task(target, number))
+        rows = torch.stack([flatten(pull(f).shared) for f in separate_losses(task)])
         past = update(past, rows, method.beta)
         found = method.step(state, signals, task, pull)
         state, shared = found.state, found.grads.shared
@@ -479,7 +486,7 @@ def test_the_joint_head_weighs_each_loss() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_source_is_absent_where_rounding_could_have_left_it(dtype: torch.dtype) -> None:
+def test_a_source_is_zero_where_its_gradient_may_be_rounding(dtype: torch.dtype) -> None:
     eps = torch.finfo(dtype).eps
     means = torch.tensor([[1.0, 1.0, 1.0], [eps**0.7, eps**0.8, 0.0]], dtype=dtype)
     assert nonzero_sources(means, torch.zeros_like(means)).tolist() == [[True, True, True], [True, False, False]]
@@ -496,7 +503,7 @@ def test_sources_that_never_reach_a_parameter_do_not_hold_it(
     learner = make_learner(made)
     for number in range(4):
         inputs, target = batch(made.model, number)
-        signals, task, pull = seen(made, learner, inputs, make_task(target, number))
+        signals, task, pull = method_inputs(made, learner, inputs, make_task(target, number))
         plain = pull(lambda s, task=task: task.objective(s.logits))
         if "losses" in settings:
             own = pull(lambda s, task=task: task.objectives(s.unimodal).sum(0))
@@ -511,7 +518,7 @@ def test_sources_that_never_reach_a_parameter_do_not_hold_it(
     assert all(0.5 < ratio < 2 for ratio in ratios), ratios
 
 
-def test_what_is_made_as_long_as_the_plain_sum_is_no_rounding() -> None:
+def test_matching_the_norm_of_the_plain_sum_does_not_amplify_rounding() -> None:
     """Two sources, one ten thousand times as sure: in single precision the weak one's direction comes out, too."""
     random = torch.Generator().manual_seed(0)
     means = torch.randn(2, 50, generator=random, dtype=torch.float64) * torch.tensor([[1.0], [1e-4]])
@@ -521,7 +528,7 @@ def test_what_is_made_as_long_as_the_plain_sum_is_no_rounding() -> None:
     assert float((found - exact).norm() / exact.norm()) < 1e-5
 
 
-def test_what_does_not_go_together_is_refused_before_training() -> None:
+def test_incompatible_settings_are_refused_before_training() -> None:
     for settings in ({"where": "repr"}, {"estimator": "laplace"}, {**REPR, "losses": "split"}):
         with pytest.raises(ValueError, match="where: repr and estimator: laplace need each other, and losses: head"):
             setup(BOGC(**settings), network(2))
@@ -534,10 +541,10 @@ def test_what_does_not_go_together_is_refused_before_training() -> None:
         make_learner(setup(BOGC(**REPR), wide))
 
 
-def test_the_default_metrics_say_how_much_each_encoder_is_scaled() -> None:
-    learner = taught({}, network(2))
-    _, metrics = grads(BOGC(), network(2), learner)
+def test_the_default_metrics_are_the_scale_and_uncertainty_of_each_encoder() -> None:
+    learner = pretrained_learner({}, network(2))
+    _, metrics = first_gradients(BOGC(), network(2), learner)
     assert metrics["method.scale"].shape == metrics["method.uncertainty"].shape == (2,)
-    _, plain = grads(BOGC(kappa=0.0), network(2), learner)
+    _, plain = first_gradients(BOGC(kappa=0.0), network(2), learner)
     assert plain["method.scale"].tolist() == [1, 1]
     assert plain["method.uncertainty"].tolist() == pytest.approx([0.5, 0.5])  # K = S, evidence 1

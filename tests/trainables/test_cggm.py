@@ -46,8 +46,8 @@ def scores(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def spied(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Any, Signals, Params]:
-    """The method's step on a live graph, its signals, and the parameters that they come from."""
+def eager_step(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Any, Signals, Params]:
+    """Return the method's step with eager autograd, its signals, and the parameters that they depend on."""
     params = each(lambda p: p.detach().requires_grad_(), learner.params)
     coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
     signals, _ = made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions)
@@ -62,7 +62,7 @@ def spied(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) 
 
 
 def gradient(value: Tensor, params: Params) -> Params:
-    """By eager autograd; the graph stays."""
+    """Return the gradient by eager autograd; the graph is retained."""
     found = torch.autograd.grad(value, leaves(params), retain_graph=True, allow_unused=True, materialize_grads=True)
     grads = iter(found)
     return each(lambda _: next(grads), params)
@@ -90,7 +90,7 @@ def test_the_closed_form_is_double_backward(task: str, loss: str, modalities: in
     made = setup(CGGM(lam=0.7, magnitude=False), model)
     inputs, target = batch(model, 0, task=task)
     posed = make_task(target, 0, task=task, loss=loss)
-    ours, signals, params = spied(made, make_learner(made), inputs, posed)
+    ours, signals, params = eager_step(made, make_learner(made), inputs, posed)
     l_gm = by_double_backward(signals, params, posed, ours.metrics["balance"])
     wanted = gradient(posed.objective(signals.logits) + 0.7 * l_gm, params)
     assert float(ours.metrics["direction"]) == pytest.approx(float(l_gm.detach()), abs=1e-12)
@@ -106,9 +106,9 @@ def test_the_classifiers_learn_from_their_own_losses(task: str, loss: str) -> No
     present[1, :4] = False
     for mask in (None, present):
         posed = make_task(target, 0, task=task, loss=loss, present=mask)
-        for task_of in (posed, posed._replace(reduction="sum")):
-            ours, signals, params = spied(made, make_learner(made), inputs, task_of)
-            wanted = gradient(task_of.objectives(signals.classified).sum(), params)
+        for reduced_task in (posed, posed._replace(reduction="sum")):
+            ours, signals, params = eager_step(made, make_learner(made), inputs, reduced_task)
+            wanted = gradient(reduced_task.objectives(signals.classified).sum(), params)
             assert max_difference(ours.grads.heads, wanted.heads) < 1e-12
             assert not any(g.any() for g in leaves(without_heads(wanted)))
 
@@ -134,7 +134,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         cosines = torch.cosine_similarity(joint.flatten()[None], own.flatten(1), eps=1e-30)
         return float(loss.detach() + 0.7 * (weights.abs() - weights * cosines).sum())
 
-    ours, _, _ = spied(made, learner, inputs, task)
+    ours, _, _ = eager_step(made, learner, inputs, task)
     measured = (total(1e-5) - total(-1e-5)) / 2e-5
     assert float(ours.grads.shared["mix.weight"][1, 2]) == pytest.approx(measured, rel=1e-7)
 
@@ -153,7 +153,7 @@ def test_the_balance_by_hand() -> None:
     assert CGGM().balance(scores(0.3, 0.1), None).tolist() == pytest.approx([0.25, 0.75], rel=1e-6)
 
 
-def test_without_change_nobody_is_scaled() -> None:
+def test_without_change_all_coefficients_are_one() -> None:
     assert CGGM().balance(scores(0, 0, 0), None).tolist() == [1, 1, 1]
 
 
@@ -169,7 +169,7 @@ def test_the_bound_holds_on_either_side() -> None:
 
 
 @given(changes)
-def test_gains_alone_give_coefficients_between_nothing_and_all(values: list[float]) -> None:
+def test_positive_changes_give_coefficients_in_the_unit_interval(values: list[float]) -> None:
     balance = CGGM(delta="positive").balance(scores(*values), None)
     assert ((balance >= 0) & (balance <= 1)).all()
     assert float(balance.sum()) == pytest.approx(len(values) - 1, rel=1e-12)
@@ -183,14 +183,14 @@ def test_the_metric_is_smoothed_before_it_is_compared() -> None:
     assert change.tolist() == pytest.approx([0.1, -0.1])
 
 
-def test_an_error_has_no_change_before_it_was_seen() -> None:
+def test_an_error_has_no_change_before_its_second_value() -> None:
     """An accuracy starts from 0; minus an error from what is measured first."""
     values, nothing = scores(-2.0, -1.0), CGGMState(scores(0, 0), scores(0, 0), ())
     error = make_task(torch.zeros(4, 1).double(), 0, task="regression")
-    eps, change, seen = CGGM().update_metric(nothing, values, None, error)
-    assert (eps.tolist(), change.tolist(), seen.tolist()) == ([-2, -1], [0, 0], [1, 1])
+    eps, change, measured = CGGM().update_metric(nothing, values, None, error)
+    assert (eps.tolist(), change.tolist(), measured.tolist()) == ([-2, -1], [0, 0], [1, 1])
     assert CGGM(eps_metric="p_y").update_metric(nothing, values, None, error)[1].tolist() == [-2, -1]
-    _, change, _ = CGGM().update_metric(CGGMState(eps, seen, ()), scores(-1.5, -1.0), None, error)
+    _, change, _ = CGGM().update_metric(CGGMState(eps, measured, ()), scores(-1.5, -1.0), None, error)
     assert change.tolist() == [0.5, 0]
 
 
@@ -230,7 +230,7 @@ def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
     learner = make_learner(made)
-    scaled, _, _ = spied(made, learner, inputs, task)
+    scaled, _, _ = eager_step(made, learner, inputs, task)
     before = make_learner(plain)
     joint, _ = step(plain, before, inputs, task)
     scale = 1.7 * scaled.metrics["balance"]
@@ -255,17 +255,17 @@ def test_one_modality_is_joint_training(direction: str) -> None:
     assert max_difference(joint.params, without_heads(other.params)) == 0
 
 
-def test_a_rate_that_sgd_sees_is_the_gradient_that_it_sees() -> None:
-    """Without momentum, scaling the update is scaling the gradient."""
+def test_under_plain_sgd_scaling_the_update_is_scaling_the_gradient() -> None:
+    """Without momentum."""
     model = network(3)
-    ways = {}
+    learners = {}
     for apply in ("grad", "lr"):
         made = setup(CGGM(apply=apply, delta="positive"), model)
-        ways[apply] = taught(made._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), made.method.trainer)), 10)
-    assert max_difference(ways["grad"].params, ways["lr"].params) < 1e-12
+        learners[apply] = train_steps(made._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), made.method.trainer)), 10)
+    assert max_difference(learners["grad"].params, learners["lr"].params) < 1e-12
 
 
-def taught(made: Setup, steps: int, learner: Learner | None = None) -> Learner:
+def train_steps(made: Setup, steps: int, learner: Learner | None = None) -> Learner:
     learner = learner or make_learner(made)
     for number in range(steps):
         inputs, target = batch(made.model, number)
@@ -273,20 +273,20 @@ def taught(made: Setup, steps: int, learner: Learner | None = None) -> Learner:
     return learner
 
 
-def extra(direction: str, steps: int) -> Params:
-    """What the direction adds to the joint gradient in the last of some steps."""
+def direction_gradient(direction: str, steps: int) -> Params:
+    """Return the gradient that the direction loss adds to the joint one, in the last of ``steps``."""
     model = network(3, "early")
     made = setup(CGGM(lam=0.5, magnitude=False, direction=direction), model)
-    learner = taught(made, steps - 1)
+    learner = train_steps(made, steps - 1)
     inputs, target = batch(model, steps - 1)
-    ours, signals, params = spied(made, learner, inputs, make_task(target, steps - 1))
+    ours, signals, params = eager_step(made, learner, inputs, make_task(target, steps - 1))
     plain = gradient(make_task(target, steps - 1).objective(signals.logits), params)
     return without_heads(each(torch.sub, ours.grads, plain))
 
 
 def test_the_released_direction_reaches_the_head_alone_and_one_step_late() -> None:
-    assert all(g.abs().max() < 1e-15 for g in leaves(extra("param_released", 1)))
-    later = extra("param_released", 2)
+    assert all(g.abs().max() < 1e-15 for g in leaves(direction_gradient("param_released", 1)))
+    later = direction_gradient("param_released", 2)
     touched = {name for name, g in later.shared.items() if g.abs().max() > 1e-15}
     assert touched == {"head.weight"}
     assert all(g.abs().max() < 1e-15 for group in later.encoders.values() for g in group.values())
@@ -305,21 +305,28 @@ def test_the_released_direction_is_the_slope_of_the_last_steps_weights() -> None
     balance = metrics["method.balance"]
     l_gm = (balance.abs() - balance * cosines).mean()
     wanted = 0.5 * torch.autograd.grad(l_gm, weight)[0]
-    assert max_difference(extra("param_released", 2).shared["head.weight"], wanted) < 1e-12
+    assert max_difference(direction_gradient("param_released", 2).shared["head.weight"], wanted) < 1e-12
 
 
 def test_the_papers_direction_acts_at_once_and_everywhere() -> None:
-    first = extra("grad", 1)
+    first = direction_gradient("grad", 1)
     assert all(g.abs().max() > 1e-6 for g in leaves(first))
-    assert max_difference(first.shared["head.weight"], extra("param_released", 1).shared["head.weight"]) > 1e-6
     assert (
-        max_difference(extra("grad", 2).shared["head.weight"], extra("param_released", 2).shared["head.weight"]) > 1e-6
+        max_difference(first.shared["head.weight"], direction_gradient("param_released", 1).shared["head.weight"])
+        > 1e-6
+    )
+    assert (
+        max_difference(
+            direction_gradient("grad", 2).shared["head.weight"],
+            direction_gradient("param_released", 2).shared["head.weight"],
+        )
+        > 1e-6
     )
 
 
 def test_the_previous_directions_are_those_of_the_step_before() -> None:
-    assert all(g.abs().max() < 1e-15 for g in leaves(extra("grad_prev", 1)))
-    assert all(g.abs().max() > 1e-6 for g in leaves(extra("grad_prev", 2)))
+    assert all(g.abs().max() < 1e-15 for g in leaves(direction_gradient("grad_prev", 1)))
+    assert all(g.abs().max() > 1e-6 for g in leaves(direction_gradient("grad_prev", 2)))
 
 
 def test_a_matrix_of_zeros_has_no_direction() -> None:
@@ -336,7 +343,7 @@ def test_a_matrix_of_zeros_has_no_direction() -> None:
 
 @pytest.mark.parametrize("over", [{}, {"direction": "grad_prev"}, {"direction": "param_released"}, {"cls_heads": 2}])
 @pytest.mark.parametrize("delta", ["signed", "positive"])
-def test_eight_configurations_together_equal_each_alone(over: Any, delta: str) -> None:
+def test_eight_configurations_in_a_pack_equal_single_ones(over: Any, delta: str) -> None:
     """The first steps; where changes cancel, coefficients of 1e7 multiply rounding, so clip_b holds them."""
     model, steps = network(3, "early"), 20
     numbers = {
@@ -353,14 +360,14 @@ def test_eight_configurations_together_equal_each_alone(over: Any, delta: str) -
     for number in range(steps):
         packed = vmap(lambda v, k, n=number: pure_step(configured(v), k, n))(numbers, packed)
     for k, made in enumerate(singles):
-        alone = taught(made, steps, make_learner(made, k))
+        alone = train_steps(made, steps, make_learner(made, k))
         assert max_difference(tree_map(lambda t, k=k: t[k], packed), alone) < 1e-9
 
 
 def test_an_absent_modality_keeps_its_state_and_its_gradient() -> None:
     model = network(3, "sum")
     made = setup(CGGM(delta="positive"), model)
-    learner = taught(made, 3)
+    learner = train_steps(made, 3)
     inputs, target = batch(model, 3)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1] = False
@@ -391,8 +398,8 @@ def test_half_strength_is_half_of_both() -> None:
     made = setup(CGGM(delta="positive"), model)
     half = setup(CGGM(delta="positive", lam=0.1), model)
     inputs, target = batch(model, 0)
-    faded, _, _ = spied(made, make_learner(made), inputs, make_task(target, 0, strength=0.5))
-    full, _, _ = spied(half, make_learner(half), inputs, make_task(target, 0))
+    faded, _, _ = eager_step(made, make_learner(made), inputs, make_task(target, 0, strength=0.5))
+    full, _, _ = eager_step(half, make_learner(half), inputs, make_task(target, 0))
     assert max_difference(faded.grads.shared, full.grads.shared) < 1e-12
     assert max_difference(faded.metrics["scale"], (1 + full.metrics["scale"]) / 2) < 1e-12
     assert max_difference(faded.state, full.state) == 0
@@ -467,7 +474,7 @@ def test_every_metric_of_every_source_trains(metric: str, source: str, task: str
     assert all(torch.isfinite(t).all() for t in tree_leaves(learner))
 
 
-def hard(kind: str, model: Model) -> tuple[dict[str, Tensor], Tensor]:
+def hard_batch(kind: str, model: Model) -> tuple[dict[str, Tensor], Tensor]:
     inputs, target = batch(model, 0, size=1 if kind == "one sample" else 12)
     return inputs, torch.full_like(target, 1) if kind == "one class" else target
 
@@ -481,7 +488,7 @@ def test_hard_batches_stay_finite(kind: str, direction: str) -> None:
     learner = make_learner(made)
     if kind == "saturated":
         learner = learner._replace(params=each(lambda p: 30 * p, learner.params))
-    inputs, target = hard(kind, model)
+    inputs, target = hard_batch(kind, model)
     for number in range(4):
         learner, metrics = step(made, learner, inputs, make_task(target, number))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.trainables.helpers import batch, make_learner, make_task, network, setup
-from tests.trainables.test_methods import Case, published
+from tests.trainables.test_methods import Case, published_cases
 from tests.trainables.test_packs import tiny
 from tests.trainables.test_train import AGM, BASE, trial
 from trainables import compilation, train
@@ -74,7 +74,7 @@ def to_meta(tree: Any) -> Any:
 
 
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("case", published(), ids=lambda c: f"{c.name}{c.settings or ''}")
+@pytest.mark.parametrize("case", published_cases(), ids=lambda c: f"{c.name}{c.settings or ''}")
 def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case, missing: bool) -> None:
     for modalities, fusion in ((3, "concat"), (1, "sum")):
         made = setup(case.build(), network(modalities, fusion))

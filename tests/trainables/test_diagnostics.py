@@ -38,7 +38,7 @@ def games(modalities: st.SearchStrategy[int]) -> st.SearchStrategy[list[float]]:
     return modalities.flatmap(lambda m: st.lists(score, min_size=2**m, max_size=2**m))
 
 
-def every_order(modalities: int) -> np.ndarray:
+def all_permutations(modalities: int) -> np.ndarray:
     return np.array(list(itertools.permutations(range(modalities))))
 
 
@@ -46,7 +46,7 @@ def index(heard: np.ndarray) -> np.ndarray:
     return heard @ 2 ** np.arange(heard.shape[1])
 
 
-def test_coalitions_start_with_silence_and_end_with_all() -> None:
+def test_coalitions_start_with_the_empty_and_end_with_the_full_one() -> None:
     assert all_coalitions(2).tolist() == [[False, False], [True, False], [False, True], [True, True]]
     assert index(all_coalitions(5)).tolist() == list(range(32))
 
@@ -97,7 +97,7 @@ def test_modalities_that_do_the_same_get_the_same() -> None:
 
 @given(games(st.integers(1, 4)))
 def test_all_orders_together_give_the_exact_values(values: list[float]) -> None:
-    ranks = every_order(len(values).bit_length() - 1)
+    ranks = all_permutations(len(values).bit_length() - 1)
     met = np.array(values)[index(permutation_coalitions(ranks))]
     assert sampled_shapley(met, ranks) == pytest.approx(shapley(values), abs=1e-9)
 
@@ -244,7 +244,7 @@ def test_the_preferred_modality_is_lost_least() -> None:
     assert preferred_modality({"a": NAN}) is None
 
 
-def test_cases_of_competition_are_known_by_what_they_hold() -> None:
+def test_cases_of_competition_are_recognised_by_their_keys() -> None:
     draw = np.random.default_rng(7)
     case = {
         "dep_features": draw.normal(size=(20, 3)).tolist(), "test_features": draw.normal(size=(10, 3)).tolist(),
@@ -260,7 +260,7 @@ def test_cases_of_competition_are_known_by_what_they_hold() -> None:
 
 
 @given(vector, vector, st.floats(1e-30, 1e30), st.floats(1e-30, 1e30))
-def test_the_cosine_is_blind_to_length_and_changes_sign_with_either(
+def test_the_cosine_ignores_length_and_changes_sign_with_either(
     a: list[float], b: list[float], long: float, short: float
 ) -> None:
     x, y = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
@@ -370,10 +370,10 @@ def test_what_is_not_finite_is_refused(measure: Callable[[], object]) -> None:
         (lambda: competition_strength(([[1]], [[1]]), ([[1]], [[1, 2]])), "do not belong to concepts"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(measure: Callable[[], object], reason: str) -> None:
+def test_mismatched_shapes_are_refused(measure: Callable[[], object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         measure()
 
 
-def test_what_is_public_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert all(hasattr(diagnostics, name) for name in diagnostics.__all__)

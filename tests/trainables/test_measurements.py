@@ -137,7 +137,7 @@ def test_the_test_split_is_probed_at_the_end_alone(dataset: Dataset) -> None:
     assert {row.epoch for row in rows if row.split == "test"} == {3}
 
 
-def test_shapley_values_sum_to_the_joint_score_less_that_of_silence(dataset: Dataset) -> None:
+def test_shapley_values_sum_to_the_joint_score_minus_the_empty_one(dataset: Dataset) -> None:
     outcome = fit(small(epochs=12, lr=0.1, measure={"shapley": 0, "shape": 0}), dataset)
     gains = [value(outcome.rows, "shapley", m) for m in dataset.train.inputs]
     empty = value(outcome.rows, "shapley_empty")
@@ -147,7 +147,7 @@ def test_shapley_values_sum_to_the_joint_score_less_that_of_silence(dataset: Dat
     assert shares == pytest.approx([gain / sum(gains) for gain in gains])
 
 
-def test_gains_that_sum_to_nothing_but_what_was_rounded_have_no_shares() -> None:
+def test_gains_whose_sum_is_rounding_have_no_shares() -> None:
     gains = np.array([0.0479, 0.0104, -0.0583 + 1.4e-17])
     assert 0 < gains.sum() < 1e-16
     assert np.isnan(shapley.gain_shares(gains, 0.1)).all()
@@ -156,10 +156,10 @@ def test_gains_that_sum_to_nothing_but_what_was_rounded_have_no_shares() -> None
     assert shapley.gain_shares(one, 0.5) == pytest.approx(one / 1e-6)
 
 
-def test_the_worth_of_a_coalition_is_the_score_with_the_others_zeroed(dataset: Dataset) -> None:
+def test_the_score_of_a_coalition_is_that_with_the_others_zeroed(dataset: Dataset) -> None:
     setup, learner = trained(small(epochs=3), dataset)
-    worth = all_coalition_scores(setup, learner)
-    for code, expected in enumerate(worth.tolist()):
+    scores = all_coalition_scores(setup, learner)
+    for code, expected in enumerate(scores.tolist()):
         heard = {
             m: x if code >> i & 1 else torch.zeros_like(x)
             for i, (m, x) in enumerate(setup.inputs["validation"].items())
@@ -228,7 +228,7 @@ def test_a_modality_that_no_sample_of_validation_has_is_not_measured() -> None:
     assert sum(shares[1:]) == pytest.approx(1)
 
 
-def test_what_samples_lack_is_compared_with_what_is_planted_over_all_of_them() -> None:
+def test_missing_samples_are_compared_with_planted_contributions_over_all() -> None:
     """A modality that few have is worth little, and its share is of those few."""
     data = load(SMALL | {"missing": [0.9, 0, 0]})
     rows = fit(small(measure={"truth": 0, "shapley": 0}), data).rows
@@ -239,7 +239,7 @@ def test_what_samples_lack_is_compared_with_what_is_planted_over_all_of_them() -
 
 
 @pytest.mark.parametrize(("name", "metric"), [("joint-uni", "score"), ("agm", "score"), ("cggm", "eps")])
-def test_of_a_modality_the_steps_count_that_have_it(name: str, metric: str) -> None:
+def test_metrics_of_a_modality_are_over_the_steps_that_have_it(name: str, metric: str) -> None:
     """Nothing is learnt: as a batch that lacks it says nothing of it, what few have looks as what all have."""
     data = load(SMALL | {"missing": [0.95, 0, 0]})
     settings = {"eps_metric": "p_y"} if name == "cggm" else {}
@@ -257,7 +257,7 @@ def test_metrics_of_any_shape_are_recorded_where_samples_lack_modalities() -> No
     assert [row.modality for row in rows] == ["m0", "m1", "m2", None, None]
 
 
-def test_nothing_is_recorded_of_a_modality_that_training_never_hears() -> None:
+def test_a_modality_absent_from_training_has_no_records() -> None:
     data = load(SMALL)
     nobody = np.zeros(len(data.train.target), dtype=bool)
     data = data._replace(train=data.train._replace(present={"m0": nobody}))
@@ -278,7 +278,7 @@ def test_the_score_of_a_concept_is_of_the_samples_that_have_the_modality() -> No
     assert value(rows, "concept_accuracy", "m0") == hits.double().mean()
 
 
-def test_what_samples_share_is_on_one_side_of_a_competition() -> None:
+def test_samples_of_a_group_are_in_one_half_of_a_competition() -> None:
     """Clips of av-digits serve several images: a half must not know the clips of the other."""
     data = load({"name": "av-digits"})
     units, clips = connected_groups(data.validation.links), data.validation.inputs["audio"]
@@ -523,7 +523,7 @@ def test_all_are_measured_whatever_the_task(data: dict[str, Any], modality: str 
     assert all(math.isfinite(row.value) for row in outcome.rows if row.metric != "shapley_share")  # of no gain, nan
 
 
-def test_what_lies_where_there_is_no_label_moves_no_measurement_but_attribution() -> None:
+def test_unlabelled_positions_affect_no_measurement_but_attribution() -> None:
     """Which is about the outputs; nor does it move the trained weights."""
     names = [name for name in MEASUREMENTS if name not in {"attribution", "cost", "truth"}]
     config = small(BOGC, {"estimator": "sample"}, measure=dict.fromkeys(names, 1), epochs=2, dtype="float64")
@@ -591,7 +591,7 @@ def test_evidence_is_combined_as_dempster_defines_it(dataset: Dataset) -> None:
         assert value(rows, "combination_certain_1") > value(rows, "combination_certain_10000")
 
 
-def test_the_definition_sees_a_rule_that_is_wrong() -> None:
+def test_dempster_by_hand() -> None:
     """Two sources of evidence 1 and 3 with K = 2: b = 1/3 and 3/5, of which 1/5 is conflict; 2/15, 6/15, 4/15 over 12/15."""
     masses, conflict = dempster(combination.modality_opinions(torch.tensor([1.0, 3.0]), 2.0))
     assert conflict == pytest.approx(1 / 5)
@@ -599,7 +599,7 @@ def test_the_definition_sees_a_rule_that_is_wrong() -> None:
     assert masses == {subset: pytest.approx(mass) for subset, mass in known.items()}
 
 
-def test_an_estimator_of_precision_is_as_good_as_its_samples_are_many() -> None:
+def test_the_error_of_a_variance_estimate_falls_with_its_samples() -> None:
     """The variance of N normal numbers has the relative deviation sqrt(2 / (N - 1)); half of the errors are below 0.67 of it."""
     for seen, count in ((precision.batch_estimate(0, 64), 64), (precision.running_estimate(0, 0.95), 39)):
         error = (seen.estimate / seen.variance - 1).abs().median().item()
@@ -649,7 +649,7 @@ def test_a_step_of_joint_training_costs_one_step_of_joint_training(dataset: Data
     assert value(more, "seconds_per_step") > 0
 
 
-def test_corruption_grows_and_spares_what_is_not_there(dataset: Dataset) -> None:
+def test_corruption_grows_and_leaves_missing_samples_unchanged(dataset: Dataset) -> None:
     rows = fit(small(JOINT, epochs=6, measure={"corruption": 0}), dataset).rows
     assert value(rows, "missing_accuracy_1", "m0") == value(rows, "blank_accuracy_1", "m0")
     one = corruption.corrupt(torch.ones(50, 4), "blank", 0.5, 0, "m0")

@@ -39,13 +39,15 @@ from trainables.signals import EpochMethod, Method, Params, Validation
 from trainables.snapshots import apply_control
 from trainables.step import step
 
-LASTING = {
+NEVER_NEUTRAL = {
     "fallback": {"zero", "fusion"},
     "gain": {"none"},
     "frame": {"reliability"},
     "where": {"repr"},
 }  # at kappa = 0
-TAME = {"cggm": {"clip_b": 2.0}}  # beyond its pole weights grow so large that absolute differences mean nothing
+STABLE_SETTINGS = {
+    "cggm": {"clip_b": 2.0}
+}  # beyond its pole weights grow so large that absolute differences mean nothing
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "joint-uni": [{"source": kind} for kind in ("split", "single")],
     "mslr": [{"form": "grad_scale"}, {"adapt": False}, {"window": 1}, {"factor": {"m0": 1.3}}],
@@ -111,13 +113,13 @@ class Case(NamedTuple):
         return load_method(self.path)(**(self.settings | over))
 
     @property
-    def tame(self) -> dict[str, Any]:
-        return {key: value for key, value in TAME.get(self.name, {}).items() if key not in self.settings}
+    def stable_settings(self) -> dict[str, Any]:
+        return {key: value for key, value in STABLE_SETTINGS.get(self.name, {}).items() if key not in self.settings}
 
     @property
-    def off(self) -> dict[str, Any]:
-        """The settings that switch it off; none where an option lasts."""
-        if any(self.settings.get(key) in values for key, values in LASTING.items()):
+    def neutral_settings(self) -> dict[str, Any]:
+        """The settings that switch it off; none where an option keeps acting."""
+        if any(self.settings.get(key) in values for key, values in NEVER_NEUTRAL.items()):
             return {}
         if self.name in AXES:
             return {key: axis.neutral for key, axis in AXES[self.name].items() if axis.neutral is not None}
@@ -125,7 +127,7 @@ class Case(NamedTuple):
 
     @property
     def base(self) -> Method:
-        """What it is when switched off."""
+        """The method that it equals when switched off."""
         if self.settings.get("where") == "phi":
             return load_method(METHODS["joint"])()
         return load_method(METHODS[BASELINES.get(self.name, "joint")])(**base_settings(self))
@@ -147,7 +149,7 @@ def base_settings(case: Case) -> dict[str, Any]:
 SIZES = (1, 2, 3, 6)  # numbers of modalities
 
 
-def published() -> list[Case]:
+def published_cases() -> list[Case]:
     return [
         Case(name, METHODS[name], settings)
         for name in METHODS
@@ -156,20 +158,22 @@ def published() -> list[Case]:
     ]
 
 
-def late(case: Case, modalities: int, task: str) -> list[pytest.MarkDecorator]:
-    """Leave most pairs of modalities and tasks of an option to the night; defaults are tested with all."""
+def nightly_marks(case: Case, modalities: int, task: str) -> list[pytest.MarkDecorator]:
+    """Return the nightly mark for most pairs of modalities and tasks of an option; defaults are tested with all."""
     soon = (modalities, task) in {(2, "regression"), (3, "classification"), (3, "segmentation")}
     return [] if soon or not case.settings else [pytest.mark.nightly]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = metafunc.config.getoption("--method")
-    cases = [Case(own, own, {})] if own else published()
+    cases = [Case(own, own, {})] if own else published_cases()
     if "plain" in metafunc.fixturenames:
         metafunc.parametrize("plain", [c for c in cases if not c.settings], ids=lambda c: c.name)
     if {"case", "modalities", "task"} <= set(metafunc.fixturenames):
         triples = [
-            pytest.param(case, m, task, marks=late(case, m, task), id=f"{case.name}{case.settings or ''}-{m}-{task}")
+            pytest.param(
+                case, m, task, marks=nightly_marks(case, m, task), id=f"{case.name}{case.settings or ''}-{m}-{task}"
+            )
             for case, m, task in product(cases, SIZES, TASKS)
         ]
         metafunc.parametrize(("case", "modalities", "task"), triples)
@@ -177,8 +181,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", cases, ids=lambda c: f"{c.name}{c.settings or ''}")
 
 
-def taught(made: Setup, steps: int, learner: Learner | None = None, first: int = 0, **how: Any) -> Learner:
-    """Train with the product's own step, and with what the method does between epochs of five steps."""
+def train_steps(made: Setup, steps: int, learner: Learner | None = None, first: int = 0, **how: Any) -> Learner:
+    """Train with the product's own step, and with the method's control after epochs of five steps."""
     learner, snapshots = learner or make_learner(made), []
     snapshots = [learner] * len(made.model.encoders)
     task = how.get("task", "classification")
@@ -187,12 +191,12 @@ def taught(made: Setup, steps: int, learner: Learner | None = None, first: int =
         rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
         learner, _ = step(made, learner, inputs, make_task(target, number, **how), rates)
         if isinstance(made.method, EpochMethod) and number % 5 == 4:
-            learner = governed(made, learner, snapshots, number // 5 + 1, how.get("strength", 1.0))
+            learner = end_epoch(made, learner, snapshots, number // 5 + 1, how.get("strength", 1.0))
     return learner
 
 
-def governed(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int, strength: float) -> Learner:
-    """Let the method decide on scores that differ between modalities and epochs."""
+def end_epoch(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int, strength: float) -> Learner:
+    """Apply the method's control after an epoch whose scores differ between modalities and epochs."""
     names = [int(m[1:]) for m in made.model.encoders]
     score = torch.tensor([0.5 + 0.04 * ((epoch * (n + 2)) % 5) for n in names], dtype=torch.float64)
     moment = torch.tensor(epoch), torch.tensor(strength, dtype=torch.float64)
@@ -226,7 +230,7 @@ def test_packed_equals_single_with_every_fusion(plain: Case, fusion: str) -> Non
 
 def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
     model, seeds = network(3, fusion), range(8)
-    numbers = finite(case.numbers | case.tame)
+    numbers = finite(case.numbers | case.stable_settings)
     values = [{n: value * (0.5 + 0.06 * seed) for n, value in numbers.items()} for seed in seeds]
     mades = [setup(case.build(**each), model) for each in values]
     start = [make_learner(made, seed) for made, seed in zip(mades, seeds, strict=True)]
@@ -240,14 +244,14 @@ def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
         together = vmap(lambda h, k, n=number: one(h, k, n), in_dims=(0 if hyper else None, 0), randomness="same")
         packed = together(hyper, packed)
     for i in (0, 7):
-        assert max_difference(tree_map(lambda t, i=i: t[i], packed), stepped(mades[i], start[i], steps)) < rounding
+        assert max_difference(tree_map(lambda t, i=i: t[i], packed), take_steps(mades[i], start[i], steps)) < rounding
 
 
 def finite(numbers: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if abs(value) != float("inf")}
 
 
-def stepped(made: Setup, learner: Learner, steps: int) -> Learner:
+def take_steps(made: Setup, learner: Learner, steps: int) -> Learner:
     for number in range(steps):
         inputs, target = batch(made.model, number)
         learner, _ = step(made, learner, inputs, make_task(target, number))
@@ -267,25 +271,27 @@ def test_an_option_switched_off_is_its_base_after_fifty_steps(case: Case, modali
 
 
 def check_off(case: Case, modalities: int, task: str, steps: int) -> None:
-    if not case.off:
+    if not case.neutral_settings:
         pytest.skip("nothing to switch off")
     fusion = ("concat", "sum", "early")[modalities % 3]
-    off = taught(setup(case.build(**case.off), network(modalities, fusion, task=task)), steps, task=task)
+    off = train_steps(
+        setup(case.build(**case.neutral_settings), network(modalities, fusion, task=task)), steps, task=task
+    )
     assert (
-        max_difference(taught_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
+        max_difference(trained_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
     )
 
 
 @cache
-def taught_base(base: Method, modalities: int, fusion: str, task: str, steps: int, strength: float) -> Params:
+def trained_base(base: Method, modalities: int, fusion: str, task: str, steps: int, strength: float) -> Params:
     made = setup(base, network(modalities, fusion, task=task))
-    return without_heads(taught(made, steps, task=task, strength=strength).params)
+    return without_heads(train_steps(made, steps, task=task, strength=strength).params)
 
 
 def test_outside_its_epochs_it_is_its_base(case: Case) -> None:
     over = {"stale": False} if case.settings.get("stale") else {}
-    base = taught_base(case.base, 3, "sum", "classification", 20, 0.0 if case.name != "bogc" else 1.0)
-    other = taught(setup(case.build(**over), network(3, "sum")), 20, strength=0.0)
+    base = trained_base(case.base, 3, "sum", "classification", 20, 0.0 if case.name != "bogc" else 1.0)
+    other = train_steps(setup(case.build(**over), network(3, "sum")), 20, strength=0.0)
     assert max_difference(base, without_heads(other.params)) < 1e-9
 
 
@@ -294,7 +300,7 @@ def test_half_way_through_its_warm_up_it_does_half(plain: Case) -> None:
     if not plain.off or plain.name == "cggm":  # whose direction and magnitude are both at half strength
         pytest.skip("nothing to fade")
     model = network(3)
-    none, half, full = (taught(setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
+    none, half, full = (train_steps(setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
     middle = tree_map(lambda a, b: (a + b) / 2, without_heads(none.params), without_heads(full.params))
     assert max_difference(without_heads(half.params), middle) < 1e-12
 
@@ -303,14 +309,14 @@ def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
     """The encoders keep their weights and data, and swap places."""
     if case.settings.get("ratio") == "bb3" or case.settings.get("where") == "repr":
         pytest.skip("BalanceBenchmark treats the last modality apart; what is drawn of a head depends on its columns")
-    over: dict[str, Any] = {"noise": 0.0} if case.name == "ogm-ge" else case.tame
+    over: dict[str, Any] = {"noise": 0.0} if case.name == "ogm-ge" else case.stable_settings
     if case.settings.get("samples"):
         over = {"samples": 0}
     model = network(
         3, "gated" if case.name == "cggm" else "sum"
     )  # its classifiers pair with places in the fused feature
     turned = model._replace(encoders=dict(reversed(model.encoders.items())))
-    one, other = (taught(setup(case.build(**over), m), 10) for m in (model, turned))
+    one, other = (train_steps(setup(case.build(**over), m), 10) for m in (model, turned))
     for modality in model.encoders:
         assert max_difference(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
         assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
@@ -318,20 +324,20 @@ def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
 
 def test_resumed_equals_uninterrupted(case: Case) -> None:
     """A checkpoint is a list of tensors that loads without executing anything."""
-    made = setup(case.build(**case.tame), network(3))
-    half = taught(made, 10)
+    made = setup(case.build(**case.stable_settings), network(3))
+    half = train_steps(made, 10)
     leaves, structure = tree_flatten(half)
     assert all(isinstance(leaf, Tensor) for leaf in leaves)
     file = io.BytesIO()
     torch.save(leaves, file)
     file.seek(0)
     restored = tree_unflatten(torch.load(file, weights_only=True), structure)
-    assert max_difference(stepped_on(made, half), stepped_on(made, restored)) == 0
+    assert max_difference(continue_training(made, half), continue_training(made, restored)) == 0
 
 
-def stepped_on(made: Setup, learner: Learner) -> Learner:
+def continue_training(made: Setup, learner: Learner) -> Learner:
     """Train on; the snapshots before are the engine's to keep."""
-    return taught(made, 10, learner, first=10)
+    return train_steps(made, 10, learner, first=10)
 
 
 @pytest.mark.parametrize("hardship", ["constant", "one class", "batch of one", "all wrong", "huge"])
@@ -353,11 +359,11 @@ def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
-def test_seven_modalities_train_unless_all_their_coalitions_are_asked(plain: Case) -> None:
+def test_seven_modalities_train_unless_all_coalitions_are_needed(plain: Case) -> None:
     """Which is refused: AGM draws some of them, then."""
 
     def trained(**settings: Any) -> Learner:
-        return taught(setup(plain.build(**settings), network(7)), 2)
+        return train_steps(setup(plain.build(**settings), network(7)), 2)
 
     if plain.name not in {"agm", "moddrop"}:
         assert all(torch.isfinite(t).all() for t in tree_leaves(trained()))
@@ -380,7 +386,7 @@ def test_any_batch_gives_finite_numbers(
     plain: Case, size: int, scale: float, classes: int, silent: list[bool], task: str
 ) -> None:
     """However small, degenerate or badly scaled; some modalities may be missing altogether."""
-    made = setup(plain.build(**plain.tame), network(3, task=task))
+    made = setup(plain.build(**plain.stable_settings), network(3, task=task))
     learner = make_learner(made)
     present = torch.tensor(silent)[:, None].expand(3, size)
     for number in range(2):
@@ -415,7 +421,7 @@ def test_samples_without_a_modality(case: Case, task: str) -> None:
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
-def test_nobody_missing_is_the_same_as_no_mask(case: Case) -> None:
+def test_a_mask_without_missing_modalities_changes_nothing(case: Case) -> None:
     made = setup(case.build(), network(3))
     one = other = make_learner(made)
     for number in range(5):
@@ -426,7 +432,7 @@ def test_nobody_missing_is_the_same_as_no_mask(case: Case) -> None:
     assert max_difference(one, other) < 1e-10
 
 
-def widened(x: Tensor, between: float) -> Tensor:
+def insert_positions(x: Tensor, between: float) -> Tensor:
     """Six positions where there were four, a number at the two between them."""
     wide = x.new_full((len(x), 6, *x.shape[2:]), between)
     wide[:, [0, 2, 3, 5]] = x
@@ -436,15 +442,15 @@ def widened(x: Tensor, between: float) -> Tensor:
 def test_a_position_without_a_label_is_as_if_it_were_not_there(case: Case) -> None:
     if case.settings.get("cls_heads"):
         pytest.skip("such classifiers look across positions")
-    made = setup(case.build(**case.tame), network(3, task="segmentation"))
-    silence = {m: None if x is None else widened(x, 0.0) for m, x in made.model.mute_inputs.items()}
+    made = setup(case.build(**case.stable_settings), network(3, task="segmentation"))
+    silence = {m: None if x is None else insert_positions(x, 0.0) for m, x in made.model.mute_inputs.items()}
     wide = made._replace(model=made.model._replace(mute_inputs=silence))
     one = other = make_learner(made)
     for number in range(6):
         inputs, target = batch(made.model, number, task="segmentation")
         one, seen = step(made, one, inputs, make_task(target, number, task="segmentation"))
-        posed = make_task(widened(target, -1), number, task="segmentation", gaps=True)
-        other, also = step(wide, other, {m: widened(x, 9.0 + number) for m, x in inputs.items()}, posed)
+        posed = make_task(insert_positions(target, -1), number, task="segmentation", gaps=True)
+        other, also = step(wide, other, {m: insert_positions(x, 9.0 + number) for m, x in inputs.items()}, posed)
         assert max_difference((one, seen), (other, also)) < 1e-7
 
 
@@ -472,10 +478,10 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
 
 
 def test_normalised_and_dropped_out_encoders(case: Case) -> None:
-    made = setup(case.build(**case.tame), network(3, norm="batch", dropout=0.3))
-    learner = taught(made, 6)
+    made = setup(case.build(**case.stable_settings), network(3, norm="batch", dropout=0.3))
+    learner = train_steps(made, 6)
     assert all(torch.isfinite(t).all() for t in tree_leaves(learner))
-    assert max_difference(learner, taught(made, 6)) == 0
+    assert max_difference(learner, train_steps(made, 6)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -533,7 +539,7 @@ def test_every_choice_of_every_method_is_an_option_here() -> None:
     for name, axes in AXES.items():
         for key, axis in axes.items():
             choices: set[Any] = {"choice": set(axis.choices), "flag": {True, False}}.get(axis.kind, set())
-            tried = [case.settings.get(key, axis.default) for case in published() if case.name == name]
+            tried = [case.settings.get(key, axis.default) for case in published_cases() if case.name == name]
             if name != "unimodal":
                 assert {c for c in choices if c not in tried} == ESCAPED.get((name, key), set()), (name, key)
 

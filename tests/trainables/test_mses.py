@@ -85,7 +85,7 @@ def test_the_roll_back_is_of_everything_a_branch_or_nothing(rollback: str, resto
     assert (last.restore.item(), last.scope) == (restores, scope)
 
 
-def test_a_modality_that_no_validation_sample_has_is_not_judged() -> None:
+def test_a_modality_that_no_validation_sample_has_never_stops() -> None:
     """It neither stops nor sets a best; the other is judged as if it were alone."""
     nan = float("nan")
     found = controls(MSES(**EARLY), *[(x, nan) for x in RISING])
@@ -100,7 +100,7 @@ def test_a_modality_that_no_validation_sample_has_is_not_judged() -> None:
     assert not any(control.stop for control in found)
 
 
-def test_outside_its_epochs_it_notes_losses_and_decides_nothing() -> None:
+def test_outside_its_epochs_losses_are_stored_and_nothing_stops() -> None:
     found = controls(MSES(**EARLY), *[(x,) for x in RISING], strength=0.0)
     assert found[-1].state.best_epoch.item() == 2
     assert all(c.state.running == 1 and not c.stop and not c.restore.any() for c in found)
@@ -139,7 +139,7 @@ def branch(learner: Learner, modality: str) -> list[Tensor]:
     return tree_leaves((params.encoders[modality], params.readouts[modality], learner.buffers[modality]))
 
 
-def same(one: list[Tensor], other: list[Tensor]) -> bool:
+def all_equal(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(a.equal(b) for a, b in zip(one, other, strict=True))
 
 
@@ -158,15 +158,15 @@ OPTIMIZERS = pytest.mark.parametrize(
 @OPTIMIZERS
 def test_a_frozen_branch_does_not_move_by_a_bit(train: dict[str, Any]) -> None:
     done = run(**train)
-    assert same(branch(done[5].learner, "a"), branch(done[3].learner, "a"))
-    assert not same(branch(done[5].learner, "b"), branch(done[3].learner, "b"))
-    assert not same(branch(done[1].learner, "a"), branch(done[0].learner, "a"))  # before, it trained
+    assert all_equal(branch(done[5].learner, "a"), branch(done[3].learner, "a"))
+    assert not all_equal(branch(done[5].learner, "b"), branch(done[3].learner, "b"))
+    assert not all_equal(branch(done[1].learner, "a"), branch(done[0].learner, "a"))  # before, it trained
 
 
 @OPTIMIZERS
 def test_without_gradients_a_branch_moves_on(train: dict[str, Any]) -> None:
     done = run(stop="grad_zero", **train)
-    assert not same(branch(done[5].learner, "a"), branch(done[3].learner, "a"))
+    assert not all_equal(branch(done[5].learner, "a"), branch(done[3].learner, "a"))
 
 
 def test_plain_gradient_descent_does_not_move_without_gradients_but_running_statistics_do() -> None:
@@ -200,9 +200,9 @@ def test_a_whole_roll_back_is_everything_as_it_was(train: dict[str, Any]) -> Non
 def test_a_roll_back_of_a_branch_keeps_the_progress_of_the_others(train: dict[str, Any]) -> None:
     back, stayed = run(rollback="branch", **train)[3].learner, run(rollback="none", **train)[3].learner
     best = run(**train)[1].learner
-    assert same(branch(back, "a"), branch(best, "a"))
-    assert same(branch(back, "b"), branch(stayed, "b"))
-    assert not same(branch(stayed, "a"), branch(best, "a"))
+    assert all_equal(branch(back, "a"), branch(best, "a"))
+    assert all_equal(branch(back, "b"), branch(stayed, "b"))
+    assert not all_equal(branch(stayed, "a"), branch(best, "a"))
     for moments in ([back.moments, stayed.moments, best.moments],) if train["optimizer"] == "sgd" else (
         [getattr(learner.moments, k) for learner in (back, stayed, best)] for k in ("mean", "square")
     ):  # fmt: skip
@@ -234,8 +234,8 @@ def test_training_ends_when_all_have_stopped() -> None:
 
 def test_after_its_last_epoch_a_frozen_branch_trains_on() -> None:
     done = run(end=5)
-    assert same(branch(done[4].learner, "a"), branch(done[3].learner, "a"))
-    assert not same(branch(done[5].learner, "a"), branch(done[4].learner, "a"))
+    assert all_equal(branch(done[4].learner, "a"), branch(done[3].learner, "a"))
+    assert not all_equal(branch(done[5].learner, "a"), branch(done[4].learner, "a"))
 
 
 def test_infinite_patience_is_joint_training_and_so_is_an_end_before_the_start() -> None:
@@ -256,8 +256,8 @@ def test_the_state_is_a_tree_of_tensors_that_nothing_changes_in_place() -> None:
     method = MSES(**EARLY)
     state = controls(method, (1.0, 1.0), (0.5, 0.9))[-1].state
     kept = tree_map(torch.clone, state)
-    seen = validation(3, 0.6, 0.8)
-    one, other = method.epoch(state, seen), method.epoch(state, seen)
+    scores = validation(3, 0.6, 0.8)
+    one, other = method.epoch(state, scores), method.epoch(state, scores)
     assert all(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(one.state))
     assert max_difference(state, kept) == 0
     assert all(a.equal(b) for a, b in zip(tree_leaves(one[:4]), tree_leaves(other[:4]), strict=True))
@@ -275,7 +275,7 @@ def one_epoch(method: MSES, made: Setup, learner: Learner, number: int, losses: 
 
 
 @pytest.mark.parametrize("stop", ["freeze", "grad_zero"])
-def test_eight_configurations_at_once_equal_each_by_itself(stop: str) -> None:
+def test_eight_configurations_in_a_pack_equal_single_ones(stop: str) -> None:
     """Of which some stop a branch, some both, and some none."""
     made = setup(MSES(stop=stop), network(2, "sum", "batch"))
     settings = [{"patience": torch.tensor(k / 2), "mix": torch.tensor(k / 10)} for k in range(8)]

@@ -92,7 +92,7 @@ def test_without_adapt_the_ratios_stay() -> None:
     assert ratios(MSLR(adapt=False, window=1), (0.2,), (0.8,)) == [[1], [1]]
 
 
-def moved(method: Any, **changes: Any) -> Learner:
+def learner_after_step(method: Any, **changes: Any) -> Learner:
     """Parameters after one step of joint training from a common start."""
     made = setup(method, network(2, "sum"), lr=1.0)
     learner = make_learner(made)._replace(**changes)
@@ -102,7 +102,7 @@ def moved(method: Any, **changes: Any) -> Learner:
 
 def test_factors_are_of_encoder_and_readout_by_name_and_one_where_there_is_none() -> None:
     """A mapping, one number, and the ratio in the state multiply."""
-    before, joint = make_learner(setup(Joint(), network(2, "sum"))).params, moved(Joint()).params
+    before, joint = make_learner(setup(Joint(), network(2, "sum"))).params, learner_after_step(Joint()).params
     state = MSLRState(torch.zeros(()), torch.zeros(5, 2), torch.tensor([0.5, 2.0], dtype=torch.float64))
     for method, factors in [
         (MSLR({"m1": 3.0}), (0.5, 6.0)),
@@ -111,7 +111,7 @@ def test_factors_are_of_encoder_and_readout_by_name_and_one_where_there_is_none(
         (MSLR(torch.tensor(2.0)), (1.0, 4.0)),
     ]:
         for form in ("lr", "grad_scale"):
-            after = moved(method._replace(form=form), state=state).params
+            after = learner_after_step(method._replace(form=form), state=state).params
             for modality, factor in zip(("m0", "m1"), factors, strict=True):
                 for kind in ("encoders", "readouts"):
                     groups = (getattr(p, kind)[modality] for p in (before, joint, after))
@@ -184,19 +184,19 @@ def one_epoch(method: MSLR, learner: Learner, number: int, scores: Tensor) -> tu
     """A step and the end of an epoch, as a value."""
     learner = pure_step(setup(method, network(2, "sum")), learner, number)
     one = torch.ones((), dtype=torch.float64)
-    seen = Validation(scores, scores, one, one, torch.tensor(number + 1), one)
-    control = method.epoch(learner.state, seen)
+    scores_of_epoch = Validation(scores, scores, one, one, torch.tensor(number + 1), one)
+    control = method.epoch(learner.state, scores_of_epoch)
     return learner._replace(state=control.state), tuple(d.double() for d in control[1:4])
 
 
-def test_eight_configurations_at_once_equal_each_by_itself() -> None:
+def test_eight_configurations_in_a_pack_equal_single_ones() -> None:
     factors = [{"m0": torch.tensor(0.5 + k / 4), "m1": torch.tensor(2.0 - k / 8)} for k in range(8)]
     scores = [torch.tensor([[0.1 * k, 0.5], [0.3, 0.1 * (8 - k)], [0.2, 0.4]]).double() for k in range(8)]
     learners = [make_learner(setup(MSLR(window=1), network(2, "sum")), seed) for seed in range(8)]
-    packed, values, seen = stack(learners), stack(factors), torch.stack(scores)
+    packed, values, scores_of_epoch = stack(learners), stack(factors), torch.stack(scores)
     for number in range(3):
         packed, controls = vmap(lambda f, k, s, n=number: one_epoch(MSLR(f, window=1), k, n, s[n]), randomness="same")(
-            values, packed, seen
+            values, packed, scores_of_epoch
         )
         for k in range(8):
             learners[k], alone = one_epoch(MSLR(factors[k], window=1), learners[k], number, scores[k][number])

@@ -40,7 +40,7 @@ def test_of_two_modalities_at_most_one_is_damped(probabilities: list[float], alp
     assert ((k >= 0) & (k <= 1)).all()
 
 
-def test_a_modality_that_is_always_wrong_damps_nobody_to_nan() -> None:
+def test_a_modality_that_is_always_wrong_gives_no_nan() -> None:
     assert damping_factors(ratios(scores(0.0, 0.0)), 1.0).tolist() == [1, 1]
     assert damping_factors(ratios(scores(0.5, 0.0)), 1.0).tolist() == [0, 1]
 
@@ -86,8 +86,8 @@ def test_a_modality_that_is_alone_is_trained_as_without_it(ratio: str, modalitie
     assert max_difference(ours, joint) == 0
 
 
-def compared(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Tensor], Tensor, Task]:
-    """The coefficients in a batch without a modality, the logits of the others, and the task of a batch with all."""
+def coefficients_without(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Tensor], Tensor, Task]:
+    """Return the coefficients in a batch that lacks a modality, the others' logits, and the task of a full batch."""
     target = torch.arange(12) % 4
     drawn = torch.randn(modalities, 12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     logits = drawn + torch.arange(1, modalities + 1).view(-1, 1, 1) * torch.nn.functional.one_hot(target)
@@ -101,7 +101,7 @@ def compared(ratio: str, *, absent: int, modalities: int) -> tuple[dict[str, Ten
 @pytest.mark.parametrize("ratio", ["mean", "bb", "bb3"])
 @pytest.mark.parametrize("absent", [0, 1, 2])
 def test_two_of_three_modalities_are_compared_as_if_there_were_no_third(ratio: str, absent: int) -> None:
-    ours, logits, task = compared(ratio, absent=absent, modalities=3)
+    ours, logits, task = coefficients_without(ratio, absent=absent, modalities=3)
     alone = coefficients(Signals(logits, unimodal=logits), task, 0.5, ratio, BOUNDS)
     assert all(torch.allclose(ours[name], values, rtol=1e-12) for name, values in alone.items())
     assert (ours["scale"] < 0.9).tolist() == [False, True]
@@ -110,10 +110,10 @@ def test_two_of_three_modalities_are_compared_as_if_there_were_no_third(ratio: s
 @pytest.mark.parametrize("absent", [0, 1, 3])
 def test_the_benchmark_compares_three_of_four_by_hand(absent: int) -> None:
     """Over the least of the three, or the sum over the two others, of which the last one's is halved."""
-    found, logits, task = compared("bb", absent=absent, modalities=4)
+    found, logits, task = coefficients_without("bb", absent=absent, modalities=4)
     score = (task.likelihood(logits.cos()) * task.score(logits)).sum(-1)
     assert torch.allclose(found["ratio"], score / (score.min() + 1e-5), rtol=1e-12)
-    found, logits, task = compared("bb3", absent=absent, modalities=4)
+    found, logits, task = coefficients_without("bb3", absent=absent, modalities=4)
     a, b, c = task.likelihood(logits).sum(-1).tolist()
     sums = [a / (b + 1e-5) + a / (c + 1e-5), b / (a + 1e-5) + b / (c + 1e-5), c / (a + 1e-5) + c / (b + 1e-5)]
     assert found["ratio"].tolist() == pytest.approx([*sums[:2], sums[2] / 2], rel=1e-12)

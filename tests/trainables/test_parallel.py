@@ -9,7 +9,7 @@ import torch
 
 from search_spaces.methods import METHODS as AXES
 from tests.trainables.helpers import max_difference
-from tests.trainables.test_methods import OPTIONS, TAME
+from tests.trainables.test_methods import OPTIONS, STABLE_SETTINGS
 from tests.trainables.test_packs import MODEL, NETWORKS, configurations, dataset_of_kind, relative_differences, tiny
 from tests.trainables.test_train import trial
 from tests.trainables.workers import run_workers
@@ -32,7 +32,7 @@ def trial_of(method: str, settings: Mapping[str, Any], **changes: Any) -> Trial:
     named = {"factor": {"a": 1.3}} if "factor" in settings else {"target": {"a": 0.5, "b": 0.6}}
     known = {key: named.get(key, value) for key, value in settings.items()}
     usual = {"batch_size": BATCH, "epochs": EPOCHS, "dtype": "float64", "model": MODEL, "start": 2, "warmup": 1}
-    return trial(METHODS[method], defaults | TAME.get(method, {}) | known, **usual | changes)
+    return trial(METHODS[method], defaults | STABLE_SETTINGS.get(method, {}) | known, **usual | changes)
 
 
 def variants(options: bool) -> dict[str, Trial]:
