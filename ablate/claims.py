@@ -223,7 +223,7 @@ def overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 def run_claims(
     claims: Sequence[Claim],
     cpus: int | None,
-    make_watcher: Callable[[Study], RunCallback],
+    make_callback: Callable[[Study], RunCallback],
     on_verdict: Callable[[Claim, dict[str, Any]], None],
     address: str | None = None,
 ) -> list[RunOutcome]:
@@ -232,7 +232,7 @@ def run_claims(
     Args:
         claims: what to run.
         cpus: number of CPUs to use; None: all.
-        make_watcher: returns the watcher of a cell's run.
+        make_callback: returns the callback of a cell's run.
         on_verdict: is called with each verdict.
         address: of a Ray cluster; None starts a local Ray.
 
@@ -258,7 +258,7 @@ def run_claims(
                 errors.append(error)
 
     studies = [study for claim in claims for study in claim.cells.values()]
-    outcomes = run_studies(studies, cpus, make_watcher, judge_if_complete, address)
+    outcomes = run_studies(studies, cpus, make_callback, judge_if_complete, address)
     if errors:
         raise UserError("; ".join(map(str, errors)))
     return outcomes

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. What is heavy is imported by the command that needs it."""
+"""The command line: parse, call, print. Each command imports the heavy packages that it needs itself."""
 
 import shlex
 import signal
@@ -37,8 +37,8 @@ Quick = Annotated[bool, typer.Option("--quick", help="Of claims: few seeds and e
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def explained(command: Callable[..., int | None]) -> Callable[..., None]:
-    """Turn a wrong input, and what the system refuses, into one sentence and exit code 2; Ctrl-C into one and 130."""
+def handle_errors(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn UserError and OSError into one sentence and exit code 2, and Ctrl-C into one sentence and exit code 130."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -48,7 +48,7 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
             sys.stderr.write(f"{error_message(error)}\n")
             code = 2
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # what ends now, such as Ray, is not to be cut short
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown of Ray
             sys.stderr.write("Stopped; the same command continues.\n" if command.__name__ == "run" else "Stopped.\n")
             code = 130
         raise typer.Exit(code or 0)
@@ -56,9 +56,9 @@ def explained(command: Callable[..., int | None]) -> Callable[..., None]:
     return wrapped
 
 
-def _version(asked: bool) -> None:
-    """Print the version and end, if that was asked for."""
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    """Print the version and exit, if requested."""
+    if is_requested:
         sys.stdout.write(f"ablate {__version__}\n")
         raise typer.Exit
 
@@ -66,31 +66,31 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Ablation and sensitivity studies of multimodal learning."""
 
 
-def _copied(run: str, *patterns: str) -> "Mirror":
-    """Return a copy of a remote run, or of what of it has one of the patterns."""
+def _copy_run(run: str, *patterns: str) -> "Mirror":
+    """Return a local copy of a remote run, or of its files that match one of the patterns."""
     from ablate.remote import pull_copy
 
-    copied = pull_copy(run, *patterns)
-    if not (copied.folder / "study.yaml").is_file() and not (copied.folder / "verdict.json").is_file():
+    run_copy = pull_copy(run, *patterns)
+    if not (run_copy.folder / "study.yaml").is_file() and not (run_copy.folder / "verdict.json").is_file():
         raise UserError(f"{run} is no run: it has no study.yaml.")
-    return copied
+    return run_copy
 
 
-def _folder(run: str, *patterns: str) -> Path:
-    """Return the folder of a run, or of a copy of a remote one."""
+def _run_folder(run: str, *patterns: str) -> Path:
+    """Return the folder of a run, or that of a local copy of a remote run."""
     from ablate.remote import is_remote
 
-    return _copied(run, *patterns).folder if is_remote(run) else Path(run)
+    return _copy_run(run, *patterns).folder if is_remote(run) else Path(run)
 
 
 @app.command()
-@explained
+@handle_errors
 def run(
     study: Annotated[str | None, typer.Argument(metavar="STUDY|CLAIM", help="A study file, or a name.")] = None,
     store: Store = None,
@@ -108,15 +108,15 @@ def run(
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
-        named = [str(study)] if claims is None else requested_claims(claims)
-        return _prove(named, store, cpus, address, quick=quick)
+        names = [str(study)] if claims is None else requested_claims(claims)
+        return _run_claims(names, store, cpus, address, quick=quick)
     if quick:
         raise UserError(QUICK)
-    return _run(str(study), store, cpus, address)
+    return _run_study(str(study), store, cpus, address)
 
 
 def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
-    """Return the study of that name, or those of a claim's cells."""
+    """Return the study of a name, or the studies of a claim's cells."""
     from ablate.claims import is_claim
     from ablate.claims import load as load_claim
     from ablate.study import load
@@ -128,49 +128,49 @@ def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
     return [load(name, store)]
 
 
-def _run(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
+def _run_study(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
     """Run a study; return the exit code."""
     from ablate import terminal
     from ablate.run import run_study
     from ablate.study import load
 
-    checked = load(name, store)
-    with terminal.Screen([checked]) as screen:
-        outcome = run_study(checked, cpus, screen.watch(checked), address)
+    resolved = load(name, store)
+    with terminal.ProgressDisplay([resolved]) as display:
+        outcome = run_study(resolved, cpus, display.study_callback(resolved), address)
     if outcome.interrupted:
         sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
         return 130
-    terminal.show_report(checked.folder)
-    if checked.mirror:
-        checked.mirror.push(checked.folder)
-        sys.stdout.write(f"stored: {checked.mirror.url}/{checked.file.name}\n")
+    terminal.show_report(resolved.folder)
+    if resolved.mirror:
+        resolved.mirror.push(resolved.folder)
+        sys.stdout.write(f"stored: {resolved.mirror.url}/{resolved.file.name}\n")
     terminal.show_outcome(outcome)
     return 1 if outcome.failed else 0
 
 
-def _prove(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
-    """Run claims and show their verdicts; return the exit code. All are checked before the first one starts."""
+def _run_claims(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
+    """Run claims and show their verdicts; return the exit code. All claims are checked before the first one runs."""
     from ablate import terminal
     from ablate.claims import load, run_claims
 
     claims = [load(name, store, quick=quick) for name in names]
 
-    def tell(claim: "Claim", found: dict[str, Any]) -> None:
-        screen.tell(found, claim.folder)
+    def show_verdict(claim: "Claim", verdict: dict[str, Any]) -> None:
+        display.print_verdict(verdict, claim.folder)
         if claim.mirror:
             claim.mirror.push(claim.folder)
 
-    with terminal.Screen([study for claim in claims for study in claim.cells.values()]) as screen:
-        outcomes = run_claims(claims, cpus, screen.watch, tell, address)
-    cells = sum(len(claim.cells) for claim in claims)
-    if len(outcomes) < cells or any(outcome.interrupted for outcome in outcomes):  # some may not have begun
+    with terminal.ProgressDisplay([study for claim in claims for study in claim.cells.values()]) as display:
+        outcomes = run_claims(claims, cpus, display.study_callback, show_verdict, address)
+    num_cells = sum(len(claim.cells) for claim in claims)
+    if len(outcomes) < num_cells or any(outcome.interrupted for outcome in outcomes):  # some may not have begun
         sys.stderr.write("Stopped; the same command continues.\n")
         return 130
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
 
 @app.command()
-@explained
+@handle_errors
 def submit(
     study: StudyName,
     address: Annotated[
@@ -197,7 +197,7 @@ def submit(
 
 
 @app.command()
-@explained
+@handle_errors
 def plan(
     study: StudyName,
     store: Store = None,
@@ -213,31 +213,31 @@ def plan(
     from ablate.forecast import forecast
 
     studies = _studies(study, store, quick=quick)
-    seen = {checked.file.name: forecast(checked, measure=measure) for checked in studies}
+    forecasts = {cell.file.name: forecast(cell, measure=measure) for cell in studies}
     if as_json:
-        found = {name: one._asdict() for name, one in seen.items()}
-        terminal.print_json(found if is_claim(study) else next(iter(found.values())))
+        as_dicts = {name: item._asdict() for name, item in forecasts.items()}
+        terminal.print_json(as_dicts if is_claim(study) else next(iter(as_dicts.values())))
         return
-    for checked in studies:
-        terminal.show_forecast(seen[checked.file.name], checked.measure)
+    for cell in studies:
+        terminal.show_forecast(forecasts[cell.file.name], cell.measure)
 
 
 @app.command()
-@explained
+@handle_errors
 def status(run: RunFolder, as_json: Json = False) -> None:
     """Show how far a run is; works from another shell, while it runs."""
     from ablate import terminal
     from ablate.forecast import run_progress
 
-    seen = run_progress(_folder(run, "study.yaml", "trials/*"))
+    progress = run_progress(_run_folder(run, "study.yaml", "trials/*"))
     if as_json:
-        terminal.print_json(seen._asdict())
+        terminal.print_json(progress._asdict())
     else:
-        terminal.show_progress(Path(run), seen)
+        terminal.show_progress(Path(run), progress)
 
 
 @app.command()
-@explained
+@handle_errors
 def report(run: RunFolder) -> None:
     """Write figures, for papers as PDF too, and one HTML page from what is on disk, also while the run goes on."""
     from ablate import terminal
@@ -246,14 +246,14 @@ def report(run: RunFolder) -> None:
     if not is_remote(run):
         terminal.show_report(Path(run), pdf=True)
         return
-    copied = _copied(run)
-    terminal.show_report(copied.folder, pdf=True)
-    copied.push(copied.folder, ("report.*", "readings.csv", "figures/*", "tables/*"))  # the run may have gone on
-    sys.stdout.write(f"stored: {copied.url}\n")
+    run_copy = _copy_run(run)
+    terminal.show_report(run_copy.folder, pdf=True)
+    run_copy.push(run_copy.folder, ("report.*", "readings.csv", "figures/*", "tables/*"))  # the run may have gone on
+    sys.stdout.write(f"stored: {run_copy.url}\n")
 
 
 @app.command()
-@explained
+@handle_errors
 def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     """Show what two runs were asked differently, and the differences of their results, paired by seed."""
     from ablate import terminal
@@ -261,7 +261,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     from analysis.blocks import independent
     from analysis.comparison import changes, comparison
 
-    runs = independent(open_run(_folder(run))), independent(open_run(_folder(other)))
+    runs = independent(open_run(_run_folder(run))), independent(open_run(_run_folder(other)))
     try:
         differences, table = changes(*runs), comparison(*runs)
     except ValueError as error:
@@ -273,7 +273,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
 
 
 @app.command()
-@explained
+@handle_errors
 def replay(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
     store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
@@ -291,21 +291,22 @@ def replay(
 
     if is_remote(store):
         mirror_of(store).fetch(lambda note: typer.echo(f"Note: {note}", err=True))
-    found = load_trial(local_folder(store), trial)
-    company = f", with the {len(found.configs) - 1} that trained with it" if len(found.configs) > 1 else ""
-    lost = found.device == "cpu" != found.origin["device"]
-    place = f", on the CPU: it trained on {found.origin['device']}, and there is no GPU here" if lost else ""
-    sys.stderr.write(f"{found.id}: trains again{company}{place}.\n")
-    seen = train_again(found, load(study) if study else None)
+    recording = load_trial(local_folder(store), trial)
+    others = f", with the {len(recording.configs) - 1} that trained with it" if len(recording.configs) > 1 else ""
+    device_is_missing = recording.device == "cpu" != recording.origin["device"]
+    device = recording.origin["device"]
+    where = f", on the CPU: it trained on {device}, and there is no GPU here" if device_is_missing else ""
+    sys.stderr.write(f"{recording.id}: trains again{others}{where}.\n")
+    comparison = train_again(recording, load(study) if study else None)
     if as_json:
-        terminal.print_json({"trial": found.id, "same": seen.same, **seen._asdict()})
+        terminal.print_json({"trial": recording.id, "same": comparison.same, **comparison._asdict()})
     else:
-        terminal.show_replay(seen)
-    return 0 if seen.same else 1
+        terminal.show_replay(comparison)
+    return 0 if comparison.same else 1
 
 
 @app.command()
-@explained
+@handle_errors
 def gc(
     store: Annotated[str, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = "runs",
     delete: Annotated[bool, typer.Option("--delete", help="Remove what may go.")] = False,
@@ -317,16 +318,16 @@ def gc(
 
     if is_remote(store):
         raise UserError(f"gc: {store} is remote; only folders of this machine are looked through")
-    found = cleaning.delete_unused(Path(store)) if delete else cleaning.take_inventory(Path(store))
+    inventory = cleaning.delete_unused(Path(store)) if delete else cleaning.take_inventory(Path(store))
     if as_json:
-        parts = [one._asdict() | {"folders": len(one.folders)} for one in found.parts]
-        terminal.print_json(found._asdict() | {"parts": parts, "deleted": delete})
+        parts = [part._asdict() | {"folders": len(part.folders)} for part in inventory.parts]
+        terminal.print_json(inventory._asdict() | {"parts": parts, "deleted": delete})
     else:
-        terminal.show_inventory(found, deleted=delete)
+        terminal.show_inventory(inventory, deleted=delete)
 
 
 @app.command()
-@explained
+@handle_errors
 def methods(as_json: Json = False) -> None:
     """List the methods and their settings."""
     from ablate import terminal
@@ -341,7 +342,7 @@ def methods(as_json: Json = False) -> None:
 
 
 @app.command()
-@explained
+@handle_errors
 def data(as_json: Json = False) -> None:
     """List the data sets that come with the package."""
     from ablate import terminal
@@ -350,13 +351,13 @@ def data(as_json: Json = False) -> None:
     sheets = [sheet(name) for name in dataset_names()]
     if as_json:
         keys = ("task", "outputs", "modalities", "sha256")
-        terminal.print_json({one.name: {key: getattr(one, key) for key in keys} for one in sheets})
+        terminal.print_json({sheet.name: {key: getattr(sheet, key) for key in keys} for sheet in sheets})
     else:
         terminal.show_data(sheets)
 
 
 @app.command()
-@explained
+@handle_errors
 def convert(
     layout: Annotated[
         str, typer.Argument(metavar="LAYOUT", help="Of a paper, such as mult; `ablate data` lists them.")
@@ -371,11 +372,11 @@ def convert(
     from ablate import terminal
     from ablate.convert import convert as read
 
-    terminal.show_found(read(layout, source, file, settings or []), file)
+    terminal.show_conversion(read(layout, source, file, settings or []), file)
 
 
 @app.command()
-@explained
+@handle_errors
 def claims(
     store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     as_json: Json = False,
@@ -391,21 +392,21 @@ def claims(
     if write is not None and write.is_dir():
         raise UserError(f"--write: must be a file, and {write} is a folder")
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
-    listed = list_claims(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
+    catalogue = list_claims(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
         from analysis.claims_page import write_claims_page
 
-        where = [] if store == "runs" else ["--store", store]
-        write_claims_page(listed, write, shlex.join(["ablate", "claims", *where, "--write", str(write)]))
+        store_option = [] if store == "runs" else ["--store", store]
+        write_claims_page(catalogue, write, shlex.join(["ablate", "claims", *store_option, "--write", str(write)]))
         sys.stdout.write(f"{write}\n")
     elif as_json:
-        terminal.print_json([{k: v for k, v in one.items() if k != "folder"} for one in listed])
+        terminal.print_json([{k: v for k, v in claim.items() if k != "folder"} for claim in catalogue])
     else:
-        terminal.show_claims(listed)
+        terminal.show_claims(catalogue)
 
 
 @app.command()
-@explained
+@handle_errors
 def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path()) -> None:
     """Write a commented study, with data and a method of your own, to fill in; it runs as it is."""
     from ablate.scaffold import write_scaffold
@@ -417,7 +418,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where 
 
 
 @app.command()
-@explained
+@handle_errors
 def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check against.")] = None,
            store: Store = None, cpus: Cpus = None, address: Address = None) -> int:  # fmt: skip
     """Check the installation, the machine and the methods, and a cluster: does every part work, can the study run."""

@@ -10,10 +10,7 @@ from ablate.identity import code_hash, package_version, versioned_packages
 from ablate.study import Study
 from ablate.trial import Trial
 
-STUDY_WIDE = (
-    "measure",
-    "prune",
-)  # parts of a configuration that all trials of a study share, and no columns of its tables
+STUDY_WIDE = ("measure", "prune")  # parts of a configuration that all trials of a study share; no columns of its tables
 PACKAGES = versioned_packages(measures=True)
 DATA_HASHES = {"sha256": "data", "sheet": "datasheet"}  # hashes of a data set in a configuration
 

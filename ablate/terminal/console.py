@@ -1,4 +1,4 @@
-"""The console, and how paths, JSON and times are written on it."""
+"""The output console, and formatting of paths, JSON and durations."""
 
 import json
 import math
@@ -11,32 +11,32 @@ from rich.console import Console
 WIDTH = 112  # columns of the widest table
 
 
-def screen() -> Console:
-    """Return standard output, wide enough for our tables; longer lines are broken by the terminal alone."""
+def output_console() -> Console:
+    """Return a console for standard output, wide enough for the tables; only the terminal breaks longer lines."""
     return Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, width=max(Console().width, WIDTH))
 
 
-def shorter(path: Path) -> Path:
-    """Return a path relative to the working directory if it lies below it."""
+def relative_path(path: Path) -> Path:
+    """Return a path, relative to the working directory if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, which has no word for infinity: that is text."""
-    sys.stdout.write(json.dumps(finite(value), default=str, allow_nan=False) + "\n")
+    """Print a value as JSON, with non-finite numbers as strings."""
+    sys.stdout.write(json.dumps(json_safe(value), default=str, allow_nan=False) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """Return a value in which numbers that are not finite are text."""
+def json_safe(value: Any) -> Any:
+    """Return a value with non-finite numbers, also nested ones, as strings."""
     if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
+        return {key: json_safe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
+        return [json_safe(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def spell(seconds: float) -> str:
-    """Return a duration in words."""
+def format_duration(seconds: float) -> str:
+    """Return a duration with its unit: seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

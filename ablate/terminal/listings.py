@@ -1,4 +1,4 @@
-"""What there is to choose from, and whether it works here."""
+"""Output of the commands `methods`, `data`, `convert` and `doctor`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ablate.doctor import Check
 from ablate.methods import method_axes
-from ablate.terminal.console import screen
+from ablate.terminal.console import output_console
 from analysis.formatting import plural
 from search_spaces.axes import yaml_literal
 from search_spaces.methods import ACTIVE_EPOCHS
@@ -32,43 +32,43 @@ def show_methods() -> None:
             table.add_row(method if i == 0 else "", name, yaml_literal(axis.default), off, allowed, axis.source)
         if not settings:
             table.add_row(method, "", "", "", "", "")
-    console = screen()
+    console = output_console()
     console.print(table)
     console.print("Every method also has `start` and `end`, the epochs, from 1, in which it acts, and `warmup`.")
 
 
 def show_data(sheets: Iterable[Sheet]) -> None:
-    """Print the data sets that come with the package."""
+    """Print the data sets of the package."""
     from trainables.data.convert import LAYOUTS
 
     table = Table("data", "task", "outputs", "modalities", "licence", box=SIMPLE)
-    for s in sheets:
-        licence = s.description.get("licence", {"this file": ""})["this file"]
-        table.add_row(s.name, s.task, str(s.outputs), ", ".join(s.modalities), licence)
-    console = screen()
+    for sheet in sheets:
+        licence = sheet.description.get("licence", {"this file": ""})["this file"]
+        table.add_row(sheet.name, sheet.task, str(sheet.outputs), ", ".join(sheet.modalities), licence)
+    console = output_console()
     console.print(table)
     console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json; `ablate convert` makes both of the")
     console.print(f"layouts of papers: {', '.join(LAYOUTS)}.")
 
 
-def show_found(found: "Conversion", file: Path) -> None:
+def show_conversion(conversion: "Conversion", file: Path) -> None:
     """Print what a layout was found to hold, and how a study names it."""
     table = Table("array", "shape", "type", box=SIMPLE)
-    for name, array in found.arrays.items():
+    for name, array in conversion.arrays.items():
         table.add_row(name, " x ".join(map(str, array.shape)), str(array.dtype))
-    console = screen()
+    console = output_console()
     console.print(table)
-    counts = [int((found.arrays["split"] == code).sum()) for code in range(3)]
+    counts = [int((conversion.arrays["split"] == code).sum()) for code in range(3)]
     console.print("{} training, {} validation and {} test samples".format(*counts), end="")
-    console.print(f"; {found.sheet['splits']}.")
-    for note in found.notes:
+    console.print(f"; {conversion.sheet['splits']}.")
+    for note in conversion.notes:
         console.print(f"{note}.", style="yellow")
     console.print(f"stored: {file}; in a study, data: {{path: {file}}}")
 
 
 def show_checks(checks: Iterable[Check]) -> int:
-    """Print checks as they are made; return 1 if one failed."""
-    console = screen()
+    """Print checks as they are made; return the exit code, 1 if one failed."""
+    console = output_console()
     failed = 0
     for check in checks:
         failed += not check.passed

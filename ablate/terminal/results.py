@@ -1,4 +1,4 @@
-"""The results of a run, of two side by side, and of a trial that was trained again."""
+"""Output of the commands `report`, `compare` and `replay`, and of a run's outcome."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from ablate.forecast import open_run
 from ablate.replay import Comparison
 from ablate.run import RunOutcome
 from ablate.terminal.claims import show_verdict
-from ablate.terminal.console import screen, shorter
+from ablate.terminal.console import output_console, relative_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def show_report(folder: Path, *, pdf: bool = False) -> None:
-    """Print the tables of a run and write its figures, also as ``pdf``, and report; of a claim, its verdict.
+    """Print the tables of a run and write its figures, with ``pdf`` also as PDF, and report; of a claim, its verdict.
 
     Raises:
-        UserError: the folder holds neither.
+        UserError: the folder holds neither a run nor a verdict.
     """
     from analysis.blocks import independent
     from analysis.choice import without_dummy
@@ -36,30 +36,30 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
     from analysis.summary import encoder_summary, summary
 
     if verdict := read_verdict(folder):
-        show_verdict(verdict, folder, screen(), pdf=pdf)
+        show_verdict(verdict, folder, output_console(), pdf=pdf)
         return
     run = independent(open_run(folder))
-    console = screen()
-    table, beside = summary(run), encoder_summary(run)
+    console = output_console()
+    table, encoder_rows = summary(run), encoder_summary(run)
     console.print(summary_table(table, run.metric))
-    if len(beside):
-        console.print(encoders_table(beside, run.metric))
+    if len(encoder_rows):
+        console.print(encoders_table(encoder_rows, run.metric))
     if len(run.objectives) > 1:
-        console.print(front_table(pareto_front(without_dummy(run)), run.objectives))
-    for method, found in indices(run).items():
-        console.print(indices_table(method, found))
+        console.print(pareto_table(pareto_front(without_dummy(run)), run.objectives))
+    for method, method_indices in indices(run).items():
+        console.print(indices_table(method, method_indices))
     console.print(headline(run, table))
     page = write_report(folder, pdf=pdf)
     if (folder / "figures").is_dir():
-        console.print(f"figures: {shorter(folder / 'figures')}")
-    console.print(f"report: {shorter(page)}")
+        console.print(f"figures: {relative_path(folder / 'figures')}")
+    console.print(f"report: {relative_path(page)}")
 
 
 def show_outcome(outcome: RunOutcome) -> None:
-    """Say why a run ended early, and how many of its trials have no score."""
+    """Print why a run ended early, and how many of its trials have no score."""
     if outcome.stop_reason:
-        more = f"{outcome.trials} trials are known; with a larger budget the same command continues"
-        sys.stderr.write(f"Ended by the budget: {outcome.stop_reason}. {more}.\n")
+        advice = f"{outcome.trials} trials are known; with a larger budget the same command continues"
+        sys.stderr.write(f"Ended by the budget: {outcome.stop_reason}. {advice}.\n")
     fates = {
         "ended early, lagging behind; they have no score": outcome.pruned,
         "diverged; the report lists them": outcome.diverged,
@@ -71,7 +71,7 @@ def show_outcome(outcome: RunOutcome) -> None:
 
 
 def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
-    """Return one line a method: its chosen setting, test score with interval, and difference to joint training."""
+    """Return a table with a row per method: chosen setting, test score with interval, difference to joint training."""
     from analysis.formatting import format_p_value, format_score, method_label
 
     table = Table("method", "chosen of", "seeds", f"test {metric}", "minus joint", "p (Holm)", "failed", box=SIMPLE)
@@ -88,7 +88,7 @@ def summary_table(rows: "pl.DataFrame", metric: str) -> Table:
 
 
 def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
-    """Return one line a method and modality: what a linear probe reads off the encoder, and what company cost it."""
+    """Return a table with a row per method and modality: probe score, and its difference to unimodal training."""
     from analysis.formatting import format_score
 
     table = Table("method", "encoder", f"probe {metric} (test)", "minus the same encoder alone", box=SIMPLE)
@@ -101,8 +101,8 @@ def encoders_table(rows: "pl.DataFrame", metric: str) -> Table:
     return table
 
 
-def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
-    """Return the configurations of the Pareto front, one a line, with their metrics on validation."""
+def pareto_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
+    """Return a table of the configurations on the Pareto front with their metrics on validation."""
     from analysis.formatting import format_score
 
     names = [f"{name} ({direction})" for name, direction in objectives.items()]
@@ -114,23 +114,23 @@ def front_table(rows: "pl.DataFrame", objectives: dict[str, str]) -> Table:
 
 
 def indices_table(method: str, rows: "pl.DataFrame") -> Table:
-    """Return the indices of a method's settings with their intervals, one line each, beside the noise floor."""
+    """Return a table of the sensitivity indices of a method's settings, with intervals and the noise floor."""
     columns = rows["index"].unique(maintain_order=True).to_list()
     groups, dropped = rows.select("groups", "dropped").row(0)
-    lost = f"left out for want of a result: {dropped} of {groups + dropped} groups of points" if dropped else None
+    caption = f"left out for want of a result: {dropped} of {groups + dropped} groups of points" if dropped else None
     names = [name.replace("_", " ") for name in columns]
-    table = Table(f"indices of {method}", *names, "above the floor", box=SIMPLE, caption=lost)
-    for (factor, other), found in rows.group_by("factor", "other", maintain_order=True):
-        held = {row["index"]: row for row in found.iter_rows(named=True)}
-        judged = next((held[index]["above_floor"] for index in ("total", *columns) if index in held), None)
+    table = Table(f"indices of {method}", *names, "above the floor", box=SIMPLE, caption=caption)
+    for (factor, other), factor_rows in rows.group_by("factor", "other", maintain_order=True):
+        by_index = {row["index"]: row for row in factor_rows.iter_rows(named=True)}
+        above_floor = next((by_index[index]["above_floor"] for index in ("total", *columns) if index in by_index), None)
         name = factor if other is None else f"{factor} x {other}"
-        cells = [interval(held.get(index)) for index in columns]
-        table.add_row(str(name), *cells, "" if judged is None else "yes" if judged else "no")
+        cells = [format_interval(by_index.get(index)) for index in columns]
+        table.add_row(str(name), *cells, "" if above_floor is None else "yes" if above_floor else "no")
     return table
 
 
-def interval(row: Mapping[str, Any] | None) -> str:
-    """Return an index with its interval, as far as they are known."""
+def format_interval(row: Mapping[str, Any] | None) -> str:
+    """Return an index with its interval as text, as far as they are known."""
     if row is None or row["value"] is None:
         return ""
     if row["low"] is None:
@@ -139,30 +139,30 @@ def interval(row: Mapping[str, Any] | None) -> str:
 
 
 def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, Any]], rows: "pl.DataFrame") -> None:
-    """Print what two runs were asked differently, and one line a method that both have."""
+    """Print the settings in which two runs differ, and a row per method that both have."""
     from analysis.comparison import same_data
     from analysis.formatting import format_p_value, format_score, format_setting, method_label
 
-    console = screen()
+    console = output_console()
     names, metric = [run.name for run in runs], runs[0].metric
     if len(set(names)) == 1:
-        names = [str(shorter(Path(run.folder).absolute())) for run in runs]
+        names = [str(relative_path(Path(run.folder).absolute())) for run in runs]
     if changes:
-        asked = Table("differs", *names, box=SIMPLE)
+        changes_table = Table("differs", *names, box=SIMPLE)
         for key, values in changes.items():
-            asked.add_row(key, *map(format_setting, values))
-        console.print(asked)
+            changes_table.add_row(key, *map(format_setting, values))
+        console.print(changes_table)
     table = Table(
         "method", *(f"test {metric}, {name}" for name in names), "difference", "p (Holm)", "pairs", box=SIMPLE
     )
     for row in rows.iter_rows(named=True):
-        same = f", {row['shared']} the same trial" if row["shared"] else ""
+        shared = f", {row['shared']} the same trial" if row["shared"] else ""
         table.add_row(
             method_label(row["method"], row["modality"]),
             *(f"{format_score(metric, row[value])} {row[chosen]}".strip()
               for value, chosen in (("test", "settings"), ("other", "other_settings"))),
             format_score(metric, row["difference"], row["low"], row["high"], sign="+"),
-            format_p_value(row["p"]), f"{row['pairs']}{same}",
+            format_p_value(row["p"]), f"{row['pairs']}{shared}",
         )  # fmt: skip
     console.print(table if len(rows) else "No method is in both.")
     if not same_data(*runs):
@@ -171,29 +171,33 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
         )
 
 
-def show_replay(seen: Comparison) -> None:
-    """Print what training a trial again gave, and what has changed since where it is not the same."""
-    console = screen()
+def show_replay(comparison: Comparison) -> None:
+    """Print how a replayed trial compares with the stored one, and what has changed since if they differ."""
+    console = output_console()
     table = Table("", "stored", "now", "difference", box=SIMPLE)
-    for name, (one, other) in seen.scores.items():
-        apart = "" if one is None or other is None or one == other else f"{other - one:+.2g}"
-        table.add_row(name, digits(one), digits(other), apart)
-    if seen.scores:
+    for name, (stored, current) in comparison.scores.items():
+        difference = "" if stored is None or current is None or stored == current else f"{current - stored:+.2g}"
+        table.add_row(name, format_exact(stored), format_exact(current), difference)
+    if comparison.scores:
         console.print(table)
-    if seen.same:
-        console.print(f"The same bit for bit: the weights, the scores, and {seen.measured} numbers along the way.")
+    if comparison.same:
+        console.print(
+            f"The same bit for bit: the weights, the scores, and {comparison.measured} numbers along the way."
+        )
         return
-    if seen.status[0] != seen.status[1]:
-        console.print(f"It was {seen.status[0]}, and now is {seen.status[1]}.")
-    equal = "are the same" if seen.weights[0] == seen.weights[1] else "differ"
-    largest = f", by {seen.largest:.2g} at most" if seen.apart else ""
-    console.print(f"The weights {equal}; {seen.apart} of {seen.measured} numbers along the way differ{largest}.")
-    for name, (one, other) in seen.changed.items():
-        console.print(f"  {name}: was {one}, and now is {other}")
-    if not seen.changed:
+    if comparison.status[0] != comparison.status[1]:
+        console.print(f"It was {comparison.status[0]}, and now is {comparison.status[1]}.")
+    weights = "are the same" if comparison.weights[0] == comparison.weights[1] else "differ"
+    largest = f", by {comparison.largest:.2g} at most" if comparison.apart else ""
+    console.print(
+        f"The weights {weights}; {comparison.apart} of {comparison.measured} numbers along the way differ{largest}."
+    )
+    for name, (stored, current) in comparison.changed.items():
+        console.print(f"  {name}: was {stored}, and now is {current}")
+    if not comparison.changed:
         console.print("Versions, code, data, processor, threads and device are the same; so it is none of these.")
 
 
-def digits(value: float | None) -> str:
-    """Return a score with all that tells it from another."""
+def format_exact(value: float | None) -> str:
+    """Return a score with nine digits, enough to show small differences; "" for none."""
     return "" if value is None else f"{value:.9g}"

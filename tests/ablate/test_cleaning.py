@@ -18,7 +18,7 @@ from ablate.manifest import write_manifest
 from ablate.run import start_study
 from ablate.shards import write_shard
 from ablate.study import load
-from ablate.terminal import Screen
+from ablate.terminal import ProgressDisplay
 from tests.ablate.helpers import ROOT, here, write
 from tests.ablate.test_store import fill, trial
 
@@ -86,7 +86,7 @@ def test_a_study_whose_trial_failed_tries_it_again_and_wants_its_checkpoint(fold
 
 def test_what_a_run_left_that_was_stopped_before_its_first_trial_is_a_store(tmp_path: Path) -> None:
     study = load(str(write(tmp_path)), str(tmp_path / "store"))
-    start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None).close()
+    start_study(study, 1, 0, ProgressDisplay([study]).study_callback(study), lambda study, outcome: None).close()
     assert sorted(path.name for path in study.store.iterdir()) == ["schema", "small"]
     seen = here("gc", study.store, "--delete", "--json")
     assert seen.returncode == 0

@@ -59,7 +59,7 @@ def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
     before = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(typer.Exit) as ended:
-            cli.explained(command)()
+            cli.handle_errors(command)()
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -218,7 +218,7 @@ def test_a_page_of_claims_is_a_file(tmp_path: Path) -> None:
 
 def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(cli, "_prove", lambda names, *_, **__: asked.extend(names))
+    monkeypatch.setattr(cli, "_run_claims", lambda names, *_, **__: asked.extend(names))
     assert here("run", "--claims", "all, recipes,agm-alpha,").returncode == 0
     assert asked == [*claims.claim_names(), *claims.recipe_names()]
     for given in (",", ""):

@@ -20,7 +20,7 @@ from ablate.pack_training import resolve_job, train_pack
 from ablate.run import start_study
 from ablate.store import locate
 from ablate.study import load
-from ablate.terminal import Screen
+from ablate.terminal import ProgressDisplay
 from ablate.trial import Result
 from tests.ablate.helpers import ROOT, here, start, table, train, write
 
@@ -104,7 +104,7 @@ def test_tables_that_cannot_be_written_end_a_run_in_one_sentence(
     monkeypatch.setattr(tables, "MIN_INTERVAL", 0)
     monkeypatch.setattr(tables, "INTERVAL_RATIO", 0)
     study = load(str(write(tmp_path)), str(tmp_path / "store"))
-    run = start_study(study, 1, 0, Screen([study]).watch(study), lambda study, outcome: None)
+    run = start_study(study, 1, 0, ProgressDisplay([study]).study_callback(study), lambda study, outcome: None)
     pack = run.queue.next_pack()
     assert pack is not None
     status, score, _ = train_pack(resolve_job(run.job), pack, None)[pack[0].id]

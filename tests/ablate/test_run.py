@@ -22,7 +22,7 @@ from ablate.preflight import inactive_method_warnings
 from ablate.store import pack_folders, trial_ids
 from ablate.study import load
 from ablate.tables import TableWriter
-from ablate.terminal import Screen
+from ablate.terminal import ProgressDisplay
 from ablate.trial import Trial
 from ablate.trial_queue import open_queue
 from tests.ablate.helpers import ROOT, ablate, here, start, table, train, write
@@ -94,7 +94,7 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     assert here("run", file, "--store", store).returncode == 0
     study = load(str(write(tmp_path, name="edited", train={"epochs": 3})), str(store))
     plan: list[Trial] = []
-    view = Screen([study]).watch(study)
+    view = ProgressDisplay([study]).study_callback(study)
     TableWriter(study, open_queue(study, 2, plan=plan), view.note, plan)  # as a run does before its first trial
     seen = json.loads(here("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
@@ -129,7 +129,7 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
 ) -> None:
     def said() -> str:
         study = load(str(write(tmp_path, resources={"compile": asked})), str(tmp_path / "store"))
-        Screen([study]).watch(study).on_start(open_queue(study, 2))
+        ProgressDisplay([study]).study_callback(study).on_start(open_queue(study, 2))
         return capsys.readouterr().err
 
     monkeypatch.setenv("CXX", sys.executable)  # any program that is there

@@ -19,7 +19,7 @@ from ablate.run import start_study
 from ablate.search import rounds
 from ablate.store import write_pack
 from ablate.study import Study, load
-from ablate.terminal import Screen
+from ablate.terminal import ProgressDisplay
 from ablate.trial import Result, Trial
 from ablate.trial_queue import TrialQueue, open_queue
 from analysis import load as tabled
@@ -218,7 +218,7 @@ def test_every_proposal_is_a_row_whenever_tables_are_written(tmp_path: Path, mon
 
     def rows(name: str) -> list[str]:
         made = study(tmp_path, **SEARCH | {"name": name, "vary": {"agm.alpha": [0, 1, 2, 3, 4, 5]}})
-        run = start_study(made, 1, 0, Screen([made]).watch(made), lambda study, outcome: None)
+        run = start_study(made, 1, 0, ProgressDisplay([made]).study_callback(made), lambda study, outcome: None)
         while pack := run.queue.next_pack():
             for trial in pack:
                 result = fill(made, trial, 1 / (1 + trial.labels.get("agm.alpha", 1.0)), 1.0, (0.5, 0.5))
