@@ -297,7 +297,7 @@ def test_outside_its_epochs_it_is_its_base(case: Case) -> None:
 
 def test_half_way_through_its_warm_up_it_does_half(plain: Case) -> None:
     """A first step from the same weights: what the method adds to its base at half strength lies in between."""
-    if not plain.off or plain.name == "cggm":  # whose direction and magnitude are both at half strength
+    if not plain.neutral_settings or plain.name == "cggm":  # whose direction and magnitude are both at half strength
         pytest.skip("nothing to fade")
     model = network(3)
     none, half, full = (train_steps(setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
