@@ -9,13 +9,12 @@ from ablate import store
 from ablate.errors import UserError
 from ablate.lock import read_driver
 from ablate.outdated import changes_since_last_run
-from ablate.plan import num_trials
 from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
 from ablate.provenance import available_cpus
 from ablate.schema import find_store, schema_version
 from ablate.study import Study
 from ablate.trial import Trial
-from ablate.trial_queue import TrialQueue, concurrent_packs, count_unfinished, open_queue
+from ablate.trial_queue import TrialQueue, concurrent_packs, count_trials, count_unfinished, open_queue
 
 if TYPE_CHECKING:
     from analysis.tables import Run
@@ -78,7 +77,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     return Forecast(
         study.file.name,
         study.sheet.name,
-        num_trials(study),
+        count_trials(study, queue),
         queue.num_cached,
         missing,
         dict(by_method),
@@ -90,7 +89,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         queue.stop_reason,
         changes_since_last_run(study, planned),
         notes,
-        adds=len(study.seed_counts) > 1,
+        adds=len(study.seed_counts) > 1 and not queue.is_finished,
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import shutil
 import statistics
 from collections import Counter
@@ -307,3 +308,29 @@ def test_metrics_that_are_less_when_better_reach_a_target_from_above(tmp_path: P
     assert budget.stop_reason() is None
     budget.add_result(proposed[0], Result("done", 0.4))
     assert budget.stop_reason() is not None
+
+
+def test_a_plan_of_points_that_repeat_adds_up(tmp_path: Path) -> None:
+    """TPE proposes few values again and again: what is known and what is missing are all trials there are."""
+    made = study(
+        tmp_path, methods=["agm"], vary={"agm.alpha": [1, 2, 3]}, search={"tpe": {"batch": 4}}, trials=12, seeds=1
+    )
+    results: dict[str, Result] = {}
+    conversation = rounds(made)
+    proposed = next(conversation)
+    while True:
+        for trial in proposed:
+            if trial.id not in results:
+                results[trial.id] = score(trial)
+                final = {"validation.accuracy": results[trial.id].score, "test.accuracy": 0.0}
+                write_pack(made.store, [(trial, Outcome("done", None, 1.0, 6, 9, final, [], []))])
+        said = here("plan", made.name_or_path, "--store", made.store).stdout.splitlines()[0]
+        total, stored, missing = map(int, re.findall(r"(\d+) (?:trials?,|in the store|to run)", said))
+        assert (total, stored) == (stored + missing, len(results))
+        try:
+            proposed = conversation.send({trial.id: results[trial.id] for trial in proposed})
+        except StopIteration:
+            break
+    assert (total, missing) == (3, 0)
+    said = here("run", made.name_or_path, "--store", made.store).stderr
+    assert "all 3 trials are in the store; nothing to run." in said
