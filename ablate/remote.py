@@ -28,6 +28,7 @@ MARKER_PREFIX = ".seen-"  # of files by which machines check that they reach the
 BATCH_SIZE = 200  # packs that are transferred at once
 T = TypeVar("T")
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # scheme -> extra of this package
+SCHEMES = {*EXTRAS, "file", "local", "memory"}  # the last three need no library, and stand for a remote store in tests
 
 
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # errors get messages of our own
@@ -70,6 +71,8 @@ class Mirror:
         """Mirror an address in a folder of the user's cache, among others of its kind, which is not created yet."""
         scheme, _, place = url.partition("://")
         self.url = f"{scheme}://{place.rstrip('/')}"
+        if scheme not in SCHEMES:
+            raise UserError(f"store: {url} is no address of a store: it must begin with s3:// or gs://, or be a folder")
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}
         try:
             self.filesystem, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
