@@ -31,7 +31,9 @@ def type_name(value: object) -> str:
 
 
 def format_value(value: object) -> str:
-    """Return a value as a message shows it: the value itself if it is short, else its type."""
+    """Return a value as a message shows it: a short scalar or an empty list or mapping as it is, else its type."""
+    if value in ([], {}):
+        return str(value)
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
     return type_name(value) if value is None or isinstance(value, list | dict) or len(text) > 60 else text
 

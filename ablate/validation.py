@@ -57,7 +57,15 @@ def is_same_type(error: ErrorDetails) -> bool:
 
 def error_sentence(error: ErrorDetails, alternatives: list[ErrorDetails]) -> str:
     """Return an error in a user's words: the rule, the value found and, for names, a suggestion."""
-    return f"{error_rule(error, alternatives)}, got {format_value(error['input'])}{literal_suggestion(error)}"
+    return f"{error_rule(error, alternatives)}, got {format_input(error)}{literal_suggestion(error)}"
+
+
+def format_input(error: ErrorDetails) -> str:
+    """Return the value that an error is about; of a list of the right type, its entries."""
+    value = error["input"]
+    if error["type"] == "value_error" and isinstance(value, list) and len(str(value)) <= 60:
+        return str(value)
+    return format_value(value)
 
 
 def error_location(value: Any, error: ErrorDetails) -> KeyPath:

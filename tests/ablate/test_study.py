@@ -189,6 +189,11 @@ BROKEN = {
     ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to Z or a digit", ""),
     "a name that is too long": (f"name: {'x' * 65}\ndata: mfeat\nmethods: [joint]\n", ":1: name: must have at most 64 characters", ""),
+    "seeds that fall": (
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nseeds: {auto: [40, 5]}\n",
+        ":4: seeds.auto: must be the fewest and the most seeds, as [5, 40], got [40, 5]", "",
+    ),
+    "no seeds": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: []\n", ":4: seeds: must be an integer or a mapping, got []", ""),
     "too many numbers of seeds": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: {auto: [5, 10, 20]}\n", ":4: seeds.auto: must have at most 2 entries", ""),
     "an unknown search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: sobel\n", ":4: search: there is no search `sobel`", "`sobol`"),
     "two searches": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: {tpe: {}, cma: {}}\n", ":4: search: must be a name, or a mapping of one name", ""),
@@ -280,7 +285,7 @@ BROKEN = {
     "an alias": ("name: x\ndata: &a [*a]\nmethods: [joint]\n", ":2: is not safe YAML: alias *a is not supported", ""),
     "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own", ""),
     "the store's marker": ("name: Schema\ndata: mfeat\nmethods: [joint]\n", ":1: name: `Schema` is the store's own", ""),
-    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is no address of a store: Protocol not known: s4", ""),
+    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is no address of a store: it must begin with s3:// or gs://, or be a folder", ""),
     "a store without a bucket": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://\n", ":4: store: s3:// is no address of a store: it must be like", ""),
     "a varied encoder of no modality": (
         "name: x\ndata: av-digits\nmethods: [joint]\nvary: {model.encoder: [mlp, {imgae: cnn}]}\n",
@@ -340,7 +345,7 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nprune: 3\n", ":4: prune: must be one of asha, median, or a mapping, got 3", "",
     ),
     "no metric": (
-        "name: x\ndata: mfeat\nmethods: [joint]\nmetric: []\n", ":4: metric: must not be empty, got a list", "",
+        "name: x\ndata: mfeat\nmethods: [joint]\nmetric: []\n", ":4: metric: must not be empty, got []", "",
     ),
     "a measurement that is no name": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: [3]\n", ":4: measure[0]: must be text, got 3", "",
