@@ -6,6 +6,7 @@ Those of a remote store stay in its mirror, on the machine that trains.
 """
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ def pack_checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
 def checkpointed_prefix(job: dict[str, Any], pack: list[Trial]) -> int:
     """Return the length of the longest prefix of a pack that has a checkpoint; 0 if there is none."""
     return next((length for length in range(len(pack), 0, -1) if pack_checkpoint(job, pack[:length]).exists), 0)
+
+
+def resumable_packs(store: Path) -> set[str]:
+    """Return the names of packs that have a checkpoint and are not in the store yet."""
+    names = {file.stem for file in (store / CHECKPOINT_FOLDER).glob("*.pt")}
+    return {name for name in names if not (store / "trials" / name).exists()}
+
+
+def count_resumable(store: Path, packs: Iterable[list[Trial]]) -> int:
+    """Return how many of the packs, or their first trials at least, have a checkpoint to resume from."""
+    names = resumable_packs(store)
+    if not names:
+        return 0
+    prefixes = ((pack[:length] for length in range(len(pack), 0, -1)) for pack in packs)
+    return sum(any(pack_name([t.id for t in trials]) in names for trials in some) for some in prefixes)
 
 
 class Checkpoint:

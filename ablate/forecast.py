@@ -6,10 +6,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
+from ablate.checkpoints import count_resumable, resumable_packs
 from ablate.errors import UserError
 from ablate.lock import read_driver
 from ablate.outdated import changes_since_last_run
-from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight
+from ablate.preflight import available_gpus, check_trials, overwrite_warnings, preflight, write_warnings
 from ablate.provenance import available_cpus
 from ablate.schema import find_store, schema_version
 from ablate.study import Study
@@ -38,6 +39,7 @@ class Forecast(NamedTuple):
     changed: dict[str, tuple[Any, Any]]  # why trials of the last run run again: name -> value then, value now
     damaged: list[str]  # notes, such as what of the store cannot be read and is skipped
     adds: bool = False  # `seeds: auto`: the study may end with fewer trials
+    checkpoints: int = 0  # packs of the first round that resume from a checkpoint
 
 
 class Progress(NamedTuple):
@@ -50,6 +52,7 @@ class Progress(NamedTuple):
     pruned: int
     seconds: float | None  # median of a trial
     driver: str | None  # the process that runs it now, as far as this machine can tell
+    checkpoints: int  # in the store, of packs that were interrupted; 0 while the run goes on or once it is finished
 
 
 def forecast(study: Study, *, measure: bool = False) -> Forecast:
@@ -64,7 +67,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     notes: list[str] = []
     if study.mirror:
         study.mirror.fetch(notes.append)
-    notes += overwrite_warnings(study)
+    notes += overwrite_warnings(study) + write_warnings(study)
     num_gpus = available_gpus(study)
     queue = open_queue(study, available_cpus(), on_damage=lambda found: notes.append(f"{found}."), gpus=num_gpus)
     missing = 0 if queue.stop_reason else count_unfinished(study, queue)
@@ -90,6 +93,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         changes_since_last_run(study, planned),
         notes,
         adds=len(study.seed_counts) > 1 and not queue.is_finished,
+        checkpoints=count_resumable(study.store, queue.pending_packs) if study.file.resources.checkpoint else 0,
     )
 
 
@@ -147,7 +151,10 @@ def run_progress(folder: Path) -> Progress:
     running_driver = read_driver(folder)
     seconds = float(median_seconds) if isinstance(median_seconds, int | float) else None
     counts = {status: count[status] for status in ("done", "failed", "diverged", "pruned")}
-    return Progress(run.study["planned"], **counts, seconds=seconds, driver=running_driver and str(running_driver))
+    is_interrupted = running_driver is None and sum(counts.values()) - counts["failed"] < run.study["planned"]
+    checkpoints = len(resumable_packs(find_store(folder))) if is_interrupted else 0
+    driver = running_driver and str(running_driver)
+    return Progress(run.study["planned"], **counts, seconds=seconds, driver=driver, checkpoints=checkpoints)
 
 
 def open_run(folder: Path) -> "Run":

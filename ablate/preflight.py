@@ -94,6 +94,17 @@ def check_writable(study: Study) -> None:
             pass
 
 
+def write_warnings(study: Study) -> list[str]:
+    """Return a warning if the store cannot be written to; a remote one is not tried, because that writes to it."""
+    if study.mirror:
+        return []
+    try:
+        check_writable(study)
+    except UserError as error:
+        return [f"{error}, so that `run` refuses to start."]
+    return []
+
+
 def available_gpus(study: Study) -> int:
     """Return the number of GPUs of this machine; 0 for a study that uses none.
 

@@ -40,6 +40,9 @@ def show_forecast(forecast: Forecast, measure: Collection[str] = ()) -> None:
         console.print(
             f"{plural(len(forecast.packs), 'pack')} of {size}{' trained together' * (max(forecast.packs) > 1)}."
         )
+    if forecast.checkpoints:
+        resume = "resumes" if forecast.checkpoints == 1 else "resume"
+        console.print(f"{plural(forecast.checkpoints, 'pack')} {resume} from a checkpoint.")
     if not forecast.missing:
         return
     if forecast.seconds is None:
@@ -57,12 +60,16 @@ def show_forecast(forecast: Forecast, measure: Collection[str] = ()) -> None:
 
 def show_progress(folder: Path, progress: Progress) -> None:
     """Print the progress of a run."""
+    from analysis.formatting import plural
+
     counts = (("failed", progress.failed), ("diverged", progress.diverged), ("pruned", progress.pruned))
     others_text = "".join(f", {count} {word}" for word, count in counts if count)
     console = output_console()
     console.print(f"{folder.resolve().name}: {progress.done} of {progress.planned} trials done{others_text}.")
     if progress.driver:
         console.print(f"Being run by {progress.driver}.")
+    if progress.checkpoints:
+        console.print(f"Interrupted packs resume from {plural(progress.checkpoints, 'checkpoint')}.")
 
 
 def show_inventory(inventory: Inventory, *, deleted: bool) -> None:

@@ -1,5 +1,6 @@
 """What is killed within a pack goes on from where it was, and the store ends as if nothing had been."""
 
+import json
 import os
 import signal
 import time
@@ -19,7 +20,10 @@ from ablate.pack_training import resolve_job, train_pack
 from ablate.plan import point_trials
 from ablate.run import build_job
 from ablate.study import Study, load
-from tests.ablate.helpers import ROOT, start, table, write
+from ablate.tables import TableWriter
+from ablate.trial import Trial
+from ablate.trial_queue import open_queue
+from tests.ablate.helpers import ROOT, here, start, table, train, write
 from tests.ablate.nodes import below, eventually, trainers
 from tests.ablate.test_cleaning import written
 from tests.ablate.test_store import fill, trial
@@ -127,6 +131,27 @@ def test_a_worker_repeats_what_it_did_since_its_last_checkpoint_and_nothing_else
     for name in store.TABLES:
         ours, theirs = (store.read_table(folder, name) for folder in (one, other))
         assert_frame_equal(ours.drop("seconds", strict=False), theirs.drop("seconds", strict=False))
+
+
+def test_plan_and_status_name_checkpoints_from_which_packs_resume(tmp_path: Path) -> None:
+    """Of two packs of a study one was interrupted; checkpoints of packs in the store are of no use."""
+    file = write(tmp_path, seeds=2, resources={"pack": 2})
+    plan, status = ("plan", file, "--store", tmp_path / "runs"), ("status", tmp_path / "runs/small")
+    assert "checkpoint" not in here(*plan).stdout
+    study, proposed = load(str(file), str(tmp_path / "runs")), list[Trial]()
+    queue = open_queue(study, plan=proposed)
+    first, *_ = packs = queue.pending_packs
+    assert len(packs) > 1
+    TableWriter(study, queue, pytest.fail, proposed).close()
+    assert "checkpoint" not in here(*status).stdout
+    Checkpoint(study.store, [trial.id for trial in first], 60).write({"number": 1})
+    assert "1 pack resumes from a checkpoint.\n" in here(*plan).stdout
+    assert here(*status).stdout.endswith("Interrupted packs resume from 1 checkpoint.\n")
+    assert json.loads(here(*plan, "--json").stdout)["checkpoints"] == 1
+    assert json.loads(here(*status, "--json").stdout)["checkpoints"] == 1
+    train(file, study.store)
+    Checkpoint(study.store, [trial.id for trial in first], 60).write({"number": 1})
+    assert "checkpoint" not in here(*plan).stdout + here(*status).stdout
 
 
 def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:

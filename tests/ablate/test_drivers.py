@@ -153,6 +153,7 @@ def test_a_study_of_a_read_only_store_is_planned_and_not_run(tmp_path: Path) -> 
     ended = apart(READ_ONLY, tmp_path)
     assert re.findall(r"exit (\d+)", ended.stdout) == ["0", "2"], ended.stderr
     assert "small on synthetic: 6 trials, 6 in the store, 0 to run." in ended.stdout
+    assert f"Note: store: cannot write to {tmp_path / 'store'}, so that `run` refuses to start.\n" in ended.stdout
     assert ended.stderr == f"store: cannot write to {tmp_path / 'store'}\n"
 
 
