@@ -36,6 +36,7 @@ Split = Literal["train", "validation", "test"]
 TEXT_TYPES: dict[str, Any] = {  # types of options that are text
     "split": Split, "others_split": Split | None, "scale": Literal["linear", "log"], "over": Literal["seed", "cell"]
 }  # fmt: skip
+ANALYSIS_OPTIONS = ("metric", "higher_is_better", "noun")  # of rules: set by the analysis, whose results are gains
 CONSTRAINTS: dict[str, Any] = {
     "margin": Field(gt=0), "tolerance": Field(ge=0), "epochs": AfterValidator(check_epochs),
     "factors": AfterValidator(check_factors),
@@ -53,12 +54,8 @@ def check_options(
     if name == "every" and (inner_rule := str(options.get("rule", "greater"))) in TESTS:  # a rule of rules
         accepted |= keyword_parameters(TESTS[inner_rule])
     if choices is RULES:
-        for name_of_analysis in (
-            "metric",
-            "higher_is_better",
-            "noun",
-        ):  # those of the analysis: a difference is a gain already
-            accepted.pop(name_of_analysis, None)
+        for option in ANALYSIS_OPTIONS:
+            accepted.pop(option, None)
     for option in options:
         if option not in accepted:
             raise document.error(

@@ -49,7 +49,7 @@ def build_point(space: Space, choose: Callable[[VariedAxis], Any]) -> Point:
     """Return a point built axis by axis with ``choose``; axes that are inactive beside earlier choices are left out."""
     point: Point = {}
     for axis in space.axes:
-        if axis.acts(ChainMap(point, space.base)):
+        if axis.is_active(ChainMap(point, space.base)):
             point[axis.key] = choose(axis)
     return point
 
@@ -103,7 +103,7 @@ def grid_points(space: Space) -> Iterator[Point]:
 def branches(space: Space) -> Iterator[tuple[Point, Space]]:
     """Yield each choice of the first axis, with the remaining search space."""
     first, *remaining = space.axes
-    if not first.acts(space.base):
+    if not first.is_active(space.base):
         yield {}, Space(remaining, space.base)
         return
     for value in first.values:
@@ -117,7 +117,7 @@ def num_grid_points(space: Space) -> int:
     first = space.axes[0]
     if any(first.key in other.when for other in space.axes):
         return sum(num_grid_points(branch) for _, branch in branches(space))
-    num_values = len(first.values) if first.acts(space.base) else 1
+    num_values = len(first.values) if first.is_active(space.base) else 1
     return num_values * num_grid_points(space._replace(axes=space.axes[1:]))
 
 
@@ -125,7 +125,7 @@ def one_at_a_time_points(space: Space) -> Iterator[Point]:
     """Yield the base point, then each other value of each axis with all other settings at the base point."""
     yield {}
     for axis in space.axes:
-        if axis.acts(space.base):
+        if axis.is_active(space.base):
             yield from ({axis.key: value} for value in axis.values if value != space.base.get(axis.key))
 
 

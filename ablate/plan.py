@@ -38,7 +38,7 @@ def resolve_point(
     span = {name: settings.pop(name) for name in ACTIVE_EPOCHS}
     sections = {}
     for owner, section in (("model", study.file.model), ("train", study.file.train)):
-        changes = {one.name: point[one.key] for one in study.vary if one.owner == owner and one.key in point}
+        changes = {axis.name: point[axis.key] for axis in study.vary if axis.owner == owner and axis.key in point}
         sections[owner] = section.model_dump() | changes
     if sections["train"]["lr"] is None:
         sections["train"]["lr"] = LEARNING_RATES[sections["train"]["optimizer"]]
@@ -67,12 +67,12 @@ def resolve_point(
 
 def resolve_settings(study: Study, method: str, point: Point) -> tuple[dict[str, Any], set[str]]:
     """Return every setting of a method at a point, and the keys of the inactive ones."""
-    chosen = study.set | point
+    values = study.set | point
     settings: dict[str, Any] = {}
     inactive: set[str] = set()
     for name, axis in method_axes(method, study.methods[method]).items():  # each after those that it depends on
         if is_active(axis.when, settings):
-            settings[name] = chosen.get(f"{method}.{name}", axis.default)
+            settings[name] = values.get(f"{method}.{name}", axis.default)
         else:
             settings[name] = axis.default
             inactive.add(f"{method}.{name}")

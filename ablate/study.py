@@ -127,8 +127,8 @@ def find_study_file(name: str) -> Path:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
     studies = ", ".join(study_name for study_name, file in catalogue.items() if file.parent == STUDIES)
-    known = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, catalogue)}"
-    raise UserError(f"{name}: there is no such file, and {known}")
+    hint = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, catalogue)}"
+    raise UserError(f"{name}: there is no such file, and {hint}")
 
 
 def load(name: str, store: str | None = None) -> Study:

@@ -49,7 +49,7 @@ class VariedAxis(NamedTuple):
         """Return the setting's name within its owner."""
         return self.key.partition(".")[2]
 
-    def acts(self, settings: Mapping[str, Any]) -> bool:
+    def is_active(self, settings: Mapping[str, Any]) -> bool:
         """Return whether the axis is active beside these settings, that is, changes anything."""
         return is_active(self.when, settings)
 
@@ -148,14 +148,14 @@ def listed_axis(scope: Scope, where: KeyPath, key: str, entry: AxisEntry) -> Var
     return VariedAxis(key, "choice", values, when=activation_condition(scope, where, key))
 
 
-def check_range(scope: Scope, where: KeyPath, ends: list[float], scale: str) -> tuple[float, float]:
+def check_range(scope: Scope, where: KeyPath, bounds: list[float], scale: str) -> tuple[float, float]:
     """Return the bounds of a range; raise a UserError if they are invalid."""
-    low, high = ends
+    low, high = bounds
     if not low < high:
-        raise scope.document.error(where, f"must be two numbers [low, high] with low < high, got {ends}")
+        raise scope.document.error(where, f"must be two numbers [low, high] with low < high, got {bounds}")
     if scale == "log" and low <= 0:
         rule = "must start above 0 on a log scale (0 itself goes into `also`)"
-        raise scope.document.error(where, f"{rule}, got {ends}")
+        raise scope.document.error(where, f"{rule}, got {bounds}")
     return low, high
 
 
@@ -190,5 +190,5 @@ def check_varied_value(scope: Scope, where: KeyPath, key: str, value: Any) -> An
     try:
         return getattr(type(section).model_validate({**section.model_dump(), name: value}), name)
     except ValidationError as validation_error:
-        error = most_specific_error({name: value}, validation_error.errors(include_url=False))
-        raise scope.document.error(where, error_sentence(*error)) from None
+        errors = validation_error.errors(include_url=False)
+        raise scope.document.error(where, error_sentence(*most_specific_error({name: value}, errors))) from None

@@ -25,12 +25,12 @@ from trainables.train import fit
 FEW = {"train": {"epochs": 2}, "methods": ["joint", "agm"], "vary": None}
 
 
-def study(tmp_path: Path, seeds: Any, **changes: Any) -> Study:
+def load_study(tmp_path: Path, seeds: Any, **changes: Any) -> Study:
     return load(str(write(tmp_path, **FEW | {"seeds": seeds} | changes)), str(tmp_path / "s"))
 
 
-def planned(made: Study) -> list[Trial]:
-    return [trial for trials in rounds(made) for trial in trials]
+def plan_trials(study: Study) -> list[Trial]:
+    return [trial for trials in rounds(study) for trial in trials]
 
 
 def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
@@ -43,27 +43,27 @@ def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
 
 def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     """The first trial is that of seed 0 of any study; of the others the order is still its order."""
-    plain, made = study(tmp_path, 4), study(tmp_path, {"init": 4})
-    assert made.seed_counts == [4]
-    assert num_trials(made) == 8
-    known, found = planned(plain), planned(made)
+    plain, study = load_study(tmp_path, 4), load_study(tmp_path, {"init": 4})
+    assert study.seed_counts == [4]
+    assert num_trials(study) == 8
+    known, found = plan_trials(plain), plan_trials(study)
     assert [one.id for one in found[::4]] == [one.id for one in known[::4]]
     assert not {one.id for one in found[1:4]} & {one.id for one in known}
     assert [(one.config["seed"], one.config.get("init", 0)) for one in found[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
     assert found[3].labels | {"seed": 3, "seed.split": 0, "seed.init": 3, "seed.order": 0} == found[3].labels
-    assert planned(study(tmp_path, {"init": 4, "split": 1, "order": 1})) == found
+    assert plan_trials(load_study(tmp_path, {"init": 4, "split": 1, "order": 1})) == found
 
 
 def test_more_seeds_of_any_kind_leave_those_that_there_were(tmp_path: Path) -> None:
-    few = {one.id for one in planned(study(tmp_path, {"split": 2, "init": 2, "order": 2}))}
+    few = {one.id for one in plan_trials(load_study(tmp_path, {"split": 2, "init": 2, "order": 2}))}
     for kind in ("split", "init", "order"):
-        more = {one.id for one in planned(study(tmp_path, {"split": 2, "init": 2, "order": 2} | {kind: 3}))}
+        more = {one.id for one in plan_trials(load_study(tmp_path, {"split": 2, "init": 2, "order": 2} | {kind: 3}))}
         assert few < more
         assert len(more) == 24
 
 
 def test_a_split_is_a_deal_of_the_data(tmp_path: Path) -> None:
-    found = planned(study(tmp_path, {"split": 3}))[:3]
+    found = plan_trials(load_study(tmp_path, {"split": 3}))[:3]
     assert ["deal" in one.config["data"] for one in found] == [False, True, True]
     assert [one.config["data"].get("deal", 0) for one in found] == [0, 1, 2]
     assert {one.config["seed"] for one in found} == {0}
@@ -71,10 +71,10 @@ def test_a_split_is_a_deal_of_the_data(tmp_path: Path) -> None:
 
 def test_what_seeds_decide_is_drawn_from_their_own(tmp_path: Path) -> None:
     """Weights are those of the seed of `init`, and the order is that of the other."""
-    one, other = planned(study(tmp_path, 2))[:2]
-    made = planned(study(tmp_path, {"init": 2}))[1]
-    dataset = load_data(study(tmp_path, 1).data)
-    setups = [build_setup(trial.config, dataset) for trial in (one, other, made)]
+    one, other = plan_trials(load_study(tmp_path, 2))[:2]
+    study = plan_trials(load_study(tmp_path, {"init": 2}))[1]
+    dataset = load_data(load_study(tmp_path, 1).data)
+    setups = [build_setup(trial.config, dataset) for trial in (one, other, study)]
     weights = [next(iter(init_learner(setup).params.encoders["m0"].values())) for setup in setups]
     orders = [sample_order(setup, 1) for setup in setups]
     assert weights[2].equal(weights[1])
@@ -118,32 +118,33 @@ def test_there_are_no_more_splits_than_deals(tmp_path: Path) -> None:
     sheet = {"name": "mine", "task": "classification", "modalities": ["sound"], "groups": "speaker"}
     (tmp_path / "mine.json").write_text(json.dumps(sheet))
     deals = {
-        one.config["data"].get("deal") for one in planned(study(tmp_path, {"split": 4}, data={"path": "mine.npz"}))
+        one.config["data"].get("deal")
+        for one in plan_trials(load_study(tmp_path, {"split": 4}, data={"path": "mine.npz"}))
     }
     assert deals == {None, 1, 2, 3}
     with pytest.raises(UserError, match=r"seeds\.split: .* have 3 deals beside the file's split"):
-        study(tmp_path, {"split": 5}, data={"path": "mine.npz"})
+        load_study(tmp_path, {"split": 5}, data={"path": "mine.npz"})
 
 
 def test_orders_of_what_has_one_order_are_refused(tmp_path: Path) -> None:
     """Else the same trial would count as several seeds."""
     stream = {"order": "stream", "epochs": 2}
     with pytest.raises(UserError, match=r"seeds\.order: decide nothing where `train\.order: stream`"):
-        study(tmp_path, {"order": 3}, train=stream)
-    study(tmp_path, {"init": 3}, train=stream)
-    study(tmp_path, {"order": 3}, train=stream, model={"dropout": 0.1})
-    study(tmp_path, {"order": 3}, train=stream, methods=["joint", "ogm-ge"])
-    study(tmp_path, {"order": 3}, train=stream, set={"agm.samples": 2})
-    study(tmp_path, {"order": 3}, train={"epochs": 2}, vary={"train.order": ["stream", "shuffled"]})
+        load_study(tmp_path, {"order": 3}, train=stream)
+    load_study(tmp_path, {"init": 3}, train=stream)
+    load_study(tmp_path, {"order": 3}, train=stream, model={"dropout": 0.1})
+    load_study(tmp_path, {"order": 3}, train=stream, methods=["joint", "ogm-ge"])
+    load_study(tmp_path, {"order": 3}, train=stream, set={"agm.samples": 2})
+    load_study(tmp_path, {"order": 3}, train={"epochs": 2}, vary={"train.order": ["stream", "shuffled"]})
 
 
 def test_the_methods_that_draw_are_those_that_are_said_to(tmp_path: Path) -> None:
     """Of two seeds that have the initial weights and the order in common; BOGC draws by `laplace` alone."""
     drawing = {"bogc.estimator": "laplace", "bogc.where": "repr"}
-    made = study(tmp_path, 1, methods=[*METHODS], train={"epochs": 2, "order": "stream"}, set=drawing)
-    dataset = load_data(made.data)
+    study = load_study(tmp_path, 1, methods=[*METHODS], train={"epochs": 2, "order": "stream"}, set=drawing)
+    dataset = load_data(study.data)
     drawn = set()
-    for trial in planned(made):
+    for trial in plan_trials(study):
         seeds = ({"seed": seed, "init": 0} for seed in range(2))
         if len({fit(trial.config | one, dataset).weights for one in seeds}) > 1:
             drawn.add(trial.labels["method"])
@@ -162,13 +163,15 @@ def test_the_methods_that_draw_are_those_that_are_said_to(tmp_path: Path) -> Non
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, seeds: Any, rule: str) -> None:
     with pytest.raises(UserError, match=re.escape(rule)):
-        study(tmp_path, seeds)
+        load_study(tmp_path, seeds)
 
 
 def test_data_that_are_dealt_are_not_dealt_again(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.deal.* is one deal of the samples"):
-        study(tmp_path, {"split": 2}, data={"name": "mfeat", "deal": 1})
-    assert planned(study(tmp_path, {"init": 2}, data={"name": "mfeat", "deal": 1}))[1].config["data"]["deal"] == 1
+        load_study(tmp_path, {"split": 2}, data={"name": "mfeat", "deal": 1})
+    assert (
+        plan_trials(load_study(tmp_path, {"init": 2}, data={"name": "mfeat", "deal": 1}))[1].config["data"]["deal"] == 1
+    )
 
 
 def test_a_verdict_is_about_independent_seeds(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from analysis.verdicts import analysis_title
 from search_spaces import CLAIMS, RECIPES
 from tests.ablate.helpers import ablate, here, train
 
-MOST = 600  # trials of a claim
+MAX_TRIALS = 600  # trials of a claim
 CLAIM: dict[str, Any] = {
     "name": "mine",
     "claim": {
@@ -43,7 +43,7 @@ TINY = {
 }
 
 
-def write(folder: Path, content: dict[str, Any]) -> Path:
+def write_claim(folder: Path, content: dict[str, Any]) -> Path:
     file = folder / f"{content['name']}.yaml"
     file.write_text(yaml.safe_dump(content))
     return file
@@ -54,21 +54,21 @@ def test_a_claim_of_the_catalogue_is_right_and_affordable(name: str, tmp_path: P
     for quick in (False, True):
         claim = load(name, str(tmp_path), quick=quick)
         assert claim.name == name + "-quick" * quick
-        assert 0 < sum(num_trials(study) for study in claim.cells.values()) <= (100 if quick else MOST)
+        assert 0 < sum(num_trials(study) for study in claim.cells.values()) <= (100 if quick else MAX_TRIALS)
     for study in claim.cells.values():
         queue = open_queue(study)
         check_trials(study, queue)
     assert not list(tmp_path.iterdir())
 
 
-def tiny(name: str, folder: Path) -> Path:
+def write_tiny_claim(name: str, folder: Path) -> Path:
     """Write a claim of the catalogue with its first cell alone and little to train."""
     content = yaml.safe_load((CLAIMS / f"{name}.yaml").read_text())
     first, change = next(iter(content["cells"].items()))
-    return write(folder, content | {"seeds": 2, "cells": {first: change}, "quick": TINY[name]})
+    return write_claim(folder, content | {"seeds": 2, "cells": {first: change}, "quick": TINY[name]})
 
 
-def judged(runs: Path, name: str, output: str) -> dict[str, Any]:
+def check_verdict(runs: Path, name: str, output: str) -> dict[str, Any]:
     """Return the verdict of a claim that ran quickly, which is on all its trials and was shown."""
     verdict: dict[str, Any] = json.loads((runs / f"{name}-quick" / "verdict.json").read_text())
     assert verdict["verdict"] in {"supported", "refuted", "inconclusive", "reported"}
@@ -81,9 +81,9 @@ def judged(runs: Path, name: str, output: str) -> dict[str, Any]:
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["agm-attribution", "cggm-components"])
 def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> None:
-    ended = ablate("run", tiny(name, tmp_path), "--quick", "--store", tmp_path / "runs", "--cpus", 2)
+    ended = ablate("run", write_tiny_claim(name, tmp_path), "--quick", "--store", tmp_path / "runs", "--cpus", 2)
     assert ended.returncode == 0, ended.stderr
-    judged(tmp_path / "runs", name, ended.stdout)
+    check_verdict(tmp_path / "runs", name, ended.stdout)
 
 
 @pytest.mark.nightly
@@ -91,7 +91,7 @@ def test_a_claim_of_each_kind_runs_to_a_verdict(name: str, tmp_path: Path) -> No
 def test_every_recipe_runs_to_its_end(name: str, tmp_path: Path) -> None:
     content = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     quick = {"seeds": 2, "train": {"epochs": 2}, "data": {"shots": 10}}
-    file = write(tmp_path, content | {"quick": content["quick"] | quick})
+    file = write_claim(tmp_path, content | {"quick": content["quick"] | quick})
     ended = ablate("run", file, "--quick", "--store", tmp_path / "runs", "--cpus", 2)
     assert ended.returncode == 0, ended.stderr
     verdict = json.loads((tmp_path / "runs" / f"{name}-quick" / "verdict.json").read_text())
@@ -116,7 +116,7 @@ def test_recipes_of_ogm_act_in_the_share_of_the_epochs_that_was_published(
 
 
 def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
-    claim = load(str(write(tmp_path, CLAIM)), "store", quick=True)
+    claim = load(str(write_claim(tmp_path, CLAIM)), "store", quick=True)
     assert [study.file.name for study in claim.cells.values()] == ["mine-quick/easy", "mine-quick/hard"]
     assert [study.data["snr"] for study in claim.cells.values()] == [9, 0]
     assert all(study.data["samples"] == [96, 48, 48] and study.file.seeds == 3 for study in claim.cells.values())
@@ -126,19 +126,19 @@ def test_cells_are_studies_with_their_changes(tmp_path: Path) -> None:
 def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -> None:
     """Its own study may judge it anew."""
     alone = {key: value for key, value in CLAIM.items() if key != "cells"}
-    (study,) = load(str(write(tmp_path, alone)), str(tmp_path / "runs")).cells.values()
+    (study,) = load(str(write_claim(tmp_path, alone)), str(tmp_path / "runs")).cells.values()
     study.folder.mkdir(parents=True)
     (study.folder / "verdict.json").write_text("{}")
     assert overwrite_warnings(study) == []
     plain = {key: value for key, value in alone.items() if key not in {"claim", "quick"}}
-    said = overwrite_warnings(load_study(str(write(tmp_path, plain)), str(tmp_path / "runs")))
+    said = overwrite_warnings(load_study(str(write_claim(tmp_path, plain)), str(tmp_path / "runs")))
     verdict = "whose verdict makes way; another `name` keeps both."
     assert said == [f"{study.folder} holds a claim of the same name, {verdict}"]
 
 
 def test_a_claim_by_the_name_of_a_study_is_told_of_its_report(tmp_path: Path) -> None:
     """It is told once: of the cells, the first one to start."""
-    easy, hard = load(str(write(tmp_path, CLAIM)), str(tmp_path / "runs")).cells.values()
+    easy, hard = load(str(write_claim(tmp_path, CLAIM)), str(tmp_path / "runs")).cells.values()
     folder = easy.folder.parent
     assert overwrite_warnings(easy) == []
     write_manifest(folder, build_manifest(easy))
@@ -149,33 +149,33 @@ def test_a_claim_by_the_name_of_a_study_is_told_of_its_report(tmp_path: Path) ->
 
 
 def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> None:
-    file = write(tmp_path, CLAIM)
+    file = write_claim(tmp_path, CLAIM)
     shown = here("plan", file, "--store", tmp_path / "runs", "--quick").stdout
     assert re.findall(r"^(\S+) on synthetic: (\d+) trials, 0 in the store", shown, re.MULTILINE) == [
         (f"mine-quick/{cell}", "6") for cell in ("easy", "hard")
     ]
     found = json.loads(here("plan", file, "--store", tmp_path / "runs", "--json").stdout)
     assert list(found) == ["mine/easy", "mine/hard"]
-    alone = write(tmp_path, {key: value for key, value in CLAIM.items() if key != "cells"})
+    alone = write_claim(tmp_path, {key: value for key, value in CLAIM.items() if key != "cells"})
     found = json.loads(here("plan", alone, "--store", tmp_path / "runs", "--json").stdout)
     assert {cell: plan["trials"] for cell, plan in found.items()} == {"mine": 10}
     assert not (tmp_path / "runs").exists()
 
 
-ONE = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}, "per": []}}
+ONE_DIFFERENCE = {"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}, "per": []}}
 
 
-def analysed(name: str, rule: str = "report", **options: Any) -> dict[str, Any]:
+def with_analysis(name: str, rule: str = "report", **options: Any) -> dict[str, Any]:
     """Return the change of a claim that gives it another analysis."""
     return {"claim": CLAIM["claim"] | {"analysis": {name: options}, "rule": rule}}
 
 
-def changed(**options: Any) -> dict[str, Any]:
+def with_options(**options: Any) -> dict[str, Any]:
     """Return the change of a claim that gives its analysis other options."""
-    return analysed("difference", **CLAIM["claim"]["analysis"]["difference"] | options)
+    return with_analysis("difference", **CLAIM["claim"]["analysis"]["difference"] | options)
 
 
-def ruled(name: str, **options: Any) -> dict[str, Any]:
+def with_rule(name: str, **options: Any) -> dict[str, Any]:
     """Return the change of a claim that gives it another rule."""
     return {"claim": CLAIM["claim"] | {"rule": {name: options}}}
 
@@ -222,49 +222,49 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell holds letters, digits and `._-`"),
     "no cell": ({"cells": {}}, "cells: must not be empty"),
     "a side that is a name": (
-        changed(of="agm"), "claim.analysis.difference.of: must be a mapping, got 'agm'"
+        with_options(of="agm"), "claim.analysis.difference.of: must be a mapping, got 'agm'"
     ),
     "factors without levels": (
-        analysed("factorial", factors=["method"]), "claim.analysis.factorial.factors: must be a mapping, got a list"
+        with_analysis("factorial", factors=["method"]), "claim.analysis.factorial.factors: must be a mapping, got a list"
     ),
     "a factor of one level": (
-        analysed("factorial", factors={"method": ["agm"]}),
+        with_analysis("factorial", factors={"method": ["agm"]}),
         "claim.analysis.factorial.factors: must be columns with two levels each",
     ),
     "a ranking without its baseline": (
-        analysed("ranking", methods=["agm"]),
+        with_analysis("ranking", methods=["agm"]),
         "claim.analysis.ranking.methods: the baseline `joint` must be among them",
     ),
-    "a ranking of the baseline": (analysed("ranking", methods=["joint"]), "claim.analysis: compares nothing"),
+    "a ranking of the baseline": (with_analysis("ranking", methods=["joint"]), "claim.analysis: compares nothing"),
     "a metric that is a list": (
-        changed(metric=["shapley"]), "claim.analysis.difference.metric: must be text, got a list"
+        with_options(metric=["shapley"]), "claim.analysis.difference.metric: must be text, got a list"
     ),
     "a split that is none": (
-        changed(split="tset"), "claim.analysis.difference.split: must be one of train, validation, test, got 'tset'. "
+        with_options(split="tset"), "claim.analysis.difference.split: must be one of train, validation, test, got 'tset'. "
         "Did you mean `test`?",
     ),
     "epochs that are no range": (
-        changed(epochs=[3]), "claim.analysis.difference.epochs: must be the first and the last epoch, as [11, 20]"
+        with_options(epochs=[3]), "claim.analysis.difference.epochs: must be the first and the last epoch, as [11, 20]"
     ),
     "epochs of what has none": (
-        changed(metric="seconds", epochs=[1, 1]),
+        with_options(metric="seconds", epochs=[1, 1]),
         "no trial has the metric `seconds` on test in some epochs; it is of a whole trial",
     ),
-    "columns that are text": (changed(per="cell"), "claim.analysis.difference.per: must be a list, got 'cell'"),
+    "columns that are text": (with_options(per="cell"), "claim.analysis.difference.per: must be a list, got 'cell'"),
     "a choice that is text": (
-        changed(of={"method": "agm", "choose": "train.lr"}),
+        with_options(of={"method": "agm", "choose": "train.lr"}),
         "claim.analysis.difference.of.choose: must be a list of columns",
     ),
     "a method that is a number": (
-        changed(of={"method": 5}),
+        with_options(of={"method": 5}),
         "claim.analysis.difference.of.method: there is no method `5` (it has: joint, agm)",
     ),
     "a method among several that the study lacks": (
-        changed(minus={"method": ["joint", "agn"]}),
+        with_options(minus={"method": ["joint", "agn"]}),
         "claim.analysis.difference.minus.method: there is no method `agn` (it has: joint, agm). Did you mean `agm`?",
     ),
     "a method in words": (
-        analysed("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
+        with_analysis("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
     ),
     "a budget": ({"budget": {"hours": 1}}, "budget: ends a study early, and a verdict is of all that was asked for"),
     "a budget of a cell": ({"cells": {"x": {"budget": {"trials": 10}}}}, "budget: ends a study early"),
@@ -276,60 +276,60 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a cell in another store": ({"cells": {"easy": {"store": "z"}}}, "cells.easy.store: is of the whole claim"),
     "another store of the quick form": ({"quick": {"store": "z"}}, "quick.store: is of the whole claim"),
     "ceiling of an error": (
-        {**analysed("ceiling", of="agm"), "methods": ["joint", "agm", "unimodal"], "metric": "loss"},
+        {**with_analysis("ceiling", of="agm"), "methods": ["joint", "agm", "unimodal"], "metric": "loss"},
         "claim.analysis.ceiling: adds up what classifiers predict, and is about accuracy; the metric here is loss",
     ),
-    "no single modalities": (analysed("ceiling", of="agm"), "claim.analysis.ceiling: there is no method `unimodal`"),
+    "no single modalities": (with_analysis("ceiling", of="agm"), "claim.analysis.ceiling: there is no method `unimodal`"),
     "a cell that is not there": (
-        changed(of={"method": "agm", "cell": "hrad"}),
+        with_options(of={"method": "agm", "cell": "hrad"}),
         "claim.analysis.difference.of.cell: there is no cell `hrad` (it has: easy, hard). Did you mean `hard`?",
     ),
     "a value that is a mapping": (
-        changed(of={"agm.alpha": {"m0": 1}}),
+        with_options(of={"agm.alpha": {"m0": 1}}),
         "claim.analysis.difference.of.agm.alpha: must be a value or a list of values, got a mapping",
     ),
     "a response to what does not vary": (
-        analysed("response", of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01),
+        with_analysis("response", of={"method": "agm"}, default={"agm.alpha": 1.0}, margin=0.01),
         "claim.analysis.response.default: the study of the cell `easy` varies none of these settings",
     ),
     "a metric that is misspelled": (
-        changed(metric="shaply"),
+        with_options(metric="shaply"),
         "claim.analysis.difference.metric: no trial has the metric `shaply` on test. Did you mean `shapley`?",
     ),
     "a metric that is not measured": (
-        changed(metric="shapley", split="validation"),
+        with_options(metric="shapley", split="validation"),
         "no trial has the metric `shapley` on validation; `measure: [shapley]` takes it",
     ),
     "a metric that is measured elsewhere": (
-        changed(metric="shapley") | {"measure": ["shapley"]},
+        with_options(metric="shapley") | {"measure": ["shapley"]},
         "no trial has the metric `shapley` on test; it is on validation",
     ),
-    "a metric of another task": (changed(metric="mae"), "no trial has the metric `mae` on test"),
-    "a metric of another method": (changed(metric="eps", split="train"), "no trial has the metric `eps` on train"),
+    "a metric of another task": (with_options(metric="mae"), "no trial has the metric `mae` on test"),
+    "a metric of another method": (with_options(metric="eps", split="train"), "no trial has the metric `eps` on train"),
     "a score in training": (
-        changed(split="train"), "no trial has the metric `score` on train; it is on validation and test"
+        with_options(split="train"), "no trial has the metric `score` on train; it is on validation and test"
     ),
     "another metric that is not measured": (
-        changed(against="share"), "claim.analysis.difference.against: no trial has the metric `share` on test"
+        with_options(against="share"), "claim.analysis.difference.against: no trial has the metric `share` on test"
     ),
     "what a metric lies above a score that there is not": (
-        changed(metric="loss", split="train", less_score=True),
+        with_options(metric="loss", split="train", less_score=True),
         "claim.analysis.difference.less_score: no trial has the metric `score` on train",
     ),
     "a last score of several epochs": (
-        changed(metric="loss", split="validation", less_score=True, epochs=[1, 2]),
+        with_options(metric="loss", split="validation", less_score=True, epochs=[1, 2]),
         "claim.analysis.difference.less_score: a trial's own score is its last; `epochs` does not go with it",
     ),
     "a correlation over two cells": (
-        analysed("companion", metric="loss", of=AGM, minus=JOINT, within={**JOINT}),
+        with_analysis("companion", metric="loss", of=AGM, minus=JOINT, within={**JOINT}),
         "claim.analysis.companion: needs 3 cells, which it correlates, got 2",
     ),
     "heterogeneity of few seeds": (
-        analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 3},
+        with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 3},
         "claim.analysis.heterogeneity: needs 4 seeds a group, and the cell `easy` has 3 seeds",
     ),
     "heterogeneity of few independent seeds": (
-        analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": {"init": 2, "order": 3}},
+        with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": {"init": 2, "order": 3}},
         "needs 4 seeds a group, and the cell `easy` has 2 seeds",
     ),
     "heterogeneity beside of one group": (
@@ -341,34 +341,34 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",
     ),
     "a rule about one of two cells": (
-        ruled("greater"), "claim.rule: `greater` is about one effect, and the analysis finds 2 or more"
+        with_rule("greater"), "claim.rule: `greater` is about one effect, and the analysis finds 2 or more"
     ),
     "a rule about one of two analyses": (
-        {"claim": CLAIM["claim"] | {"analysis": [ONE, copy.deepcopy(ONE)], "rule": "less"}},
+        {"claim": CLAIM["claim"] | {"analysis": [ONE_DIFFERENCE, copy.deepcopy(ONE_DIFFERENCE)], "rule": "less"}},
         "claim.rule: `less` is about one effect, and the analysis finds 2 or more",
     ),
     "a margin that is text": (
-        ruled("greater", margin="1 %"), "claim.rule.greater.margin: must be a number, got '1 %'"
+        with_rule("greater", margin="1 %"), "claim.rule.greater.margin: must be a number, got '1 %'"
     ),
     "a margin below 0": (
-        ruled("every", rule="greater", margin=-0.3), "claim.rule.every.margin: must be greater than 0, got -0.3"
+        with_rule("every", rule="greater", margin=-0.3), "claim.rule.every.margin: must be greater than 0, got -0.3"
     ),
-    "a margin of 0": (ruled("non_inferior", margin=0), "claim.rule.non_inferior.margin: must be greater than 0, got 0"),
+    "a margin of 0": (with_rule("non_inferior", margin=0), "claim.rule.non_inferior.margin: must be greater than 0, got 0"),
     "a margin without end": (
-        ruled("equivalent", margin=float("inf")), "claim.rule.equivalent.margin: must be a finite number, got inf"
+        with_rule("equivalent", margin=float("inf")), "claim.rule.equivalent.margin: must be a finite number, got inf"
     ),
     "a tolerance below 0": (
-        ruled("exact", tolerance=-1), "claim.rule.exact.tolerance: must be greater than or equal to 0, got -1"
+        with_rule("exact", tolerance=-1), "claim.rule.exact.tolerance: must be greater than or equal to 0, got -1"
     ),
     "a metric of a rule": (
-        ruled("every", metric="loss"), "claim.rule.every.metric: every has no option `metric`"
+        with_rule("every", metric="loss"), "claim.rule.every.metric: every has no option `metric`"
     ),
     "a direction of a rule": (
-        ruled("non_inferior", margin=0.01, higher_is_better=False),
+        with_rule("non_inferior", margin=0.01, higher_is_better=False),
         "claim.rule.non_inferior.higher_is_better: non_inferior has no option `higher_is_better` (it has: margin)",
     ),
     "groups by what is no column": (
-        changed(per=["choose"]), "claim.analysis.difference.per: no trial has `choose`"
+        with_options(per=["choose"]), "claim.analysis.difference.per: no trial has `choose`"
     ),
 } | {
     f"a cell that is named as the claim's {own}": ({"cells": {own: {}}}, f"`{own}` is in the claim's own folder")
@@ -379,7 +379,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_wrong_claim_gets_one_sentence(case: str, tmp_path: Path) -> None:
     change, sentence = BROKEN[case]
-    file = write(tmp_path, CLAIM | change)
+    file = write_claim(tmp_path, CLAIM | change)
     with pytest.raises(UserError) as refused:
         load(str(file))
     assert str(refused.value).startswith(f"{file}:")
@@ -390,20 +390,20 @@ def test_a_wrong_claim_gets_one_sentence(case: str, tmp_path: Path) -> None:
 def test_the_interval_of_a_correlation_takes_one_cell_more_and_a_quick_run_may_have_fewer(tmp_path: Path) -> None:
     companion = {"metric": "loss", "of": AGM, "minus": JOINT, "within": {**JOINT}}
     three = {"cells": {name: {"data": {"snr": snr}} for name, snr in (("a", 9), ("b", 3), ("c", 0))}}
-    reported = write(tmp_path, CLAIM | analysed("companion", **companion) | three)
+    reported = write_claim(tmp_path, CLAIM | with_analysis("companion", **companion) | three)
     assert len(load(str(reported)).cells) == 3
     claim = CLAIM["claim"] | {"analysis": {"companion": companion}, "rule": {"above": {"threshold": 0}}}
-    tested = write(tmp_path, CLAIM | three | {"claim": claim})
+    tested = write_claim(tmp_path, CLAIM | three | {"claim": claim})
     with pytest.raises(UserError, match=r"claim\.analysis\.companion: needs 4 cells, which it correlates, got 3"):
         load(str(tested))
     load(str(tested), quick=True)
-    compared = write(tmp_path, CLAIM | analysed("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 4})
+    compared = write_claim(tmp_path, CLAIM | with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 4})
     load(str(compared))
     load(str(compared), quick=True)
 
 
 def test_a_wrong_claim_creates_nothing(tmp_path: Path) -> None:
-    file, runs = write(tmp_path, CLAIM | changed(metric="shaply")), tmp_path / "runs"
+    file, runs = write_claim(tmp_path, CLAIM | with_options(metric="shaply")), tmp_path / "runs"
     ended = CliRunner().invoke(app, ["run", str(file), "--store", str(runs)])
     assert (ended.exit_code, len(ended.stderr.splitlines())) == (2, 1)
     assert not runs.exists()
@@ -412,19 +412,19 @@ def test_a_wrong_claim_creates_nothing(tmp_path: Path) -> None:
 def test_a_rule_about_one_effect_has_one(tmp_path: Path) -> None:
     """What may be one is not refused, and what is below 0 in a rule may be."""
     right = [
-        {"analysis": ONE, "rule": {"greater": {"by": -0.1}}},
-        {"analysis": {"difference": ONE["difference"] | {"of": {"method": "agm", "cell": "hard"}, "per": ["cell"]}},
+        {"analysis": ONE_DIFFERENCE, "rule": {"greater": {"by": -0.1}}},
+        {"analysis": {"difference": ONE_DIFFERENCE["difference"] | {"of": {"method": "agm", "cell": "hard"}, "per": ["cell"]}},
          "rule": "greater"},
         {"analysis": {"quantity": {"metric": "seconds", "of": {"method": "agm"}, "over": "cell"}},
          "rule": {"below": {"threshold": 9}}},
         {"analysis": {"quantity": {"metric": "reference", "split": "train"}}, "rule": {"above": {"threshold": 0}}},
     ]  # fmt: skip
     for change in right:
-        load(str(write(tmp_path, CLAIM | {"claim": CLAIM["claim"] | change})))
+        load(str(write_claim(tmp_path, CLAIM | {"claim": CLAIM["claim"] | change})))
 
 
 def test_a_wrong_cell_is_found_on_its_own_line(tmp_path: Path) -> None:
-    file = write(tmp_path, CLAIM | {"cells": {"x": {"train": {"epochs": 0}}}})
+    file = write_claim(tmp_path, CLAIM | {"cells": {"x": {"train": {"epochs": 0}}}})
     line = 1 + file.read_text().splitlines().index("      epochs: 0")
     with pytest.raises(UserError, match=f":{line}: train.epochs"):
         load(str(file))
@@ -462,13 +462,13 @@ def test_a_study_among_claims_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_a_file_is_asked_before_the_claim_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, CLAIM).rename("agm-alpha")
+    write_claim(tmp_path, CLAIM).rename("agm-alpha")
     assert is_claim("agm-alpha")
     assert load("agm-alpha", str(tmp_path)).name == "mine"
 
 
 def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
-    file, runs = write(tmp_path, CLAIM | {"name": "agm-alpha"}), tmp_path / "runs"
+    file, runs = write_claim(tmp_path, CLAIM | {"name": "agm-alpha"}), tmp_path / "runs"
     ended = here("run", "--claims", f"agm-alpha,{file}", "--store", runs)
     said = f"--claims: agm-alpha and {file} are both named agm-alpha; rename one\n"
     assert (ended.returncode, ended.stderr) == (2, said)
@@ -478,11 +478,11 @@ def test_two_claims_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_study_that_was_a_claim_shows_its_own_results(tmp_path: Path) -> None:
     study = {key: value for key, value in CLAIM.items() if key not in {"claim", "cells"}} | {"seeds": 2}
     runs = tmp_path / "runs"
-    train(write(tmp_path, study), runs)
-    claim = here("run", write(tmp_path, study | {"claim": CLAIM["claim"]}), "--store", runs)
+    train(write_claim(tmp_path, study), runs)
+    claim = here("run", write_claim(tmp_path, study | {"claim": CLAIM["claim"]}), "--store", runs)
     assert "mine: INCONCLUSIVE" in claim.stdout
     assert (runs / "mine/verdict.json").is_file()
-    shown = here("run", write(tmp_path, study), "--store", runs)
+    shown = here("run", write_claim(tmp_path, study), "--store", runs)
     assert (shown.returncode, "INCONCLUSIVE" in shown.stdout) == (0, False)
     assert not [*(runs / "mine").rglob("verdict*")]
 
@@ -507,17 +507,20 @@ def test_every_analysis_of_the_catalogue_has_a_title() -> None:
 
 def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     """Where one cannot be judged, a sentence says so, and the others are."""
-    nowhere = changed(of={"method": "agm", "agm.alpha": 7})
-    right, wrong = write(tmp_path, CLAIM | {"name": "right"}), write(tmp_path, CLAIM | {"name": "wrong"} | nowhere)
-    runs, exact = tmp_path / "runs", tiny("agm-attribution-exact", tmp_path)
+    nowhere = with_options(of={"method": "agm", "agm.alpha": 7})
+    right, wrong = (
+        write_claim(tmp_path, CLAIM | {"name": "right"}),
+        write_claim(tmp_path, CLAIM | {"name": "wrong"} | nowhere),
+    )
+    runs, exact = tmp_path / "runs", write_tiny_claim("agm-attribution-exact", tmp_path)
     ended = ablate("run", "--claims", f"{exact},{right}", "--quick", "--store", runs, "--cpus", 1)
     assert ended.returncode == 0, ended.stderr
-    judged(runs, "agm-attribution-exact", ended.stdout)
-    assert judged(runs, "right", ended.stdout)["trials"]["done"] == 12
+    check_verdict(runs, "agm-attribution-exact", ended.stdout)
+    assert check_verdict(runs, "right", ended.stdout)["trials"]["done"] == 12
     again = here("run", "--claims", f"{wrong},{right}", "--quick", "--store", runs)
     assert again.returncode == 2
     assert again.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: no trial is of alpha=7, agm")
-    assert judged(runs, "right", again.stdout)["trials"]["done"] == 12
+    assert check_verdict(runs, "right", again.stdout)["trials"]["done"] == 12
     for command in (["status", runs / "right-quick"], ["compare", runs / "right-quick", runs / "right-quick" / "easy"]):
         ended = here(*command)
         cells = ", ".join(str(runs / "right-quick" / cell) for cell in ("easy", "hard"))

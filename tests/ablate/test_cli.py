@@ -21,36 +21,36 @@ from trainables.data import dataset_names
 from trainables.methods import METHODS
 
 
-def shown(*words: str) -> str:
+def command_output(*words: str) -> str:
     ended = CliRunner().invoke(app, list(words))
     assert ended.exit_code == 0, ended.output
     return ended.stdout
 
 
 def test_methods_lists_every_method_with_defaults_and_neutral_values() -> None:
-    listed = json.loads(shown("methods", "--json"))
+    listed = json.loads(command_output("methods", "--json"))
     assert listed.keys() == METHODS.keys()
     assert (listed["agm"]["alpha"]["default"], listed["agm"]["alpha"]["neutral"]) == (1.0, 0.0)
-    assert all(name in shown("methods") for name in METHODS)
-    assert json.loads(shown("methods", "--json"), parse_constant=pytest.fail)["agm"]["end"]["default"] == "inf"
+    assert all(name in command_output("methods") for name in METHODS)
+    assert json.loads(command_output("methods", "--json"), parse_constant=pytest.fail)["agm"]["end"]["default"] == "inf"
 
 
 def test_data_lists_every_set() -> None:
-    listed = json.loads(shown("data", "--json"))
+    listed = json.loads(command_output("data", "--json"))
     assert list(listed) == dataset_names()
     assert listed["mfeat"]["modalities"] == ["fou", "fac", "kar", "pix", "zer", "mor"]
-    assert "CC BY-SA 4.0 (share-alike" in shown("data")
+    assert "CC BY-SA 4.0 (share-alike" in command_output("data")
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert shown("--version") == f"ablate {version('ablate')}\n"
+    assert command_output("--version") == f"ablate {version('ablate')}\n"
 
 
 @pytest.mark.parametrize(
     ("name", "said"), [("run", "Stopped; the same command continues.\n"), ("replay", "Stopped.\n")]
 )
 def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
-    name: str, said: str, capsys: pytest.CaptureFixture[str]
+    name: str, plan_output: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -63,11 +63,11 @@ def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (ended.value.exit_code, capsys.readouterr().err) == (130, said)
+    assert (ended.value.exit_code, capsys.readouterr().err) == (130, plan_output)
 
 
 def test_the_doctor_finds_all_well() -> None:
-    text = shown("doctor")
+    text = command_output("doctor")
     assert "agm: alpha=0 is joint training" in text
     assert text.endswith("All is well.\n")
 
@@ -111,7 +111,7 @@ def test_a_plan_refuses_what_a_run_would_refuse(tmp_path: Path) -> None:
 
 def test_a_plan_creates_nothing(tmp_path: Path) -> None:
     file = write(tmp_path)
-    text = shown("plan", str(file), "--store", str(tmp_path / "store"))
+    text = command_output("plan", str(file), "--store", str(tmp_path / "store"))
     assert text.startswith("small on synthetic: 6 trials, 0 in the store, 6 to run.\n")
     assert "`ablate plan --measure` makes some steps" in text
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
@@ -142,12 +142,14 @@ def test_a_study_of_other_data_by_the_same_name_is_said(tmp_path: Path) -> None:
     store = str(tmp_path / "runs")
     ran = here("run", write(tmp_path), "--store", store)
     assert "by the same name" not in ran.stdout + ran.stderr
-    assert "by the same name" not in shown("plan", str(write(tmp_path, seeds=5)), "--store", store)
+    assert "by the same name" not in command_output("plan", str(write(tmp_path, seeds=5)), "--store", store)
     other = write(tmp_path, data="diabetes")
-    said = f"Note: {store}/small holds a study of synthetic by the same name. Its tables, figures and report make way"
-    assert said in shown("plan", str(other), "--store", store)
+    plan_output = (
+        f"Note: {store}/small holds a study of synthetic by the same name. Its tables, figures and report make way"
+    )
+    assert plan_output in command_output("plan", str(other), "--store", store)
     ran = here("run", other, "--store", store)
-    assert said.removeprefix("Note: ") in ran.stdout + ran.stderr
+    assert plan_output.removeprefix("Note: ") in ran.stdout + ran.stderr
 
 
 def test_a_method_that_fails_is_named_where_it_is_measured(tmp_path: Path) -> None:
@@ -173,8 +175,8 @@ def test_a_neutral_value_of_no_setting_is_refused(tmp_path: Path) -> None:
 
 def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:
     file, store = str(write(tmp_path)), str(tmp_path / "store")
-    assert "; the largest pack needs " in shown("plan", file, "--store", store, "--measure")
-    seen = json.loads(shown("plan", file, "--store", store, "--measure", "--json"))
+    assert "; the largest pack needs " in command_output("plan", file, "--store", store, "--measure")
+    seen = json.loads(command_output("plan", file, "--store", store, "--measure", "--json"))
     assert seen["seconds"] > 0
     assert 0.01 < seen["memory"] < 100  # of models with some thousand parameters
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
@@ -186,18 +188,19 @@ def test_what_is_stored_tells_more_than_a_few_steps(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(forecast, "measure_cost", pytest.fail)
     more = str(write(tmp_path))
     seen, other = (
-        json.loads(shown("plan", more, "--store", str(store), *words, "--json")) for words in ((), ["--measure"])
+        json.loads(command_output("plan", more, "--store", str(store), *words, "--json"))
+        for words in ((), ["--measure"])
     )
     assert seen["stored"] == 2
     assert seen == other
 
 
 def test_a_plan_that_measures_steps_says_that_measurements_are_not_in_it(tmp_path: Path) -> None:
-    def said(**changes: Any) -> str:
-        return shown("plan", str(write(tmp_path, **changes)), "--store", str(tmp_path / "store"), "--measure")
+    def plan_output(**changes: Any) -> str:
+        return command_output("plan", str(write(tmp_path, **changes)), "--store", str(tmp_path / "store"), "--measure")
 
-    assert said(measure=["probe", "fidelity"]).endswith("What `measure` takes is not in it: fidelity, probe.\n")
-    assert "What `measure` takes" not in said()
+    assert plan_output(measure=["probe", "fidelity"]).endswith("What `measure` takes is not in it: fidelity, probe.\n")
+    assert "What `measure` takes" not in plan_output()
 
 
 def test_figures_that_are_not_there_are_not_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from trainables.train import Outcome, fit
 DATA = {"name": "synthetic", "modalities": 2, "samples": [64, 32, 32]}
 CONDITIONAL = [(m, name) for m, axes in METHODS.items() for name, axis in axes.items() if axis.when]
 INVALID = {("agm", "score_attr"), ("agm", "filter"), ("agm", "apply")}  # refused where they do not act
-BESIDE: dict[tuple[str, str], dict[str, Any]] = {  # what a setting needs besides, to be seen
+REQUIRED_SETTINGS: dict[tuple[str, str], dict[str, Any]] = {  # what a setting needs besides, to be seen
     ("agm", "target"): {"target": {"m0": 1.0, "m1": 3.0}},
     ("agm", "filter"): {"filter": "conv4d"},
     ("agm", "window"): {"window": 1},
@@ -30,7 +30,7 @@ BESIDE: dict[tuple[str, str], dict[str, Any]] = {  # what a setting needs beside
     ("mslr", "window"): {"window": 1},
     ("cggm", "cls_decay"): {"cls_decay": 0.5},
 }
-OFF = {  # where a setting does not act, if the first such place is not allowed
+INACTIVE_SETTINGS = {  # where a setting does not act, if the first such place is not allowed
     ("agm", "samples"): {"route": "encoder", "score_attr": "single"},
     ("bogc", "losses"): {"where": "phi"},
 }
@@ -52,11 +52,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     }
 
 
-def outcome(config: dict[str, Any], **settings: Any) -> Outcome:
+def train_outcome(config: dict[str, Any], **settings: Any) -> Outcome:
     return fit({**config, "settings": config["settings"] | settings}, load_data(DATA))
 
 
-def same(one: Outcome, other: Outcome) -> bool:
+def same_outcome(one: Outcome, other: Outcome) -> bool:
     rows = [
         [row._replace(value=repr(row.value)) for row in out.rows if row.metric != "seconds"] for out in (one, other)
     ]
@@ -64,7 +64,7 @@ def same(one: Outcome, other: Outcome) -> bool:
     return rows[0] == rows[1] and all(np.array_equal(a.outputs, b.outputs, equal_nan=True) for a, b in outputs)
 
 
-def another(axis: Axis) -> Any:
+def other_value(axis: Axis) -> Any:
     """A value that is not the default."""
     if axis.kind == "choice":
         return axis.choices[1]
@@ -88,15 +88,15 @@ def context(method: str, axis: Axis, *, on: bool) -> dict[str, Any]:
 def test_a_setting_acts_where_it_is_said_to_and_nowhere_else(
     method: str, name: str, base: dict[str, dict[str, Any]]
 ) -> None:
-    axis, beside = METHODS[method][name], BESIDE.get((method, name), {})
-    value = {name: another(axis)} | {key: kept for key, kept in beside.items() if key == name}
+    axis, beside = METHODS[method][name], REQUIRED_SETTINGS.get((method, name), {})
+    value = {name: other_value(axis)} | {key: kept for key, kept in beside.items() if key == name}
     more = {key: kept for key, kept in beside.items() if key != name}
-    off = OFF.get((method, name)) or context(method, axis, on=False)
+    off = INACTIVE_SETTINGS.get((method, name)) or context(method, axis, on=False)
     on = context(method, axis, on=True) | more
     if (method, name) not in INVALID:
-        assert same(outcome(base[method], **off), outcome(base[method], **off, **value))
+        assert same_outcome(train_outcome(base[method], **off), train_outcome(base[method], **off, **value))
     if (method, name) != ("agm", "target"):
-        assert not same(outcome(base[method], **on), outcome(base[method], **on, **value))
+        assert not same_outcome(train_outcome(base[method], **on), train_outcome(base[method], **on, **value))
 
 
 @pytest.mark.parametrize("name", TRAINING_CONDITIONS)
@@ -106,7 +106,7 @@ def test_a_setting_of_training_likewise(name: str, base: dict[str, dict[str, Any
         return fit({**config, "train": config["train"] | {"optimizer": optimizer, name: value}}, load_data(DATA))
 
     for optimizer in ("sgd", "adam", "adamw"):
-        assert same(trained(optimizer, 0.1), trained(optimizer, 0.2)) != is_active(
+        assert same_outcome(trained(optimizer, 0.1), trained(optimizer, 0.2)) != is_active(
             TRAINING_CONDITIONS[name], {"optimizer": optimizer}
         )
 

@@ -24,17 +24,17 @@ SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChe
 RANGES = {"agm.alpha": {"log": [0.1, 10]}, "agm.samples": {"linear": [0, 3]}, "train.lr": {"log": [0.001, 0.1]}}
 
 
-def study(tmp_path: Path, **changes: Any) -> Study:
+def load_study(tmp_path: Path, **changes: Any) -> Study:
     return load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
 
 
-def plan(made: Study, method: str = "agm") -> list[Trial]:
-    (proposed,) = list(rounds(made))
-    assert len(proposed) == num_trials(made)
+def plan_trials(study: Study, method: str = "agm") -> list[Trial]:
+    (proposed,) = list(rounds(study))
+    assert len(proposed) == num_trials(study)
     return [trial for trial in proposed if trial.labels["method"] == method]
 
 
-def values(planned: list[Trial], *keys: str) -> list[tuple[Any, ...]]:
+def label_values(planned: list[Trial], *keys: str) -> list[tuple[Any, ...]]:
     return [tuple(trial.labels[key] for key in keys) for trial in planned]
 
 
@@ -59,13 +59,13 @@ def test_a_grid_has_every_cell_once_and_what_does_not_act_multiplies_nothing(
     vary |= {"train.momentum": momenta} if "sgd" in optimizers else {}
     keys = list(vary)
     order.shuffle(keys)
-    planned = plan(study(tmp_path, vary={key: vary[key] for key in keys}, seeds=seeds, methods=["agm"]))
+    planned = plan_trials(load_study(tmp_path, vary={key: vary[key] for key in keys}, seeds=seeds, methods=["agm"]))
     wanted = {
         (a, r, o, b if r == "ema" else None, w if r == "window" else None, m if o == "sgd" else None, s)
         for a, r, o, b, w, m, s in product(alphas, references, optimizers, betas, windows, momenta, range(seeds))
     }
     shown = ("agm.alpha", "agm.reference", "train.optimizer", "agm.beta", "agm.window", "train.momentum", "seed")
-    assert Counter(values(planned, *shown)) == Counter(wanted)
+    assert Counter(label_values(planned, *shown)) == Counter(wanted)
     assert len({trial.id for trial in planned}) == len(planned)
 
 
@@ -89,7 +89,9 @@ def test_cells_are_counted_without_going_through_them(sizes: list[int], data: st
 def test_one_at_a_time_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     vary = {"agm.alpha": [0, 1, 2], "agm.cap": [5, 10], "train.optimizer": ["sgd", "adam"]}
     changes = {"search": "one-at-a-time", "set": {"agm.route": "encoder"}, "vary": vary, "seeds": 1}
-    found = values(plan(study(tmp_path, **changes)), "agm.alpha", "agm.cap", "train.optimizer", "agm.route")
+    found = label_values(
+        plan_trials(load_study(tmp_path, **changes)), "agm.alpha", "agm.cap", "train.optimizer", "agm.route"
+    )
     base = (1.0, 10.0, "sgd", "encoder")
     assert found == [base, *((a, *base[1:]) for a in (0.0, 2.0)), (1.0, 5.0, *base[2:]), (*base[:2], "adam", "encoder")]
 
@@ -97,24 +99,28 @@ def test_one_at_a_time_leaves_the_others_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("optimizer", "usual"), [("sgd", 0.02), ("adam", 0.001)])
 def test_the_learning_rate_of_the_optimiser_is_no_further_value(tmp_path: Path, optimizer: str, usual: float) -> None:
     vary, train = {"train.lr": [0.001, 0.02, 0.05]}, {"optimizer": optimizer}
-    planned = plan(study(tmp_path, search="one-at-a-time", vary=vary, train=train, seeds=1))
-    assert [rate for (rate,) in values(planned, "train.lr")] == [usual, *(r for r in vary["train.lr"] if r != usual)]
+    planned = plan_trials(load_study(tmp_path, search="one-at-a-time", vary=vary, train=train, seeds=1))
+    assert [rate for (rate,) in label_values(planned, "train.lr")] == [
+        usual,
+        *(r for r in vary["train.lr"] if r != usual),
+    ]
 
 
 def test_random_points_of_more_trials_begin_with_those_of_fewer(tmp_path: Path) -> None:
     few, many = (
-        plan(study(tmp_path, search="random", trials=n, vary=RANGES, seeds=2, methods=["agm", "joint"])) for n in (5, 9)
+        plan_trials(load_study(tmp_path, search="random", trials=n, vary=RANGES, seeds=2, methods=["agm", "joint"]))
+        for n in (5, 9)
     )
     assert [t.id for t in few] == [t.id for t in many[: len(few)]]
     assert len({t.labels["agm.alpha"] for t in many}) == 9
-    assert all(0.1 <= alpha <= 10 for (alpha,) in values(many, "agm.alpha"))
-    assert {samples for (samples,) in values(many, "agm.samples")} <= {0, 1, 2, 3}
+    assert all(0.1 <= alpha <= 10 for (alpha,) in label_values(many, "agm.alpha"))
+    assert {samples for (samples,) in label_values(many, "agm.samples")} <= {0, 1, 2, 3}
 
 
 def test_methods_draw_the_same_of_what_they_share_and_a_seed_draws_others(tmp_path: Path) -> None:
     def rates(method: str, **search: Any) -> list[tuple[Any, ...]]:
         changes = {"search": {"random": search}, "trials": 6, "vary": RANGES, "methods": ["joint", "agm"]}
-        return values(plan(study(tmp_path, **changes), method), "train.lr", "seed")
+        return label_values(plan_trials(load_study(tmp_path, **changes), method), "train.lr", "seed")
 
     assert rates("agm") == rates("joint")
     assert rates("agm") != rates("agm", seed=1)
@@ -125,13 +131,13 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
     from SALib.sample import sobol
 
     options = {"samples": 8, "second_order": second_order, "seed": 3}
-    made = study(tmp_path, search={"sobol": options}, vary=RANGES, seeds=2, methods=["agm"])
-    planned = plan(made)
+    study = load_study(tmp_path, search={"sobol": options}, vary=RANGES, seeds=2, methods=["agm"])
+    planned = plan_trials(study)
     assert len(planned) == 8 * (8 if second_order else 5) * 2
     unit = sobol.sample(
         {"num_vars": 3, "names": list(RANGES), "bounds": [[0, 1]] * 3}, 8, calc_second_order=second_order, seed=3
     )
-    about = axis_description(made)["agm"]
+    about = axis_description(study)["agm"]
     assert about["names"] == list(RANGES)
     assert about["scales"] == ["log", "linear", "log"]
     assert about["bounds"] == [[0.1, 10.0], [0, 3], [0.001, 0.1]]
@@ -144,9 +150,9 @@ def test_a_sobol_design_is_salibs_and_its_rows_are_known(tmp_path: Path, second_
 
 def test_a_morris_design_changes_one_axis_at_a_step(tmp_path: Path) -> None:
     options = {"trajectories": 5, "levels": 6}
-    made = study(tmp_path, search={"morris": options}, vary=RANGES, seeds=1, methods=["agm"])
-    points = axis_description(made)["agm"]["points"]
-    planned = plan(made)
+    study = load_study(tmp_path, search={"morris": options}, vary=RANGES, seeds=1, methods=["agm"])
+    points = axis_description(study)["agm"]["points"]
+    planned = plan_trials(study)
     assert len(planned) == len(points) == 5 * (3 + 1)
     for start in range(0, 20, 4):
         changed = [
@@ -160,16 +166,18 @@ def test_a_morris_design_changes_one_axis_at_a_step(tmp_path: Path) -> None:
 
 def test_a_dummy_has_rows_of_its_own_and_no_trials(tmp_path: Path) -> None:
     vary = {"agm.alpha": [0, 1], "dummy": {"linear": [0, 1], "num": 3}}
-    planned = plan(study(tmp_path, vary=vary, seeds=1))
-    assert values(planned, "agm.alpha", "dummy") == list(product([0.0, 1.0], [0.0, 0.5, 1.0]))
+    planned = plan_trials(load_study(tmp_path, vary=vary, seeds=1))
+    assert label_values(planned, "agm.alpha", "dummy") == list(product([0.0, 1.0], [0.0, 0.5, 1.0]))
     assert len({trial.id for trial in planned}) == 2
     assert all("dummy" not in str(trial.config) for trial in planned)
 
 
 def test_a_component_is_left_out_and_left_alone(tmp_path: Path) -> None:
-    planned = plan(study(tmp_path, search="ablate", vary=None, seeds=1, methods=["joint", "ogm-ge"]), "ogm-ge")
+    planned = plan_trials(
+        load_study(tmp_path, search="ablate", vary=None, seeds=1, methods=["joint", "ogm-ge"]), "ogm-ge"
+    )
     shown = ("ablation", "component", "ogm-ge.alpha", "ogm-ge.noise")
-    assert values(planned, *shown) == [
+    assert label_values(planned, *shown) == [
         ("full", None, 0.8, 1.0),
         ("without", "alpha", 0.0, 1.0),
         ("without", "noise", 0.8, 0.0),
@@ -183,9 +191,9 @@ def test_a_component_is_left_out_and_left_alone(tmp_path: Path) -> None:
 def test_a_component_that_is_off_already_is_none_and_what_hangs_on_one_goes_with_it(tmp_path: Path) -> None:
     """CGGM's rho acts where `magnitude` is on: two values of it with, one without."""
     changes = {"search": "ablate", "vary": {"cggm.rho": [1, 1.3]}, "set": {"mslr.adapt": False}, "seeds": 1}
-    made = study(tmp_path, methods=["mslr", "cggm"], **changes)
-    assert values(plan(made, "mslr"), "mslr.adapt") == [(False,)]
-    found = Counter(values(plan(made, "cggm"), "ablation", "component", "cggm.rho"))
+    study = load_study(tmp_path, methods=["mslr", "cggm"], **changes)
+    assert label_values(plan_trials(study, "mslr"), "mslr.adapt") == [(False,)]
+    found = Counter(label_values(plan_trials(study, "cggm"), "ablation", "component", "cggm.rho"))
     assert found == Counter(
         [("full", None, r) for r in (1.0, 1.3)] + [("without", "lam", r) for r in (1.0, 1.3)]
         + [("only", "magnitude", r) for r in (1.0, 1.3)]
@@ -195,8 +203,8 @@ def test_a_component_that_is_off_already_is_none_and_what_hangs_on_one_goes_with
 
 def test_a_budget_of_trials_keeps_the_first_points_of_every_method(tmp_path: Path) -> None:
     changes = {"vary": {"train.lr": [0.1, 0.2, 0.3]}, "seeds": 2, "budget": {"trials": 9}}
-    (proposed,) = list(rounds(study(tmp_path, **changes)))
-    assert values(proposed, "method", "train.lr", "seed") == [
+    (proposed,) = list(rounds(load_study(tmp_path, **changes)))
+    assert label_values(proposed, "method", "train.lr", "seed") == [
         *(("joint", lr, seed) for lr in (0.1, 0.2) for seed in (0, 1)),
         ("joint", 0.3, 0),
         *(("agm", lr, seed) for lr in (0.1, 0.2) for seed in (0, 1)),
@@ -212,7 +220,7 @@ def test_a_budget_of_trials_keeps_the_first_points_of_every_method(tmp_path: Pat
 ])  # fmt: skip
 def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: VariedAxis) -> None:
     shares = [i / 10_000 for i in range(10_001)]
-    found = [axis.at(share) for share in shares]
+    found = [axis.value_at(share) for share in shares]
     assert found == (sorted(found) if axis.scale != "choice" else sorted(found, key="xyz".index))
     if axis.low is not None:
         low, high = axis.bounds
@@ -225,10 +233,10 @@ def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: VariedAxis) -> No
 
 def test_an_axis_comes_behind_what_it_depends_on(tmp_path: Path) -> None:
     vary = {"agm.samples": [0, 4], "agm.score_attr": ["shapley", "loo"], "agm.route": ["phi", "encoder"]}
-    made = study(tmp_path, vary=vary, methods=["agm"], seeds=1)
-    assert [axis.name for axis in search_space(made, "agm").axes] == ["route", "score_attr", "samples"]
+    study = load_study(tmp_path, vary=vary, methods=["agm"], seeds=1)
+    assert [axis.name for axis in search_space(study, "agm").axes] == ["route", "score_attr", "samples"]
     shown = ("agm.route", "agm.score_attr", "agm.samples")
-    assert set(values(plan(made), *shown)) == {
+    assert set(label_values(plan_trials(study), *shown)) == {
         ("phi", None, 0), ("phi", None, 4), ("encoder", "shapley", 0), ("encoder", "shapley", 4), ("encoder", "loo", None),
     }  # fmt: skip
 
@@ -238,10 +246,10 @@ DOCS = Path(__file__).parent.parent.parent / "docs/searches.md"
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL))
 def test_what_the_guide_says_is_a_study(tmp_path: Path, text: str) -> None:
-    made = study(tmp_path, **{"vary": None, "methods": ["joint", "agm"], "seeds": 1} | yaml.safe_load(text))
-    assert len(next(rounds(made))) <= num_trials(made)
+    study = load_study(tmp_path, **{"vary": None, "methods": ["joint", "agm"], "seeds": 1} | yaml.safe_load(text))
+    assert len(next(rounds(study))) <= num_trials(study)
 
 
 def test_the_grid_of_the_guide_has_as_many_points_as_it_says(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(vary:\n.*?)```", DOCS.read_text(), re.DOTALL)
-    assert len(plan(study(tmp_path, **yaml.safe_load(text), methods=["agm"], seeds=1))) == 1 + 3 + 3
+    assert len(plan_trials(load_study(tmp_path, **yaml.safe_load(text), methods=["agm"], seeds=1))) == 1 + 3 + 3

@@ -19,7 +19,7 @@ AGM, JOINT = "trainables.methods.agm", "trainables.methods.joint"
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
+def code_copy(tmp_path: Path) -> Path:
     """A copy of the training code, to change."""
     shutil.copytree(ROOT / "trainables", tmp_path / "trainables", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
     shutil.copytree(ROOT / "ablate", tmp_path / "ablate", ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,26 +35,28 @@ def fingerprints(folder: Path) -> dict[str, str]:
     return found
 
 
-def change(file: Path, old: str, new: str) -> None:
+def replace_in_file(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
 
 
-def test_comments_docstrings_and_layout_are_not_part_of_it(copy: Path) -> None:
-    before = fingerprints(copy)
+def test_comments_docstrings_and_layout_are_not_part_of_it(code_copy: Path) -> None:
+    before = fingerprints(code_copy)
     for name in ("train.py", "methods/agm.py", "optim.py", "data/standardise.py"):
-        file = copy / "trainables" / name
+        file = code_copy / "trainables" / name
         file.write_text(
             "# A remark.\n" + file.read_text().replace('"""', '"""Indeed: ', 1).replace("\n\n\n", "\n\n\n\n")
         )
-    assert fingerprints(copy) == before
+    assert fingerprints(code_copy) == before
 
 
-def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(copy: Path) -> None:
-    before = fingerprints(copy)
-    change(copy / "trainables/methods/agm.py", "modalities / (modalities - 1)", "(modalities + 1) / (modalities - 1)")
-    after = fingerprints(copy)
+def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(code_copy: Path) -> None:
+    before = fingerprints(code_copy)
+    replace_in_file(
+        code_copy / "trainables/methods/agm.py", "modalities / (modalities - 1)", "(modalities + 1) / (modalities - 1)"
+    )
+    after = fingerprints(code_copy)
     assert after[AGM] != before[AGM]
     assert after[JOINT] == before[JOINT]
 
@@ -67,22 +69,22 @@ def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(copy: Path) -> No
         ("data/standardise.py", "std", "std_"),
     ],
 )
-def test_a_formula_of_training_is_part_of_all_trials(copy: Path, file: str, old: str, new: str) -> None:
-    before = fingerprints(copy)
-    change(copy / "trainables" / file, old, new)
-    after = fingerprints(copy)
+def test_a_formula_of_training_is_part_of_all_trials(code_copy: Path, file: str, old: str, new: str) -> None:
+    before = fingerprints(code_copy)
+    replace_in_file(code_copy / "trainables" / file, old, new)
+    after = fingerprints(code_copy)
     assert after[AGM] != before[AGM]
     assert after[JOINT] != before[JOINT]
 
 
-def test_a_new_line_in_the_list_of_methods_changes_no_trial(copy: Path) -> None:
-    before = fingerprints(copy)
-    change(
-        copy / "trainables/methods/__init__.py",
+def test_a_new_line_in_the_list_of_methods_changes_no_trial(code_copy: Path) -> None:
+    before = fingerprints(code_copy)
+    replace_in_file(
+        code_copy / "trainables/methods/__init__.py",
         "METHODS = {",
         'METHODS = {\n    "mine": "trainables.methods.mine:Mine",',
     )
-    assert fingerprints(copy) == before
+    assert fingerprints(code_copy) == before
 
 
 def test_the_code_of_a_trial_is_what_it_imports() -> None:

@@ -17,7 +17,7 @@ USED = "self.k * (self.factor if self.limit is None else self.limit)"
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def user_method(tmp_path: Path) -> Path:
     """A folder with a method that has a hyperparameter of each kind, `mine:Half`."""
     method = (ROOT / "ablate/templates/method.py").read_text()
     for old, new in (("factor: float = 0.5", FIELDS), ("self.factor", USED), ("import Named", "import Literal, Named")):
@@ -28,9 +28,13 @@ def own(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ACTIVE_EPOCHS)
-def test_a_setting_of_ones_own_does_not_have_the_name_of_an_epoch_in_which_methods_act(name: str, own: Path) -> None:
-    (own / "mine.py").write_text((own / "mine.py").read_text().replace("    k: ", f"    {name}: int = 3\n    k: "))
-    ended = here("plan", write(own, methods=["mine:Half"], vary=None), "--store", own / "s")
+def test_a_setting_of_ones_own_does_not_have_the_name_of_an_epoch_in_which_methods_act(
+    name: str, user_method: Path
+) -> None:
+    (user_method / "mine.py").write_text(
+        (user_method / "mine.py").read_text().replace("    k: ", f"    {name}: int = 3\n    k: ")
+    )
+    ended = here("plan", write(user_method, methods=["mine:Half"], vary=None), "--store", user_method / "s")
     assert (ended.returncode, ended.stdout) == (2, "")
     said = f"methods[0]: `mine:Half` has a setting `{name}` of its own; start, warmup, end are settings of every method"
     assert said in ended.stderr
@@ -62,22 +66,29 @@ def test_a_hyperparameter_is_set_as_it_is_annotated(default: Any, hint: Any, axi
     assert axis.check(default) == default
 
 
-def test_a_number_or_none_and_a_choice_of_integers_are_set_and_varied(own: Path) -> None:
+def test_a_number_or_none_and_a_choice_of_integers_are_set_and_varied(user_method: Path) -> None:
     vary = {"Half.limit": [None, 0.25, 1], "Half.k": [1, 2]}
-    file = write(own, methods=["mine:Half"], vary=vary, seeds=1, train={"epochs": 1})
-    (proposed,) = list(rounds(load(str(file), str(own / "s"))))
+    file = write(user_method, methods=["mine:Half"], vary=vary, seeds=1, train={"epochs": 1})
+    (proposed,) = list(rounds(load(str(file), str(user_method / "s"))))
     given = [(trial.config["settings"]["limit"], trial.config["settings"]["k"]) for trial in proposed]
     assert given == [(limit, k) for k in (1, 2) for limit in (None, 0.25, 1.0)]
-    assert len(train(file, own / "s")) == 6
-    assert here("run", file, "--store", own / "s").returncode == 0
-    trials = table(own / "s", "small", "trials")
+    assert len(train(file, user_method / "s")) == 6
+    assert here("run", file, "--store", user_method / "s").returncode == 0
+    trials = table(user_method / "s", "small", "trials")
     assert trials["status"].to_list() == ["done"] * 6
     assert trials["Half.limit"].to_list() == [None, 0.25, 1.0] * 2
     assert trials["test.loss"].n_unique() == 4  # products: a quarter, a half, 1 and 2
     fixed = write(
-        own, methods=["mine:Half"], vary=None, seeds=1, set={"Half.limit": None, "Half.k": 1}, train={"epochs": 1}
+        user_method,
+        methods=["mine:Half"],
+        vary=None,
+        seeds=1,
+        set={"Half.limit": None, "Half.k": 1},
+        train={"epochs": 1},
     )
-    assert here("plan", fixed, "--store", own / "s").stdout.startswith("small on synthetic: 1 trial, 1 in the store,")
+    assert here("plan", fixed, "--store", user_method / "s").stdout.startswith(
+        "small on synthetic: 1 trial, 1 in the store,"
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,8 +100,8 @@ def test_a_number_or_none_and_a_choice_of_integers_are_set_and_varied(own: Path)
         ("k", None, "must be one of 1, 2, got nothing"),
     ],
 )
-def test_a_value_that_it_cannot_have_is_refused(setting: str, value: Any, rule: str, own: Path) -> None:
-    file = write(own, methods=["mine:Half"], vary=None, set={f"Half.{setting}": value})
-    ended = here("plan", file, "--store", own / "s")
+def test_a_value_that_it_cannot_have_is_refused(setting: str, value: Any, rule: str, user_method: Path) -> None:
+    file = write(user_method, methods=["mine:Half"], vary=None, set={f"Half.{setting}": value})
+    ended = here("plan", file, "--store", user_method / "s")
     assert ended.returncode == 2
     assert ended.stderr.endswith(f"set.Half.{setting}: {rule}\n")

@@ -8,19 +8,19 @@ from ablate.study import Study, load
 from tests.ablate.helpers import here, write
 
 
-def study(tmp_path: Path, **changes: Any) -> Study:
+def load_study(tmp_path: Path, **changes: Any) -> Study:
     return load(str(write(tmp_path, **changes)), str(tmp_path / "store"))
 
 
 def test_unimodal_is_one_trial_of_joint_a_modality_and_seed(tmp_path: Path) -> None:
-    made = study(tmp_path, methods=["unimodal"], vary=None)
-    (proposed,) = list(rounds(made))
+    study = load_study(tmp_path, methods=["unimodal"], vary=None)
+    (proposed,) = list(rounds(study))
     assert [(t.labels["modality"], t.labels["seed"]) for t in proposed] == [("m0", 0), ("m0", 1), ("m1", 0), ("m1", 1)]
     assert {t.config["method"] for t in proposed} == {"trainables.methods.joint:Joint"}
 
 
 def test_the_learning_rate_follows_the_optimiser_unless_given(tmp_path: Path) -> None:
-    (proposed,) = list(rounds(study(tmp_path, methods=["joint"], vary={"train.optimizer": ["sgd", "adam"]})))
+    (proposed,) = list(rounds(load_study(tmp_path, methods=["joint"], vary={"train.optimizer": ["sgd", "adam"]})))
     assert [t.labels["train.lr"] for t in proposed] == [0.02, 0.02, 0.001, 0.001]
 
 

@@ -104,16 +104,16 @@ def at(axis: VariedAxis, value: Any) -> float:
 
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.key)
 def test_a_place_is_that_of_the_value_which_the_study_has_there(axis: VariedAxis) -> None:
-    ends = [axis.at(0.0), axis.at(1.0)]
+    ends = [axis.value_at(0.0), axis.value_at(1.0)]
     for share in (*np.linspace(0, 1, 4).tolist(), *np.linspace(0, 1, 97).tolist()):
-        assert axis_position(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.at(share)))
+        assert axis_position(share, axis.scale, ends, len(axis.values)) == pytest.approx(at(axis, axis.value_at(share)))
 
 
 @pytest.mark.parametrize(
     "axis", [VariedAxis("agm.window", "linear", [], 3.0, 3.0, integer=True), VariedAxis("agm.route", "choice", ["phi"])]
 )
 def test_an_axis_of_one_value_has_one_place(axis: VariedAxis) -> None:
-    assert axis_position(0.9, axis.scale, [axis.at(0.0), axis.at(1.0)], len(axis.values)) == 0.0
+    assert axis_position(0.9, axis.scale, [axis.value_at(0.0), axis.value_at(1.0)], len(axis.values)) == 0.0
 
 
 def test_effects_over_the_whole_range_are_the_same_on_axes_of_all_kinds(write_run: Write) -> None:
@@ -122,13 +122,13 @@ def test_effects_over_the_whole_range_are_the_same_on_axes_of_all_kinds(write_ru
     problem = {"num_vars": len(names), "names": names, "bounds": [[0, 1]] * len(names)}
     points = morris.sample(problem, 20, num_levels=4, seed=0).tolist()
     rows = [
-        trial(str(i), "agm", 0, sum(at(a, a.at(x)) for a, x in zip(AXES, point, strict=True)), 0.5, point=i)
+        trial(str(i), "agm", 0, sum(at(a, a.value_at(x)) for a, x in zip(AXES, point, strict=True)), 0.5, point=i)
         for i, point in enumerate(points)
     ]
     about = {
         "names": names,
         "scales": [axis.scale for axis in AXES],
-        "bounds": [[axis.at(0.0), axis.at(1.0)] for axis in AXES],
+        "bounds": [[axis.value_at(0.0), axis.value_at(1.0)] for axis in AXES],
         "points": points,
     }
     vary = {a.key: {"values": a.values, "scale": a.scale, "low": a.low, "high": a.high} for a in AXES}
