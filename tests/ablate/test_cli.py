@@ -47,10 +47,10 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("run", "Stopped; the same command continues.\n"), ("replay", "Stopped.\n")]
+    ("name", "message"), [("run", "Stopped; the same command continues.\n"), ("replay", "Stopped.\n")]
 )
 def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
-    name: str, plan_output: str, capsys: pytest.CaptureFixture[str]
+    name: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -63,7 +63,7 @@ def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
         signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (ended.value.exit_code, capsys.readouterr().err) == (130, plan_output)
+    assert (ended.value.exit_code, capsys.readouterr().err) == (130, message)
 
 
 def test_the_doctor_finds_all_well() -> None:
@@ -144,12 +144,12 @@ def test_a_study_of_other_data_by_the_same_name_is_said(tmp_path: Path) -> None:
     assert "by the same name" not in ran.stdout + ran.stderr
     assert "by the same name" not in command_output("plan", str(write(tmp_path, seeds=5)), "--store", store)
     other = write(tmp_path, data="diabetes")
-    plan_output = (
+    warning = (
         f"Note: {store}/small holds a study of synthetic by the same name. Its tables, figures and report make way"
     )
-    assert plan_output in command_output("plan", str(other), "--store", store)
+    assert warning in command_output("plan", str(other), "--store", store)
     ran = here("run", other, "--store", store)
-    assert plan_output.removeprefix("Note: ") in ran.stdout + ran.stderr
+    assert warning.removeprefix("Note: ") in ran.stdout + ran.stderr
 
 
 def test_a_method_that_fails_is_named_where_it_is_measured(tmp_path: Path) -> None:
