@@ -213,12 +213,21 @@ def test_the_study_shown_is_the_ready_one() -> None:
 
 
 def test_the_files_named_exist() -> None:
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+    for path in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README):
         assert (ROOT / path).exists(), path
-    listing = block("text", "the engine:")
-    folder = ""
-    for line in listing.splitlines():
-        if line and not line.startswith(" "):
-            folder = line.split("/")[0]
-        for name in re.findall(r"\b[a-z_]+\.py\b", line):
-            assert list((ROOT / folder).rglob(name)), name
+    folder = Path()
+    for line in block("text", "the engine:").splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else ROOT / name
+        assert (folder / name if line.startswith(" ") else folder).exists(), name
+
+
+@pytest.mark.parametrize("package", ["ablate", "trainables", "analysis"])
+def test_the_architecture_names_every_module(package: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    (section,) = re.findall(rf"^### `{package}`.*?(?=^##)", text, re.DOTALL | re.MULTILINE)
+    named = {name.strip("/").split("/")[-1] for name in re.findall(r"`([a-z_/]+)`", section)}
+    modules = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert modules - {"__init__", "__main__"} <= named
