@@ -113,7 +113,7 @@ def evidence(
     The unit :math:`\lambda_0` is the geometric mean of the precisions over the ``tensor`` or, for each ``dim``, over
     the sources; 1 for ``none``; exp of ``reference``, a running mean of `mean_log_precision`, for ``ema``. With
     ``means`` the precision is replaced by :math:`\mu^2 / v` (option `snr`; squared means are floored like variances).
-    A source that is not ``present`` [S] or [S, D] has no evidence and is left out of the unit. Variances are finite.
+    A source that is not ``present`` [S] or [S, D] has no evidence and is not in the unit. Variances must be finite.
     """
     power = scalar(-kappa, variance)
     if present is None and means is None and scale in {"tensor", "none"} and power.ndim == 0:

@@ -45,8 +45,8 @@ class AGM(NamedTuple):
         r_m = \exp \frac{1}{M - 1} \sum_{j \neq m} (s_j - s_m), \quad \tau_m \text{ the same of } \mu
 
     so that a modality stronger than its reference (:math:`r_m > \tau_m`) is damped. It acts on all parameters: the
-    gradient reaching the prediction of coalition S is multiplied by :math:`\sum_m \kappa_m w_{m,S}` (METHODS.md 6.2).
-    ``alpha=0``, and a single modality: joint training. Where paper and release differ:
+    prediction of coalition S receives :math:`\sum_m \kappa_m w_{m,S}` times the gradient of the logits (METHODS.md
+    6.2). ``alpha=0``, and a single modality: joint training. Where paper and release differ:
 
     - ``cap`` (c) is from the release: 10 in CREMAD_main.py:151, 7 in URFunny_main.py; the paper has none (``inf``).
     - The value of the empty coalition is zero (CREMAD_net.py:67), so that the shares sum to the joint logits.
