@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from trainables.data.archive import Archive
 from trainables.data.dataset import DataError, check_choice
+from trainables.data.standardise import standardised_modalities
 
 KEYS = (
     "name",
@@ -43,6 +44,8 @@ class Selection(NamedTuple):
 def select(options: Mapping[str, Any], archive: Archive) -> Selection:
     """Return the options of a `data` entry, resolved; raises DataError at one that does not fit the file."""
     all_modalities, default = _listed_modalities(archive)
+    for modality in standardised_modalities(archive.description):
+        check_choice(modality, all_modalities, "data.standardise", archive.name, "modality")
     for key in options:
         # `split` is another spelling of `protocol`; a modality's name is the key of its variant
         check_choice(key, (*KEYS, "split", *all_modalities), "data", archive.name, "key")

@@ -17,6 +17,14 @@ class Scale(NamedTuple):
     std: np.ndarray
 
 
+def standardised_modalities(description: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry `standardise` of a datasheet, modality -> kind."""
+    stated = description.get("standardise", {})
+    if not isinstance(stated, dict):
+        raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
+    return stated
+
+
 def standardisation_kind(modality: str, raw: np.ndarray, description: dict[str, Any], *, tiled: bool = False) -> str:
     """Return which of KINDS applies to the array `raw` [N, ...] of a modality.
 
@@ -24,9 +32,7 @@ def standardisation_kind(modality: str, raw: np.ndarray, description: dict[str, 
     axis are standardised by feature, float samples of two axes (time, channel) by channel, and images, whose
     pixels share a unit, as a whole. Of maps (``tiled``) the channels come first, and in their tiles last.
     """
-    stated = description.get("standardise", {})
-    if not isinstance(stated, dict):
-        raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
+    stated = standardised_modalities(description)
     if modality in stated:
         kind = check_choice(stated[modality], KINDS, f"data.standardise.{modality}", "standardisation", "kind")
         return "channel_last" if tiled and kind == "channel_first" else kind

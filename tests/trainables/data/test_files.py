@@ -123,6 +123,11 @@ def test_a_number_beyond_single_precision_is_called_too_large(write: Write, rows
     assert "row 4 is partly NaN or infinite" in load_error(write(rows, modalities=MODALITIES))
 
 
+def test_a_kind_of_standardisation_for_an_unknown_modality_is_refused(write: Write, rows: Arrays) -> None:
+    path = write(rows, modalities=MODALITIES, standardise={"sond": "all"})
+    assert "data.standardise: toy has no modality 'sond'" in load_error(path)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_target_beyond_single_precision_is_refused_unless_it_is_standardised(write: Write, rows: Arrays) -> None:
     path = write(rows | {"dose": np.arange(10) * 1e100}, task="regression", modalities=MODALITIES, target="dose")

@@ -15,6 +15,7 @@ from trainables.data.convert.sources import (
     UnreadableError,
     import_optional,
     read_each,
+    require_finite,
     require_paths,
     translate_errors,
     visible_paths,
@@ -136,6 +137,7 @@ def check_brain(brain: Brain, path: Path) -> Brain:
         raise UnreadableError(
             f"convert: the labels of {path} must be 0, 1, 2 and either 3 or 4, got {sorted(labels)[:9]}."
         )
+    require_finite(brain.image, str(path))
     return brain
 
 

@@ -32,7 +32,14 @@ from trainables.data.convert.media import (
     load_pictures,
     load_sound,
 )
-from trainables.data.convert.sources import read_csv, read_each, read_text, require_paths, visible_paths
+from trainables.data.convert.sources import (
+    read_csv,
+    read_each,
+    read_text,
+    require_finite,
+    require_paths,
+    visible_paths,
+)
 from trainables.data.dataset import DataError
 
 EMOTIONS = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")  # the order of OGM-GE, dataset/CramedDataset.py
@@ -184,7 +191,12 @@ def convert_clips(
     """
     if not clips:
         raise DataError(f"convert: the lists of {source} name no clip.")
-    results, errors = read_each(clips, read_clip)
+
+    def read_finite(clip: Clip) -> Arrays | None:
+        sample = read_clip(clip)
+        return sample and {m: require_finite(array, f"{m} of {clip.name}") for m, array in sample.items()}
+
+    results, errors = read_each(clips, read_finite)
     samples = [(clip, sample) for clip, sample in results if sample is not None]
     if not samples:
         raise errors[0] if errors else DataError(no_clip_message(clips, source, searched, frames))

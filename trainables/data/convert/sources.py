@@ -55,6 +55,13 @@ def read_each(
     return results, errors
 
 
+def require_finite(array: np.ndarray, what: str) -> np.ndarray:
+    """Return an array; raises UnreadableError if one of its numbers is NaN or infinite."""
+    if not np.isfinite(array).all():
+        raise UnreadableError(f"convert: {what} holds NaN or infinite numbers.")
+    return array
+
+
 def require_paths(source: Path, *names: str) -> list[Path]:
     """Return files or folders below the source; raises DataError at the first that does not exist."""
     for name in names:

@@ -284,6 +284,20 @@ def test_unreadable_files_are_left_out_and_the_first_is_named(tmp_path: Path) ->
     assert conversion.notes[1].endswith("1001_IEO_NEU_XX.wav is a Git LFS pointer, not data; `git lfs pull` fetches it")
 
 
+def test_a_clip_with_a_number_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    write_crema_d(tmp_path, actors=4)
+    spectrogram = np.zeros((188, 257), np.float32)
+    for name in ("ANG", "SAD"):
+        (tmp_path / "AudioWAV" / f"1001_IEO_{name}_XX.wav").unlink()
+        np.save(tmp_path / "AudioWAV" / f"1001_IEO_{name}_XX.npy", spectrogram)
+        spectrogram[3, 5] = np.nan
+    conversion = convert("crema-d", tmp_path, {"size": 8})
+    assert len(conversion.arrays["label"]) == 23
+    assert conversion.notes == [
+        "1 that cannot be used are left out, the first: audio of 1001_IEO_SAD_XX holds NaN or infinite numbers"
+    ]
+
+
 def test_too_few_actors_for_a_split_are_refused(tmp_path: Path) -> None:
     write_crema_d(tmp_path, actors=3)
     with pytest.raises(DataError, match="3 actors are too few to be dealt to three splits"):
