@@ -128,17 +128,15 @@ def max_packs(study: Study, nodes: Sequence[Node], cpus: int | None) -> int | No
 
 def check_capacity(study: Study, nodes: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
     """Raise a UserError if no node has room for a pack, unless the cluster grows, as given ``cpus`` say."""
-    resources = study.file.resources
-    max_gpus = max((node.gpus for node in nodes), default=0)
-    if resources.gpu > max_gpus:
-        raise UserError(
-            f"resources.gpu: a worker asks for {resources.gpu:g}, and no node of the cluster has more than {max_gpus:g}"
-        )
-    max_cpus, capacity = max((node.cpus for node in nodes), default=0), worker_capacity(study, nodes)
+    resources, capacity = study.file.resources, worker_capacity(study, nodes)
+    max_cpus, max_gpus = (max((getattr(node, kind) for node in nodes), default=0) for kind in ("cpus", "gpus"))
     if capacity >= resources.workers:
         return
     key, problem = "workers", f"a trial asks for {resources.workers} workers, and the cluster has room for {capacity}"
-    if resources.cpu > max_cpus:
+    if resources.gpu > max_gpus:
+        request = f"a worker asks for {resources.gpu:g} GPU{'s' * (resources.gpu != 1)}"
+        key, problem = "gpu", f"{request}, and no node of the cluster has more than {max_gpus:g}"
+    elif resources.cpu > max_cpus:
         request = f"a trial asks for {resources.cpu:g} CPU{'s' * (resources.cpu != 1)}"
         key, problem = "cpu", f"{request}, and no node of the cluster has more than {max_cpus:g}"
     if cpus is None:

@@ -114,10 +114,12 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
     assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
     check_capacity(study, [*found, Node("c", 4, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"gpu": 2})))
-    with pytest.raises(
-        UserError, match=r"resources\.gpu: a worker asks for 2, and no node of the cluster has more than 1"
-    ):
-        check_capacity(cards, [Node("a", 2, 1, package_versions(), [])], None, pytest.fail)
+    nodes = [Node("a", 2, 1, package_versions(), [])]
+    sentence = "a worker asks for 2 GPUs, and no node of the cluster has more than 1"
+    with pytest.raises(UserError, match=rf"resources\.gpu: {sentence}; for one that grows"):
+        check_capacity(cards, nodes, None, pytest.fail)
+    check_capacity(cards, nodes, 64, said.append)
+    assert said[1:] == [f"{sentence}; waiting for it to grow."]
 
 
 def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> None:

@@ -393,3 +393,18 @@ def check(cluster: Cluster, study: Path, url: str, s3: dict[str, str], tmp_path:
     assert "small: 3 trials to run on synthetic, 6 of 9 in the store already." in job.stdout
     shown = ablate("status", f"{url}/small", **s3, XDG_CACHE_HOME=str(tmp_path / "third"))
     assert shown.stdout == "small: 9 of 9 trials done.\n"
+
+
+def test_another_server_has_a_mirror_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(variable, raising=False)
+    usual = Mirror("s3://bucket/runs", "stores").folder
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000/")
+    other = Mirror("s3://bucket/runs", "stores").folder
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://storage.example")
+    third = Mirror("s3://bucket/runs", "stores").folder
+    places = [folder.relative_to(tmp_path / "ablate/stores").parts for folder in (usual, other, third)]
+    assert places == [
+        ("s3", "bucket", "runs"), ("s3@localhost:9000", "bucket", "runs"), ("s3@storage.example", "bucket", "runs"),
+    ]  # fmt: skip
