@@ -79,11 +79,10 @@ def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
     joint = summary.filter(pl.col("method") != "unimodal")
     finished = joint.drop_nulls("test")
     without_score = [row["method"] for row in joint.iter_rows(named=True) if row["test"] is None]
-    flat = [
-        str(method)
-        for (method,), part in table.drop_nulls("validation").group_by("method", maintain_order=True)
-        if len(part) > 1 and part["validation"].n_unique() == 1
-    ]
+    parts = table.drop_nulls("validation").partition_by("method", "modality", maintain_order=True)
+    flat = list(
+        dict.fromkeys(part["method"][0] for part in parts if len(part) > 1 and part["validation"].n_unique() == 1)
+    )
     incomplete = finished.filter(~_has_all_seeds(run))["method"].to_list()
     max_seeds = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     conditions = {

@@ -183,8 +183,10 @@ def _latex_tables(page: Mapping[str, Any]) -> list[Table]:
 
 def _repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
     """Return the command that repeats the run or the claim, whose runs may be gone."""
-    command = sections[0].command if sections else f"ablate run {verdict['name'] if verdict else ''}"
-    return f"{command} --quick" if verdict and verdict["quick"] and sections else command
+    quick = " --quick" if verdict and verdict["quick"] else ""
+    if sections:
+        return f"{sections[0].command}{quick}"
+    return f"ablate run {verdict['name'].removesuffix('-quick') if verdict else ''}{quick}"
 
 
 def _remove_stale_files(folder: Path, stems: set[str]) -> None:

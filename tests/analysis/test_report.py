@@ -295,6 +295,12 @@ def test_it_is_said_what_the_study_cannot_tell(write_run: Write, trials: list[An
     assert [one for one in limitations(run, summary(run)) if one.startswith(sentence)]
 
 
+def test_modalities_that_score_alike_alone_are_no_configurations_of_a_setting(write_run: Write) -> None:
+    trials = [trial(f"{m}{s}", "unimodal", s, 0.8, 0.7, modality=m) for m in ("image", "audio") for s in range(3)]
+    run = load(write_run(trials))
+    assert not [sentence for sentence in limitations(run, summary(run)) if "score alike" in sentence]
+
+
 def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> None:
     made = {"optimizer": "sgd", "epochs": 2}, {"fusion": "concat", "encoder": "mlp", "hidden": 8}
     folder = write_run(*alphas(), train=made[0], model=made[1])
@@ -315,6 +321,9 @@ def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> No
     assert "ablate run alphas --quick" in page
     names = {file.name for file in (folder.parent / "claim" / "tables").iterdir()}
     assert "effects.tex" in names
+    for place in cells.values():
+        shutil.rmtree(place)
+    assert "ablate run c --quick" in write_report(folder.parent / "claim").read_text()
 
 
 def test_a_page_links_the_files_of_a_figure_that_there_are(folder: Path) -> None:
