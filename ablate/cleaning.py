@@ -116,7 +116,7 @@ def delete_unused(store: Path) -> Inventory:
     """Delete the parts that may go, and return the inventory before; a run that starts meanwhile waits.
 
     Raises:
-        UserError: a study of the store is being run, or as in `inventory`.
+        UserError: a study of the store is being run, or as in `take_inventory`.
     """
     with store_lock(check_store(store)):
         inventory = take_inventory(store)

@@ -17,7 +17,7 @@ BALANCE_METRICS = (
 
 
 def pareto_front(run: Run) -> pl.DataFrame:
-    """Return one row a configuration whose trials are all done: its metrics, means on validation, and `pareto_front`.
+    """Return one row a configuration whose trials are all done: its metrics, means on validation, and `front`.
 
     Columns: `method`, `settings`, `seeds`, `trials`, one a metric of the study, and whether the configuration lies on
     the Pareto front; methods in the order of the study, the best by its first metric first. `unimodal` has no joint

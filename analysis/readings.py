@@ -39,7 +39,7 @@ def record_readings(run: Run, choices: pl.DataFrame, summary: pl.DataFrame) -> p
 
     Args:
         run: in a folder of this machine.
-        choices: its chosen configurations, from `choice.chosen`.
+        choices: its chosen configurations, from `choice.best_configurations`.
         summary: its methods, from `summary.summary`, in the same order.
 
     Raises:

@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
     status: str  # done; pruned; or diverged: a loss was not finite
     error: str | None
-    seconds: float  # of its pack, without compile_mode, divided among those that trained in it
+    seconds: float  # of its pack, without compiling, divided among those that trained in it
     steps: int
     params: int  # number of parameters
     final: dict[str, float]  # "validation.accuracy", "test.loss", ...

@@ -34,7 +34,7 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
     are left.
 
     Args:
-        heat: of one method, as `sensitivity.heat` returns it; those with `within` get a dashed line round them.
+        heat: of one method, as `sensitivity.heat_map` returns it; those with `within` get a dashed line round them.
         x: the x axis.
         y: the y axis.
         metric: its name.

@@ -40,7 +40,7 @@ def plot_surface(
     """Return the contours of a surface, with a line round the region within a margin of its best.
 
     Args:
-        surface: as `surfaces.slice_of` returns it.
+        surface: as `surfaces.surface_slice` returns it.
         points: position `x`, `y` of each configuration, and whether it is `within` the margin of the best as measured.
         axes: the x axis and the y axis, each with its layout.
         metric: its name.

@@ -117,7 +117,7 @@ def plot_front(
     """Return the configurations by their first two metrics; the Pareto front is filled, and joined if there are two.
 
     Args:
-        front: as `pareto.front` returns it, with METRIC_low and METRIC_high.
+        front: as `pareto.pareto_front` returns it, with METRIC_low and METRIC_high.
         metrics: the names of all objectives.
         directions: metric -> max or min.
         title: of the figure.
