@@ -95,7 +95,7 @@ def build_module_encoder(
     """Return the encoder that a module is for samples of a shape.
 
     Raises:
-        ValueError: it cannot encode them, draws random numbers in a pass, or mixes samples other than by batch statistics.
+        ValueError: it cannot encode them, draws random numbers in a pass, or mixes samples without running statistics.
     """
     x = torch.randn(SAMPLES, *shape, generator=torch.Generator().manual_seed(0))
     try:
