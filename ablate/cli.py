@@ -56,7 +56,7 @@ def handle_errors(command: Callable[..., int | None]) -> Callable[..., None]:
     return wrapped
 
 
-def _print_version(is_requested: bool) -> None:
+def print_version(is_requested: bool) -> None:
     """Print the version and exit, if requested."""
     if is_requested:
         sys.stdout.write(f"ablate {__version__}\n")
@@ -66,13 +66,13 @@ def _print_version(is_requested: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Ablation and sensitivity studies of multimodal learning."""
 
 
-def _copy_run(run: str, *patterns: str) -> "Mirror":
+def copy_run(run: str, *patterns: str) -> "Mirror":
     """Return a local copy of a remote run, or of its files that match one of the patterns."""
     from ablate.remote import pull_copy
 
@@ -82,11 +82,11 @@ def _copy_run(run: str, *patterns: str) -> "Mirror":
     return run_copy
 
 
-def _run_folder(run: str, *patterns: str) -> Path:
+def run_folder(run: str, *patterns: str) -> Path:
     """Return the folder of a run, or that of a local copy of a remote run."""
     from ablate.remote import is_remote
 
-    return _copy_run(run, *patterns).folder if is_remote(run) else Path(run)
+    return copy_run(run, *patterns).folder if is_remote(run) else Path(run)
 
 
 @app.command()
@@ -109,13 +109,13 @@ def run(
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
         names = [str(study)] if claims is None else requested_claims(claims)
-        return _run_claims(names, store, cpus, address, quick=quick)
+        return execute_claims(names, store, cpus, address, quick=quick)
     if quick:
         raise UserError(QUICK)
-    return _run_study(str(study), store, cpus, address)
+    return execute_study(str(study), store, cpus, address)
 
 
-def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
+def load_studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
     """Return the study of a name, or the studies of a claim's cells."""
     from ablate.claims import is_claim
     from ablate.claims import load as load_claim
@@ -128,7 +128,7 @@ def _studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
     return [load(name, store)]
 
 
-def _run_study(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
+def execute_study(name: str, store: str | None, cpus: int | None, address: str | None) -> int:
     """Run a study; return the exit code."""
     from ablate import terminal
     from ablate.run import run_study
@@ -148,7 +148,7 @@ def _run_study(name: str, store: str | None, cpus: int | None, address: str | No
     return 1 if outcome.failed else 0
 
 
-def _run_claims(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
+def execute_claims(names: list[str], store: str | None, cpus: int | None, address: str | None, *, quick: bool) -> int:
     """Run claims and show their verdicts; return the exit code. All claims are checked before the first one runs."""
     from ablate import terminal
     from ablate.claims import load, run_claims
@@ -183,7 +183,7 @@ def submit(
     """Run a study or a claim as a job of a Ray cluster, and follow it; the job goes on if this command is stopped."""
     from ablate.submit import submit as send
 
-    studies = _studies(study, store, quick=quick)
+    studies = load_studies(study, store, quick=quick)
     options = [*(["--cpus", str(cpus)] if cpus else []), *(["--quick"] if quick else [])]
     job = send(studies, store or studies[0].file.store, address, options)
     sys.stderr.write(f"Submitted as {job.name}; `ray job stop {job.name}` stops it.\n")
@@ -212,7 +212,7 @@ def plan(
     from ablate.claims import is_claim
     from ablate.forecast import forecast
 
-    studies = _studies(study, store, quick=quick)
+    studies = load_studies(study, store, quick=quick)
     forecasts = {cell.file.name: forecast(cell, measure=measure) for cell in studies}
     if as_json:
         as_dicts = {name: item._asdict() for name, item in forecasts.items()}
@@ -229,7 +229,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
     from ablate import terminal
     from ablate.forecast import run_progress
 
-    progress = run_progress(_run_folder(run, "study.yaml", "trials/*"))
+    progress = run_progress(run_folder(run, "study.yaml", "trials/*"))
     if as_json:
         terminal.print_json(progress._asdict())
     else:
@@ -246,7 +246,7 @@ def report(run: RunFolder) -> None:
     if not is_remote(run):
         terminal.show_report(Path(run), pdf=True)
         return
-    run_copy = _copy_run(run)
+    run_copy = copy_run(run)
     terminal.show_report(run_copy.folder, pdf=True)
     run_copy.push(run_copy.folder, ("report.*", "readings.csv", "figures/*", "tables/*"))  # the run may have gone on
     sys.stdout.write(f"stored: {run_copy.url}\n")
@@ -261,7 +261,7 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
     from analysis.blocks import independent
     from analysis.comparison import changes, comparison
 
-    runs = independent(open_run(_run_folder(run))), independent(open_run(_run_folder(other)))
+    runs = independent(open_run(run_folder(run))), independent(open_run(run_folder(other)))
     try:
         differences, table = changes(*runs), comparison(*runs)
     except ValueError as error:

@@ -103,8 +103,8 @@ def estimate_cost(
     """Return estimates of seconds and megabytes on disk of the missing trials, and megabytes of the largest pack."""
     if known_trials := list(queue.results):
         folders = store.locate(study.store, known_trials[:: max(1, len(known_trials) // 50)])
-        seconds = median(_trial_seconds(folder, trial) for trial, folder in folders.items())
-        return missing * seconds / cpus, missing * median(map(_trial_bytes, folders.values())) / 1e6, None
+        seconds = median(trial_seconds(folder, trial) for trial, folder in folders.items())
+        return missing * seconds / cpus, missing * median(map(trial_bytes, folders.values())) / 1e6, None
     if measure and missing and queue.pending_packs:
         seconds, memory = measure_cost(study, queue.pending_packs)
         return missing * seconds / cpus, None, memory
@@ -172,10 +172,12 @@ def open_run(folder: Path) -> "Run":
         raise UserError(str(error)) from None
 
 
-def _trial_seconds(folder: Path, trial: str) -> float:
+def trial_seconds(folder: Path, trial: str) -> float:
+    """Return the seconds that a stored trial took."""
     rows = store.read_table(folder, "trials")
     return float(rows.filter(rows["trial"] == trial)["seconds"][0])
 
 
-def _trial_bytes(folder: Path) -> float:
+def trial_bytes(folder: Path) -> float:
+    """Return the bytes that each trial of a folder takes on disk, on average."""
     return sum(file.stat().st_size for file in folder.iterdir()) / len(store.trial_ids(folder))

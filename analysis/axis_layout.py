@@ -32,7 +32,7 @@ def axis_layout(values: Iterable[float], scale: str) -> AxisLayout:
     below = {v: low - step for v in ordered if v not in positions and v <= 0}
     above = {v: high + step for v in ordered if v not in positions and v > 0}
     breaks = [low - step / 2 for _ in below] + [high + step / 2 for _ in above]
-    ticks = _value_ticks(positions) or (_log_ticks(low, high) if scale == "log" else _linear_ticks(low, high))
+    ticks = value_ticks(positions) or (log_ticks(low, high) if scale == "log" else linear_ticks(low, high))
     ticks |= {x: f"{v:g}".replace("inf", "∞") for v, x in (below | above).items()}
     return AxisLayout(positions | below | above, [*below, *above], breaks if inside else [], ticks)
 
@@ -59,7 +59,7 @@ def robust_limits(table: pl.DataFrame) -> tuple[float, float] | None:
     return ends[0] - margin, ends[1] + margin
 
 
-def _value_ticks(positions: dict[float, float]) -> dict[float, str]:
+def value_ticks(positions: dict[float, float]) -> dict[float, str]:
     """Return a tick for each value, or none if there are many or they are crowded."""
     gaps = np.diff(list(positions.values()))
     if 0 < len(gaps) < MAX_TICKS and gaps.min() > gaps.sum() / 12:
@@ -67,7 +67,7 @@ def _value_ticks(positions: dict[float, float]) -> dict[float, str]:
     return {}
 
 
-def _log_ticks(low: float, high: float) -> dict[float, str]:
+def log_ticks(low: float, high: float) -> dict[float, str]:
     """Return ticks between two positions, in units of log10."""
     decades = range(math.floor(low), math.ceil(high) + 1)
     for mantissas in MANTISSAS:
@@ -76,10 +76,11 @@ def _log_ticks(low: float, high: float) -> dict[float, str]:
         if len(ticks) <= MAX_TICKS:
             break
     if len(ticks) < 2:  # less than a decade, in which no such value lies
-        return {math.log10(value): text for value, text in _linear_ticks(10**low, 10**high).items()}
+        return {math.log10(value): text for value, text in linear_ticks(10**low, 10**high).items()}
     return dict(list(ticks.items())[:: -(-len(ticks) // MAX_TICKS)])
 
 
-def _linear_ticks(low: float, high: float) -> dict[float, str]:
+def linear_ticks(low: float, high: float) -> dict[float, str]:
+    """Return round numbers as ticks between two positions."""
     positions = MaxNLocator(MAX_TICKS - 1).tick_values(low, high) if high > low else np.array([low])
     return {float(x): f"{x:g}" for x in positions if low - 1e-9 <= x <= high + 1e-9}

@@ -26,11 +26,11 @@ def independent(run: Run) -> Run:
     the first and their mean scores, without a score unless all have one; `failed` and `diverged` count them. A run
     without nested seeds is returned as it is.
     """
-    if _draws_per_seed(run) == 1:
+    if draws_per_seed(run) == 1:
         return run
     all_trials = with_balance(run.trials, run.metrics) if "balance" in run.objectives else run.trials
     names = all_trials.collect_schema().names()
-    setting_columns, score_columns = _setting_columns(names), _score_columns(names)
+    setting_columns, score_columns = setting_column_names(names), score_column_names(names)
     rank = pl.col("status").replace_strict({status: i for i, status in enumerate(STATUSES)}, return_dtype=pl.Int8)
     trials = (
         trials_with_draws(run._replace(trials=all_trials))
@@ -72,13 +72,13 @@ def trials_with_draws(run: Run) -> pl.LazyFrame:
     Seeds of which a configuration lacks trials that are still to come are left out. Without nested seeds all trials are
     of `draw` 0.
     """
-    if _draws_per_seed(run) == 1:
+    if draws_per_seed(run) == 1:
         return run.trials.with_columns(draw=pl.lit(0))
     first = f"seed.{next(iter(run.seed_counts))}"
-    setting_columns = _setting_columns(run.trials.collect_schema().names())
+    setting_columns = setting_column_names(run.trials.collect_schema().names())
     return (
         run.trials.with_columns(draw=pl.col("seed").rank("dense").over(first).cast(pl.Int32) - 1)
-        .filter(pl.col("trial").n_unique().over(*setting_columns, first) == _draws_per_seed(run))
+        .filter(pl.col("trial").n_unique().over(*setting_columns, first) == draws_per_seed(run))
         .with_columns(seed=first)
     )
 
@@ -127,17 +127,17 @@ def seed_variance(run: Run) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _draws_per_seed(run: Run) -> int:
+def draws_per_seed(run: Run) -> int:
     """Return the number of trials of a configuration per seed of the first kind."""
     return math.prod([*run.seed_counts.values()][1:])
 
 
-def _score_columns(names: Iterable[str]) -> list[str]:
+def score_column_names(names: Iterable[str]) -> list[str]:
     """Return the columns of trials that are scores."""
     return [name for name in names if name.partition(".")[0] in ("validation", "test")]
 
 
-def _setting_columns(names: Iterable[str]) -> list[str]:
+def setting_column_names(names: Iterable[str]) -> list[str]:
     """Return the columns of trials that say what was trained, but for the seed."""
-    outcomes = {*OUTCOME_COLUMNS, *_score_columns(names)}
+    outcomes = {*OUTCOME_COLUMNS, *score_column_names(names)}
     return [name for name in names if name not in outcomes and not name.startswith("seed.")]

@@ -39,7 +39,7 @@ def configurations(run: Run) -> pl.DataFrame:
         )
         .collect()
     )
-    order = pl.col("method").replace_strict(_method_order(run), default=len(_method_order(run)), return_dtype=pl.Int64)
+    order = pl.col("method").replace_strict(method_order(run), default=len(method_order(run)), return_dtype=pl.Int64)
     best_first = [False, False, True, run.higher_is_better, *(False for _ in run.vary)]
     return table.sort(order, "modality", "seeds", "validation", *run.vary, descending=best_first, nulls_last=True)
 
@@ -69,22 +69,22 @@ def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
 
     A report reads test here and in `test_probes` alone, and both must be given the `best_configurations`.
     """
-    return _with_trial_scores(configurations, _joint_scores(run, "test"))
+    return with_trial_scores(configurations, joint_scores(run, "test"))
 
 
 def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
     """Return the joint scores on validation, a row a trial, as `test_scores` does on test."""
-    return _with_trial_scores(configurations, _joint_scores(run, "validation"))
+    return with_trial_scores(configurations, joint_scores(run, "validation"))
 
 
 def test_probes(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
     """Return the score of a probe of each `encoder` on test, a row each of a trial that has a joint score."""
-    return _with_trial_scores(configurations, _probe_scores(run, "test"))
+    return with_trial_scores(configurations, probe_scores(run, "test"))
 
 
 def validation_probes(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
     """Return the probe scores on validation, as `test_probes` does on test."""
-    return _with_trial_scores(configurations, _probe_scores(run, "validation"))
+    return with_trial_scores(configurations, probe_scores(run, "validation"))
 
 
 def is_seed_invariant(scores: pl.DataFrame) -> bool:
@@ -141,31 +141,31 @@ def configurations_along(run: Run, group: pl.DataFrame, axes: list[str]) -> pl.D
     return max(lines, key=lambda line: line.select(axes).n_unique())
 
 
-def _joint_scores(run: Run, split: str) -> pl.LazyFrame:
+def joint_scores(run: Run, split: str) -> pl.LazyFrame:
     """Return the final joint score and losses of each trial on a split."""
     final = pl.col(f"{split}.{run.metric}")
     score = pl.when(pl.col("status") == "done", final.is_finite()).then(final)
     return run.trials.unique("trial", maintain_order=True).select("trial", "seed", *LOSSES, score=score)
 
 
-def _probe_scores(run: Run, split: str) -> pl.LazyFrame:
+def probe_scores(run: Run, split: str) -> pl.LazyFrame:
     """Return the last probe score of each encoder on a split, of trials that have a joint score."""
     return (
         run.metrics.filter(pl.col("split") == split, pl.col("metric") == f"probe_{run.metric}")
         .group_by("trial", encoder="modality")
         .agg(score=pl.col("value").sort_by("epoch").last())
-        .join(_joint_scores(run, split).drop_nulls("score").drop("score"), on="trial")
+        .join(joint_scores(run, split).drop_nulls("score").drop("score"), on="trial")
         .sort("encoder")
     )
 
 
-def _with_trial_scores(configurations: pl.DataFrame, scores: pl.LazyFrame) -> pl.DataFrame:
+def with_trial_scores(configurations: pl.DataFrame, scores: pl.LazyFrame) -> pl.DataFrame:
     """Return the configurations with the scores of their trials, a row each."""
     members = configurations.explode("trials").rename({"trials": "trial"}).lazy()
     return members.join(scores, on="trial", maintain_order="left_right").collect()
 
 
-def _method_order(run: Run) -> dict[str, int]:
+def method_order(run: Run) -> dict[str, int]:
     """Return the rank of each method in the tables: joint, joint-uni, the others as in the study, unimodal."""
     others = [method for method in run.methods if method not in FIRST_METHODS + LAST_METHODS]
     return {method: rank for rank, method in enumerate([*FIRST_METHODS, *others, *LAST_METHODS])}

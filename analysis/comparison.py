@@ -66,7 +66,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
             described = {"settings": format_settings(choice, run.vary)}
             described["other_settings"] = format_settings(match.row(0, named=True), other.vary)
             ours, others = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
-            difference = _difference(ours, others, run.metric, pair=same_data(run, other))
+            difference = score_difference(ours, others, run.metric, pair=same_data(run, other))
             rows.append({key: choice[key] for key in keys} | described | difference)
     table = table_from_rows(rows, COMPARISON)
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
@@ -80,10 +80,10 @@ def same_data(run: Run, other: Run) -> bool:
 
     One run may have more seeds of the first kind: what is nested in each that both have is the same.
     """
-    return _sample_identity(run) == _sample_identity(other)
+    return sample_identity(run) == sample_identity(other)
 
 
-def _sample_identity(run: Run) -> tuple[Any, ...]:
+def sample_identity(run: Run) -> tuple[Any, ...]:
     """Return the samples of a run, the kinds of its seeds, and the number of each kind but the first."""
     data = run.data
     samples = [data.get(key) or None for key in SAMPLE_ENTRIES]
@@ -92,7 +92,7 @@ def _sample_identity(run: Run) -> tuple[Any, ...]:
     return run.study.get("data_sha256"), samples, list(run.seed_counts), [*run.seed_counts.values()][1:]
 
 
-def _difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
+def score_difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
     """Return the mean difference over the seeds that both runs have, or without pairs that of the means of each run.
 
     Where seeds change neither run, all pairs are one, which has no interval.

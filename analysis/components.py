@@ -37,7 +37,7 @@ def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score")
     """
     kept = table.filter(pl.col(score).is_finite())
     kept = kept.filter(pl.len().over(blocks[0]) == pl.len().over(blocks[0]).max())
-    squares = _mean_squares(kept, blocks, score)
+    squares = mean_squares(kept, blocks, score)
     rng = np.random.default_rng(0)
     drawn = [square * df / rng.chisquare(df, DRAWS) if df else np.full(DRAWS, NAN) for square, df, _ in squares]
     rows = []
@@ -68,18 +68,18 @@ def icc(scores: NDArray[np.float64]) -> Estimate:
     squares = np.array([raters * rows.var() * targets, targets * columns.var() * raters, (residuals**2).sum()]) / df
     rng = np.random.default_rng(0)
     drawn = squares * df / rng.chisquare(df, (DRAWS, 3))
-    low, high = np.quantile(_icc(drawn, targets, raters), [LEVEL / 2, 1 - LEVEL / 2])
-    return Estimate(float(_icc(squares, targets, raters)), float(low), float(high), raters)
+    low, high = np.quantile(icc_from_mean_squares(drawn, targets, raters), [LEVEL / 2, 1 - LEVEL / 2])
+    return Estimate(float(icc_from_mean_squares(squares, targets, raters)), float(low), float(high), raters)
 
 
-def _icc(squares: NDArray[np.float64], targets: int, raters: int) -> NDArray[np.float64]:
+def icc_from_mean_squares(squares: NDArray[np.float64], targets: int, raters: int) -> NDArray[np.float64]:
     """Return ICC(2,1) from the mean squares of targets, raters and residuals, [..., 3]."""
     target, rater, residual = np.moveaxis(squares, -1, 0)
     total = target + (raters - 1) * residual + raters * (rater - residual) / targets
     return np.asarray((target - residual) / np.where(total > 0, total, np.inf))
 
 
-def _mean_squares(table: pl.DataFrame, blocks: Sequence[str], score: str) -> list[tuple[float, float, float]]:
+def mean_squares(table: pl.DataFrame, blocks: Sequence[str], score: str) -> list[tuple[float, float, float]]:
     """Return mean square, degrees of freedom and number of scores per level of each block, nested in those before."""
     values = table[score].to_numpy().astype(float)
     outer_means, outer_count, squares = np.full_like(values, values.mean() if len(values) else NAN), 1, []

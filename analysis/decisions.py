@@ -68,7 +68,7 @@ def paired_test(
 ) -> HypothesisTest:
     """Return the test of a mean paired difference; values and baseline are [N], in the order of the seeds."""
     sample = differences(values, baseline)
-    test = _t_test(sample, np.size(values) - sample.size, hypotheses, metric, difference=True)
+    test = t_test(sample, np.size(values) - sample.size, hypotheses, metric, difference=True)
     return test._replace(margin=margin)
 
 
@@ -77,14 +77,14 @@ def one_sample_test(values: ArrayLike | Estimate, hypotheses: list[Hypothesis], 
     if not isinstance(values, Estimate):
         array = np.asarray(values, dtype=float)
         sample = np.sort(array[np.isfinite(array)])
-        return _t_test(sample, array.size - sample.size, hypotheses, metric, difference=False)
-    p_values = [max(_interval_p_above(values, h.low), _interval_p_below(values, h.high)) for h in hypotheses]
+        return t_test(sample, array.size - sample.size, hypotheses, metric, difference=False)
+    p_values = [max(interval_p_above(values, h.low), interval_p_below(values, h.high)) for h in hypotheses]
     return HypothesisTest(
         values, NAN, 0, hypotheses, p_values, reports_p=False, margin=None, metric=metric, difference=False
     )
 
 
-def _interval_p_above(result: Estimate, bound: float) -> float:
+def interval_p_above(result: Estimate, bound: float) -> float:
     """Return the p of the hypothesis that an estimated value lies above a bound, from its interval.
 
     The distance to the lower end of the interval is taken for that of a normal distribution, so that p < 0.05 exactly
@@ -98,12 +98,12 @@ def _interval_p_above(result: Estimate, bound: float) -> float:
     return p if result.low > bound else max(p, LEVEL)
 
 
-def _interval_p_below(result: Estimate, bound: float) -> float:
+def interval_p_below(result: Estimate, bound: float) -> float:
     """Return the p of the hypothesis that an estimated value lies below a bound, from its interval."""
-    return _interval_p_above(Estimate(-result.mean, -result.high, -result.low, result.seeds), -bound)
+    return interval_p_above(Estimate(-result.mean, -result.high, -result.low, result.seeds), -bound)
 
 
-def _t_test(
+def t_test(
     sample: Sample, missing: int, hypotheses: list[Hypothesis], metric: str, *, difference: bool
 ) -> HypothesisTest:
     """Return the t-tests of hypotheses about the mean of a sample."""
@@ -154,25 +154,25 @@ def decide(test: HypothesisTest) -> Decision:
     elif accepted:
         p, (verdict, _, _, description) = accepted[0]
     else:
-        p, verdict, description = min(test.p_values), "inconclusive", f"cannot tell ({_sample_size_advice(test)})"
+        p, verdict, description = min(test.p_values), "inconclusive", f"cannot tell ({sample_size_advice(test)})"
     reported_p = p if test.reports_p and test.estimate.seeds > 1 else None
     sentence = f"{estimate_text(test, reported_p)}: {description}."
     interval, seeds, margin = test.estimate[:3], test.estimate.seeds, test.margin
     return Decision(verdict, *interval, reported_p, seeds, margin, sentence, test.difference, test.metric, test.noun)
 
 
-def _sample_size_advice(test: HypothesisTest) -> str:
+def sample_size_advice(test: HypothesisTest) -> str:
     """Return `5 seeds; about 8 would be needed`: the sample size that would do if the effect is what was observed."""
     seeds = plural(test.estimate.seeds, test.noun)
     if not test.reports_p or test.estimate.seeds < 2:
         return seeds
-    needed = min((n for h in test.hypotheses if (n := _seeds_to_accept(test, h)) is not None), default=None)
+    needed = min((n for h in test.hypotheses if (n := seeds_to_accept(test, h)) is not None), default=None)
     if needed is None:
         return f"{seeds}; no practicable number would do, as the effect lies on the border"
     return f"{seeds}; about {max(needed, test.estimate.seeds + 1)} would be needed"
 
 
-def _seeds_to_accept(test: HypothesisTest, hypothesis: Hypothesis) -> int | None:
+def seeds_to_accept(test: HypothesisTest, hypothesis: Hypothesis) -> int | None:
     """Return how many seeds a hypothesis needs to be accepted if the effect is what was observed; None: it is not."""
     mean = test.estimate.mean
     if not hypothesis.low < mean < hypothesis.high:

@@ -19,12 +19,12 @@ Samples = list[NDArray[np.float64]]  # one a data set, [..., N]
 
 def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:
     """Return the mean of the middle half of all scores; `seeds` are those of the data set with the fewest."""
-    kept = [values[np.isfinite(values)] for values in _arrays(scores)]
+    kept = [values[np.isfinite(values)] for values in as_arrays(scores)]
 
     def trimmed_mean(resampled: Samples) -> NDArray[np.float64]:
         return np.asarray(stats.trim_mean(np.concatenate(resampled, axis=-1), 0.25, axis=-1))
 
-    return _bootstrap([kept], lambda resampled: trimmed_mean(resampled[0]))
+    return bootstrap_estimate([kept], lambda resampled: trimmed_mean(resampled[0]))
 
 
 def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> Estimate:
@@ -32,7 +32,7 @@ def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> E
 
     Seeds are resampled in pairs; those that lack a score on a side are left out.
     """
-    pairs = list(zip(_arrays(values), _arrays(baseline), strict=True))
+    pairs = list(zip(as_arrays(values), as_arrays(baseline), strict=True))
     complete = [np.isfinite(one) & np.isfinite(other) for one, other in pairs]
     kept = [[pair[side][mask] for pair, mask in zip(pairs, complete, strict=True)] for side in (0, 1)]
 
@@ -43,14 +43,15 @@ def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> E
         ]
         return np.asarray((1 + np.mean(wins, axis=0)) / 2)
 
-    return _bootstrap(kept, probability)
+    return bootstrap_estimate(kept, probability)
 
 
-def _arrays(scores: Sequence[ArrayLike]) -> list[Sample]:
+def as_arrays(scores: Sequence[ArrayLike]) -> list[Sample]:
+    """Return the scores of each data set as an array."""
     return [np.asarray(values, dtype=float) for values in scores]
 
 
-def _bootstrap(sides: list[Samples], statistic: Callable[[list[Samples]], NDArray[np.float64]]) -> Estimate:
+def bootstrap_estimate(sides: list[Samples], statistic: Callable[[list[Samples]], NDArray[np.float64]]) -> Estimate:
     """Return a statistic of sides whose seeds are resampled together; nan where a data set has no score."""
     sizes = [len(values) for values in sides[0]]
     if not sizes or min(sizes) == 0:

@@ -36,13 +36,13 @@ def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score")
     """
     levels = {factor: sorted(table[factor].drop_nulls().unique()) for factor in factors}
     design = [(factor,) for factor in factors] + list(combinations(factors, 2))
-    complete, dropped = _complete_seeds(table, levels, score)
-    shares, tests = _anova(complete, factors, score)
+    complete, dropped = complete_seeds(table, levels, score)
+    shares, tests = anova(complete, factors, score)
     rows, p = [], []
     for term in design:
         row: dict[str, Any] = {"term": " x ".join(term), "share": shares.get(term, NAN)}
         if all(len(levels[factor]) == 2 for factor in term):
-            contrast = _contrast(complete, {factor: levels[factor] for factor in term}, score)
+            contrast = seed_contrasts(complete, {factor: levels[factor] for factor in term}, score)
             effect = estimate(contrast)
             row |= {"effect": effect.mean, "low": effect.low, "high": effect.high}
             p.append(paired(contrast, np.zeros_like(contrast)).p)
@@ -53,7 +53,7 @@ def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score")
     return table_from_rows(rows, TERMS)
 
 
-def _complete_seeds(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:
+def complete_seeds(table: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> tuple[pl.DataFrame, int]:
     """Return the seeds with all combinations of levels, as means over other settings, and the number of others."""
     size = int(np.prod([len(values) for values in levels.values()]))
     cells = (
@@ -66,7 +66,7 @@ def _complete_seeds(table: pl.DataFrame, levels: dict[str, list[Any]], score: st
     return cells, table["seed"].n_unique() - cells["seed"].n_unique()
 
 
-def _contrast(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> NDArray[np.float64]:
+def seed_contrasts(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> NDArray[np.float64]:
     """Return a contrast of two-level factors, one number a seed; the other factors are averaged over."""
     signs = [pl.when(pl.col(factor) == second).then(1.0).otherwise(-1.0) for factor, (_, second) in levels.items()]
     signed = pl.col(score)
@@ -77,7 +77,7 @@ def _contrast(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> 
     return contrasts[score].to_numpy().astype(float)
 
 
-def _anova(
+def anova(
     cells: pl.DataFrame, factors: Sequence[str], score: str
 ) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
     """Return each term's share of the sum of squares within seeds, and the p of its F-test."""

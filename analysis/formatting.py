@@ -26,13 +26,13 @@ def format_score(
     """Return `96.9 [96.5, 97.2]`: accuracy in percent, other metrics to three digits; `sign="+"` shows a plus."""
     if value is None:
         return DASH
-    text = _format_number(metric, value, sign)
+    text = format_number(metric, value, sign)
     return text if low is None or high is None else f"{text} {format_interval(metric, low, high)}"
 
 
 def format_interval(metric: str, low: float, high: float) -> str:
     """Return `[96.5, 97.2]`."""
-    return f"[{_format_number(metric, low)}, {_format_number(metric, high)}]"
+    return f"[{format_number(metric, low)}, {format_number(metric, high)}]"
 
 
 def format_amount(metric: str, value: float, *, change: bool = True) -> str:
@@ -95,6 +95,7 @@ def format_settings(row: Mapping[str, Any], axes: Iterable[str]) -> str:
     )
 
 
-def _format_number(metric: str, value: float, sign: str = "") -> str:
+def format_number(metric: str, value: float, sign: str = "") -> str:
+    """Return a number in the unit that is shown: in percent with one decimal, or to three digits."""
     text = f"{100 * value:{sign}z.1f}" if is_percent(metric) else f"{value:{sign}.3g}"
     return text.replace("-", MINUS)

@@ -26,29 +26,34 @@ def headline(run: Run, summary: pl.DataFrame) -> str:
         sentence = f"No trial has a score: {failed} failed, {diverged} diverged."
         return sentence if failed + diverged else "No trial has finished yet."
     higher_is_better = finished["direction"][0] == "max"
-    complete = _has_all_seeds(run)
+    complete = has_all_seeds(run)
     order = [complete, pl.when(~complete).then("seeds"), "validation"]  # a method that lost seeds is not ahead
     ranked = finished.sort(order, descending=[True, True, higher_is_better], maintain_order=True).to_dicts()
     methods = [row for row in ranked if row["method"] not in BASELINES]
     row = (methods or [row for row in ranked if row["method"] != "joint"] or ranked)[0]
-    start = f"{_configuration(row)} reaches {_test_score(row)} on test"
+    start = f"{configuration_text(row)} reaches {test_score_text(row)} on test"
     if len(ranked) == 1:
         return f"{start}; there is nothing to compare it with."
     if row["difference"] is None:
         return f"{start}; joint training has no finished trial with the same seed to compare it with."
-    rival = f"; the baseline joint-uni reaches {_test_score(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
-    return f"{start}, {_joint_comparison(row)}: {_conclusion(run, row)}{rival if row != ranked[0] else ''}."
+    rival = (
+        f"; the baseline joint-uni reaches {test_score_text(ranked[0])}" if ranked[0]["method"] == "joint-uni" else ""
+    )
+    return f"{start}, {joint_comparison_text(row)}: {conclusion_text(run, row)}{rival if row != ranked[0] else ''}."
 
 
-def _configuration(row: dict[str, Any]) -> str:
+def configuration_text(row: dict[str, Any]) -> str:
+    """Return `agm (alpha=0.3)`, the method of a row with its chosen settings."""
     return f"{row['method']} ({row['settings']})" if row["settings"] else str(row["method"])
 
 
-def _test_score(row: dict[str, Any]) -> str:
+def test_score_text(row: dict[str, Any]) -> str:
+    """Return the test score of a row with its unit."""
     return format_score(row["metric"], row["test"]) + (" %" if is_percent(row["metric"]) else f" {row['metric']}")
 
 
-def _joint_comparison(row: dict[str, Any]) -> str:
+def joint_comparison_text(row: dict[str, Any]) -> str:
+    """Return `+1.2 points against joint [0.3, 2.1], p=0.01`, as far as the row has them."""
     unit = " points" if is_percent(row["metric"]) else ""
     text = f"{format_score(row['metric'], row['difference'], sign='+')}{unit} against joint"
     if row["p"] is None:
@@ -60,7 +65,7 @@ def _joint_comparison(row: dict[str, Any]) -> str:
     return f"{text}, p{equal}{p}"
 
 
-def _conclusion(run: Run, row: dict[str, Any]) -> str:
+def conclusion_text(run: Run, row: dict[str, Any]) -> str:
     """Return the conclusion from the corrected p-value, with its seeds where some kinds are held."""
     if row["p"] is None and row["pairs"] > 1:
         return "seeds change nothing here, and are one result"
@@ -83,21 +88,21 @@ def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
     flat = list(
         dict.fromkeys(part["method"][0] for part in parts if len(part) > 1 and part["validation"].n_unique() == 1)
     )
-    incomplete = finished.filter(~_has_all_seeds(run))["method"].to_list()
+    incomplete = finished.filter(~has_all_seeds(run))["method"].to_list()
     max_seeds = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     conditions = {
-        f"{_joined(without_score)}: no trial has a score, so nothing is known of it.": bool(without_score),
+        f"{join_names(without_score)}: no trial has a score, so nothing is known of it.": bool(without_score),
         "Joint training is not among the methods that finished: no difference to it can be told.": bool(
             len(finished) > 1 and "joint" not in finished["method"].to_list()
         ),
-        f"{_joined(incomplete)}: some seeds have no result. A mean is of those that have, a difference to joint "
+        f"{join_names(incomplete)}: some seeds have no result. A mean is of those that have, a difference to joint "
         "training of those that both have, and the two need not agree.": bool(incomplete),
         "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": max_seeds == 1,
         "Two seeds give intervals so wide that few differences can be told.": max_seeds == 2,
         "Ranks need three methods with a result: there are fewer.": (
             0 < len(finished) < min(3, len(joint)) and max_seeds > 1
         ),
-        f"{_joined(flat)}: all configurations score alike, so which setting matters cannot be told.": bool(flat),
+        f"{join_names(flat)}: all configurations score alike, so which setting matters cannot be told.": bool(flat),
         "Methods had unequal tuning budgets: more configurations are more chances to look good on validation.": (
             joint["configurations"].n_unique() > 1
         ),
@@ -105,11 +110,12 @@ def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
     return [sentence for sentence, holds in conditions.items() if holds]
 
 
-def _has_all_seeds(run: Run) -> pl.Expr:
+def has_all_seeds(run: Run) -> pl.Expr:
     """Return whether a method has the most seeds or, in a sequential design, as many as one of its looks."""
     seeds = pl.col("seeds")
     return seeds.is_in(run.looks) if len(run.looks) > 1 else seeds == seeds.max()
 
 
-def _joined(names: list[str]) -> str:
+def join_names(names: list[str]) -> str:
+    """Return names with commas between them, each once."""
     return ", ".join(dict.fromkeys(names))

@@ -53,7 +53,7 @@ def importance(run: Run, method: str, evaluator: str = "ped-anova", resamples: i
     below, so that what switches it on counts for it, too.
     """
     configurations = design(run, method)
-    settings = {axis: _axis_values(configurations, axis, run.vary[axis]) for axis in configurations.axes}
+    settings = {axis: axis_values(configurations, axis, run.vary[axis]) for axis in configurations.axes}
     return importances(
         settings, configurations.scores, evaluator, higher_is_better=run.higher_is_better, resamples=resamples
     )
@@ -80,7 +80,7 @@ def importances(
     estimates: dict[str, tuple[float, float]] = {}
     floor = NAN
     if count > 1 and float(np.ptp(np.nanmean(y, axis=1))) > 0:
-        estimates, floor = _resampled_importance(kept, y, evaluator, higher_is_better, resamples)
+        estimates, floor = resampled_importance(kept, y, evaluator, higher_is_better, resamples)
     rows = []
     for name in settings:
         value, half_width = estimates.get(name, (NAN, NAN))
@@ -93,7 +93,7 @@ def importances(
     return table_from_rows(rows, IMPORTANCE).sort("value", descending=True, nulls_last=True, maintain_order=True)
 
 
-def _resampled_importance(
+def resampled_importance(
     settings: Mapping[str, Values], y: Scores, evaluator: str, higher_is_better: bool, resamples: int
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """Return each setting's importance with the half width of its interval, and the floor.
@@ -102,10 +102,10 @@ def _resampled_importance(
     An estimate from a random half varies about that from all as much as the latter does about the truth.
     """
     rng = np.random.default_rng(0)
-    axes = {name: _distribution(values) for name, values in settings.items()}
-    value = _evaluate(settings, axes, np.nanmean(y, axis=1), _evaluator(evaluator, TREES), higher_is_better)
+    axes = {name: distribution(values) for name, values in settings.items()}
+    value = evaluate(settings, axes, np.nanmean(y, axis=1), build_evaluator(evaluator, TREES), higher_is_better)
     resampled: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
-    axes[DUMMY] = _distribution([0.0, 1.0])
+    axes[DUMMY] = distribution([0.0, 1.0])
     for _ in range(resamples):
         half = rng.permutation(len(y))[: -(-len(y) // 2)]
         scores = y[half][:, rng.integers(0, y.shape[1], y.shape[1])]
@@ -115,7 +115,7 @@ def _resampled_importance(
         subset = {name: [values[i] for i in half[known]] for name, values in settings.items()}
         subset[DUMMY] = list(rng.random(int(known.sum())))
         means = np.nanmean(scores[known], axis=1)
-        half_importances = _evaluate(subset, axes, means, _evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
+        half_importances = evaluate(subset, axes, means, build_evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
         for name, value_of_half in half_importances.items():
             resampled[name].append(value_of_half)
     spread = {name: np.std(resampled[name], ddof=1) if len(resampled[name]) > 1 else NAN for name in settings}
@@ -123,13 +123,14 @@ def _resampled_importance(
     return {name: (value[name], Z * float(spread[name])) for name in settings}, floor
 
 
-def _evaluate(
+def evaluate(
     settings: Mapping[str, Values],
     axes: "Mapping[str, BaseDistribution]",
     y: Scores,
     evaluator: "BaseImportanceEvaluator",
     higher_is_better: bool,
 ) -> dict[str, float]:
+    """Return the importance of each setting by an evaluator, given scores [N] and the distribution of each axis."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -152,7 +153,7 @@ def _evaluate(
     return {name: float(result[name]) for name in settings}
 
 
-def _evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
+def build_evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
     """Return Optuna's evaluator of that name.
 
     Raises:
@@ -167,7 +168,8 @@ def _evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
     raise ValueError(f"importance is measured by ped-anova or fanova, not by `{name}`.")
 
 
-def _distribution(values: Sequence[Any]) -> "BaseDistribution":
+def distribution(values: Sequence[Any]) -> "BaseDistribution":
+    """Return the distribution of an axis: a range of numbers, or categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if is_numeric(list(values)):
@@ -175,7 +177,7 @@ def _distribution(values: Sequence[Any]) -> "BaseDistribution":
     return CategoricalDistribution(sorted(set(values)))
 
 
-def _axis_values(configurations: Design, axis: str, spec: Mapping[str, Any]) -> Values:
+def axis_values(configurations: Design, axis: str, spec: Mapping[str, Any]) -> Values:
     """Return the positions of numbers on an axis, one step below where the setting does not act; choices as text."""
     values = configurations.points[axis].to_list()
     known = [value for value in values if value is not None]

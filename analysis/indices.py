@@ -38,7 +38,7 @@ IndexKey = tuple[str, str | None, str]  # factor, other, index
 IndexValues = dict[IndexKey, tuple[float, float]]  # value, and half width of its interval
 
 
-class _PointGroups(NamedTuple):
+class PointGroups(NamedTuple):
     """The results of a design, in groups of points that are kept or dropped as a whole."""
 
     y: Array  # [G, K, S]: groups, points of each, seeds
@@ -47,6 +47,7 @@ class _PointGroups(NamedTuple):
 
     @property
     def constant(self) -> bool:
+        """Return whether the mean over seeds is the same at all points, or there are none."""
         return self.y.size == 0 or float(np.ptp(self.y.mean(-1))) == 0.0
 
 
@@ -68,7 +69,7 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
 
     A group of points with a missing result is dropped as a whole: a nan would make all indices 0 (SALib 1.6).
     """
-    blocks = _complete_groups(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
+    blocks = complete_groups(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
 
     def analyze(y: Array, factors: list[str]) -> IndexValues:
         from SALib.analyze import sobol as salib
@@ -95,7 +96,7 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
     keys: list[IndexKey] = [(name, *kind) for name in names for kind in kinds]
     if second_order:
         keys += [(one, other, "second") for i, one in enumerate(names) for other in names[i + 1 :]]
-    return _index_table(
+    return index_table(
         blocks, keys, lambda y: analyze(y, list(names)), lambda y, n: analyze(with_dummy(y, n), [*names, DUMMY])
     )
 
@@ -106,18 +107,18 @@ def morris(results: Array, points: Array, names: Sequence[str], *, levels: int =
     Points are positions on each axis, from 0 to 1: an elementary effect is the change of the metric per range of a
     setting. A step in which the setting did not move has none; a trajectory with a missing result is dropped.
     """
-    blocks = _complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
+    blocks = complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
     step = levels / (2 * (levels - 1))
 
     def dummy(y: Array, noise: Array) -> IndexValues:
         """Return the measures with one more step at the end of each trajectory, of the dummy alone."""
-        return _morris_measures(np.column_stack([_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
+        return morris_measures(np.column_stack([elementary_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
 
     keys: list[IndexKey] = [(name, None, index) for name in names for index in ("mu_star", "sigma")]
-    return _index_table(blocks, keys, lambda y: _morris_measures(_effects(y, blocks.x), names), dummy)
+    return index_table(blocks, keys, lambda y: morris_measures(elementary_effects(y, blocks.x), names), dummy)
 
 
-def _effects(y: Array, x: Array) -> Array:
+def elementary_effects(y: Array, x: Array) -> Array:
     """Return the elementary effect of each setting in each trajectory, [G, D]; nan where it did not move.
 
     Args:
@@ -130,7 +131,7 @@ def _effects(y: Array, x: Array) -> Array:
         return np.asarray(changes.sum(axis=1) / moves.sum(axis=1))
 
 
-def _morris_measures(effects: Array, factors: Sequence[str]) -> IndexValues:
+def morris_measures(effects: Array, factors: Sequence[str]) -> IndexValues:
     """Return mu* and sigma of the elementary effects [G, D] of factors with two or more effects, as SALib does."""
     rng = np.random.default_rng(1)
     rows: IndexValues = {}
@@ -145,7 +146,7 @@ def _morris_measures(effects: Array, factors: Sequence[str]) -> IndexValues:
     return rows
 
 
-def _complete_groups(results: Array, points: Array, size: int) -> _PointGroups:
+def complete_groups(results: Array, points: Array, size: int) -> PointGroups:
     """Return the groups of `size` points that have all their results.
 
     Raises:
@@ -155,11 +156,11 @@ def _complete_groups(results: Array, points: Array, size: int) -> _PointGroups:
         raise ValueError(f"{len(results)} points are no whole groups of {size}: they are not those of the design.")
     y, x = (table.reshape(len(table) // size, size, table.shape[1]) for table in (results, points))
     complete = np.isfinite(y).all(axis=(1, 2))
-    return _PointGroups(y[complete], x[complete], int((~complete).sum()))
+    return PointGroups(y[complete], x[complete], int((~complete).sum()))
 
 
-def _index_table(
-    blocks: _PointGroups,
+def index_table(
+    blocks: PointGroups,
     keys: list[IndexKey],
     analyze: Callable[[Array], IndexValues],
     dummy: Callable[[Array, Array], IndexValues],
@@ -172,9 +173,9 @@ def _index_table(
     if groups > 1 and not blocks.constant:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of resamples that happen to be constant
-            indices = _jackknife_widened(blocks.y, analyze)
+            indices = jackknife_widened(blocks.y, analyze)
             if seeds > 1:
-                noise = dummy(blocks.y.mean(-1), _seed_noise(blocks.y))
+                noise = dummy(blocks.y.mean(-1), seed_noise(blocks.y))
                 indices |= {key: value for key, value in noise.items() if DUMMY in key}
     rows = []
     for factor, other, index in all_keys:
@@ -188,7 +189,7 @@ def _index_table(
     return table_from_rows(rows, INDICES)
 
 
-def _jackknife_widened(y: Array, analyze: Callable[[Array], IndexValues]) -> IndexValues:
+def jackknife_widened(y: Array, analyze: Callable[[Array], IndexValues]) -> IndexValues:
     """Return the indices, their intervals widened by the jackknife variance over the seeds."""
     seeds = y.shape[-1]
     indices = analyze(y.mean(-1))
@@ -202,7 +203,7 @@ def _jackknife_widened(y: Array, analyze: Callable[[Array], IndexValues]) -> Ind
     return widened
 
 
-def _seed_noise(y: Array) -> Array:
+def seed_noise(y: Array) -> Array:
     """Return the change of the mean over seeds at each point, [G, K], as under a new sample of seeds.
 
     It is the difference of two halves of the seeds, scaled to the variance of a difference of two independent means.

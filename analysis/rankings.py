@@ -53,13 +53,13 @@ def ranking(scores: pl.DataFrame, *, higher_is_better: bool = True) -> Ranking:
     table = np.array(complete.select(methods).rows(), dtype=float).reshape(len(complete), len(methods))
     block_ranks = stats.rankdata(-table if higher_is_better else table, axis=1)
     mean = {name: float(rank) for name, rank in zip(methods, block_ranks.mean(0), strict=True)} if len(table) else {}
-    statistic, p = _friedman(table)
+    statistic, p = friedman(table)
     counts = {"blocks": len(complete), "dropped": len(wide) - len(complete)}
     ranks = dict(sorted(mean.items(), key=lambda item: item[1]))
     if np.isnan(p):
         return Ranking(ranks, NAN, NAN, NAN, pl.DataFrame(schema=PAIRS), **counts)
     return Ranking(
-        ranks, statistic, p, _critical_difference(len(methods), len(table)), _nemenyi(table, methods, mean), **counts
+        ranks, statistic, p, critical_difference(len(methods), len(table)), nemenyi(table, methods, mean), **counts
     )
 
 
@@ -83,7 +83,7 @@ def agreement(scores: NDArray[np.float64], *, higher_is_better: bool = True) -> 
     """Return the agreement of raters, from scores [raters, items]; items that lack a score are left out."""
     kept = scores[:, np.isfinite(scores).all(axis=0)]
     raters, items = kept.shape
-    statistic, p = _friedman(kept)
+    statistic, p = friedman(kept)
     w = statistic / (raters * (items - 1)) if np.isfinite(statistic) else NAN
     spearman = (raters * w - 1) / (raters - 1) if np.isfinite(w) else NAN
     if not kept.size:
@@ -94,7 +94,7 @@ def agreement(scores: NDArray[np.float64], *, higher_is_better: bool = True) -> 
     return Agreement(w, p, spearman, float((firsts[:, best] / firsts.sum(axis=1)).mean()), raters, items)
 
 
-def _friedman(table: NDArray[np.float64]) -> tuple[float, float]:
+def friedman(table: NDArray[np.float64]) -> tuple[float, float]:
     """Return Friedman's statistic and p for scores [blocks, methods]; nan where it is not defined."""
     blocks, methods = table.shape
     if blocks < 2 or methods < 3 or not np.ptp(table, axis=1).any():
@@ -103,13 +103,14 @@ def _friedman(table: NDArray[np.float64]) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def _critical_difference(methods: int, blocks: int) -> float:
+def critical_difference(methods: int, blocks: int) -> float:
     """Return Nemenyi's critical difference (Demsar 2006)."""
     q = stats.studentized_range.isf(LEVEL, methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 
 
-def _nemenyi(table: NDArray[np.float64], methods: list[str], ranks: dict[str, float]) -> pl.DataFrame:
+def nemenyi(table: NDArray[np.float64], methods: list[str], ranks: dict[str, float]) -> pl.DataFrame:
+    """Return the difference of mean ranks of each pair of methods, and its p by Nemenyi's test: PAIRS."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations in the library's own dependencies
         import scikit_posthocs

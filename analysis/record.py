@@ -82,9 +82,9 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
         content = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError):
         content = None
-    record, lacking = _parse_record(content if isinstance(content, dict) else {})
+    record, lacking = parse_record(content if isinstance(content, dict) else {})
     record["name"] = record["name"] or folder.name
-    present = _present_cells(folder)
+    present = present_cells(folder)
     cells = [cell for cell in record["cells"] if cell in present]
     gone = {f"the runs of `{cell}`": None for cell in record["cells"] if cell not in present}
     recorded = record["figures"] or [{"stem": "verdict", "title": "What was found", "caption": figure_caption(record)}]
@@ -94,7 +94,7 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
         if all((folder / "figures" / f"{figure['stem']}.{k}").is_file() for k in ("svg", "png"))
     ]
     gone |= {f"the figure `{figure['stem']}`": None for figure in recorded if figure not in figures}
-    remarks = [*record["remarks"], *_missing_remarks(lacking if isinstance(content, dict) else None, list(gone))]
+    remarks = [*record["remarks"], *missing_remarks(lacking if isinstance(content, dict) else None, list(gone))]
     if not record["cells"] and ("" not in present or present == [""]):  # else a study of the same name ran here, too
         cells = present
     return record | {"cells": cells, "figures": figures, "remarks": remarks}
@@ -111,7 +111,7 @@ def decision_label(name: str, decision: Mapping[str, Any]) -> str:
     return name.removesuffix(f" ({metric})") if metric and metric in decision["sentence"] else name
 
 
-def _parse_record(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def parse_record(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return a record, and the keys that are missing or invalid."""
     try:
         record = VerdictRecord.model_validate(content)
@@ -122,13 +122,13 @@ def _parse_record(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return record.model_dump(), lacking
 
 
-def _present_cells(folder: Path) -> list[str]:
+def present_cells(folder: Path) -> list[str]:
     """Return the names of the runs in a claim's folder; empty for that of a claim of one study."""
     single = [""] if (folder / "study.yaml").is_file() else []
     return single + sorted(file.parent.name for file in folder.glob("*/study.yaml"))
 
 
-def _missing_remarks(lacking: list[str] | None, gone: list[str]) -> list[str]:
+def missing_remarks(lacking: list[str] | None, gone: list[str]) -> list[str]:
     """Return remarks on keys that the file lacks, None if it is no verdict, and on runs and figures that are gone."""
     advice = "running the claim again judges it anew"
     remarks = []

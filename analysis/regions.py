@@ -85,13 +85,13 @@ def ranking_stability(run: Run, method: str) -> Agreement:
 def ranking_stability_over(runs: dict[str, Run], method: str) -> Agreement:
     """Return the agreement of data sets (one run each) on the ranking of the configurations that they share."""
     designs = {name: design(run, method) for name, run in runs.items()}
-    means = [_configuration_means(each, 1.0 if runs[name].higher_is_better else -1.0) for name, each in designs.items()]
+    means = [configuration_means(each, 1.0 if runs[name].higher_is_better else -1.0) for name, each in designs.items()]
     common = sorted(set.intersection(*(set(each) for each in means)), key=str) if means else []
     scores = np.array([[each[point] for point in common] for each in means]).reshape(len(means), len(common))
     return agreement(scores)
 
 
-def _configuration_means(configurations: Design, sign: float) -> dict[tuple[object, ...], float]:
+def configuration_means(configurations: Design, sign: float) -> dict[tuple[object, ...], float]:
     """Return the mean of each configuration over its seeds, nan if one is missing."""
     columns = ["method", *sorted(configurations.axes)]
     means = configurations.scores.mean(axis=1) if configurations.seeds else np.full(len(configurations.scores), np.nan)

@@ -77,7 +77,7 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
     runs = {cell: load(path) for cell, path in cells.items()}
     figures = folder / "figures"
     pictures = {
-        cell: _write_figures(
+        cell: write_figures(
             chain(gallery.heat_maps(run), gallery.response_surfaces(run)) if cell else gallery.run_figures(run),
             figures,
             f"{cell}-" if cell else "",
@@ -85,26 +85,26 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
         )
         for cell, run in zip(runs, map(independent, runs.values()), strict=True)
     }
-    sections = [_build_section(run, pictures[cell], claimed=verdict is not None) for cell, run in runs.items()]
+    sections = [build_section(run, pictures[cell], claimed=verdict is not None) for cell, run in runs.items()]
     page: dict[str, Any] = {
         "title": verdict["name"] if verdict else sections[0].name,
         "verdict": verdict,
-        "pictures": [_embed_figure(figures, **figure) for figure in verdict["figures"]] if verdict else [],
+        "pictures": [embed_figure(figures, **figure) for figure in verdict["figures"]] if verdict else [],
         "effects": report_tables.effects_table(verdict) if verdict else None,
         "sections": sections,
-        "command": _repeat_command(sections, verdict),
+        "command": repeat_command(sections, verdict),
     }
     shown = [*page["pictures"], *(picture for section in sections for picture in section.pictures)]
-    _remove_stale_files(figures, {picture.stem for picture in shown})
-    _remove_stale_files(folder / "tables", set())
-    for table in _latex_tables(page):
-        files.write_atomically(folder / "tables" / f"{table.name}.tex", _render("table.tex", table=table).encode())
-    files.write_atomically(folder / "report.md", _render("report.md", **page).encode())
-    files.write_atomically(folder / "report.html", _render("report.html", **page).encode())
+    remove_stale_files(figures, {picture.stem for picture in shown})
+    remove_stale_files(folder / "tables", set())
+    for table in latex_tables(page):
+        files.write_atomically(folder / "tables" / f"{table.name}.tex", render("table.tex", table=table).encode())
+    files.write_atomically(folder / "report.md", render("report.md", **page).encode())
+    files.write_atomically(folder / "report.html", render("report.html", **page).encode())
     return folder / "report.html"
 
 
-def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
+def build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
     """Return the section of a run, and record the test scores that it reads."""
     independent_run = independent(run)
     methods, encoders, variances = summary(independent_run), encoder_summary(independent_run), seed_variance(run)
@@ -133,23 +133,24 @@ def _build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -
         facts={
             **(run.study.get("versions") or {}),
             **(run.study.get("machine") or {}),
-            **{key: _format_fact(run.study[key]) for key in facts if run.study.get(key)},
+            **{key: format_fact(run.study[key]) for key in facts if run.study.get(key)},
         },
         command=run.study.get("command", f"ablate run {run.name}"),
     )
 
 
-def _write_figures(drawings: Iterable[Drawing], folder: Path, prefix: str, *, pdf: bool) -> list[EmbeddedFigure]:
+def write_figures(drawings: Iterable[Drawing], folder: Path, prefix: str, *, pdf: bool) -> list[EmbeddedFigure]:
     """Write drawings into a folder, and return them for the page."""
     pictures = []
     for drawing in drawings:
         drawing = drawing._replace(stem=f"{prefix}{drawing.stem}")
         drawing.write(folder, pdf=pdf)
-        pictures.append(_embed_figure(folder, drawing.stem, drawing.title, drawing.caption))
+        pictures.append(embed_figure(folder, drawing.stem, drawing.title, drawing.caption))
     return pictures
 
 
-def _embed_figure(folder: Path, stem: str, title: str, caption: str) -> EmbeddedFigure:
+def embed_figure(folder: Path, stem: str, title: str, caption: str) -> EmbeddedFigure:
+    """Return a figure that was written into a folder, for the page."""
     svg = (folder / f"{stem}.svg").read_text("utf-8")
     width = float(svg.partition('width="')[2].partition("pt")[0])
     formats = [suffix for suffix in FIGURE_FORMATS if (folder / f"{stem}.{suffix}").is_file()]
@@ -166,7 +167,7 @@ def inline_svg(svg: str, prefix: str, alternative: str) -> Markup:
     return Markup(f'<svg role="img" aria-label="{escape(alternative)}"{body}')  # noqa: S704  matplotlib wrote the rest
 
 
-def _latex_tables(page: Mapping[str, Any]) -> list[Table]:
+def latex_tables(page: Mapping[str, Any]) -> list[Table]:
     """Return the tables to write as LaTeX; those of several runs have the run in name and title."""
     sections = page["sections"]
     tables = [page["effects"]] if page["effects"] else []
@@ -181,7 +182,7 @@ def _latex_tables(page: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def _repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
+def repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
     """Return the command that repeats the run or the claim, whose runs may be gone."""
     quick = " --quick" if verdict and verdict["quick"] else ""
     if sections:
@@ -189,18 +190,19 @@ def _repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) 
     return f"ablate run {verdict['name'].removesuffix('-quick') if verdict else ''}{quick}"
 
 
-def _remove_stale_files(folder: Path, stems: set[str]) -> None:
+def remove_stale_files(folder: Path, stems: set[str]) -> None:
     """Remove the files of an earlier report but for those with the given stems."""
     for file in folder.glob("*"):
         if file.suffix[1:] in (*FIGURE_FORMATS, "tex") and file.stem not in stems:
             file.unlink()
 
 
-def _format_fact(value: Any) -> str:
+def format_fact(value: Any) -> str:
+    """Return a fact about a run as text."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _render(name: str, **content: Any) -> str:
+def render(name: str, **content: Any) -> str:
     """Return a filled template; values in the HTML page are escaped."""
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -62,8 +62,8 @@ def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bo
         num_read: number of configurations whose test scores it reads.
         claimed: whether the run is of a claim, whose analyses may read the test scores of other configurations.
     """
-    metric, unit = run.metric, _metric_with_unit(run.metric)
-    columns = _make_columns(
+    metric, unit = run.metric, metric_with_unit(run.metric)
+    columns = make_columns(
         ["method", "chosen"],
         ["of", "seeds", f"validation {unit}", f"test {unit}", "minus joint", "p", *LOST_STATUSES, "seconds a trial"],
     )
@@ -71,22 +71,22 @@ def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bo
         [
             Cell(method_label(row["method"], row["modality"])),
             Cell(row["settings"] or DASH),
-            _count_cell(row["configurations"]),
-            _count_cell(row["seeds"]),
+            count_cell(row["configurations"]),
+            count_cell(row["seeds"]),
             Cell(format_score(metric, row["validation"]), row["validation"]),
             Cell(format_score(metric, row["test"], row["low"], row["high"]), row["test"]),
-            Cell(_format_difference(metric, row), row["difference"]),
+            Cell(format_difference(metric, row), row["difference"]),
             Cell(format_p_value(row["p"]), row["p"]),
-            _count_cell(row["failed"]),
-            _count_cell(row["diverged"]),
+            count_cell(row["failed"]),
+            count_cell(row["diverged"]),
             Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
         ]
         for row in summary.iter_rows(named=True)
     ]
-    return Table("methods", "Methods", columns, rows, _methods_note(run, num_read, claimed=claimed))
+    return Table("methods", "Methods", columns, rows, methods_note(run, num_read, claimed=claimed))
 
 
-def _methods_note(run: Run, num_read: int, *, claimed: bool) -> str:
+def methods_note(run: Run, num_read: int, *, claimed: bool) -> str:
     """Return the note below the table of the methods."""
     looks = ", ".join(map(str, run.looks))
     sequential = f", and, as the interval, for looks at {looks} seeds, which were added until methods were told apart"
@@ -108,15 +108,15 @@ def _methods_note(run: Run, num_read: int, *, claimed: bool) -> str:
 def encoders_table(run: Run, table: pl.DataFrame) -> Table:
     """Return the table of encoder probes and their gaps to encoders trained alone, from `summary.encoder_summary`."""
     metric = run.metric
-    columns = _make_columns(
-        ["method", "encoder"], [f"probe on test, {_metric_with_unit(metric)}", "seeds", "minus trained alone", "sd"]
+    columns = make_columns(
+        ["method", "encoder"], [f"probe on test, {metric_with_unit(metric)}", "seeds", "minus trained alone", "sd"]
     )
     rows = [
         [
             Cell(row["method"]),
             Cell(row["modality"]),
             Cell(format_score(metric, row["probe"], row["low"], row["high"]), row["probe"]),
-            _count_cell(row["seeds"]),
+            count_cell(row["seeds"]),
             Cell(format_score(metric, row["gap"], row["gap_low"], row["gap_high"], sign="+"), row["gap"]),
             Cell(format_score(metric, row["gap_sd"]), row["gap_sd"]),
         ]
@@ -142,7 +142,7 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
         [
             Cell(method_label(row["method"], row["modality"])),
             Cell(labels[row["source"]]),
-            _count_cell(row["levels"]),
+            count_cell(row["levels"]),
             Cell(format_score(run.metric, row["variance"], row["low"], row["high"]), row["variance"]),
             Cell(DASH if row["share"] is None else f"{100 * row['share']:.0f} %", row["share"]),
             Cell(format_score(run.metric, row["error"]), row["error"]),
@@ -150,7 +150,7 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
         for row in roots.iter_rows(named=True)
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
-    columns = _make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
+    columns = make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
     held = " and ".join(held_kinds(run))
     note = (
         "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
@@ -158,12 +158,12 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
         "In all else that is shown a seed is one of the first kind, with the mean over those within it. "
         "Rows of a method less joint are of the differences, paired by seed, which are what is tested. "
         "The error of the mean is what a kind adds to its "
-        f"standard error.{_largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
+        f"standard error.{largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
     )
     return Table("spread", "Where the spread comes from", columns, rows, note)
 
 
-def _largest_sources(table: pl.DataFrame) -> str:
+def largest_sources(table: pl.DataFrame) -> str:
     """Return the kind of seed that adds most to the standard error of each difference, and the effect of more seeds."""
     gains = table.filter(pl.col("method").str.ends_with(GAIN_SUFFIX), pl.col("error") > 0)
     largest = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
@@ -190,19 +190,19 @@ def configurations_table(run: Run) -> Table:
             [
                 Cell(method_label(row["method"], row["modality"])),
                 Cell(format_settings(row, run.vary) or DASH),
-                _count_cell(row["seeds"]),
+                count_cell(row["seeds"]),
                 Cell(format_score(run.metric, *interval), interval[0]),
-                _count_cell(row["failed"]),
-                _count_cell(row["diverged"]),
+                count_cell(row["failed"]),
+                count_cell(row["diverged"]),
                 Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
             ]
         )
-    numbers = ["seeds", f"validation {_metric_with_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
+    numbers = ["seeds", f"validation {metric_with_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
     more = (
         f" The first {MAX_ROWS} of {len(table)} are shown; the others are in trials/." if len(table) > MAX_ROWS else ""
     )
     note = f"On the validation split, with 95 % intervals over seeds; best first within a method.{more}"
-    return Table("configurations", "All configurations", _make_columns(["method", "settings"], numbers), rows, note)
+    return Table("configurations", "All configurations", make_columns(["method", "settings"], numbers), rows, note)
 
 
 def failures_table(run: Run) -> Table:
@@ -216,8 +216,8 @@ def failures_table(run: Run) -> Table:
         [
             Cell(row["trial"]),
             Cell(row["method"]),
-            _count_cell(row["seed"]),
-            *(_count_cell(row[seed]) for seed in seeds),
+            count_cell(row["seed"]),
+            *(count_cell(row[seed]) for seed in seeds),
             Cell(row["status"]),
             Cell(row["error"] or "no error was recorded"),
         ]
@@ -226,7 +226,7 @@ def failures_table(run: Run) -> Table:
     columns = [
         Column("trial"),
         Column("method"),
-        *_make_columns([], ["seed", *run.seed_counts]),
+        *make_columns([], ["seed", *run.seed_counts]),
         Column("status"),
         Column("error"),
     ]
@@ -242,20 +242,20 @@ def effects_table(verdict: Mapping[str, Any]) -> Table:
     decisions += [
         (f"{name} (beside)", decision, decision.get("metric", "")) for name, decision in verdict["beside"].items()
     ]
-    nouns = _sample_nouns(decision for _, decision, _ in decisions)
-    columns = [*_make_columns(["comparison", "verdict"], ["effect", "p", nouns]), Column("finding")]
+    nouns = sample_nouns(decision for _, decision, _ in decisions)
+    columns = [*make_columns(["comparison", "verdict"], ["effect", "p", nouns]), Column("finding")]
     rows = [
         [
             Cell(name),
             Cell(decision["verdict"]),
-            _effect_cell(metric, decision),
+            effect_cell(metric, decision),
             Cell(format_p_value(decision["p"]), decision["p"]),
-            _count_cell(decision["seeds"]),
+            count_cell(decision["seeds"]),
             Cell(decision["sentence"]),
         ]
         for name, decision, metric in decisions
     ]
-    over = _sample_nouns(decision for _, decision, _ in decisions if decision["low"] is not None)
+    over = sample_nouns(decision for _, decision, _ in decisions if decision["low"] is not None)
     note = (
         f"Effects with 95 % intervals over {over}, paired by seed where two things are compared; "
         "p is an effect's own where it supports, and else corrected by Holm for their number."
@@ -274,20 +274,23 @@ def escape_markdown(text: str) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
 
 
-def _format_difference(metric: str, row: Mapping[str, Any]) -> str:
+def format_difference(metric: str, row: Mapping[str, Any]) -> str:
+    """Return the difference of a row to joint training with its interval."""
     return format_score(metric, row["difference"], row["difference_low"], row["difference_high"], sign="+")
 
 
-def _make_columns(text: Iterable[str], numeric: Iterable[str]) -> list[Column]:
+def make_columns(text: Iterable[str], numeric: Iterable[str]) -> list[Column]:
+    """Return columns of text, followed by numeric ones."""
     return [*(Column(title) for title in text), *(Column(title, numeric=True) for title in numeric)]
 
 
-def _sample_nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
+def sample_nouns(decisions: Iterable[Mapping[str, Any]]) -> str:
     """Return what samples of effects are called, such as `data sets or seeds`; older verdicts have seeds."""
     return " or ".join(dict.fromkeys(f"{decision.get('noun', 'seed')}s" for decision in decisions)) or "seeds"
 
 
-def _effect_cell(metric: str, decision: Mapping[str, Any]) -> Cell:
+def effect_cell(metric: str, decision: Mapping[str, Any]) -> Cell:
+    """Return the effect of a decision with its interval."""
     value = decision["effect"]
     if value is None:
         return Cell(DASH, value)
@@ -295,9 +298,11 @@ def _effect_cell(metric: str, decision: Mapping[str, Any]) -> Cell:
     return Cell(format_effect(metric, value, decision["low"], decision["high"], change=change), value)
 
 
-def _count_cell(count: int | None) -> Cell:
+def count_cell(count: int | None) -> Cell:
+    """Return a count, or a dash if it is not known."""
     return Cell(DASH if count is None else str(count), count)
 
 
-def _metric_with_unit(metric: str) -> str:
+def metric_with_unit(metric: str) -> str:
+    """Return a metric with `%` if it is shown in percent."""
     return f"{metric}, %" if is_percent(metric) else metric

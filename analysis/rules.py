@@ -30,7 +30,7 @@ RULES: dict[str, Callable[..., Decision]] = {}
 TESTS: dict[str, Callable[..., HypothesisTest]] = {}  # of the rules that test hypotheses about one mean
 
 
-def _rule(test: Callable[P, HypothesisTest]) -> Callable[P, Decision]:
+def register_rule(test: Callable[P, HypothesisTest]) -> Callable[P, Decision]:
     """Register a test under its name, and return the rule that decides by it.
 
     The registered test also takes `noun`, for the replicates where they are no seeds.
@@ -48,7 +48,7 @@ def _rule(test: Callable[P, HypothesisTest]) -> Callable[P, Decision]:
     return rule
 
 
-@_rule
+@register_rule
 def greater(
     values: ArrayLike, baseline: ArrayLike, *, by: float = 0.0, margin: float | None = None, metric: str = ""
 ) -> HypothesisTest:
@@ -57,21 +57,21 @@ def greater(
     With a `margin`, the smallest excess over `by` that matters, the claim is also refuted by a gain below it.
     """
     margin = margin and abs(margin)
-    hypotheses = _superiority_hypotheses(by, margin, metric, ("greater", "less", "gain"))
+    hypotheses = superiority_hypotheses(by, margin, metric, ("greater", "less", "gain"))
     return paired_test(values, baseline, hypotheses, margin, metric)
 
 
-@_rule
+@register_rule
 def less(
     values: ArrayLike, baseline: ArrayLike, *, by: float = 0.0, margin: float | None = None, metric: str = ""
 ) -> HypothesisTest:
     """Claim that values lie below their baseline by more than `by`: `greater`, mirrored."""
     margin = margin and abs(margin)
-    hypotheses = _mirrored(_superiority_hypotheses(by, margin, metric, ("less", "greater", "fall")))
+    hypotheses = mirrored(superiority_hypotheses(by, margin, metric, ("less", "greater", "fall")))
     return paired_test(values, baseline, hypotheses, margin, metric)
 
 
-@_rule
+@register_rule
 def non_inferior(
     values: ArrayLike, baseline: ArrayLike, *, margin: float, higher_is_better: bool = True, metric: str = ""
 ) -> HypothesisTest:
@@ -81,10 +81,10 @@ def non_inferior(
         Hypothesis("supported", -margin, INF, f"not worse by {size}"),
         Hypothesis("refuted", -INF, -margin, f"worse by more than {size}"),
     ]
-    return paired_test(values, baseline, hypotheses if higher_is_better else _mirrored(hypotheses), margin, metric)
+    return paired_test(values, baseline, hypotheses if higher_is_better else mirrored(hypotheses), margin, metric)
 
 
-@_rule
+@register_rule
 def equivalent(values: ArrayLike, baseline: ArrayLike, *, margin: float, metric: str = "") -> HypothesisTest:
     """Claim that values differ from their baseline by less than the margin; both [N], in the order of the seeds.
 
@@ -100,7 +100,7 @@ def equivalent(values: ArrayLike, baseline: ArrayLike, *, margin: float, metric:
     return paired_test(values, baseline, hypotheses, margin, metric)
 
 
-@_rule
+@register_rule
 def above(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> HypothesisTest:
     """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is above a value."""
     size = format_amount(metric, threshold, change=False)
@@ -111,7 +111,7 @@ def above(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -
     return one_sample_test(values, hypotheses, metric)
 
 
-@_rule
+@register_rule
 def below(values: ArrayLike | Estimate, *, threshold: float, metric: str = "") -> HypothesisTest:
     """Claim that the mean of values [N], one per seed, or an estimate with an interval of its own, is below a value."""
     size = format_amount(metric, threshold, change=False)
@@ -157,7 +157,7 @@ def cell_decisions(cells: Mapping[str, tuple[Any, ...]], rule: str = "greater", 
     The correction takes hypotheses away, and a cell that is refuted without it may be left with one that supports. Such
     a cell does not count as supported.
     """
-    tests = _cell_tests(cells, rule, **options)
+    tests = cell_tests(cells, rule, **options)
     uncorrected = {name: decide(test) for name, test in tests.items()}
     corrected = {name: decide(without_support(test)) for name, test in holm_correction(tests).items()}
     return {
@@ -172,7 +172,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     be wrongly passed, whatever the others are, needs no correction. Refuted if it is in some cell after Holm's, since
     with many cells one of them would be by chance. Effect, interval and seeds are those of the weakest cell.
     """
-    tests = _cell_tests(cells, rule, **options)
+    tests = cell_tests(cells, rule, **options)
     if not tests:
         return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
     decisions = cell_decisions(cells, rule, **options)
@@ -191,7 +191,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
 RULES |= {"exact": exact, "report": report, "every": every}
 
 
-def _superiority_hypotheses(
+def superiority_hypotheses(
     by: float, margin: float | None, metric: str, terms: tuple[str, str, str]
 ) -> list[Hypothesis]:
     """Return the hypotheses of a claim that a mean exceeds `by`; the terms are for more, for less and for a gain."""
@@ -213,12 +213,12 @@ def _superiority_hypotheses(
     ]
 
 
-def _mirrored(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+def mirrored(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
     """Return the same hypotheses about the negated mean."""
     return [Hypothesis(h.verdict, -h.high, -h.low, h.description) for h in hypotheses]
 
 
-def _cell_tests(
+def cell_tests(
     cells: Mapping[str, tuple[Any, ...]], rule: str, *, metric: str | Mapping[str, str] = "", **options: Any
 ) -> dict[str, HypothesisTest]:
     """Return the test of each cell; `metric` is that of all cells, or that of each by its name."""

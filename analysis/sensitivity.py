@@ -45,12 +45,12 @@ def curve(run: Run, axis: str) -> pl.DataFrame:
     A method's other varied settings are fixed at its best configuration; where the design has several values of the
     axis only elsewhere, as in one-at-a-time designs, at the best configuration that has most of them.
     """
-    return _response_table(run, axis, validation_scores).filter(pl.col("method") != "unimodal")
+    return response_table(run, axis, validation_scores).filter(pl.col("method") != "unimodal")
 
 
 def probe_curve(run: Run, axis: str) -> pl.DataFrame:
     """Return the curve of each encoder's probe, with its `modality`; `unimodal` is the encoder trained alone."""
-    return _response_table(run, axis, validation_probes, "encoder").rename({"encoder": "modality"})
+    return response_table(run, axis, validation_probes, "encoder").rename({"encoder": "modality"})
 
 
 def heat_map(run: Run, x: str, y: str) -> pl.DataFrame:
@@ -71,12 +71,12 @@ def heat_map(run: Run, x: str, y: str) -> pl.DataFrame:
     return table_from_rows(rows, HEAT_MAP).sort("x", "y").sort("method", maintain_order=True)
 
 
-def _response_table(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *by: str) -> pl.DataFrame:
+def response_table(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], pl.DataFrame], *by: str) -> pl.DataFrame:
     """Return the mean scores at each value of an axis, by method, modality and the columns `by`: CURVE."""
     table = configurations(run)
     groups = table.partition_by("method", "modality", maintain_order=True)
     others = [other for other in run.vary if other != axis]
-    points = pl.concat([table.clear(), *(_axis_configurations(run, group, axis) for group in groups)])
+    points = pl.concat([table.clear(), *(axis_configurations(run, group, axis) for group in groups)])
     rows = []
     for _, group in scores(run, points).group_by("method", "modality", axis, *by, maintain_order=True):
         point = group.row(0, named=True)
@@ -94,6 +94,6 @@ def _response_table(run: Run, axis: str, scores: Callable[[Run, pl.DataFrame], p
     return table_from_rows(rows, CURVE | dict.fromkeys(by, pl.String))
 
 
-def _axis_configurations(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
+def axis_configurations(run: Run, group: pl.DataFrame, axis: str) -> pl.DataFrame:
     """Return one method's configurations along an axis, by value; only its best if it has no such setting."""
     return group.head(1) if group[axis].is_null().all() else configurations_along(run, group, [axis]).sort(axis)

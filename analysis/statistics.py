@@ -78,7 +78,7 @@ def interval(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
         return NAN, NAN
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    half_width = float(special.stdtrit(sample.size - 1, 1 - level / 2)) * _standard_error(sample)
+    half_width = float(special.stdtrit(sample.size - 1, 1 - level / 2)) * standard_error(sample)
     return float(sample.mean()) - half_width, float(sample.mean()) + half_width
 
 
@@ -93,8 +93,8 @@ def bca(values: ArrayLike) -> tuple[float, float]:
         return NAN, NAN
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    low, high = _bootstrap(sample, "BCa")
-    return (low, high) if np.isfinite([low, high]).all() else _bootstrap(sample, "percentile")
+    low, high = bootstrap_interval(sample, "BCa")
+    return (low, high) if np.isfinite([low, high]).all() else bootstrap_interval(sample, "percentile")
 
 
 def estimate(values: ArrayLike, within: tuple[float, float] = UNBOUNDED) -> Estimate:
@@ -140,7 +140,7 @@ def p_above(sample: Sample, value: float) -> float:
     """
     if sample.size < 2:
         return 1.0
-    error = _standard_error(sample)
+    error = standard_error(sample)
     if np.ptp(sample) == 0 or error == 0:
         return 2.0 ** (1 - sample.size) if sample.min() > value else 1.0
     if sample.mean() <= value:
@@ -214,11 +214,13 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def _standard_error(sample: Sample) -> float:
+def standard_error(sample: Sample) -> float:
+    """Return the standard error of the mean."""
     return float(sample.std(ddof=1) / np.sqrt(sample.size))
 
 
-def _bootstrap(sample: Sample, method: str) -> tuple[float, float]:
+def bootstrap_interval(sample: Sample, method: str) -> tuple[float, float]:
+    """Return the bootstrap interval of the mean by a method, BCa or percentile; nan where it is not defined."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a degenerate sample gives nan, which `bca` handles
         result = stats.bootstrap((sample,), np.mean, n_resamples=RESAMPLES, method=method, rng=np.random.default_rng(0))

@@ -63,10 +63,10 @@ def summary(run: Run) -> pl.DataFrame:
     rows = []
     for choice in choices.iter_rows(named=True):
         chosen_scores = scores.filter(pl.col("trial").is_in(choice["trials"]))
-        row = _configuration_columns(run, choice) | _test_columns(chosen_scores, run.metric)
-        row |= _joint_difference(run, choice["method"], chosen_scores, joint)
+        row = configuration_columns(run, choice) | test_columns(chosen_scores, run.metric)
+        row |= joint_difference(run, choice["method"], chosen_scores, joint)
         rows.append(row | {"front": on_front.get(tuple(choice["trials"]))})
-    return _with_corrected_p(table_from_rows(rows, SUMMARY))
+    return with_corrected_p(table_from_rows(rows, SUMMARY))
 
 
 def encoder_summary(run: Run) -> pl.DataFrame:
@@ -74,14 +74,15 @@ def encoder_summary(run: Run) -> pl.DataFrame:
     scores = test_probes(run, best_configurations(run))
     rows = []
     for (method, encoder), group in scores.group_by("method", "encoder", maintain_order=True):
-        mean, low, high, _ = estimate(_distinct_scores(group), bounds(run.metric))
+        mean, low, high, _ = estimate(distinct_scores(group), bounds(run.metric))
         row = {"method": method, "modality": encoder, "probe": mean, "low": low, "high": high, "seeds": len(group)}
         alone = scores.filter(pl.col("method") == "unimodal", pl.col("encoder") == encoder)
-        rows.append(row | (_unimodal_gap(group, alone, run.metric) if method != "unimodal" else {}))
+        rows.append(row | (unimodal_gap(group, alone, run.metric) if method != "unimodal" else {}))
     return table_from_rows(rows, ENCODERS)
 
 
-def _configuration_columns(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
+def configuration_columns(run: Run, choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of SUMMARY that describe a chosen configuration."""
     keys = ("method", "modality", "configurations", "seeds", "validation", "failed", "diverged", "seconds")
     return {key: choice[key] for key in keys} | {
         "settings": format_settings(choice, run.vary) if choice["seeds"] else None,
@@ -90,17 +91,18 @@ def _configuration_columns(run: Run, choice: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _test_columns(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
-    mean, low, high, _ = estimate(_distinct_scores(scores), bounds(metric))
+def test_columns(scores: pl.DataFrame, metric: str) -> dict[str, Any]:
+    """Return the test score with its interval."""
+    mean, low, high, _ = estimate(distinct_scores(scores), bounds(metric))
     return {"test": mean, "low": low, "high": high}
 
 
-def _distinct_scores(scores: pl.DataFrame) -> pl.Series:
+def distinct_scores(scores: pl.DataFrame) -> pl.Series:
     """Return the scores of the seeds, or only one where the seeds change nothing."""
     return scores["score"].head(1) if is_seed_invariant(scores) else scores["score"]
 
 
-def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
+def joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.DataFrame) -> dict[str, Any]:
     """Return the difference to joint training, paired by the seeds that both have finished.
 
     In a sequential design p and interval are valid at every look. Where the seeds change neither method there is only
@@ -120,7 +122,7 @@ def _joint_difference(run: Run, method: str, scores: pl.DataFrame, joint: pl.Dat
     return {"difference": mean, "difference_low": low, "difference_high": high, "p": p, "pairs": count}
 
 
-def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
+def unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dict[str, Any]:
     """Return the difference to the same encoder trained alone, without interval where the seeds change neither."""
     pairs = scores.join(alone.select("seed", alone="score"), on="seed")
     mean, sd, low, high, _, count = paired(pairs["score"], pairs["alone"], bounds(metric, change=True))
@@ -129,7 +131,7 @@ def _unimodal_gap(scores: pl.DataFrame, alone: pl.DataFrame, metric: str) -> dic
     return {"gap": mean, "gap_sd": sd, "gap_low": low, "gap_high": high, "pairs": count}
 
 
-def _with_corrected_p(table: pl.DataFrame) -> pl.DataFrame:
+def with_corrected_p(table: pl.DataFrame) -> pl.DataFrame:
     """Return the table with `p` corrected by Holm's method for all its comparisons."""
     p = holm(table["p"].fill_null(NAN).to_list())
     return table.with_columns(p=pl.Series(p, dtype=pl.Float64).fill_nan(None))

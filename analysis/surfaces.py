@@ -58,8 +58,8 @@ def surface(run: Run, method: str) -> Surface:
     complete = np.array(is_complete, dtype=bool)
     scores = configurations.scores[complete]
     positions = {axis: configurations.positions(axis, run.vary[axis]["scale"]) for axis in names}
-    columns = [_rescaled(column, column)[complete] for column in positions.values()]
-    matrix = _quadratic_terms(columns, len(scores))
+    columns = [rescaled(column, column)[complete] for column in positions.values()]
+    matrix = quadratic_terms(columns, len(scores))
     terms = [*names, *(f"{first} x {second}" for first, second in combinations_with_replacement(names, 2))]
     is_determined = len(scores) >= matrix.shape[1] > 1 and np.linalg.matrix_rank(matrix) == matrix.shape[1]
     shape = (matrix.shape[1], scores.shape[1])
@@ -69,7 +69,7 @@ def surface(run: Run, method: str) -> Surface:
         {"term": term, "effect": effect.mean, "low": effect.low, "high": effect.high, "p": p, "seeds": effect.pairs}
         for term, effect, p in zip(terms, effects, holm([effect.p for effect in effects]), strict=True)
     ]
-    r2, predicted_r2 = _fit_quality(scores, matrix, weights) if is_determined else (NAN, NAN)
+    r2, predicted_r2 = fit_quality(scores, matrix, weights) if is_determined else (NAN, NAN)
     table, dropped = table_from_rows(rows, SURFACE), int((~complete).sum())
     return Surface(table, r2, predicted_r2, len(scores), dropped, positions, weights)
 
@@ -81,8 +81,8 @@ def surface_slice(fitted: Surface, x: str, y: str, *, higher_is_better: bool = T
     grid = dict(zip((x, y), (side.ravel() for side in np.meshgrid(*ticks)), strict=True))
     num_points = SLICE_POINTS * SLICE_POINTS
     values = {axis: np.full(num_points, positions[0]) for axis, positions in fitted.positions.items()} | grid
-    columns = [_rescaled(values[axis], positions) for axis, positions in fitted.positions.items()]
-    heights = _quadratic_terms(columns, num_points) @ fitted.weights  # [N, S]
+    columns = [rescaled(values[axis], positions) for axis, positions in fitted.positions.items()]
+    heights = quadratic_terms(columns, num_points) @ fitted.weights  # [N, S]
     best = (heights if higher_is_better else -heights).argmax(axis=0)
     places = [{"x": right, "y": up} for right, up in zip(grid[x], grid[y], strict=True)]
     rows = [{"kind": "surface", **places[n], **estimate(row)._asdict()} for n, row in enumerate(heights)]
@@ -90,24 +90,24 @@ def surface_slice(fitted: Surface, x: str, y: str, *, higher_is_better: bool = T
     return table_from_rows(rows, SLICE)
 
 
-def _quadratic_terms(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:
+def quadratic_terms(columns: Sequence[NDArray[np.float64]], points: int) -> NDArray[np.float64]:
     """Return the design matrix of a quadratic, [N, T]: 1, the axes, and their products."""
     products = [first * second for first, second in combinations_with_replacement(columns, 2)]
     return np.array([np.ones(points), *columns, *products]).T
 
 
-def _rescaled(positions: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+def rescaled(positions: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return positions scaled such that the range of `reference` is [-1, 1]."""
     low, high = reference.min(initial=np.inf), reference.max(initial=-np.inf)
     return (2 * positions - low - high) / (high - low) if high > low else np.zeros(len(positions))
 
 
-def _fit_quality(
+def fit_quality(
     scores: NDArray[np.float64], matrix: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Return the R² of the mean scores by the fit, and by leave-one-out predictions."""
     means, heights = scores.mean(axis=1), (matrix @ weights).mean(axis=1)
-    return _r2(means, heights), _r2(means, means - (means - heights) / residual_leverage(matrix))
+    return r_squared(means, heights), r_squared(means, means - (means - heights) / residual_leverage(matrix))
 
 
 def residual_leverage(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -116,6 +116,7 @@ def residual_leverage(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(residual > MIN_RESIDUAL_LEVERAGE, residual, np.nan)
 
 
-def _r2(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
+def r_squared(values: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
+    """Return the share of the variance of values [N] that fitted ones explain; nan if they do not vary."""
     total = float(((values - values.mean()) ** 2).sum())
     return 1 - float(((values - fitted) ** 2).sum()) / total if total else NAN

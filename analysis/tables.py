@@ -169,8 +169,8 @@ def load(folder: str | Path | list[str] | list[Path], storage_options: Options |
     """
     options = storage_options or {}
     if isinstance(folder, list):
-        return _combine_runs([_load_run(_locate(path, options)) for path in folder])
-    return _load_run(_locate(folder, options))
+        return combine_runs([load_run(locate(path, options)) for path in folder])
+    return load_run(locate(folder, options))
 
 
 def load_store(store: str | Path, storage_options: Options | None = None) -> Runs:
@@ -179,13 +179,13 @@ def load_store(store: str | Path, storage_options: Options | None = None) -> Run
     Raises:
         FileNotFoundError: the store has no runs.
     """
-    location = _locate(store, storage_options or {})
+    location = locate(store, storage_options or {})
     subfolders = list(location.filesystem.walk(location.path, maxdepth=3))[1:]
     paths = [folder for folder, _, names in subfolders if "study.yaml" in names]
     if not paths:
         raise FileNotFoundError(f"{store} is no store: no folder in it has a study.yaml.")
     paths.sort(key=lambda path: (path.count("/"), path))
-    return _combine_runs([_load_run(location._replace(path=path)) for path in paths])
+    return combine_runs([load_run(location._replace(path=path)) for path in paths])
 
 
 def traces(run: Run, metrics: Sequence[str] | None = None) -> pl.DataFrame:
@@ -222,13 +222,15 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]
     return pl.DataFrame(rows, schema=schema, infer_schema_length=None).with_columns(cs.float().fill_nan(None))
 
 
-def _locate(folder: str | Path, options: Options) -> Location:
+def locate(folder: str | Path, options: Options) -> Location:
+    """Return the location of a folder, given by its path or URL."""
     filesystem, path = fsspec.core.url_to_fs(str(folder), **options)
     scheme = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
     return Location(filesystem, path if scheme != "file" else str(folder).removeprefix("file://"), scheme, options)
 
 
-def _load_run(location: Location) -> Run:
+def load_run(location: Location) -> Run:
+    """Return the run in a folder; raises FileNotFoundError if it is none, or is damaged."""
     file = location.join("study.yaml").path
     filesystem = location.filesystem
     address = location.path if location.scheme == "file" else filesystem.unstrip_protocol(location.path)
@@ -238,24 +240,25 @@ def _load_run(location: Location) -> Run:
         record = yaml.safe_load(filesystem.cat_file(file))
     except yaml.YAMLError:
         record = None
-    if not _is_run_record(record):
+    if not is_run_record(record):
         is_study_file = isinstance(record, dict) and "planned" not in record and "study" not in record
         reason = "is a study that is to be run, not what a run wrote" if is_study_file else "is damaged"
         raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml {reason}.")
     run = Run(address, dict(record), pl.LazyFrame(), pl.LazyFrame())
     seeds = {f"seed.{kind}": pl.Int64 for kind in run.seed_counts}
-    columns = TRIALS | seeds | _setting_columns(run) | dict.fromkeys(_score_columns(run), pl.Float64)
-    trials, metrics = (_scan_folder(location.join(n), c) for n, c in (("trials", columns), ("metrics", METRICS)))
+    columns = TRIALS | seeds | setting_columns(run) | dict.fromkeys(score_columns(run), pl.Float64)
+    trials, metrics = (scan_folder(location.join(n), c) for n, c in (("trials", columns), ("metrics", METRICS)))
     return run._replace(trials=trials, metrics=metrics)
 
 
-def _is_run_record(record: Any) -> bool:
+def is_run_record(record: Any) -> bool:
     """Return whether the content of a study.yaml is what a run writes."""
     study = record.get("study") if isinstance(record, Mapping) else None
     return isinstance(study, Mapping) and isinstance(record.get("planned"), int) and {"metric", "direction"} <= {*study}
 
 
-def _combine_runs(runs: Sequence[Run]) -> Runs:
+def combine_runs(runs: Sequence[Run]) -> Runs:
+    """Return several runs with their tables concatenated."""
     names = [run.name for run in runs]
     runs_by_name = {run.folder if names.count(run.name) > 1 else run.name: run for run in runs}
     tables = (
@@ -267,16 +270,17 @@ def _combine_runs(runs: Sequence[Run]) -> Runs:
     return Runs(runs_by_name, trials, metrics)
 
 
-def _setting_columns(run: Run) -> dict[str, Any]:
+def setting_columns(run: Run) -> dict[str, Any]:
     """Return the type of each varied setting's column; Null is cast to whatever type the choices have."""
     return {axis: pl.Float64 if is_numeric(spec["values"]) else pl.Null for axis, spec in run.vary.items()}
 
 
-def _score_columns(run: Run) -> list[str]:
+def score_columns(run: Run) -> list[str]:
+    """Return the names of the final joint metrics among the columns of trials."""
     return [f"{split}.{metric}" for split in ("validation", "test") for metric in ("loss", run.metric)]
 
 
-def _scan_folder(location: Location, columns: dict[str, Any]) -> pl.LazyFrame:
+def scan_folder(location: Location, columns: dict[str, Any]) -> pl.LazyFrame:
     """Return all Parquet files of a folder as one table; files of different methods have different settings.
 
     Raises:

@@ -25,17 +25,17 @@ COEFFICIENT = "scale"  # what a method multiplies the gradients of a modality by
 def learning_curves(run: Run) -> pl.DataFrame:
     """Return training loss, validation loss and validation metric at every epoch, with the columns of TRAINING."""
     joint = pl.col("modality").is_null() & pl.col("split").is_in(["train", "validation"])
-    table = _epoch_curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
+    table = epoch_curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
     order = [pl.col("metric") == "loss", pl.col("split") != "validation"]
     return table.sort(order, maintain_order=True)
 
 
 def coefficient_curves(run: Run) -> pl.DataFrame:
     """Return the gradient coefficient of each modality at every epoch, with the columns of TRAINING."""
-    return _epoch_curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
+    return epoch_curves(run, [COEFFICIENT], pl.col("modality").is_not_null() & (pl.col("split") == "train"))
 
 
-def _epoch_curves(run: Run, metrics: Sequence[str], condition: pl.Expr) -> pl.DataFrame:
+def epoch_curves(run: Run, metrics: Sequence[str], condition: pl.Expr) -> pl.DataFrame:
     """Return means and intervals over finished trials of the chosen configurations, the same trials at every epoch."""
     members = best_configurations(run).select("method", trial="trials").explode("trial")
     done = run.trials.filter(status="done").select("trial")

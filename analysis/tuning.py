@@ -61,7 +61,7 @@ def expected_best(
     rows = []
     for n in range(1, count + 1):
         worse = np.arange(lost, count)  # configurations that are no better than each
-        weight = np.exp(_log_choose(worse, n - 1) - _log_choose(np.array(count), n))
+        weight = np.exp(log_choose(worse, n - 1) - log_choose(np.array(count), n))
         is_known = len(ranked) and (n > lost or not pruned_count)
         expected = weight @ ranked / weight.sum() if is_known else np.empty(0)
         rows.append(
@@ -70,7 +70,7 @@ def expected_best(
     return table_from_rows(rows, {name: kind for name, kind in BEST.items() if name != "method"})
 
 
-def _log_choose(n: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+def log_choose(n: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """Return the logarithm of the binomial coefficient, n over k."""
     at_least_k = np.maximum(n, k)
     log_count = special.gammaln(at_least_k + 1) - special.gammaln(k + 1) - special.gammaln(at_least_k - k + 1)

@@ -35,7 +35,7 @@ def scores(
         epochs: first and last of those to average over, or of `*_max` and `*_min` to take the extreme of; the last one
             alone by default.
     """
-    tables = [_cell_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
+    tables = [cell_scores(cell, run, metric, split, epochs) for cell, run in cells.items()]
     kept = [
         table.filter(seed=table.drop_nulls(LOSSES)["seed"].min()) if is_seed_invariant(table) else table
         for table in tables
@@ -162,7 +162,7 @@ def format_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cell_scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+def cell_scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
     """Return the rows of `scores` for one run."""
     trials = trials_with_draws(run).collect()
     name = run.metric if metric == "score" else metric
@@ -179,11 +179,11 @@ def _cell_scores(cell: str, run: Run, metric: str, split: str, epochs: Sequence[
         ]
         return trials.with_columns(value.cast(pl.Float64).alias("value"), *null_keys)
     done = trials.filter(pl.col("status") == "done").select("trial")
-    rows = _metric_values(run, name, split, epochs).join(done, on="trial")
+    rows = metric_values(run, name, split, epochs).join(done, on="trial")
     return trials.join(rows, on="trial", how="left", maintain_order="left")
 
 
-def _metric_values(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
+def metric_values(run: Run, name: str, split: str, epochs: Sequence[int] | None) -> pl.DataFrame:
     """Return `trial`, `owner`, `variant`, `level` and `value` of a metric."""
     stem = name.removesuffix("*")
     match = pl.col("metric").str.starts_with(stem) if name.endswith("*") else pl.col("metric") == name

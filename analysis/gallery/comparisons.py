@@ -28,7 +28,7 @@ def differences(run: Run) -> Iterator[Drawing]:
     measured = table.drop_nulls("mean")
     if measured.is_empty():
         return
-    subtitle = f"{_pairs_caption(measured)}, Holm-corrected p, test split"
+    subtitle = f"{pairs_caption(measured)}, Holm-corrected p, test split"
     figure = plots.plot_forest(table, metric=run.metric, title=f"{run.name}: minus joint training", subtitle=subtitle)
     values = [
         f"{row['name']} {format_score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
@@ -51,7 +51,7 @@ def encoder_gaps(run: Run) -> Iterator[Drawing]:
         high="gap_high",
         pairs="pairs",
     )
-    subtitle = f"{_pairs_caption(rows)}, test split, linear probes"
+    subtitle = f"{pairs_caption(rows)}, test split, linear probes"
     title = f"{run.name}: encoders minus themselves trained alone"
     worst = table.sort("gap", descending=not run.higher_is_better).row(0, named=True)
     gap = format_score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
@@ -102,7 +102,7 @@ def pareto_fronts(run: Run) -> Iterator[Drawing]:
     yield Drawing("front", heading, caption, figure, table)
 
 
-def _pairs_caption(table: pl.DataFrame) -> str:
+def pairs_caption(table: pl.DataFrame) -> str:
     """Return the caption of paired intervals: their number of seeds, or that there is no interval."""
     pairs = table.select(seeds="pairs")
     has_interval = len(table.drop_nulls("low")) > 0

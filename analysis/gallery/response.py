@@ -34,7 +34,7 @@ def curves(run: Run) -> Iterator[Drawing]:
         )
         data = pl.concat([response, probes], how="diagonal")
         yield Drawing(
-            f"curve-{slug(axis)}", f"Sensitivity to {axis}", _extremes_caption(run, axis, response), figure, data
+            f"curve-{slug(axis)}", f"Sensitivity to {axis}", extremes_caption(run, axis, response), figure, data
         )
 
 
@@ -80,17 +80,18 @@ def response_surfaces(run: Run) -> Iterator[Drawing]:
             continue
         region = safe_region(run, method, safe_margin(run, method))
         for x, y in combinations(fitted.positions, 2):
-            yield _draw_surface(run, method, fitted, region, (x, y))
+            yield draw_surface(run, method, fitted, region, (x, y))
 
 
-def _draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
+def draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: tuple[str, str]) -> Drawing:
+    """Draw the response surface of a method over a pair of axes."""
     x, y = pair
     table = surface_slice(fitted, x, y, higher_is_better=run.higher_is_better)
     layouts = {axis: axis_layout(region.table[axis].drop_nulls(), run.vary[axis]["scale"]) for axis in pair}
     positions = [pl.col(axis).replace_strict(layouts[axis].positions, return_dtype=pl.Float64) for axis in pair]
     points = region.table.select(positions[0].alias("x"), positions[1].alias("y"), "within", x_value=x, y_value=y)
     best = table.filter(kind="surface").sort("mean", descending=run.higher_is_better).row(0, named=True)
-    nearest = [_nearest_value(layouts[axis], best[side]) for axis, side in ((x, "x"), (y, "y"))]
+    nearest = [nearest_value(layouts[axis], best[side]) for axis, side in ((x, "x"), (y, "y"))]
     settings = format_settings(region.table.row(0, named=True), [axis for axis in fitted.positions if axis not in pair])
     at = f" at {settings}" if settings else ""
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
@@ -118,12 +119,12 @@ def _draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: 
     return Drawing(stem, f"Response surface of {method} over {x} and {y}", caption, figure, data)
 
 
-def _nearest_value(layout: AxisLayout, position: float) -> float:
+def nearest_value(layout: AxisLayout, position: float) -> float:
     """Return the value of an axis that is nearest to a position."""
     return min(layout.positions, key=lambda value: abs(layout.positions[value] - position))
 
 
-def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
+def extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
     """Return each method's best and worst value of an axis, among those with the most seeds."""
     sentences = []
     for method, points in groups(response.drop_nulls("value"), "method"):
@@ -135,13 +136,14 @@ def _extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
         if len(line) > 1 and format_score(run.metric, best["mean"]) == format_score(run.metric, worst["mean"]):
             sentence = f"{format_score(run.metric, best['mean'])} on validation at each of {len(line)} values of {axis}"
         else:
-            sentence = f"best on validation at {axis}={_format_point(run, best)}"
-            sentence += f", worst at {_format_point(run, worst)}" if len(line) > 1 else ""
+            sentence = f"best on validation at {axis}={format_point(run, best)}"
+            sentence += f", worst at {format_point(run, worst)}" if len(line) > 1 else ""
         others = [format_setting(value) for value in points["value"] if value not in line["value"]]
         unranked = f" Not ranked, as they have fewer seeds: {', '.join(others)}." if others else ""
         sentences.append(f"{method}{settings}: {sentence}.{unranked}")
     return " ".join(sentences)
 
 
-def _format_point(run: Run, point: dict[str, Any]) -> str:
+def format_point(run: Run, point: dict[str, Any]) -> str:
+    """Return a value of an axis with the score there."""
     return f"{format_setting(point['value'])} ({format_score(run.metric, point['mean'], point['low'], point['high'])})"

@@ -52,10 +52,10 @@ def best_of_n(run: Run) -> Iterator[Drawing]:
     caption = f"What the best of n configurations scores on validation; at the whole budget: {scores}."
     title = f"{run.name}: what tuning buys"
     figure = plots.plot_best_of(table, metric=run.metric, title=title, methods=run.methods)
-    yield Drawing("best-of-n", "Best of n configurations", caption + _pruned_caption(table), figure, table)
+    yield Drawing("best-of-n", "Best of n configurations", caption + pruned_caption(table), figure, table)
 
 
-def _pruned_caption(table: pl.DataFrame) -> str:
+def pruned_caption(table: pl.DataFrame) -> str:
     """Return how many configurations of each method were pruned, and how they count; empty if none was."""
     last = table.group_by("method", maintain_order=True).last().filter(pl.col("pruned") > 0)
     counts = "; ".join(f"{row['method']} {row['pruned']} of {row['n']}" for row in last.iter_rows(named=True))

@@ -46,8 +46,8 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
             panel = figure.add_subplot(1, len(tables), index)
             panel.set_title(name)
             for row, setting in enumerate(factors):
-                _draw_bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
-            _draw_floor(panel, table["floor"])
+                draw_bar(panel, row, table.row(by_predicate=pl.col("factor") == setting, named=True))
+            draw_floor(panel, table["floor"])
             panel.set_yticks(
                 range(len(factors)), unique_labels(factors).values() if index == 1 else [""] * len(factors)
             )
@@ -88,8 +88,8 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
             panel.plot([], [], "o", ms=5, color=PALETTE[at], mfc=PALETTE[at] if judged else FAINT, label=words)
             shift = 0.22 * (at - (len(shown) - 1) / 2)
             for row in rows.drop_nulls("value").iter_rows(named=True):
-                _draw_dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
-            _draw_floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
+                draw_dot(panel, names.index(row["name"]) + shift, row, PALETTE[at])
+            draw_floor(panel, rows["floor"], PALETTE[at], f"floor: {words.partition(',')[0]}")
         panel.set_yticks(range(len(names)), unique_labels(names).values())
         panel.set_ylim(len(names) - 0.4, -0.6)
         panel.set_xlabel(
@@ -105,7 +105,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
     return figure
 
 
-def _draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
+def draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
     """Draw an importance with its interval."""
     value, low, high = (row[key] for key in ("value", "low", "high"))
     if value is None:
@@ -116,7 +116,7 @@ def _draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
         panel.hlines(place, low, high, color=DARK, lw=1.2)
 
 
-def _draw_dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
+def draw_dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) -> None:
     """Draw an index with its interval; open if it is not above the floor, grey if there is no floor."""
     filled = {True: colour, False: "white", None: FAINT}[row["above_floor"]]
     if row["low"] is not None:
@@ -124,6 +124,7 @@ def _draw_dot(panel: Axes, place: float, row: Mapping[str, Any], colour: str) ->
     panel.plot(row["value"], place, "o", ms=5, color=colour, mfc=filled)
 
 
-def _draw_floor(panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "") -> None:
+def draw_floor(panel: Axes, floors: pl.Series, colour: str = GREY, words: str = "") -> None:
+    """Draw the floor as a vertical line, if it is known."""
     for floor in floors.drop_nulls().head(1):
         panel.axvline(floor, color=colour, lw=1.1, ls="--", label=words)

@@ -69,29 +69,30 @@ def plot_curve(
         for index, (name, table) in enumerate(panels.items(), start=1):
             panel = figure.add_subplot(rows, columns, index)
             panel.set_title(shorten(name, 30))
-            _draw_panel(panel, table, layout, styles, display_factor(metric))
-            _crop_outliers(panel, table, layout, styles, metric)
+            draw_panel(panel, table, layout, styles, display_factor(metric))
+            crop_outliers(panel, table, layout, styles, metric)
             format_axes(panel, layout, axis, metric)
         failures = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
-        _mark_failures(figure.axes[0], failures, layout)
+        mark_failures(figure.axes[0], failures, layout)
         note = "; at the foot, trials without a score" if len(failures) else ""
         add_title(figure, title, f"{interval_caption(curve)}, validation split{note}")
         add_legend(figure)
     return figure
 
 
-def _draw_panel(
+def draw_panel(
     panel: Axes, table: pl.DataFrame, layout: AxisLayout, styles: dict[str, LineStyle], factor: float
 ) -> None:
+    """Draw the curve of each method, and the baselines."""
     for part in table.filter(pl.col("kind") == "curve").partition_by("method", maintain_order=True):
         method = part["method"][0]
         draw_line(panel, part, layout, styles[method], METHOD_LABELS.get(method, method), factor)
     baselines = table.filter(pl.col("kind") == "baseline").drop_nulls("mean")
     for row in baselines.with_columns(pl.col("mean", "low", "high") * factor).iter_rows(named=True):
-        _draw_baseline(panel, row["method"], row["mean"], row["low"], row["high"], styles[row["method"]])
+        draw_baseline(panel, row["method"], row["mean"], row["low"], row["high"], styles[row["method"]])
 
 
-def _draw_baseline(
+def draw_baseline(
     panel: Axes, method: str, mean: float, low: float | None, high: float | None, style: LineStyle
 ) -> None:
     """Draw a horizontal line with its marker at the right end; its band is darker for joint training."""
@@ -136,7 +137,7 @@ def format_axes(panel: Axes, layout: AxisLayout, axis: str, metric: str, *, chan
 def format_x_axis(panel: Axes, layout: AxisLayout, axis: str) -> None:
     """Set ticks, label and limits of the x axis, such that it shows all values, and draw its breaks."""
     panel.update_datalim([(x, 0) for x in layout.positions.values()], updatey=False)
-    ticks = _legible_ticks(panel, layout)
+    ticks = legible_ticks(panel, layout)
     panel.set_xticks(list(ticks), list(ticks.values()))
     panel.set_xlabel(shorten(axis))
     for x in layout.breaks:
@@ -146,7 +147,7 @@ def format_x_axis(panel: Axes, layout: AxisLayout, axis: str) -> None:
         )  # fmt: skip
 
 
-def _legible_ticks(panel: Axes, layout: AxisLayout) -> dict[float, str]:
+def legible_ticks(panel: Axes, layout: AxisLayout) -> dict[float, str]:
     """Return all ticks, or every second or third and so on, such that their labels do not touch in the panel."""
     spec = panel.get_subplotspec()
     span = max(layout.positions.values(), default=0.0) - min(layout.positions.values(), default=0.0)
@@ -164,7 +165,7 @@ def _legible_ticks(panel: Axes, layout: AxisLayout) -> dict[float, str]:
     return {x: layout.ticks[x] for x in detached}
 
 
-def _crop_outliers(
+def crop_outliers(
     panel: Axes, table: pl.DataFrame, layout: AxisLayout, styles: dict[str, LineStyle], metric: str
 ) -> None:
     """Limit the panel to the bulk of the points, and write the values of outliers, with an arrow, at its edge."""
@@ -175,10 +176,10 @@ def _crop_outliers(
     for row in table.filter(~pl.col("mean").is_between(*limits), pl.col("kind") == "curve").iter_rows(named=True):
         arrow, height = ("↓", 0.09) if row["mean"] < limits[0] else ("↑", 0.93)
         text, colour = f"{arrow} {format_score(metric, row['mean'])}", styles[row["method"]].colour
-        _write(panel, text, layout, row["value"], height, color=colour, fontweight="bold")
+        write_text(panel, text, layout, row["value"], height, color=colour, fontweight="bold")
 
 
-def _mark_failures(panel: Axes, failures: pl.DataFrame, layout: AxisLayout) -> None:
+def mark_failures(panel: Axes, failures: pl.DataFrame, layout: AxisLayout) -> None:
     """Write at the foot of the panel how many trials at each value have no score, and so are in no mean.
 
     A number that would touch others is written above them.
@@ -190,10 +191,10 @@ def _mark_failures(panel: Axes, failures: pl.DataFrame, layout: AxisLayout) -> N
         x = layout.positions[value]
         row = next((row for row, end in enumerate(ends) if x - end >= distance), len(ends))
         ends[row : row + 1] = [x]
-        _write(panel, str(count), layout, value, 0.02 + 0.14 * row, color=FAILURE_COLOUR)
+        write_text(panel, str(count), layout, value, 0.02 + 0.14 * row, color=FAILURE_COLOUR)
 
 
-def _write(panel: Axes, text: str, layout: AxisLayout, value: float, height: float, **style: Any) -> None:
+def write_text(panel: Axes, text: str, layout: AxisLayout, value: float, height: float, **style: Any) -> None:
     """Write a text at a value, on top of what is drawn there and within the panel."""
     x, first, last = layout.positions[value], min(layout.positions.values()), max(layout.positions.values())
     alignment = "center" if first < x < last or len(text) < 4 else "left" if x == first else "right"

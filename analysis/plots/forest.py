@@ -45,27 +45,27 @@ def plot_forest(rows: pl.DataFrame, *, metric: str, title: str, subtitle: str, c
     for row in shown:
         panels.setdefault("%" if is_percent(row["metric"]) else row["metric"], []).append(row)
     with style_context():
-        names = [_wrapped_name(row) for row in shown]
+        names = [wrapped_name(row) for row in shown]
         tallest = max((name.count("\n") + 1 for name in names), default=1)
         height = (0.12 + 0.15 * tallest) * max(len(shown), 2) + PANEL_HEIGHT * (len(panels) - 1)
         figure = new_figure(WIDE, 1.3 + height)
         sizes = [len(part) for part in panels.values()] if len(panels) > 1 else [1]
         axes = figure.subplots(len(panels), squeeze=False, height_ratios=sizes)[:, 0]
         for panel, part in zip(axes, panels.values(), strict=True):
-            label = metric if len(panels) == 1 else _common_metric(part)
-            _draw_panel(panel, part, axis_label(label, change=change), change=change)
+            label = metric if len(panels) == 1 else common_metric(part)
+            draw_panel(panel, part, axis_label(label, change=change), change=change)
         more = f"; {len(rows) - MAX_ROWS} more are in the table" if len(rows) > MAX_ROWS else ""
         add_title(figure, title, subtitle + more)
     return figure
 
 
-def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], label: str, *, change: bool) -> None:
+def draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], label: str, *, change: bool) -> None:
     """Draw rows of one unit, each with its numbers to the right."""
     if change:
         panel.axvline(0, color="#555555", lw=1, zorder=1)
     for place, row in enumerate(rows):
-        _draw_row(panel, place, row, change=change)
-    panel.set_yticks(range(len(rows)), [_wrapped_name(row) for row in rows])
+        draw_row(panel, place, row, change=change)
+    panel.set_yticks(range(len(rows)), [wrapped_name(row) for row in rows])
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
     panel.spines["left"].set_visible(False)
@@ -74,7 +74,8 @@ def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]], label: str, *, c
     panel.grid(axis="x")
 
 
-def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], *, change: bool) -> None:
+def draw_row(panel: Axes, place: int, row: Mapping[str, Any], *, change: bool) -> None:
+    """Draw a number with its interval, and write both to the right."""
     mean, low, high, p = (row.get(key) for key in ("mean", "low", "high", "p"))
     colour, factor = COLOURS[row.get("verdict") or "reported"], display_factor(row["metric"])
     text = format_score(row["metric"], mean, low, high, sign="+" if change else "")
@@ -91,11 +92,12 @@ def _draw_row(panel: Axes, place: int, row: Mapping[str, Any], *, change: bool) 
     )  # fmt: skip
 
 
-def _wrapped_name(row: Mapping[str, Any]) -> str:
+def wrapped_name(row: Mapping[str, Any]) -> str:
+    """Return the name of a row in lines of LINE_LENGTH letters, shortened to three of them."""
     return "\n".join(wrap(shorten(row["name"], 3 * LINE_LENGTH), LINE_LENGTH))
 
 
-def _common_metric(rows: Sequence[Mapping[str, Any]]) -> str:
+def common_metric(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the metric of rows of one unit; of several metrics in percent, a name for all."""
     metrics = {row["metric"] for row in rows}
     return metrics.pop() if len(metrics) == 1 else "accuracy"

@@ -48,17 +48,17 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
     with style_context():
         figure = new_figure(min(7.0, 2.0 + 0.72 * max(len(columns), 3)), 1.5 + 0.52 * max(len(rows), 3))
         panel = figure.add_subplot()
-        norm = Normalize(*_colour_range(means, metric))
+        norm = Normalize(*colour_range(means, metric))
         image = panel.pcolormesh(means, cmap="cividis", norm=norm, edgecolors="white", linewidth=1)
         for row in heat.iter_rows(named=True):
-            _draw_cell(
+            draw_cell(
                 panel, row, (columns.index(row["x"]), rows.index(row["y"])), metric, norm, len(columns) < MAX_LABELLED
             )
         best = ranked_points(heat, higher_is_better=higher_is_better).head(1)
         if len(best):
             corner = columns.index(best["x"].item()), rows.index(best["y"].item())
             panel.add_patch(Rectangle(corner, 1, 1, fill=False, ec=HIGHLIGHT, lw=2.2, clip_on=False))
-            _outline_safe_region(panel, heat, columns, rows)
+            outline_safe_region(panel, heat, columns, rows)
             bar = add_colour_bar(figure, panel, image, metric)
             bar.yaxis.set_major_formatter(lambda value, _: format_score(metric, value))
         panel.set_xticks(np.arange(len(columns)) + 0.5, [format_setting(value) for value in columns])
@@ -72,7 +72,7 @@ def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, hig
     return figure
 
 
-def _outline_safe_region(panel: Axes, heat: pl.DataFrame, columns: Sequence[float], rows: Sequence[float]) -> None:
+def outline_safe_region(panel: Axes, heat: pl.DataFrame, columns: Sequence[float], rows: Sequence[float]) -> None:
     """Draw a line round the cells within the margin of the best, if the table has them."""
     cells = heat.filter("within").select("x", "y").rows() if "within" in heat.columns else []
     inside = {(columns.index(x), rows.index(y)) for x, y in cells}
@@ -86,7 +86,7 @@ def _outline_safe_region(panel: Axes, heat: pl.DataFrame, columns: Sequence[floa
                 )
 
 
-def _draw_cell(
+def draw_cell(
     panel: Axes, row: Mapping[str, Any], place: tuple[int, int], metric: str, norm: Normalize, has_room: bool
 ) -> None:
     """Write a cell's mean, the half-width of its interval, and its number of seeds where some have no score."""
@@ -108,7 +108,7 @@ def _draw_cell(
     panel.text(*centre, text, ha="center", va="center", fontsize=7.5 if has_room else 6, color=colour)
 
 
-def _colour_range(means: np.ndarray, metric: str) -> tuple[float, float]:
+def colour_range(means: np.ndarray, metric: str) -> tuple[float, float]:
     """Return the range of the colours, within the bounds of the metric; around a single value 10 % of it."""
     if not np.isfinite(means).any():
         return 0.0, 1.0

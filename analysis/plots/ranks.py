@@ -40,7 +40,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         figure = new_figure(WIDE, 1.9 + 0.22 * len(rows))
         panel = figure.add_subplot()
         artists = scikit_posthocs.critical_difference_diagram(
-            ranks, _p_value_matrix(ranking, names), ax=panel, color_palette=colours,
+            ranks, p_value_matrix(ranking, names), ax=panel, color_palette=colours,
             label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}", text_h_margin=0.15,
             label_props={"fontsize": 9}, crossbar_props={"color": DARK, "linewidth": 2.4},
         )  # fmt: skip
@@ -53,7 +53,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         panel.set_xticks([tick for tick in ticks if 1 <= tick <= len(rows)])
         for text in panel.texts:
             text.set_color(DARK)
-        _draw_critical_difference(panel, ranks[rows[0]], ranking.critical)
+        draw_critical_difference(panel, ranks[rows[0]], ranking.critical)
         panel.set_xlabel("mean rank, 1 is best", labelpad=6)
         panel.xaxis.set_label_position("top")
         dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
@@ -62,7 +62,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
     return figure
 
 
-def _p_value_matrix(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
+def p_value_matrix(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame":
     """Return the p-values of all pairs as a symmetric matrix with ones on the diagonal."""
     import pandas as pd
 
@@ -73,7 +73,7 @@ def _p_value_matrix(ranking: Ranking, names: Mapping[str, str]) -> "pd.DataFrame
     return matrix
 
 
-def _draw_critical_difference(panel: Axes, left: float, critical: float) -> None:
+def draw_critical_difference(panel: Axes, left: float, critical: float) -> None:
     """Draw the critical difference below the diagram, starting at a rank."""
     low, _ = panel.get_ylim()
     panel.plot([left, left + critical], [low - 0.8] * 2, "|-", color=SOFT, lw=1.4, ms=6)

@@ -106,10 +106,10 @@ def add_title(figure: Figure, title: str, subtitle: str) -> None:
     The empty second line of the title reserves the room of the subtitle.
     """
     title = shorten(title, 100)
-    size = _fitting_font_size(title, 10.5, 0.70, figure)
+    size = fitting_font_size(title, 10.5, 0.70, figure)
     figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=size, fontweight="bold")
     below = 1 - 0.24 / figure.get_figheight()  # inches, however tall it is
-    figure.text(0.01, below, subtitle, va="top", fontsize=_fitting_font_size(subtitle, 8.5, 0.58, figure), color=SOFT)
+    figure.text(0.01, below, subtitle, va="top", fontsize=fitting_font_size(subtitle, 8.5, 0.58, figure), color=SOFT)
 
 
 def groups(table: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -181,7 +181,7 @@ def display_factor(metric: str) -> float:
     return 100.0 if is_percent(metric) else 1.0
 
 
-def _fitting_font_size(text: str, size: float, wide: float, figure: Figure) -> float:
+def fitting_font_size(text: str, size: float, wide: float, figure: Figure) -> float:
     """Return the font size at which a line fits the figure; a letter is `wide` times as wide as the font size."""
     return min(size, 72 * figure.get_figwidth() * 0.98 / (wide * max(len(text), 1)))
 
@@ -201,10 +201,11 @@ def shorten(name: str, most: int = 36) -> str:
 def unique_labels(names: Iterable[str], most: int = 36) -> dict[str, str]:
     """Return the label of each name: shortened, but only as far as all labels stay distinct."""
     distinct = set(names)
-    return {name: _unique_label(name, distinct - {name}, most) for name in dict.fromkeys(names)}
+    return {name: unique_label(name, distinct - {name}, most) for name in dict.fromkeys(names)}
 
 
-def _unique_label(name: str, others: set[str], most: int) -> str:
+def unique_label(name: str, others: set[str], most: int) -> str:
+    """Return a name, shortened as far as it differs from the others shortened alike."""
     sizes = range(most, max(most, len(name)) + 1)
     return next((shorten(name, n) for n in sizes if shorten(name, n) not in {shorten(o, n) for o in others}), name)
 
@@ -250,12 +251,12 @@ def save_figure(figure: Figure, stem: Path, data: pl.DataFrame, *, pdf: bool = T
                 continue
             buffer = BytesIO()
             figure.savefig(buffer, format=kind, metadata=metadata)
-            content = _quantise_png(buffer) if kind == "png" else buffer.getvalue()
+            content = quantise_png(buffer) if kind == "png" else buffer.getvalue()
             write_atomically(stem.with_name(f"{stem.name}.{kind}"), content)
     write_atomically(stem.with_name(f"{stem.name}.csv"), data.write_csv().encode())
 
 
-def _quantise_png(png: BytesIO) -> bytes:
+def quantise_png(png: BytesIO) -> bytes:
     """Return a png reduced to a palette of its most frequent colours."""
     picture, buffer = Image.open(png), BytesIO()
     reduced = picture.convert("RGB").quantize(PNG_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)

@@ -65,12 +65,12 @@ def plot_surface(
         )
         size = format_amount(metric, margin)
         panel.add_line(Line2D([], [], color=HIGHLIGHT, lw=2.2, label=f"surface within {size} of its best"))
-        _draw_points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
-        _draw_points(
+        draw_points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
+        draw_points(
             panel, points.filter("within"), f"within {size} of the best, as measured", c="white", ec=DARK, s=42, lw=1.1
         )
         best = surface.filter(kind="optimum")
-        _draw_points(
+        draw_points(
             panel, best, "best place of a seed's own surface", c=HIGHLIGHT, ec="white", s=60, lw=0.8, marker="P"
         )
         add_colour_bar(figure, panel, contours, metric)
@@ -85,6 +85,7 @@ def plot_surface(
     return figure
 
 
-def _draw_points(panel: Axes, points: pl.DataFrame, label: str, **style: Any) -> None:
+def draw_points(panel: Axes, points: pl.DataFrame, label: str, **style: Any) -> None:
+    """Draw points, if there are any, so that the legend lists only what is shown."""
     if len(points):
         panel.scatter(points["x"], points["y"], label=label, clip_on=False, zorder=4, **style)

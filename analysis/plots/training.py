@@ -44,12 +44,12 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: S
     panels = learning.partition_by("split", "metric", maintain_order=True)
     styles = method_styles([*methods, *learning["method"]])
     with style_context():
-        figure = _new_figure(len(panels))
+        figure = new_grid_figure(len(panels))
         for place, part in enumerate(panels, start=1):
             split, name = part.row(0, named=True)["split"], part.row(0, named=True)["metric"]
-            panel = _add_panel(figure, len(panels), place, f"{name}, {split}", axis_label(name))
+            panel = add_panel(figure, len(panels), place, f"{name}, {split}", axis_label(name))
             for method, line in groups(part, "method"):
-                _draw_line(panel, line, styles[method], METHOD_LABELS.get(method, method), display_factor(name))
+                draw_line(panel, line, styles[method], METHOD_LABELS.get(method, method), display_factor(name))
             clip_to_bounds(panel, name)
         add_title(figure, title, f"{interval_caption(learning)}, configurations chosen by {metric} on validation")
         add_legend(figure)
@@ -61,12 +61,12 @@ def plot_coefficients(coefficients: pl.DataFrame, *, title: str) -> Figure:
     panels = list(groups(coefficients, "method"))
     names = coefficients["modality"].unique(maintain_order=True).to_list()
     with style_context():
-        figure = _new_figure(len(panels))
+        figure = new_grid_figure(len(panels))
         for place, (method, part) in enumerate(panels, start=1):
-            panel = _add_panel(figure, len(panels), place, method, "coefficient, ratio")
+            panel = add_panel(figure, len(panels), place, method, "coefficient, ratio")
             panel.axhline(1, color="#555555", lw=1, zorder=1)
             for name, line in groups(part, "modality"):
-                _draw_line(panel, line, LINE_STYLES[names.index(name) % len(LINE_STYLES)], name, 1)
+                draw_line(panel, line, LINE_STYLES[names.index(name) % len(LINE_STYLES)], name, 1)
             if part.select(pl.max_horizontal(pl.col("mean", "low", "high").abs()).max()).item() > LINEAR_LIMIT:
                 panel.set_yscale("symlog", linthresh=10)
                 use_plain_ticks(panel.yaxis)
@@ -75,12 +75,14 @@ def plot_coefficients(coefficients: pl.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def _new_figure(panels: int) -> Figure:
+def new_grid_figure(panels: int) -> Figure:
+    """Return an empty figure for a number of panels."""
     rows, _ = panel_grid(panels)
     return new_figure(NARROW if panels == 1 else WIDE, 1.0 + 2.2 * rows)
 
 
-def _add_panel(figure: Figure, panels: int, place: int, title: str, label: str) -> Axes:
+def add_panel(figure: Figure, panels: int, place: int, title: str, label: str) -> Axes:
+    """Add the panel at a place, from 1, of a grid of panels over the epochs."""
     panel = figure.add_subplot(*panel_grid(panels), place)
     panel.set_title(shorten(title, 34))
     panel.set_xlabel("epoch")
@@ -90,7 +92,8 @@ def _add_panel(figure: Figure, panels: int, place: int, title: str, label: str) 
     return panel
 
 
-def _draw_line(panel: Axes, line: pl.DataFrame, style: LineStyle, label: str, factor: float) -> None:
+def draw_line(panel: Axes, line: pl.DataFrame, style: LineStyle, label: str, factor: float) -> None:
+    """Draw `mean` over `epoch` with a band for its interval."""
     line = line.sort("epoch").drop_nulls("mean").with_columns(pl.col("mean", "low", "high") * factor)
     every = max(1, len(line) // MARKERS)
     panel.plot(

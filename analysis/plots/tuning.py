@@ -88,14 +88,14 @@ def plot_slices(
                 style, x = styles[method], part[axis].replace_strict(layout.positions, return_dtype=pl.Float64)
                 panel.vlines(x, part["low"] * factor, part["high"] * factor, color=style.colour, lw=1, alpha=0.35)
                 panel.plot(x, part["mean"] * factor, style.marker, color=style.colour, alpha=0.8, label=method)
-            _crop_intervals(panel, points, factor)
+            crop_intervals(panel, points, factor)
             format_axes(panel, layout, axis, metric)
         add_title(figure, title, f"a point a configuration, {interval_caption(points)}, validation split")
         add_legend(figure)
     return figure
 
 
-def _crop_intervals(panel: Axes, points: pl.DataFrame, factor: float) -> None:
+def crop_intervals(panel: Axes, points: pl.DataFrame, factor: float) -> None:
     """Cut off intervals that are so wide that the points could not be distinguished."""
     width, mean = pl.col("high") - pl.col("low"), pl.col("mean")
     low, high, median_width = points.select(

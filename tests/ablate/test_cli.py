@@ -221,7 +221,7 @@ def test_a_page_of_claims_is_a_file(tmp_path: Path) -> None:
 
 def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(cli, "_run_claims", lambda names, *_, **__: asked.extend(names))
+    monkeypatch.setattr(cli, "execute_claims", lambda names, *_, **__: asked.extend(names))
     assert here("run", "--claims", "all, recipes,agm-alpha,").returncode == 0
     assert asked == [*claims.claim_names(), *claims.recipe_names()]
     for given in (",", ""):

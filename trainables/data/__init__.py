@@ -27,28 +27,28 @@ def sheet(spec: Spec) -> Sheet:
 
     A file must have the sha256 that its datasheet names.
     """
-    options = _parse_spec(spec)
+    options = parse_spec(spec)
     if options.get("name") == "synthetic":
         return synthetic.sheet(options)
-    return files.sheet(open_archive(_archive_path(options)), options)
+    return files.sheet(open_archive(archive_path(options)), options)
 
 
 def load(spec: Spec) -> Dataset:
     """Return the arrays of a data set, standardised with training statistics only; raises DataError as `sheet` does."""
-    options = _parse_spec(spec)
+    options = parse_spec(spec)
     if options.get("name") == "synthetic":
         return synthetic.load(options)
-    return files.load(open_archive(_archive_path(options)), options)
+    return files.load(open_archive(archive_path(options)), options)
 
 
 def check_deals(spec: Spec, count: int) -> None:
     """Raise a DataError unless a data set has `count` deals of its samples, its own split included."""
-    options = _parse_spec(spec)
+    options = parse_spec(spec)
     if options.get("name") != "synthetic":
-        files.check_deals(open_archive(_archive_path(options)), options, count)
+        files.check_deals(open_archive(archive_path(options)), options, count)
 
 
-def _parse_spec(spec: Spec) -> Mapping[str, Any]:
+def parse_spec(spec: Spec) -> Mapping[str, Any]:
     """Return the spec as a mapping with either a known name or a path."""
     if not isinstance(spec, str | Mapping):
         raise DataError(f"data: must be a name or a mapping, got {spec!r}.")
@@ -66,5 +66,5 @@ def _parse_spec(spec: Spec) -> Mapping[str, Any]:
     return options
 
 
-def _archive_path(options: Mapping[str, Any]) -> Path:
+def archive_path(options: Mapping[str, Any]) -> Path:
     return find_archive(options["path"]) if "path" in options else EMBEDDED / f"{options['name']}.npz"

@@ -77,19 +77,20 @@ def find_archive(path: str | Path) -> Path:
 
 def open_archive(path: Path) -> Archive:
     """Return the verified archive at `path`; raises DataError where file and datasheet disagree."""
-    description = _read_datasheet(path.with_suffix(".json"))
-    sha256 = _verify_sha256(path, description)
+    description = read_datasheet(path.with_suffix(".json"))
+    sha256 = verify_sha256(path, description)
     try:
         with zipfile.ZipFile(path) as file:
             arrays = tuple(member.removesuffix(".npy") for member in file.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"data: {path} is not a readable .npz file: {error}.") from error
     check_choice(description.get("task"), TASKS, "data", path.with_suffix(".json").name, "task")
-    _check_ignore_index(description, path.with_suffix(".json"))
+    check_ignore_index(description, path.with_suffix(".json"))
     return Archive(path, sha256, description, arrays)
 
 
-def _read_datasheet(path: Path) -> dict[str, Any]:
+def read_datasheet(path: Path) -> dict[str, Any]:
+    """Return a datasheet; raises DataError if it is missing, invalid or has a misspelled key."""
     if not path.exists():
         raise DataError(f"data: {path.with_suffix('.npz')} needs a datasheet beside it, {path.name}.")
     try:
@@ -107,7 +108,7 @@ def _read_datasheet(path: Path) -> dict[str, Any]:
     return description
 
 
-def _check_ignore_index(description: dict[str, Any], path: Path) -> None:
+def check_ignore_index(description: dict[str, Any], path: Path) -> None:
     """Raise a DataError if `ignore_index` is not an integer, or if the task has no positions."""
     ignore_index, task = description.get("ignore_index"), description["task"]
     if ignore_index is not None and task != "segmentation":
@@ -116,7 +117,7 @@ def _check_ignore_index(description: dict[str, Any], path: Path) -> None:
         raise DataError(f"data: `ignore_index` of {path} must be an integer, got {ignore_index!r}.")
 
 
-def _verify_sha256(path: Path, description: dict[str, Any]) -> str:
+def verify_sha256(path: Path, description: dict[str, Any]) -> str:
     """Return the sha256 of the file; raise a DataError if its datasheet names another one."""
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,7 @@ def sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
     """Return the sheet of a file; reads its labels and its splits, but not its inputs."""
     selection = select(options, archive)
     layout = find_layout(archive, selection)
-    outputs = _count_outputs(archive, selection, layout)
+    outputs = count_outputs(archive, selection, layout)
     if selection.groups is not None:
         sample_links(layout.rows[1], archive, selection, layout)  # raises if groups do not fit the samples
     return Sheet(
@@ -46,9 +46,9 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     """
     selection = select(options, archive)
     layout = find_layout(archive, selection)
-    outputs = _count_outputs(archive, selection, layout)
-    inputs = {m: _load_inputs(archive, m, selection, layout) for m in selection.modalities}
-    targets, target_zero = _load_targets(archive, selection, layout)
+    outputs = count_outputs(archive, selection, layout)
+    inputs = {m: load_inputs(archive, m, selection, layout) for m in selection.modalities}
+    targets, target_zero = load_targets(archive, selection, layout)
     train, validation, test = (
         Split(
             {m: splits[i][0] for m, splits in inputs.items()},
@@ -61,7 +61,8 @@ def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     return Dataset(archive.name, archive.task, outputs, train, validation, test, target_zero=target_zero)
 
 
-def _count_outputs(archive: Archive, selection: Selection, layout: Layout) -> int:
+def count_outputs(archive: Archive, selection: Selection, layout: Layout) -> int:
+    """Return the number of classes, or 1 for regression."""
     if archive.task == "regression":
         return 1
     # the classes of the datasheet are those of its own target
@@ -69,7 +70,7 @@ def _count_outputs(archive: Archive, selection: Selection, layout: Layout) -> in
     return count_classes(layout.targets, stated, archive.task, archive.name, archive.ignore_index)
 
 
-def _load_targets(archive: Archive, selection: Selection, layout: Layout) -> tuple[Targets, float]:
+def load_targets(archive: Archive, selection: Selection, layout: Layout) -> tuple[Targets, float]:
     """Return the targets of the three splits, and the value of a raw regression target of 0."""
     if archive.task == "regression":
         # all deals are standardised by the training samples of the file
@@ -80,7 +81,7 @@ def _load_targets(archive: Archive, selection: Selection, layout: Layout) -> tup
     return tuple(class_labels(target, archive.ignore_index) for target in layout.targets), 0.0
 
 
-def _load_inputs(
+def load_inputs(
     archive: Archive, modality: str, selection: Selection, layout: Layout
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return a modality of the three splits: inputs [N, ...] float32 and presence [N] bool of each."""
@@ -98,9 +99,9 @@ def _load_inputs(
     raw = raw.reshape(size, -1) if raw.ndim == 1 else raw
     tiled = layout.tiles is not None
     kind = standardisation_kind(modality, raw, archive.description, tiled=tiled) if selection.standardise else "none"
-    pool, present = _to_float32(raw, modality, archive.name, layout)
+    pool, present = to_float32(raw, modality, archive.name, layout)
     if selection.variants[modality] == "pca25":
-        pool = _reconstruct_pca(pool, *(archive.read(array) for array in ("pca_mean", "pca_basis", "pca_k25")))
+        pool = reconstruct_pca(pool, *(archive.read(array) for array in ("pca_mean", "pca_basis", "pca_k25")))
     rows = [split_rows[modality] for split_rows in layout.rows]
     if not present[rows[0]].any():
         raise DataError(f"data: {modality} of {archive.name} is missing in every training sample.")
@@ -108,11 +109,11 @@ def _load_inputs(
     positions = [np.arange(len(r)) for r in rows]
     if layout.train_positions is not None:
         positions[0] = layout.train_positions
-    masks = [present[r] & _draw_presence(modality, selection, i, positions[i]) for i, r in enumerate(rows)]
+    masks = [present[r] & draw_presence(modality, selection, i, positions[i]) for i, r in enumerate(rows)]
     return [(apply_scale(pool[r], mask, scale), mask) for r, mask in zip(rows, masks, strict=True)]
 
 
-def _draw_presence(modality: str, selection: Selection, split: int, positions: np.ndarray) -> np.ndarray:
+def draw_presence(modality: str, selection: Selection, split: int, positions: np.ndarray) -> np.ndarray:
     """Return which samples of a split, given by their positions in it, keep a modality under `missing`, [N] bool.
 
     The draw of a sample does not depend on other options, except on a deal, which gives it another position.
@@ -123,7 +124,7 @@ def _draw_presence(modality: str, selection: Selection, split: int, positions: n
     return np.asarray(draws[positions] >= share)
 
 
-def _to_float32(raw: np.ndarray, modality: str, owner: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def to_float32(raw: np.ndarray, modality: str, owner: str, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Return an array [N, ...] as float32, bytes as shares of 255, and which samples are present [N]."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
         pool = raw.astype(np.float32)
@@ -143,7 +144,7 @@ def _to_float32(raw: np.ndarray, modality: str, owner: str, layout: Layout) -> t
     return pool, present
 
 
-def _reconstruct_pca(pool: np.ndarray, mean: np.ndarray, basis: np.ndarray, count: np.ndarray) -> np.ndarray:
+def reconstruct_pca(pool: np.ndarray, mean: np.ndarray, basis: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return images rebuilt from the first components, with a quarter of the variance, as in AV-MNIST."""
     components = basis[: int(count)].astype(np.float32)  # [k, pixels]
     flat = pool.reshape(len(pool), -1)

@@ -37,11 +37,11 @@ class Layout(NamedTuple):
 def find_layout(archive: Archive, selection: Selection) -> Layout:
     """Return the layout of a file; raises DataError if it has none of the three, or if a split is empty."""
     if selection.protocol is not None:
-        layout = _pairs_layout(archive, selection, selection.protocol)
+        layout = pairs_layout(archive, selection, selection.protocol)
     elif "split" in archive.arrays:
-        layout = _rows_layout(archive, selection)
+        layout = rows_layout(archive, selection)
     elif {"tile", "tile_split"} <= set(archive.arrays):
-        layout = _maps_layout(archive, selection)
+        layout = maps_layout(archive, selection)
     else:
         raise DataError(
             f"data: {archive.path} is in no layout: it holds no `split` array with one value a sample (rows), no "
@@ -53,11 +53,11 @@ def find_layout(archive: Archive, selection: Selection) -> Layout:
     if selection.shots is not None:
         layout = limit_shots(layout, selection.shots)
     if archive.ignore_index is not None:
-        _check_labelled(layout, archive, archive.ignore_index)
+        check_labelled(layout, archive, archive.ignore_index)
     return layout
 
 
-def _check_labelled(layout: Layout, archive: Archive, ignore_index: int) -> None:
+def check_labelled(layout: Layout, archive: Archive, ignore_index: int) -> None:
     """Raise a DataError at a sample without any labelled position."""
     for rows, target in zip(layout.rows, layout.targets, strict=True):
         unlabelled = np.flatnonzero((target == ignore_index).reshape(len(target), -1).all(axis=1))
@@ -79,7 +79,8 @@ def limit_shots(layout: Layout, shots: int) -> Layout:
     return layout._replace(rows=rows, targets=targets, train_positions=positions)
 
 
-def _rows_layout(archive: Archive, selection: Selection) -> Layout:
+def rows_layout(archive: Archive, selection: Selection) -> Layout:
+    """Return the layout of a file with one array for each modality."""
     name = selection.target or "label"
     split, target = archive.read("split"), archive.read(name)
     if split.ndim != 1 or target.shape[:1] != split.shape:
@@ -87,10 +88,10 @@ def _rows_layout(archive: Archive, selection: Selection) -> Layout:
             f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
             f"got {split.shape} and {target.shape}."
         )
-    rows = _rows_by_split(split, f"`split` of {archive.name}", "sample")
+    rows = rows_by_split(split, f"`split` of {archive.name}", "sample")
     if selection.deal:
         classes = target if archive.task == "classification" else np.zeros(len(split))
-        rows = resplit(rows, classes, _read_groups(archive, selection, len(split)), selection.deal, archive.name)
+        rows = resplit(rows, classes, read_groups(archive, selection, len(split)), selection.deal, archive.name)
     return Layout(
         rows=tuple(dict.fromkeys(selection.all_modalities, r) for r in rows),
         targets=tuple(target[r] for r in rows),
@@ -98,7 +99,7 @@ def _rows_layout(archive: Archive, selection: Selection) -> Layout:
     )
 
 
-def _rows_by_split(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
+def rows_by_split(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
     """Return the rows of train, val and test."""
     if split.dtype.kind not in "biuf":
         rule = "0 (training), 1 (validation) or 2 (test)"
@@ -106,18 +107,19 @@ def _rows_by_split(split: np.ndarray, name: str, noun: str) -> list[np.ndarray]:
     return [np.flatnonzero(split == code) for code in range(len(SPLITS))]
 
 
-def _maps_layout(archive: Archive, selection: Selection) -> Layout:
+def maps_layout(archive: Archive, selection: Selection) -> Layout:
+    """Return the layout of a file of maps."""
     name = selection.target or "label"
     if archive.task != "segmentation":
         raise DataError(f"data: {archive.path} holds maps, whose task is segmentation, got {archive.task}.")
     tile, split, target = (archive.read(array) for array in ("tile", "tile_split", name))
     if split.ndim != 1:
         raise DataError(f"data: `tile_split` of {archive.name} must have one entry a tile, got {split.shape}.")
-    numbers = _rows_by_split(split, f"`tile_split` of {archive.name}", "tile")
+    numbers = rows_by_split(split, f"`tile_split` of {archive.name}", "tile")
     tiles = make_tiles(tile, len(split), np.sort(np.concatenate(numbers)), archive.name)
     rows = [np.searchsorted(tiles.numbers, split_numbers) for split_numbers in numbers]
     if selection.deal:
-        groups = _read_groups(archive, selection, len(split))[tiles.numbers]
+        groups = read_groups(archive, selection, len(split))[tiles.numbers]
         rows = resplit(rows, np.zeros(len(groups)), groups, selection.deal, archive.name)
     labels = tiles.cut_labels(target, name, archive.name)
     return Layout(
@@ -128,16 +130,17 @@ def _maps_layout(archive: Archive, selection: Selection) -> Layout:
     )
 
 
-def _pairs_layout(archive: Archive, selection: Selection, protocol: str) -> Layout:
+def pairs_layout(archive: Archive, selection: Selection, protocol: str) -> Layout:
+    """Return the layout of a file of pools, given the protocol of its index tables."""
     labels = {m: archive.read(f"{m}_label") for m in selection.all_modalities}
-    owner = _target_modality(selection)
+    owner = target_modality(selection)
     target = archive.read(selection.target) if selection.target else labels[owner]
     if target.shape[:1] != labels[owner].shape:
         raise DataError(f"data.target: {selection.target} must have one entry a sample of {owner}.")
     tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
-    rows = tuple(_parse_index_table(table, labels, archive.name) for table in tables)
+    rows = tuple(parse_index_table(table, labels, archive.name) for table in tables)
     if selection.deal:
-        rows = _resplit_pairs(rows, labels, archive, selection)
+        rows = resplit_pairs(rows, labels, archive, selection)
     return Layout(
         rows=rows,
         targets=tuple(target[split_rows[owner]] for split_rows in rows),
@@ -145,7 +148,7 @@ def _pairs_layout(archive: Archive, selection: Selection, protocol: str) -> Layo
     )
 
 
-def _resplit_pairs(
+def resplit_pairs(
     rows: tuple[dict[str, np.ndarray], ...], labels: dict[str, np.ndarray], archive: Archive, selection: Selection
 ) -> tuple[dict[str, np.ndarray], ...]:
     """Return the pairs of each split after a deal: those that share a row of a pool, or a group, stay together."""
@@ -153,20 +156,20 @@ def _resplit_pairs(
     pairs = {m: np.concatenate([split_rows[m] for split_rows in rows]) for m in selection.all_modalities}
     ends = np.cumsum([len(split_rows[first]) for split_rows in rows])
     classes = labels[first][pairs[first]]
-    links = _pair_links(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
+    links = pair_links(pairs, archive, selection, {m: len(pool) for m, pool in labels.items()})
     groups = connected_groups(links)
     splits = resplit(np.split(np.arange(ends[-1]), ends[:-1]), classes, groups, selection.deal, archive.name)
     return tuple({m: pool[samples] for m, pool in pairs.items()} for samples in splits)
 
 
-def _pair_links(
+def pair_links(
     pairs: dict[str, np.ndarray], archive: Archive, selection: Selection, sizes: dict[str, int]
 ) -> tuple[np.ndarray, ...]:
     """Return the links of pairs, [N] each: their rows of the pools, and their entry of `groups`."""
     links = [pairs[m] for m in selection.linking_modalities]
     if selection.groups is not None:
-        owner = _prefix_modality(selection.groups, selection, "data.groups")
-        links.append(_read_groups(archive, selection, sizes[owner])[pairs[owner]])
+        owner = prefix_modality(selection.groups, selection, "data.groups")
+        links.append(read_groups(archive, selection, sizes[owner])[pairs[owner]])
     return tuple(links)
 
 
@@ -175,16 +178,16 @@ def sample_links(
 ) -> tuple[np.ndarray, ...]:
     """Return the links of the samples of a split, [N] each; none if all samples are independent."""
     if selection.protocol is not None:
-        return _pair_links(rows, archive, selection, layout.sizes)
+        return pair_links(rows, archive, selection, layout.sizes)
     if selection.groups is None:
         return ()
     numbers, count = next(iter(rows.values())), next(iter(layout.sizes.values()))
     if layout.tiles is not None:
         numbers, count = layout.tiles.numbers[numbers], len(archive.read("tile_split"))
-    return (_read_groups(archive, selection, count)[numbers],)
+    return (read_groups(archive, selection, count)[numbers],)
 
 
-def _read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
+def read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarray:
     """Return the group of each of `count` samples; each is its own where no array of groups is selected."""
     if selection.groups is None:
         return np.arange(count)
@@ -198,14 +201,14 @@ def _read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarr
     return groups
 
 
-def _target_modality(selection: Selection) -> str:
+def target_modality(selection: Selection) -> str:
     """Return the modality whose pool the target is indexed by: the one that its name begins with."""
     if selection.target is None:
         return selection.all_modalities[0]
-    return _prefix_modality(selection.target, selection, "data.target")
+    return prefix_modality(selection.target, selection, "data.target")
 
 
-def _prefix_modality(name: str, selection: Selection, where: str) -> str:
+def prefix_modality(name: str, selection: Selection, where: str) -> str:
     """Return the modality that the name of an array about a pool begins with."""
     for modality in selection.all_modalities:
         if name.startswith(f"{modality}_"):
@@ -216,7 +219,7 @@ def _prefix_modality(name: str, selection: Selection, where: str) -> str:
     )
 
 
-def _parse_index_table(table: np.ndarray, labels: dict[str, np.ndarray], owner: str) -> dict[str, np.ndarray]:
+def parse_index_table(table: np.ndarray, labels: dict[str, np.ndarray], owner: str) -> dict[str, np.ndarray]:
     """Return the columns of an index table by modality; raises DataError if a row pairs different classes."""
     if table.ndim != 2 or table.shape[1] != len(labels) or table.dtype.kind not in "iu":
         raise DataError(f"data: an index table of {owner} must be integers [N, {len(labels)}], got {table.shape}.")

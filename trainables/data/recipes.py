@@ -19,8 +19,8 @@ Arrays = dict[str, np.ndarray]
 def av_digits(sources: dict[str, bytes]) -> Arrays:
     """Return images and spoken digits as pools, with index tables that pair them by class."""
     generator = np.random.default_rng(SEED)
-    image, image_label = _parse_images(sources["image"])
-    audio, audio_label = _parse_clips(sources["audio"])
+    image, image_label = parse_images(sources["image"])
+    audio, audio_label = parse_clips(sources["audio"])
     image_split = stratified_split(image_label, PER_CLASS["image"], generator)
     audio_split = stratified_split(audio_label, PER_CLASS["audio"], generator)
     arrays = {
@@ -40,7 +40,7 @@ def av_digits(sources: dict[str, bytes]) -> Arrays:
 
 def mfeat(sources: dict[str, bytes]) -> Arrays:
     """Return six views of the same 2000 digits."""
-    tables = {view: _parse_table(sources[view], ",", skip=1) for view in VIEWS}
+    tables = {view: parse_table(sources[view], ",", skip=1) for view in VIEWS}
     label = tables["fou"][:, -1].astype(np.uint8)
     views = {view: table[:, :-1] for view, table in tables.items()}
     stacked = np.hstack(list(views.values()))
@@ -54,8 +54,8 @@ def mfeat(sources: dict[str, bytes]) -> Arrays:
 
 def diabetes(sources: dict[str, bytes]) -> Arrays:
     """Return the examination and the blood sample of 442 patients."""
-    measured = _parse_table(gzip.decompress(sources["diabetes_data_raw"]), None).astype(np.float32)
-    progression = _parse_table(gzip.decompress(sources["diabetes_target"]), None).astype(np.float32).ravel()
+    measured = parse_table(gzip.decompress(sources["diabetes_data_raw"]), None).astype(np.float32)
+    progression = parse_table(gzip.decompress(sources["diabetes_target"]), None).astype(np.float32).ravel()
     split = np.repeat(np.array([0, 1, 2], np.int8), (300, 60, 82))
     return {
         "examination": measured[:, :4],
@@ -118,12 +118,14 @@ def resample_frames(clip: np.ndarray, frames: int) -> np.ndarray:
     return np.column_stack([np.interp(at, np.arange(len(clip)), feature) for feature in clip.T])
 
 
-def _parse_images(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    table = _parse_table(gzip.decompress(content), ",").astype(np.uint8)
+def parse_images(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return images [N, 28, 28] and their labels [N]."""
+    table = parse_table(gzip.decompress(content), ",").astype(np.uint8)
     return table[:, :-1].reshape(-1, 28, 28), table[:, -1]
 
 
-def _parse_clips(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def parse_clips(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return clips [N, FRAMES, F] and their labels [N]."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         frames, label, lengths = file["X"], file["y"], file["lengths"]
     clips = np.split(frames, np.cumsum(lengths)[:-1])
@@ -131,5 +133,6 @@ def _parse_clips(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return audio.astype(np.float16), label.astype(np.uint8)
 
 
-def _parse_table(content: bytes, delimiter: str | None, skip: int = 0) -> np.ndarray:
+def parse_table(content: bytes, delimiter: str | None, skip: int = 0) -> np.ndarray:
+    """Return a table of numbers."""
     return np.loadtxt(io.BytesIO(content), delimiter=delimiter, skiprows=skip)

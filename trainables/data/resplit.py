@@ -37,20 +37,20 @@ def resplit(
     group_class = sample_class[first]
     group_class[group[sample_class != group_class[group]]] = -1  # groups of several classes are swapped with each other
     strata = [group_class == label for label in np.unique(group_class)]
-    if 2 * sum(_count_immovable(group_side[stratum], size[stratum]) for stratum in strata) > len(samples):
+    if 2 * sum(count_immovable(group_side[stratum], size[stratum]) for stratum in strata) > len(samples):
         raise DataError(
             f"data.deal: the samples of {owner} hang together by what they share, and none can change places."
         )
-    group_side = _permute_sides(group_side, group_class, size, deal, owner)
+    group_side = permute_sides(group_side, group_class, size, deal, owner)
     return [samples[group_side[group] == 0], samples[group_side[group] == 1], *splits[2:]]
 
 
-def _count_immovable(side: np.ndarray, size: np.ndarray) -> int:
+def count_immovable(side: np.ndarray, size: np.ndarray) -> int:
     """Return how many samples of a class are in a group that holds more than half of them; 0 if all are on one side."""
     return int(size[(size > 1) & (2 * size > size.sum())].sum()) if np.ptp(side) else 0
 
 
-def _permute_sides(side: np.ndarray, classes: np.ndarray, size: np.ndarray, deal: int, owner: str) -> np.ndarray:
+def permute_sides(side: np.ndarray, classes: np.ndarray, size: np.ndarray, deal: int, owner: str) -> np.ndarray:
     """Return the side of each group (0 train, 1 val) in a deal, from sides in the file, classes and sizes, [G] each."""
     held_out, seen, exhaustive = size[side == 1].sum(), {side.tobytes()}, len(side) <= EXHAUSTIVE_LIMIT
     required = deal if exhaustive else 1

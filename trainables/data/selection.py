@@ -43,14 +43,14 @@ class Selection(NamedTuple):
 
 def select(options: Mapping[str, Any], archive: Archive) -> Selection:
     """Return the options of a `data` entry, resolved; raises DataError at one that does not fit the file."""
-    all_modalities, default = _listed_modalities(archive)
+    all_modalities, default = listed_modalities(archive)
     for modality in standardised_modalities(archive.description):
         check_choice(modality, all_modalities, "data.standardise", archive.name, "modality")
     for key in options:
         # `split` is another spelling of `protocol`; a modality's name is the key of its variant
         check_choice(key, (*KEYS, "split", *all_modalities), "data", archive.name, "key")
-    modalities = _select_modalities(options.get("modalities", default), all_modalities, archive)
-    default_target, advised = _default_target(archive)
+    modalities = select_modalities(options.get("modalities", default), all_modalities, archive)
+    default_target, advised = datasheet_target(archive)
     target = default_target
     if "target" in options:
         target = check_choice(options["target"], archive.arrays, "data.target", archive.name, "array")
@@ -60,21 +60,21 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
     return Selection(
         all_modalities=all_modalities,
         modalities=modalities,
-        variants={m: _select_variant(options.get(m, "clean"), m, archive) for m in all_modalities},
-        protocol=_select_protocol(options, archive),
+        variants={m: select_variant(options.get(m, "clean"), m, archive) for m in all_modalities},
+        protocol=select_protocol(options, archive),
         target=target,
         overrides_target=target != default_target,
         transform=check_choice(transform, ("none", "log1p"), "data.transform", "a target", "transform"),
-        standardise=_parse_bool(options.get("standardise", True), "data.standardise"),
-        deal=_parse_integer(options.get("deal", 0), "data.deal", 0),
-        groups=_select_groups(options, archive),
+        standardise=parse_bool(options.get("standardise", True), "data.standardise"),
+        deal=parse_integer(options.get("deal", 0), "data.deal", 0),
+        groups=select_groups(options, archive),
         linking_modalities=tuple(m for m in all_modalities if m in {*default, *modalities}),
-        shots=_parse_shots(options.get("shots"), archive),
-        missing=_parse_missing(options.get("missing", {}), modalities, archive),
+        shots=parse_shots(options.get("shots"), archive),
+        missing=parse_missing(options.get("missing", {}), modalities, archive),
     )
 
 
-def _listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return all modalities of the datasheet, and the default ones: those that it does not mark as optional.
 
     An entry is a name without spaces, and optionally a remark: `pen (optional third)`.
@@ -98,7 +98,7 @@ def _listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ..
     return names, default or names
 
 
-def _default_target(archive: Archive) -> tuple[str | None, str]:
+def datasheet_target(archive: Archive) -> tuple[str | None, str]:
     """Return the target of the datasheet, and the transform that a remark after its name advises.
 
     The default is `label` if the file has it, and otherwise None: the labels of the pools.
@@ -107,13 +107,14 @@ def _default_target(archive: Archive) -> tuple[str | None, str]:
     return (words[0] if words else None), ("log1p" if "log1p" in words else "none")
 
 
-def _select_groups(options: Mapping[str, Any], archive: Archive) -> str | None:
+def select_groups(options: Mapping[str, Any], archive: Archive) -> str | None:
     """Return the array of groups that the study, or else the datasheet, names."""
     name = options.get("groups", archive.description.get("groups"))
     return None if name is None else check_choice(name, archive.arrays, "data.groups", archive.name, "array")
 
 
-def _select_modalities(value: Any, all_modalities: tuple[str, ...], archive: Archive) -> tuple[str, ...]:
+def select_modalities(value: Any, all_modalities: tuple[str, ...], archive: Archive) -> tuple[str, ...]:
+    """Return the modalities that the study names."""
     if not isinstance(value, list | tuple) or not value:
         raise DataError(f"data.modalities: must be a list of modalities ({', '.join(all_modalities)}), got {value!r}.")
     modalities = tuple(check_choice(m, all_modalities, "data.modalities", archive.name, "modality") for m in value)
@@ -127,13 +128,14 @@ def _select_modalities(value: Any, all_modalities: tuple[str, ...], archive: Arc
     return modalities
 
 
-def _select_variant(value: Any, modality: str, archive: Archive) -> str:
+def select_variant(value: Any, modality: str, archive: Archive) -> str:
+    """Return the variant of a modality that the study names."""
     has_pca = modality == "image" and all(array in archive.arrays for array in PCA)
     variants = ("clean", "pca25") if has_pca else ("clean",)
     return check_choice(value, variants, f"data.{modality}", f"{modality} of {archive.name}", "variant")
 
 
-def _select_protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
+def select_protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
     """Return the protocol that the study names, or the first one in the file; None in other layouts."""
     if "protocol" in options and "split" in options:
         raise DataError("data: `split` is another spelling of `protocol`; give one of them.")
@@ -145,16 +147,16 @@ def _select_protocol(options: Mapping[str, Any], archive: Archive) -> str | None
     return check_choice(protocol, protocols, "data.protocol", archive.name, "protocol")
 
 
-def _parse_shots(value: Any, archive: Archive) -> int | None:
+def parse_shots(value: Any, archive: Archive) -> int | None:
     """Return the number of training samples to keep of each class; None: all."""
     if value is None:
         return None
     if archive.task != "classification":
         raise DataError(f"data.shots: counts samples of a class, and {archive.name} is {archive.task}.")
-    return _parse_integer(value, "data.shots", 1)
+    return parse_integer(value, "data.shots", 1)
 
 
-def _parse_missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
+def parse_missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> dict[str, float]:
     """Return the probability that a sample lacks each modality, from one number for all or a mapping."""
     probabilities = value if isinstance(value, Mapping) else dict.fromkeys(modalities, value)
     for modality, probability in probabilities.items():
@@ -164,14 +166,15 @@ def _parse_missing(value: Any, modalities: tuple[str, ...], archive: Archive) ->
     return {modality: float(probability) for modality, probability in probabilities.items() if probability}
 
 
-def _parse_integer(value: Any, where: str, minimum: int) -> int:
+def parse_integer(value: Any, where: str, minimum: int) -> int:
     """Return an integer that is not below the minimum."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise DataError(f"{where}: must be a whole number from {minimum}, got {value!r}.")
     return value
 
 
-def _parse_bool(value: Any, where: str) -> bool:
+def parse_bool(value: Any, where: str) -> bool:
+    """Return a boolean."""
     if not isinstance(value, bool):
         raise DataError(f"{where}: must be true or false, got {value!r}.")
     return value

@@ -86,7 +86,7 @@ def load(options: Mapping[str, Any]) -> Dataset:
         for split_masks, (_, present) in zip(masks, draws, strict=True):
             if not present.all():
                 split_masks[name] = present
-    targets, target_zero = _make_targets(p, tuple(scores for _, _, scores in splits))
+    targets, target_zero = make_targets(p, tuple(scores for _, _, scores in splits))
     train, validation, test = (Split(*parts) for parts in zip(inputs, targets, masks, strict=True))
     truth = planted_contributions(p, p.snr_after_drift())
     return Dataset("synthetic", p.task, p.outputs, train, validation, test, truth, target_zero)
@@ -96,22 +96,22 @@ def draw_split(p: Parameters, split: int) -> tuple[list[np.ndarray], list[np.nda
     """Return inputs [N, ...] and presence [N] by modality, and the scores [N, ..., C] of a split."""
     count = p.samples[split]
     shape = (count, p.positions, p.outputs) if p.task == "segmentation" else (count, p.outputs)
-    redundant = _generator(p, split, SHARED).standard_normal(shape)
+    redundant = random_stream(p, split, SHARED).standard_normal(shape)
     inputs, present, unique, joint = [], [], [], []
     for m in range(p.modalities):
-        random = _generator(p, split, m + 1)
+        random = random_stream(p, split, m + 1)
         u, private = random.standard_normal((2, *shape))
         a = random.choice([-1.0, 1.0], shape)
         r = redundant if p.information[m] > 0 else private
         noise = random.standard_normal((*shape[:-1], p.features))
-        inputs.append(_observe(p, m, np.concatenate([u, r, a], axis=-1), noise, split))
+        inputs.append(observe(p, m, np.concatenate([u, r, a], axis=-1), noise, split))
         present.append(random.random(count) >= p.missing[m])
         unique.append(u)
         joint.append(a)
-    return inputs, present, _label_scores(p, np.stack(unique), redundant, np.stack(joint))
+    return inputs, present, label_scores(p, np.stack(unique), redundant, np.stack(joint))
 
 
-def _observe(p: Parameters, m: int, latents: np.ndarray, noise: np.ndarray, split: int) -> np.ndarray:
+def observe(p: Parameters, m: int, latents: np.ndarray, noise: np.ndarray, split: int) -> np.ndarray:
     """Return the inputs of modality m: its latents [N, ..., 3C], mixed and noisy, as [N, ..., F] of unit variance."""
     before, after = (1 / snr_ratio(snr)[m] for snr in (p.snr, p.snr_after_drift()))
     drift_start = 0 if p.drift is None or split > 0 else round(p.drift.at * len(latents))
@@ -124,12 +124,12 @@ def _observe(p: Parameters, m: int, latents: np.ndarray, noise: np.ndarray, spli
 
 def mixing_matrix(p: Parameters, m: int) -> np.ndarray:
     """Return the orthonormal columns A_m [F, 3C]."""
-    normal = _generator(p, MIXING, m + 1).standard_normal((p.features, LATENTS * p.outputs))
+    normal = random_stream(p, MIXING, m + 1).standard_normal((p.features, LATENTS * p.outputs))
     q, r = np.linalg.qr(normal)
     return q * np.sign(np.diag(r))  # fixes the sign, which LAPACK leaves open
 
 
-def _label_scores(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.ndarray) -> np.ndarray:
+def label_scores(p: Parameters, unique: np.ndarray, redundant: np.ndarray, joint: np.ndarray) -> np.ndarray:
     """Return s [N, ..., C] from the latents u [M, N, ..., C], r [N, ..., C] and a [M, N, ..., C]."""
     pairs = np.sqrt(np.triu(pair_weights(p)))
     linear = np.sqrt(1 - p.redundancy) * np.tensordot(np.sqrt(p.information), unique, 1)
@@ -138,21 +138,22 @@ def _label_scores(p: Parameters, unique: np.ndarray, redundant: np.ndarray, join
     return np.asarray(np.sqrt(1 - p.synergy) * linear + np.sqrt(p.synergy) * interactions)
 
 
-def _make_targets(p: Parameters, scores: Targets) -> tuple[Targets, float]:
+def make_targets(p: Parameters, scores: Targets) -> tuple[Targets, float]:
+    """Return the targets of the three splits from their scores, and the value of a raw regression target of 0."""
     if p.task == "regression":
         # all deals are standardised by the training samples of the first
         reference = draw_split(p._replace(deal=0), 0)[2] if p.deal else scores[0]
         return regression_targets(scores, reference, "none", standardise=True, owner="synthetic")
-    return tuple(_classes(score, _generator(p, split, TIES)) for split, score in enumerate(scores)), 0.0
+    return tuple(argmax_classes(score, random_stream(p, split, TIES)) for split, score in enumerate(scores)), 0.0
 
 
-def _classes(score: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def argmax_classes(score: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Return argmax [N, ...] of the scores [N, ..., C], with ties broken at random."""
     jitter = 1e-9 * random.random(score.shape)
     return np.asarray((score + jitter).argmax(axis=-1), dtype=np.int64)
 
 
-def _generator(p: Parameters, split: int, source: int) -> np.random.Generator:
+def random_stream(p: Parameters, split: int, source: int) -> np.random.Generator:
     """Return the generator of a random stream; deals have their own, except for test."""
     deal = [p.deal] if p.deal and split < TEST else []
     return np.random.default_rng([p.seed, split, source, *deal])

@@ -31,7 +31,7 @@ def planted_contributions(p: Parameters, snr: tuple[float, ...]) -> dict[str, fl
     unique = np.array(p.information) * odds / (1 + odds) * present
     sign = sign_gain(odds) * present
     interaction = pair_weights(p) * np.outer(sign, sign)
-    redundant = _pooling_shapley(np.where(np.array(p.information) > 0, odds, 0), present)
+    redundant = pooling_shapley(np.where(np.array(p.information) > 0, odds, 0), present)
     shares = (1 - p.synergy) * ((1 - p.redundancy) * unique + p.redundancy * redundant)
     shares += p.synergy * interaction.sum(axis=1) / 2  # divided equally between the two of a pair
     return dict(zip(p.names, shares.tolist(), strict=True))
@@ -60,7 +60,7 @@ def sign_gain(odds: np.ndarray) -> np.ndarray:
     return np.asarray(np.tanh(odds[:, None] + np.sqrt(odds)[:, None] * n) ** 2 @ density)
 
 
-def _pooling_shapley(odds: np.ndarray, present: np.ndarray) -> np.ndarray:
+def pooling_shapley(odds: np.ndarray, present: np.ndarray) -> np.ndarray:
     r"""Return the Shapley values of :math:`O_S / (1 + O_S)`, the precision of pooled noisy copies, [M].
 
     The Shapley value is the mean marginal contribution when every other modality is in the coalition with

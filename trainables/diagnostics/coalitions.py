@@ -17,7 +17,7 @@ from trainables.signals import all_subsets
 
 def all_coalitions(modalities: int) -> NDArray[np.bool_]:
     """Return all coalitions of M modalities, [2**M, M]; the members of coalition s are the bits of s."""
-    return _prepend_empty(all_subsets(modalities).numpy())
+    return prepend_empty(all_subsets(modalities).numpy())
 
 
 def shapley(values: ArrayLike) -> Floats:
@@ -28,8 +28,8 @@ def shapley(values: ArrayLike) -> Floats:
     Raises:
         ValueError: the values are not finite, or not those of all coalitions.
     """
-    game = _validate_values(values)
-    return np.asarray(shapley_weights(_count_modalities(game)).numpy() @ (game[1:] - game[0]))
+    game = check_values(values)
+    return np.asarray(shapley_weights(num_modalities(game)).numpy() @ (game[1:] - game[0]))
 
 
 def permutation_coalitions(ranks: ArrayLike) -> NDArray[np.bool_]:
@@ -37,7 +37,7 @@ def permutation_coalitions(ranks: ArrayLike) -> NDArray[np.bool_]:
 
     The empty and the full coalition, then the proper prefixes of each permutation.
     """
-    return _prepend_empty(prefixes(from_numpy(_validate_ranks(ranks))).numpy())
+    return prepend_empty(prefixes(from_numpy(check_ranks(ranks))).numpy())
 
 
 def sampled_shapley(values: ArrayLike, ranks: ArrayLike) -> Floats:
@@ -52,7 +52,7 @@ def sampled_shapley(values: ArrayLike, ranks: ArrayLike) -> Floats:
     Raises:
         ValueError: the values are not finite, not as many as the coalitions, or a row of ranks is no permutation.
     """
-    game, ranks = finite_array("coalitions: values", values), _validate_ranks(ranks)
+    game, ranks = finite_array("coalitions: values", values), check_ranks(ranks)
     count = 2 + len(ranks) * (ranks.shape[1] - 1)
     if len(game) != count:
         raise ValueError(f"coalitions: {len(ranks)} orders meet {count} coalitions, got {len(game)} values")
@@ -82,29 +82,30 @@ def shape(values: ArrayLike) -> Shape:
     Raises:
         ValueError: the values are not finite, or not those of all coalitions.
     """
-    game = _validate_values(values)
-    bits = 2 ** np.arange(_count_modalities(game))
+    game = check_values(values)
+    bits = 2 ** np.arange(num_modalities(game))
     gain = game - game[0]
     pairs = gain[bits[:, None] | bits] - gain[bits][:, None] - gain[bits]
     np.fill_diagonal(pairs, 0)
     return Shape(shapley(game), float(gain[-1] - gain[bits].sum()), pairs)
 
 
-def _validate_values(values: ArrayLike) -> Floats:
+def check_values(values: ArrayLike) -> Floats:
     """Return values as an array, [2**M]; raise a ValueError unless they are those of all coalitions, M at least 1."""
     game = finite_array("coalitions: values", values)
-    if len(game) != 2 ** _count_modalities(game) or len(game) < 2:
+    if len(game) != 2 ** num_modalities(game) or len(game) < 2:
         raise ValueError(
             f"coalitions: M modalities have 2**M coalitions, the empty one included, got {len(game)} values"
         )
     return game
 
 
-def _count_modalities(game: Floats) -> int:
+def num_modalities(game: Floats) -> int:
+    """Return the number M of modalities of a game with 2**M values."""
     return len(game).bit_length() - 1
 
 
-def _validate_ranks(ranks: ArrayLike) -> NDArray[np.int64]:
+def check_ranks(ranks: ArrayLike) -> NDArray[np.int64]:
     """Return ranks as integers, [N, M]; raise a ValueError unless every row is a permutation."""
     array = finite_array("coalitions: ranks", ranks, axes=2)
     if (np.sort(array) != np.arange(array.shape[1])).any():
@@ -112,6 +113,6 @@ def _validate_ranks(ranks: ArrayLike) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _prepend_empty(coalitions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def prepend_empty(coalitions: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the coalitions with the empty one before them."""
     return np.concatenate([np.zeros_like(coalitions[:1]), coalitions])

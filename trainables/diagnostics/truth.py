@@ -30,7 +30,7 @@ def rank_correlation(measured: ArrayLike, planted: ArrayLike) -> float:
     """
     from scipy.stats import spearmanr
 
-    measured, planted = _validate_pair(measured, planted)
+    measured, planted = check_pair(measured, planted)
     if np.ptp(measured) == 0 or np.ptp(planted) == 0:
         return math.nan
     return float(spearmanr(measured, planted).statistic)
@@ -45,13 +45,13 @@ def calibration_error(measured: ArrayLike, planted: ArrayLike) -> float:
     Raises:
         ValueError: a number is not finite, or the two differ in length.
     """
-    measured, planted = _validate_pair(measured, planted)
+    measured, planted = check_pair(measured, planted)
     if min(measured.sum(), planted.sum()) <= 0:
         return math.nan
     return float(np.abs(measured / measured.sum() - planted / planted.sum()).mean())
 
 
-def _validate_pair(measured: ArrayLike, planted: ArrayLike) -> tuple[Floats, Floats]:
+def check_pair(measured: ArrayLike, planted: ArrayLike) -> tuple[Floats, Floats]:
     """Return both as arrays, [M]; raise a ValueError if they differ in length."""
     measured = finite_array("measured contributions", measured)
     planted = finite_array("planted contributions", planted)
