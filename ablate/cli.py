@@ -346,9 +346,9 @@ def methods(as_json: Json = False) -> None:
 def data(as_json: Json = False) -> None:
     """List the data sets that come with the package."""
     from ablate import terminal
-    from trainables.data import dataset_names, sheet
+    from trainables.data import dataset_names, load_sheet
 
-    sheets = [sheet(name) for name in dataset_names()]
+    sheets = [load_sheet(name) for name in dataset_names()]
     if as_json:
         keys = ("task", "outputs", "modalities", "sha256")
         terminal.print_json({sheet.name: {key: getattr(sheet, key) for key in keys} for sheet in sheets})

@@ -81,7 +81,7 @@ def write_dataset(conversion: Conversion, file: Path, origin: dict[str, Any]) ->
     """Write arrays and, beside them, the datasheet with their sha256; return both files."""
     np.savez(file, **conversion.arrays)  # type: ignore[arg-type]  # the stub takes the names for options
     shapes = {key: {"shape": list(a.shape), "dtype": str(a.dtype)} for key, a in conversion.arrays.items()}
-    content = {"name": file.stem, **conversion.sheet, "converted": origin, "notes": list(conversion.notes)}
+    content = {"name": file.stem, **conversion.datasheet, "converted": origin, "notes": list(conversion.notes)}
     text = json.dumps({**content, "arrays": shapes, "sha256_file": file_sha256(file)}, indent=1, ensure_ascii=False)
     datasheet = file.with_suffix(".json")
     datasheet.write_text(f"{text}\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from ablate.trial_queue import open_queue
 from analysis.formatting import plural
 from search_spaces.axes import yaml_literal
 from search_spaces.methods import ACTIVE_EPOCHS, BASELINES
-from trainables.data import DataError, dataset_names, sheet
+from trainables.data import DataError, dataset_names, load_sheet
 from trainables.methods import METHODS
 
 MIN_PYTHON = (3, 11)
@@ -46,8 +46,8 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in dataset_names():
         try:
-            about = sheet(name)
-            yield Check(f"data: {name}", True, f"{about.task}, {len(about.modalities)} modalities, {about.sha256[:12]}")
+            sheet = load_sheet(name)
+            yield Check(f"data: {name}", True, f"{sheet.task}, {len(sheet.modalities)} modalities, {sheet.sha256[:12]}")
         except DataError as error:
             yield Check(f"data: {name}", False, str(error))
     if address is not None:

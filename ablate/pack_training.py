@@ -16,7 +16,7 @@ from ablate.provenance import available_cpus, training_environment
 from ablate.remote import is_remote, local_folder, mirror_of
 from ablate.store import write_pack
 from ablate.trial import Trial, data_identity, trial_data
-from trainables.data import Dataset, load, sheet
+from trainables.data import Dataset, load, load_sheet
 from trainables.memory import max_pack_size, retain_freed_memory
 from trainables.parallel import WorkerGroup
 from trainables.setup import SINGLE_WORKER
@@ -124,7 +124,7 @@ def job_device(job: dict[str, Any]) -> str:
 
 def check_unchanged(pack: list[Trial], data: dict[str, Any]) -> None:
     """Raise a RuntimeError if data or code have changed since the trials' ids were computed."""
-    current = data_identity(data, sheet(data))
+    current = data_identity(data, load_sheet(data))
     if any(trial.config["data"] != current or trial_id(trial.config) != trial.id for trial in pack):
         raise RuntimeError("the data or the code changed after the study was planned; run it again")
 

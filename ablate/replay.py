@@ -112,14 +112,14 @@ def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:
     Raises:
         UserError: data or code are gone.
     """
-    from trainables.data import DataError, load, sheet
+    from trainables.data import DataError, load, load_sheet
     from trainables.train import fit_pack
 
     origin = trial.origin
     data = trial_data(study.data if study else origin["data"], trial.configs[0])
     add_import_folders(module_folders(study.document.file) if study else origin["folders"])
     try:
-        about, dataset = sheet(data), load(data)
+        sheet, dataset = load_sheet(data), load(data)
         outcomes = fit_pack(
             trial.configs, dataset, prune_as_recorded(trial.pruned_after), origin["compile"], device=trial.device
         )
@@ -128,7 +128,7 @@ def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:
     except Exception as error:
         raise UserError(f"{trial.id}: cannot be trained again: {type(error).__name__}: {error}") from None
     config = trial.configs[trial.position]
-    now = {**training_environment(trial.device), "code": code_hash(config), "data": about.sha256}
+    now = {**training_environment(trial.device), "code": code_hash(config), "data": sheet.sha256}
     before = {key: value for key, value in origin.items() if key not in TRAINING_INPUTS} | {
         "data": config["data"]["sha256"]
     }

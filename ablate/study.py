@@ -17,7 +17,7 @@ from ablate.validation import validate_section
 from ablate.vary import Scope, VariedAxis, parse_axis
 from search_spaces import CLAIMS, RECIPES, STUDIES
 from search_spaces.methods import PUBLISHED_TRAINING
-from trainables.data import DataError, Sheet, sheet
+from trainables.data import DataError, Sheet, load_sheet
 
 RESERVED_NAMES = {"trials", "schema"}  # entries of a store that are no studies
 
@@ -154,7 +154,7 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
     folder, mirror = resolve_store(document, file.store if store is None else store)
     data = resolve_data(document, file.data)
     try:
-        datasheet = sheet(data)
+        sheet = load_sheet(data)
     except DataError as error:
         raise data_error(document, error) from None
     settings = {
@@ -172,8 +172,8 @@ def resolve(document: Document, name: str, store: str | None = None) -> Study:
             raise document.error(("vary", axis.key), "is both set and varied; keep one of the two")
     study = Study(
         name,
-        document, file, methods, data, datasheet, settings, vary, search, parse_objectives(file, datasheet),
-        parse_measure(document, file.measure, datasheet),
+        document, file, methods, data, sheet, settings, vary, search, parse_objectives(file, sheet),
+        parse_measure(document, file.measure, sheet),
         folder, mirror,
     )  # fmt: skip
     check_consistency(study)
@@ -201,10 +201,10 @@ def encoder_entries(file: StudyFile, vary: list[VariedAxis]) -> list[tuple[KeyPa
     return [(("model", "encoder"), file.model.encoder), *varied_entries]
 
 
-def parse_objectives(file: StudyFile, datasheet: Sheet) -> list[str]:
+def parse_objectives(file: StudyFile, sheet: Sheet) -> list[str]:
     """Return the metrics of a study: those listed in the file, or the default of its task."""
     if file.metric is None:
-        return ["mae" if datasheet.task == "regression" else "accuracy"]
+        return ["mae" if sheet.task == "regression" else "accuracy"]
     return list(file.metric) if isinstance(file.metric, list) else [file.metric]
 
 

@@ -60,7 +60,7 @@ def show_conversion(conversion: "Conversion", file: Path) -> None:
     console.print(table)
     counts = [int((conversion.arrays["split"] == code).sum()) for code in range(3)]
     console.print("{} training, {} validation and {} test samples".format(*counts), end="")
-    console.print(f"; {conversion.sheet['splits']}.")
+    console.print(f"; {conversion.datasheet['splits']}.")
     for note in conversion.notes:
         console.print(f"{note}.", style="yellow")
     console.print(f"stored: {file}; in a study, data: {{path: {file}}}")

@@ -12,7 +12,7 @@ from trainables.data import files, synthetic
 from trainables.data.archive import EMBEDDED, embedded_names, find_archive, open_archive
 from trainables.data.dataset import DataError, Dataset, Sheet, Split, check_choice
 
-__all__ = ["DataError", "Dataset", "Sheet", "Split", "check_deals", "dataset_names", "load", "sheet"]
+__all__ = ["DataError", "Dataset", "Sheet", "Split", "check_deals", "dataset_names", "load", "load_sheet"]
 
 Spec = str | Mapping[str, Any]
 
@@ -22,19 +22,19 @@ def dataset_names() -> list[str]:
     return [*embedded_names(), "synthetic"]
 
 
-def sheet(spec: Spec) -> Sheet:
+def load_sheet(spec: Spec) -> Sheet:
     """Return the metadata of a data set without reading its inputs; raises DataError if the spec is invalid.
 
     A file must have the sha256 that its datasheet names.
     """
     options = parse_spec(spec)
     if options.get("name") == "synthetic":
-        return synthetic.sheet(options)
-    return files.sheet(open_archive(archive_path(options)), options)
+        return synthetic.load_sheet(options)
+    return files.load_sheet(open_archive(archive_path(options)), options)
 
 
 def load(spec: Spec) -> Dataset:
-    """Return the arrays of a data set, standardised with training statistics only; raises DataError as `sheet` does."""
+    """Return the arrays of a data set, standardised with training statistics only; raises as `load_sheet`."""
     options = parse_spec(spec)
     if options.get("name") == "synthetic":
         return synthetic.load(options)

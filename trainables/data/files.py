@@ -13,7 +13,7 @@ from trainables.data.standardise import apply_scale, fit_scale, standardisation_
 from trainables.data.targets import TOO_LARGE, Targets, class_labels, count_classes, regression_targets
 
 
-def sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
+def load_sheet(archive: Archive, options: Mapping[str, Any]) -> Sheet:
     """Return the sheet of a file; reads its labels and its splits, but not its inputs."""
     selection = select(options, archive)
     layout = find_layout(archive, selection)

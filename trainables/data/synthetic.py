@@ -51,7 +51,7 @@ MIXING = 3  # in place of a split: the random stream of A_m
 SHARED, TIES = 0, 1000  # in place of a modality: the random streams of r and of ties
 
 
-def sheet(options: Mapping[str, Any]) -> Sheet:
+def load_sheet(options: Mapping[str, Any]) -> Sheet:
     """Return the sheet of a synthetic data set; its sha256 covers VERSION and all parameters but `deal`."""
     p = parse_parameters(options)
     resolved = {**p._asdict(), "drift": p.drift and p.drift._asdict(), "generator": VERSION}

@@ -27,7 +27,7 @@ def test_all_files_together_are_under_six_megabytes() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_sheet_carries_the_sha256_of_its_file(name: str) -> None:
-    assert data.sheet(name).sha256 == json.loads((EMBEDDED / f"{name}.json").read_text())["sha256_file"]
+    assert data.load_sheet(name).sha256 == json.loads((EMBEDDED / f"{name}.json").read_text())["sha256_file"]
 
 
 @pytest.mark.parametrize("name", FILES)

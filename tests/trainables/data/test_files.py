@@ -164,8 +164,8 @@ def test_log1p_is_applied_where_the_datasheet_advises_it(write: Write, rows: Arr
 def test_another_target_counts_its_own_classes(write: Write, rows: Arrays) -> None:
     rows["speaker"] = rows["label"] % 2
     path = str(write(rows, modalities=MODALITIES, classes=["a", "b", "c"]))
-    assert data.sheet({"path": path}).outputs == data.sheet({"path": path, "target": "label"}).outputs == 3
-    assert data.sheet({"path": path, "target": "speaker"}).outputs == 2
+    assert data.load_sheet({"path": path}).outputs == data.load_sheet({"path": path, "target": "label"}).outputs == 3
+    assert data.load_sheet({"path": path, "target": "speaker"}).outputs == 2
 
 
 def test_dense_labels_are_a_segmentation(write: Write, rows: Arrays) -> None:
@@ -191,7 +191,7 @@ SEGMENTS: dict[str, Any] = {"task": "segmentation", "modalities": ["sound"], "cl
 def test_a_position_without_a_label_is_of_class_minus_one(write: Write, dense: Arrays) -> None:
     spec = {"path": str(write(dense, ignore_index=255, **SEGMENTS))}
     loaded = data.load(spec)
-    assert loaded.outputs == data.sheet(spec).outputs == 3
+    assert loaded.outputs == data.load_sheet(spec).outputs == 3
     for split, start in ((loaded.train, 0), (loaded.validation, 3), (loaded.test, 6)):
         stored = dense["label"][start : start + 3].astype(np.int64)
         np.testing.assert_array_equal(split.target, np.where(stored == 255, -1, stored))
@@ -217,7 +217,7 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
     )
     assert sentence in load_error(path)
     with pytest.raises(data.DataError, match="row 4 of sound"):
-        data.sheet({"path": str(path)})
+        data.load_sheet({"path": str(path)})
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_an_ignore_index_that_does_not_occur_changes_nothing(write: Write, dense
 
 def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Arrays) -> None:
     path = str(write(rows, modalities=["sound", "sight (optional, blurred)"]))
-    assert data.sheet({"path": path}).modalities == ("sound",)
-    assert data.sheet({"path": path, "modalities": ["sight", "sound"]}).modalities == ("sight", "sound")
+    assert data.load_sheet({"path": path}).modalities == ("sound",)
+    assert data.load_sheet({"path": path, "modalities": ["sight", "sound"]}).modalities == ("sight", "sound")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_modality_is_not_named_like_a_path(write: Write, rows: Arrays, name: s
 def test_labels_and_splits_cannot_be_inputs(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows, modalities=[*MODALITIES, name])
     assert f"data.modalities: `{name}` of toy says what a sample is, and cannot be an input" in load_error(path)
-    assert data.sheet({"path": str(path), "modalities": MODALITIES}).modalities == tuple(MODALITIES)
+    assert data.load_sheet({"path": str(path), "modalities": MODALITIES}).modalities == tuple(MODALITIES)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_the_missing_modalities_of_a_sample_do_not_depend_on_other_samples() -> 
 )
 def test_invalid_shots_and_missing_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(data.DataError, match=re.escape(sentence)):
-        data.sheet(options)
+        data.load_sheet(options)
 
 
 def test_constant_inputs_and_targets_are_warnings(write: Write, rows: Arrays) -> None:

@@ -78,8 +78,8 @@ def test_tiles_may_have_any_outline_and_unused_ones_any_size(write: Write, maps:
 
 def test_another_map_may_be_the_target(write: Write, maps: Arrays) -> None:
     path = str(write(maps | {"crop": maps["label"] % 2}, **SHEET))
-    assert data.sheet({"path": path}).outputs == 3
-    assert data.sheet({"path": path, "target": "crop"}).outputs == 2
+    assert data.load_sheet({"path": path}).outputs == 3
+    assert data.load_sheet({"path": path, "target": "crop"}).outputs == 2
 
 
 def test_the_ignore_index_holds_for_other_targets_too(write: Write, maps: Arrays) -> None:

@@ -24,7 +24,7 @@ def test_every_embedded_set_has_a_recipe_and_a_datasheet() -> None:
 
 def test_the_shipped_datasheets_say_what_the_recipes_say() -> None:
     for name, text in DATASHEETS.items():
-        shipped = data.sheet(name).description
+        shipped = data.load_sheet(name).description
         assert {key: shipped[key] for key in text} == text
 
 
@@ -64,6 +64,6 @@ def test_principal_components_are_orthonormal_and_ordered() -> None:
 def test_rebuilding_gives_the_shipped_files_and_keeps_what_was_measured(tmp_path: Path) -> None:
     (tmp_path / "mfeat.json").write_text(json.dumps({"measured": {"accuracy": 0.97}}))
     hashes = rebuild(tmp_path)
-    assert hashes == {name: data.sheet(name).sha256 for name in RECIPES}
+    assert hashes == {name: data.load_sheet(name).sha256 for name in RECIPES}
     assert json.loads((tmp_path / "mfeat.json").read_text())["measured"] == {"accuracy": 0.97}
     assert (tmp_path / "av-digits.npz").read_bytes() == (EMBEDDED / "av-digits.npz").read_bytes()

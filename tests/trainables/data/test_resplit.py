@@ -135,7 +135,7 @@ def test_a_deal_of_pairs_does_not_depend_on_the_modalities_used() -> None:
 def test_groups_must_be_known_for_every_sample(write: Write, rows: Arrays) -> None:
     speaker = np.array([0, 1, 2, 3, 4, np.nan, 6, 7, 8, 9])
     path = str(write(rows | {"speaker": speaker}, modalities=["sound"], groups="speaker"))
-    for read in (data.sheet, data.load):
+    for read in (data.load_sheet, data.load):
         with pytest.raises(data.DataError, match="must say it of every sample, and holds NaN"):
             read({"path": path})
 
@@ -156,7 +156,7 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
         assert counts == [2, 1, 1]
     assert validation_rows == {0, 1, 2, 3, 4, 5}
     with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
-        data.sheet({"path": path, "groups": "pairs_a_val"})
+        data.load_sheet({"path": path, "groups": "pairs_a_val"})
 
 
 def test_groups_that_the_split_of_the_file_separates_are_refused(write: Write, rows: Arrays) -> None:
@@ -165,7 +165,7 @@ def test_groups_that_the_split_of_the_file_separates_are_refused(write: Write, r
     with pytest.raises(data.DataError, match="belong together are in training and in validation"):
         data.load({"path": path, "deal": 1})
     with pytest.raises(data.DataError, match=r"has no array 'speakr' .*Did you mean 'speaker'"):
-        data.sheet({"path": path, "groups": "speakr"})
+        data.load_sheet({"path": path, "groups": "speakr"})
 
 
 def test_all_deals_of_a_regression_share_their_standardisation(write: Write) -> None:
@@ -215,7 +215,7 @@ def test_a_deal_of_synthetic_data_draws_other_samples_of_the_same_population() -
     original, other = (parse_parameters({"name": "synthetic", "deal": deal}) for deal in (0, 3))
     for split, same in enumerate((False, False, True)):
         assert np.array_equal(draw_split(original, split)[0][0], draw_split(other, split)[0][0]) is same
-    assert data.sheet({"name": "synthetic", "deal": 3}) == data.sheet("synthetic")
+    assert data.load_sheet({"name": "synthetic", "deal": 3}) == data.load_sheet("synthetic")
     np.testing.assert_array_equal(
         data.load("synthetic").test.target, data.load({"name": "synthetic", "deal": 3}).test.target
     )
@@ -231,4 +231,4 @@ def test_all_deals_of_a_synthetic_regression_share_their_standardisation() -> No
 @pytest.mark.parametrize("name", ["mfeat", "synthetic"])
 def test_a_deal_is_a_whole_number(name: str, deal: Any) -> None:
     with pytest.raises(data.DataError, match=r"^data\.deal: must "):
-        data.sheet({"name": name, "deal": deal})
+        data.load_sheet({"name": name, "deal": deal})

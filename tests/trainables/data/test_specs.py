@@ -17,31 +17,31 @@ MODALITIES = ["sound", "sight"]
 
 def message(spec: Any) -> str:
     with pytest.raises(data.DataError) as error:
-        data.sheet(spec)
+        data.load_sheet(spec)
     with pytest.raises(data.DataError, match=re.escape(str(error.value))):
         data.load(spec)
     return str(error.value)
 
 
 def test_a_name_is_short_for_a_mapping() -> None:
-    assert data.sheet("mfeat") == data.sheet({"name": "mfeat"})
+    assert data.load_sheet("mfeat") == data.load_sheet({"name": "mfeat"})
 
 
 def test_every_name_has_a_sheet() -> None:
     assert data.dataset_names() == ["av-digits", "diabetes", "mfeat", "synthetic"]
-    assert [data.sheet(name).name for name in data.dataset_names()] == data.dataset_names()
+    assert [data.load_sheet(name).name for name in data.dataset_names()] == data.dataset_names()
 
 
 def test_the_sheet_and_the_data_agree(write: Write, rows: dict[str, np.ndarray]) -> None:
     spec = {"path": write(rows, modalities=MODALITIES), "modalities": ["sight"]}
-    sheet, loaded = data.sheet(spec), data.load(spec)
+    sheet, loaded = data.load_sheet(spec), data.load(spec)
     assert (sheet.name, sheet.task, sheet.outputs) == (loaded.name, loaded.task, loaded.outputs)
     assert sheet.modalities == tuple(loaded.train.inputs) == tuple(loaded.test.inputs) == ("sight",)
 
 
 def test_a_folder_with_one_file_is_that_file(write: Write, rows: dict[str, np.ndarray]) -> None:
     path = write(rows, modalities=MODALITIES)
-    assert data.sheet({"path": str(path.parent)}) == data.sheet({"path": str(path)})
+    assert data.load_sheet({"path": str(path.parent)}) == data.load_sheet({"path": str(path)})
 
 
 def test_a_folder_with_two_files_lists_them(write: Write, rows: dict[str, np.ndarray]) -> None:
@@ -91,11 +91,11 @@ def test_a_wrong_spec_is_one_sentence(spec: Any, sentence: str) -> None:
 
 def test_split_is_another_spelling_of_protocol() -> None:
     old, new = ({"name": "av-digits", key: "stratified"} for key in ("protocol", "split"))
-    assert data.sheet(old) == data.sheet(new)
+    assert data.load_sheet(old) == data.load_sheet(new)
 
 
 def test_sheets_and_arrays_need_none_of_the_heavy_packages() -> None:
-    code = "import sys; from trainables import data; data.sheet('synthetic'); data.sheet('av-digits');"
+    code = "import sys; from trainables import data; data.load_sheet('synthetic'); data.load_sheet('av-digits');"
     code += "data.load('av-digits');"
     code += "print([m for m in ('torch', 'ray', 'polars', 'sklearn', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

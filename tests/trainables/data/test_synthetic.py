@@ -14,7 +14,7 @@ from trainables.data.truth import pair_weights, sign_gain
 
 
 def contributions(**options: Any) -> dict[str, float]:
-    found = data.sheet({"name": "synthetic", **options}).description["truth"]
+    found = data.load_sheet({"name": "synthetic", **options}).description["truth"]
     assert isinstance(found, dict)
     return found
 
@@ -164,11 +164,11 @@ def test_the_label_depends_on_information_and_the_inputs_on_noise() -> None:
 
 
 def test_the_sha256_covers_every_parameter_and_not_its_spelling() -> None:
-    sha256 = data.sheet("synthetic").sha256
-    assert data.sheet({"name": "synthetic", "snr": [6, 6.0, 6], "information": 2, "seed": 0}).sha256 == sha256
+    sha256 = data.load_sheet("synthetic").sha256
+    assert data.load_sheet({"name": "synthetic", "snr": [6, 6.0, 6], "information": 2, "seed": 0}).sha256 == sha256
     drift = {"at": 0.5, "modality": "m0", "snr": 0}
     for change in ({"seed": 1}, {"snr": 5}, {"information": [1, 1, 2]}, {"drift": drift}, {"missing": 0.1}):
-        assert data.sheet({"name": "synthetic", **change}).sha256 != sha256
+        assert data.load_sheet({"name": "synthetic", **change}).sha256 != sha256
 
 
 def test_drift_weakens_a_modality_from_its_training_sample_on_and_in_the_later_splits() -> None:
@@ -188,7 +188,7 @@ def test_drift_weakens_a_modality_from_its_training_sample_on_and_in_the_later_s
 
 def test_truth_is_that_after_the_drift_and_the_sheet_has_the_one_before() -> None:
     drift = {"at": 0.5, "modality": "m0", "snr": -20}
-    sheet = data.sheet({"name": "synthetic", "drift": drift})
+    sheet = data.load_sheet({"name": "synthetic", "drift": drift})
     assert sheet.description["truth_before_drift"] == contributions()
     assert sheet.description["truth"] == contributions(snr=[-20, 6, 6])
     assert data.load({"name": "synthetic", "drift": drift}).truth == sheet.description["truth"]
@@ -239,5 +239,5 @@ def test_features_make_room_for_many_classes() -> None:
 )
 def test_a_wrong_parameter_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(data.DataError) as error:
-        data.sheet({"name": "synthetic", **options})
+        data.load_sheet({"name": "synthetic", **options})
     assert sentence in str(error.value)

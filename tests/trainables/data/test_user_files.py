@@ -28,7 +28,7 @@ def path(name: str) -> str:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_the_file_loads_standardised(name: str) -> None:
     loaded = data.load({"path": path(name)})
-    assert loaded.outputs == data.sheet({"path": path(name)}).outputs == OUTPUTS[name]
+    assert loaded.outputs == data.load_sheet({"path": path(name)}).outputs == OUTPUTS[name]
     for split in (loaded.train, loaded.validation, loaded.test):
         assert {len(x) for x in split.inputs.values()} == {len(split.target)}
         assert all(np.isfinite(x).all() for x in split.inputs.values())
@@ -44,7 +44,7 @@ def test_the_file_is_refused_with_a_reason(name: str) -> None:
 
 def test_a_folder_of_many_files_lists_them_and_asks_for_one() -> None:
     with pytest.raises(data.DataError, match=r"must hold exactly one .npz .* found \d+: .*Name one of them"):
-        data.sheet({"path": str(FOLDER)})
+        data.load_sheet({"path": str(FOLDER)})
 
 
 def test_speakers_are_disjoint_in_one_protocol_and_the_same_in_the_other() -> None:
@@ -58,9 +58,9 @@ def test_speakers_are_disjoint_in_one_protocol_and_the_same_in_the_other() -> No
 
 
 def test_the_pen_is_a_third_modality_for_those_who_ask() -> None:
-    asked = data.sheet({"path": path("av_digits"), "modalities": ["image", "audio", "pen"]})
+    asked = data.load_sheet({"path": path("av_digits"), "modalities": ["image", "audio", "pen"]})
     assert asked.modalities == ("image", "audio", "pen")
-    assert data.sheet({"path": path("av_digits")}).modalities == ("image", "audio")
+    assert data.load_sheet({"path": path("av_digits")}).modalities == ("image", "audio")
 
 
 def test_the_near_oracle_of_beijing_is_left_out_and_its_target_is_a_logarithm() -> None:

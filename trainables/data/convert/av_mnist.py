@@ -20,7 +20,7 @@ def av_mnist(source: Path) -> Conversion:
     splits = {name: load_split(source, name) for name in ("train", "test")}
     cut = len(splits["train"]["label"]) - len(splits["train"]["label"]) // 12
     training, validation = ({k: a[part] for k, a in splits["train"].items()} for part in (slice(cut), slice(cut, None)))
-    sheet = {
+    datasheet = {
         "task": "classification",
         "classes": 10,
         "modalities": list(SIDES),
@@ -28,7 +28,7 @@ def av_mnist(source: Path) -> Conversion:
         "pairing": "by class",
         "splits": "test as published; the last twelfth of training is validation, as in MultiBench",
     }
-    return Conversion(concatenate_splits({"train": training, "val": validation, "test": splits["test"]}), sheet)
+    return Conversion(concatenate_splits({"train": training, "val": validation, "test": splits["test"]}), datasheet)
 
 
 def load_split(source: Path, name: str) -> dict[str, np.ndarray]:

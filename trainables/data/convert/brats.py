@@ -67,7 +67,7 @@ def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> 
     arrays["label"] = np.concatenate([brain.label for _, brain in brains])
     arrays["split"] = np.repeat([case.split for case, _ in brains], slices)
     arrays["case"] = np.repeat(np.arange(len(brains)), slices)
-    sheet = {
+    datasheet = {
         "task": "segmentation",
         "classes": CLASSES,
         "modalities": list(MODALITIES),
@@ -75,7 +75,7 @@ def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> 
         "pairing": "natural: the same place",
         "splits": "as in the folders" if in_folders else "by case, at random",
     }
-    return Conversion(arrays, sheet, unreadable_notes(errors))
+    return Conversion(arrays, datasheet, unreadable_notes(errors))
 
 
 def list_cggm_cases(source: Path) -> list[Case]:

@@ -78,9 +78,9 @@ def crema_d(
     conversion = convert_audiovisual(
         source, clips, CREMA_D, frames, size, audio, visual, classes=EMOTIONS, group=clip_actor if by_actor else None
     )
-    sheet = {**conversion.sheet, "splits": "by actor"} if by_actor else conversion.sheet
+    datasheet = {**conversion.datasheet, "splits": "by actor"} if by_actor else conversion.datasheet
     notes = count_notes(len(lines) - len(clips), "lines name no known emotion and are left out")
-    return conversion._replace(sheet=sheet, notes=[*notes, *conversion.notes])
+    return conversion._replace(datasheet=datasheet, notes=[*notes, *conversion.notes])
 
 
 def clip_actor(clip: Clip) -> str:
@@ -175,9 +175,9 @@ def convert_audiovisual(
 
     searched = {"recordings": recordings, "folders of frames": frame_folders}
     conversion = convert_clips(clips, read_clip, source, searched, frames, classes, group)
-    sheet = {**conversion.sheet, "standardise": {"audio": "all"}}  # frequencies share a unit
+    datasheet = {**conversion.datasheet, "standardise": {"audio": "all"}}  # frequencies share a unit
     arrays = {**conversion.arrays, "audio": compact_floats(conversion.arrays["audio"])}
-    return conversion._replace(arrays=arrays, sheet=sheet)
+    return conversion._replace(arrays=arrays, datasheet=datasheet)
 
 
 def convert_clips(
@@ -213,7 +213,7 @@ def convert_clips(
         arrays[modality] = np.stack([sample[modality] for _, sample in samples])
     groups = encode_labels([group(clip) for clip in complete])[0] if group else None
     split, origin = add_validation(np.array([clip.split for clip in complete]), label, groups)
-    sheet = {
+    datasheet = {
         "task": "classification",
         "classes": names,
         "modalities": list(arrays),
@@ -221,9 +221,9 @@ def convert_clips(
         "splits": origin,
     }
     if groups is not None:
-        arrays["group"], sheet["groups"] = groups, "group"
+        arrays["group"], datasheet["groups"] = groups, "group"
     notes = count_notes(len(results) - len(samples), f"of {len(clips)} listed clips lack a file and are left out")
-    return Conversion({**arrays, "label": label, "split": split}, sheet, [*notes, *unreadable_notes(errors)])
+    return Conversion({**arrays, "label": label, "split": split}, datasheet, [*notes, *unreadable_notes(errors)])
 
 
 def no_clip_message(clips: Sequence[Clip], source: Path, searched: Mapping[str, PathsByClip], frames: int) -> str:

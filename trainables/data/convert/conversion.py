@@ -17,7 +17,7 @@ class Conversion(NamedTuple):
     """A data set in the layout of rows, with its datasheet."""
 
     arrays: Arrays  # modalities, labels, `split`
-    sheet: dict[str, Any]  # task, classes, modalities, target, splits
+    datasheet: dict[str, Any]  # task, classes, modalities, target, splits
     notes: Sequence[str] = ()  # sentences on what was left out or changed
 
 

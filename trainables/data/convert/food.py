@@ -53,7 +53,7 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Conversion:
         "label": label,
         "split": split,
     }
-    sheet = {
+    datasheet = {
         "task": "classification",
         "classes": names,
         "modalities": ["image", "text"],
@@ -61,7 +61,7 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Conversion:
         "splits": origin,
     }
     notes = count_notes(len(listed) - len(existing), f"of {len(listed)} pages lack their photograph")
-    return Conversion(arrays, sheet, [*notes, *unreadable_notes(errors)])
+    return Conversion(arrays, datasheet, [*notes, *unreadable_notes(errors)])
 
 
 def read_csv_pages(source: Path) -> list[Page]:

@@ -45,14 +45,14 @@ def ave(source: Path, *, pool: bool = True) -> Conversion:
         if order.size and not 0 <= order.min() <= order.max() < len(label):
             raise DataError(f"convert: {file} names films beyond the {len(label)} that there are.")
         splits[name] = {key: array[order] for key, array in arrays.items()}
-    sheet = {
+    datasheet = {
         "task": "segmentation",
         "classes": label.shape[-1],
         "modalities": ["audio", "image"],
         "pairing": "natural: the same second",
         "splits": "as published",
     }
-    return Conversion(concatenate_splits(splits), sheet)
+    return Conversion(concatenate_splits(splits), datasheet)
 
 
 def iemocap(source: Path, *, fold: int = 1, longest: int = 350) -> Conversion:
@@ -77,7 +77,7 @@ def iemocap(source: Path, *, fold: int = 1, longest: int = 350) -> Conversion:
         length = max(len(sequence) for split_sequences in sequences.values() for sequence in split_sequences)
         for name, split_sequences in sequences.items():
             splits[name][modality] = np.stack([np.pad(s, ((0, length - len(s)), (0, 0))) for s in split_sequences])
-    sheet = {
+    datasheet = {
         "task": "classification",
         "classes": one_hot.shape[-1],
         "modalities": list(FEATURE_FILES),
@@ -85,7 +85,7 @@ def iemocap(source: Path, *, fold: int = 1, longest: int = 350) -> Conversion:
         "pairing": "natural",
         "splits": f"fold {fold} as published",
     }
-    return Conversion(concatenate_splits(splits), sheet)
+    return Conversion(concatenate_splits(splits), datasheet)
 
 
 def utterance_ids(names: np.ndarray) -> list[str]:

@@ -48,8 +48,8 @@ def mult(source: Path, *, target: str = "") -> Conversion:
         }
         arrays = {name: features[name] | emotions[name] for name in SPLITS}
         target = check_option(target or "neutral", EMOTIONS, "target")
-        sheet = complete_sheet({"task": "classification", "classes": 2, "target": target})
-        return Conversion(concatenate_splits(arrays), sheet, notes)
+        datasheet = complete_datasheet({"task": "classification", "classes": 2, "target": target})
+        return Conversion(concatenate_splits(arrays), datasheet, notes)
     if set(np.unique(labels["train"])) in ({0, 1}, {-1, 1}):
         raise DataError(f"convert: the labels of {source} are two classes, as those of ur-funny, not of mult.")
     arrays = {name: features[name] | {"sentiment": scalar_labels(labels[name], source)} for name in SPLITS}
@@ -90,8 +90,8 @@ def ur_funny(source: Path) -> Conversion:
     wordless = sum(int((~mask).sum()) for mask in has_words.values())
     notes += count_notes(wordless, "samples without any word are left out")
     samples = {name: {key: array[has_words[name]] for key, array in part.items()} for name, part in arrays.items()}
-    sheet = complete_sheet({"task": "classification", "classes": 2, "target": "label"})
-    return Conversion(concatenate_splits(samples), sheet, notes)
+    datasheet = complete_datasheet({"task": "classification", "classes": 2, "target": "label"})
+    return Conversion(concatenate_splits(samples), datasheet, notes)
 
 
 def load_splits(source: Path, labels: str) -> dict[str, dict[str, Any]]:
@@ -157,7 +157,7 @@ def convert_sentiment(arrays: Arrays, target: str, notes: list[str]) -> Conversi
     """Return the data set with the target that is derived from the array `sentiment`."""
     value, split = arrays["sentiment"], arrays["split"]
     if check_option(target, TARGETS, "target") == "sentiment":
-        return Conversion(arrays, complete_sheet({"task": "regression", "target": "sentiment"}), notes)
+        return Conversion(arrays, complete_datasheet({"task": "regression", "target": "sentiment"}), notes)
     if target == "polar":
         notes = [*notes, *count_notes(int((value == 0).sum()), "neutral samples are in no split")]
         arrays = {**arrays, "split": np.where(value == 0, -1, split).astype(np.int8)}
@@ -167,10 +167,10 @@ def convert_sentiment(arrays: Arrays, target: str, notes: list[str]) -> Conversi
         "nonnegative": value >= 0,
         "polar": value > 0,
     }[target].astype(np.int64)
-    sheet = {"task": "classification", "classes": 7 if target == "seven" else 2, "target": target}
-    return Conversion({**arrays, target: label}, complete_sheet(sheet), notes)
+    datasheet = {"task": "classification", "classes": 7 if target == "seven" else 2, "target": target}
+    return Conversion({**arrays, target: label}, complete_datasheet(datasheet), notes)
 
 
-def complete_sheet(sheet: dict[str, Any]) -> dict[str, Any]:
+def complete_datasheet(datasheet: dict[str, Any]) -> dict[str, Any]:
     """Return a datasheet with the entries that all these data sets have in common."""
-    return {**sheet, "modalities": list(MODALITIES), "pairing": "natural", "splits": "as published"}
+    return {**datasheet, "modalities": list(MODALITIES), "pairing": "natural", "splits": "as published"}

@@ -83,8 +83,8 @@ def test_crema_d_is_read_with_a_validation_split_of_each_class(tmp_path: Path) -
     arrays = conversion.arrays
     assert (arrays["audio"].shape, arrays["image"].shape) == ((72, 188, 257), (72, 3, 16, 16))
     assert arrays["image"].dtype == np.uint8
-    assert conversion.sheet["classes"] == list(EMOTIONS)
-    assert conversion.sheet["standardise"] == {"audio": "all"}
+    assert conversion.datasheet["classes"] == list(EMOTIONS)
+    assert conversion.datasheet["standardise"] == {"audio": "all"}
     assert np.bincount(arrays["split"]).tolist() == [33, 3, 36]
     assert sorted(arrays["label"][arrays["split"] == 1]) == [0, 2, 4]  # the classes of the lines in train.csv
     listed = [*range(0, 72, 2), *range(1, 72, 2)]
@@ -101,7 +101,7 @@ def test_a_split_by_actors_has_each_actor_in_one_split(tmp_path: Path) -> None:
     }
     assert all(len(splits) == 1 for splits in places.values())
     assert set.union(*places.values()) == {0, 1, 2}
-    assert (conversion.sheet["splits"], conversion.sheet["groups"]) == ("by actor", "group")
+    assert (conversion.datasheet["splits"], conversion.datasheet["groups"]) == ("by actor", "group")
     assert len({*zip(actor, conversion.arrays["group"].tolist(), strict=True)}) == len({*actor})
 
 
@@ -134,7 +134,7 @@ def test_kinetics_sounds_is_listed_by_commas_or_spaces(tmp_path: Path, line: str
         np.save(tmp_path / "audio" / f"{name}.npy", np.full((6, 4), place))
         write_frames(tmp_path / "visual" / name, *range(7))
     conversion = convert("kinetics-sounds", tmp_path, {"size": 8})
-    assert conversion.sheet["classes"] == [str(one) for one in range(11)]  # 10 comes after 9
+    assert conversion.datasheet["classes"] == [str(one) for one in range(11)]  # 10 comes after 9
     np.testing.assert_array_equal(conversion.arrays["label"], [place % 11 for place in range(44)])
     np.testing.assert_array_equal(conversion.arrays["audio"][:, 0, 0], np.arange(44))
     assert conversion.arrays["image"][0, ::3, 0, 0].tolist() == [1, 3, 5]  # of parts 0 1, 2 3, 4 5
@@ -158,7 +158,7 @@ def test_vggsound_finds_clips_with_and_without_zeros(tmp_path: Path) -> None:
     conversion = convert("vggsound", tmp_path, {"size": 8})
     assert conversion.arrays["audio"][:, 0, 0].tolist() == list(range(8))
     assert conversion.arrays["image"][:, 0, 0, 0].tolist() == list(range(8))
-    assert conversion.sheet["classes"] == ["cat", "dog"]
+    assert conversion.datasheet["classes"] == ["cat", "dog"]
     assert conversion.notes == ["1 lines name no known split and are left out"]
 
 
@@ -176,7 +176,7 @@ def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
     conversion = convert("ucf-101", tmp_path, {"size": 8})
     assert conversion.arrays["image"].shape == (10, 9, 8, 8)
     assert conversion.arrays["flow"][0, :, 0, 0].tolist() == [20, 20, 20, 30, 30, 30]
-    assert conversion.sheet["classes"] == ["Run", "Sit"]
+    assert conversion.datasheet["classes"] == ["Run", "Sit"]
     assert np.bincount(conversion.arrays["split"]).tolist() == [6, 2, 2]
 
 
@@ -192,7 +192,7 @@ def test_clips_of_one_video_are_a_group_and_in_one_split(tmp_path: Path) -> None
             write_frames(tmp_path / folder / clip.partition("/")[2].removesuffix(".avi"), 1)
     conversion = convert("ucf-101", tmp_path, {"size": 8, "frames": 1})
     group, split, label = (conversion.arrays[name] for name in ("group", "split", "label"))
-    assert conversion.sheet["groups"] == "group"
+    assert conversion.datasheet["groups"] == "group"
     assert np.bincount(group).tolist() == [3] * 42
     assert all(len({*split[group == one]}) == 1 for one in group)
     assert [np.bincount(split[label == one]).tolist() for one in (0, 1)] == [[54, 6, 3]] * 2

@@ -64,7 +64,7 @@ def test_pictures_that_are_not_bytes_keep_their_values(tmp_path: Path, images: l
     assert conversion.arrays["image"].dtype == np.float32
     np.testing.assert_array_equal(conversion.arrays["image"][:24].reshape(24, 784), stored.astype(np.float32))
     assert conversion.arrays["audio"].dtype == np.uint8
-    assert conversion.sheet["standardise"] == {"image": "all", "audio": "all"}  # pixels share a unit, not columns
+    assert conversion.datasheet["standardise"] == {"image": "all", "audio": "all"}  # pixels share a unit, not columns
 
 
 def test_labels_and_pictures_of_other_shapes_are_refused(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def write_ave(folder: Path) -> dict[str, np.ndarray]:
 def test_each_second_of_a_film_has_a_label(tmp_path: Path) -> None:
     stored, order = write_ave(tmp_path), [8, 0, 3, 1, 2, 4, 5, 7, 6]
     conversion = convert("ave", tmp_path, {})
-    assert (conversion.sheet["task"], conversion.sheet["classes"]) == ("segmentation", 4)
+    assert (conversion.datasheet["task"], conversion.datasheet["classes"]) == ("segmentation", 4)
     assert conversion.arrays["split"].tolist() == [0] * 4 + [1] * 2 + [2] * 3
     np.testing.assert_array_equal(conversion.arrays["label"], stored["right_labels"].argmax(-1)[order])
     np.testing.assert_array_equal(conversion.arrays["audio"], stored["audio_feature"][order])
@@ -199,7 +199,7 @@ def test_sounds_are_standardised_by_the_statistics_in_a_file(tmp_path: Path) -> 
     conversion = convert("iemocap-mmin", tmp_path, {"fold": 2})
     expected = (stored["A/comparE"]["Ses01F_004"] - mean) / [2, 1, 4]
     np.testing.assert_allclose(conversion.arrays["audio"][0, :6], expected, rtol=1e-5)
-    assert conversion.sheet["standardise"] == {"audio": "none"}
+    assert conversion.datasheet["standardise"] == {"audio": "none"}
     with h5py.File(tmp_path / "A" / "comparE_mean_std.h5", "w") as root:
         root["2/mean"], root["2/std"] = mean[:2], std
     with pytest.raises(DataError, match="must hold 3 means and deviations, got 2, 3"):
@@ -256,7 +256,7 @@ def test_titles_become_tfidf_weights_of_training_words(tmp_path: Path, header: b
         (tmp_path / "texts" / f"{part}_titles.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "images" / "test" / "sushi" / "sushi_3.png").unlink()
     conversion = convert("food-101", tmp_path, {"size": 8})
-    assert conversion.sheet["classes"] == ["pizza", "sushi"]
+    assert conversion.datasheet["classes"] == ["pizza", "sushi"]
     assert conversion.arrays["label"].tolist() == [0, 1] * 5 + [0]
     assert conversion.arrays["text"].shape == (11, 5)  # best, pizza, quick, recipe, sushi; `unseen` is not of training
     np.testing.assert_allclose(np.linalg.norm(conversion.arrays["text"].astype(float), axis=1), 1, atol=1e-3)
@@ -277,7 +277,7 @@ def test_json_lists_may_have_a_validation_split(tmp_path: Path) -> None:
         (tmp_path / f"{part}.json").write_text(json.dumps(entries))
     conversion = convert("food-101", tmp_path, {"size": 8})
     assert conversion.arrays["split"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert conversion.sheet["splits"] == "as listed"
+    assert conversion.datasheet["splits"] == "as listed"
     (tmp_path / "dev.json").write_text('[{"id": 3}]')
     with pytest.raises(DataError, match=r"dev\.json is no list of .* that can be read"):
         convert("food-101", tmp_path, {})
@@ -369,7 +369,7 @@ def test_published_brains_are_standardised_and_split_by_case(tmp_path: Path) -> 
         write_case(tmp_path / f"BraTS2021_{seed:05d}", seed)
     conversion = convert("brats", tmp_path, {"crop": 12, "block": 2, "slices": 2})
     assert np.bincount(conversion.arrays["split"]).tolist() == [14, 2, 4]
-    assert (conversion.sheet["groups"], conversion.arrays["case"].tolist()) == ("case", [i // 2 for i in range(20)])
+    assert (conversion.datasheet["groups"], conversion.arrays["case"].tolist()) == ("case", [i // 2 for i in range(20)])
     assert not conversion.arrays["t2"][:, :6].any()  # what is outside the brain stays 0
     assert abs(float(conversion.arrays["t2"][:, 6:].astype(float).mean())) < 0.1
     assert set(np.unique(conversion.arrays["label"])) <= {0, 1, 2, 3}

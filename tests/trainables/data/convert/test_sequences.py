@@ -39,7 +39,7 @@ def mosi() -> dict[str, dict[str, Any]]:
 
 def test_the_splits_and_their_order_are_those_of_the_file(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
     conversion = convert_pickle(tmp_path, "mult", mosi)
-    assert conversion.sheet["task"] == "regression"
+    assert conversion.datasheet["task"] == "regression"
     assert conversion.arrays["split"].tolist() == [0] * 5 + [1] * 2 + [2] * 3
     for code, name in enumerate(COUNTS):
         part = conversion.arrays["split"] == code
@@ -74,7 +74,7 @@ def test_each_target_treats_neutral_samples_by_its_convention(
     conversion = convert_pickle(tmp_path, "mult", mosi, target=target)
     assert conversion.arrays[target][:5].tolist() == expected
     assert conversion.arrays["split"][:5].tolist() == [0, 0, -1 if target == "polar" else 0, 0, 0]
-    assert (conversion.sheet["target"], conversion.sheet["classes"]) == (target, 7 if target == "seven" else 2)
+    assert (conversion.datasheet["target"], conversion.datasheet["classes"]) == (target, 7 if target == "seven" else 2)
     assert any("2 neutral samples are in no split" in note for note in conversion.notes) == (target == "polar")
 
 
@@ -86,7 +86,7 @@ def test_each_of_four_emotions_is_a_binary_label(tmp_path: Path) -> None:
     conversion = convert_pickle(
         tmp_path, "mult", {name: {k: v for k, v in s.items() if k != "hot"} for name, s in splits.items()}
     )
-    assert (conversion.sheet["target"], conversion.sheet["classes"]) == ("neutral", 2)
+    assert (conversion.datasheet["target"], conversion.datasheet["classes"]) == ("neutral", 2)
     for place, emotion in enumerate(EMOTIONS):
         np.testing.assert_array_equal(conversion.arrays[emotion][:5], splits["train"]["hot"][:, place])
 
@@ -98,7 +98,7 @@ def test_sims_keeps_the_unimodal_labels(tmp_path: Path) -> None:
         lists = {"audio_lengths": [4] * count, "raw_text": ["hm"] * count}
         splits[name] = random_features(count) | own | lists | {"regression_labels": np.linspace(-1, 1, count)}
     conversion = convert_pickle(tmp_path, "mmsa", splits)
-    assert conversion.sheet["target"] == "sentiment"
+    assert conversion.datasheet["target"] == "sentiment"
     for name, value in (("text", 0.2), ("audio", -0.4), ("vision", 1.0)):
         np.testing.assert_allclose(conversion.arrays[f"sentiment_{name}"], value, rtol=1e-6)
 
