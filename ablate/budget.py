@@ -17,7 +17,7 @@ class Budget:
 
     def __init__(self, study: Study) -> None:
         """Count the hours from now."""
-        self.limits, self.maximise, self.seeds = study.file.budget, study.maximise, study.seed_counts[0]
+        self.limits, self.maximise, self.seeds = study.file.budget, study.maximise, study.looks[0]
         self.start = time.monotonic()
         self.target_message: str | None = None
         self._scores: dict[str, dict[int, float]] = defaultdict(dict)  # configuration -> seed -> score

@@ -36,7 +36,7 @@ def resumable_packs(store: Path) -> set[str]:
     return {name for name in names if not (store / "trials" / name).exists()}
 
 
-def count_resumable(store: Path, packs: Iterable[list[Trial]]) -> int:
+def num_resumable(store: Path, packs: Iterable[list[Trial]]) -> int:
     """Return how many of the packs, or their first trials at least, have a checkpoint to resume from."""
     names = resumable_packs(store)
     if not names:

@@ -58,9 +58,9 @@ def check_replicates(
         raise document.error((*where, name), f"needs {required_cells} cells, which it correlates, got {len(cells)}")
     if name != "heterogeneity":
         return
-    group_count = len(certain_groups(analysis, cells))
-    if 0 < group_count < MIN_GROUPS:
-        raise document.error((*where, name), f"needs {MIN_GROUPS} groups, which it compares, got {group_count}")
+    num_groups = len(certain_groups(analysis, cells))
+    if 0 < num_groups < MIN_GROUPS:
+        raise document.error((*where, name), f"needs {MIN_GROUPS} groups, which it compares, got {num_groups}")
     compared = {cell for side in ("of", "minus") for cell in as_list(options[side].get("cell", list(cells)))}
     for cell in cells:
         seeds = independent_seeds(cells[cell])
@@ -72,7 +72,7 @@ def check_replicates(
 
 def independent_seeds(study: Study) -> int:
     """Return the number of independent seeds of a study; of seeds of several kinds, those of the first that varies."""
-    return next((count for count in study.blocks if count > 1), study.seed_counts[-1])
+    return next((count for count in study.blocks if count > 1), study.looks[-1])
 
 
 def available_columns(studies: Iterable[Study]) -> set[str]:

@@ -181,7 +181,7 @@ def load_cell(document: Document, name: str, store: str | None, cell: str, *, qu
     if cell.lower() in RESERVED_CELLS:
         raise document.error(("cells", cell), f"`{cell}` is in the claim's own folder; take another name")
     study = resolve(cell_document(document, cell, quick=quick), name, store)
-    if len(study.seed_counts) > 1:
+    if len(study.looks) > 1:
         raise study.document.error(("seeds",), "must be a number: a verdict names it")
     if "budget" in study.file.model_fields_set:
         raise study.document.error(("budget",), "ends a study early, and a verdict is of all that was asked for")

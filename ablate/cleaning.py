@@ -16,7 +16,7 @@ from ablate.store import DamagedError, pack_folders, trial_ids
 DAMAGED_SUFFIX = re.compile(r"\.damaged-\d+$")
 
 
-class Part(NamedTuple):
+class InventoryPart(NamedTuple):
     """The folders, or files, of one kind in a store."""
 
     what: str
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 class Inventory(NamedTuple):
     """The content of a store."""
 
-    parts: list[Part]
+    parts: list[InventoryPart]
     unfinished: list[str]  # studies, whose tables may lack trials that have finished
     running: list[str]  # studies and their drivers
 
@@ -106,10 +106,10 @@ def survey_studies(store: Path) -> tuple[set[str], list[str]]:
     return referenced, unfinished
 
 
-def make_part(what: str, folders: list[Path], *, may_go: bool = False) -> Part:
+def make_part(what: str, folders: list[Path], *, may_go: bool = False) -> InventoryPart:
     """Return folders, or files, with their total size."""
     files = (file for folder in folders for file in [folder, *folder.rglob("*")] if file.is_file())
-    return Part(what, folders, sum(file.stat().st_size for file in files), may_go)
+    return InventoryPart(what, folders, sum(file.stat().st_size for file in files), may_go)
 
 
 def delete_unused(store: Path) -> Inventory:

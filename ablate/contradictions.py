@@ -150,7 +150,7 @@ def check_search(study: "Study") -> None:
         raise document.error(("trials",), rule)
     if study.file.prune and name in {"sobol", "morris"}:
         raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
-    if len(study.seed_counts) > 1:
+    if len(study.looks) > 1:
         check_added_seeds(study)
     if study.blocks and study.blocks[0] > 1:
         check_splits(study)

@@ -12,7 +12,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate.methods import method_axes
-from ablate.vary import DUMMY, VariedAxis
+from ablate.vary import DUMMY_AXIS, VariedAxis
 
 if TYPE_CHECKING:
     from ablate.study import Study
@@ -36,7 +36,7 @@ class Space(NamedTuple):
 
 def search_space(study: "Study", method: str) -> Space:
     """Return the search space of a method: its own axes, those of training and model, and the dummy axis."""
-    axes = {axis.key: axis for axis in study.vary if axis.owner in {method, "train", "model", DUMMY}}
+    axes = {axis.key: axis for axis in study.vary if axis.owner in {method, "train", "model", DUMMY_AXIS}}
     order = TopologicalSorter({key: [other for other in axis.when if other in axes] for key, axis in axes.items()})
     base = {f"{method}.{name}": axis.default for name, axis in method_axes(method, study.methods[method]).items()}
     for owner, section in (("train", study.file.train), ("model", study.file.model)):
@@ -87,7 +87,7 @@ def num_points(study: "Study", method: str) -> int:
 
 def trials_per_point(study: "Study", method: str) -> int:
     """Return the number of trials of one point of a method: one per seed, for `unimodal` also per modality."""
-    return study.seed_counts[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
+    return study.looks[-1] * (len(study.sheet.modalities) if method == "unimodal" else 1)
 
 
 def grid_points(space: Space) -> Iterator[Point]:

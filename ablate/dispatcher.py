@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ablate.checkpoints import checkpointed_prefix
 from ablate.errors import UserError
 from ablate.pack_training import TrialReport
-from ablate.pruning import TrialPruner, stored_scores
+from ablate.pruning import Pruner, stored_scores
 from ablate.remote import local_folder
 from ablate.trial import Result, Trial
 from ablate.trial_queue import StudyRun
@@ -60,7 +60,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         for run in itertools.chain(self.active, self.start_more()):
             if not self.can_share(run):
                 return None
-            if self.count_running(run) != run.max_packs and (pack := run.queue.next_pack()):
+            if self.num_running(run) != run.max_packs and (pack := run.queue.next_pack()):
                 self.running[trial_id] = run, pack
                 self.remaining -= len(pack)
                 resources = {key: run.job[key] for key in ("cpu", "gpu", "workers")}
@@ -72,7 +72,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         others = [other for other, _ in self.running.values() if other is not run]
         return not others or all(study.job["workers"] == 1 for study in (run, *others))
 
-    def count_running(self, run: StudyRun) -> int:
+    def num_running(self, run: StudyRun) -> int:
         """Return how many packs of a study run."""
         return sum(other is run for other, _ in self.running.values())
 
@@ -93,7 +93,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
 
     def close_if_done(self, run: StudyRun) -> bool:
         """Close a study of which nothing runs and nothing will start; return whether it was closed."""
-        done = run.queue.has_ended and not self.count_running(run)
+        done = run.queue.has_ended and not self.num_running(run)
         if done:
             self.active.remove(run)
             if run.pruner:
@@ -142,7 +142,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         """Dispatch no more packs, and mark the studies that have not ended as stopped."""
         self.stopped = True
         for run in self.active:
-            run.queue.is_stopped |= not run.queue.has_ended or self.count_running(run) > 0
+            run.queue.is_stopped |= not run.queue.has_ended or self.num_running(run) > 0
 
     def close(self) -> None:
         """Close the studies that are not finished, and raise the first error.
@@ -186,7 +186,7 @@ def start_pruner(run: StudyRun) -> StudyRun:
     if not options:
         return run._replace(job={**run.job, "pruner": None})
     same_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    pruner = ray.remote(num_cpus=0)(TrialPruner).options(name=name, scheduling_strategy=same_node).remote(**options)
+    pruner = ray.remote(num_cpus=0)(Pruner).options(name=name, scheduling_strategy=same_node).remote(**options)
     results = {} if run.queue.has_ended else run.queue.results
 
     def add_stored(results: dict[str, Result]) -> None:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
-from ablate.checkpoints import count_resumable, resumable_packs
+from ablate.checkpoints import num_resumable, resumable_packs
 from ablate.errors import UserError
 from ablate.lock import read_driver
 from ablate.outdated import changes_since_last_run
@@ -15,7 +15,7 @@ from ablate.provenance import available_cpus
 from ablate.schema import find_store, schema_version
 from ablate.study import Study
 from ablate.trial import Trial
-from ablate.trial_queue import TrialQueue, concurrent_packs, count_trials, count_unfinished, open_queue
+from ablate.trial_queue import TrialQueue, concurrent_packs, num_distinct_trials, num_unfinished, open_queue
 
 if TYPE_CHECKING:
     from analysis.tables import Run
@@ -42,7 +42,7 @@ class Forecast(NamedTuple):
     checkpoints: int = 0  # packs of the first round that resume from a checkpoint
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """The progress of a run, as its tables show it."""
 
     planned: int
@@ -70,7 +70,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     notes += overwrite_warnings(study) + write_warnings(study)
     num_gpus = available_gpus(study)
     queue = open_queue(study, available_cpus(), on_damage=lambda found: notes.append(f"{found}."), gpus=num_gpus)
-    missing = 0 if queue.stop_reason else count_unfinished(study, queue)
+    missing = 0 if queue.stop_reason else num_unfinished(study, queue)
     planned = [trial for trial in queue.trials.values() if trial.id not in queue.results]
     by_method = Counter(trial.point_labels["method"] for trial in planned)
     if not queue.has_ended:
@@ -80,7 +80,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     return Forecast(
         study.file.name,
         study.sheet.name,
-        count_trials(study, queue),
+        num_distinct_trials(study, queue),
         queue.num_cached,
         missing,
         dict(by_method),
@@ -92,8 +92,8 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         queue.stop_reason,
         changes_since_last_run(study, planned),
         notes,
-        adds=len(study.seed_counts) > 1 and not queue.is_finished,
-        checkpoints=count_resumable(study.store, queue.pending_packs) if study.file.resources.checkpoint else 0,
+        adds=len(study.looks) > 1 and not queue.is_finished,
+        checkpoints=num_resumable(study.store, queue.pending_packs) if study.file.resources.checkpoint else 0,
     )
 
 
@@ -136,7 +136,7 @@ def measure_cost(study: Study, queued: list[list[Trial]]) -> tuple[float, float]
     return total / sum(map(len, queued)), largest / 1e6
 
 
-def run_progress(folder: Path) -> Progress:
+def run_progress(folder: Path) -> RunProgress:
     """Return the progress of a run.
 
     Raises:
@@ -154,7 +154,7 @@ def run_progress(folder: Path) -> Progress:
     is_interrupted = running_driver is None and sum(counts.values()) - counts["failed"] < run.study["planned"]
     checkpoints = len(resumable_packs(find_store(folder))) if is_interrupted else 0
     driver = running_driver and str(running_driver)
-    return Progress(run.study["planned"], **counts, seconds=seconds, driver=driver, checkpoints=checkpoints)
+    return RunProgress(run.study["planned"], **counts, seconds=seconds, driver=driver, checkpoints=checkpoints)
 
 
 def open_run(folder: Path) -> "Run":

@@ -47,7 +47,7 @@ def fingerprint(*modules: str) -> str:
     trials of all others valid.
     """
     files = import_closure(ALWAYS_RUN | {*modules})
-    parts = {name: normalized_file(file) for name, file in sorted(files.items())}
+    parts = {name: normalised_file(file) for name, file in sorted(files.items())}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -147,12 +147,12 @@ def source_file(name: str) -> Path | None:
 
 
 @cache
-def normalized_file(file: Path) -> str:
+def normalised_file(file: Path) -> str:
     """Return the normalized source of a file; cached, since methods share most of their files."""
-    return normalized_source(file.read_text(encoding="utf-8"))
+    return normalised_source(file.read_text(encoding="utf-8"))
 
 
-def normalized_source(text: str) -> str:
+def normalised_source(text: str) -> str:
     """Return a dump of the syntax tree of source code, without comments, layout and docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):

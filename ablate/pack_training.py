@@ -21,7 +21,7 @@ from trainables.memory import max_pack_size, retain_freed_memory
 from trainables.parallel import WorkerGroup
 from trainables.setup import SINGLE_WORKER
 from trainables.shape import pack_shape
-from trainables.train import Pruner, fit_pack
+from trainables.train import PruneCallback, fit_pack
 
 CODE_ROOT = Path(__file__).parent.parent  # relative paths of a job were copied beside this code
 COMPILE_CACHE = "trials/.compiled"  # of torch.compile, in the store, so that another study starts warm
@@ -50,7 +50,7 @@ def resolve_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_pack(
-    job: dict[str, Any], pack: list[Trial], prune: Pruner | None, workers: WorkerGroup = SINGLE_WORKER
+    job: dict[str, Any], pack: list[Trial], prune: PruneCallback | None, workers: WorkerGroup = SINGLE_WORKER
 ) -> dict[str, TrialReport]:
     """Train trials together, resuming from their checkpoint; the first worker of several stores the results.
 

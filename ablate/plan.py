@@ -8,7 +8,7 @@ from ablate.keys import LEARNING_RATES
 from ablate.methods import method_axes
 from ablate.study import Study
 from ablate.trial import Trial, block_seeds, data_identity, with_seed
-from ablate.vary import DUMMY
+from ablate.vary import DUMMY_AXIS
 from search_spaces.axes import is_active
 from search_spaces.methods import ACTIVE_EPOCHS, TRAINING_CONDITIONS
 from trainables.measurements import MEASUREMENTS
@@ -21,7 +21,7 @@ def point_trials(study: Study, method: str, row: DesignPoint) -> list[Trial]:
     for modality in modalities:
         config, labels = resolve_point(study, method, row.point, modality)
         point_labels = labels | row.labels
-        for seed in range(study.seed_counts[-1]):
+        for seed in range(study.looks[-1]):
             identity = trial_id(with_seed(config, seed, study.blocks))
             planned.append(Trial(identity, config, point_labels, seed, study.blocks))
     return planned
@@ -61,7 +61,7 @@ def resolve_point(
     labels["data"] = study.sheet.name
     labels |= {f"{method}.{name}": value for name, value in {**settings, **span}.items()}
     labels |= {f"{owner}.{name}": value for owner, values in sections.items() for name, value in values.items()}
-    labels |= dict.fromkeys(inactive) | {key: value for key, value in point.items() if key == DUMMY}
+    labels |= dict.fromkeys(inactive) | {key: value for key, value in point.items() if key == DUMMY_AXIS}
     return config, labels
 
 

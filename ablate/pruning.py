@@ -18,7 +18,7 @@ from ablate.trial import Result, Trial
 RULES: dict[str, type[SuccessiveHalving] | type[MedianRule]] = {"asha": SuccessiveHalving, "median": MedianRule}
 
 
-class TrialPruner:
+class Pruner:
     """Collects the scores of trials, and selects those whose training ends."""
 
     def __init__(self, rule: str, options: dict[str, Any], metric: str, *, maximise: bool) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trainables.evaluation import Outcome
-    from trainables.train import Pruner
+    from trainables.train import PruneCallback
 
 TRAINING_INPUTS = ("data", "folders", "compile")  # keys of an origin; the others are versions and hardware
 TIMINGS = ("seconds_per_step", "step_ratio")
@@ -136,8 +136,8 @@ def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:
     return compare(trial, outcomes[trial.position], changed)
 
 
-def prune_as_recorded(pruned_after: Mapping[int, int]) -> "Pruner | None":
-    """Return a pruner that ends trials of a pack after the same epochs as before; None if none was pruned."""
+def prune_as_recorded(pruned_after: Mapping[int, int]) -> "PruneCallback | None":
+    """Return a callback that ends trials of a pack after the same epochs as before; None if none was pruned."""
     return (lambda epoch, scores: {i for i in scores if pruned_after.get(i) == epoch}) if pruned_after else None
 
 

@@ -23,7 +23,7 @@ from ablate.schema import migrate, write_version
 from ablate.study import Study
 from ablate.tables import TableWriter, quarantine
 from ablate.trial import Result, Trial
-from ablate.trial_queue import RaySession, StudyRun, TrialQueue, concurrent_packs, count_unfinished, open_queue
+from ablate.trial_queue import RaySession, StudyRun, TrialQueue, concurrent_packs, num_unfinished, open_queue
 
 
 class RunCallback(Protocol):
@@ -213,7 +213,7 @@ def start_study(
             tables.close()
         count = Counter(result.status for result in queue.results.values())
         numbers = (len(queue.results), count["diverged"], count["failed"], count["pruned"], queue.is_stopped)
-        on_study_end(study, RunOutcome(*numbers, queue.stop_reason if count_unfinished(study, queue) else None))
+        on_study_end(study, RunOutcome(*numbers, queue.stop_reason if num_unfinished(study, queue) else None))
 
     return StudyRun(queue, build_job(study), on_result, close)
 

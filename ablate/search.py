@@ -51,13 +51,13 @@ def sequential_rounds(study: Study, plan: list[Trial]) -> Rounds:
     """Yield the trials of a plan up to each number of seeds; after the first, only those of undecided methods."""
     results: dict[str, Result] = {}
     undecided, num_done = set(study.methods), 0
-    for seed_count in study.seed_counts:
-        proposed = [t for t in plan if num_done <= t.seed < seed_count and t.point_labels["method"] in undecided]
+    for look in study.looks:
+        proposed = [t for t in plan if num_done <= t.seed < look and t.point_labels["method"] in undecided]
         answers = yield proposed
-        if seed_count == study.seed_counts[-1] or any(trial.id not in answers for trial in proposed):
+        if look == study.looks[-1] or any(trial.id not in answers for trial in proposed):
             break
         results |= answers
-        undecided, num_done = undecided_methods(study, plan, results), seed_count
+        undecided, num_done = undecided_methods(study, plan, results), look
         if not undecided:
             break
 
@@ -73,7 +73,7 @@ def undecided_methods(study: Study, plan: list[Trial], results: dict[str, Result
     scores = {method: validation_scores(method, plan, results) for method in study.methods if method != "unimodal"}
     joint = best_scores(study, scores.pop("joint"))
     p = [
-        sequential_difference(best_scores(study, configurations), joint, study.seed_counts).p * len(configurations)
+        sequential_difference(best_scores(study, configurations), joint, study.looks).p * len(configurations)
         for configurations in scores.values()
     ]  # corrects for choosing the best configuration
     remaining = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}

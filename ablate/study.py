@@ -45,8 +45,8 @@ class Study(NamedTuple):
         return self.objectives[0]
 
     @property
-    def seed_counts(self) -> list[int]:
-        """Return the increasing numbers of seeds after which the study may stop; a single one unless `seeds: auto`."""
+    def looks(self) -> list[int]:
+        """Return the looks, numbers of seeds after which the study may stop, ascending; one unless `seeds: auto`."""
         seeds = self.file.seeds
         if isinstance(seeds, int):
             return [seeds]

@@ -96,7 +96,7 @@ class TableWriter:
         if self.changed:
             self.mark_failed(set(self.changed), "is gone")
             self.write()
-        if self.queue.is_finished and len(self.study.seed_counts) > 1:  # fewer seeds may have been enough
+        if self.queue.is_finished and len(self.study.looks) > 1:  # fewer seeds may have been enough
             write_manifest(self.study.folder, build_manifest(self.study) | {"planned": len(self.plan)})
         names = {shard_name(i, part) for part, plan in self.plans().items() for i in range(-(-len(plan) // SHARD_SIZE))}
         for table in store.TABLES:

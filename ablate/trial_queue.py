@@ -204,11 +204,11 @@ def record_proposals(proposals: Rounds, plan: list[Trial]) -> Rounds:
             return
 
 
-def count_trials(study: Study, queue: TrialQueue) -> int:
+def num_distinct_trials(study: Study, queue: TrialQueue) -> int:
     """Return the number of different trials of a study, as far as its points are known to coincide."""
     return len(queue.trials) + (0 if queue.is_finished else num_trials(study) - queue.num_proposed)
 
 
-def count_unfinished(study: Study, queue: TrialQueue) -> int:
+def num_unfinished(study: Study, queue: TrialQueue) -> int:
     """Return how many trials of a study lack a result, including those that a search has yet to propose."""
     return queue.num_pending + (0 if queue.is_finished else num_trials(study) - queue.num_proposed)

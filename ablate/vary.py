@@ -13,7 +13,7 @@ from ablate.validation import Section, error_sentence, most_specific_error, vali
 from search_spaces.axes import ALWAYS, Condition, is_active
 from search_spaces.methods import TRAINING_CONDITIONS
 
-DUMMY = "dummy"  # an inert axis: its apparent effect is the noise floor
+DUMMY_AXIS = "dummy"  # an inert axis: its apparent effect is the noise floor
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Range = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
@@ -169,7 +169,7 @@ def grid_values(low: float, high: float, scale: str, num: int) -> list[float]:
 def is_integer_setting(scope: Scope, where: KeyPath, key: str) -> bool:
     """Return whether a setting is an integer; raise a UserError if there is no such setting."""
     owner, _, name = key.partition(".")
-    if key == DUMMY:
+    if key == DUMMY_AXIS:
         return False
     if owner not in scope.sections:
         return find_axis(scope.document, where, key, scope.methods).kind == "integer"
@@ -182,7 +182,7 @@ def is_integer_setting(scope: Scope, where: KeyPath, key: str) -> bool:
 def check_varied_value(scope: Scope, where: KeyPath, key: str, value: Any) -> Any:
     """Return a value of a varied setting, validated as if it were set."""
     owner, _, name = key.partition(".")
-    if key == DUMMY:
+    if key == DUMMY_AXIS:
         return value
     if owner not in scope.sections:
         return check_value(scope.document, where, find_axis(scope.document, where, key, scope.methods), value)

@@ -20,7 +20,7 @@ from ablate.pack_training import (
 from ablate.packs import split_evenly
 from ablate.pruning import group_scores
 from ablate.trial import Trial
-from trainables.train import Pruner
+from trainables.train import PruneCallback
 
 PRUNER_DIED = "the process that judges which trials to end has died"
 
@@ -87,7 +87,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Save nothing: a pack is in the store, or resumes from its own checkpoint."""
 
 
-def prune_callback(job: dict[str, Any], pack: list[Trial]) -> Pruner | None:
+def prune_callback(job: dict[str, Any], pack: list[Trial]) -> PruneCallback | None:
     """Return the callback that asks the study's pruner about a pack; None if the study has none.
 
     Raises:

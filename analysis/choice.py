@@ -10,7 +10,7 @@ from analysis.axis_layout import axis_layout
 from analysis.tables import Run
 
 FIRST_METHODS, LAST_METHODS = ("joint", "joint-uni"), ("unimodal",)
-DUMMY = "dummy"  # an axis that has no effect
+DUMMY_AXIS = "dummy"  # an axis that has no effect
 LOSSES = ("validation.loss", "test.loss")  # equal in both only where training was the same
 DIGITS = 5  # significant ones, to which losses are compared
 
@@ -46,7 +46,7 @@ def configurations(run: Run) -> pl.DataFrame:
 
 def without_dummy(run: Run) -> Run:
     """Return a run without the dummy axis: configurations that differ in it alone are one."""
-    vary = {axis: spec for axis, spec in run.vary.items() if axis != DUMMY}
+    vary = {axis: spec for axis, spec in run.vary.items() if axis != DUMMY_AXIS}
     return run._replace(study=run.study | {"study": run.study["study"] | {"vary": vary}})
 
 

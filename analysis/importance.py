@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.axis_layout import axis_layout
 from analysis.choice import Design, design
-from analysis.indices import DUMMY
+from analysis.indices import DUMMY_FACTOR
 from analysis.statistics import NAN, Z
 from analysis.tables import Run, is_numeric, table_from_rows
 
@@ -104,8 +104,8 @@ def resampled_importance(
     rng = np.random.default_rng(0)
     axes = {name: distribution(values) for name, values in settings.items()}
     value = evaluate(settings, axes, np.nanmean(y, axis=1), build_evaluator(evaluator, TREES), higher_is_better)
-    resampled: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY]}
-    axes[DUMMY] = distribution([0.0, 1.0])
+    resampled: dict[str, list[float]] = {name: [] for name in [*settings, DUMMY_FACTOR]}
+    axes[DUMMY_FACTOR] = distribution([0.0, 1.0])
     for _ in range(resamples):
         half = rng.permutation(len(y))[: -(-len(y) // 2)]
         scores = y[half][:, rng.integers(0, y.shape[1], y.shape[1])]
@@ -113,13 +113,13 @@ def resampled_importance(
         if known.sum() < 2:
             continue
         subset = {name: [values[i] for i in half[known]] for name, values in settings.items()}
-        subset[DUMMY] = list(rng.random(int(known.sum())))
+        subset[DUMMY_FACTOR] = list(rng.random(int(known.sum())))
         means = np.nanmean(scores[known], axis=1)
         half_importances = evaluate(subset, axes, means, build_evaluator(evaluator, RESAMPLED_TREES), higher_is_better)
         for name, value_of_half in half_importances.items():
             resampled[name].append(value_of_half)
     spread = {name: np.std(resampled[name], ddof=1) if len(resampled[name]) > 1 else NAN for name in settings}
-    floor = float(np.quantile(resampled[DUMMY], 0.95)) if resampled[DUMMY] else NAN
+    floor = float(np.quantile(resampled[DUMMY_FACTOR], 0.95)) if resampled[DUMMY_FACTOR] else NAN
     return {name: (value[name], Z * float(spread[name])) for name in settings}, floor
 
 

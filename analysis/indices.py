@@ -18,7 +18,7 @@ from analysis.statistics import NAN, Z
 from analysis.tables import table_from_rows
 
 RESAMPLES = 200
-DUMMY = "(dummy)"
+DUMMY_FACTOR = "(dummy)"
 INDICES = {
     "factor": pl.String,
     "other": pl.String,  # of a pair, for second-order indices
@@ -46,7 +46,7 @@ class PointGroups(NamedTuple):
     dropped: int
 
     @property
-    def constant(self) -> bool:
+    def is_constant(self) -> bool:
         """Return whether the mean over seeds is the same at all points, or there are none."""
         return self.y.size == 0 or float(np.ptp(self.y.mean(-1))) == 0.0
 
@@ -69,9 +69,9 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
 
     A group of points with a missing result is dropped as a whole: a nan would make all indices 0 (SALib 1.6).
     """
-    blocks = complete_groups(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
+    groups = complete_groups(results, np.empty((len(results), 0)), (2 if second_order else 1) * len(names) + 2)
 
-    def analyze(y: Array, factors: list[str]) -> IndexValues:
+    def analyse(y: Array, factors: list[str]) -> IndexValues:
         from SALib.analyze import sobol as salib
 
         rows: IndexValues = {}
@@ -97,7 +97,7 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
     if second_order:
         keys += [(one, other, "second") for i, one in enumerate(names) for other in names[i + 1 :]]
     return index_table(
-        blocks, keys, lambda y: analyze(y, list(names)), lambda y, n: analyze(with_dummy(y, n), [*names, DUMMY])
+        groups, keys, lambda y: analyse(y, list(names)), lambda y, n: analyse(with_dummy(y, n), [*names, DUMMY_FACTOR])
     )
 
 
@@ -107,15 +107,16 @@ def morris(results: Array, points: Array, names: Sequence[str], *, levels: int =
     Points are positions on each axis, from 0 to 1: an elementary effect is the change of the metric per range of a
     setting. A step in which the setting did not move has none; a trajectory with a missing result is dropped.
     """
-    blocks = complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
+    groups = complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
     step = levels / (2 * (levels - 1))
 
     def dummy(y: Array, noise: Array) -> IndexValues:
         """Return the measures with one more step at the end of each trajectory, of the dummy alone."""
-        return morris_measures(np.column_stack([elementary_effects(y, blocks.x), noise[:, -1] / step]), [*names, DUMMY])
+        effects = np.column_stack([elementary_effects(y, groups.x), noise[:, -1] / step])
+        return morris_measures(effects, [*names, DUMMY_FACTOR])
 
     keys: list[IndexKey] = [(name, None, index) for name in names for index in ("mu_star", "sigma")]
-    return index_table(blocks, keys, lambda y: morris_measures(elementary_effects(y, blocks.x), names), dummy)
+    return index_table(groups, keys, lambda y: morris_measures(elementary_effects(y, groups.x), names), dummy)
 
 
 def elementary_effects(y: Array, x: Array) -> Array:
@@ -160,28 +161,29 @@ def complete_groups(results: Array, points: Array, size: int) -> PointGroups:
 
 
 def index_table(
-    blocks: PointGroups,
+    groups: PointGroups,
     keys: list[IndexKey],
-    analyze: Callable[[Array], IndexValues],
+    analyse: Callable[[Array], IndexValues],
     dummy: Callable[[Array, Array], IndexValues],
 ) -> pl.DataFrame:
     """Return the indices of the mean over seeds; null with fewer than two groups, or where all results are equal."""
-    groups, _, seeds = blocks.y.shape
-    common = {"groups": groups, "dropped": blocks.dropped, "seeds": seeds}
-    all_keys = [*keys, *((DUMMY, None, index) for index in dict.fromkeys(key[2] for key in keys if key[1] is None))]
+    num_groups, _, seeds = groups.y.shape
+    common = {"groups": num_groups, "dropped": groups.dropped, "seeds": seeds}
+    dummy_indices = dict.fromkeys(index for _, other, index in keys if other is None)
+    all_keys = [*keys, *((DUMMY_FACTOR, None, index) for index in dummy_indices)]
     indices: IndexValues = {}
-    if groups > 1 and not blocks.constant:
+    if num_groups > 1 and not groups.is_constant:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of resamples that happen to be constant
-            indices = jackknife_widened(blocks.y, analyze)
+            indices = jackknife_widened(groups.y, analyse)
             if seeds > 1:
-                noise = dummy(blocks.y.mean(-1), seed_noise(blocks.y))
-                indices |= {key: value for key, value in noise.items() if DUMMY in key}
+                noise = dummy(groups.y.mean(-1), seed_noise(groups.y))
+                indices |= {key: value for key, value in noise.items() if DUMMY_FACTOR in key}
     rows = []
     for factor, other, index in all_keys:
         value, half_width = indices.get((factor, other, index), (NAN, NAN))
-        floor = sum(indices.get((DUMMY, None, index), (NAN, NAN)))
-        is_known = np.isfinite(value + half_width + floor) and factor != DUMMY
+        floor = sum(indices.get((DUMMY_FACTOR, None, index), (NAN, NAN)))
+        is_known = np.isfinite(value + half_width + floor) and factor != DUMMY_FACTOR
         above = bool(value - half_width > floor) if is_known else None
         interval = {"value": value, "low": value - half_width, "high": value + half_width}
         key = {"factor": factor, "other": other, "index": index}
@@ -189,13 +191,13 @@ def index_table(
     return table_from_rows(rows, INDICES)
 
 
-def jackknife_widened(y: Array, analyze: Callable[[Array], IndexValues]) -> IndexValues:
+def jackknife_widened(y: Array, analyse: Callable[[Array], IndexValues]) -> IndexValues:
     """Return the indices, their intervals widened by the jackknife variance over the seeds."""
     seeds = y.shape[-1]
-    indices = analyze(y.mean(-1))
+    indices = analyse(y.mean(-1))
     if seeds < 3:
         return indices
-    left_out = [analyze(np.delete(y, seed, axis=-1).mean(-1)) for seed in range(seeds)]
+    left_out = [analyse(np.delete(y, seed, axis=-1).mean(-1)) for seed in range(seeds)]
     widened = {}
     for key, (value, half_width) in indices.items():
         variance = np.var([without.get(key, (NAN, NAN))[0] for without in left_out]) * (seeds - 1)

@@ -54,7 +54,7 @@ def expected_best(
     an unknown amount: where it may be the best of n, there is no mean.
     """
     known = np.isfinite(scores).all(axis=1) if scores.shape[1] else np.zeros(len(scores), dtype=bool)
-    complete, pruned_count = scores[known], 0 if pruned is None else int((pruned & ~known).sum())
+    complete, num_pruned = scores[known], 0 if pruned is None else int((pruned & ~known).sum())
     count, lost = len(scores), len(scores) - len(complete)
     mean = complete.sum(axis=1)
     ranked = complete[np.argsort(mean if higher_is_better else -mean)]
@@ -62,11 +62,9 @@ def expected_best(
     for n in range(1, count + 1):
         worse = np.arange(lost, count)  # configurations that are no better than each
         weight = np.exp(log_choose(worse, n - 1) - log_choose(np.array(count), n))
-        is_known = len(ranked) and (n > lost or not pruned_count)
+        is_known = len(ranked) and (n > lost or not num_pruned)
         expected = weight @ ranked / weight.sum() if is_known else np.empty(0)
-        rows.append(
-            {"n": n, **estimate(expected, within)._asdict(), "failed": lost - pruned_count, "pruned": pruned_count}
-        )
+        rows.append({"n": n, **estimate(expected, within)._asdict(), "failed": lost - num_pruned, "pruned": num_pruned})
     return table_from_rows(rows, {name: kind for name, kind in BEST.items() if name != "method"})
 
 

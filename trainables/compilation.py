@@ -21,21 +21,21 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from trainables.logarithms import DECOMPOSITIONS
 
 aten = torch.ops.aten
-Step = Callable[..., Any]  # (data, numbers, learner, ...) -> (next learner, metrics)
+StepFunction = Callable[..., Any]  # (data, numbers, learner, ...) -> (next learner, metrics)
 StepMode = Literal["plain", "traced", "compiled"]
 
 MIN_TRACED_STEPS = 150  # from which tracing costs less than it saves
 MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
 MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
-CACHE: dict[Any, Step | None] = {}  # the last steps that this process made; None: that step could not be made
+CACHE: dict[Any, StepFunction | None] = {}  # the last steps that this process made; None: that step could not be made
 CACHE_SIZE = 32
 
 
 class TracedStep(NamedTuple):
     """The result of tracing or compiling a step."""
 
-    step: Step | None  # None: it failed
+    step: StepFunction | None  # None: it failed
     seconds: float  # that it took
 
 
@@ -70,7 +70,7 @@ def find_compiler() -> str | None:
 
 
 def trace_or_compile(
-    step: Step, inputs: tuple[Any, ...], kind: tuple[Any, ...], mode: StepMode, *, is_single: bool = False
+    step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...], mode: StepMode, *, is_single: bool = False
 ) -> TracedStep:
     """Return a step, traced or compiled for inputs of these shapes, if that is possible.
 
@@ -91,7 +91,7 @@ def trace_or_compile(
     return TracedStep(CACHE[key], time.perf_counter() - began)
 
 
-def is_shape_stable(step: Step, inputs: tuple[Any, ...]) -> bool:
+def is_shape_stable(step: StepFunction, inputs: tuple[Any, ...]) -> bool:
     """Return whether a step keeps the structure of the learner and the shapes and dtypes of its tensors.
 
     This runs the step once, plain, so that the tables that all steps share exist before one is traced.
@@ -109,8 +109,8 @@ def shapes_and_dtypes(tree: Any) -> tuple[Any, ...]:
 
 
 def compile_step(
-    step: Step, inputs: tuple[Any, ...], decompositions: dict[OpOverload, Callable[..., Any]]
-) -> Step | None:
+    step: StepFunction, inputs: tuple[Any, ...], decompositions: dict[OpOverload, Callable[..., Any]]
+) -> StepFunction | None:
     """Return a compiled step that overwrites the learner; if that fails, one that does not; if that fails, None.
 
     Before each step torch checks shapes, dtypes and strides of the inputs and nothing else, as what was traced reads
@@ -121,7 +121,7 @@ def compile_step(
     for candidate in (partial(update_in_place, step), step):
         with suppress(Exception):
             example = (*inputs[:2], clone_contiguous(inputs[2]), *inputs[3:])
-            compiled: Step = torch.compile(
+            compiled: StepFunction = torch.compile(
                 make_fx(candidate, decompositions)(*example),
                 dynamic=False,
                 options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
@@ -131,7 +131,7 @@ def compile_step(
     return None
 
 
-def trace_step(step: Step, inputs: tuple[Any, ...]) -> Step | None:
+def trace_step(step: StepFunction, inputs: tuple[Any, ...]) -> StepFunction | None:
     """Return a traced step without no-ops, repeated operations and dead code, with the same bits; None: it fails.
 
     Operations that draw random numbers, write into memory or share memory that is written into are kept as they are.
@@ -148,7 +148,7 @@ def trace_step(step: Step, inputs: tuple[Any, ...]) -> Step | None:
                     traced.graph.erase_node(node)
         traced.graph.eliminate_dead_code()
         traced.recompile()
-        return cast("Step", traced)
+        return cast("StepFunction", traced)
     return None
 
 
@@ -188,7 +188,7 @@ def aliased_arguments(node: Node) -> list[tuple[Node, bool]]:
     return [(argument, writes) for argument, writes in pairs if isinstance(argument, Node)]
 
 
-def update_in_place(step: Step, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
+def update_in_place(step: StepFunction, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
     """Return the learner, overwritten with the next, and the metrics; results that alias the old one are copied first.
 
     Raises:

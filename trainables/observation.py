@@ -74,7 +74,7 @@ def measure_step(
     return new_states, values
 
 
-def summarize_steps(setup: Setup, measurements: list[StepMeasurements], progress: Progress) -> list[Row]:
+def summarise_steps(setup: Setup, measurements: list[StepMeasurements], progress: Progress) -> list[Row]:
     """Return the rows of the measurements in the steps of an epoch."""
     rows: list[Row] = []
     for name in measurements[0] if measurements else ():

@@ -70,7 +70,7 @@ def map_members(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any
     """
     if len(pack.members) == 1:
         return f(pack.members[0], *args, *shared)
-    return vectorize(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
+    return vectorise(pack, f, args, shared)(pack.members[0].data, pack.numbers, *args, *shared)
 
 
 def map_members_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, number: int, mode: StepMode) -> Any:
@@ -83,7 +83,7 @@ def map_members_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: A
     inputs = first.data, pack.numbers, learner, *args, number_tensor
     key = f, *(None if arg is None else arg.shape for arg in args)
     if key not in pack.traced_steps:
-        untraced = vectorize(pack, f, (learner, *args), (number_tensor,))
+        untraced = vectorise(pack, f, (learner, *args), (number_tensor,))
         data = first.task, first.gaps, first.target_zero  # all else of the data is in the inputs
         kind = f, type(first.method), *data, pack_shape({**first.trial, "data": None})
         pack.traced_steps[key] = trace_or_compile(untraced, inputs, kind, mode, is_single=is_single)
@@ -91,7 +91,7 @@ def map_members_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: A
     return map_members(pack, f, learner, *args, shared=(pack.step_number(number),)) if step is None else step(*inputs)
 
 
-def vectorize(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:
+def vectorise(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:
     """Return `map_members` as a function of the pack's data and numbers, ``args`` and ``shared``."""
     first = pack.members[0]
 

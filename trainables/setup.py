@@ -17,7 +17,7 @@ from trainables.parallel import WorkerGroup
 from trainables.precision import parameter_dtype
 from trainables.randomness import uniform
 from trainables.signals import Guided, Method, Params, needs
-from trainables.tasks import Target, build_target
+from trainables.tasks import Criteria, build_criteria
 
 SPLITS = ("train", "validation", "test")
 SINGLE_WORKER = WorkerGroup()
@@ -63,9 +63,9 @@ class Setup(NamedTuple):
         """Return a copy without the other workers, for what one worker computes over all samples."""
         return self._replace(workers=SINGLE_WORKER)
 
-    def criteria(self, target: Tensor) -> Target:
-        """Return the loss, score and derivatives for samples with this target."""
-        return build_target(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
+    def criteria(self, target: Tensor) -> Criteria:
+        """Return the criteria of samples with this target."""
+        return build_criteria(self.task, target, self.trial["train"]["loss"], gaps=self.gaps)
 
     def label_mask(self, split: str) -> Tensor | None:
         """Return which positions of a split have a label, [N, L] bool; None: all."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.signals import Task, all_subsets, mix, placed
 
-EXACT = 6  # from seven modalities on, coalitions are sampled
+MAX_EXACT = 6  # modalities; of more, coalitions are sampled
 
 
 @cache

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Target(NamedTuple):
-    """Functions of a prediction, closed over the target."""
+class Criteria(NamedTuple):
+    """Loss, score and derivatives of a prediction, closed over the target."""
 
     loss: Callable[..., Tensor]  # [..., B, C] -> [..., B]; an optional second argument bounds that of each position
     score: Callable[[Tensor], Tensor]  # [..., B, C] -> [..., B], higher is better
@@ -25,7 +25,7 @@ class Target(NamedTuple):
     labelled: Tensor | None = None  # [B, L] bool, which positions have a label; None: all
 
 
-def classification(target: Tensor, *, gaps: bool = False) -> Target:
+def classification(target: Tensor, *, gaps: bool = False) -> Criteria:
     """Return cross-entropy, accuracy and probability of classes, [B] or [B, L] int64; predictions are logits.
 
     With ``gaps``, positions [B, L] of class -1 have no label and are ignored.
@@ -66,7 +66,7 @@ def classification(target: Tensor, *, gaps: bool = False) -> Target:
         weighted = p * per_position(change)
         return weighted - p * weighted.sum(-1, keepdim=True)
 
-    return Target(
+    return Criteria(
         loss,
         score,
         lambda logits: per_sample(torch.softmax(logits, -1).gather(-1, labels(logits)).squeeze(-1)),
@@ -87,7 +87,7 @@ def label_count(labelled: Tensor) -> Tensor:
     return labelled.sum(-1).clamp(min=1)
 
 
-def regression(target: Tensor, kind: str) -> Target:
+def regression(target: Tensor, kind: str) -> Criteria:
     """Return loss (l1, mse or huber) and minus the absolute error of values, [B, C]; outputs are averaged.
 
     The likelihood is exp(-loss), our reading (METHODS.md 13).
@@ -114,11 +114,11 @@ def regression(target: Tensor, kind: str) -> Target:
         }  # fmt: skip
         return curves[kind](error) * change / target.shape[-1]
 
-    return Target(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, curve, nats=False)
+    return Criteria(loss, score, lambda prediction: torch.exp(-loss(prediction)), slope, curve, nats=False)
 
 
-def build_target(task: str, target: Tensor, loss: str, *, gaps: bool = False) -> Target:
-    """Return the functions of a target for a task (classification, segmentation or regression)."""
+def build_criteria(task: str, target: Tensor, loss: str, *, gaps: bool = False) -> Criteria:
+    """Return the criteria of a target for a task (classification, segmentation or regression)."""
     return regression(target, loss) if task == "regression" else classification(target, gaps=gaps)
 
 

@@ -38,7 +38,7 @@ from trainables.observation import (
     begin_measurements,
     measure_epoch,
     measure_step,
-    summarize_steps,
+    summarise_steps,
 )
 from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, unstack
 from trainables.parallel import WorkerGroup
@@ -58,7 +58,7 @@ from trainables.snapshots import apply_control
 from trainables.step import batch_inputs, batch_task, sample_order, split_batches, train_on_indices
 
 # (epoch, trial -> metric -> value on validation) -> the trials to end
-Pruner = Callable[[int, dict[int, dict[str, float]]], set[int]]
+PruneCallback = Callable[[int, dict[int, dict[str, float]]], set[int]]
 
 
 class Epoch(NamedTuple):
@@ -101,7 +101,7 @@ def fit(trial: Mapping[str, Any], dataset: Dataset) -> Outcome:
 def fit_pack(
     trials: Sequence[Mapping[str, Any]],
     dataset: Dataset,
-    prune: Pruner | None = None,
+    prune: PruneCallback | None = None,
     compile_mode: str = "off",
     workers: WorkerGroup = SINGLE_WORKER,
     device: str = "cpu",
@@ -122,13 +122,13 @@ def fit_pack(
 
 def train(
     setups: Sequence[Setup],
-    prune: Pruner | None = None,
+    prune: PruneCallback | None = None,
     compile_mode: str = "off",
     checkpoints: CheckpointStore | None = None,
 ) -> list[Outcome]:
     """Train and measure trials of one shape in one pass."""
     began = time.perf_counter()
-    prune = prune and broadcast_pruner(prune, setups[0])
+    prune = prune and broadcast_pruning(prune, setups[0])
     state, results = start_or_resume(setups, prune, compile_mode, checkpoints)
     size = sum(p.numel() for p in leaves(next(iter(state.members.values())).learner.params))
     references = [begin_measurements(setup, EpochMeasurement) for setup in setups]
@@ -154,7 +154,7 @@ def train(
 
 
 def start_or_resume(
-    setups: Sequence[Setup], prune: Pruner | None, compile_mode: str, checkpoints: CheckpointStore | None
+    setups: Sequence[Setup], prune: PruneCallback | None, compile_mode: str, checkpoints: CheckpointStore | None
 ) -> tuple[PackState, PackResults]:
     """Return the state and results from which training continues: the last checkpoint's, or those before epoch 1."""
     learners = [init_learner(setup) for setup in setups]
@@ -197,7 +197,7 @@ def initial_state(setups: Sequence[Setup], learners: Sequence[Learner], compile_
 
 
 def run_epoch(
-    state: PackState, prune: Pruner | None = None, compile_mode: str = "off"
+    state: PackState, prune: PruneCallback | None = None, compile_mode: str = "off"
 ) -> tuple[dict[int, Epoch], PackState]:
     """Train a pack for an epoch and evaluate it on validation.
 
@@ -331,7 +331,7 @@ def finish_epoch(
     """Apply what the method decides after an epoch of one trial, and return the trial and its epoch with all rows."""
     setup, learner, stop = member.setup, result.learner, False
     rows = training_rows(setup, result.series, number, steps)
-    rows += summarize_steps(setup, result.measurements, Progress(number, steps))
+    rows += summarise_steps(setup, result.measurements, Progress(number, steps))
     validation = build_validation(setup, scores, number)
     if isinstance(setup.method, EpochMethod):
         control = setup.method.epoch(learner.state, validation)
@@ -347,8 +347,8 @@ def finish_epoch(
     return member._replace(learner=learner, measurement_states=result.measurement_states), epoch
 
 
-def apply_pruning(epochs: dict[int, Epoch], prune: Pruner | None) -> dict[int, Epoch]:
-    """Return the epochs, with those marked as pruned that the pruner ends by their validation scores."""
+def apply_pruning(epochs: dict[int, Epoch], prune: PruneCallback | None) -> dict[int, Epoch]:
+    """Return the epochs, with those marked as pruned that ``prune`` ends by their validation scores."""
     running = {i: epoch for i, epoch in epochs.items() if not epoch.is_over}
     if prune is None or not running:
         return epochs
@@ -363,8 +363,8 @@ def validation_metrics(rows: list[Row], epoch: int) -> dict[str, float]:
     return {row.metric: row.value for row in joint}
 
 
-def replay_pruning(prune: Pruner, state: PackState, results: PackResults) -> None:
-    """Report the epochs before a checkpoint to the pruner again; its answers, which are known, are ignored.
+def replay_pruning(prune: PruneCallback, state: PackState, results: PackResults) -> None:
+    """Report the epochs before a checkpoint to the pruner again; what it returns is known, and ignored.
 
     A trial is reported after each epoch but its last; if it was pruned, after that, too.
     """
@@ -377,8 +377,8 @@ def replay_pruning(prune: Pruner, state: PackState, results: PackResults) -> Non
             prune(epoch, metrics)
 
 
-def broadcast_pruner(prune: Pruner, setup: Setup) -> Pruner:
-    """Return a pruner that asks ``prune`` on the first of several workers and sends its answer to all."""
+def broadcast_pruning(prune: PruneCallback, setup: Setup) -> PruneCallback:
+    """Return a callback that calls ``prune`` on the first of several workers and sends its result to all."""
 
     def broadcast(epoch: int, scores: dict[int, dict[str, float]]) -> set[int]:
         stops = prune(epoch, scores) if setup.workers.rank == 0 else set()

@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ablate.cleaning import Inventory
-from ablate.forecast import Forecast, Progress
+from ablate.forecast import Forecast, RunProgress
 from ablate.outdated import PACKAGES
 from ablate.terminal.console import format_duration, output_console
 
@@ -58,7 +58,7 @@ def show_forecast(forecast: Forecast, measure: Collection[str] = ()) -> None:
         console.print(f"What `measure` takes is not in it: {', '.join(measure)}.")
 
 
-def show_progress(folder: Path, progress: Progress) -> None:
+def show_progress(folder: Path, progress: RunProgress) -> None:
     """Print the progress of a run."""
     from analysis.formatting import plural
 

@@ -17,7 +17,7 @@ from ablate.study import Study, missing_companions
 from ablate.terminal.claims import show_verdict
 from ablate.terminal.console import format_duration, output_console
 from ablate.trial import Result, Trial
-from ablate.trial_queue import TrialQueue, count_trials, count_unfinished
+from ablate.trial_queue import TrialQueue, num_distinct_trials, num_unfinished
 from analysis.formatting import plural
 
 LINE_INTERVAL = 10.0  # seconds between two plain lines, without a terminal
@@ -107,7 +107,7 @@ class StudyProgress:
     def on_start(self, queue: TrialQueue) -> None:
         """Print warnings, and how many trials are in the store and will run."""
         name, planned = self.study.file.name, num_trials(self.study)
-        missing = count_unfinished(self.study, queue)
+        missing = num_unfinished(self.study, queue)
         self.display.start_study(planned if queue.has_ended else planned - missing)
         if queue.is_finished and not missing:
             self.display.console.print(f"{name}: all {len(queue.trials)} trials are in the store; nothing to run.")
@@ -117,7 +117,7 @@ class StudyProgress:
             missing_companions(self.study) + compile_warnings(self.study) + inactive_method_warnings(self.study)
         ):
             self.note(sentence)
-        total = count_trials(self.study, queue)
+        total = num_distinct_trials(self.study, queue)
         known = f", {queue.num_cached} of {total} in the store already" if queue.num_cached else ""
         what_runs = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"
         self.display.console.print(f"{name}: {what_runs}{known}.")

@@ -13,7 +13,7 @@ from analysis.drawing import Drawing
 from analysis.formatting import format_amount
 from analysis.gallery.captions import compared_methods, slug
 from analysis.importance import importance
-from analysis.indices import DUMMY
+from analysis.indices import DUMMY_FACTOR
 from analysis.plots.style import groups
 from analysis.tables import Run
 
@@ -25,7 +25,7 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
     """Draw the indices of a Sobol or a Morris design, for each of its methods."""
     kind, _ = run.search
     for method, table in indices(run).items():
-        scored = table.drop_nulls("value").filter(pl.col("factor") != DUMMY)
+        scored = table.drop_nulls("value").filter(pl.col("factor") != DUMMY_FACTOR)
         if scored.is_empty():
             continue
         format_index = "{:.2g}".format if kind == "sobol" else partial(format_amount, run.metric)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.formatting import plural
-from analysis.indices import DUMMY
+from analysis.indices import DUMMY_FACTOR
 from analysis.plots.style import (
     DARK,
     GREY,
@@ -77,7 +77,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
     shown = {i: words for i, words in (SOBOL_LABELS if shares else MORRIS_LABELS).items() if i in indices["index"]}
     pair = pl.concat_str(["factor", "other"], separator=" x ", ignore_nulls=True)
     numbers = pl.col("value", "low", "high", "floor") * (1.0 if shares else display_factor(metric))
-    table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != DUMMY)
+    table = indices.with_columns(numbers, name=pair).filter(pl.col("factor") != DUMMY_FACTOR)
     names = table["name"].unique(maintain_order=True).to_list()
     with style_context():
         figure = new_figure(WIDE, 1.6 + 0.34 * max(len(names), 2))

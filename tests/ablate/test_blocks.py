@@ -44,7 +44,7 @@ def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
 def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     """The first trial is that of seed 0 of any study; of the others the order is still its order."""
     plain, study = load_study(tmp_path, 4), load_study(tmp_path, {"init": 4})
-    assert study.seed_counts == [4]
+    assert study.looks == [4]
     assert num_trials(study) == 8
     known, found = plan_trials(plain), plan_trials(study)
     assert [one.id for one in found[::4]] == [one.id for one in known[::4]]

@@ -10,7 +10,7 @@ import pytest
 
 from ablate import identity, methods
 from ablate.designs import DesignPoint
-from ablate.identity import import_closure, normalized_source
+from ablate.identity import import_closure, normalised_source
 from ablate.plan import point_trials
 from ablate.study import load
 from tests.ablate.helpers import ROOT, write
@@ -155,11 +155,11 @@ def test_an_ordinary_file_beside_a_study_is_no_hindrance(
 
 
 def test_docstrings_leave_no_trace() -> None:
-    assert normalized_source('def f():\n    """Say."""\n    return 1  # one\n') == normalized_source(
+    assert normalised_source('def f():\n    """Say."""\n    return 1  # one\n') == normalised_source(
         "def f():\n    return 1\n"
     )
-    assert normalized_source("def f():\n    return 1\n") != normalized_source("def f():\n    return 2\n")
-    assert normalized_source('x = """text"""\n') != normalized_source('x = """other"""\n')
+    assert normalised_source("def f():\n    return 1\n") != normalised_source("def f():\n    return 2\n")
+    assert normalised_source('x = """text"""\n') != normalised_source('x = """other"""\n')
 
 
 def test_an_id_depends_on_data_settings_and_seed_but_not_on_the_name_or_the_store(tmp_path: Path) -> None:

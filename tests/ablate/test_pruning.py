@@ -13,7 +13,7 @@ import pytest
 
 from ablate.keys import MedianRule, SuccessiveHalving
 from ablate.pack_training import resolve_job, train_pack
-from ablate.pruning import TrialPruner, comparison_group, group_scores, stored_scores
+from ablate.pruning import Pruner, comparison_group, group_scores, stored_scores
 from ablate.run import build_job
 from ablate.study import Study, load
 from ablate.trial import Result, Trial
@@ -32,7 +32,7 @@ def test_halving_judges_at_its_rungs() -> None:
 
 
 def test_halving_keeps_the_best_third_of_all_that_came() -> None:
-    pruner = TrialPruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    pruner = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
     assert pruner.trials_to_prune(1, {"agm": told("abcdef", 0.1, 0.5, 0.4, 0.9, 0.2, 0.3)}) == set("acef")
     assert pruner.trials_to_prune(1, {"agm": told("ghi", 0.8, 0.05, 0.95)}) == {"h"}  # three of nine: 0.95, 0.9, 0.8
     assert pruner.trials_to_prune(1, {"cggm": told("k", 0.01)}) == set()  # another method is another race
@@ -42,19 +42,19 @@ def test_halving_keeps_the_best_third_of_all_that_came() -> None:
 
 def test_a_trial_that_is_told_again_is_counted_once() -> None:
     """A third of six go on, 0.9 and 0.8; were the first two counted twice, 0.9 and 0.9 would be the best of eight."""
-    pruner = TrialPruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
+    pruner = Pruner("asha", {"reduction": 3, "first": 1}, "accuracy", maximise=True)
     assert pruner.trials_to_prune(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
     assert pruner.trials_to_prune(1, {"agm": told("ab", 0.9, 0.1)}) == {"b"}
     assert pruner.trials_to_prune(1, {"agm": told("cdef", 0.8, 0.2, 0.3, 0.4)}) == {"d", "e", "f"}
 
 
 def test_less_is_better_where_the_metric_says_so() -> None:
-    pruner = TrialPruner("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
+    pruner = Pruner("asha", {"reduction": 2, "first": 1}, "loss", maximise=False)
     assert pruner.trials_to_prune(1, {"agm": told("abcd", 0.1, 0.5, 0.4, 0.9)}) == {"a", "c"}
 
 
 def test_the_median_rule_waits_for_enough_trials() -> None:
-    pruner = TrialPruner("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
+    pruner = Pruner("median", {"first": 2, "enough": 4}, "accuracy", maximise=True)
     assert pruner.trials_to_prune(1, {"agm": told("ab", 0.0, 1.0)}) == set()
     assert pruner.trials_to_prune(2, {"agm": told("abc", 0.1, 0.2, 0.3)}) == set()
     assert pruner.trials_to_prune(2, {"agm": told("de", 0.25, 0.15)}) == {"e"}
@@ -90,7 +90,7 @@ def test_a_rule_takes_options(tmp_path: Path) -> None:
 def driven(study: Study, packs: int = 99) -> dict[str, str]:
     """Train packs of a study one after another, with a pruner as in a run; return how its trials ended."""
     queue, asked = open_queue(study, 1), build_job(study)
-    pruner = TrialPruner(**asked["prune"])
+    pruner = Pruner(**asked["prune"])
     for where, scores in stored_scores(study.store, queue.trials, queue.results, study.metric).items():
         pruner.add_scores(*where, scores)
     while packs and (pack := queue.next_pack()):

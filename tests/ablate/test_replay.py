@@ -20,7 +20,7 @@ from ablate.study import Study, load
 from ablate.trial import Trial
 from tests.ablate.helpers import here, write
 from trainables.data import load as load_data
-from trainables.train import Outcome, Pruner, fit_pack
+from trainables.train import Outcome, PruneCallback, fit_pack
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def study(tmp_path: Path) -> Study:
     return load(str(write(tmp_path, measure=["probe", "cost"])), str(tmp_path / "store"))
 
 
-def keep(study: Study, number: int, prune: Pruner | None = None, **origin: Any) -> list[tuple[Trial, Outcome]]:
+def keep(study: Study, number: int, prune: PruneCallback | None = None, **origin: Any) -> list[tuple[Trial, Outcome]]:
     """Train some trials of AGM in a pack, and put them into the store as a worker does."""
     chosen = [
         trial for alpha in (0.0, 1.0) for trial in point_trials(study, "agm", DesignPoint({"agm.alpha": alpha}, {}))

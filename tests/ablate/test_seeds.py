@@ -13,7 +13,7 @@ from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.tables import TableWriter
 from ablate.trial import Result, Trial
-from ablate.trial_queue import TrialQueue, count_unfinished, open_queue
+from ablate.trial_queue import TrialQueue, num_unfinished, open_queue
 from analysis import load as load_run
 from analysis.sequential import level_shares
 from analysis.statistics import paired
@@ -33,7 +33,7 @@ def requested_seeds(study: Study, score: Score) -> dict[str, set[int]]:
     """Return the seeds that each method was asked for, where trials score so."""
     queue = TrialQueue(rounds(study), lambda trials: {t.id: result(score(t)) for t in trials})
     assert queue.is_finished
-    assert count_unfinished(study, queue) == 0
+    assert num_unfinished(study, queue) == 0
     found: dict[str, set[int]] = {}
     for trial in queue.trials.values():
         found.setdefault(trial.labels["method"], set()).add(trial.seed)
@@ -52,7 +52,7 @@ def noise(trial: Trial) -> float:
 def test_a_method_that_is_told_apart_gets_no_more(tmp_path: Path) -> None:
     """Agm is better by ten deviations, ogm by nothing; joint training goes on beside ogm, unimodal beside none."""
     study = load_study(tmp_path)
-    assert study.seed_counts == [5, 10, 20]
+    assert study.looks == [5, 10, 20]
     output = here("plan", study.name_or_path, "--store", study.store).stdout
     assert output.startswith("small on synthetic: 120 trials at most, 0 in the store, 120 to run.\n")
     found = requested_seeds(study, lambda t: 0.01 * noise(t) + (t.labels["method"] == "agm"))

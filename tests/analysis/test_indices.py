@@ -9,7 +9,7 @@ from SALib.sample import morris as morris_sample
 from SALib.sample import sobol as sobol_sample
 from SALib.test_functions import Ishigami, Sobol_G
 
-from analysis.indices import DUMMY, Array, morris, responses, sobol
+from analysis.indices import DUMMY_FACTOR, Array, morris, responses, sobol
 
 NAMES = ["x1", "x2", "x3"]
 ISHIGAMI = {"num_vars": 3, "names": NAMES, "bounds": [[-np.pi, np.pi]] * 3}
@@ -21,7 +21,7 @@ TOTAL = {"x1": 0.5576, "x2": 0.4424, "x3": 0.2437}
 
 def within(table: pl.DataFrame, index: str, truth: dict[str, float]) -> bool:
     rows = table.filter(pl.col("index") == index, pl.col("other").is_null()).iter_rows(named=True)
-    return all(row["low"] <= truth[row["factor"]] <= row["high"] for row in rows if row["factor"] != DUMMY)
+    return all(row["low"] <= truth[row["factor"]] <= row["high"] for row in rows if row["factor"] != DUMMY_FACTOR)
 
 
 def g_truth() -> tuple[dict[str, float], dict[str, float]]:
@@ -57,7 +57,7 @@ def test_the_indices_of_the_g_function() -> None:
 
 def test_they_are_those_of_salib() -> None:
     results = ishigami()
-    found = sobol(results, NAMES).filter(pl.col("factor") != DUMMY, pl.col("index") == "total")
+    found = sobol(results, NAMES).filter(pl.col("factor") != DUMMY_FACTOR, pl.col("index") == "total")
     direct = salib.analyze(ISHIGAMI, results[:, 0], calc_second_order=False, seed=1)
     assert found["value"].to_list() == pytest.approx(list(direct["ST"]))
 
@@ -95,7 +95,7 @@ def test_effects_of_ranges_are_those_of_salib(levels: int) -> None:
     problem = G | {"bounds": [[0.0, 1.0]] * 4}
     points = morris_sample.sample(problem, 12, num_levels=levels, seed=1)
     results = Sobol_G.evaluate(points, a=np.array(WEIGHTS))
-    found = morris(results[:, None], points, list("abcd"), levels=levels).filter(pl.col("factor") != DUMMY)
+    found = morris(results[:, None], points, list("abcd"), levels=levels).filter(pl.col("factor") != DUMMY_FACTOR)
     direct = salib_morris.analyze(problem, points, results, num_levels=levels, num_resamples=200, seed=1)
     for index in ("mu_star", "sigma"):
         assert found.filter(index=index)["value"].to_list() == pytest.approx(list(direct[index]))
@@ -108,7 +108,7 @@ def test_an_effect_is_by_how_far_a_setting_moved_and_none_where_it_stayed() -> N
     points = np.array([[[0, 0], [1, 0], [1, 1]], [[0.5, 1], [0.5, 1], [0, 1]], [[0, 0], [0, 0], [0.5, 0]]])
     results = 3 * points[..., 0] + 2 * points[..., 1]
     table = morris(results.reshape(-1, 1), points.reshape(-1, 2), ["a", "b"]).filter(index="mu_star")
-    assert dict(table.select("factor", "value").rows()) == {"a": 3.0, "b": None, DUMMY: None}
+    assert dict(table.select("factor", "value").rows()) == {"a": 3.0, "b": None, DUMMY_FACTOR: None}
 
 
 def test_a_missing_result_takes_its_group_and_no_index_to_zero() -> None:
@@ -129,7 +129,7 @@ def noisy(results: Array, sd: float, seeds: int = 5) -> Array:
 def test_the_dummy_shows_what_the_noise_of_the_seeds_pretends() -> None:
     """Noise of sd 4 in means over 5 seeds has variance 3.2 beside Ishigami's 13.84: a total index of 0.19."""
     table = sobol(noisy(ishigami(), 4.0), NAMES).filter(pl.col("index") == "total")
-    dummy = table.filter(pl.col("factor") == DUMMY).row(0, named=True)
+    dummy = table.filter(pl.col("factor") == DUMMY_FACTOR).row(0, named=True)
     assert dummy["value"] == pytest.approx(3.2 / (3.2 + 13.84), abs=0.03)
     assert table.filter(pl.col("above_floor"))["factor"].to_list() == NAMES
 
@@ -143,13 +143,13 @@ def test_a_setting_that_does_nothing_is_not_above_the_floor() -> None:
     assert dead["above_floor"].to_list() == [False]
     points = morris_sample.sample(problem, 40, num_levels=4, seed=1)
     table = morris(noisy(Ishigami.evaluate(points[:, :3])[:, None], 4.0), points / (2 * np.pi) + 0.5, [*NAMES, "dead"])
-    above = table.filter(pl.col("index") == "mu_star", pl.col("factor") != DUMMY)
+    above = table.filter(pl.col("index") == "mu_star", pl.col("factor") != DUMMY_FACTOR)
     assert above["above_floor"].to_list() == [True, True, True, False]
 
 
 def test_what_a_seed_does_to_all_points_alike_is_no_noise() -> None:
     results = ishigami(groups=64) + np.array([0.0, 5.0, -3.0])
-    dummy = sobol(results, NAMES).filter(pl.col("factor") == DUMMY, pl.col("index") == "total")
+    dummy = sobol(results, NAMES).filter(pl.col("factor") == DUMMY_FACTOR, pl.col("index") == "total")
     assert dummy["value"][0] == pytest.approx(0, abs=1e-12)
 
 

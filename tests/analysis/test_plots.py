@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis import load, plots
 from analysis.axis_layout import axis_layout, robust_limits
-from analysis.indices import DUMMY, INDICES
+from analysis.indices import DUMMY_FACTOR, INDICES
 from analysis.plots import plot_curve, save_figure
 from analysis.plots.style import (
     LINE_STYLES,
@@ -276,7 +276,7 @@ def test_an_index_below_the_floor_is_open_one_without_a_floor_grey_and_one_that_
         ("agm.alpha", None, "first", 0.6, 0.5, 0.7, 0.1, True),
         ("agm.cap", None, "first", 0.05, -0.1, 0.2, 0.1, False),
         ("agm.alpha", None, "total", None, None, None, None, None),
-        (DUMMY, None, "first", 0.0, -0.1, 0.1, None, None),
+        (DUMMY_FACTOR, None, "first", 0.0, -0.1, 0.1, None, None),
         ("agm.alpha", "agm.cap", "second", 0.0, -0.1, 0.1, None, None),
     ]
     table = pl.DataFrame([(*row, 8, 0, 3) for row in rows], schema=INDICES, orient="row")

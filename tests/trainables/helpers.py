@@ -17,7 +17,7 @@ from trainables.randomness import normal, stream, uniform
 from trainables.setup import Learner, Setup, adapt_to_method
 from trainables.signals import Method, Params, Task, each, needs
 from trainables.step import step
-from trainables.tasks import build_target
+from trainables.tasks import build_criteria
 
 FUSIONS: dict[str, Fusion] = {
     "concat": Concat(), "sum": Sum(), "early": Early(8), "gated": Gated(8), "film": FiLM(8), "attention": Attention(8)
@@ -78,7 +78,7 @@ def make_task(
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), seed, purpose, number).to(like)
 
-    functions = build_target(task, target, loss, gaps=gaps)
+    functions = build_criteria(task, target, loss, gaps=gaps)
     strength_tensor = torch.tensor(strength, dtype=torch.float64, device=target.device)
     return Task(*functions, noise, strength_tensor, len(target), present)
 

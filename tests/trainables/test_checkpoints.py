@@ -17,7 +17,7 @@ from trainables.compilation import CACHE, find_compiler
 from trainables.methods import METHODS
 from trainables.parallel import current_workers
 from trainables.shape import replace_values
-from trainables.train import Outcome, Pruner, fit_pack
+from trainables.train import Outcome, PruneCallback, fit_pack
 
 
 class StoredCheckpoints:
@@ -47,7 +47,9 @@ def is_equal(one: Outcome, other: Outcome) -> bool:
     return equal and rest[0] == rest[1]
 
 
-def check_resumes(trials: list[dict[str, Any]], *after: int, prune: Pruner | None = None, **options: Any) -> None:
+def check_resumes(
+    trials: list[dict[str, Any]], *after: int, prune: PruneCallback | None = None, **options: Any
+) -> None:
     """Interrupt trials after some epochs and compare their outcomes with uninterrupted training."""
     dataset, stored = options.pop("dataset", None) or tiny(), StoredCheckpoints()
     whole = fit_pack(trials, dataset, prune, checkpoints=stored, **options)

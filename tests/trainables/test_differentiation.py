@@ -7,7 +7,7 @@ from tests.trainables.helpers import TASKS, batch, make_learner, make_task, max_
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.methods.joint_uni import JointUni
 from trainables.signals import Sloped
-from trainables.tasks import build_target
+from trainables.tasks import build_criteria
 
 
 @pytest.mark.parametrize("differentiate", [eager, functional])
@@ -37,9 +37,9 @@ def test_a_curve_is_the_derivative_of_the_slope(kind: str) -> None:
     generator = torch.Generator().manual_seed(0)
     prediction, along = (torch.randn(5, 4, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     if kind == "classes":
-        task = build_target("segmentation", torch.arange(20).view(5, 4) % 3, "mse")
+        task = build_criteria("segmentation", torch.arange(20).view(5, 4) % 3, "mse")
     else:
-        task = build_target("regression", prediction + 2 * prediction.sin(), kind)
+        task = build_criteria("regression", prediction + 2 * prediction.sin(), kind)
     prediction.requires_grad_()
     (by_autograd,) = torch.autograd.grad(task.slope(prediction), prediction, along, materialize_grads=True)
     assert max_difference(task.curve(prediction.detach(), along), by_autograd) < 1e-12

@@ -38,7 +38,7 @@ from trainables.measurements import (
 )
 from trainables.measurements.autograd import detach_params
 from trainables.measurements.competition import fit_mask
-from trainables.measurements.game import EXACT, all_coalition_scores, shapley_values, share_losses
+from trainables.measurements.game import MAX_EXACT, all_coalition_scores, shapley_values, share_losses
 from trainables.methods import METHODS, bogc
 from trainables.observation import Batch, EpochMeasurement, StepMeasurement, measurement_module
 from trainables.setup import Learner, Setup, build_setup, init_learner
@@ -185,7 +185,7 @@ def test_share_losses_are_those_of_the_shares_that_sum_to_the_logits() -> None:
 
 
 def test_beyond_eight_modalities_orders_are_drawn_and_the_gains_still_sum() -> None:
-    data = load({"name": "synthetic", "modalities": EXACT + 1, "samples": [64, 40, 20]})
+    data = load({"name": "synthetic", "modalities": MAX_EXACT + 1, "samples": [64, 40, 20]})
     setup, learner = trained(small(), data)
     gains, empty = shapley_values(setup, learner)
     accuracy = fit(small(), data).final["validation.accuracy"]

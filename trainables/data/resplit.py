@@ -37,7 +37,7 @@ def resplit(
     group_class = sample_class[first]
     group_class[group[sample_class != group_class[group]]] = -1  # groups of several classes are swapped with each other
     strata = [group_class == label for label in np.unique(group_class)]
-    if 2 * sum(count_immovable(group_side[stratum], size[stratum]) for stratum in strata) > len(samples):
+    if 2 * sum(num_immovable(group_side[stratum], size[stratum]) for stratum in strata) > len(samples):
         raise DataError(
             f"data.deal: the samples of {owner} hang together by what they share, and none can change places."
         )
@@ -45,7 +45,7 @@ def resplit(
     return [samples[group_side[group] == 0], samples[group_side[group] == 1], *splits[2:]]
 
 
-def count_immovable(side: np.ndarray, size: np.ndarray) -> int:
+def num_immovable(side: np.ndarray, size: np.ndarray) -> int:
     """Return how many samples of a class are in a group that holds more than half of them; 0 if all are on one side."""
     return int(size[(size > 1) & (2 * size > size.sum())].sum()) if np.ptp(side) else 0
 
@@ -73,11 +73,11 @@ def connected_groups(links: Sequence[np.ndarray]) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count, nodes, node_count = len(links[0]), [], len(links[0])
+    count, nodes, num_nodes = len(links[0]), [], len(links[0])
     for link in links:
         values, position = np.unique(link, return_inverse=True)
-        nodes.append(node_count + position)
-        node_count += len(values)
+        nodes.append(num_nodes + position)
+        num_nodes += len(values)
     samples = np.tile(np.arange(count), len(links))
-    graph = coo_array((np.ones(len(samples), bool), (samples, np.concatenate(nodes))), shape=(node_count, node_count))
+    graph = coo_array((np.ones(len(samples), bool), (samples, np.concatenate(nodes))), shape=(num_nodes, num_nodes))
     return np.asarray(connected_components(graph, directed=False)[1][:count])

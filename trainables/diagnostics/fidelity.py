@@ -26,10 +26,10 @@ def cosine(gradient: Tensor, other: Tensor) -> Tensor:
     The cosine is nan if a gradient is zero or not finite. Norms are taken in float64, so that gradients whose squares
     underflow in float32 keep theirs.
     """
-    return (normalize(gradient) * normalize(other)).sum(-1).clamp(-1, 1)
+    return (normalise(gradient) * normalise(other)).sum(-1).clamp(-1, 1)
 
 
-def normalize(gradient: Tensor) -> Tensor:
+def normalise(gradient: Tensor) -> Tensor:
     """Return vectors of length 1 in float64, [..., D] -> [..., D]; nan where a vector is zero."""
     exact = gradient.double()
     length: Tensor = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)

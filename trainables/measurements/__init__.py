@@ -7,7 +7,7 @@ A measurement never changes the run: it reads the learner and draws from random 
 from typing import Literal, NamedTuple
 
 
-class Kind(NamedTuple):
+class MeasurementSpec(NamedTuple):
     """When a measurement is taken, and for which trials."""
 
     counts: Literal["steps", "epochs"]
@@ -16,24 +16,24 @@ class Kind(NamedTuple):
 
 
 MEASUREMENTS = {
-    "attribution": Kind("epochs", 0, multimodal=True),
-    "combination": Kind("epochs", 0),
-    "competition": Kind("epochs", 0, multimodal=True),
-    "concepts": Kind("epochs", 0, multimodal=True),
-    "contribution": Kind("epochs", 1, multimodal=True),
-    "corruption": Kind("epochs", 0),
-    "cost": Kind("epochs", 0),
-    "fidelity": Kind("steps", 10),
-    "gradients": Kind("steps", 10),
-    "laws": Kind("epochs", 0),
-    "precision": Kind("epochs", 0),
-    "probe": Kind("epochs", 0),
-    "quality": Kind("epochs", 0),
-    "separate": Kind("steps", 10),
-    "shape": Kind("epochs", 0, multimodal=True),
-    "shapley": Kind("epochs", 0, multimodal=True),
-    "truth": Kind("epochs", 0, multimodal=True),
-    "variance": Kind("epochs", 0),
-    "weights": Kind("epochs", 1),
+    "attribution": MeasurementSpec("epochs", 0, multimodal=True),
+    "combination": MeasurementSpec("epochs", 0),
+    "competition": MeasurementSpec("epochs", 0, multimodal=True),
+    "concepts": MeasurementSpec("epochs", 0, multimodal=True),
+    "contribution": MeasurementSpec("epochs", 1, multimodal=True),
+    "corruption": MeasurementSpec("epochs", 0),
+    "cost": MeasurementSpec("epochs", 0),
+    "fidelity": MeasurementSpec("steps", 10),
+    "gradients": MeasurementSpec("steps", 10),
+    "laws": MeasurementSpec("epochs", 0),
+    "precision": MeasurementSpec("epochs", 0),
+    "probe": MeasurementSpec("epochs", 0),
+    "quality": MeasurementSpec("epochs", 0),
+    "separate": MeasurementSpec("steps", 10),
+    "shape": MeasurementSpec("epochs", 0, multimodal=True),
+    "shapley": MeasurementSpec("epochs", 0, multimodal=True),
+    "truth": MeasurementSpec("epochs", 0, multimodal=True),
+    "variance": MeasurementSpec("epochs", 0),
+    "weights": MeasurementSpec("epochs", 1),
 }
-MAX_EXHAUSTIVE = 10  # largest number of modalities for `shape` and `attribution`, which take every coalition
+MAX_EXHAUSTIVE = 10  # modalities, for `shape` and `attribution`, which take every coalition

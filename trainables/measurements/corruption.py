@@ -47,5 +47,5 @@ def corrupt(clean: Tensor, kind: str, level: float, seed: int, modality: str) ->
 def score(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> float:
     """Return the score of the joint prediction with other inputs in the test split."""
     signals = compute_signals(setup._replace(inputs=setup.inputs | {"test": inputs}), learner, "test", frozenset())
-    target = setup.criteria(setup.target["test"])
-    return named_metric(setup.task, target.score(signals.logits).double().mean().item())[1]
+    criteria = setup.criteria(setup.target["test"])
+    return named_metric(setup.task, criteria.score(signals.logits).double().mean().item())[1]

@@ -14,7 +14,7 @@ from trainables.setup import Learner, Setup
 from trainables.shapley import permutations, weighted_sums
 from trainables.signals import Task, all_subsets
 
-EXACT = 8  # largest number of modalities for which all coalitions are evaluated; beyond it, permutations are sampled
+MAX_EXACT = 8  # modalities; of more, permutations are sampled instead of evaluating all coalitions
 PERMUTATIONS = 32  # in antithetic pairs, the same after every epoch
 MAX_COALITIONS = 64  # evaluated in one pass over a full chunk of samples
 LARGEST = 1e100  # replaces a loss or score that is not finite, so that a diverging run is measured to its end
@@ -36,13 +36,13 @@ def validation_task(setup: Setup, indices: Tensor) -> Task:
     """Return the task of the validation samples at ``indices``, [B]; its noise is the same in all epochs."""
     trial, present = setup.trial, setup.present["validation"]
     labels = setup.target["validation"][indices]
-    target = setup.criteria(labels)
+    criteria = setup.criteria(labels)
 
     def noise(purpose: str, like: Tensor) -> Tensor:
         return normal(tuple(like.shape), trial["seed"], purpose, "validation").to(like)
 
     present = None if present is None else present[:, indices]
-    return Task(*target, noise, torch.ones((), dtype=torch.float64, device=labels.device), len(indices), present)
+    return Task(*criteria, noise, torch.ones((), dtype=torch.float64, device=labels.device), len(indices), present)
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def all_coalition_scores(setup: Setup, learner: Learner) -> Tensor:
 def shapley_values(setup: Setup, learner: Learner) -> tuple[Floats, float]:
     """Return the Shapley value of each modality, [M], and the score with all muted (METHODS.md 10.2)."""
     modalities = len(setup.model.encoders)
-    if modalities <= EXACT:
+    if modalities <= MAX_EXACT:
         scores = all_coalition_scores(setup, learner)
         return shapley(scores), scores[0].item()
     ranks = permutations(modalities, PERMUTATIONS, validation_task(setup, torch.arange(0))).cpu()
@@ -75,7 +75,7 @@ def share_losses(setup: Setup, learner: Learner) -> Tensor:
     nan if no sample has the modality.
     """
     modalities = len(setup.model.encoders)
-    agm = AGM(samples=0 if modalities <= EXACT else PERMUTATIONS)
+    agm = AGM(samples=0 if modalities <= MAX_EXACT else PERMUTATIONS)
     if agm.samples:
         coalitions = agm.coalitions(modalities, validation_task(setup, torch.arange(0)))
     else:

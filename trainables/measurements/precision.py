@@ -21,7 +21,7 @@ WIDTH, SAMPLES = 8, 40  # input width of the regression head, and samples in its
 NORMAL_QUANTILE = 1.959964  # 97.5 %
 
 
-class Estimate(NamedTuple):
+class VarianceEstimate(NamedTuple):
     """Estimated and true variances, and new gradients minus their true mean, all [D]."""
 
     estimate: Tensor
@@ -46,7 +46,7 @@ def rows(setup: Setup, state: tuple[()], learner: Learner, progress: Progress) -
     return tabulate(setup, values, "validation", progress)
 
 
-def running_estimate(seed: int, beta: float) -> Estimate:
+def running_estimate(seed: int, beta: float) -> VarianceEstimate:
     """Return the estimate by running moments, from gradients that fluctuate about a constant mean."""
     random = stream(seed, "precision", "running")
     variance = torch.from_numpy(10.0 ** random.uniform(LOW, HIGH, SIZE))
@@ -54,18 +54,20 @@ def running_estimate(seed: int, beta: float) -> Estimate:
     moments = init_moments(mean[None])
     for _ in range(STEPS):
         moments = update(moments, (mean + variance.sqrt() * torch.from_numpy(random.standard_normal(SIZE)))[None], beta)
-    return Estimate(moments.variance[0], variance, variance.sqrt() * torch.from_numpy(random.standard_normal(SIZE)))
+    errors = variance.sqrt() * torch.from_numpy(random.standard_normal(SIZE))
+    return VarianceEstimate(moments.variance[0], variance, errors)
 
 
-def batch_estimate(seed: int, size: int) -> Estimate:
+def batch_estimate(seed: int, size: int) -> VarianceEstimate:
     """Return the estimate of the variance of the mean gradient of a batch, from its samples."""
     random = stream(seed, "precision", "batch")
     variance = torch.from_numpy(10.0 ** random.uniform(LOW, HIGH, SIZE))
-    rows = (size * variance).sqrt() * torch.from_numpy(random.standard_normal((size, SIZE)))
-    return Estimate(sample_variance(rows), variance, variance.sqrt() * torch.from_numpy(random.standard_normal(SIZE)))
+    gradients = (size * variance).sqrt() * torch.from_numpy(random.standard_normal((size, SIZE)))
+    errors = variance.sqrt() * torch.from_numpy(random.standard_normal(SIZE))
+    return VarianceEstimate(sample_variance(gradients), variance, errors)
 
 
-def laplace_estimate(seed: int, draws: int) -> Estimate:
+def laplace_estimate(seed: int, draws: int) -> VarianceEstimate:
     """Return the estimate by drawn heads for the posterior of a regression, whose gradient's variance is exact."""
     random = stream(seed, "precision", "posterior")
     train, test = (torch.from_numpy(random.standard_normal((n, WIDTH))) for n in (SAMPLES, SIZE // WIDTH))
@@ -80,4 +82,4 @@ def laplace_estimate(seed: int, draws: int) -> Estimate:
         return laplace.sampled_moments(heads, test, lambda prediction: 2 * prediction)
 
     errors = moments(1).mean - exact.mean[0]
-    return Estimate(moments(draws).variance.flatten(), exact.variance.flatten(), errors.flatten())
+    return VarianceEstimate(moments(draws).variance.flatten(), exact.variance.flatten(), errors.flatten())

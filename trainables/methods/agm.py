@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.methods.ogm import modulate
 from trainables.shapley import (
-    EXACT,
+    MAX_EXACT,
     exact_weights,
     permutations,
     prefixes,
@@ -139,7 +139,7 @@ class AGM(NamedTuple):
             return ~single
         if self.samples:
             return prefixes(permutations(modalities, self.samples, task))
-        if modalities > EXACT:
+        if modalities > MAX_EXACT:
             raise ValueError(f"agm: {modalities} modalities have {2**modalities} coalitions; set agm.samples")
         return placed(task.device, all_subsets, modalities)
 

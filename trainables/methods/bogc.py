@@ -21,7 +21,7 @@ from trainables.evidence import (
 from trainables.laplace import Gaussian, Normal
 from trainables.methods.joint_uni import PREDICTION_SIGNALS, unimodal_predictions
 from trainables.moments import Moments, expand_numbers, has_variance, init_moments, mask_absent, sample_variance, update
-from trainables.shapley import EXACT, exact_weights, weighted_sums
+from trainables.shapley import MAX_EXACT, exact_weights, weighted_sums
 from trainables.signals import Params, Pull, Signals, Sloped, Step, Task, all_subsets, each, leaves, placed, scalar
 
 ENCODERS, JOINT = "encoders", "*"  # blocks of parameters: all encoders; fusion and joint head
@@ -154,8 +154,9 @@ class BOGC(NamedTuple):
         """
         if self.where != "phi":
             return torch.eye(modalities, dtype=torch.bool, device=task.device)
-        if modalities > EXACT:
-            raise ValueError(f"bogc: where: phi compares all {2**modalities} coalitions; it takes {EXACT} modalities")
+        if modalities > MAX_EXACT:
+            rule = f"compares all {2**modalities} coalitions; it takes {MAX_EXACT} modalities"
+            raise ValueError(f"bogc: where: phi {rule}")
         return placed(task.device, all_subsets, modalities)
 
     def init(self, params: Params) -> BOGCState:

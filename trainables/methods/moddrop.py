@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainables.shapley import EXACT, presence_code
+from trainables.shapley import MAX_EXACT, presence_code
 from trainables.signals import Params, Pull, Signals, Step, Task, all_subsets, leaves, placed
 
 
@@ -34,8 +34,8 @@ class ModDrop(NamedTuple):
         Raises:
             ValueError: there are more than six modalities.
         """
-        if modalities > EXACT:
-            raise ValueError(f"moddrop: {modalities} modalities have {2**modalities} coalitions; it takes {EXACT}")
+        if modalities > MAX_EXACT:
+            raise ValueError(f"moddrop: {modalities} modalities have {2**modalities} coalitions; it takes {MAX_EXACT}")
         return placed(task.device, all_subsets, modalities)
 
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:
