@@ -42,7 +42,9 @@ def num_resumable(store: Path, packs: Iterable[list[Trial]]) -> int:
     if not names:
         return 0
     prefixes = ((pack[:length] for length in range(len(pack), 0, -1)) for pack in packs)
-    return sum(any(pack_name([t.id for t in trials]) in names for trials in some) for some in prefixes)
+    return sum(
+        any(pack_name([t.id for t in trials]) in names for trials in pack_prefixes) for pack_prefixes in prefixes
+    )
 
 
 class Checkpoint:

@@ -38,7 +38,7 @@ RESERVED_CELLS = {  # entries of a claim's folder, also of a claim without cells
 }  # fmt: skip
 QUICK_CHANGES = {"seeds": 3}
 CHANGED_REMARK = "The words of this claim were changed since it was judged: run it again."
-Choice = Annotated[  # a name and its options; a name alone has none
+ChoiceField = Annotated[  # a name and its options; a name alone has none
     dict[str, dict[str, Any]],
     Field(min_length=1, max_length=1),
     BeforeValidator(lambda value: {value: {}} if isinstance(value, str) else value),
@@ -52,9 +52,9 @@ class ClaimSection(Section):
     question: str
     says: str
     support: str
-    analysis: Choice | Annotated[list[Choice], Field(min_length=1)]  # tables -> numbers, one per seed
-    beside: list[Choice] = Field(default_factory=list)  # further analyses, reported without a verdict
-    rule: Choice  # numbers -> verdict
+    analysis: ChoiceField | Annotated[list[ChoiceField], Field(min_length=1)]  # tables -> numbers, one per seed
+    beside: list[ChoiceField] = Field(default_factory=list)  # further analyses, reported without a verdict
+    rule: ChoiceField  # numbers -> verdict
 
     @property
     def analyses(self) -> list[dict[str, dict[str, Any]]]:

@@ -336,7 +336,9 @@ def methods(as_json: Json = False) -> None:
 
     if as_json:
         axes = {method: method_axes(method, path) for method, path in METHODS.items()}
-        terminal.print_json({m: {name: axis._asdict() for name, axis in some.items()} for m, some in axes.items()})
+        terminal.print_json(
+            {m: {name: axis._asdict() for name, axis in settings.items()} for m, settings in axes.items()}
+        )
     else:
         terminal.show_methods()
 

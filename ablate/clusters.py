@@ -127,7 +127,7 @@ def max_packs(study: Study, nodes: Sequence[Node], cpus: int | None) -> int | No
 
 
 def check_capacity(study: Study, nodes: Sequence[Node], cpus: int | None, note: Callable[[str], None]) -> None:
-    """Raise a UserError if no node has room for a pack, unless the cluster grows, as given ``cpus`` say."""
+    """Raise a UserError if no node has room for a pack, unless the cluster grows: ``cpus`` are given."""
     resources, capacity = study.file.resources, worker_capacity(study, nodes)
     max_cpus, max_gpus = (max((getattr(node, kind) for node in nodes), default=0) for kind in ("cpus", "gpus"))
     if capacity >= resources.workers:
@@ -221,10 +221,10 @@ def check_nodes(nodes: Sequence[Node]) -> None:
 
 def node_faults(node: Node) -> Iterator[str]:
     """Yield a message for each package and path in which a node differs from this process."""
-    ours = package_versions()
+    expected = package_versions()
     for package in MATCHING_PACKAGES:
-        if node.versions[package] != ours[package]:
-            versions = f"{package} {node.versions[package]}, and this process has {ours[package]}"
+        if node.versions[package] != expected[package]:
+            versions = f"{package} {node.versions[package]}, and this process has {expected[package]}"
             yield f"the node {node.name} of the cluster has {versions}; they must be the same"
     for path in node.missing:
         folder, _, name = path.rpartition("/")

@@ -12,16 +12,8 @@ from search_spaces.axes import Condition, describe_condition, yaml_literal
 if TYPE_CHECKING:
     from ablate.study import Study
 
-DETERMINISTIC_METHODS = {
-    "joint",
-    "joint-uni",
-    "unimodal",
-    "mslr",
-    "mses",
-    "ogm",
-    "agm",
-    "cggm",
-}  # methods that draw no random numbers
+# methods that draw no random numbers
+DETERMINISTIC_METHODS = {"joint", "joint-uni", "unimodal", "mslr", "mses", "ogm", "agm", "cggm"}
 
 
 def check_consistency(study: "Study") -> None:

@@ -1,7 +1,7 @@
 """Designs: the points of a study that are known up front, in a fixed order, for each method.
 
 The designs grid, one-at-a-time and ablate use the listed values. Random, Sobol and Morris choose points of a unit cube,
-one dimension per axis, and `VariedAxis.value_at` maps each coordinate to a value. An axis that is inactive beside the
+one dimension per axis, and `VariedAxis.value_at` maps each coordinate to a value. An axis that is inactive given the
 other values of a point is left out of that point: in a grid such points coincide, elsewhere they become the same trial.
 """
 
@@ -46,7 +46,7 @@ def search_space(study: "Study", method: str) -> Space:
 
 
 def build_point(space: Space, choose: Callable[[VariedAxis], Any]) -> Point:
-    """Return a point built axis by axis with ``choose``; axes that are inactive beside earlier choices are left out."""
+    """Return a point built axis by axis with ``choose``; axes that are inactive given earlier choices are left out."""
     point: Point = {}
     for axis in space.axes:
         if axis.is_active(ChainMap(point, space.base)):
@@ -64,7 +64,7 @@ def design_points(study: "Study", method: str) -> list[DesignPoint]:
     elif study.search.name == "grid" or not space.axes:
         points = [DesignPoint(point, {}) for point in grid_points(space)]
     else:
-        points = [DesignPoint(point_from_unit_cube(space, shares), {}) for shares in unit_cube_points(study, space)]
+        points = [DesignPoint(point_from_unit_cube(space, row), {}) for row in unit_cube_points(study, space)]
     return [point._replace(labels={"point": number, **point.labels}) for number, point in enumerate(points)]
 
 
@@ -148,13 +148,13 @@ def unit_cube_points(study: "Study", space: Space) -> list[list[float]]:
         from SALib.sample import morris
 
         points = morris.sample(problem, options.trajectories, num_levels=options.levels, seed=options.seed)
-    return [[float(share) for share in point] for point in points]
+    return [[float(coordinate) for coordinate in point] for point in points]
 
 
 def point_from_unit_cube(space: Space, coordinates: Sequence[float]) -> Point:
     """Return the point of the search space at the given coordinates of the unit cube."""
-    coordinate = dict(zip((axis.key for axis in space.axes), coordinates, strict=True))
-    return build_point(space, lambda axis: axis.value_at(coordinate[axis.key]))
+    by_axis = dict(zip((axis.key for axis in space.axes), coordinates, strict=True))
+    return build_point(space, lambda axis: axis.value_at(by_axis[axis.key]))
 
 
 def active_components(study: "Study", method: str) -> Point:

@@ -57,7 +57,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         """Return the next pack, as a Tune trial's config, of an active study or else of one that is started now."""
         for run in list(self.active):
             self.close_if_done(run)  # one whose budget is spent
-        for run in itertools.chain(self.active, self.start_more()):
+        for run in itertools.chain(self.active, self.start_waiting()):
             if not self.can_share(run):
                 return None
             if self.num_running(run) != run.max_packs and (pack := run.queue.next_pack()):
@@ -68,7 +68,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         return None
 
     def can_share(self, run: StudyRun) -> bool:
-        """Return whether packs of a study may run beside the others: packs of several workers reserve no resources."""
+        """Return whether packs of a study may run while others do: packs of several workers reserve no resources."""
         others = [other for other, _ in self.running.values() if other is not run]
         return not others or all(study.job["workers"] == 1 for study in (run, *others))
 
@@ -80,7 +80,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         """Return a study with the job that workers get, its pruner started."""
         return start_pruner(run._replace(job=run.job | self.job_overrides))
 
-    def start_more(self) -> Iterator[StudyRun]:
+    def start_waiting(self) -> Iterator[StudyRun]:
         """Start one study after another, and yield it; one whose results are all in the store is closed at once."""
         while not self.stopped:  # a signal may come while one is started or closed
             run = next(self.study_runs, None)
@@ -123,14 +123,14 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
                 run.on_result(trial, result, error)
 
     def recover(self, run: StudyRun, pack: list[Trial]) -> dict[str, TrialReport]:
-        """Return the stored results of a pack whose process died; queue the rest again, or report its failure."""
+        """Return the stored results of a pack whose process died; requeue the missing trials, or report a failure."""
         stored = run.queue.lookup(pack)
         reports: dict[str, TrialReport] = {trial: (*result, None) for trial, result in stored.items()}
-        rest = [trial for trial in pack if trial.id not in stored]
-        if rest and not self.stopped:
-            has_checkpoint = bool(checkpointed_prefix(run.job, rest))
-            if not run.queue.requeue(rest, has_checkpoint=has_checkpoint):
-                reports[rest[0].id] = "failed", None, "the process that trained it died"
+        missing = [trial for trial in pack if trial.id not in stored]
+        if missing and not self.stopped:
+            has_checkpoint = bool(checkpointed_prefix(run.job, missing))
+            if not run.queue.requeue(missing, has_checkpoint=has_checkpoint):
+                reports[missing[0].id] = "failed", None, "the process that trained it died"
         return reports
 
     def fail(self, error: Exception) -> None:

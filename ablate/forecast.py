@@ -69,7 +69,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
         study.mirror.fetch(notes.append)
     notes += overwrite_warnings(study) + write_warnings(study)
     num_gpus = available_gpus(study)
-    queue = open_queue(study, available_cpus(), on_damage=lambda found: notes.append(f"{found}."), gpus=num_gpus)
+    queue = open_queue(study, available_cpus(), on_damage=lambda damage: notes.append(f"{damage}."), gpus=num_gpus)
     missing = 0 if queue.stop_reason else num_unfinished(study, queue)
     planned = [trial for trial in queue.trials.values() if trial.id not in queue.results]
     by_method = Counter(trial.point_labels["method"] for trial in planned)

@@ -42,7 +42,7 @@ def fingerprint(*modules: str) -> str:
     """Return a hash of the code that trains and measures with the given modules, without comments and docstrings.
 
     It covers the training loop, the modules (a method, user-defined encoders, measurements) and all that they import
-    from `trainables`; for a user-defined module, also imports from its own package and from modules beside it.
+    from `trainables`; for a user-defined module, also imports from its own package and from modules in its folder.
     Other methods and measurements, and the registries of them, are not covered: a change of one method keeps the
     trials of all others valid.
     """
@@ -52,7 +52,7 @@ def fingerprint(*modules: str) -> str:
 
 
 def import_closure(modules: set[str]) -> dict[str, Path]:
-    """Return the files of modules and of their imports, from `trainables`, their own package and modules beside it.
+    """Return the files of modules and of their imports, from `trainables`, their own package and modules in its folder.
 
     The `__init__.py` of each user-defined package above a module runs too, and is included.
 
@@ -75,7 +75,7 @@ def import_closure(modules: set[str]) -> dict[str, Path]:
 
 
 def importable_user_modules(module: str) -> set[str]:
-    """Return the top-level user-defined modules that a module may import: those beside it and in IMPORT_FOLDERS.
+    """Return the top-level user-defined modules that a module may import: those in its folder and in IMPORT_FOLDERS.
 
     For modules of this project and installed packages, this is their own package alone.
     """
@@ -134,14 +134,14 @@ def imported_names(path: Path, module: str) -> set[str]:
 
 def source_file(name: str) -> Path | None:
     """Return the file of a Python module, without importing it; None if there is no such file."""
-    top, *rest = name.split(".")
-    spec = importlib.util.find_spec(top)
+    package, *submodules = name.split(".")
+    spec = importlib.util.find_spec(package)
     if spec is None:
         return None
-    if not rest:
+    if not submodules:
         candidates = [Path(spec.origin)] if spec.origin else []
     else:
-        paths = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
+        paths = [Path(folder).joinpath(*submodules) for folder in spec.submodule_search_locations or ()]
         candidates = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
     return next((file for file in candidates if file.suffix == ".py" and file.is_file()), None)
 

@@ -40,8 +40,8 @@ def build_manifest(study: Study) -> dict[str, Any]:
 
 def store_option(study: Study) -> list[str]:
     """Return the option `--store` of a study whose store is not the one in its file; else nothing."""
-    given = study.file.store
-    default = given.rstrip("/") if is_remote(given) else str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111
+    store = study.file.store
+    default = store.rstrip("/") if is_remote(store) else str(Path(os.path.expanduser(store)).absolute())  # noqa: PTH111
     if study.address == default:
         return []
     is_below = not study.mirror and study.store.is_relative_to(Path.cwd())

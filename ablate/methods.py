@@ -21,7 +21,7 @@ AXIS_KINDS = {bool: "flag", float: "number", int: "integer"}  # annotated type o
 def resolve_methods(document: Document, methods: list[str]) -> dict[str, str]:
     """Return the methods of a study file, name -> `module:attribute`; user-defined ones are named by their attribute.
 
-    User-defined modules are also searched for beside the study file and in the working directory.
+    User-defined modules are also searched for in the folder of the study file and in the working directory.
 
     Raises:
         UserError: there is no such method, or two have the same name.
@@ -93,10 +93,8 @@ def import_attribute(document: Document, where: KeyPath, path: str) -> Any:
         value = getattr(import_module(module), attribute, None)
     except (Exception, SystemExit) as error:
         raise document.error(where, f"`{module}` cannot be imported: {type(error).__name__}: {error}") from None
-    spec, imported = (
-        PathFinder.find_spec(module.partition(".")[0], module_folders(document.file)),
-        imported_file(module),
-    )
+    spec = PathFinder.find_spec(module.partition(".")[0], module_folders(document.file))
+    imported = imported_file(module)
     if spec and spec.origin and Path(spec.origin).resolve() != imported:
         rule = f"`{module}` is {imported} in this process, and not {spec.origin}; one of them needs another name"
         raise document.error(where, rule)

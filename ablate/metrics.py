@@ -13,9 +13,7 @@ from trainables.methods import METHODS
 
 TRIAL_METRICS = ("seconds", "params", "steps")  # columns of the trials, without split and epoch
 SPLITS = ("train", "validation", "test")
-METHOD_METRICS: dict[
-    str, tuple[str, ...]
-] = {  # method -> metrics that its steps record on train, except the study's `score`
+METHOD_METRICS: dict[str, tuple[str, ...]] = {  # method -> metrics that its steps record on train, except `score`
     "joint": (),
     "joint-uni": (),
     "unimodal": (),
@@ -74,14 +72,11 @@ def expected_metrics(study: Study, method: str) -> set[tuple[str, str]]:
 
     A user-defined method may record any metric on train.
     """
-    is_user_defined, score = (
-        study.methods[method] != METHODS.get(method),
-        "mae" if study.sheet.task == "regression" else "accuracy",
-    )
+    is_user_defined = study.methods[method] != METHODS.get(method)
+    score = "mae" if study.sheet.task == "regression" else "accuracy"
     recorded = ["*"] if is_user_defined else METHOD_METRICS[method]
-    expected = {
-        ("train", name) for name in ["loss", *recorded, *(["scale_min", "scale_max"] if "scale" in recorded else [])]
-    }
+    ranges = ["scale_min", "scale_max"] if "scale" in recorded else []
+    expected = {("train", name) for name in ["loss", *recorded, *ranges]}
     expected |= {(split, name) for split in SPLITS[1:] for name in ("loss", score)}
     for name, (splits, names) in measurement_metrics(study.sheet.task).items():
         skipped = MEASUREMENTS[name].multimodal and method == "unimodal"

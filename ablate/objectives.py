@@ -35,9 +35,9 @@ def stored_objectives(study: Study, trials: set[str]) -> dict[str, list[float | 
     from analysis.pareto import objective_values
 
     try:
-        where = locate(study.store, trials)
+        folders = locate(study.store, trials)
         rows, metrics = (
-            pl.concat(stored_rows(where, table), how="diagonal_relaxed") for table in ("trials", "metrics")
+            pl.concat(stored_rows(folders, table), how="diagonal_relaxed") for table in ("trials", "metrics")
         )
     except (DamagedError, ValueError):
         return {}

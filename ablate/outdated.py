@@ -28,10 +28,8 @@ def changes_since_last_run(study: Study, missing: Iterable[Trial]) -> dict[str, 
     for trial in first.values():
         for config, origin in previous_trials(study, trial):
             if requested_settings(config) == requested_settings(trial.config):
-                before, now = (
-                    identity_parts(config, origin),
-                    identity_parts(trial.config, current_versions(trial.config, config["measure"])),
-                )
+                before = identity_parts(config, origin)
+                now = identity_parts(trial.config, current_versions(trial.config, config["measure"]))
                 common = [name for name in now if name in before]
                 changed |= {name: (before[name], now[name]) for name in common if before[name] != now[name]}
     return changed

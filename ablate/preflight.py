@@ -109,7 +109,7 @@ def available_gpus(study: Study) -> int:
     """Return the number of GPUs of this machine; 0 for a study that uses none.
 
     Raises:
-        UserError: it asks for more than there are.
+        UserError: it uses more than there are.
     """
     resources = study.file.resources
     if not resources.gpu:
@@ -124,7 +124,7 @@ def available_gpus(study: Study) -> int:
 
 
 def compile_warnings(study: Study) -> list[str]:
-    """Return a warning if a study asks for compiled steps and there is no compiler."""
+    """Return a warning if a study is to compile its steps and there is no compiler."""
     if study.file.resources.compile != "on":
         return []
     from trainables.compilation import find_compiler
@@ -135,12 +135,12 @@ def compile_warnings(study: Study) -> list[str]:
 
 def inactive_method_warnings(study: Study) -> list[str]:
     """Return a warning for MSES and MSLR if they would first act after the last epoch, and so be joint training."""
-    given = {*study.set, *(axis.key for axis in study.vary)}
+    keys = {*study.set, *(axis.key for axis in study.vary)}
     epochs = max(study.possible_values("train.epochs"))
     warnings = []
     for method, setting in (("mses", "patience"), ("mslr", "window")):
         key = f"{method}.{setting}"
-        if method in study.file.methods and f"{method}.factor" not in given:
+        if method in study.file.methods and f"{method}.factor" not in keys:
             first = min(study.possible_values(key)) + 2
             if epochs < first < math.inf:  # at infinity it is switched off on purpose
                 effect = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"

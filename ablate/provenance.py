@@ -20,7 +20,7 @@ def package_versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the model name of the processor, or its architecture where the system does not tell more."""
+    """Return the model name of the processor, or its architecture where the system states no more."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
 """Early stopping: trials that lag behind others of their method and seed end at the end of an epoch.
 
-The pruner is an actor beside the workers. It gets the scores of a whole pack at once, so that the trials of a pack are
+The pruner is an actor of its own. It gets the scores of a whole pack at once, so that the trials of a pack are
 compared with each other, too, and first those in the store, so that a resumed run prunes as an uninterrupted one would.
 Which trials it ends depends on those that came before; a study that prunes therefore shares no results with studies
 that do not, or that prune by another metric (`ablate.plan`).

@@ -36,9 +36,9 @@ SCHEMES = {*EXTRAS, "file", "local", "memory"}  # the last three need no library
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # errors get messages of our own
 
 
-def is_remote(place: str) -> bool:
-    """Return whether a store is given by an address, such as s3://bucket/runs, and not by a folder of this machine."""
-    return "://" in place
+def is_remote(address: str) -> bool:
+    """Return whether a store or file is given by an address, such as s3://bucket/runs, and not by a local path."""
+    return "://" in address
 
 
 def local_folder(store: str) -> Path:
@@ -71,8 +71,8 @@ class Mirror:
 
     def __init__(self, url: str, kind: str) -> None:
         """Mirror an address in a folder of the user's cache, among others of its kind, which is not created yet."""
-        scheme, _, place = url.partition("://")
-        self.url = f"{scheme}://{place.rstrip('/')}"
+        scheme, _, path = url.partition("://")
+        self.url = f"{scheme}://{path.rstrip('/')}"
         if scheme not in SCHEMES:
             raise UserError(f"store: {url} is no address of a store: it must begin with s3:// or gs://, or be a folder")
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}
@@ -88,7 +88,7 @@ class Mirror:
             raise UserError(f"store: {url} cannot be reached: {error_message(error)}") from None
         self.root = root.rstrip("/")
         parts = PurePosixPath(self.root.lstrip("/")).parts
-        if not place.strip("/") or ".." in parts:
+        if not path.strip("/") or ".." in parts:
             raise UserError(f"store: {url} is no address of a store: it must be like s3://bucket/runs")
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.folder = home.joinpath("ablate", kind, f"{scheme}{self.endpoint(scheme)}", *parts)

@@ -49,7 +49,7 @@ class StoredTrial(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The results of training a trial again beside the stored ones."""
+    """The results of training a trial again, compared with the stored ones."""
 
     scores: dict[str, tuple[float | None, float | None]]  # final score -> stored value, new value
     measured: int  # number of measurements during training

@@ -120,7 +120,7 @@ def execute(
     gpus: float,
     make_callback: Callable[[Study], RunCallback],
     on_study_end: Callable[[Study, RunOutcome], None],
-    session: AbstractContextManager[RaySession],
+    session_context: AbstractContextManager[RaySession],
 ) -> None:
     """Run the missing trials of studies on a Ray, which is only started if there are some."""
     for study in studies:
@@ -143,12 +143,12 @@ def execute(
         try:
             from ablate.launch import run_on_ray
 
-            entered = stack.enter_context(session)
+            session = stack.enter_context(session_context)
         except BaseException:
             first.queue.is_stopped = True
             first.close()
             raise
-        run_on_ray(chain([first], study_runs), entered.scratch, entered.max_packs, entered.job_overrides)
+        run_on_ray(chain([first], study_runs), session.scratch, session.max_packs, session.job_overrides)
 
 
 def max_packs(study: Study, cpus: int, gpus: float) -> int | None:
@@ -158,7 +158,7 @@ def max_packs(study: Study, cpus: int, gpus: float) -> int | None:
 
 def start_study(
     study: Study,
-    share: int,
+    cpus: int,
     gpus: float,
     callback: RunCallback,
     on_study_end: Callable[[Study, RunOutcome], None],
@@ -167,7 +167,7 @@ def start_study(
 
     Args:
         study: the study to start.
-        share: CPUs that its packs are formed for.
+        cpus: CPUs that its packs are formed for.
         gpus: GPUs that its packs are formed for.
         callback: called while it runs.
         on_study_end: called when it is closed.
@@ -181,13 +181,13 @@ def start_study(
             study.mirror.sync(callback.note)
             study.mirror.pull(study.folder)
         migrate(study.store)
-        log, plan, warnings = study.folder / "search.log", list[Trial](), list[str]()
-        queue = open_queue(study, share, log, lambda damage: quarantine(damage, callback.note), plan, gpus)
+        storage_file, plan, warnings = study.folder / "search.log", list[Trial](), list[str]()
+        queue = open_queue(study, cpus, storage_file, lambda damage: quarantine(damage, callback.note), plan, gpus)
         if not queue.has_ended:
             try:
                 warnings = check_trials(study, queue)
             except BaseException:
-                log.unlink(missing_ok=True)
+                storage_file.unlink(missing_ok=True)
                 raise
         write_version(study.store)
         warnings += overwrite_warnings(study)
@@ -228,7 +228,7 @@ def resumable_errors() -> Iterator[None]:
 
 
 def build_job(study: Study) -> dict[str, Any]:
-    """Return the settings that a worker needs beside the trials."""
+    """Return the settings that a worker needs in addition to the trials."""
     pruner = {**study.pruning, "maximise": study.maximise} if study.pruning else None
     resources = study.file.resources
     return {

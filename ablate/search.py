@@ -1,6 +1,6 @@
 """Rounds of trials, as generators: each yields the trials of a round and is sent their results before the next.
 
-A design is one round. A search asks Optuna for a batch of points per round and tells it all of their results, in the
+A design is one round. A search asks Optuna for a batch of points per round and reports all of their results, in the
 order of asking, before it asks again; so its proposals depend on the study alone, not on how many trials run in
 parallel or which finishes first. Run again, it makes the same proposals and finds their results in the store. If
 results of a round are missing, the run was stopped, and the generator ends.
@@ -72,10 +72,11 @@ def undecided_methods(study: Study, plan: list[Trial], results: dict[str, Result
 
     scores = {method: validation_scores(method, plan, results) for method in study.methods if method != "unimodal"}
     joint = best_scores(study, scores.pop("joint"))
+    # the factor corrects for choosing the best configuration
     p = [
         sequential_difference(best_scores(study, configurations), joint, study.looks).p * len(configurations)
         for configurations in scores.values()
-    ]  # corrects for choosing the best configuration
+    ]
     remaining = {method for method, corrected in zip(scores, holm(p), strict=True) if not corrected < LEVEL}
     return {"joint", *remaining} if remaining else set()
 
@@ -189,7 +190,7 @@ def suggest_value(optuna_trial: Any, axis: VariedAxis) -> Any:
 
 
 def tell(study: Study, proposals: list[Proposal], results: dict[str, Result]) -> None:
-    """Tell Optuna the means over the trials of each point; a point with a failed trial fails without a value."""
+    """Report to Optuna the means over the trials of each point; a point with a failed trial fails without a value."""
     from optuna.trial import TrialState
 
     for proposal, values in zip(

@@ -28,7 +28,7 @@ def write_shard(
         plan: all trials of the study.
         failures: error messages of failed trials, which are rows without numbers.
         number: the shard's position in the plan.
-        part: `again` if the plan is of trials that an earlier point has asked for; these get another row of the table
+        part: `again` if the plan is of trials that an earlier point has requested; these get another row of the table
             `trials` alone.
 
     Raises:

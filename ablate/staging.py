@@ -43,15 +43,15 @@ def copy_study(studies: Sequence[Study], folder: Path) -> str:
 
 
 def copy_modules(study: Study, folder: Path) -> None:
-    """Copy the study's user-defined modules that lie beside it or in the working directory.
+    """Copy the user-defined modules of a study that are in its folder or in the working directory.
 
     They are those that enter the ids of its trials (`ablate.identity`), so that the ids are the same on the cluster.
     """
     search_path = module_folders(study.document.file)
-    named = [path for _, encoder in encoder_entries(study.file, study.vary) for path in user_encoders(encoder)]
-    for name, file in import_closure({path.partition(":")[0] for path in (*study.methods.values(), *named)}).items():
+    encoders = [path for _, encoder in encoder_entries(study.file, study.vary) for path in user_encoders(encoder)]
+    for name, file in import_closure({path.partition(":")[0] for path in (*study.methods.values(), *encoders)}).items():
         parts = name.split(".")
-        if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(place) for place in search_path):
+        if parts[0] not in PROJECT_PACKAGES and any(file.is_relative_to(parent) for parent in search_path):
             target = folder.joinpath(*(parts if file.name == "__init__.py" else parts[:-1]), file.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)

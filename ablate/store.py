@@ -140,7 +140,7 @@ def metrics_table(members: "list[tuple[Trial, Outcome]]") -> "pl.DataFrame":
 
 
 def predictions_table(trial: str, outcome: "Outcome") -> "pl.DataFrame":
-    """Return the final outputs of a trial, one row a sample; empty for dense outputs, which are large."""
+    """Return the final outputs of a trial, one row per sample; empty for dense outputs, which are large."""
     import polars as pl
 
     frames = [

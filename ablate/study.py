@@ -187,10 +187,10 @@ def resolve_store(document: Document, store: str) -> tuple[Path, Mirror | None]:
     if not is_remote(store):
         return expand_home(document, ("store",), store).absolute(), None
     try:
-        store_mirror = mirror_of(store)
+        mirror = mirror_of(store)
     except UserError as error:
         raise document.error(("store",), str(error).removeprefix("store: ")) from None
-    return store_mirror.folder, store_mirror
+    return mirror.folder, mirror
 
 
 def encoder_entries(file: StudyFile, vary: list[VariedAxis]) -> list[tuple[KeyPath, Any]]:

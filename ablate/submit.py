@@ -58,13 +58,13 @@ class Job:
 
 async def whole_lines(chunks: AsyncIterator[str]) -> AsyncIterator[str]:
     """Yield the lines of a text that comes in chunks."""
-    rest = ""
+    partial = ""
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split("\n")
+        *lines, partial = (partial + chunk).split("\n")
         for line in lines:
             yield f"{line}\n"
-    if rest:
-        yield rest
+    if partial:
+        yield partial
 
 
 def submit(studies: Sequence[Study], store: str, address: str, options: Sequence[str] = ()) -> Job:

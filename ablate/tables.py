@@ -2,7 +2,7 @@
 
 <store>/<study>/study.yaml                                  the study as resolved, with versions and machine
 <store>/<study>/{trials,metrics,predictions}/*.parquet      one file a shard of the plan
-<store>/<study>/trials/again-*.parquet                      trials that several points of a design ask for, again
+<store>/<study>/trials/again-*.parquet                      trials that several points of a design request, again
 """
 
 import time
@@ -70,7 +70,7 @@ class TableWriter:
         self.next_write = now + max(MIN_INTERVAL, INTERVAL_RATIO * (now - start))
 
     def plans(self) -> dict[Part, list[Trial]]:
-        """Return the trials of the study, and as `again` those that an earlier point had asked for."""
+        """Return the trials of the study, and as `again` those that an earlier point had requested."""
         trials = self.queue.trials
         return {"": list(trials.values()), "again": [t for t in self.plan if t is not trials[t.id]]}
 

@@ -201,7 +201,7 @@ class Trackers:
 def finished_trials(folder: Path, logged: set[str]) -> Iterator[FinishedTrial]:
     """Yield the trials of a run that are finished and not logged yet, except failed ones, which have no numbers.
 
-    A trial that several points of its study ask for has the settings of the first.
+    A trial that several points of its study request has the settings of the first.
     """
     import polars as pl
 

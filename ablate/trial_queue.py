@@ -156,7 +156,7 @@ class RaySession(NamedTuple):
 def open_queue(
     study: Study,
     cpus: float = 1,
-    log: Path | None = None,
+    storage_file: Path | None = None,
     on_damage: DamageCallback = lambda damage: None,
     plan: list[Trial] | None = None,
     gpus: float = 1,
@@ -166,10 +166,10 @@ def open_queue(
     Args:
         study: the study to run.
         cpus: CPUs that it runs on.
-        log: file of Optuna's storage, if the study is a search.
+        storage_file: of Optuna's storage, if the study is a search.
         on_damage: called with each damaged folder of the store, which is skipped.
-        plan: extended by every proposal, in order; the queue holds a trial once, however many points ask for it.
-        gpus: GPUs that it runs on, if it asks for any.
+        plan: extended by every proposal, in order; the queue holds a trial once, however many points request it.
+        gpus: GPUs that it runs on, if it uses any.
     """
     resources = study.file.resources
     size_limit = resources.pack if resources.pack != "auto" else GPU_PACK_SIZE if resources.gpu else CPU_PACK_SIZE
@@ -181,12 +181,12 @@ def open_queue(
         return results
 
     budget = Budget(study)
-    proposals = record_proposals(rounds(study, log, budget.stop_reason), [] if plan is None else plan)
+    proposals = record_proposals(rounds(study, storage_file, budget.stop_reason), [] if plan is None else plan)
     return TrialQueue(proposals, lookup, make_packing(size_limit, concurrent_packs(study, cpus, gpus)), budget)
 
 
 def concurrent_packs(study: Study, cpus: float, gpus: float) -> int:
-    """Return how many packs of a study fit on the CPUs and, if it asks for any, GPUs at once; at least one."""
+    """Return how many packs of a study fit on the CPUs and, if it uses any, GPUs at once; at least one."""
     resources = study.file.resources
     fit = [cpus / resources.total_cpus, *([gpus / (resources.gpu * resources.workers)] if resources.gpu else [])]
     return max(1, int(min(fit)))

@@ -25,7 +25,7 @@ class AxisEntry(Section):
     log: Range | None = None
     linear: Range | None = None
     num: Annotated[int, Field(ge=2, le=100_000)] | None = None  # points of a grid
-    also: list[Number] = Field(default_factory=list)  # additional grid points, such as 0 beside a log scale
+    also: list[Number] = Field(default_factory=list)  # additional grid points, such as 0 on a log scale
 
 
 class VariedAxis(NamedTuple):
@@ -37,7 +37,7 @@ class VariedAxis(NamedTuple):
     low: float | None = None
     high: float | None = None
     integer: bool = False
-    when: Condition = ALWAYS  # "agm.reference" -> its values beside which this setting is active
+    when: Condition = ALWAYS  # "agm.reference" -> its values with which this setting is active
 
     @property
     def owner(self) -> str:
@@ -50,7 +50,7 @@ class VariedAxis(NamedTuple):
         return self.key.partition(".")[2]
 
     def is_active(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether the axis is active beside these settings, that is, changes anything."""
+        """Return whether the axis changes anything, given the other settings."""
         return is_active(self.when, settings)
 
     @property
@@ -129,7 +129,7 @@ def parse_axis(scope: Scope, key: str, spec: Any) -> VariedAxis:
 
 
 def activation_condition(scope: Scope, where: KeyPath, key: str) -> Condition:
-    """Return the settings beside which a setting is active, by the names of a study file."""
+    """Return the condition under which a setting is active, by the names of a study file."""
     owner, _, name = key.partition(".")
     if owner in scope.methods:
         when = find_axis(scope.document, where, key, scope.methods).when

@@ -50,8 +50,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Return the parts of a pack that fit into memory; one that has a checkpoint comes first, unchanged."""
         capacity = pack_capacity(self.job, pack)
         resumed = checkpointed_prefix(self.job, pack[:capacity])
-        rest = pack[resumed:]
-        parts = split_evenly(rest, ceil(len(rest) / capacity)) if rest else []
+        remaining = pack[resumed:]
+        parts = split_evenly(remaining, ceil(len(remaining) / capacity)) if remaining else []
         return [pack[:resumed], *parts] if resumed else parts
 
     def train_or_split(self, pack: list[Trial]) -> dict[str, TrialReport]:

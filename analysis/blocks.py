@@ -103,9 +103,10 @@ def seeds_text(run: Run, count: int) -> str:
 
 
 def seed_variance(run: Run) -> pl.DataFrame:
-    """Return what each kind of seed adds to the variance of chosen configurations' test scores: SEED_VARIANCE.
+    """Return what each kind of seed adds to the variance of chosen configurations' test scores.
 
-    Behind them are the differences to joint training, paired by seed, in which what a seed does to both cancels.
+    The columns are those of SEED_VARIANCE. The last rows are of the differences to joint training, paired by
+    seed, in which what a seed does to both cancels.
     """
     parts, kinds = [pl.DataFrame(schema=SEED_VARIANCE)], list(run.seed_counts)
     if not kinds:
@@ -138,6 +139,6 @@ def score_column_names(names: Iterable[str]) -> list[str]:
 
 
 def setting_column_names(names: Iterable[str]) -> list[str]:
-    """Return the columns of trials that say what was trained, but for the seed."""
+    """Return the columns of trials that describe what was trained, except the seed."""
     outcomes = {*OUTCOME_COLUMNS, *score_column_names(names)}
     return [name for name in names if name not in outcomes and not name.startswith("seed.")]

@@ -65,7 +65,7 @@ def best_configurations(run: Run) -> pl.DataFrame:
 
 
 def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
-    """Return the joint scores on test, a row a trial; null for a trial that is not done, or whose score is not finite.
+    """Return the joint scores on test, one row per trial; null if it is not done, or its score is not finite.
 
     A report reads test here and in `test_probes` alone, and both must be given the `best_configurations`.
     """
@@ -73,7 +73,7 @@ def test_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
 
 
 def validation_scores(run: Run, configurations: pl.DataFrame) -> pl.DataFrame:
-    """Return the joint scores on validation, a row a trial, as `test_scores` does on test."""
+    """Return the joint scores on validation, one row per trial, as `test_scores` does on test."""
     return with_trial_scores(configurations, joint_scores(run, "validation"))
 
 

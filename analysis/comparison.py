@@ -30,9 +30,9 @@ SAMPLE_ENTRIES = ("deal", "shots", "target")  # of an entry `data`: which sample
 
 def changes(run: Run, other: Run) -> dict[str, tuple[Any, Any]]:
     """Return the entries of study.yaml that differ between two runs, by name; None where a run has none."""
-    one, two = dict(flatten_settings(run.study)), dict(flatten_settings(other.study))
-    names = [name for name in {**one, **two} if name not in IGNORED_ENTRIES]
-    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+    left, right = dict(flatten_settings(run.study)), dict(flatten_settings(other.study))
+    names = [name for name in {**left, **right} if name not in IGNORED_ENTRIES]
+    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
 
 
 def flatten_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,7 +45,7 @@ def flatten_settings(value: Mapping[str, Any], prefix: str = "") -> Iterator[tup
 
 
 def comparison(run: Run, other: Run) -> pl.DataFrame:
-    """Return one row per method (and modality of `unimodal`) that both runs have, as COMPARISON says.
+    """Return one row per method (and modality of `unimodal`) that both runs have, with the columns of COMPARISON.
 
     Each run enters with its configuration chosen on validation, scored on test. Seeds are paired if both runs use the
     same data and their seeds determine the same; otherwise the difference has no interval.
@@ -65,8 +65,8 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
         if len(match):
             described = {"settings": format_settings(choice, run.vary)}
             described["other_settings"] = format_settings(match.row(0, named=True), other.vary)
-            ours, others = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
-            difference = score_difference(ours, others, run.metric, pair=same_data(run, other))
+            left, right = (table.filter(*same).select("seed", "trial", "score", *LOSSES) for table in scores)
+            difference = score_difference(left, right, run.metric, pair=same_data(run, other))
             rows.append({key: choice[key] for key in keys} | described | difference)
     table = table_from_rows(rows, COMPARISON)
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
@@ -92,17 +92,17 @@ def sample_identity(run: Run) -> tuple[Any, ...]:
     return run.study.get("data_sha256"), samples, list(run.seed_counts), [*run.seed_counts.values()][1:]
 
 
-def score_difference(ours: pl.DataFrame, theirs: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
+def score_difference(left: pl.DataFrame, right: pl.DataFrame, metric: str, *, pair: bool) -> dict[str, Any]:
     """Return the mean difference over the seeds that both runs have, or without pairs that of the means of each run.
 
     Where seeds change neither run, all pairs are one, which has no interval.
     """
     if not pair:
-        test, other = (estimate(side["score"]).mean for side in (ours, theirs))
+        test, other = (estimate(side["score"]).mean for side in (left, right))
         return {"test": test, "other": other, "difference": other - test, "pairs": 0, "shared": 0}
-    pairs = ours.join(theirs, on="seed", suffix="_other")
+    pairs = left.join(right, on="seed", suffix="_other")
     result = paired(pairs["score_other"], pairs["score"], bounds(metric, change=True))
-    if is_seed_invariant(ours) and is_seed_invariant(theirs):
+    if is_seed_invariant(left) and is_seed_invariant(right):
         result = result._replace(low=NAN, high=NAN, p=NAN)
     return {
         "test": pairs["score"].mean(), "other": pairs["score_other"].mean(), "difference": result.mean,

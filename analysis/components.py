@@ -29,9 +29,9 @@ Draws = NDArray[np.float64]  # [DRAWS]
 
 
 def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score") -> pl.DataFrame:
-    """Return the variance that each block of seeds adds, as COMPONENTS says; an estimate below 0 is 0.
+    """Return the variance that each block of seeds adds, with the columns of COMPONENTS; an estimate below 0 is 0.
 
-    Blocks are columns, such as `split` and `init`, each nested in those before: a level of one is found beside a single
+    Blocks are columns, such as `split` and `init`, each nested in those before: a level of one occurs with a single
     level of each before. The last one is the residual. Levels of the first that have fewer scores than others are left
     out. The variance of a block with a single level, or where nothing varies, is null.
     """
@@ -54,8 +54,8 @@ def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score")
 def icc(scores: NDArray[np.float64]) -> Estimate:
     """Return the intraclass correlation ICC(2,1) of scores [targets, raters]: the agreement of raters on targets.
 
-    The raters (seeds, say) are a sample of many, and differences between them count as disagreement (Shrout and Fleiss
-    1979). `seeds` are the raters; targets that lack a score are left out. The interval is a generalised
+    The raters, such as seeds, are a sample of many, and differences between them count as disagreement (Shrout and
+    Fleiss 1979). `seeds` are the raters; targets that lack a score are left out. The interval is a generalised
     confidence interval.
     """
     kept = scores[np.isfinite(scores).all(axis=1)]

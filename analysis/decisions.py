@@ -196,7 +196,7 @@ def estimate_text(test: HypothesisTest, p: float | None) -> str:
 
 
 def metric_suffix(metric: str, *, change: bool = False) -> str:
-    """Return the name of a metric after a blank; nothing where the unit of the number says it."""
+    """Return the name of a metric after a blank; nothing where the unit of the number implies it."""
     if not metric or is_percent(metric) or (change and lower_is_better(metric)):
         return ""
     return f" {metric}"

@@ -1,7 +1,7 @@
 """Aggregates over data sets and seeds (Agarwal et al., NeurIPS 2021): interquartile mean, probability of improvement.
 
-Scores are a list of arrays, one a data set, [N] over its seeds. Intervals are percentiles of a bootstrap over the seeds
-of each data set, so that they hold for these data sets. With fewer than ten seeds they are too narrow.
+Scores are a list of arrays, one per data set, [N] over its seeds. Intervals are percentiles of a bootstrap over the
+seeds of each data set, so that they hold for these data sets. With fewer than ten seeds they are too narrow.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from analysis.statistics import LEVEL, NAN, Estimate, Sample
 
 RESAMPLES = 2000
 
-Samples = list[NDArray[np.float64]]  # one a data set, [..., N]
+Samples = list[NDArray[np.float64]]  # one per data set, [..., N]
 
 
 def interquartile_mean(scores: Sequence[ArrayLike]) -> Estimate:

@@ -30,7 +30,9 @@ TERMS = {
 
 
 def factorial(table: pl.DataFrame, factors: Sequence[str], score: str = "score") -> pl.DataFrame:
-    """Return main effects and interactions of two factors, as TERMS says, from a row a seed and combination of levels.
+    """Return main effects and interactions of two factors, with the columns of TERMS.
+
+    The table has one row per seed and combination of levels.
 
     Levels are ordered as they sort. A term of more than two levels has no single effect: null, with its p and share.
     """
@@ -67,7 +69,7 @@ def complete_seeds(table: pl.DataFrame, levels: dict[str, list[Any]], score: str
 
 
 def seed_contrasts(cells: pl.DataFrame, levels: dict[str, list[Any]], score: str) -> NDArray[np.float64]:
-    """Return a contrast of two-level factors, one number a seed; the other factors are averaged over."""
+    """Return a contrast of two-level factors, one number per seed; the other factors are averaged over."""
     signs = [pl.when(pl.col(factor) == second).then(1.0).otherwise(-1.0) for factor, (_, second) in levels.items()]
     signed = pl.col(score)
     for sign in signs:
@@ -95,9 +97,8 @@ def anova(
     frame |= {"y": values.to_list(), "seed": [str(seed) for seed in cells["seed"]]}
     terms = " + ".join([*varied, *(f"{one}:{other}" for one, other in combinations(varied, 2))])
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of results that differ by rounding alone, or leave no residual degrees of freedom
+        # of results that differ by rounding alone, or leave no residual degrees of freedom
+        warnings.simplefilter("ignore")
         fitted = anova_lm(ols(f"y ~ seed + {terms}", pl.DataFrame(frame).to_pandas()).fit(), typ=2)
     within = fitted["sum_sq"].drop("seed").sum()
     keys: dict[tuple[str, ...], str] = {

@@ -1,4 +1,4 @@
-"""Importance of settings among the trials that were run: PED-ANOVA and fANOVA (Optuna), beside a dummy setting.
+"""Importance of settings among the trials that were run: PED-ANOVA and fANOVA (Optuna), with a dummy setting.
 
 PED-ANOVA: how much the best tenth of the configurations differ from all in a setting. fANOVA: the share of the variance
 that a setting alone explains in a random forest. Both are those of Optuna before normalisation to a sum of 1.
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from optuna.importance import BaseImportanceEvaluator
 
 TREES, RESAMPLED_TREES, RESAMPLES = 64, 8, 30
-MAX_CONFIGURATIONS = {
-    "ped-anova": 2048,
-    "fanova": 256,
-}  # a random subset, or a report takes minutes
+MAX_CONFIGURATIONS = {"ped-anova": 2048, "fanova": 256}  # of more, a random subset: a report would take minutes
 SHARES = ("fanova",)  # which lie between 0 and 1; a difference between distributions may be greater
 IMPORTANCE = {
     "factor": pl.String,

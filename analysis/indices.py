@@ -1,9 +1,9 @@
 """Global sensitivity of settings over their whole range: Sobol indices (SALib) and Morris screening of a design.
 
-Each design is a list of points in SALib's order, run with the same seeds. Beside the settings there is a dummy factor
-that has no effect but other seeds: its index is the noise floor, and a setting that is not above it is not shown to
-matter. It is computed from the spread of the seeds at each point, less what a seed does to all points alike, so that it
-costs no run and needs two seeds.
+Each design is a list of points in SALib's order, run with the same seeds. In addition to the settings there is a dummy
+factor that has no effect but other seeds: its index is the noise floor, and a setting that is not above it is not shown
+to matter. It is computed from the spread of the seeds at each point, less what a seed does to all points alike, so that
+it costs no run and needs two seeds.
 """
 
 import warnings
@@ -65,7 +65,7 @@ def responses(table: pl.DataFrame, score: str = "score") -> Array:
 
 
 def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -> pl.DataFrame:
-    """Return first and total Sobol indices as INDICES says, from the results [P, S] of SALib's Sobol sample.
+    """Return first and total Sobol indices, with the columns of INDICES, from results [P, S] of SALib's Sobol sample.
 
     A group of points with a missing result is dropped as a whole: a nan would make all indices 0 (SALib 1.6).
     """
@@ -102,10 +102,10 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
 
 
 def morris(results: Array, points: Array, names: Sequence[str], *, levels: int = 4) -> pl.DataFrame:
-    """Return Morris' mu* and sigma as INDICES says, from results [P, S] at the points [P, D] of SALib's Morris sample.
+    """Return Morris' mu* and sigma, with the columns of INDICES, from results [P, S] of SALib's Morris sample.
 
-    Points are positions on each axis, from 0 to 1: an elementary effect is the change of the metric per range of a
-    setting. A step in which the setting did not move has none; a trajectory with a missing result is dropped.
+    Points [P, D] are positions on each axis, from 0 to 1: an elementary effect is the change of the metric per range
+    of a setting. A step in which the setting did not move has none; a trajectory with a missing result is dropped.
     """
     groups = complete_groups(results, np.asarray(points, dtype=float), len(names) + 1)
     step = levels / (2 * (levels - 1))

@@ -9,17 +9,13 @@ from numpy.typing import NDArray
 from analysis.formatting import format_settings
 from analysis.tables import Run
 
-BALANCE_METRICS = (
-    "probe_accuracy",
-    "probe_mae",
-    "shapley",
-)  # the first that was measured compares modalities
+BALANCE_METRICS = ("probe_accuracy", "probe_mae", "shapley")  # the first that was measured compares modalities
 
 
 def pareto_front(run: Run) -> pl.DataFrame:
-    """Return one row a configuration whose trials are all done: its metrics, means on validation, and `front`.
+    """Return one row per configuration whose trials are all done: its mean metrics on validation, and `front`.
 
-    Columns: `method`, `settings`, `seeds`, `trials`, one a metric of the study, and whether the configuration lies on
+    Columns: `method`, `settings`, `seeds`, `trials`, one per metric of the study, and whether the configuration lies on
     the Pareto front; methods in the order of the study, the best by its first metric first. `unimodal` has no joint
     prediction, and no row.
     """

@@ -35,7 +35,7 @@ class TrialCounts(BaseModel):
 
 
 class FigureRecord(BaseModel):
-    """A figure beside the verdict."""
+    """A figure of the verdict."""
 
     stem: str = Field(pattern=r"^[\w-][\w.-]*$")  # of its files
     title: str

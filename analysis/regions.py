@@ -34,7 +34,7 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
     """Return which of a method's configurations score on validation within a margin of the best, in the metric's unit.
 
     The best is chosen on the same scores, so that it seems a little better than it is, and the region a little smaller:
-    its size has no interval. The column `shown` says of which configurations it is statistically certain.
+    its size has no interval. The column `shown` marks configurations of which it is statistically certain.
     """
     configurations = design(run, method)
     sign = 1.0 if run.higher_is_better else -1.0

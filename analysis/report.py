@@ -42,7 +42,7 @@ class EmbeddedFigure(NamedTuple):
     formats: list[str]  # of its files
 
 
-class Section(NamedTuple):
+class RunSection(NamedTuple):
     """The part of a report on one run."""
 
     name: str
@@ -104,7 +104,7 @@ def write_report(folder: str | Path, *, pdf: bool = True) -> Path:
     return folder / "report.html"
 
 
-def build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> Section:
+def build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) -> RunSection:
     """Return the section of a run, and record the test scores that it reads."""
     independent_run = independent(run)
     methods, encoders, variances = summary(independent_run), encoder_summary(independent_run), seed_variance(run)
@@ -117,7 +117,7 @@ def build_section(run: Run, pictures: list[EmbeddedFigure], *, claimed: bool) ->
     tables += [report_tables.variance_table(run, variances)] if len(variances) else []
     tables += [report_tables.configurations_table(independent_run)] if run.vary and len(methods) else []
     facts = ("modalities", "task", "data_sha256")
-    return Section(
+    return RunSection(
         name=run.name,
         headline=headline(independent_run, methods),
         planned=run.study["planned"],
@@ -182,7 +182,7 @@ def latex_tables(page: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def repeat_command(sections: list[Section], verdict: Mapping[str, Any] | None) -> str:
+def repeat_command(sections: list[RunSection], verdict: Mapping[str, Any] | None) -> str:
     """Return the command that repeats the run or the claim, whose runs may be gone."""
     quick = " --quick" if verdict and verdict["quick"] else ""
     if sections:

@@ -58,7 +58,7 @@ def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bo
 
     Args:
         run: of the summary.
-        summary: one row a method.
+        summary: one row per method.
         num_read: number of configurations whose test scores it reads.
         claimed: whether the run is of a claim, whose analyses may read the test scores of other configurations.
     """
@@ -235,7 +235,7 @@ def failures_table(run: Run) -> Table:
 
 
 def effects_table(verdict: Mapping[str, Any]) -> Table:
-    """Return the table of the effects of a claim: those that its verdict rests on, and those shown beside it."""
+    """Return the table of the effects of a claim: those that its verdict rests on, and further ones."""
     decisions = [
         (name, decision, decision.get("metric") or verdict["metric"]) for name, decision in verdict["effects"].items()
     ]

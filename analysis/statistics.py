@@ -21,12 +21,8 @@ ROUNDING = 1e-6  # relative error of numbers computed in float32
 NAN = float("nan")
 UNIT_INTERVAL_METRICS = ("accuracy", "f1", "dice", "iou")  # from 0 to 1
 CORRELATION_METRICS = ("correlation", "cosine", "truth_rank")  # from -1 to 1; both as the names of metrics end
-FRACTION_METRICS = {
-    "negative",
-    "clipped",
-    "competition_preferred",
-    "precision_coverage",
-}  # of steps or samples, by whole names
+# of steps or samples, by whole names
+FRACTION_METRICS = {"negative", "clipped", "competition_preferred", "precision_coverage"}
 UNBOUNDED = (-float("inf"), float("inf"))
 
 Sample = NDArray[np.float64]  # [N]

@@ -54,27 +54,27 @@ class Run(NamedTuple):
 
     folder: str  # path or URL
     study: dict[str, Any]  # study.yaml: study, modalities, planned, versions, machine
-    trials: pl.LazyFrame  # one row a trial: TRIALS, a column per setting, the final joint metrics
+    trials: pl.LazyFrame  # one row per trial: TRIALS, a column per setting, the final joint metrics
     metrics: pl.LazyFrame  # long: METRICS
 
     @property
     def name(self) -> str:
-        """The study's name."""
+        """Return the study's name."""
         return str(self.study["study"]["name"])
 
     @property
     def methods(self) -> list[str]:
-        """The compared methods, named as in the tables: a user-defined `module:Name` is `Name`."""
+        """Return the compared methods, named as in the tables: a user-defined `module:Name` is `Name`."""
         return [method.rpartition(":")[2] for method in self.study["study"]["methods"]]
 
     @property
     def metric(self) -> str:
-        """The metric used for selection and reporting, such as `accuracy`."""
+        """Return the metric used for selection and reporting, such as `accuracy`."""
         return str(self.study["study"]["metric"])
 
     @property
     def looks(self) -> list[int]:
-        """The looks of a sequential design, ascending counts of independent seeds; one but for `seeds: {auto: ...}`."""
+        """Return the looks of a sequential design, ascending numbers of independent seeds; one unless `seeds: auto`."""
         from analysis.sequential import looks
 
         seeds = self.study["study"].get("seeds", 1)
@@ -84,7 +84,7 @@ class Run(NamedTuple):
 
     @property
     def seed_counts(self) -> dict[str, int]:
-        """The number of seeds of each kind (split, init, order) that has several, each nested in those before it.
+        """Return the number of seeds of each kind (split, init, order) that has several, nested in those before it.
 
         Empty where one seed determines everything.
         """
@@ -94,30 +94,30 @@ class Run(NamedTuple):
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether the metric is to be maximised."""
+        """Return whether the metric is to be maximised."""
         return bool(self.study["study"]["direction"] == "max")
 
     @property
     def objectives(self) -> dict[str, str]:
-        """The metrics of the Pareto front, the one used for selection first: name -> max or min."""
+        """Return the metrics of the Pareto front, the one used for selection first: name -> max or min."""
         single = {self.metric: str(self.study["study"]["direction"])}
         return self.study["study"].get("objectives") or single
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data set of the study: a name or a path, and options."""
+        """Return the data set of the study: a name or a path, and options."""
         data = self.study["study"]["data"]
         return {"name": data} if isinstance(data, str) else data
 
     @property
     def search(self) -> tuple[str, dict[str, Any]]:
-        """The search algorithm and its options."""
+        """Return the search algorithm and its options."""
         search = self.study["study"].get("search", "grid")
         return (search, {}) if isinstance(search, str) else next(iter(search.items()))
 
     @property
     def vary(self) -> dict[str, dict[str, Any]]:
-        """The varied settings: axis -> {values, scale}."""
+        """Return the varied settings: axis -> {values, scale}."""
         return self.study["study"].get("vary") or {}
 
 

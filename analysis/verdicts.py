@@ -1,4 +1,4 @@
-"""The verdict of a claim: from the tables of its runs, with a figure and the numbers beside it."""
+"""The verdict of a claim: from the tables of its runs, with a figure and the numbers behind it."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ def write_verdict(
     """Decide on a claim and write verdict.json, its figure and the figure's numbers into a folder.
 
     Args:
-        claim: what the verdict says of the claim itself: `name`, `quick`, `source`, `question`, `says`, `support`.
+        claim: the claim's own entries of the verdict: `name`, `quick`, `source`, `question`, `says`, `support`.
         analyses: names of `ABLATIONS`, each with its options; the rule decides on what they find.
         beside: further analyses, shown without a decision.
         rule: a name of `RULES`, and its options.
@@ -48,7 +48,7 @@ def write_verdict(
         The content of verdict.json.
 
     Raises:
-        ValueError: the analysis asks for what the runs do not have.
+        ValueError: the analysis uses what the runs do not have.
     """
     runs = {cell: load(path) for cell, path in folders.items()}
     if "exact" in rule:  # one number of one trial refutes it
@@ -58,14 +58,16 @@ def write_verdict(
     else:
         finding = run_analyses(runs, analyses)
     others = [run_analyses(runs, [analysis]) for analysis in beside]
-    reports = [report_effects(analysis_title(one), other) for one, other in zip(beside, others, strict=True)]
+    reports = [
+        report_effects(analysis_title(analysis), finding) for analysis, finding in zip(beside, others, strict=True)
+    ]
     decision, effect_decisions = apply_rule(finding, rule)
     verdict = {
         **claim,
         **{key: value for key, value in json_values(decision).items() if key not in ("difference", "noun")},
-        "effects": {name: json_values(one) for name, one in effect_decisions.items()},
-        "beside": {name: json_values(one) for name, one in merge_decisions(reports).items()},
-        "remarks": [*invariance_remarks(runs), *(remark for one in (finding, *others) for remark in one.remarks)],
+        "effects": {name: json_values(effect) for name, effect in effect_decisions.items()},
+        "beside": {name: json_values(effect) for name, effect in merge_decisions(reports).items()},
+        "remarks": [*invariance_remarks(runs), *(remark for part in (finding, *others) for remark in part.remarks)],
         "bed": experimental_setup(runs),
         "cells": list(runs),
         "trials": trial_counts(runs),
@@ -99,11 +101,11 @@ def run_analyses(cells: Mapping[str, Run], analyses: Sequence[Choice]) -> Findin
         return findings[0]
     titles = [analysis_title({name: options}) for analysis in analyses for name, options in analysis.items()]
     has_duplicates = len(set(titles)) < len(titles)
-    names = [f"{i}. {one.metric}" for i, one in enumerate(findings, start=1)] if has_duplicates else titles
+    names = [f"{i}. {finding.metric}" for i, finding in enumerate(findings, start=1)] if has_duplicates else titles
     effects = [
-        effect._replace(name=f"{name}: {effect.name}", metric=effect_metric(effect, one))
-        for name, one in zip(names, findings, strict=True)
-        for effect in one.effects
+        effect._replace(name=f"{name}: {effect.name}", metric=effect_metric(effect, finding))
+        for name, finding in zip(names, findings, strict=True)
+        for effect in finding.effects
     ]
     metrics, nouns = {finding.metric for finding in findings}, {finding.noun for finding in findings}
     beside = tuple(effect for finding in findings for effect in finding.beside)
@@ -128,15 +130,16 @@ def add_lines(combined: Finding, parts: Mapping[str, Finding]) -> Finding:
     """Return a combined finding with the lines of its parts, by name, if each has some and they are of one kind."""
     first = next(iter(parts.values()))
     kinds = {
-        (one.axis, one.scale, one.lines_are_changes, one.lines_label, one.lines.is_empty()) for one in parts.values()
+        (part.axis, part.scale, part.lines_are_changes, part.lines_label, part.lines.is_empty())
+        for part in parts.values()
     }
     if len(kinds) > 1 or first.lines.is_empty():
         return combined
-    lines = [one.lines.with_columns(panel=name + ": " + pl.col("panel")) for name, one in parts.items()]
+    lines = [part.lines.with_columns(panel=name + ": " + pl.col("panel")) for name, part in parts.items()]
     panel_metrics = {
-        f"{name}: {panel}": one.metric for name, one in parts.items() for panel in one.lines["panel"].unique()
+        f"{name}: {panel}": part.metric for name, part in parts.items() for panel in part.lines["panel"].unique()
     }
-    panel_axes = {f"{name}: {panel}": axis for name, one in parts.items() for panel, axis in one.panel_axes.items()}
+    panel_axes = {f"{name}: {panel}": axis for name, part in parts.items() for panel, axis in part.panel_axes.items()}
     return combined._replace(
         lines=pl.concat(lines),
         axis=first.axis,
@@ -155,8 +158,8 @@ def effect_metric(effect: Effect, finding: Finding) -> str:
 
 def report_effects(title: str, finding: Finding) -> dict[str, Decision]:
     """Return the effects of a finding as reported, by the title of the analysis, their names and their metrics."""
-    metric, _, rest = title.partition(": ")
-    subject = rest if f" {finding.metric}".endswith(f" {metric}") else title  # the unit says the metric
+    metric, _, description = title.partition(": ")
+    subject = description if f" {finding.metric}".endswith(f" {metric}") else title  # the unit implies the metric
     effects = [*finding.effects, *finding.beside]
     named = {e.name if subject in e.name else f"{subject}: {e.name}": e for e in effects}
     return {
@@ -221,8 +224,8 @@ def apply_rule(finding: Finding, rule: Choice) -> tuple[Decision, dict[str, Deci
         for effect, sides in samples.items()
     }
     if name != "report" and len(decisions) > 1:
-        rest = f"there are {len(decisions)}; `every` is about several"
-        raise ValueError(f"the rule `{name}` is about one effect, and {rest}")
+        reason = f"there are {len(decisions)}; `every` is about several"
+        raise ValueError(f"the rule `{name}` is about one effect, and {reason}")
     first, decision = next(iter(decisions.items()))
     overall = decision if len(decisions) == 1 else decision._replace(sentence=f"{first}: {decision.sentence}")
     return overall, decisions | beside
@@ -250,10 +253,14 @@ def data_text(runs: Iterable[Run]) -> str:
 
 def data_options_text(variants: Sequence[Mapping[str, Any]]) -> str:
     """Return the options of the variants of one data set, ` (samples=400; snr=9 or snr=3)`; many are counted."""
-    common = {key: value for key, value in variants[0].items() if all(one.get(key) == value for one in variants)}
-    distinct = list(dict.fromkeys(options_text({k: v for k, v in one.items() if k not in common}) for one in variants))
+    common = {
+        key: value for key, value in variants[0].items() if all(variant.get(key) == value for variant in variants)
+    }
+    distinct = list(
+        dict.fromkeys(options_text({k: v for k, v in variant.items() if k not in common}) for variant in variants)
+    )
     many = f"{len(distinct)} that differ"
-    alternatives = " or ".join(one or "without" for one in distinct) if len(distinct) <= MAX_LISTED else many
+    alternatives = " or ".join(text or "without" for text in distinct) if len(distinct) <= MAX_LISTED else many
     text = "; ".join(filter(None, [options_text(common), "" if len(distinct) == 1 else alternatives]))
     return f" ({text})" if text else ""
 

@@ -24,7 +24,7 @@ class Member(NamedTuple):
 
     setup: Setup
     learner: Learner  # at the end of the last epoch
-    snapshots: list[Learner]  # one a modality, for a method that acts between epochs; else none
+    snapshots: list[Learner]  # one per modality, for a method that acts between epochs; else none
     measurement_states: dict[str, Any]  # of each measurement of its steps
 
 

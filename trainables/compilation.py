@@ -50,7 +50,7 @@ PLAIN = StepModes()
 
 
 def choose_step_mode(compile_mode: str, operations: float, steps: int, *, is_single: bool = False) -> StepMode:
-    """Return how to run steps: compiled as a study says (on, off), or by the work that is left (auto).
+    """Return how to run steps: compiled as a study requests (on, off), or by the remaining work (auto).
 
     Many steps that are not compiled are traced, which changes no bit: their operations on tensors remain, without the
     Python code around them. For a single trial that saves little, as most of that code is `torch.func.vmap`. The choice
@@ -75,9 +75,10 @@ def trace_or_compile(
     """Return a step, traced or compiled for inputs of these shapes, if that is possible.
 
     What is not a tensor must not change, nor a shape: where a learner grows, its steps stay plain. ``kind`` is all that
-    tells the step from others but its inputs. The step of a single trial is not traced, and compiled with operations
-    decomposed where that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes some twenty,
-    a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
+    distinguishes the step from others but its inputs. The step of a single trial is not traced, and compiled with
+    operations decomposed where that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes
+    some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before
+    takes none.
     """
     began, key = time.perf_counter(), (*kind, mode, signature(inputs))
     if key not in CACHE:

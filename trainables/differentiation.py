@@ -141,5 +141,5 @@ def inner_product(slopes: list[Tensor], values: list[Tensor], *, is_vector: bool
 
 
 def unit_vectors(value: Tensor) -> Tensor:
-    """Return the unit vectors of the space of a vector [K], one a row, [K, K]."""
+    """Return the unit vectors of the space of a vector [K], one per row, [K, K]."""
     return torch.eye(len(value), dtype=value.dtype, device=value.device)

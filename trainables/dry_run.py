@@ -51,7 +51,7 @@ def check_first_step(trial: Mapping[str, Any], dataset: Dataset) -> None:
     """Run the first step of a trial and check what its method returns.
 
     Raises:
-        ValueError: the method fails, or returns what no training can use; the message says where.
+        ValueError: the method fails, or returns what no training can use; the message names the place.
     """
     method_class: Any = load_method(trial["method"])
 

@@ -164,7 +164,7 @@ def tabulate(setup: Setup, values: Mapping[str, Any], split: str, progress: Prog
 def evaluate_final(
     setup: Setup, learner: Learner, epoch: int, step: int
 ) -> tuple[list[Row], dict[str, float], list[Prediction]]:
-    """Return rows, final scores and predictions of the trained model; beside a probe, the one reader of test."""
+    """Return rows, final scores and predictions of the trained model; measurements aside, the only reader of test."""
     rows: list[Row] = []
     signals = {split: compute_signals(setup, learner, split, frozenset()) for split in SPLITS[1:]}
     final: dict[str, float] = {}
@@ -175,7 +175,7 @@ def evaluate_final(
         joint_loss, joint_score = (f(logits).double().mean() for f in (criteria.loss, criteria.score))
         split_rows = score_rows(setup, split, joint_loss, joint_score, epoch, step)
         final |= {f"{split}.{row.metric}": row.value for row in split_rows}
-        rows += split_rows if split == "test" else []  # the validation rows of the last epoch are there already
+        rows += split_rows if split == "test" else []  # the validation rows of the last epoch are recorded already
         predictions.append(Prediction(split, logits.float().cpu().numpy(), setup.target[split].cpu().numpy()))
     return rows, final, predictions
 

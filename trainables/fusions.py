@@ -38,7 +38,7 @@ class Additive(Fusion, Protocol):
 
 
 class SumPooling(Fusion, Protocol):
-    """A fusion that is a function of a sum of one term a modality."""
+    """A fusion that is a function of a sum of one term per modality."""
 
     def terms(self, params: Params, features: Features) -> Tensor:
         """Return each modality's term, [M, B, Q]."""
@@ -102,7 +102,7 @@ class Concat(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """One linear head a modality, its readout; the prediction is their sum."""
+    """One linear head per modality, its readout; the prediction is their sum."""
 
     def init(self, widths: dict[str, int], outputs: int, draw: Initializer) -> tuple[dict[str, Group], Group]:
         """Return the readouts, drawn as torch.nn.Linear does."""
@@ -235,10 +235,10 @@ class FiLM(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """The mean token after self-attention over one token a modality, pre-norm and with a residual connection.
+    """The mean token after self-attention over one token per modality, pre-norm and with a residual connection.
 
     The first half of a layer of the `Transformer` (Vaswani et al., NeurIPS 2017, https://arxiv.org/abs/1706.03762,
-    3.2), without position encodings: modalities are told apart by their projections.
+    3.2), without position encodings: modalities are distinguished by their projections.
     """
 
     hidden: int = 64
@@ -263,7 +263,7 @@ class Attention(NamedTuple):
 
 
 def init_projections(draw: Initializer, widths: dict[str, int], size: int) -> Group:
-    """Return the initial linear layers, one a modality and named by it, from its feature to a common size."""
+    """Return the initial linear layers, one per modality and named by it, from its feature to a common size."""
     layers: Group = {}
     for m, width in widths.items():
         layers |= init_linear(draw, f"project.{m}", width, size)

@@ -28,8 +28,8 @@ def retain_freed_memory() -> None:
     """Make the C library keep freed memory for the next allocation.
 
     A step of a pack makes tensors of tens of megabytes and drops them. The C library gives each back to the system,
-    which clears all its pages when they are asked for again: a tenth of a step, and a third where tensors are large.
-    Only the GNU library can be told; elsewhere this does nothing.
+    which clears all its pages when they are allocated again: a tenth of a step, and a third where tensors are large.
+    Only the GNU library has this setting; elsewhere nothing is done.
     """
     library = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(library, "gnu_get_libc_version"):
@@ -85,7 +85,7 @@ def storages(tree: Any) -> Iterator[torch.UntypedStorage]:
 
 
 def footprint(trial: Mapping[str, Any], dataset: Dataset, device: str = "cpu") -> int:
-    """Return the bytes that a trial needs, beside the data, for a step and an evaluation on validation."""
+    """Return the bytes that a trial needs, apart from the data, for a step and an evaluation on validation."""
     setup = build_setup(trial, dataset, device=device)
     pack = build_pack([setup])
     tracker = MemoryTracker()

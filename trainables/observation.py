@@ -41,7 +41,7 @@ class StepMeasurement(Protocol):
 class EpochMeasurement(Protocol):
     """A measurement after an epoch: a module of this function, and `begin` if epochs share what is computed once."""
 
-    def rows(self, setup: Setup, known: Any, learner: Learner, progress: Progress) -> list[Row]:
+    def rows(self, setup: Setup, reference: Any, learner: Learner, progress: Progress) -> list[Row]:
         """Return the measured rows, given what `begin` returned; only after the last epoch may test be read."""
 
 
@@ -91,8 +91,8 @@ def measure_epoch(setup: Setup, references: dict[str, Any], learner: Learner, pr
     ``references`` is what `begin_measurements` returned.
     """
     rows: list[Row] = []
-    for name, known in references.items():
+    for name, reference in references.items():
         interval = setup.trial["measure"][name]
         if progress.last or (interval and progress.epoch % interval == 0):
-            rows += measurement_module(name).rows(setup, known, learner, progress)
+            rows += measurement_module(name).rows(setup, reference, learner, progress)
     return rows

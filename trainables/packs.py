@@ -25,9 +25,7 @@ class Pack(NamedTuple):
     members: tuple[Setup, ...]
     numbers: dict[Path, Tensor]  # numeric settings and, on the host, seeds: [K] each, [] of one trial, or none if plain
     step_modes: StepModes
-    traced_steps: dict[
-        Any, TracedStep
-    ]  # made so far; keys: the function that is mapped and the shapes of its arguments
+    traced_steps: dict[Any, TracedStep]  # so far, by the function that is mapped and the shapes of its arguments
 
     @property
     def compile_seconds(self) -> float:

@@ -29,9 +29,9 @@ def autocast_forward(forward: Forward, dtype: str) -> Forward:
     if dtype != "bfloat16":
         return forward
 
-    def cast(params: Params, *rest: Any) -> tuple[Signals, Any]:
+    def cast(params: Params, *arguments: Any) -> tuple[Signals, Any]:
         with torch.autocast(leaves(params)[0].device.type, torch.bfloat16, cache_enabled=False):
-            signals, buffers = forward(params, *rest)
+            signals, buffers = forward(params, *arguments)
         return tree_map(upcast, signals), buffers
 
     return cast

@@ -27,8 +27,8 @@ def numeric_settings(trial: Mapping[str, Any]) -> dict[Path, float]:
 def flatten(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
     """Yield the leaves of nested mappings, with their paths."""
     if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from flatten((*path, name), inner)
+        for name, entry in value.items():
+            yield from flatten((*path, name), entry)
     else:
         yield path, value
 
@@ -36,8 +36,8 @@ def flatten(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
 def replace_values(trial: Mapping[str, Any], values: Mapping[Path, Any]) -> dict[str, Any]:
     """Return a copy of a configuration with other values at the given paths."""
     copy = dict(trial)
-    for (name, *rest), value in values.items():
-        copy[name] = replace_values(copy[name], {tuple(rest): value}) if rest else value
+    for (name, *inner), value in values.items():
+        copy[name] = replace_values(copy[name], {tuple(inner): value}) if inner else value
     return copy
 
 

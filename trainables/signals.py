@@ -21,7 +21,7 @@ class Params(NamedTuple):
     encoders: dict[str, Group]  # modality -> its private parameters
     readouts: dict[str, Group]  # modality -> its private part of the joint head; empty where the head is shared
     shared: Group  # fusion and joint head
-    heads: dict[str, Group]  # networks beside the model, by modality or all in one; empty unless the method needs one
+    heads: dict[str, Group]  # networks outside the model, by modality or all in one; empty unless the method needs one
 
 
 def each(f: Callable[..., Tensor], params: Params, *others: Params) -> Params:
@@ -117,7 +117,7 @@ class Task(NamedTuple):
         return self.total(torch.where(self.present, values, 0.0).sum(-1)) / count.clamp(min=1)
 
     def objectives(self, logits: Tensor) -> Tensor:
-        """Return the training loss of one prediction a modality, [M, B, C] -> [M], over the samples that have it."""
+        """Return the training loss of one prediction per modality, [M, B, C] -> [M], over the samples that have it."""
         loss = self.loss(logits)
         if self.present is None:
             return self.reduced(loss)
@@ -126,7 +126,7 @@ class Task(NamedTuple):
         return self.heard(loss)
 
     def slopes(self, logits: Tensor, unimodal: Tensor) -> Tensor:
-        """Return the derivative of `objective` by a prediction, and of `objectives` by one a modality.
+        """Return the derivative of `objective` by a prediction, and of `objectives` by one per modality.
 
         [B, ..., C] and [M, B, ..., C] -> [1 + M, B, ..., C]; no gradients pass.
         """
@@ -216,7 +216,7 @@ class Method(Protocol):
     """A gradient-modulation method: a NamedTuple of its hyperparameters and two pure functions.
 
     It never runs the model, never accesses the data set and keeps nothing outside ``state``, a tree of tensors.
-    If it reads more than the logits, ``needs`` (a frozenset of names) says which signals. A method that reads
+    If it reads more than the logits, ``needs`` (a frozenset of names) lists the signals. A method that reads
     ``muted`` is also `Attributing`, one that reads ``classified`` is `Guided`, one that acts between epochs is an
     `EpochMethod`.
     """
@@ -229,7 +229,7 @@ class Method(Protocol):
 
 
 def needs(method: Method) -> frozenset[str]:
-    """Return the names of the signals that a method reads beside the logits."""
+    """Return the names of the signals that a method reads in addition to the logits."""
     return getattr(method, "needs", frozenset())
 
 
@@ -247,7 +247,7 @@ def attributes(method: Method) -> TypeGuard[Attributing]:
 
 @runtime_checkable
 class Guided(Protocol):
-    """A method with classifiers beside the model, which have an optimiser of their own."""
+    """A method with classifiers outside the model, which have an optimiser of their own."""
 
     @property
     def classifier(self) -> Any:

@@ -7,7 +7,7 @@ from trainables.signals import Control, Params
 
 
 def apply_control(learner: Learner, control: Control, snapshots: list[Learner]) -> Learner:
-    """Save the snapshots that a method asks for, in place, then return the learner with those it wants restored."""
+    """Save the snapshots that a method requests, in place, and return the learner with those it restores."""
     for m, save in enumerate(control.save.tolist()):
         if save:
             snapshots[m] = learner

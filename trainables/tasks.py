@@ -1,7 +1,7 @@
 """Targets: per-sample loss, score and likelihood of a prediction, for each kind of task.
 
 Letters in shapes: B samples, L positions of a dense target, C outputs. The functions broadcast over leading
-dimensions and return one number a sample, the mean over the positions that have a label.
+dimensions and return one number per sample, the mean over the positions that have a label.
 """
 
 import math

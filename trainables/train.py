@@ -109,7 +109,7 @@ def fit_pack(
 ) -> list[Outcome]:
     """Train trials of one shape (`trainables.shape`) in one pass and return their outcomes, in the same order.
 
-    ``compile_mode`` says whether steps are compiled: on, off, or auto (in packs that train long enough); it acts on
+    ``compile_mode`` decides whether steps are compiled: on, off, or auto (in packs that train long enough); it acts on
     packs of one worker alone. Each of several workers calls this with the same arguments; the outcomes of the first
     are complete, the others measure less. Training resumes from ``checkpoints`` and writes to it.
     """
@@ -213,34 +213,37 @@ def run_epoch(
         for (i, member), result, score in zip(members.items(), results, scores, strict=True)
     }
     epochs = apply_pruning({i: epoch for i, (_, epoch) in finished.items()}, prune)
-    left = {i: finished[i][0] for i, epoch in epochs.items() if not epoch.is_over}
-    if left and len(left) < len(members):
-        pack = build_pack([m.setup for m in left.values()], choose_step_modes(left.values(), compile_mode, number))
-    if left and (len(left) < len(members) or isinstance(pack.members[0].method, EpochMethod)):
-        learner = stack([m.learner for m in left.values()])
-    return epochs, PackState(left, pack, learner, number, steps)
+    remaining = {i: finished[i][0] for i, epoch in epochs.items() if not epoch.is_over}
+    if remaining and len(remaining) < len(members):
+        pack = build_pack(
+            [m.setup for m in remaining.values()], choose_step_modes(remaining.values(), compile_mode, number)
+        )
+    if remaining and (len(remaining) < len(members) or isinstance(pack.members[0].method, EpochMethod)):
+        learner = stack([m.learner for m in remaining.values()])
+    return epochs, PackState(remaining, pack, learner, number, steps)
 
 
 def choose_step_modes(members: Iterable[Member], compile_mode: str, epoch: int = 0) -> StepModes:
-    """Return how to run the steps of trials that have trained for ``epoch`` epochs, by the work that is left.
+    """Return how to run the steps of trials that have trained for ``epoch`` epochs, by the remaining work.
 
-    The steps that are left are those of the longest trial; the operations, six per parameter and sample of each trial.
+    The remaining steps are those of the longest trial; the operations, six per parameter and sample of each trial.
     Several workers run plain steps: an all-reduce is not an operation on tensors alone, and tracing would lose it.
     """
     members, operations, epochs = list(members), 0.0, 0
     for setup, learner, *_ in members:
-        left = setup.trial["train"]["epochs"] - epoch
-        operations += 6.0 * sum(p.numel() for p in leaves(learner.params)) * left
-        epochs = max(epochs, left)
+        remaining = setup.trial["train"]["epochs"] - epoch
+        operations += 6.0 * sum(p.numel() for p in leaves(learner.params)) * remaining
+        epochs = max(epochs, remaining)
     if setup.workers.size > 1:
         return PLAIN
     settings, samples = setup.trial["train"], len(setup.target["train"])
     if settings["order"] == "stream":  # one pass over the data, spread over the epochs
         samples //= settings["epochs"]
     size = settings["batch_size"]
-    count, rest = divmod(samples, size)
-    kinds, is_single = ((operations * count * size, epochs * count), (operations * rest, epochs)), len(members) == 1
-    return StepModes(*(choose_step_mode(compile_mode, work, steps, is_single=is_single) for work, steps in kinds))
+    num_full, short_size = divmod(samples, size)
+    work = ((operations * num_full * size, epochs * num_full), (operations * short_size, epochs))
+    is_single = len(members) == 1
+    return StepModes(*(choose_step_mode(compile_mode, *part, is_single=is_single) for part in work))
 
 
 def train_epoch(
@@ -260,15 +263,17 @@ def train_epoch(
     for indices in stacked_batches(setups, epoch):
         steps += 1
         if any(measurement_states):
-            for i, (own, rows) in enumerate(zip(unstack(learner, count), unstack(indices, count), strict=True)):
+            members = zip(unstack(learner, count), unstack(indices, count), strict=True)
+            for i, (member_learner, member_indices) in enumerate(members):
                 setup = setups[i].on_single_worker
-                own_lr_factor = lr_factor if lr_factor is None or count == 1 else lr_factor[i]
-                task = batch_task(setup, rows, epoch, steps)
-                batch = Batch(rows, batch_inputs(setup, rows), task, steps, own_lr_factor)
-                measurement_states[i], values = measure_step(setup, measurement_states[i], own, batch)
+                member_lr_factor = lr_factor if lr_factor is None or count == 1 else lr_factor[i]
+                task = batch_task(setup, member_indices, epoch, steps)
+                inputs = batch_inputs(setup, member_indices)
+                batch = Batch(member_indices, inputs, task, steps, member_lr_factor)
+                measurement_states[i], values = measure_step(setup, measurement_states[i], member_learner, batch)
                 measurements[i].append(values)
-        inputs = indices, strength, rates, lr_factor
-        learner, metrics = step_pack(pack, learner, inputs, steps, full=min(strengths) == 1)
+        step_inputs = indices, strength, rates, lr_factor
+        learner, metrics = step_pack(pack, learner, step_inputs, steps, full=min(strengths) == 1)
         step_metrics.append(metrics)
     axis = 0 if count == 1 else 1
     series = {name: torch.stack([metrics[name] for metrics in step_metrics], axis).cpu() for name in step_metrics[0]}
@@ -277,7 +282,7 @@ def train_epoch(
 
 
 def stack_numbers(setups: Sequence[Setup], values: Sequence[float]) -> Tensor:
-    """Return one number a member as a stacked tensor on their device."""
+    """Return one number per member as a stacked tensor on their device."""
     numbers: Tensor = stack([torch.tensor(value, dtype=torch.float64) for value in values])
     return numbers.to(setups[0].device)
 

@@ -1,4 +1,4 @@
-"""The papers' ablations by name: each a function from tables of runs to effects, one number a seed, and lines."""
+"""The papers' ablations by name: each a function from tables of runs to effects, one number per seed, and lines."""
 
 from collections.abc import Callable
 

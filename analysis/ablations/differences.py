@@ -39,8 +39,8 @@ def difference(
 ) -> Finding:
     """Return how much better one side is than the other, in every group; less of an error or a loss is better.
 
-    Rows of a side that belong together (a group may hold several levels of a corruption, say) are averaged before
-    they are compared: the mean over evenly spaced levels is the area under their curve. Where cells are, each is turned
+    Rows of a side that belong together, such as several levels of a corruption in a group, are averaged before they
+    are compared: the mean over evenly spaced levels is the area under their curve. Where cells are, each is turned
     by its own score's sign first.
 
     Args:
@@ -93,8 +93,8 @@ def difference(
 
 def subtract_own_score(table: pl.DataFrame, own_scores: pl.DataFrame) -> pl.DataFrame:
     """Return a table of a metric under some condition, such as noise, less each trial's own score without it."""
-    own = own_scores.select("cell", "trial", own="value")
-    joined = table.join(own, on=["cell", "trial"], how="left", maintain_order="left")
+    renamed = own_scores.select("cell", "trial", own="value")
+    joined = table.join(renamed, on=["cell", "trial"], how="left", maintain_order="left")
     return joined.with_columns(value=pl.col("value") - pl.col("own")).drop("own")
 
 
@@ -150,7 +150,7 @@ def require_rows(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
     """Return the rows of a side after checking that it has some at each value that it lists, but in columns `choose`.
 
     Raises:
-        ValueError: it has none; a setting that does nothing beside another has no value there.
+        ValueError: it has none; a setting that another one makes inactive has no value there.
     """
     if rows.is_empty():
         raise ValueError(f"no trial is of {side_label(side)}")

@@ -34,7 +34,7 @@ def factorial(
     main: bool = True,
     interactions: bool = True,
 ) -> Finding:
-    """Return main effects and interactions of factors of two levels, in every group, one number a seed.
+    """Return main effects and interactions of factors of two levels, in every group, one number per seed.
 
     A main effect is the mean at the second level less that at the first; an interaction of two is half of what the
     effect of one changes by when the other is switched. Of an error or a loss, less is better.

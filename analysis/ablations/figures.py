@@ -53,7 +53,7 @@ def figure_table(finding: Finding, decisions: Mapping[str, Decision]) -> pl.Data
 
 
 def without_beside(finding: Finding, decisions: Mapping[str, Decision]) -> dict[str, Decision]:
-    """Return the decisions without those on effects that are only shown beside, which may be in another unit."""
+    """Return the decisions without those on effects that are shown without a test, which may be in another unit."""
     beside = {effect.name for effect in finding.beside} - {effect.name for effect in finding.effects}
     return {name: decision for name, decision in decisions.items() if name not in beside}
 

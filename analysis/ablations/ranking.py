@@ -91,7 +91,7 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
 
     The ensemble adds up the log-probabilities of the `unimodal` trials of the same seed; nested seeds have an ensemble
     a draw. The share is that of the means over the seeds, nan where the ensemble is not shown to be better than the
-    baseline, so that there is no gap. Beside it, in the score's unit: the ensemble, the modality that is best on
+    baseline, so that there is no gap. Shown as well, in the score's unit: the ensemble, the modality that is best on
     validation, and the method less the baseline.
     """
     effects, beside, remarks = [], [], []

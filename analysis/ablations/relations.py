@@ -35,10 +35,11 @@ Curve = dict[float, float]  # x -> mean value
 def growth(
     cells: Cells, *, along: str, metric: str, of: Side | None = None, split: str = "train", per: Sequence[str] = ()
 ) -> Finding:
-    """Return the exponent b of the law y = a x^b of a metric along a column, one fit a seed, in every group.
+    """Return the exponent b of the law y = a x^b of a metric along a column, one fit per seed, in every group.
 
-    A metric that is 0 or less somewhere, as the state of a method that keeps none, follows no such law; a remark says
-    so. Another says how far the metric is from the law, and whether an exponential, y = a 2^(b x), fits better.
+    A metric that is 0 or less somewhere, as the state of a method that keeps none, follows no such law; a remark
+    states it. Another states how far the metric is from the law, and whether an exponential, y = a 2^(b x), fits
+    better.
     """
     table = require_rows(select_tuned(cells, scores(cells, metric, split), of or {}), of or {})
     effects, points, remarks = [], [], []
@@ -73,7 +74,7 @@ def trend(
     split: str = "test",
     per: Sequence[str] = (),
 ) -> Finding:
-    """Return how much a gain rises with each doubling of a column, one fit a seed, in every group.
+    """Return how much a gain rises with each doubling of a column, one fit per seed, in every group.
 
     A baseline that has no such column is constant along it.
     """
@@ -109,7 +110,7 @@ def correlation(
     per: Sequence[str] = ("cell",),
     sign: int = 1,
 ) -> Finding:
-    """Return Spearman's rank correlation of two metrics over modalities and configurations, one a seed, in every group.
+    """Return Spearman's rank correlation of two metrics over modalities and configurations, per seed and group.
 
     ``sign`` -1 negates it, where less of one metric means the same as more of the other.
     """
@@ -134,8 +135,8 @@ def gain_correlation(
     """Return Spearman's rank correlation, over the cells, of a metric with the gain of one side over another.
 
     Both are means over the seeds, as the noise of single seeds would attenuate the correlation: the cells are the
-    replicates, and the interval is that over data sets of which these are drawn. ``within`` says in which trials the
-    metric is read. Beside it, the metric and the gain of every cell, over seeds.
+    replicates, and the interval is that over data sets of which these are drawn. The metric is read in the trials
+    ``within``. Shown as well: the metric and the gain of every cell, over seeds.
     """
     table = scores(cells)
     measured = seed_means(require_rows(select_rows(scores(cells, metric, split), within), within))

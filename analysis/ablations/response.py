@@ -37,7 +37,7 @@ def response(
 ) -> Finding:
     """Return what the best values of some settings gain over their published ones, on test, in every cell.
 
-    The lines are the validation score along the first setting, one for each value of the second. Remarks say which
+    The lines are the validation score along the first setting, one for each value of the second. Remarks state which
     values are safe, within the margin of the best on validation, and of several settings, how the variance of the
     score over their grid divides among them.
 

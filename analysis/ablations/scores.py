@@ -1,4 +1,4 @@
-"""Scores of several runs in one table: one row a trial, or one a modality or level where a metric has them."""
+"""Scores of several runs in one table: one row per trial, or one per modality or level where a metric has them."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

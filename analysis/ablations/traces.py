@@ -35,7 +35,7 @@ def curve_distance(
 
 
 def modality_ranges(table: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a trial, its value the largest of its modalities less the smallest."""
+    """Return one row per trial, its value the largest of its modalities less the smallest."""
     value = pl.when(pl.col("value").is_null().any()).then(None).otherwise(pl.col("value").max() - pl.col("value").min())
     others = pl.exclude("value", "owner", "level", "cell", "trial").first()
     return (

@@ -70,7 +70,7 @@ def agreement(
     """Return the intraclass correlation ICC(2,1) of repeated measurements, by level, of what differs by seed and owner.
 
     The share of the variance that lies between the objects, and not between repetitions, which are the same for all
-    objects: twenty concepts that each network is held against, say, are a sample of many concepts. The modalities are
+    objects: the twenty concepts that each network is compared with are a sample of many concepts. The modalities are
     fixed, those of the data set: the interval covers the share for these, and would not if they were a sample of all
     that there could be. It is not known where more seeds lack a result than a rule allows. Nested seeds have an ICC a
     draw, and the mean over the draws is returned.

@@ -30,8 +30,8 @@ MAX_LABELLED = 12  # cells in a row from which on their numbers do not fit
 def plot_map(heat: pl.DataFrame, *, x: str, y: str, metric: str, title: str, higher_is_better: bool = True) -> Figure:
     """Return the metric at each pair of values of two axes; the best cell is framed, one without a result hatched.
 
-    The best is among the cells with the most seeds, as in `choice.configurations`; a cell that lost seeds says how many
-    are left.
+    The best is among the cells with the most seeds, as in `choice.configurations`; a cell that lost seeds shows how
+    many are left.
 
     Args:
         heat: of one method, as `sensitivity.heat_map` returns it; those with `within` get a dashed line round them.

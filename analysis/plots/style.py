@@ -145,7 +145,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, LineStyle]:
 
 
 def add_colour_bar(figure: Figure, panel: Axes, mappable: ScalarMappable, metric: str) -> Axes:
-    """Add a colour bar of a metric beside a panel, drawn as vectors like the rest."""
+    """Add a colour bar of a metric next to a panel, drawn as vectors like the rest."""
     bar = figure.colorbar(mappable, ax=panel, label=axis_label(metric), aspect=30, pad=0.02)
     bar.outline.set_visible(False)
     for solid in bar.ax.collections:

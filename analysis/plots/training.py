@@ -36,7 +36,7 @@ def plot_learning(learning: pl.DataFrame, *, metric: str, title: str, methods: S
     """Return learning curves: training loss, validation loss and validation metric.
 
     Args:
-        learning: as `training.learning` returns it.
+        learning: as `training.learning_curves` returns it.
         metric: by which configurations were chosen.
         title: of the figure.
         methods: of the study, so that each looks the same in all of its figures.

@@ -30,17 +30,17 @@ class Archive(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name in the datasheet, or else that of the file."""
+        """Return the name in the datasheet, or else that of the file."""
         return str(self.description.get("name", self.path.stem))
 
     @property
     def task(self) -> str:
-        """The task in the datasheet, one of TASKS."""
+        """Return the task in the datasheet, one of TASKS."""
         return str(self.description["task"])
 
     @property
     def ignore_index(self) -> int | None:
-        """The value that marks unlabelled positions; None: all positions are labelled."""
+        """Return the value that marks unlabelled positions; None: all positions are labelled."""
         return self.description.get("ignore_index")
 
     def read(self, array: str) -> np.ndarray:
@@ -71,8 +71,8 @@ def find_archive(path: str | Path) -> Path:
     files = sorted(file for file in path.glob("*.npz") if file.with_suffix(".json").exists())
     if len(files) == 1:
         return files[0]
-    found = f"{len(files)}: {', '.join(file.name for file in files)}. Name one of them" if files else "none"
-    raise DataError(f"data.path: {path} must hold exactly one .npz with a .json of its name, found {found}.")
+    listing = f"{len(files)}: {', '.join(file.name for file in files)}. Name one of them" if files else "none"
+    raise DataError(f"data.path: {path} must hold exactly one .npz with a .json of its name, found {listing}.")
 
 
 def open_archive(path: Path) -> Archive:
@@ -101,7 +101,7 @@ def read_datasheet(path: Path) -> dict[str, Any]:
         raise DataError(f"data: {path} must hold one JSON object, got a {type(description).__name__}.")
     unused = [key for key in SHEET_KEYS if key not in description]
     for key in description.keys() - SHEET_KEYS:
-        # a key in another case is ambiguous beside the right one, too
+        # a key in another case is ambiguous also where the right one exists
         same = [key.lower()] if key.lower() in SHEET_KEYS else []
         for close in same or get_close_matches(key.lower(), unused, n=1, cutoff=SIMILARITY_CUTOFF):
             raise DataError(f"data: {path} has a key `{key}`, which is not read. Did you mean `{close}`?")

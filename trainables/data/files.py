@@ -41,7 +41,7 @@ def check_deals(archive: Archive, options: Mapping[str, Any], count: int) -> Non
 def load(archive: Archive, options: Mapping[str, Any]) -> Dataset:
     """Return the data set of a file, inputs standardised with the statistics of its training samples.
 
-    A regression target is standardised as well, so that losses have unit scale, unless the study says
+    A regression target is standardised as well, so that losses have unit scale, unless the study sets
     `standardise: false`. Raises DataError where the file breaks the rules of its layout.
     """
     selection = select(options, archive)

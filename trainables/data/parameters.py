@@ -37,12 +37,12 @@ class Parameters(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The modalities: m0, m1, ..."""
+        """Return the modalities: m0, m1, ..."""
         return tuple(f"m{m}" for m in range(self.modalities))
 
     @property
     def outputs(self) -> int:
-        """Classes, or 1 for regression: also the entries of the label's score."""
+        """Return the number of classes, or 1 for regression: also the entries of the label's score."""
         return 1 if self.task == "regression" else self.classes
 
     def snr_after_drift(self) -> tuple[float, ...]:

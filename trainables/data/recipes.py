@@ -81,7 +81,7 @@ def pair_by_class(
     audio_label: np.ndarray,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Return an index table [N, 2] with every image once, beside a clip of its class.
+    """Return an index table [N, 2] with every image once, paired with a clip of its class.
 
     Clips of a class are used in random rounds, so that no two counts differ by more than one.
     """

@@ -43,7 +43,7 @@ def class_labels(target: np.ndarray, ignore_index: int | None) -> np.ndarray:
 def regression_targets(
     targets: Targets, reference: np.ndarray, transform: str, standardise: bool, owner: str
 ) -> tuple[Targets, float]:
-    """Return targets [N] or [N, 1] as [N, 1] float32, standardised if asked for, and the value of a raw target of 0.
+    """Return targets [N] or [N, 1] as [N, 1] float32, standardised on request, and the value of a raw target of 0.
 
     `reference` holds the targets that mean and standard deviation are taken from: the training samples of the file.
     """

@@ -22,7 +22,7 @@ def rows(setup: Setup, state: tuple[()], learner: Learner, progress: Progress) -
 
     The evidence is drawn between 1e-6 and 1e6, some of it 0. ``combination_conflict_B`` is the conflict that the rule
     leaves out if two sources each have belief B in themselves; ``combination_certain_E`` the weight of a source with
-    evidence 1 beside a wrong one with evidence E.
+    evidence 1 combined with a wrong one with evidence E.
     """
     method: Any = setup.method
     frame, k = getattr(method, "frame", "modality"), float(getattr(method, "k", 1.0))

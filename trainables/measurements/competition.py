@@ -72,7 +72,9 @@ def rows(setup: Setup, concepts: dict[str, Concept], learner: Learner, progress:
     returned after the last epoch.
     """
     fused = compute_signals(setup, learner, "validation", frozenset({"fused"})).fused
-    results = {m: concept_competition(setup, fused, one.feature, i) for i, (m, one) in enumerate(concepts.items())}
+    results = {
+        m: concept_competition(setup, fused, concept.feature, i) for i, (m, concept) in enumerate(concepts.items())
+    }
     preferred = preferred_modality({m: result.strength for m, result in results.items()})
     values = {
         "competition": [result.strength for result in results.values()],
@@ -107,13 +109,13 @@ def concept_competition(setup: Setup, fused: Tensor, concept: Tensor, index: int
         return competition_strength(fused_halves, concept_halves)
 
 
-def fit_mask(count: int, units: np.ndarray | None) -> Tensor:
-    """Return which of ``count`` samples to fit on, [n] bool: every other one, or whole units that are about half."""
-    if units is None:
+def fit_mask(count: int, groups: np.ndarray | None) -> Tensor:
+    """Return which of ``count`` samples to fit on, [n] bool: every other one, or whole groups that are about half."""
+    if groups is None:
         return torch.arange(count) % 2 == 0
-    _, first, unit, size = np.unique(units, return_index=True, return_inverse=True, return_counts=True)
+    _, first, group, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     selected, totals = np.zeros(len(size), bool), [0, 0]
     for index in np.argsort(first):
         half = int(totals[1] < totals[0])
         selected[index], totals[half] = half == 0, totals[half] + size[index]
-    return torch.from_numpy(selected[unit])
+    return torch.from_numpy(selected[group])

@@ -41,8 +41,8 @@ def begin(setup: Setup) -> State | None:
     if setup.model.classifier is not None:
         return None
     untrained = setup._replace(model=setup.model._replace(classifier=CLASSIFIER), method=Joint())
-    own = split_heads(init_learner(untrained).params)[1]
-    return State(own, OPTIMIZER.init(own))
+    heads = split_heads(init_learner(untrained).params)[1]
+    return State(heads, OPTIMIZER.init(heads))
 
 
 def step(
@@ -65,8 +65,8 @@ def train_classifiers(setup: Setup, state: State, learner: Learner, batch: Batch
     """Train the measurement's classifiers by one step on the run's own features, detached."""
     model, needs = setup.model._replace(classifier=CLASSIFIER), frozenset({"classified"})
 
-    def forward(own: Params) -> tuple[Signals, Buffers]:
-        params = learner.params._replace(heads=own.heads)
+    def forward(heads: Params) -> tuple[Signals, Buffers]:
+        params = learner.params._replace(heads=heads.heads)
         task = batch.task
         return model(params, learner.buffers, batch.inputs, needs, noise=task.noise, present=task.present)
 

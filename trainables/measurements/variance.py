@@ -27,10 +27,10 @@ def rows(setup: Setup, batches: tuple[Tensor, ...], learner: Learner, progress: 
     It is estimated from the gradients of small batches in evaluation mode. ``variance_spread`` is the 90 % quantile
     minus the 10 % quantile. Dimensions without variance (dead units) are left out.
     """
-    rows = torch.stack([encoder_gradient(setup, learner, batch, progress) for batch in batches])  # [batches, D]
+    gradients_by_batch = torch.stack([encoder_gradient(setup, learner, batch, progress) for batch in batches])
     sizes = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
     values: dict[str, list[float]] = {f"variance_{name}": [] for name in (*QUANTILES, "spread")}
-    for block in torch.split(rows, sizes, 1):
+    for block in torch.split(gradients_by_batch, sizes, 1):
         variance = len(batches[0]) * block.var(0, correction=min(1, len(batches) - 1))  # 0 for a single batch
         decades = variance[variance > 0].log10()
         quantiles = {n: decades.quantile(q).item() if len(decades) else float("nan") for n, q in QUANTILES.items()}

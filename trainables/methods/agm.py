@@ -97,7 +97,7 @@ class AGM(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits.
+        """Return the signals that the method reads in addition to the logits.
 
         Raises:
             ValueError: with ``route=phi``, ``score_attr`` is not ``shapley`` or a setting of ``route=encoder`` is

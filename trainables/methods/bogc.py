@@ -123,7 +123,7 @@ class BOGC(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits.
+        """Return the signals that the method reads in addition to the logits.
 
         Raises:
             ValueError: the estimator or the losses cannot be combined with ``where``.
@@ -398,9 +398,9 @@ class BOGC(NamedTuple):
         joint_moments = (torch.split(x, widths, -1) for x in gradient_moments[JOINT])
         for m, mean, variance in zip(modalities, *joint_moments, strict=True):
             weight = relative_weight(training_mask(m, modalities, task), mean, task)
-            own = gradient_moments[m]
-            gradients = torch.stack([mean, weight * own.mean])
-            variances = torch.stack([variance, torch.where(weight > 0, weight.square() * own.variance, variance)])
+            unimodal = gradient_moments[m]
+            gradients = torch.stack([mean, weight * unimodal.mean])
+            variances = torch.stack([variance, torch.where(weight > 0, weight.square() * unimodal.variance, variance)])
             known, active = torch.ones((), dtype=torch.bool, device=mean.device), labelled_mask(gradients, task)
             if self.scale == "ema":
                 log_precisions[m] = self.update_log_precision(log_precisions[m], variances, gradients, known, active)
@@ -537,8 +537,8 @@ def linear_heads(signals: Signals, task: Task) -> dict[str, Tensor]:
     weight = signals.weight.detach()
     remainder = task.everyone(signals.logits.detach() - signals.fused.detach() @ weight.mT, 0)
     bias = remainder.flatten(0, -2)[0]
-    own = {m: head.detach() for m, head in signals.readers.items()}
-    return own | {JOINT: torch.cat([weight, bias[:, None]], -1)}
+    unimodal = {m: head.detach() for m, head in signals.readers.items()}
+    return unimodal | {JOINT: torch.cat([weight, bias[:, None]], -1)}
 
 
 def training_mask(name: str, modalities: list[str], task: Task) -> Tensor | None:

@@ -91,7 +91,7 @@ class CGGM(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits."""
+        """Return the signals that the method reads in addition to the logits."""
         source = {"aux": {"classified"}, "head": {"unimodal_values"}, "single": {"muted_values"}}[self.eps_source]
         gradients = {"classified", "fused"}
         direction = {

@@ -24,7 +24,7 @@ class JointUni(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits."""
+        """Return the signals that the method reads in addition to the logits."""
         return frozenset({PREDICTION_SIGNALS[self.source]})
 
     def init(self, params: Params) -> tuple[()]:

@@ -21,7 +21,7 @@ class ModDrop(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits."""
+        """Return the signals that the method reads in addition to the logits."""
         return frozenset({"muted"})
 
     def init(self, params: Params) -> dict[str, Tensor]:

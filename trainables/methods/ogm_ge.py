@@ -27,7 +27,7 @@ class OGMGE(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return the signals that the method reads beside the logits."""
+        """Return the signals that the method reads in addition to the logits."""
         return frozenset({"unimodal_values"})
 
     @property

@@ -47,7 +47,7 @@ class Brain(NamedTuple):
 
 
 def brats(source: Path, *, slices: int = 1, crop: int = 160, block: int = 4) -> Conversion:
-    """Read CGGM's ``{train,valid,test}/*.h5``, or a folder a case with ``*_{flair,t1,t1ce,t2,seg}.nii.gz``.
+    """Read CGGM's ``{train,valid,test}/*.h5``, or a folder per case with ``*_{flair,t1,t1ce,t2,seg}.nii.gz``.
 
     ``slices`` are evenly spaced in the middle half of a brain, and cropped to their central ``crop`` pixels. Published
     cases have no split with labels for testing: seven, one and two tenths of them are for training, validation and

@@ -140,7 +140,7 @@ def ucf_101(
             clips += [Clip(name.removesuffix(".avi"), label, code)] if name else []
 
     def read_clip(clip: Clip) -> Arrays | None:
-        paths = [unique_path(found, clip, option) for option, found in folders.items()]
+        paths = [unique_path(paths_by_clip, clip, option) for option, paths_by_clip in folders.items()]
         streams = [evenly_spaced(files, frames) for path in paths if len(files := list_pictures(path)) >= frames]
         if len(streams) < len(paths):
             return None
@@ -148,7 +148,7 @@ def ucf_101(
         image = load_pictures(frame_files, size)
         return {"image": image, "flow": np.concatenate([load_pictures(files, size, "L") for files in flow_files])}
 
-    searched = {f"folders of frames in {option}": found for option, found in folders.items()}
+    searched = {f"folders of frames in {option}": paths_by_clip for option, paths_by_clip in folders.items()}
     return convert_clips(clips, read_clip, source, searched, frames, group=clip_video)
 
 

@@ -30,7 +30,7 @@ class SafeDtype:
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Set the byte order, the only state of a type without fields beside its code."""
+        """Set the byte order, the only state, apart from its code, of a type without fields."""
         _, order, *fields = state
         if len(state) != 8 or order not in ("<", ">", "|", "=") or any(field is not None for field in fields[:3]):
             raise UnpicklingError("it asks for arrays of a type of parts")
