@@ -10,7 +10,7 @@ from ablate.checkpoints import CHECKPOINT_FOLDER
 from ablate.errors import UserError
 from ablate.files import is_abandoned
 from ablate.lock import DRIVER_FILE, read_driver, store_lock
-from ablate.schema import MARKER, schema_version
+from ablate.schema import VERSION_FILE, schema_version
 from ablate.store import DamagedError, pack_folders, trial_ids
 
 DAMAGED_SUFFIX = re.compile(r"\.damaged-\d+$")
@@ -46,7 +46,7 @@ def folders_with(store: Path, name: str) -> Iterator[Path]:
 
 def check_store(store: Path) -> Path:
     """Return the folder of a store; raise a UserError if it is no store, or of a later version."""
-    if not (store / "trials").is_dir() and not (store / MARKER).is_file():
+    if not (store / "trials").is_dir() and not (store / VERSION_FILE).is_file():
         raise UserError(f"{store}: is no store; it has no folder `trials`")
     schema_version(store)
     return store

@@ -2,13 +2,13 @@
 
 import os
 
-START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+START_TIMEOUT_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # the end of a worker group is noticed by its next check
-    START_TIMEOUT: "60",
+    START_TIMEOUT_VARIABLE: "60",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "8",  # so that the next trial is ready when one ends
@@ -23,5 +23,5 @@ def set_start_timeout(*, grows: bool) -> None:
     Packs of one worker wait without a limit. On other clusters there is room for them, and a failure to start has
     another reason.
     """
-    if START_TIMEOUT in APPLIED:
-        os.environ[START_TIMEOUT] = str(7 * 24 * 3600) if grows else APPLIED[START_TIMEOUT]
+    if START_TIMEOUT_VARIABLE in APPLIED:
+        os.environ[START_TIMEOUT_VARIABLE] = str(7 * 24 * 3600) if grows else APPLIED[START_TIMEOUT_VARIABLE]

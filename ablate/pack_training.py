@@ -67,8 +67,8 @@ def train_pack(
     retain_freed_memory()
     configs, device = [trial.config for trial in pack], job_device(job)
     checkpoint = pack_checkpoint(job, pack)
-    dataset, resumable = load_dataset(json.dumps(data)), checkpoint if job["checkpoint"] else None
-    outcomes = fit_pack(configs, dataset, prune, job["compile"], workers, device, resumable)
+    dataset, resume_from = load_dataset(json.dumps(data)), checkpoint if job["checkpoint"] else None
+    outcomes = fit_pack(configs, dataset, prune, job["compile"], workers, device, resume_from)
     if workers.rank == 0:
         origin = training_environment(device, workers.size) | {key: job[key] for key in ("data", "folders", "compile")}
         origin["code"] = code_hash(pack[0].config)

@@ -170,13 +170,15 @@ def check_trials(study: Study, queue: TrialQueue) -> list[str]:
 
 def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     """Raise a UserError if a model cannot take the data, or a stream has fewer samples than epochs."""
-    from trainables.model import build
+    from trainables.model import build_model
     from trainables.modules import ModuleEncoder
 
     shapes = {m: x.shape[1:] for m, x in dataset.train.inputs.items()}
     configs = {json.dumps(t.config["model"]): t.config["model"] for t in queue.trials.values()}
     try:
-        models = [build(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in configs.values()]
+        models = [
+            build_model(m, shapes, dataset.outputs, dense=dataset.task == "segmentation") for m in configs.values()
+        ]
     except ValueError as error:
         raise study.document.error(("model",), str(error)) from None
     encoders = [encoder for model in models for encoder in model.encoders.values()]

@@ -15,7 +15,7 @@ from ablate import store
 from ablate.keys import MedianRule, SuccessiveHalving
 from ablate.trial import Result, Trial
 
-RULES: dict[str, type[SuccessiveHalving] | type[MedianRule]] = {"asha": SuccessiveHalving, "median": MedianRule}
+PRUNING_RULES: dict[str, type[SuccessiveHalving] | type[MedianRule]] = {"asha": SuccessiveHalving, "median": MedianRule}
 
 
 class Pruner:
@@ -23,7 +23,7 @@ class Pruner:
 
     def __init__(self, rule: str, options: dict[str, Any], metric: str, *, maximise: bool) -> None:
         """Apply a rule with its options to a metric of the validation split."""
-        self.rule = RULES[rule](**options)
+        self.rule = PRUNING_RULES[rule](**options)
         self.metric, self.sign = metric, 1 if maximise else -1
         self.scores: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)  # (group, epoch) -> trial -> score
 

@@ -22,7 +22,7 @@ import fsspec
 from ablate.errors import UserError, error_message
 from ablate.files import temporary_folder
 from ablate.lock import DRIVER_FILE, LOCK_FILE
-from ablate.schema import MARKER, schema_version
+from ablate.schema import VERSION_FILE, schema_version
 from ablate.store import INDEX, DamagedError, find_damage, pack_folders
 
 MARKER_PREFIX = ".seen-"  # of files by which machines check that they reach the same store
@@ -125,8 +125,8 @@ class Mirror:
         """
         missing = self.fetch(note, repair=True)
         with self.translate_errors():
-            if (self.folder / MARKER).is_file() and not self.filesystem.exists(self.remote_path(MARKER)):
-                self.filesystem.put_file(str(self.folder / MARKER), self.remote_path(MARKER))
+            if (self.folder / VERSION_FILE).is_file() and not self.filesystem.exists(self.remote_path(VERSION_FILE)):
+                self.filesystem.put_file(str(self.folder / VERSION_FILE), self.remote_path(VERSION_FILE))
         self.upload(missing)
 
     def fetch(self, note: Callable[[str], None], *, repair: bool = False) -> list[Path]:
@@ -135,8 +135,8 @@ class Mirror:
         ``note`` is called with damaged packs of the remote store. They are skipped, or with ``repair`` renamed.
         """
         with self.translate_errors():
-            if self.filesystem.exists(self.remote_path(MARKER)):
-                self.download_files([MARKER], self.folder)
+            if self.filesystem.exists(self.remote_path(VERSION_FILE)):
+                self.download_files([VERSION_FILE], self.folder)
         schema_version(self.folder)
         files_of: dict[str, list[str]] = {}
         for name in self.list_files("trials"):

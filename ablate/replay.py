@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRAINING_INPUTS = ("data", "folders", "compile")  # keys of an origin; the others are versions and hardware
 TIMINGS = ("seconds_per_step", "step_ratio")
-MEASUREMENT_KEYS = ["epoch", "step", "split", "modality", "metric"]
+METRIC_KEYS = ["epoch", "step", "split", "modality", "metric"]
 
 
 class StoredTrial(NamedTuple):
@@ -161,11 +161,11 @@ def measurement_differences(trial: StoredTrial, outcome: "Outcome") -> Iterator[
     """Yield the absolute difference of every measurement during training, except of seconds."""
     import polars as pl
 
-    columns = dict(zip(MEASUREMENT_KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
+    columns = dict(zip(METRIC_KEYS, [pl.Int32, pl.Int64, pl.String, pl.String, pl.String], strict=True)) | {
         "value": pl.Float64
     }
     now = pl.DataFrame(outcome.rows, schema=columns, orient="row")
-    both = trial.metrics.join(now, on=MEASUREMENT_KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
+    both = trial.metrics.join(now, on=METRIC_KEYS, how="full", nulls_equal=True, coalesce=True, suffix="_now")
     both = both.filter(~pl.col("metric").is_in(TIMINGS))
     for stored, new in both.select("value", "value_now").iter_rows():
         if stored is None or new is None:

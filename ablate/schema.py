@@ -8,7 +8,7 @@ from ablate.files import atomic_write
 from ablate.store import add_indexes
 
 SCHEMA = 2
-MARKER = "schema"  # the file that holds the version; version 1 has none
+VERSION_FILE = "schema"  # the file that holds the version; version 1 has none
 
 MIGRATIONS: dict[int, Callable[[Path], None]] = {1: add_indexes}  # version -> idempotent migration to the next one
 
@@ -19,9 +19,9 @@ def schema_version(store: Path) -> int:
     Raises:
         UserError: the store is of a version later than `SCHEMA`.
     """
-    if not (store / MARKER).is_file():
+    if not (store / VERSION_FILE).is_file():
         return 1 if (store / "trials").is_dir() else SCHEMA
-    text = (store / MARKER).read_text(encoding="utf-8", errors="replace").strip()
+    text = (store / VERSION_FILE).read_text(encoding="utf-8", errors="replace").strip()
     if not text.isdecimal() or not 1 <= int(text) <= SCHEMA:
         rule = f"is a store of version {text or '(none)'}, and this release reads up to {SCHEMA}"
         raise UserError(f"{store}: {rule}; install the newer release, or name another --store")
@@ -37,11 +37,11 @@ def migrate(store: Path) -> None:
 
 def write_version(store: Path, version: int = SCHEMA) -> None:
     """Write the version file of a store."""
-    with atomic_write(store / MARKER) as draft:
+    with atomic_write(store / VERSION_FILE) as draft:
         draft.write_text(f"{version}\n", encoding="utf-8")
 
 
 def find_store(run: Path) -> Path:
     """Return the store that contains a run's folder, at any depth."""
     parents = run.absolute().parents
-    return next((folder for folder in parents if (folder / MARKER).is_file()), parents[0])
+    return next((folder for folder in parents if (folder / VERSION_FILE).is_file()), parents[0])

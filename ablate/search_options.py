@@ -1,6 +1,6 @@
 """The key `search` of a study file: the name of a design or search, or a mapping of the name to its options."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -59,7 +59,6 @@ class MorrisDesign(Section):
     seed: Seed = 0
 
 
-Name = Literal["grid", "one-at-a-time", "random", "tpe", "cma", "sobol", "morris", "ablate"]
 OPTIONS: dict[str, type[Section]] = {
     "grid": ListedDesign,
     "one-at-a-time": ListedDesign,

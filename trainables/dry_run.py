@@ -20,7 +20,7 @@ from trainables.setup import Learner, build_setup, init_learner, load_method, re
 from trainables.signals import Params, Pull, Signals, Step, Task, leaves
 from trainables.step import batch_inputs, batch_task, batches, step
 from trainables.tasks import classification
-from trainables.train import epochs, example_step_inputs, step_pack
+from trainables.train import example_step_inputs, iterate_epochs, step_pack
 
 SAMPLES, BATCH = 160, 16
 RESERVED_METRICS = {"loss", "accuracy", "mae"}  # that every run records
@@ -43,7 +43,7 @@ def train_synthetic(method: str, settings: Mapping[str, Any], steps: int) -> tup
         "model": MODEL, "train": {**TRAINING, "epochs": -(-steps * BATCH // SAMPLES)}, "measure": {}, "seed": 0,
     }  # fmt: skip
     setup = build_setup(trial, load(DATA))
-    *_, last = epochs(setup, init_learner(setup))
+    *_, last = iterate_epochs(setup, init_learner(setup))
     return last.learner, next(row.value for row in last.rows if row.metric == "loss" and row.split == "train")
 
 

@@ -319,7 +319,7 @@ def scoped_draw(draw: Initializer, scope: str) -> Initializer:
     return lambda name, shape, bound: draw(f"{scope}.{name}", shape, bound)
 
 
-def build(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outputs: int, *, dense: bool) -> Model:
+def build_model(settings: Mapping[str, Any], shapes: dict[str, tuple[int, ...]], outputs: int, *, dense: bool) -> Model:
     """Return the model of a study's settings, for samples of these shapes.
 
     Args:

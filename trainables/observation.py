@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     lr_factor: Tensor | None = None  # [] factor of the learning rate's schedule; None: 1
 
 
-StepMeasurements = dict[str, dict[str, Tensor]]  # measurement -> its values in one step; empty where it was not due
+StepValues = dict[str, dict[str, Tensor]]  # measurement -> its values in one step; empty where it was not due
 
 
 @runtime_checkable
@@ -64,17 +64,17 @@ def measurement_module(name: str) -> Any:
 
 def measure_step(
     setup: Setup, states: dict[str, Any], learner: Learner, batch: Batch
-) -> tuple[dict[str, Any], StepMeasurements]:
+) -> tuple[dict[str, Any], StepValues]:
     """Return the states of the measurements after a step, and their values; of every k steps, the first is measured."""
     new_states: dict[str, Any] = {}
-    values: StepMeasurements = {}
+    values: StepValues = {}
     for name, state in states.items():
         due = (batch.number - 1) % setup.trial["measure"][name] == 0
         new_states[name], values[name] = measurement_module(name).step(setup, state, learner, batch, due=due)
     return new_states, values
 
 
-def summarise_steps(setup: Setup, measurements: list[StepMeasurements], progress: Progress) -> list[Row]:
+def summarise_steps(setup: Setup, measurements: list[StepValues], progress: Progress) -> list[Row]:
     """Return the rows of the measurements in the steps of an epoch."""
     rows: list[Row] = []
     for name in measurements[0] if measurements else ():

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from trainables.data.dataset import Dataset, Split
-from trainables.model import Buffers, Model, build
+from trainables.model import Buffers, Model, build_model
 from trainables.modules import import_attribute
 from trainables.optim import Optimizer, SplitOptimizer, build_optimizer
 from trainables.parallel import WorkerGroup
@@ -100,7 +100,7 @@ def build_setup(
     )
     method = load_method(trial["method"])(**trial["settings"])
     shapes = {m: tuple(x.shape[1:]) for m, x in inputs["train"].items()}
-    model = build(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
+    model = build_model(trial["model"], shapes, dataset.outputs, dense=dataset.task == "segmentation")
     model, optimizer = adapt_to_method(method, model, trial_optimizer(trial), inputs["train"], present["train"])
     parts = (model, method, needs(method), optimizer)
     gaps = dataset.task == "segmentation" and any(bool((data.target < 0).any()) for data in splits.values())

@@ -34,7 +34,7 @@ from trainables.observation import (
     Batch,
     EpochMeasurement,
     StepMeasurement,
-    StepMeasurements,
+    StepValues,
     begin_measurements,
     measure_epoch,
     measure_step,
@@ -83,7 +83,7 @@ class EpochResult(NamedTuple):
 
     learner: Learner
     series: dict[str, Tensor]  # metrics of each of T steps, [T, ...], on the host
-    measurements: list[StepMeasurements]  # of each step, if there are any
+    measurements: list[StepValues]  # of each step, if there are any
     measurement_states: dict[str, Any]
 
 
@@ -177,7 +177,7 @@ def build_outcome(setup: Setup, epoch: Epoch, rows: list[Row], size: int) -> Out
     return Outcome("done", None, 0.0, epoch.steps, size, final, rows + final_rows, predictions, weights)
 
 
-def epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
+def iterate_epochs(setup: Setup, learner: Learner) -> Iterator[Epoch]:
     """Train one trial and yield its state after each epoch."""
     state = initial_state([setup], [learner])
     while state.members:
@@ -259,7 +259,7 @@ def train_epoch(
     lr_factor = None if setups[0].trial["train"]["schedule"] == "constant" else lr_factors
     strength = stack_numbers(setups, strengths)
     step_metrics: list[dict[str, Tensor]] = []
-    measurements: list[list[StepMeasurements]] = [[] for _ in setups]
+    measurements: list[list[StepValues]] = [[] for _ in setups]
     for indices in stacked_batches(setups, epoch):
         steps += 1
         if any(measurement_states):

@@ -19,7 +19,7 @@ from ablate.clusters import (
     node_capacity,
 )
 from ablate.doctor import check_cluster
-from ablate.environment import START_TIMEOUT
+from ablate.environment import START_TIMEOUT_VARIABLE
 from ablate.errors import UserError
 from ablate.provenance import package_versions
 from ablate.search import rounds
@@ -152,7 +152,7 @@ def test_packs_of_several_workers_wait_for_a_cluster_that_grows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere a minute is enough for workers to start; a node takes longer to join."""
-    monkeypatch.delenv(START_TIMEOUT)  # which is set in this process
+    monkeypatch.delenv(START_TIMEOUT_VARIABLE)  # which is set in this process
     study = write(tmp_path, methods=["joint"], vary=None, seeds=1, resources={"workers": 2})
     with head(tmp_path / "head") as cluster:
         words = ["--address", cluster.address, "--store", tmp_path / "s", "--cpus", 2]

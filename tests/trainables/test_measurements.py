@@ -43,7 +43,7 @@ from trainables.methods import METHODS, bogc
 from trainables.observation import Batch, EpochMeasurement, StepMeasurement, measurement_module
 from trainables.setup import Learner, Setup, build_setup, init_learner
 from trainables.step import batch_task, batches, step
-from trainables.train import Outcome, epochs, fit
+from trainables.train import Outcome, fit, iterate_epochs
 
 BOGC, CGGM = "trainables.methods.bogc:BOGC", "trainables.methods.cggm:CGGM"
 SMALL = {"name": "synthetic", "modalities": 3, "samples": [160, 60, 40], "snr": [9, 3, -3]}
@@ -66,7 +66,7 @@ def value(rows: list[Row], metric: str, modality: str | None = None) -> float:
 
 def trained(config: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner]:
     setup = build_setup(config, dataset)
-    *_, last = epochs(setup, init_learner(setup))
+    *_, last = iterate_epochs(setup, init_learner(setup))
     return setup, last.learner
 
 

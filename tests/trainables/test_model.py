@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.trainables.helpers import FUSIONS, batch, max_difference, network, stack
 from trainables.encoders import CNN, GRU, MLP, Encoder, Transformer
-from trainables.model import Model, build
+from trainables.model import Model, build_model
 from trainables.randomness import normal, uniform
 from trainables.signals import Params, all_subsets, each, leaves
 
@@ -151,7 +151,7 @@ def test_initial_weights_depend_on_the_seed_and_not_on_other_modalities() -> Non
 
 def test_initial_weights_have_the_spread_of_torch() -> None:
     settings = {"fusion": "concat", "encoder": "mlp", "hidden": 64, "norm": "none", "dropout": 0.0}
-    model = build(settings, {"a": (400,)}, 10, dense=False)
+    model = build_model(settings, {"a": (400,)}, 10, dense=False)
     weight = random_weights(model)[0].encoders["a"]["0.weight"]
     reference = torch.nn.Linear(400, 64).weight.detach()
     assert weight.abs().max() <= 1 / 20
@@ -169,4 +169,4 @@ def test_an_encoder_refuses_shapes_that_it_cannot_read(kind: str, shape: tuple[i
     settings = {"fusion": "concat", "encoder": {"a": kind}, "hidden": 8, "norm": "none", "dropout": 0.0}
     message = f"{kind} cannot read modality 'a' with samples of shape {shape}"
     with pytest.raises(ValueError, match=re.escape(message) + (" and a target with positions$" if dense else "$")):
-        build(settings, {"a": shape}, 3, dense=dense)
+        build_model(settings, {"a": shape}, 3, dense=dense)

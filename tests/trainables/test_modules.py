@@ -14,7 +14,7 @@ from trainables.methods import METHODS
 from trainables.modules import build_module_encoder
 from trainables.randomness import uniform
 from trainables.setup import build_setup, init_learner
-from trainables.train import epochs, fit, fit_pack
+from trainables.train import fit, fit_pack, iterate_epochs
 
 
 class Net(nn.Module):
@@ -148,7 +148,7 @@ def test_constants_stay_as_the_seed_of_the_trial_drew_them(method: str) -> None:
         assert max(relative_differences(one, other)) < 1e-9
     drawn = [init_learner(build_setup(each, dataset)).buffers["a"] for each in chosen]
     setup = build_setup(chosen[0], dataset)
-    *_, last = epochs(setup, init_learner(setup))
+    *_, last = iterate_epochs(setup, init_learner(setup))
     for name in ("directions", "places", "before.weight", "before.bias"):
         assert not torch.equal(drawn[0][name], drawn[1][name])
         assert torch.equal(drawn[0][name], last.learner.buffers["a"][name])

@@ -17,7 +17,7 @@ from trainables.setup import Learner, Setup, build_setup, init_learner
 from trainables.signals import Control, Validation
 from trainables.snapshots import restore_branch
 from trainables.step import step
-from trainables.train import Epoch, epochs
+from trainables.train import Epoch, iterate_epochs
 
 PATH = "tests.trainables.test_mses:"
 FALLING = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
@@ -130,7 +130,7 @@ def run(method: str = "Scripted", *, count: int = 6, end: float = float("inf"), 
     settings = EARLY | {k: changes.pop(k) for k in ("stop", "rollback") if k in changes}
     config = trial(PATH + method, settings, epochs=count, dtype="float64", model=MODEL, **changes) | {"end": end}
     setup = build_setup(config, tiny())
-    return list(epochs(setup, init_learner(setup)))
+    return list(iterate_epochs(setup, init_learner(setup)))
 
 
 def branch(learner: Learner, modality: str) -> list[Tensor]:
@@ -246,7 +246,7 @@ def test_infinite_patience_is_joint_training_and_so_is_an_end_before_the_start()
         (PATH + "Scripted", EARLY, 0),
     ):
         made = build_setup(trial(method, settings, epochs=6, dtype="float64", model=MODEL) | {"end": end}, tiny())
-        *_, last = epochs(made, init_learner(made))
+        *_, last = iterate_epochs(made, init_learner(made))
         ends.append(last.learner)
     assert parameter_distance(ends[0], ends[1]) < 1e-12
     assert parameter_distance(ends[0], ends[2]) < 1e-12

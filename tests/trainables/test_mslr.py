@@ -29,7 +29,7 @@ from trainables.optim import build_optimizer
 from trainables.setup import Learner, build_setup, init_learner
 from trainables.signals import Validation, leaves
 from trainables.step import step
-from trainables.train import epochs
+from trainables.train import iterate_epochs
 
 PATH = "trainables.methods.mslr:MSLR"
 
@@ -205,7 +205,7 @@ def test_eight_configurations_in_a_pack_equal_single_ones() -> None:
 
 def test_a_study_trains_with_it_and_its_state_is_a_tree_of_tensors() -> None:
     made = build_setup(trial(PATH, {"factor": {"a": 1.3, "b": 0.7}, "window": 2}, epochs=4, dtype="float64"), tiny())
-    *_, last = epochs(made, init_learner(made))
+    *_, last = iterate_epochs(made, init_learner(made))
     state = last.learner.state
     assert all(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(state))
     assert (int(state.epochs), state.memory.shape) == (4, (2, 2))
@@ -219,7 +219,7 @@ def test_with_factor_one_and_no_adaptation_a_trial_is_joint_training() -> None:
         ends = []
         for method, settings in ((JOINT, {}), (PATH, {"adapt": False}), (PATH, {})):
             made = build_setup(trial(method, settings, epochs=7, dtype="float64", model=model), tiny())
-            *_, last = epochs(made, init_learner(made))
+            *_, last = iterate_epochs(made, init_learner(made))
             ends.append(last.learner)
         assert parameter_distance(ends[0], ends[1]) < 1e-12
         assert parameter_distance(ends[0], ends[2]) > 1e-6

@@ -18,7 +18,7 @@ from trainables.methods import METHODS
 from trainables.parallel import WorkerGroup, current_workers
 from trainables.setup import Learner, build_setup, init_learner
 from trainables.shape import replace_values
-from trainables.train import Outcome, epochs, fit_pack
+from trainables.train import Outcome, fit_pack, iterate_epochs
 
 BATCH = 17  # of 52 samples: shares of 8 and 9, and a last batch of which the first of two workers has nothing
 EPOCHS = 8  # of four steps
@@ -48,7 +48,7 @@ def train_trials(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Train
     dataset, found = dataset_of_kind(kind), {}
     for name, one in trials.items():
         setup = build_setup(one, dataset, current_workers())
-        ended = list(epochs(setup, init_learner(setup)))
+        ended = list(iterate_epochs(setup, init_learner(setup)))
         found[name] = ended[-1].learner, [row for epoch in ended for row in epoch.rows]
     return found
 

@@ -21,7 +21,7 @@ from trainables.parallel import current_workers
 from trainables.precision import set_tf32
 from trainables.setup import build_setup, init_learner
 from trainables.shape import replace_values
-from trainables.train import Outcome, epochs, fit, fit_pack
+from trainables.train import Outcome, fit, fit_pack, iterate_epochs
 
 ULP = 2.0**-8  # of bfloat16: what a product is rounded to, relative
 
@@ -77,7 +77,7 @@ def test_the_state_of_a_method_is_in_single_precision(method: str, settings: dic
     types = []
     for one in (config, *single([config])):
         setup = build_setup(one, tiny())
-        learner = next(iter(epochs(setup, init_learner(setup)))).learner
+        learner = next(iter(iterate_epochs(setup, init_learner(setup)))).learner
         assert all(x.isfinite().all() for x in tree_leaves(learner))
         types.append([x.dtype for x in tree_leaves(learner) if isinstance(x, Tensor)])
     assert types[0] == types[1]

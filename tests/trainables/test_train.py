@@ -16,7 +16,7 @@ from trainables.shape import pack_shape
 from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation, leaves, scale_encoders
 from trainables.snapshots import apply_control
 from trainables.step import batch_task, batches, step
-from trainables.train import epochs, fit, fit_pack
+from trainables.train import fit, fit_pack, iterate_epochs
 
 MFEAT = {"name": "mfeat"}
 AV_DIGITS = {"name": "av-digits"}
@@ -156,7 +156,7 @@ def test_a_method_controls_training_between_epochs() -> None:
     dataset = tiny()
     setup = build_setup(trial("tests.trainables.test_train:SaveAndRestore", epochs=9), dataset)
     assert load_method("tests.trainables.test_train:SaveAndRestore") is SaveAndRestore
-    one, two, three = epochs(setup, init_learner(setup))
+    one, two, three = iterate_epochs(setup, init_learner(setup))
     assert parameter_distance(two.learner, one.learner) == 0  # restored
     assert two.learner.state == 2  # the method's own state goes on
     stopped, others = three.learner.params.encoders["a"], three.learner.params.encoders["b"]

@@ -15,7 +15,7 @@ from trainables.methods.joint import Joint
 from trainables.optim import SplitOptimizer
 from trainables.setup import Learner, Setup, init_learner
 from trainables.tasks import named_metric
-from trainables.train import epochs
+from trainables.train import iterate_epochs
 
 
 class Concept(NamedTuple):
@@ -34,7 +34,7 @@ def train_concept(setup: Setup, modality: str) -> Concept:
     """Train a network on one modality and return its concept."""
     unimodal = unimodal_setup(setup, modality)
     samples = samples_with_modality(setup, "validation", list(setup.model.encoders).index(modality))
-    *_, last = epochs(unimodal, init_learner(unimodal))
+    *_, last = iterate_epochs(unimodal, init_learner(unimodal))
     signals = compute_signals(unimodal, last.learner, "validation", frozenset({"features"}))
     score = setup.criteria(setup.target["validation"][samples]).score(signals.logits[samples]).double().mean()
     return Concept(signals.features[modality], named_metric(setup.task, score.item())[1])

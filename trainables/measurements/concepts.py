@@ -6,7 +6,7 @@ from trainables.evaluation import Progress, Row, compute_signals
 from trainables.fusions import Features
 from trainables.measurements.competition import concept_competition, unimodal_setup
 from trainables.setup import Learner, Setup, init_learner
-from trainables.train import epochs
+from trainables.train import iterate_epochs
 
 SEEDS = 20  # unimodal networks of each modality, the same for all trials
 FIRST_SEED = 1_000_000  # far from the seeds of trials
@@ -21,7 +21,7 @@ def train_concept(setup: Setup, modality: str, seed: int) -> Tensor:
     """Train a network on one modality with a seed and return its concept, [N, H]."""
     unimodal = unimodal_setup(setup, modality)
     unimodal = unimodal._replace(trial={**unimodal.trial, "seed": seed, "init": seed})
-    *_, last = epochs(unimodal, init_learner(unimodal))
+    *_, last = iterate_epochs(unimodal, init_learner(unimodal))
     features: Features = compute_signals(unimodal, last.learner, "validation", frozenset({"features"})).features
     return features[modality]
 

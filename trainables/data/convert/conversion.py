@@ -58,12 +58,12 @@ def add_validation(split: np.ndarray, labels: np.ndarray, groups: np.ndarray | N
     split = split.astype(np.int8)
     if (split == 1).any():
         return split, "as listed"
-    random, units = np.random.default_rng(SEED), np.arange(len(split)) if groups is None else groups
+    random, group_ids = np.random.default_rng(SEED), np.arange(len(split)) if groups is None else groups
     for label in np.unique(labels[split == 0]):
-        class_units = np.unique(units[(split == 0) & (labels == label)])
-        if len(class_units) > 1:
-            held_out = random.permutation(class_units)[: max(1, round(len(class_units) / 10))]
-            split[(split == 0) & np.isin(units, held_out)] = 1
+        class_groups = np.unique(group_ids[(split == 0) & (labels == label)])
+        if len(class_groups) > 1:
+            held_out = random.permutation(class_groups)[: max(1, round(len(class_groups) / 10))]
+            split[(split == 0) & np.isin(group_ids, held_out)] = 1
     what = "a tenth" if groups is None else "a tenth of the groups"
     return split, f"test as listed; {what} of each class of training is validation"
 
