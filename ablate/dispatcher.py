@@ -93,13 +93,13 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
 
     def close_if_done(self, run: StudyRun) -> bool:
         """Close a study of which nothing runs and nothing will start; return whether it was closed."""
-        done = run.queue.has_ended and not self.num_running(run)
-        if done:
+        is_done = run.queue.has_ended and not self.num_running(run)
+        if is_done:
             self.active.remove(run)
             if run.pruner:
                 ray.kill(run.pruner)
             run.close()
-        return done
+        return is_done
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Record the results of a pack; if its process died, queue it again, or fail its only trial."""

@@ -88,11 +88,11 @@ def train_pack(
 
 def upload_pack(url: str, folder: Path) -> None:
     """Upload a pack to a remote store; raise a RetryableError if that fails UPLOAD_ATTEMPTS times."""
-    for left in reversed(range(UPLOAD_ATTEMPTS)):
+    for attempts_left in reversed(range(UPLOAD_ATTEMPTS)):
         try:
             mirror_of(url).upload_new(folder)
         except UserError as error:
-            if not left:
+            if not attempts_left:
                 raise RetryableError(str(error)) from error
             time.sleep(RETRY_SECONDS)
         else:

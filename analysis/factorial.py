@@ -95,7 +95,7 @@ def anova(
     if not varied:
         return {}, {}
     frame |= {"y": values.to_list(), "seed": [str(seed) for seed in cells["seed"]]}
-    terms = " + ".join([*varied, *(f"{one}:{other}" for one, other in combinations(varied, 2))])
+    terms = " + ".join([*varied, *(f"{first}:{second}" for first, second in combinations(varied, 2))])
     with warnings.catch_warnings():
         # of results that differ by rounding alone, or leave no residual degrees of freedom
         warnings.simplefilter("ignore")

@@ -95,7 +95,7 @@ def sobol(results: Array, names: Sequence[str], *, second_order: bool = False) -
     kinds: list[tuple[None, str]] = [(None, "first"), (None, "total")]
     keys: list[IndexKey] = [(name, *kind) for name in names for kind in kinds]
     if second_order:
-        keys += [(one, other, "second") for i, one in enumerate(names) for other in names[i + 1 :]]
+        keys += [(first, second, "second") for i, first in enumerate(names) for second in names[i + 1 :]]
     return index_table(
         groups, keys, lambda y: analyse(y, list(names)), lambda y, n: analyse(with_dummy(y, n), [*names, DUMMY_FACTOR])
     )

@@ -117,9 +117,9 @@ def nemenyi(table: NDArray[np.float64], methods: list[str], ranks: dict[str, flo
 
         p = scikit_posthocs.posthoc_nemenyi_friedman(table).to_numpy()
     rows = [
-        (one, other, ranks[other] - ranks[one], float(p[i, j]))
-        for i, one in enumerate(methods)
-        for j, other in enumerate(methods)
-        if (ranks[one], i) < (ranks[other], j)
+        (better, worse, ranks[worse] - ranks[better], float(p[i, j]))
+        for i, better in enumerate(methods)
+        for j, worse in enumerate(methods)
+        if (ranks[better], i) < (ranks[worse], j)
     ]
     return pl.DataFrame(rows, schema=PAIRS, orient="row").sort("p", maintain_order=True)

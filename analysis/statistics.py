@@ -104,22 +104,22 @@ def estimate(values: ArrayLike, within: tuple[float, float] = UNBOUNDED) -> Esti
     return Estimate(mean, low, high, sample.size)
 
 
-def pseudovalues(whole: ArrayLike, without: ArrayLike) -> Sample:
+def pseudovalues(value: ArrayLike, without: ArrayLike) -> Sample:
     """Return the jackknife's pseudo-values, [N], of a statistic of N seeds, from its values without each (Tukey 1958).
 
     Their mean is the statistic corrected for its bias in few seeds, and their variance gives its interval.
     """
     left_out = np.asarray(without, dtype=float)
-    return np.asarray(len(left_out) * np.asarray(whole, dtype=float) - (len(left_out) - 1) * left_out)
+    return np.asarray(len(left_out) * np.asarray(value, dtype=float) - (len(left_out) - 1) * left_out)
 
 
 def differences(values: ArrayLike, baseline: ArrayLike) -> Sample:
     """Return values - baseline, both [N] in the order of the seeds, without the pairs in which one is missing."""
-    one, other = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
-    complete = np.isfinite(one) & np.isfinite(other)
-    largest = max(np.abs(one[complete]).max(initial=0.0), np.abs(other[complete]).max(initial=0.0))
+    x, y = np.asarray(values, dtype=float), np.asarray(baseline, dtype=float)
+    complete = np.isfinite(x) & np.isfinite(y)
+    largest = max(np.abs(x[complete]).max(initial=0.0), np.abs(y[complete]).max(initial=0.0))
     scale = 10.0 ** max(np.floor(np.log10(largest)), -300.0) if largest > 0 else 1.0
-    return np.asarray(np.sort(np.round((one[complete] - other[complete]) / scale, DIGITS) * scale), dtype=float)
+    return np.asarray(np.sort(np.round((x[complete] - y[complete]) / scale, DIGITS) * scale), dtype=float)
 
 
 def is_constant(values: ArrayLike) -> bool:

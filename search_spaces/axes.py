@@ -51,9 +51,9 @@ class Axis(NamedTuple):
         elif self.kind == "choice":
             valid = any(type(value) is type(choice) and value == choice for choice in self.choices)  # 1 is not true
         else:
-            whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            integral = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
             numeric = isinstance(value, int | float) and not isinstance(value, bool)
-            valid = numeric and (whole or self.kind == "number") and self.low <= value <= self.high
+            valid = numeric and (integral or self.kind == "number") and self.low <= value <= self.high
         if not valid:
             raise ValueError(self.rule)
         return {"integer": int, "number": float}.get(self.kind, lambda same: same)(value)

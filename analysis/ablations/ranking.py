@@ -126,9 +126,9 @@ def closed_share(gain: Sample, gap: Sample) -> Sample:
     gains, gaps, shares = gain[known], gap[known], np.full(len(gain), np.nan)
     if not len(gaps) or not np.nanmin([*interval(gaps), gaps.mean()]) > 0:
         return shares
-    whole = gains.sum() / gaps.sum()
-    without = (gains.sum() - gains) / (gaps.sum() - gaps) if len(gaps) > 1 else [whole]
-    shares[known] = pseudovalues(whole, without)
+    share = gains.sum() / gaps.sum()
+    shares_without = (gains.sum() - gains) / (gaps.sum() - gaps) if len(gaps) > 1 else [share]
+    shares[known] = pseudovalues(share, shares_without)
     return shares
 
 

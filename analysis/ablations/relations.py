@@ -179,9 +179,9 @@ def spearman_estimate(x: Sequence[float], y: Sequence[float]) -> Estimate:
     return Estimate(coefficient, min(low, coefficient), max(high, coefficient), count)
 
 
-def spearman(one: pl.Series, other: pl.Series) -> float:
+def spearman(first: pl.Series, second: pl.Series) -> float:
     """Return Spearman's correlation; nan where either is constant or has gaps."""
-    x, y = (s.cast(pl.Float64).fill_null(NAN).to_numpy() for s in (one, other))
+    x, y = (s.cast(pl.Float64).fill_null(NAN).to_numpy() for s in (first, second))
     if len(x) < MIN_RANKED or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
         return NAN
     return float(stats.spearmanr(x, y).statistic)

@@ -44,10 +44,10 @@ def combination_error(frame: str, k: float, seed: int) -> float:
         shape = (count, DIMENSIONS)
         e = torch.from_numpy(10.0 ** random.uniform(-6, 6, shape) * (random.random(shape) > 0.1))
         weights, uncertainty = combine(e, k * count, frame)
-        ours = [weights.sum(0) / DIMENSIONS, uncertainty[:1]] if frame == "dims" else [weights, uncertainty[None]]
+        beliefs = [weights.sum(0) / DIMENSIONS, uncertainty[:1]] if frame == "dims" else [weights, uncertainty[None]]
         if frame == "reliability":
-            ours[0] = weights.sum(0, keepdim=True)
-        largest = max(largest, float((torch.cat(ours) - reference_beliefs(e, k * count, frame)).abs().max()))
+            beliefs[0] = weights.sum(0, keepdim=True)
+        largest = max(largest, float((torch.cat(beliefs) - reference_beliefs(e, k * count, frame)).abs().max()))
     return largest
 
 

@@ -39,8 +39,8 @@ def encoder_quantiles(method: BOGC, opinion: Opinion, learner: Learner) -> dict[
     blocks = zip(torch.split(opinion.weights, sizes, -1), torch.split(opinion.uncertainty, sizes, -1), strict=True)
     columns = []
     for index, (weights, uncertainty) in enumerate(blocks):
-        own = weights[index if method.where == "phi" else 1]
-        parts = {"weight_own": own, "weight_rest": weights.sum(0) - own, "uncertainty": uncertainty}
+        own_weights = weights[index if method.where == "phi" else 1]
+        parts = {"weight_own": own_weights, "weight_rest": weights.sum(0) - own_weights, "uncertainty": uncertainty}
         columns.append({key: q for name, part in parts.items() for key, q in quantiles(name, part).items()})
     return {key: torch.stack([column[key] for column in columns]) for key in columns[0]}
 
