@@ -33,14 +33,11 @@ def improvement(values: Sequence[ArrayLike], baseline: Sequence[ArrayLike]) -> E
     Seeds are resampled in pairs; those that lack a score on a side are left out.
     """
     pairs = list(zip(as_arrays(values), as_arrays(baseline), strict=True))
-    complete = [np.isfinite(one) & np.isfinite(other) for one, other in pairs]
+    complete = [np.isfinite(x) & np.isfinite(y) for x, y in pairs]
     kept = [[pair[side][mask] for pair, mask in zip(pairs, complete, strict=True)] for side in (0, 1)]
 
     def probability(resampled: list[Samples]) -> NDArray[np.float64]:
-        wins = [
-            np.sign(one[..., :, None] - other[..., None, :]).mean((-1, -2))
-            for one, other in zip(*resampled, strict=True)
-        ]
+        wins = [np.sign(x[..., :, None] - y[..., None, :]).mean((-1, -2)) for x, y in zip(*resampled, strict=True)]
         return np.asarray((1 + np.mean(wins, axis=0)) / 2)
 
     return bootstrap_estimate(kept, probability)

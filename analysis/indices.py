@@ -212,6 +212,6 @@ def seed_noise(y: Array) -> Array:
     """
     residuals = y - y.mean(axis=(0, 1))  # what a seed does to all points alike cancels in every comparison
     seeds = y.shape[-1]
-    one, other = residuals[..., : seeds // 2], residuals[..., seeds // 2 :]
-    scale = (2 / seeds) / (1 / one.shape[-1] + 1 / other.shape[-1])
-    return np.asarray((one.mean(-1) - other.mean(-1)) * np.sqrt(scale), dtype=float)
+    first, second = residuals[..., : seeds // 2], residuals[..., seeds // 2 :]
+    scale = (2 / seeds) / (1 / first.shape[-1] + 1 / second.shape[-1])
+    return np.asarray((first.mean(-1) - second.mean(-1)) * np.sqrt(scale), dtype=float)

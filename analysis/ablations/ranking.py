@@ -69,7 +69,7 @@ def tuned_scores(cells: Cells, methods: Sequence[str], choose: Sequence[str], sp
 def improvement_text(rows: pl.DataFrame, baseline: pl.DataFrame, cells: Sequence[str]) -> str:
     """Return `73% [60%, 85%]`: how likely a run is to beat one of the baseline in the same cell, with the interval."""
     draws = (partition_draws(side) for side in (rows, baseline))
-    result = mean_estimate([improvement_probability(one, other, cells) for one, other in zip(*draws, strict=False)])
+    result = mean_estimate([improvement_probability(x, y, cells) for x, y in zip(*draws, strict=False)])
     return "not known" if np.isnan(result.mean) else f"{result.mean:.0%} [{result.low:.0%}, {result.high:.0%}]"
 
 
