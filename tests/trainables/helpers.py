@@ -83,7 +83,7 @@ def make_task(
     return Task(*functions, noise, strength_tensor, len(target), present)
 
 
-def setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
+def make_setup(method: Method, model: Model, lr: float = 0.05) -> Setup:
     """Return the setup of a trial without a data set."""
     trial: Mapping[str, Any] = {"train": {"clip": None, "clip_before": None, "clip_trigger": None, "accumulate": 1}}
     task = "segmentation" if next(iter(model.encoders.values())).dense else "classification"
@@ -108,7 +108,7 @@ def train(
     method: Method, model: Model, steps: int, *, strength: float = 1.0, task: str = "classification", lr: float = 0.05
 ) -> Learner:
     """Train with `trainables.step.step`."""
-    trial_setup = setup(method, model, lr)
+    trial_setup = make_setup(method, model, lr)
     learner = make_learner(trial_setup)
     for number in range(steps):
         inputs, target = batch(model, number, task=task)

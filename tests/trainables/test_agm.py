@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, train
+from tests.trainables.helpers import batch, make_learner, make_setup, make_task, max_difference, network, train
 from trainables.methods.agm import AGM, score_moments, standard_deviation, strength_ratio
 from trainables.methods.joint import Joint
 from trainables.shapley import shapley_weights, weighted_sums
@@ -21,10 +21,10 @@ scores = st.lists(st.floats(0, 18), min_size=2, max_size=6)
 def test_coefficients_of_two_modalities_by_hand() -> None:
     """With M = 2, r_a = exp(s_v - s_a); a first batch has tau = 1, so kappa = exp(alpha (1 - r))."""
     model = network(2)
-    made = setup(AGM(alpha=0.7), model)
+    setup = make_setup(AGM(alpha=0.7), model)
     inputs, target = batch(model, 0)
-    learner = make_learner(made)
-    after, metrics = step(made, learner, inputs, make_task(target, 0))
+    learner = make_learner(setup)
+    after, metrics = step(setup, learner, inputs, make_task(target, 0))
     s = metrics["method.score"]
     by_hand = [math.exp(0.7 * (1 - math.exp(s[1] - s[0]))), math.exp(0.7 * (1 - math.exp(s[0] - s[1])))]
     assert metrics["method.scale"].tolist() == pytest.approx(by_hand, rel=1e-12)
@@ -35,11 +35,11 @@ def test_coefficients_of_two_modalities_by_hand() -> None:
 def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
     """Their hooks multiply what arrives at each share by kappa_m: sum over m of the share's own backward pass."""
     model = network(3, fusion)
-    made = setup(AGM(alpha=1.3), model)
-    learner = make_learner(made)
+    setup = make_setup(AGM(alpha=1.3), model)
+    learner = make_learner(setup)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
-    _, metrics = step(made, learner, inputs, task)
+    _, metrics = step(setup, learner, inputs, task)
     params = learner.params
     inner = [p.requires_grad_() for p in leaves(params)]
     signals, _ = model(params, learner.buffers, inputs, frozenset({"muted"}), coalitions=all_subsets(3))
@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_authors_hooks(fusion: str) -> None:
         spied.extend(torch.autograd.grad(f(signals), inner, retain_graph=True, allow_unused=True))
         return params
 
-    made.method.step(learner.state, signals, task, pull)
+    setup.method.step(learner.state, signals, task, pull)
     for ours, theirs in zip(spied, by_hooks, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -74,13 +74,13 @@ def test_the_lowest_loss_has_the_largest_ratio(values: list[float]) -> None:
 
 def test_sampled_shares_sum_to_the_prediction_with_twenty_modalities() -> None:
     model = network(20)
-    made = setup(AGM(samples=3), model)
+    setup = make_setup(AGM(samples=3), model)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
-    coalitions = made.method.coalitions(20, task)
-    learner = make_learner(made)
+    coalitions = setup.method.coalitions(20, task)
+    learner = make_learner(setup)
     signals, _ = model(learner.params, learner.buffers, inputs, frozenset({"muted"}), coalitions=coalitions)
-    weights = made.method.weights(20, task)
+    weights = setup.method.weights(20, task)
     assert torch.allclose(mix(weights, signals.muted).sum(0), signals.logits, rtol=1e-10)
     assert coalitions.shape == (1 + 3 * 19, 20)
 
@@ -94,12 +94,12 @@ def test_seven_modalities_without_samples_are_refused() -> None:
 def test_the_cap_bounds_the_coefficient() -> None:
     method = AGM(alpha=1.0, cap=0.1)
     model = network(2)
-    made = setup(method, model)
-    learner = make_learner(made)
+    setup = make_setup(method, model)
+    learner = make_learner(setup)
     largest = 0.0
     for number in range(30):
         inputs, target = batch(model, number)
-        learner, metrics = step(made, learner, inputs, make_task(target, number))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number))
         largest = max(largest, float(metrics["method.scale"].max()))
     assert largest == pytest.approx(math.exp(0.1), rel=1e-12)
 
@@ -109,11 +109,11 @@ def test_a_probability_of_zero_counts_as_the_floor() -> None:
     hopeless = torch.tensor([[[-1e6, 0.0, 0.0]], [[0.0, 0.0, 0.0]], [[-1e6, 0.0, 0.0]]], dtype=torch.float64)
     task = make_task(torch.tensor([0]), 0)
     method = AGM()
-    state = method.init(make_learner(setup(method, network(2))).params)
+    state = method.init(make_learner(make_setup(method, network(2))).params)
     signals = Signals(logits=hopeless[2], muted=hopeless)
-    made = method.step(state, signals, task, lambda f: f(signals))  # type: ignore[arg-type, return-value]
-    assert made.metrics["score"][0].item() == pytest.approx(-math.log(1e-8))
-    assert made.metrics["scale"].isfinite().all()
+    result = method.step(state, signals, task, lambda f: f(signals))  # type: ignore[arg-type, return-value]
+    assert result.metrics["score"][0].item() == pytest.approx(-math.log(1e-8))
+    assert result.metrics["scale"].isfinite().all()
 
 
 @given(scores, st.randoms())
@@ -151,11 +151,11 @@ def test_a_regression_is_compared_in_deviations_of_its_losses() -> None:
 def test_by_balance_benchmark_an_only_modality_says_nothing_beyond_itself() -> None:
     """Of its share the prediction by it alone is left out, which is all there is: every class is as likely."""
     model, method = network(2), AGM(score_attr="bb", route="encoder")
-    made = setup(method, model)
+    setup = make_setup(method, model)
     inputs, target = batch(model, 0)
     present = torch.zeros(2, len(target), dtype=torch.bool)
     present[0] = True
-    _, metrics = step(made, make_learner(made), inputs, make_task(target, 0, present=present))
+    _, metrics = step(setup, make_learner(setup), inputs, make_task(target, 0, present=present))
     assert float(metrics["method.score"][0]) == pytest.approx(math.log(model.outputs))
 
 
@@ -170,9 +170,9 @@ def test_sampled_shares_of_balance_benchmark_are_the_exact_ones_on_average() -> 
             inputs = {m: x * own[:, None] for (m, x), own in zip(inputs.items(), held, strict=True)}
         task, shares = make_task(target, 0, present=held), []
         for method in (exact, sampled):
-            made = setup(method, model)
-            learner, coalitions = make_learner(made), method.coalitions(3, task)
-            muted = model(learner.params, {m: {} for m in inputs}, inputs, made.needs, coalitions=coalitions)[0].muted
+            setup = make_setup(method, model)
+            learner, coalitions = make_learner(setup), method.coalitions(3, task)
+            muted = model(learner.params, {m: {} for m in inputs}, inputs, setup.needs, coalitions=coalitions)[0].muted
             weights = method.weights(3, task)
             shares.append(weighted_sums(weights, muted.detach(), by_sample=weights.ndim == 3))
         assert float((shares[0] - shares[1]).abs().max()) < 0.02
@@ -184,9 +184,9 @@ def test_scaling_encoders_leaves_their_readouts() -> None:
     """METHODS.md 6.4, whatever ``filter`` is; OGM's `all` is of the readouts, too."""
     model = network(2, "sum")
     inputs, target = batch(model, 0)
-    made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
+    setup, joint = make_setup(AGM(score_attr="single", route="encoder"), model), make_setup(Joint(), model)
     before = make_learner(joint)
-    after, metrics = step(made, before._replace(state=made.method.init(before.params)), inputs, make_task(target, 0))
+    after, metrics = step(setup, before._replace(state=setup.method.init(before.params)), inputs, make_task(target, 0))
     plain, _ = step(joint, before, inputs, make_task(target, 0))
     assert float((metrics["method.scale"] - 1).abs().min()) > 0.01
     assert max_difference(after.params.encoders, plain.params.encoders) > 1e-6
@@ -196,11 +196,11 @@ def test_scaling_encoders_leaves_their_readouts() -> None:
 def test_the_encoder_route_scales_updates_of_encoders_by_kappa() -> None:
     """With plain steps of length 1, encoder m moves kappa_m times as far as in joint training; the rest alike."""
     model = network(3)
-    made, joint = setup(AGM(score_attr="single", route="encoder"), model), setup(Joint(), model)
+    setup, joint = make_setup(AGM(score_attr="single", route="encoder"), model), make_setup(Joint(), model)
     inputs, target = batch(model, 0)
     before = make_learner(joint)
-    learner = before._replace(state=made.method.init(before.params))
-    after, metrics = step(made, learner, inputs, make_task(target, 0))
+    learner = before._replace(state=setup.method.init(before.params))
+    after, metrics = step(setup, learner, inputs, make_task(target, 0))
     plain, _ = step(joint, before, inputs, make_task(target, 0))
     for m, kappa in zip(model.encoders, metrics["method.scale"], strict=True):
         for name, start in before.params.encoders[m].items():
@@ -214,7 +214,7 @@ def test_each_score_attr_scores_its_prediction(fusion: str) -> None:
     model = network(3, fusion)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
-    start = make_learner(setup(Joint(), model))
+    start = make_learner(make_setup(Joint(), model))
 
     def f(*heard: str) -> torch.Tensor:
         chosen = {m: x if m in heard else torch.zeros_like(x) for m, x in inputs.items()}
@@ -228,16 +228,16 @@ def test_each_score_attr_scores_its_prediction(fusion: str) -> None:
         "head": unimodal,
     }
     for kind, predictions in expected.items():
-        made = setup(AGM(score_attr=kind, route="encoder"), model)
-        learner = start._replace(state=made.method.init(start.params))
-        _, metrics = step(made, learner, inputs, task)
+        setup = make_setup(AGM(score_attr=kind, route="encoder"), model)
+        learner = start._replace(state=setup.method.init(start.params))
+        _, metrics = step(setup, learner, inputs, task)
         by_hand = task.loss(predictions).clamp(max=-math.log(1e-8)).mean(-1)
         assert torch.allclose(metrics["method.score"], by_hand, rtol=1e-10)
 
 
 def test_shares_that_do_not_sum_to_the_prediction_cannot_carry_its_gradient() -> None:
     with pytest.raises(ValueError, match="score_attr single needs route: encoder"):
-        setup(AGM(score_attr="single"), network(2))
+        make_setup(AGM(score_attr="single"), network(2))
 
 
 def test_a_given_reference_stays() -> None:
@@ -251,9 +251,9 @@ def test_with_equal_coefficients_the_masked_passes_cancel(fusion: str) -> None:
     """alpha -> the same kappa for all gives kappa times the joint gradient (METHODS.md 6.4)."""
     model = network(2, fusion)
     inputs, target = batch(model, 0)
-    made, joint = setup(Twice(), model), setup(Joint(), model)
+    setup, joint = make_setup(Twice(), model), make_setup(Joint(), model)
     before = make_learner(joint)
-    after, _ = step(made, before._replace(state=made.method.init(before.params)), inputs, make_task(target, 0))
+    after, _ = step(setup, before._replace(state=setup.method.init(before.params)), inputs, make_task(target, 0))
     plain, _ = step(joint, before, inputs, make_task(target, 0))
     for ours, theirs, start in zip(leaves(after.params), leaves(plain.params), leaves(before.params), strict=True):
         assert torch.allclose(ours - start, 2 * (theirs - start), rtol=1e-9, atol=1e-14)
@@ -277,12 +277,12 @@ def test_the_floor_is_one_of_each_position() -> None:
 
 def test_a_first_batch_of_a_regression_has_no_unit_to_compare_in() -> None:
     model = network(2, task="regression")
-    made = setup(AGM(), model)
-    learner = make_learner(made)
+    setup = make_setup(AGM(), model)
+    learner = make_learner(setup)
     scales = []
     for number in range(3):
         inputs, target = batch(model, number, task="regression")
-        learner, metrics = step(made, learner, inputs, make_task(target, number, task="regression"))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number, task="regression"))
         scales.append(metrics["method.scale"])
     assert scales[0].tolist() == [1, 1]
     assert not torch.allclose(scales[1], torch.ones(2, dtype=torch.float64))

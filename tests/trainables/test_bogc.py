@@ -13,11 +13,11 @@ from tests.trainables.helpers import (
     TASKS,
     batch,
     make_learner,
+    make_setup,
     make_task,
     max_difference,
     network,
     pure_step,
-    setup,
     stack,
     train,
     without_heads,
@@ -48,10 +48,10 @@ def first_gradients(
     method: Any, model: Model, learner: Learner | None = None, **how: Any
 ) -> tuple[Params, dict[str, Tensor]]:
     """Return the gradients of a first step, from the change of the parameters at learning rate 1, and its metrics."""
-    made = setup(method, model, lr=1.0)
-    learner = learner or make_learner(made)
+    setup = make_setup(method, model, lr=1.0)
+    learner = learner or make_learner(setup)
     inputs, target = batch(model, 0)
-    after, metrics = step(made, learner, inputs, make_task(target, 0, **how))
+    after, metrics = step(setup, learner, inputs, make_task(target, 0, **how))
     return tree_map(torch.sub, learner.params, after.params), metrics
 
 
@@ -95,8 +95,8 @@ def test_a_first_step_knows_no_variance(losses: str) -> None:
 def test_the_aggregate_of_an_encoder_by_hand() -> None:
     """Two steps: the running variance of two gradients, the evidence of each tensor, and the weights, written out."""
     model, kappa, beta = network(2), 0.7, 0.9
-    made = setup(BOGC(kappa=kappa, beta=beta), model, lr=1.0)
-    learners, sources = [make_learner(made)], []
+    setup = make_setup(BOGC(kappa=kappa, beta=beta), model, lr=1.0)
+    learners, sources = [make_learner(setup)], []
     for number in range(2):
         inputs, target = batch(model, number)
         learner, task = learners[-1], make_task(target, number)
@@ -105,8 +105,8 @@ def test_the_aggregate_of_an_encoder_by_hand() -> None:
         inner = list(params.encoders["m0"].values())
         losses = (task.objective(signals.logits), task.objective(signals.heads[0]))
         sources.append([torch.autograd.grad(loss, inner, retain_graph=True) for loss in losses])
-        learners.append(step(made, learner, inputs, task)[0])
-    for i, name in enumerate(make_learner(made).params.encoders["m0"]):
+        learners.append(step(setup, learner, inputs, task)[0])
+    for i, name in enumerate(make_learner(setup).params.encoders["m0"]):
         first, second = (torch.stack([source[i] for source in each]) for each in sources)
         mean = (beta * first + second) / (1 + beta)
         variance = (beta * first.square() + second.square()) / (1 + beta) - mean.square()
@@ -135,8 +135,8 @@ def mean_projections(method: BOGC, steps: int, noise: tuple[float, float]) -> Te
             gradient = next(calls)
             return empty._replace(encoders={"m0": {"weight": gradient}}, shared={"head": gradient[..., :1]})
 
-        made = method.step(state, Signals(logits, heads=logits[None]), task, pull)
-        state, received = made.state, received + made.grads.encoders["m0"]["weight"] / steps
+        result = method.step(state, Signals(logits, heads=logits[None]), task, pull)
+        state, received = result.state, received + setup.grads.encoders["m0"]["weight"] / steps
     return means @ received / 30
 
 
@@ -150,10 +150,10 @@ def test_a_noisy_source_is_trusted_less(estimator: str, k: float) -> None:
     assert mean_projections(method._replace(kappa=0.0), 60, (0.3, 6.0)).tolist() == pytest.approx([1, 1], abs=0.3)
 
 
-def signals_and_heads(made: Setup, learner: Learner, inputs: dict[str, Tensor]) -> tuple[Signals, dict[str, Tensor]]:
+def signals_and_heads(setup: Setup, learner: Learner, inputs: dict[str, Tensor]) -> tuple[Signals, dict[str, Tensor]]:
     """Return signals that require gradients, and the heads with the bias last."""
     params = tree_map(lambda p: p.detach().requires_grad_(), learner.params)
-    signals, _ = made.model(params, learner.buffers, inputs, made.needs)
+    signals, _ = setup.model(params, learner.buffers, inputs, setup.needs)
     own = {m: torch.cat([p["head.weight"], p["head.bias"][:, None]], -1) for m, p in params.heads.items()}
     joint = torch.cat([params.shared["head.weight"], params.shared["head.bias"][:, None]], -1)
     return signals._replace(readers=params.encoders), {m: h.detach() for m, h in (own | {JOINT: joint}).items()}
@@ -163,11 +163,11 @@ def test_at_the_features_it_is_bayesagg() -> None:
     """Posterior from the prior over the batch, drawn heads, moments, and the aggregate with variances to the power."""
     power, gamma, draws = 0.3, 0.05, 16
     method = BOGC(kappa=power, k=0.0, scale="none", gain="none", prior=gamma, draws=draws, **REPR)
-    made = setup(method, network(2), lr=1.0)
-    learner = make_learner(made)
-    inputs, target = batch(made.model, 0)
+    setup = make_setup(method, network(2), lr=1.0)
+    learner = make_learner(setup)
+    inputs, target = batch(setup.model, 0)
     task = make_task(target, 0)
-    signals, heads = signals_and_heads(made, learner, inputs)
+    signals, heads = signals_and_heads(setup, learner, inputs)
     found = {}
     for place, head in heads.items():
         h = (signals.fused if place == JOINT else signals.features[place]).detach()
@@ -183,20 +183,20 @@ def test_at_the_features_it_is_bayesagg() -> None:
         sent.append((weights * means).sum(0) / len(target))
     inner = leaves(Params(signals.readers, {}, {}, {}))
     theirs = torch.autograd.grad(list(signals.features.values()), inner, sent)
-    ours, _ = first_gradients(method, made.model, learner)
+    ours, _ = first_gradients(method, setup.model, learner)
     for a, b in zip(leaves(Params(ours.encoders, {}, {}, {})), theirs, strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
-    rest = first_gradients(JointUni(), made.model)[0]
+    rest = first_gradients(JointUni(), setup.model)[0]
     assert max_difference((ours.shared, ours.heads), (rest.shared, rest.heads)) < 1e-12
 
 
 def test_an_uncertain_head_is_trusted_less() -> None:
     """The head whose posterior is sharp decides what the encoder receives."""
     method = BOGC(kappa=1.0, k=0.0, gain="none", **REPR)
-    made = setup(method, network(1), lr=1.0)
-    learner = make_learner(made)
-    inputs, target = batch(made.model, 0)
-    signals, heads = signals_and_heads(made, learner, inputs)
+    setup = make_setup(method, network(1), lr=1.0)
+    learner = make_learner(setup)
+    inputs, target = batch(setup.model, 0)
+    signals, heads = signals_and_heads(setup, learner, inputs)
     inner = leaves(Params(signals.readers, {}, {}, {}))
     task = make_task(target, 0)
     alone = {
@@ -207,7 +207,7 @@ def test_an_uncertain_head_is_trusted_less() -> None:
         known = {p: laplace.Normal(h.flatten(), torch.eye(h.numel()).double() * 1e9) for p, h in heads.items()}
         known[other] = known[other]._replace(precision=known[other].precision / 1e9)
         state = BOGCState({}, {}, known)
-        ours, _ = first_gradients(method, made.model, learner._replace(state=state))
+        ours, _ = first_gradients(method, setup.model, learner._replace(state=state))
         row = torch.cat([g.flatten() for g in leaves(Params(ours.encoders, {}, {}, {}))])
         sure_row, other_row = (torch.cat([g.flatten() for g in alone[which]]) for which in (sure, other))
         assert (row - sure_row).norm() < 0.2 * (row - other_row).norm()
@@ -262,9 +262,9 @@ def test_the_posterior_of_a_regression_is_exact() -> None:
 
 
 def test_the_shares_split_the_joint_gradient() -> None:
-    made = setup(BOGC(where="phi"), network(3, "early"))
-    inputs, target = batch(made.model, 0)
-    signals, task, pull = method_inputs(made, make_learner(made), inputs, make_task(target, 0))
+    setup = make_setup(BOGC(where="phi"), network(3, "early"))
+    inputs, target = batch(setup.model, 0)
+    signals, task, pull = method_inputs(setup, make_learner(setup), inputs, make_task(target, 0))
     sources = BOGC(where="phi").source_gradients(signals, task, pull)
     assert len(sources) == 3
     assert max_difference(tree_map(lambda *g: sum(g), *sources), pull(lambda s: task.objective(s.logits))) < 1e-12
@@ -277,12 +277,12 @@ def test_the_shares_split_the_joint_gradient() -> None:
 def test_a_loss_that_is_summed_is_that_of_the_mean_so_many_times(method: BOGC, absent: int) -> None:
     """Evidence knows no unit: that m1 is heard in few samples, or in none, changes nothing of this."""
     model = network(3)
-    made = setup(method, model, lr=1.0)
-    learner, (inputs, target) = make_learner(made), batch(model, 0)
+    setup = make_setup(method, model, lr=1.0)
+    learner, (inputs, target) = make_learner(setup), batch(model, 0)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1, absent:] = False
     task = make_task(target, 0, present=present)
-    mean, total = (step(made, learner, inputs, task._replace(reduction=r))[0].params for r in ("mean", "sum"))
+    mean, total = (step(setup, learner, inputs, task._replace(reduction=r))[0].params for r in ("mean", "sum"))
     ours, theirs = (tree_map(torch.sub, learner.params, after) for after in (mean, total))
     assert max_difference(tree_map(lambda g: len(target) * g, ours), theirs) < 1e-7
 
@@ -317,13 +317,13 @@ every_mode = pytest.mark.parametrize("mode", MODES, ids=str)
 def test_eight_configurations_in_a_pack_equal_eight_single_ones(mode: dict[str, Any]) -> None:
     model, seeds = network(2), range(8)
     values = [{"kappa": 0.1 * i, "k": 0.3 * i, "beta": 0.8 + 0.02 * i, "prior": 0.01 * (i + 1)} for i in seeds]
-    setups = [setup(BOGC(**mode, **each), model) for each in values]
-    start = [make_learner(made, seed) for made, seed in zip(setups, seeds, strict=True)]
+    setups = [make_setup(BOGC(**mode, **each), model) for each in values]
+    start = [make_learner(setup, seed) for setup, seed in zip(setups, seeds, strict=True)]
     packed = stack(start)
     hyper = {name: torch.tensor([each[name] for each in values], dtype=torch.float64) for name in values[0]}
 
     def one(numbers: dict[str, Tensor], learner: Learner, number: int) -> Learner:
-        return pure_step(setup(BOGC(**mode, **numbers), model), learner, number)
+        return pure_step(make_setup(BOGC(**mode, **numbers), model), learner, number)
 
     for number in range(6):
         packed = vmap(lambda h, k, n=number: one(h, k, n), randomness="same")(hyper, packed)
@@ -339,36 +339,36 @@ def test_eight_configurations_in_a_pack_equal_eight_single_ones(mode: dict[str, 
 @pytest.mark.parametrize("hardship", ["one sample", "constant", "silent", "huge"])
 @pytest.mark.parametrize("modalities", [1, 3])
 def test_hard_batches_give_finite_numbers(mode: dict[str, Any], hardship: str, modalities: int) -> None:
-    made = setup(BOGC(**mode), network(modalities))
-    learner = make_learner(made)
+    setup = make_setup(BOGC(**mode), network(modalities))
+    learner = make_learner(setup)
     for _ in range(4):
-        inputs, target = batch(made.model, 0, size=1 if hardship == "one sample" else 12)
+        inputs, target = batch(setup.model, 0, size=1 if hardship == "one sample" else 12)
         if hardship == "silent":
             inputs = {m: torch.zeros_like(x) for m, x in inputs.items()}
         elif hardship == "huge":
             inputs = {m: 1e3 * x for m, x in inputs.items()}
         elif hardship == "constant":
-            learner = learner._replace(params=make_learner(made).params)
-        learner, metrics = step(made, learner, inputs, make_task(target, 0))
+            learner = learner._replace(params=make_learner(setup).params)
+        learner, metrics = step(setup, learner, inputs, make_task(target, 0))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
 @every_mode
 def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
     """Finite; its moments are kept; where all are present a mask changes nothing."""
-    made = setup(BOGC(**mode), network(3))
-    one = other = make_learner(made)
+    setup = make_setup(BOGC(**mode), network(3))
+    one = other = make_learner(setup)
     for number in range(3):
-        inputs, target = batch(made.model, number)
+        inputs, target = batch(setup.model, number)
         everyone = torch.ones(3, len(target), dtype=torch.bool)
-        one, _ = step(made, one, inputs, make_task(target, number))
-        other, _ = step(made, other, inputs, make_task(target, number, present=everyone))
+        one, _ = step(setup, one, inputs, make_task(target, number))
+        other, _ = step(setup, other, inputs, make_task(target, number, present=everyone))
     assert max_difference(one, other) < 1e-10
-    inputs, target = batch(made.model, 3)
+    inputs, target = batch(setup.model, 3)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1], present[:, -1] = False, False
     inputs["m1"] = torch.zeros_like(inputs["m1"])
-    after, metrics = step(made, one, inputs, make_task(target, 3, present=present))
+    after, metrics = step(setup, one, inputs, make_task(target, 3, present=present))
     assert all(torch.isfinite(t).all() for t in [*tree_leaves(after), *metrics.values()])
     if ENCODERS in one.state.moments:
         sizes = [[p.numel() for p in group.values()] for group in one.params.encoders.values()]
@@ -385,19 +385,19 @@ def test_a_batch_without_a_modality(mode: dict[str, Any]) -> None:
 @pytest.mark.parametrize("heard", [0, 1])
 def test_opinions_of_a_rare_modality_are_those_of_the_last_step(mode: dict[str, Any], rare: str, heard: int) -> None:
     """Never heard, it has no weight; heard in the last batch alone, it and the fusion loss weigh alike (8.4)."""
-    made = setup(BOGC(**mode), network(3))
-    learner, place = make_learner(made), int(rare[1])
+    setup = make_setup(BOGC(**mode), network(3))
+    learner, place = make_learner(setup), int(rare[1])
     for number in range(6):
-        inputs, target = batch(made.model, number)
+        inputs, target = batch(setup.model, number)
         present = torch.ones(3, len(target), dtype=torch.bool)
         present[place] = number == 5 and bool(heard)
         inputs[rare] = inputs[rare] * present[place, :, None]
-        learner, metrics = step(made, learner, inputs, make_task(target, number, present=present))
-    opinions = made.method.opinions(learner.state, learner.params)
+        learner, metrics = step(setup, learner, inputs, make_task(target, number, present=present))
+    opinions = setup.method.opinions(learner.state, learner.params)
     widths = [sum(p.numel() for p in group.values()) for group in learner.params.encoders.values()]
     weights, doubt = (x.split(widths, -1) for x in opinions[ENCODERS])
     assert torch.allclose(torch.stack([part.mean() for part in doubt]), metrics["method.uncertainty"])
-    assert [float(part[1].std()) > 0 for part in weights] == [m != rare for m in made.model.encoders]
+    assert [float(part[1].std()) > 0 for part in weights] == [m != rare for m in setup.model.encoders]
     assert weights[place][1].unique().tolist() == [heard / 4]
     if JOINT in opinions:
         assert opinions[JOINT].weights[place + 1].any() == heard
@@ -426,12 +426,12 @@ def test_half_way_through_its_warm_up_it_does_half(mode: dict[str, Any]) -> None
 
 def pretrained_learner(mode: dict[str, Any], model: Model) -> Learner:
     """Return a learner after three steps, without momentum."""
-    made = setup(BOGC(**mode), model)
-    learner = make_learner(made)
+    setup = make_setup(BOGC(**mode), model)
+    learner = make_learner(setup)
     fresh = learner.moments
     for number in range(1, 4):
         inputs, target = batch(model, number)
-        learner, _ = step(made, learner, inputs, make_task(target, number))
+        learner, _ = step(setup, learner, inputs, make_task(target, number))
     return learner._replace(moments=fresh)
 
 
@@ -447,11 +447,11 @@ def test_relabelling_the_modalities_relabels_the_result(mode: dict[str, Any]) ->
         assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
 
 
-def method_inputs(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
+def method_inputs(setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Signals, Task, Pull]:
     """Return the arguments of a method's step on a batch."""
-    coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
+    coalitions = setup.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
     signals, _, pull = eager(
-        lambda params: made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions), learner.params
+        lambda params: setup.model(params, learner.buffers, inputs, setup.needs, coalitions=coalitions), learner.params
     )
     return signals, task, pull
 
@@ -468,12 +468,12 @@ def test_the_joint_head_weighs_each_loss() -> None:
     """Two steps of the shared head with masked predictions, by `aggregate` itself, of the sources that reach it."""
     model = network(2)
     method = BOGC(where="joint", losses="single", kappa=0.8)
-    made = setup(method, model)
-    learner = make_learner(made)
+    setup = make_setup(method, model)
+    learner = make_learner(setup)
     past, state = init_moments(torch.zeros(3, 39, dtype=torch.float64)), learner.state
     for number in range(2):
         inputs, target = batch(model, number)
-        signals, task, pull = method_inputs(made, learner, inputs, make_task(target, number))
+        signals, task, pull = method_inputs(setup, learner, inputs, make_task(target, number))
         rows = torch.stack([flatten(pull(f).shared) for f in separate_losses(task)])
         past = update(past, rows, method.beta)
         found = method.step(state, signals, task, pull)
@@ -499,16 +499,16 @@ def test_sources_that_never_reach_a_parameter_do_not_hold_it(
     settings: dict[str, Any], fusion: str, modalities: int
 ) -> None:
     """An encoder's first layer has its own modality's share alone: it moves by that, as the columns of a head do."""
-    made = setup(BOGC(**settings), network(modalities, fusion))
-    learner = make_learner(made)
+    setup = make_setup(BOGC(**settings), network(modalities, fusion))
+    learner = make_learner(setup)
     for number in range(4):
-        inputs, target = batch(made.model, number)
-        signals, task, pull = method_inputs(made, learner, inputs, make_task(target, number))
+        inputs, target = batch(setup.model, number)
+        signals, task, pull = method_inputs(setup, learner, inputs, make_task(target, number))
         plain = pull(lambda s, task=task: task.objective(s.logits))
         if "losses" in settings:
             own = pull(lambda s, task=task: task.objectives(s.unimodal).sum(0))
             plain = each(torch.add, plain, own)
-        found = made.method.step(learner.state, signals, task, pull)
+        found = setup.method.step(learner.state, signals, task, pull)
         learner = learner._replace(state=found.state)
     heads = found.grads.readouts if fusion == "sum" else {"": found.grads.shared}
     theirs = plain.readouts if fusion == "sum" else {"": plain.shared}
@@ -531,14 +531,14 @@ def test_matching_the_norm_of_the_plain_sum_does_not_amplify_rounding() -> None:
 def test_incompatible_settings_are_refused_before_training() -> None:
     for settings in ({"where": "repr"}, {"estimator": "laplace"}, {**REPR, "losses": "split"}):
         with pytest.raises(ValueError, match="where: repr and estimator: laplace need each other, and losses: head"):
-            setup(BOGC(**settings), network(2))
+            make_setup(BOGC(**settings), network(2))
     with pytest.raises(ValueError, match="where: phi compares all 128 coalitions; it takes 6 modalities"):
         train(BOGC(where="phi"), network(7), 1)
     with pytest.raises(ValueError, match="a fusion that adds up its modalities: concat or sum"):
-        make_learner(setup(BOGC(**REPR), network(2, "early")))
+        make_learner(make_setup(BOGC(**REPR), network(2, "early")))
     wide = network(2)._replace(outputs=200)
     with pytest.raises(ValueError, match="laplace: a head of 2600 parameters needs a 2600 x 2600 posterior"):
-        make_learner(setup(BOGC(**REPR), wide))
+        make_learner(make_setup(BOGC(**REPR), wide))
 
 
 def test_the_default_metrics_are_the_scale_and_uncertainty_of_each_encoder() -> None:

@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tests.trainables.helpers import (
     batch,
     make_learner,
+    make_setup,
     make_task,
     max_difference,
     network,
     pure_step,
-    setup,
     train,
     without_heads,
 )
@@ -46,11 +46,11 @@ def scores(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def eager_step(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Any, Signals, Params]:
+def eager_step(setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: Task) -> tuple[Any, Signals, Params]:
     """Return the method's step with eager autograd, its signals, and the parameters that they depend on."""
     params = each(lambda p: p.detach().requires_grad_(), learner.params)
-    coalitions = made.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
-    signals, _ = made.model(params, learner.buffers, inputs, made.needs, coalitions=coalitions)
+    coalitions = setup.method.coalitions(len(inputs), task)  # type: ignore[attr-defined]
+    signals, _ = setup.model(params, learner.buffers, inputs, setup.needs, coalitions=coalitions)
 
     def pull(f: Callable[[Signals], Tensor | Sloped]) -> Params:
         value = f(signals)
@@ -58,7 +58,7 @@ def eager_step(made: Setup, learner: Learner, inputs: dict[str, Tensor], task: T
             value = torch.stack([(v * s).sum() for v, s in zip(*value, strict=True)]).sum()
         return gradient(value, params)
 
-    return made.method.step(learner.state, signals, task, pull), signals, params
+    return setup.method.step(learner.state, signals, task, pull), signals, params
 
 
 def gradient(value: Tensor, params: Params) -> Params:
@@ -87,10 +87,10 @@ def by_double_backward(signals: Signals, params: Params, task: Task, balance: Te
 @pytest.mark.parametrize("fusion", ["concat", "sum", "early"])
 def test_the_closed_form_is_double_backward(task: str, loss: str, modalities: int, fusion: str) -> None:
     model = network(modalities, fusion, task=task)
-    made = setup(CGGM(lam=0.7, magnitude=False), model)
+    setup = make_setup(CGGM(lam=0.7, magnitude=False), model)
     inputs, target = batch(model, 0, task=task)
     posed = make_task(target, 0, task=task, loss=loss)
-    ours, signals, params = eager_step(made, make_learner(made), inputs, posed)
+    ours, signals, params = eager_step(setup, make_learner(setup), inputs, posed)
     l_gm = by_double_backward(signals, params, posed, ours.metrics["balance"])
     wanted = gradient(posed.objective(signals.logits) + 0.7 * l_gm, params)
     assert float(ours.metrics["direction"]) == pytest.approx(float(l_gm.detach()), abs=1e-12)
@@ -100,14 +100,14 @@ def test_the_closed_form_is_double_backward(task: str, loss: str, modalities: in
 @pytest.mark.parametrize(("task", "loss"), KINDS)
 def test_the_classifiers_learn_from_their_own_losses(task: str, loss: str) -> None:
     model = network(3, task=task)
-    made = setup(CGGM(direction="off"), model)
+    setup = make_setup(CGGM(direction="off"), model)
     inputs, target = batch(model, 0, task=task)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1, :4] = False
     for mask in (None, present):
         posed = make_task(target, 0, task=task, loss=loss, present=mask)
         for reduced_task in (posed, posed._replace(reduction="sum")):
-            ours, signals, params = eager_step(made, make_learner(made), inputs, reduced_task)
+            ours, signals, params = eager_step(setup, make_learner(setup), inputs, reduced_task)
             wanted = gradient(reduced_task.objectives(signals.classified).sum(), params)
             assert max_difference(ours.grads.heads, wanted.heads) < 1e-12
             assert not any(g.any() for g in leaves(without_heads(wanted)))
@@ -116,8 +116,8 @@ def test_the_classifiers_learn_from_their_own_losses(task: str, loss: str) -> No
 def test_the_gradient_is_that_of_finite_differences() -> None:
     """Of L + lambda L_gm by a weight of the fusion, q and b held fixed."""
     model = network(2, "early")
-    made = setup(CGGM(lam=0.7, magnitude=False, direction="grad_prev"), model)
-    learner = make_learner(made)
+    setup = make_setup(CGGM(lam=0.7, magnitude=False, direction="grad_prev"), model)
+    learner = make_learner(setup)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
     weights = scores(0.8, -0.3)
@@ -134,7 +134,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         cosines = torch.cosine_similarity(joint.flatten()[None], own.flatten(1), eps=1e-30)
         return float(loss.detach() + 0.7 * (weights.abs() - weights * cosines).sum())
 
-    ours, _, _ = eager_step(made, learner, inputs, task)
+    ours, _, _ = eager_step(setup, learner, inputs, task)
     measured = (total(1e-5) - total(-1e-5)) / 2e-5
     assert float(ours.grads.shared["mix.weight"][1, 2]) == pytest.approx(measured, rel=1e-7)
 
@@ -226,11 +226,11 @@ def test_the_sign_is_that_of_the_target_before_it_was_standardised() -> None:
 
 def test_the_magnitude_scales_encoders_by_rho_times_b() -> None:
     model = network(2)
-    made, plain = setup(CGGM(lam=0.0, rho=1.7), model), setup(Joint(), model)
+    setup, plain = make_setup(CGGM(lam=0.0, rho=1.7), model), make_setup(Joint(), model)
     inputs, target = batch(model, 0)
     task = make_task(target, 0)
-    learner = make_learner(made)
-    scaled, _, _ = eager_step(made, learner, inputs, task)
+    learner = make_learner(setup)
+    scaled, _, _ = eager_step(setup, learner, inputs, task)
     before = make_learner(plain)
     joint, _ = step(plain, before, inputs, task)
     scale = 1.7 * scaled.metrics["balance"]
@@ -260,26 +260,28 @@ def test_under_plain_sgd_scaling_the_update_is_scaling_the_gradient() -> None:
     model = network(3)
     learners = {}
     for apply in ("grad", "lr"):
-        made = setup(CGGM(apply=apply, delta="positive"), model)
-        learners[apply] = train_steps(made._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), made.method.trainer)), 10)
+        setup = make_setup(CGGM(apply=apply, delta="positive"), model)
+        learners[apply] = train_steps(
+            setup._replace(optimizer=SplitOptimizer(SGD(0.05, 0.0), setup.method.trainer)), 10
+        )
     assert max_difference(learners["grad"].params, learners["lr"].params) < 1e-12
 
 
-def train_steps(made: Setup, steps: int, learner: Learner | None = None) -> Learner:
-    learner = learner or make_learner(made)
+def train_steps(setup: Setup, steps: int, learner: Learner | None = None) -> Learner:
+    learner = learner or make_learner(setup)
     for number in range(steps):
-        inputs, target = batch(made.model, number)
-        learner, _ = step(made, learner, inputs, make_task(target, number))
+        inputs, target = batch(setup.model, number)
+        learner, _ = step(setup, learner, inputs, make_task(target, number))
     return learner
 
 
 def direction_gradient(direction: str, steps: int) -> Params:
     """Return the gradient that the direction loss adds to the joint one, in the last of ``steps``."""
     model = network(3, "early")
-    made = setup(CGGM(lam=0.5, magnitude=False, direction=direction), model)
-    learner = train_steps(made, steps - 1)
+    setup = make_setup(CGGM(lam=0.5, magnitude=False, direction=direction), model)
+    learner = train_steps(setup, steps - 1)
     inputs, target = batch(model, steps - 1)
-    ours, signals, params = eager_step(made, learner, inputs, make_task(target, steps - 1))
+    ours, signals, params = eager_step(setup, learner, inputs, make_task(target, steps - 1))
     plain = gradient(make_task(target, steps - 1).objective(signals.logits), params)
     return without_heads(each(torch.sub, ours.grads, plain))
 
@@ -294,10 +296,10 @@ def test_the_released_direction_reaches_the_head_alone_and_one_step_late() -> No
 
 def test_the_released_direction_is_the_slope_of_the_last_steps_weights() -> None:
     model = network(3, "early")
-    made = setup(CGGM(lam=0.5, magnitude=False, direction="param_released"), model)
-    learner = make_learner(made)
+    setup = make_setup(CGGM(lam=0.5, magnitude=False, direction="param_released"), model)
+    learner = make_learner(setup)
     inputs, target = batch(model, 0)
-    _, metrics = step(made, learner, inputs, make_task(target, 0))
+    _, metrics = step(setup, learner, inputs, make_task(target, 0))
     weight = learner.params.shared["head.weight"].detach().requires_grad_()
     own = learner.params.heads["classifiers"]["out.weight"]
     cosines = torch.stack([torch.cosine_similarity(weight.flatten(), v.flatten(), dim=0) for v in own])
@@ -353,52 +355,52 @@ def test_eight_configurations_in_a_pack_equal_single_ones(over: Any, delta: str)
     numbers = {name: values.double() for name, values in numbers.items()}
 
     def configured(values: Any) -> Setup:
-        return setup(CGGM(delta=delta, **over, **values), model)
+        return make_setup(CGGM(delta=delta, **over, **values), model)
 
     singles = [configured({name: float(v[k]) for name, v in numbers.items()}) for k in range(8)]
-    packed: Any = tree_map(lambda *ts: torch.stack(ts), *[make_learner(made, k) for k, made in enumerate(singles)])
+    packed: Any = tree_map(lambda *ts: torch.stack(ts), *[make_learner(setup, k) for k, setup in enumerate(singles)])
     for number in range(steps):
         packed = vmap(lambda v, k, n=number: pure_step(configured(v), k, n))(numbers, packed)
-    for k, made in enumerate(singles):
-        alone = train_steps(made, steps, make_learner(made, k))
+    for k, setup in enumerate(singles):
+        alone = train_steps(setup, steps, make_learner(setup, k))
         assert max_difference(tree_map(lambda t, k=k: t[k], packed), alone) < 1e-9
 
 
 def test_an_absent_modality_keeps_its_state_and_its_gradient() -> None:
     model = network(3, "sum")
-    made = setup(CGGM(delta="positive"), model)
-    learner = train_steps(made, 3)
+    setup = make_setup(CGGM(delta="positive"), model)
+    learner = train_steps(setup, 3)
     inputs, target = batch(model, 3)
     present = torch.ones(3, len(target), dtype=torch.bool)
     present[1] = False
     present[2, :5] = False
-    after, metrics = step(made, learner, inputs, make_task(target, 3, present=present))
+    after, metrics = step(setup, learner, inputs, make_task(target, 3, present=present))
     assert metrics["method.scale"][1] == 1
     assert metrics["attended"].tolist() == [True, False, True]
     assert after.state.eps[1] == learner.state.eps[1]
     assert float(metrics["method.balance"][[0, 2]].sum()) == pytest.approx(1, rel=1e-6)
-    classified = made.model(learner.params, learner.buffers, inputs, made.needs)[0].classified
+    classified = setup.model(learner.params, learner.buffers, inputs, setup.needs)[0].classified
     right = (classified.argmax(-1) == target).double()
     assert float(after.state.eps[2]) == pytest.approx(float(right[2, 5:].mean()), rel=1e-12)
 
 
 def test_a_modality_alone_in_a_batch_is_not_modulated() -> None:
     model = network(2)
-    made, plain = setup(CGGM(), model), setup(Joint(), model)
+    setup, plain = make_setup(CGGM(), model), make_setup(Joint(), model)
     inputs, target = batch(model, 0)
     present = torch.ones(2, len(target), dtype=torch.bool)
     present[1] = False
     task = make_task(target, 0, present=present)
-    one, other = step(made, make_learner(made), inputs, task)[0], step(plain, make_learner(plain), inputs, task)[0]
+    one, other = step(setup, make_learner(setup), inputs, task)[0], step(plain, make_learner(plain), inputs, task)[0]
     assert max_difference(without_heads(one.params), other.params) < 1e-15
 
 
 def test_half_strength_is_half_of_both() -> None:
     model = network(3)
-    made = setup(CGGM(delta="positive"), model)
-    half = setup(CGGM(delta="positive", lam=0.1), model)
+    setup = make_setup(CGGM(delta="positive"), model)
+    half = make_setup(CGGM(delta="positive", lam=0.1), model)
     inputs, target = batch(model, 0)
-    faded, _, _ = eager_step(made, make_learner(made), inputs, make_task(target, 0, strength=0.5))
+    faded, _, _ = eager_step(setup, make_learner(setup), inputs, make_task(target, 0, strength=0.5))
     full, _, _ = eager_step(half, make_learner(half), inputs, make_task(target, 0))
     assert max_difference(faded.grads.shared, full.grads.shared) < 1e-12
     assert max_difference(faded.metrics["scale"], (1 + full.metrics["scale"]) / 2) < 1e-12
@@ -407,10 +409,10 @@ def test_half_strength_is_half_of_both() -> None:
 
 def test_the_state_goes_on_outside_the_methods_epochs() -> None:
     model = network(2)
-    made = setup(CGGM(), model)
+    setup = make_setup(CGGM(), model)
     inputs, target = batch(model, 0)
-    learner = make_learner(made)
-    off, metrics = step(made, learner, inputs, make_task(target, 0, strength=0.0))
+    learner = make_learner(setup)
+    off, metrics = step(setup, learner, inputs, make_task(target, 0, strength=0.0))
     assert off.state.eps.tolist() == metrics["method.eps"].tolist() != [0, 0]
     assert max_difference(off.params.heads, learner.params.heads) > 0
 
@@ -457,11 +459,11 @@ def test_attention_sees_all_of_a_vector() -> None:
 
 def test_the_clip_leaves_the_classifiers_out() -> None:
     model = network(2)
-    free = setup(CGGM(), model)
+    free = make_setup(CGGM(), model)
     clipped = free._replace(trial={"train": {"clip": 1e-3, "clip_before": None, "clip_trigger": None, "accumulate": 1}})
     inputs, target = batch(model, 0)
     learner = make_learner(free)
-    one, other = (step(made, learner, inputs, make_task(target, 0))[0] for made in (free, clipped))
+    one, other = (step(setup, learner, inputs, make_task(target, 0))[0] for setup in (free, clipped))
     assert max_difference(one.params.heads, other.params.heads) == 0
     assert max_difference(without_heads(other.params), without_heads(learner.params)) < 1e-4
 
@@ -484,11 +486,11 @@ def hard_batch(kind: str, model: Model) -> tuple[dict[str, Tensor], Tensor]:
 def test_hard_batches_stay_finite(kind: str, direction: str) -> None:
     """Saturated: all predictions right or wrong beyond doubt, so that gradients of the joint loss vanish."""
     model = network(2)
-    made = setup(CGGM(direction=direction, clip_b=10.0), model)
-    learner = make_learner(made)
+    setup = make_setup(CGGM(direction=direction, clip_b=10.0), model)
+    learner = make_learner(setup)
     if kind == "saturated":
         learner = learner._replace(params=each(lambda p: 30 * p, learner.params))
     inputs, target = hard_batch(kind, model)
     for number in range(4):
-        learner, metrics = step(made, learner, inputs, make_task(target, number))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tests.trainables.helpers import batch, make_learner, make_task, network, setup
+from tests.trainables.helpers import batch, make_learner, make_setup, make_task, network
 from tests.trainables.test_methods import Case, published_cases
 from tests.trainables.test_packs import tiny
 from tests.trainables.test_train import AGM, BASE, trial
@@ -77,21 +77,23 @@ def to_meta(tree: Any) -> Any:
 @pytest.mark.parametrize("case", published_cases(), ids=lambda c: f"{c.name}{c.settings or ''}")
 def test_a_step_stays_on_its_device_and_the_next_does_not_wait_for_it(case: Case, missing: bool) -> None:
     for modalities, fusion in ((3, "concat"), (1, "sum")):
-        made = setup(case.build(), network(modalities, fusion))
-        inputs, target = batch(made.model, 0)
+        setup = make_setup(case.build(), network(modalities, fusion))
+        inputs, target = batch(setup.model, 0)
         present = torch.ones(modalities, len(target), dtype=torch.bool)
         present[0, :3] = False
-        learner = to_meta(make_learner(made)._replace(moments=(), state=()))
-        learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
-        made = made._replace(model=made.model._replace(mute_inputs=to_meta(dict(made.model.mute_inputs))))
+        learner = to_meta(make_learner(setup)._replace(moments=(), state=()))
+        learner = learner._replace(
+            moments=setup.optimizer.init(learner.params), state=setup.method.init(learner.params)
+        )
+        setup = setup._replace(model=setup.model._replace(mute_inputs=to_meta(dict(setup.model.mute_inputs))))
         task = make_task(to_meta(target), 0, present=to_meta(present) if missing else None)
         task = task._replace(noise=lambda purpose, like: torch.zeros_like(like))
         there = to_meta(inputs)
         with OneDevice():
-            rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
-            after, _ = step(made, learner, there, task, rates)
+            rates = setup.method.rates(learner.state) if isinstance(setup.method, EpochMethod) else None
+            after, _ = step(setup, learner, there, task, rates)
         with NoWaiting(), NoHostTensors():
-            after, _ = step(made, after, there, task, rates)
+            after, _ = step(setup, after, there, task, rates)
         assert {t.device.type for t in tree_leaves((after.params, after.state)) if t.ndim} == {"meta"}
 
 

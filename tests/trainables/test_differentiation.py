@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainables.helpers import TASKS, batch, make_learner, make_task, max_difference, network, setup
+from tests.trainables.helpers import TASKS, batch, make_learner, make_setup, make_task, max_difference, network
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.methods.joint_uni import JointUni
 from trainables.signals import Sloped
@@ -17,12 +17,12 @@ from trainables.tasks import build_criteria
 def test_slopes_pull_as_the_losses_do(
     differentiate: Differentiate, task: str, reduction: str, present: torch.Tensor | None
 ) -> None:
-    made = setup(JointUni(), network(3, task=task))
-    learner = make_learner(made)
-    inputs, target = batch(made.model, 0, task=task)
+    setup = make_setup(JointUni(), network(3, task=task))
+    learner = make_learner(setup)
+    inputs, target = batch(setup.model, 0, task=task)
     posed = make_task(target, 0, task=task, present=present)._replace(reduction=reduction)
     signals, _, pull = differentiate(
-        lambda params: made.model(params, learner.buffers, inputs, made.needs), learner.params
+        lambda params: setup.model(params, learner.buffers, inputs, setup.needs), learner.params
     )
     slopes = posed.slopes(signals.logits, signals.heads)
     by_slopes = pull(lambda s: Sloped((s.logits, s.heads), (slopes[0], slopes[1:])))

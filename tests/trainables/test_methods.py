@@ -25,11 +25,11 @@ from tests.trainables.helpers import (
     TASKS,
     batch,
     make_learner,
+    make_setup,
     make_task,
     max_difference,
     network,
     pure_step,
-    setup,
     without_heads,
 )
 from trainables.methods import METHODS
@@ -181,36 +181,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", cases, ids=lambda c: f"{c.name}{c.settings or ''}")
 
 
-def train_steps(made: Setup, steps: int, learner: Learner | None = None, first: int = 0, **how: Any) -> Learner:
+def train_steps(setup: Setup, steps: int, learner: Learner | None = None, first: int = 0, **how: Any) -> Learner:
     """Train with the product's own step, and with the method's control after epochs of five steps."""
-    learner, snapshots = learner or make_learner(made), []
-    snapshots = [learner] * len(made.model.encoders)
+    learner, snapshots = learner or make_learner(setup), []
+    snapshots = [learner] * len(setup.model.encoders)
     task = how.get("task", "classification")
     for number in range(first, first + steps):
-        inputs, target = batch(made.model, number, task=task)
-        rates = made.method.rates(learner.state) if isinstance(made.method, EpochMethod) else None
-        learner, _ = step(made, learner, inputs, make_task(target, number, **how), rates)
-        if isinstance(made.method, EpochMethod) and number % 5 == 4:
-            learner = end_epoch(made, learner, snapshots, number // 5 + 1, how.get("strength", 1.0))
+        inputs, target = batch(setup.model, number, task=task)
+        rates = setup.method.rates(learner.state) if isinstance(setup.method, EpochMethod) else None
+        learner, _ = step(setup, learner, inputs, make_task(target, number, **how), rates)
+        if isinstance(setup.method, EpochMethod) and number % 5 == 4:
+            learner = end_epoch(setup, learner, snapshots, number // 5 + 1, how.get("strength", 1.0))
     return learner
 
 
-def end_epoch(made: Setup, learner: Learner, snapshots: list[Learner], epoch: int, strength: float) -> Learner:
+def end_epoch(setup: Setup, learner: Learner, snapshots: list[Learner], epoch: int, strength: float) -> Learner:
     """Apply the method's control after an epoch whose scores differ between modalities and epochs."""
-    names = [int(m[1:]) for m in made.model.encoders]
+    names = [int(m[1:]) for m in setup.model.encoders]
     score = torch.tensor([0.5 + 0.04 * ((epoch * (n + 2)) % 5) for n in names], dtype=torch.float64)
     moment = torch.tensor(epoch), torch.tensor(strength, dtype=torch.float64)
-    control = made.method.epoch(learner.state, Validation(1 - score, score, 1 - score[0], score[0], *moment))
+    control = setup.method.epoch(learner.state, Validation(1 - score, score, 1 - score[0], score[0], *moment))
     return apply_control(learner._replace(state=control.state), control, snapshots)
 
 
 def test_steps_are_finite_and_keep_types_and_shapes(case: Case, modalities: int, task: str) -> None:
-    made = setup(case.build(), network(modalities, task=task))
-    learner = make_learner(made)
+    setup = make_setup(case.build(), network(modalities, task=task))
+    learner = make_learner(setup)
     before, spec = tree_flatten(learner)
     for number in range(3):
-        inputs, target = batch(made.model, number, task=task)
-        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task))
+        inputs, target = batch(setup.model, number, task=task)
+        learner, metrics = step(setup, learner, inputs, make_task(target, number, task=task))
     after, spec_after = tree_flatten(learner)
     assert spec_after == spec
     assert [(t.dtype, t.shape) for t in after] == [(t.dtype, t.shape) for t in before]
@@ -232,29 +232,29 @@ def check_packed(case: Case, fusion: str, rounding: float, steps: int) -> None:
     model, seeds = network(3, fusion), range(8)
     numbers = finite(case.numbers | case.stable_settings)
     values = [{n: value * (0.5 + 0.06 * seed) for n, value in numbers.items()} for seed in seeds]
-    mades = [setup(case.build(**each), model) for each in values]
-    start = [make_learner(made, seed) for made, seed in zip(mades, seeds, strict=True)]
+    setups = [make_setup(case.build(**each), model) for each in values]
+    start = [make_learner(setup, seed) for setup, seed in zip(setups, seeds, strict=True)]
     packed = tree_map(lambda *ts: torch.stack(ts), *start)
     hyper = {n: torch.tensor([each[n] for each in values], dtype=torch.float64) for n in values[0]}
 
     def one(numbers: Mapping[str, Tensor], learner: Learner, number: int) -> Learner:
-        return pure_step(setup(case.build(**numbers), model), learner, number)
+        return pure_step(make_setup(case.build(**numbers), model), learner, number)
 
     for number in range(steps):
         together = vmap(lambda h, k, n=number: one(h, k, n), in_dims=(0 if hyper else None, 0), randomness="same")
         packed = together(hyper, packed)
     for i in (0, 7):
-        assert max_difference(tree_map(lambda t, i=i: t[i], packed), take_steps(mades[i], start[i], steps)) < rounding
+        assert max_difference(tree_map(lambda t, i=i: t[i], packed), take_steps(setups[i], start[i], steps)) < rounding
 
 
 def finite(numbers: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if abs(value) != float("inf")}
 
 
-def take_steps(made: Setup, learner: Learner, steps: int) -> Learner:
+def take_steps(setup: Setup, learner: Learner, steps: int) -> Learner:
     for number in range(steps):
-        inputs, target = batch(made.model, number)
-        learner, _ = step(made, learner, inputs, make_task(target, number))
+        inputs, target = batch(setup.model, number)
+        learner, _ = step(setup, learner, inputs, make_task(target, number))
     return learner
 
 
@@ -275,7 +275,7 @@ def check_off(case: Case, modalities: int, task: str, steps: int) -> None:
         pytest.skip("nothing to switch off")
     fusion = ("concat", "sum", "early")[modalities % 3]
     off = train_steps(
-        setup(case.build(**case.neutral_settings), network(modalities, fusion, task=task)), steps, task=task
+        make_setup(case.build(**case.neutral_settings), network(modalities, fusion, task=task)), steps, task=task
     )
     assert (
         max_difference(trained_base(case.base, modalities, fusion, task, steps, 1.0), without_heads(off.params)) < 1e-9
@@ -284,14 +284,14 @@ def check_off(case: Case, modalities: int, task: str, steps: int) -> None:
 
 @cache
 def trained_base(base: Method, modalities: int, fusion: str, task: str, steps: int, strength: float) -> Params:
-    made = setup(base, network(modalities, fusion, task=task))
-    return without_heads(train_steps(made, steps, task=task, strength=strength).params)
+    setup = make_setup(base, network(modalities, fusion, task=task))
+    return without_heads(train_steps(setup, steps, task=task, strength=strength).params)
 
 
 def test_outside_its_epochs_it_is_its_base(case: Case) -> None:
     over = {"stale": False} if case.settings.get("stale") else {}
     base = trained_base(case.base, 3, "sum", "classification", 20, 0.0 if case.name != "bogc" else 1.0)
-    other = train_steps(setup(case.build(**over), network(3, "sum")), 20, strength=0.0)
+    other = train_steps(make_setup(case.build(**over), network(3, "sum")), 20, strength=0.0)
     assert max_difference(base, without_heads(other.params)) < 1e-9
 
 
@@ -300,7 +300,7 @@ def test_half_way_through_its_warm_up_it_does_half(plain: Case) -> None:
     if not plain.neutral_settings or plain.name == "cggm":  # whose direction and magnitude are both at half strength
         pytest.skip("nothing to fade")
     model = network(3)
-    none, half, full = (train_steps(setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
+    none, half, full = (train_steps(make_setup(plain.build(), model), 1, strength=s) for s in (0.0, 0.5, 1.0))
     middle = tree_map(lambda a, b: (a + b) / 2, without_heads(none.params), without_heads(full.params))
     assert max_difference(without_heads(half.params), middle) < 1e-12
 
@@ -316,7 +316,7 @@ def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
         3, "gated" if case.name == "cggm" else "sum"
     )  # its classifiers pair with places in the fused feature
     turned = model._replace(encoders=dict(reversed(model.encoders.items())))
-    one, other = (train_steps(setup(case.build(**over), m), 10) for m in (model, turned))
+    one, other = (train_steps(make_setup(case.build(**over), m), 10) for m in (model, turned))
     for modality in model.encoders:
         assert max_difference(one.params.encoders[modality], other.params.encoders[modality]) < 1e-10
         assert max_difference(one.params.readouts[modality], other.params.readouts[modality]) < 1e-10
@@ -324,38 +324,38 @@ def test_relabelling_the_modalities_relabels_the_result(case: Case) -> None:
 
 def test_resumed_equals_uninterrupted(case: Case) -> None:
     """A checkpoint is a list of tensors that loads without executing anything."""
-    made = setup(case.build(**case.stable_settings), network(3))
-    half = train_steps(made, 10)
+    setup = make_setup(case.build(**case.stable_settings), network(3))
+    half = train_steps(setup, 10)
     leaves, structure = tree_flatten(half)
     assert all(isinstance(leaf, Tensor) for leaf in leaves)
     file = io.BytesIO()
     torch.save(leaves, file)
     file.seek(0)
     restored = tree_unflatten(torch.load(file, weights_only=True), structure)
-    assert max_difference(continue_training(made, half), continue_training(made, restored)) == 0
+    assert max_difference(continue_training(setup, half), continue_training(setup, restored)) == 0
 
 
-def continue_training(made: Setup, learner: Learner) -> Learner:
+def continue_training(setup: Setup, learner: Learner) -> Learner:
     """Train on; the snapshots before are the engine's to keep."""
-    return train_steps(made, 10, learner, first=10)
+    return train_steps(setup, 10, learner, first=10)
 
 
 @pytest.mark.parametrize("hardship", ["constant", "one class", "batch of one", "all wrong", "huge"])
 def test_hard_batches_give_finite_numbers(case: Case, hardship: str) -> None:
-    made = setup(case.build(), network(3))
-    learner = make_learner(made)
+    setup = make_setup(case.build(), network(3))
+    learner = make_learner(setup)
     for number in range(4):
-        inputs, target = batch(made.model, number, size=1 if hardship == "batch of one" else 12)
+        inputs, target = batch(setup.model, number, size=1 if hardship == "batch of one" else 12)
         if hardship == "constant":
             inputs = {m: torch.ones_like(x) for m, x in inputs.items()}
         elif hardship == "one class":
             target = torch.zeros_like(target)
         elif hardship == "all wrong":
-            logits = made.model(learner.params, learner.buffers, inputs, frozenset())[0].logits
+            logits = setup.model(learner.params, learner.buffers, inputs, frozenset())[0].logits
             target = logits.argmin(-1)
         elif hardship == "huge":
             inputs = {m: 1e3 * x for m, x in inputs.items()}
-        learner, metrics = step(made, learner, inputs, make_task(target, number))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
@@ -363,7 +363,7 @@ def test_seven_modalities_train_unless_all_coalitions_are_needed(plain: Case) ->
     """Which is refused: AGM draws some of them, then."""
 
     def trained(**settings: Any) -> Learner:
-        return train_steps(setup(plain.build(**settings), network(7)), 2)
+        return train_steps(make_setup(plain.build(**settings), network(7)), 2)
 
     if plain.name not in {"agm", "moddrop"}:
         assert all(torch.isfinite(t).all() for t in tree_leaves(trained()))
@@ -386,49 +386,49 @@ def test_any_batch_gives_finite_numbers(
     plain: Case, size: int, scale: float, classes: int, silent: list[bool], task: str
 ) -> None:
     """However small, degenerate or badly scaled; some modalities may be missing altogether."""
-    made = setup(plain.build(**plain.stable_settings), network(3, task=task))
-    learner = make_learner(made)
+    setup = make_setup(plain.build(**plain.stable_settings), network(3, task=task))
+    learner = make_learner(setup)
     present = torch.tensor(silent)[:, None].expand(3, size)
     for number in range(2):
-        inputs, target = batch(made.model, number, size, task=task)
+        inputs, target = batch(setup.model, number, size, task=task)
         target = target.clamp(max=classes - 1)
         inputs = {m: scale * x * present[i].view(-1, *[1] * (x.ndim - 1)) for i, (m, x) in enumerate(inputs.items())}
-        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task, present=present))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number, task=task, present=present))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
 def test_nothing_is_hidden_from_a_loss_that_is_not_a_number(plain: Case) -> None:
     """The joint loss shows a NaN in one modality, so that the engine ends the trial with a sentence."""
-    made = setup(plain.build(), network(2))
-    inputs, target = batch(made.model, 0)
+    setup = make_setup(plain.build(), network(2))
+    inputs, target = batch(setup.model, 0)
     inputs["m0"][3, 1] = float("nan")
-    _, metrics = step(made, make_learner(made), inputs, make_task(target, 0))
+    _, metrics = step(setup, make_learner(setup), inputs, make_task(target, 0))
     assert torch.isnan(metrics["loss"])
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_samples_without_a_modality(case: Case, task: str) -> None:
     """Some samples lack one, one batch lacks it altogether, one sample lacks all: finite, and joint when off."""
-    made = setup(case.build(), network(3, task=task))
-    learner = make_learner(made)
+    setup = make_setup(case.build(), network(3, task=task))
+    learner = make_learner(setup)
     for number in range(6):
-        inputs, target = batch(made.model, number, task=task)
+        inputs, target = batch(setup.model, number, task=task)
         present = torch.ones(3, len(target), dtype=torch.bool)
         present[number % 3, : len(target) if number == 4 else 5] = False
         present[:, -1] = False
         inputs = {m: x * present[i].view(-1, *[1] * (x.ndim - 1)) for i, (m, x) in enumerate(inputs.items())}
-        learner, metrics = step(made, learner, inputs, make_task(target, number, task=task, present=present))
+        learner, metrics = step(setup, learner, inputs, make_task(target, number, task=task, present=present))
         assert all(torch.isfinite(t).all() for t in [*tree_leaves(learner), *metrics.values()])
 
 
 def test_a_mask_without_missing_modalities_changes_nothing(case: Case) -> None:
-    made = setup(case.build(), network(3))
-    one = other = make_learner(made)
+    setup = make_setup(case.build(), network(3))
+    one = other = make_learner(setup)
     for number in range(5):
-        inputs, target = batch(made.model, number)
+        inputs, target = batch(setup.model, number)
         everyone = torch.ones(3, len(target), dtype=torch.bool)
-        one, _ = step(made, one, inputs, make_task(target, number))
-        other, _ = step(made, other, inputs, make_task(target, number, present=everyone))
+        one, _ = step(setup, one, inputs, make_task(target, number))
+        other, _ = step(setup, other, inputs, make_task(target, number, present=everyone))
     assert max_difference(one, other) < 1e-10
 
 
@@ -442,13 +442,13 @@ def insert_positions(x: Tensor, between: float) -> Tensor:
 def test_a_position_without_a_label_is_as_if_it_were_not_there(case: Case) -> None:
     if case.settings.get("cls_heads"):
         pytest.skip("such classifiers look across positions")
-    made = setup(case.build(**case.stable_settings), network(3, task="segmentation"))
-    silence = {m: None if x is None else insert_positions(x, 0.0) for m, x in made.model.mute_inputs.items()}
-    wide = made._replace(model=made.model._replace(mute_inputs=silence))
-    one = other = make_learner(made)
+    setup = make_setup(case.build(**case.stable_settings), network(3, task="segmentation"))
+    silence = {m: None if x is None else insert_positions(x, 0.0) for m, x in setup.model.mute_inputs.items()}
+    wide = setup._replace(model=setup.model._replace(mute_inputs=silence))
+    one = other = make_learner(setup)
     for number in range(6):
-        inputs, target = batch(made.model, number, task="segmentation")
-        one, seen = step(made, one, inputs, make_task(target, number, task="segmentation"))
+        inputs, target = batch(setup.model, number, task="segmentation")
+        one, seen = step(setup, one, inputs, make_task(target, number, task="segmentation"))
         posed = make_task(insert_positions(target, -1), number, task="segmentation", gaps=True)
         other, also = step(wide, other, {m: insert_positions(x, 9.0 + number) for m, x in inputs.items()}, posed)
         assert max_difference((one, seen), (other, also)) < 1e-7
@@ -459,7 +459,7 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
     if plain.name in {"bogc", "joint-uni", "cggm"}:
         pytest.skip("networks beside the model depend on how many modalities there are")
     pair, trio = network(2, "sum"), network(3, "sum")
-    one, other = setup(plain.build(), pair), setup(plain.build(), trio)
+    one, other = make_setup(plain.build(), pair), make_setup(plain.build(), trio)
     alone, beside = make_learner(one), make_learner(other)
     silent = {name: torch.zeros_like(p) for name, p in beside.params.encoders["m2"].items()}
     mute = {name: torch.zeros_like(p) for name, p in beside.params.readouts["m2"].items()}
@@ -478,22 +478,22 @@ def test_a_modality_that_nobody_has_leaves_the_others_to_themselves(plain: Case)
 
 
 def test_normalised_and_dropped_out_encoders(case: Case) -> None:
-    made = setup(case.build(**case.stable_settings), network(3, norm="batch", dropout=0.3))
-    learner = train_steps(made, 6)
+    setup = make_setup(case.build(**case.stable_settings), network(3, norm="batch", dropout=0.3))
+    learner = train_steps(setup, 6)
     assert all(torch.isfinite(t).all() for t in tree_leaves(learner))
-    assert max_difference(learner, train_steps(made, 6)) == 0
+    assert max_difference(learner, train_steps(setup, 6)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_state_keeps_its_type(case: Case, dtype: torch.dtype) -> None:
-    made = setup(case.build(), network(2))
-    learner = make_learner(made)
+    setup = make_setup(case.build(), network(2))
+    learner = make_learner(setup)
     learner = learner._replace(params=tree_map(lambda t: t.to(dtype), learner.params))
-    learner = learner._replace(moments=made.optimizer.init(learner.params), state=made.method.init(learner.params))
-    silence = {m: None if x is None else x.to(dtype) for m, x in made.model.mute_inputs.items()}
-    made = made._replace(model=made.model._replace(mute_inputs=silence))
-    inputs, target = batch(made.model, 0)
-    after, _ = step(made, learner, {m: x.to(dtype) for m, x in inputs.items()}, make_task(target, 0))
+    learner = learner._replace(moments=setup.optimizer.init(learner.params), state=setup.method.init(learner.params))
+    silence = {m: None if x is None else x.to(dtype) for m, x in setup.model.mute_inputs.items()}
+    setup = setup._replace(model=setup.model._replace(mute_inputs=silence))
+    inputs, target = batch(setup.model, 0)
+    after, _ = step(setup, learner, {m: x.to(dtype) for m, x in inputs.items()}, make_task(target, 0))
     assert [t.dtype for t in tree_leaves(after)] == [t.dtype for t in tree_leaves(learner)]
     assert {t.dtype for t in tree_leaves(after.params)} == {dtype}
 
@@ -506,16 +506,16 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 
 
 def check_gradient(model: Model, task: str, loss: str) -> None:
-    made = setup(load_method(METHODS["joint"])(), model, lr=1.0)
-    learner = make_learner(made)
+    setup = make_setup(load_method(METHODS["joint"])(), model, lr=1.0)
+    learner = make_learner(setup)
     inputs, target = batch(model, 0, task=task)
     posed = make_task(target, 0, task=task, loss=loss)
-    after, _ = step(made, learner, inputs, posed)
+    after, _ = step(setup, learner, inputs, posed)
 
     def value(shift: float, name: str) -> float:
         moved = {**learner.params.shared, name: learner.params.shared[name] + shift * direction}
         params = learner.params._replace(shared=moved)
-        return float(posed.objective(made.model(params, learner.buffers, inputs, frozenset())[0].logits))
+        return float(posed.objective(setup.model(params, learner.buffers, inputs, frozenset())[0].logits))
 
     for name, before in learner.params.shared.items():
         direction = torch.sign(torch.linspace(-1, 1.3, before.numel(), dtype=torch.float64)).view(before.shape)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, stack
+from tests.trainables.helpers import batch, make_learner, make_setup, make_task, max_difference, network, stack
 from tests.trainables.test_train import JOINT, tiny, trial
 from trainables.differentiation import functional
 from trainables.dry_run import parameter_distance
@@ -35,7 +35,7 @@ def validation(epoch: int, *losses: float, strength: float = 1.0) -> Validation:
 
 def controls(method: MSES, *rows: tuple[float, ...], strength: float = 1.0) -> list[Control]:
     """What the method decides after each epoch with these losses."""
-    state = method.init(make_learner(setup(method, network(len(rows[0])))).params)
+    state = method.init(make_learner(make_setup(method, network(len(rows[0])))).params)
     found = []
     for epoch, losses in enumerate(rows, start=1):
         found.append(method.epoch(state, validation(epoch, *losses, strength=strength)))
@@ -178,11 +178,11 @@ def test_plain_gradient_descent_does_not_move_without_gradients_but_running_stat
 
 def test_clipping_does_not_count_a_frozen_branch() -> None:
     for stop in ("freeze", "grad_zero"):
-        made = setup(MSES(stop=stop), network(2, "sum"))
-        learner = make_learner(made)
+        setup = make_setup(MSES(stop=stop), network(2, "sum"))
+        learner = make_learner(setup)
         state = learner.state._replace(running=torch.tensor([0.0, 1.0], dtype=torch.float64))
-        inputs, target = batch(made.model, 0)
-        after, metrics = step(made, learner._replace(state=state), inputs, make_task(target, 0))
+        inputs, target = batch(setup.model, 0)
+        after, metrics = step(setup, learner._replace(state=state), inputs, make_task(target, 0))
         assert all((v == 0).all() for v in after.moments.encoders["m0"].values())
         assert all((v == 0).all() for v in after.moments.readouts["m0"].values())
         assert metrics["method.scale"].tolist() == [0, 1]
@@ -215,8 +215,8 @@ def test_a_roll_back_of_a_branch_keeps_the_progress_of_the_others(train: dict[st
 
 def test_grafting_passes_over_what_has_no_such_branch() -> None:
     """The moments of an optimiser for heads beside the model."""
-    made = setup(MSES(), network(2, "sum"))
-    params = make_learner(made).params
+    setup = make_setup(MSES(), network(2, "sum"))
+    params = make_learner(setup).params
     old = tree_map(torch.zeros_like, params)
     heads = params._replace(encoders={}, readouts={})
     model, apart_ = restore_branch((params, heads), (old, heads), "m0")
@@ -245,8 +245,8 @@ def test_infinite_patience_is_joint_training_and_so_is_an_end_before_the_start()
         ("trainables.methods.mses:MSES", {"patience": float("inf")}, 9),
         (PATH + "Scripted", EARLY, 0),
     ):
-        made = build_setup(trial(method, settings, epochs=6, dtype="float64", model=MODEL) | {"end": end}, tiny())
-        *_, last = iterate_epochs(made, init_learner(made))
+        setup = build_setup(trial(method, settings, epochs=6, dtype="float64", model=MODEL) | {"end": end}, tiny())
+        *_, last = iterate_epochs(setup, init_learner(setup))
         ends.append(last.learner)
     assert parameter_distance(ends[0], ends[1]) < 1e-12
     assert parameter_distance(ends[0], ends[2]) < 1e-12
@@ -263,12 +263,12 @@ def test_the_state_is_a_tree_of_tensors_that_nothing_changes_in_place() -> None:
     assert all(a.equal(b) for a, b in zip(tree_leaves(one[:4]), tree_leaves(other[:4]), strict=True))
 
 
-def one_epoch(method: MSES, made: Setup, learner: Learner, number: int, losses: Tensor) -> tuple[Learner, Any]:
+def one_epoch(method: MSES, setup: Setup, learner: Learner, number: int, losses: Tensor) -> tuple[Learner, Any]:
     """The rates, a step and the end of an epoch, as a value."""
-    inputs, target = batch(made.model, number)
+    inputs, target = batch(setup.model, number)
     rates = method.rates(learner.state)
-    made = made._replace(method=method)
-    learner, metrics = step(made, learner, inputs, make_task(target, number), rates, differentiate=functional)
+    setup = setup._replace(method=method)
+    learner, metrics = step(setup, learner, inputs, make_task(target, number), rates, differentiate=functional)
     one = torch.ones((), dtype=torch.float64)
     control = method.epoch(learner.state, Validation(losses, losses, one, one, torch.tensor(number + 1), one))
     return learner._replace(state=control.state), (control[1:4], metrics, rates)
@@ -277,14 +277,14 @@ def one_epoch(method: MSES, made: Setup, learner: Learner, number: int, losses: 
 @pytest.mark.parametrize("stop", ["freeze", "grad_zero"])
 def test_eight_configurations_in_a_pack_equal_single_ones(stop: str) -> None:
     """Of which some stop a branch, some both, and some none."""
-    made = setup(MSES(stop=stop), network(2, "sum", "batch"))
+    setup = make_setup(MSES(stop=stop), network(2, "sum", "batch"))
     settings = [{"patience": torch.tensor(k / 2), "mix": torch.tensor(k / 10)} for k in range(8)]
     scripts = [torch.tensor([RISING, FALLING if k % 2 else RISING]).double().T for k in range(8)]
-    learners = [make_learner(made, seed) for seed in range(8)]
+    learners = [make_learner(setup, seed) for seed in range(8)]
     packed, values, script = (stack(trees) for trees in (learners, settings, scripts))
 
     def advance(values: dict[str, Tensor], learner: Learner, script: Tensor, number: int) -> tuple[Learner, Any]:
-        return one_epoch(MSES(**values, stop=stop), made, learner, number, script[number])
+        return one_epoch(MSES(**values, stop=stop), setup, learner, number, script[number])
 
     for number in range(6):
         packed, found = vmap(lambda v, k, s, n=number: advance(v, k, s, n), randomness="same")(values, packed, script)

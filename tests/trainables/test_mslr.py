@@ -13,11 +13,11 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tests.trainables.helpers import (
     batch,
     make_learner,
+    make_setup,
     make_task,
     max_difference,
     network,
     pure_step,
-    setup,
     stack,
     train,
 )
@@ -53,7 +53,7 @@ def test_a_modality_that_no_validation_sample_has_keeps_its_rate() -> None:
 
 def ratios(method: MSLR, *rows: tuple[float, ...]) -> list[list[float]]:
     """The ratios in force after each epoch with these scores."""
-    state = method.init(make_learner(setup(method, network(len(rows[0])))).params)
+    state = method.init(make_learner(make_setup(method, network(len(rows[0])))).params)
     found = []
     for epoch, scores in enumerate(rows, start=1):
         state = method.epoch(state, validation(epoch, *scores)).state
@@ -94,15 +94,15 @@ def test_without_adapt_the_ratios_stay() -> None:
 
 def learner_after_step(method: Any, **changes: Any) -> Learner:
     """Parameters after one step of joint training from a common start."""
-    made = setup(method, network(2, "sum"), lr=1.0)
-    learner = make_learner(made)._replace(**changes)
-    inputs, target = batch(made.model, 0)
-    return step(made, learner, inputs, make_task(target, 0))[0]
+    setup = make_setup(method, network(2, "sum"), lr=1.0)
+    learner = make_learner(setup)._replace(**changes)
+    inputs, target = batch(setup.model, 0)
+    return step(setup, learner, inputs, make_task(target, 0))[0]
 
 
 def test_factors_are_of_encoder_and_readout_by_name_and_one_where_there_is_none() -> None:
     """A mapping, one number, and the ratio in the state multiply."""
-    before, joint = make_learner(setup(Joint(), network(2, "sum"))).params, learner_after_step(Joint()).params
+    before, joint = make_learner(make_setup(Joint(), network(2, "sum"))).params, learner_after_step(Joint()).params
     state = MSLRState(torch.zeros(()), torch.zeros(5, 2), torch.tensor([0.5, 2.0], dtype=torch.float64))
     for method, factors in [
         (MSLR({"m1": 3.0}), (0.5, 6.0)),
@@ -121,10 +121,10 @@ def test_factors_are_of_encoder_and_readout_by_name_and_one_where_there_is_none(
 
 def test_what_is_shared_keeps_its_learning_rate() -> None:
     """In one step; later ones depend on the encoders."""
-    made = setup(MSLR(3.0), network(2))
-    inputs, target = batch(made.model, 0)
-    joint = setup(Joint(), network(2))
-    one, other = (step(m, make_learner(m), inputs, make_task(target, 0))[0].params for m in (made, joint))
+    setup = make_setup(MSLR(3.0), network(2))
+    inputs, target = batch(setup.model, 0)
+    joint = make_setup(Joint(), network(2))
+    one, other = (step(m, make_learner(m), inputs, make_task(target, 0))[0].params for m in (setup, joint))
     assert max_difference(one.shared, other.shared) == 0
     assert max_difference(one.encoders, other.encoders) > 0
 
@@ -133,8 +133,8 @@ def test_what_is_shared_keeps_its_learning_rate() -> None:
 def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) -> None:
     """Momentum and weight decay included, over ten steps."""
     model, factors = network(2, "sum"), {"m0": 1.3, "m1": 0.7}
-    made = setup(MSLR(factors), model)._replace(optimizer=build_optimizer(name, 0.05, 0.9, 0.1))
-    learner = make_learner(made)
+    setup = make_setup(MSLR(factors), model)._replace(optimizer=build_optimizer(name, 0.05, 0.9, 0.1))
+    learner = make_learner(setup)
     copies = tree_map(lambda p: p.clone().requires_grad_(), learner.params)
     groups = [
         {
@@ -151,7 +151,7 @@ def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) 
     rule = rules[name]()
     for number in range(10):
         inputs, target = batch(model, number)
-        learner, _ = step(made, learner, inputs, make_task(target, number))
+        learner, _ = step(setup, learner, inputs, make_task(target, number))
         rule.zero_grad()
         signals, _ = model(copies, learner.buffers, inputs, frozenset())
         torch.nn.functional.cross_entropy(signals.logits, target).backward()
@@ -162,7 +162,7 @@ def test_by_default_it_is_a_learning_rate_of_each_branch_as_in_torch(name: str) 
 def test_the_released_form_is_no_learning_rate_under_weight_decay_or_adam() -> None:
     for name in ("sgd", "adam"):
         mades = [
-            setup(MSLR(3.0, form=form), network(2))._replace(optimizer=build_optimizer(name, 0.01, 0.0, 0.1))
+            make_setup(MSLR(3.0, form=form), network(2))._replace(optimizer=build_optimizer(name, 0.01, 0.0, 0.1))
             for form in ("lr", "grad_scale")
         ]
         inputs, target = batch(mades[0].model, 0)
@@ -174,15 +174,15 @@ def test_the_released_form_is_no_learning_rate_under_weight_decay_or_adam() -> N
 def test_outside_its_epochs_it_is_joint_training_and_between_it_is_faded(form: str) -> None:
     method, model = MSLR(3.0, form=form), network(2)
     assert max_difference(train(method, model, 10, strength=0.0).params, train(Joint(), model, 10).params) == 0
-    made, learner = setup(method, model), make_learner(setup(method, model))
+    setup, learner = make_setup(method, model), make_learner(make_setup(method, model))
     inputs, target = batch(model, 0)
-    _, metrics = step(made, learner, inputs, make_task(target, 0, strength=0.5))
+    _, metrics = step(setup, learner, inputs, make_task(target, 0, strength=0.5))
     assert metrics["method.scale"].tolist() == [2, 2]
 
 
 def one_epoch(method: MSLR, learner: Learner, number: int, scores: Tensor) -> tuple[Learner, tuple[Any, ...]]:
     """A step and the end of an epoch, as a value."""
-    learner = pure_step(setup(method, network(2, "sum")), learner, number)
+    learner = pure_step(make_setup(method, network(2, "sum")), learner, number)
     one = torch.ones((), dtype=torch.float64)
     scores_of_epoch = Validation(scores, scores, one, one, torch.tensor(number + 1), one)
     control = method.epoch(learner.state, scores_of_epoch)
@@ -192,7 +192,7 @@ def one_epoch(method: MSLR, learner: Learner, number: int, scores: Tensor) -> tu
 def test_eight_configurations_in_a_pack_equal_single_ones() -> None:
     factors = [{"m0": torch.tensor(0.5 + k / 4), "m1": torch.tensor(2.0 - k / 8)} for k in range(8)]
     scores = [torch.tensor([[0.1 * k, 0.5], [0.3, 0.1 * (8 - k)], [0.2, 0.4]]).double() for k in range(8)]
-    learners = [make_learner(setup(MSLR(window=1), network(2, "sum")), seed) for seed in range(8)]
+    learners = [make_learner(make_setup(MSLR(window=1), network(2, "sum")), seed) for seed in range(8)]
     packed, values, scores_of_epoch = stack(learners), stack(factors), torch.stack(scores)
     for number in range(3):
         packed, controls = vmap(lambda f, k, s, n=number: one_epoch(MSLR(f, window=1), k, n, s[n]), randomness="same")(
@@ -204,8 +204,8 @@ def test_eight_configurations_in_a_pack_equal_single_ones() -> None:
 
 
 def test_a_study_trains_with_it_and_its_state_is_a_tree_of_tensors() -> None:
-    made = build_setup(trial(PATH, {"factor": {"a": 1.3, "b": 0.7}, "window": 2}, epochs=4, dtype="float64"), tiny())
-    *_, last = iterate_epochs(made, init_learner(made))
+    setup = build_setup(trial(PATH, {"factor": {"a": 1.3, "b": 0.7}, "window": 2}, epochs=4, dtype="float64"), tiny())
+    *_, last = iterate_epochs(setup, init_learner(setup))
     state = last.learner.state
     assert all(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in tree_leaves(state))
     assert (int(state.epochs), state.memory.shape) == (4, (2, 2))
@@ -218,8 +218,8 @@ def test_with_factor_one_and_no_adaptation_a_trial_is_joint_training() -> None:
         model = {"fusion": "concat", "encoder": "mlp", "hidden": 16, "norm": norm, "dropout": 0.0}
         ends = []
         for method, settings in ((JOINT, {}), (PATH, {"adapt": False}), (PATH, {})):
-            made = build_setup(trial(method, settings, epochs=7, dtype="float64", model=model), tiny())
-            *_, last = iterate_epochs(made, init_learner(made))
+            setup = build_setup(trial(method, settings, epochs=7, dtype="float64", model=model), tiny())
+            *_, last = iterate_epochs(setup, init_learner(setup))
             ends.append(last.learner)
         assert parameter_distance(ends[0], ends[1]) < 1e-12
         assert parameter_distance(ends[0], ends[2]) > 1e-6

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainables.helpers import batch, make_learner, make_task, max_difference, network, setup, train
+from tests.trainables.helpers import batch, make_learner, make_setup, make_task, max_difference, network, train
 from trainables.methods.joint import Joint
 from trainables.methods.ogm import BOUNDS, OGM, coefficients, damping_factors, ratios, selected_names
 from trainables.methods.ogm_ge import OGMGE
@@ -80,9 +80,9 @@ def test_a_modality_that_is_alone_is_trained_as_without_it(ratio: str, modalitie
     inputs, target = batch(model, 0)
     present = torch.ones(modalities, len(target), dtype=torch.bool)
     present[1:] = False
-    made, plain = setup(method, model), setup(Joint(), model)
+    setup, plain = make_setup(method, model), make_setup(Joint(), model)
     task = make_task(target, 0, present=present)
-    ours, joint = (step(one, make_learner(one), inputs, task)[0].params for one in (made, plain))
+    ours, joint = (step(one, make_learner(one), inputs, task)[0].params for one in (setup, plain))
     assert max_difference(ours, joint) == 0
 
 
@@ -123,11 +123,11 @@ def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:
     """With alpha = 0 the change is the noise alone: its mean square over many seeds is the gradient's variance."""
     model = network(2)
     inputs, target = batch(model, 0)
-    plain, squares = setup(Joint(), model, lr=1.0), []
+    plain, squares = make_setup(Joint(), model, lr=1.0), []
     learner = make_learner(plain)
     before, _ = step(plain, learner, inputs, make_task(target, 0))
     gradient = learner.params.encoders["m0"]["0.weight"] - before.params.encoders["m0"]["0.weight"]
-    noisy = setup(OGMGE(alpha=0.0), model, lr=1.0)
+    noisy = make_setup(OGMGE(alpha=0.0), model, lr=1.0)
     for seed in range(200):
         after, _ = step(noisy, learner, inputs, make_task(target, 0, seed=seed))
         noise = before.params.encoders["m0"]["0.weight"] - after.params.encoders["m0"]["0.weight"]
