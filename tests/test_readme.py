@@ -23,9 +23,9 @@ README = (ROOT / "README.md").read_text()
 
 def block(language: str, containing: str) -> str:
     """Return the code block of the README that contains a text."""
-    found = [code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in code]
-    assert len(found) == 1, containing
-    return str(found[0])
+    result = [code for code in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in code]
+    assert len(result) == 1, containing
+    return str(result[0])
 
 
 def test_the_claim_of_the_docs_can_be_run_and_all_that_judges_is_listed(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def plan_trials(study: Study) -> list[Trial]:
 
 
 def test_each_kind_is_nested_in_those_before_and_one_alone_is_held() -> None:
-    found = [tuple(block_seeds(seed, (2, 1, 3)).values()) for seed in range(6)]
-    assert found == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 10_000), (1, 0, 10_001), (1, 0, 10_002)]
-    found = [tuple(block_seeds(seed, (2, 2, 1)).values()) for seed in range(4)]
-    assert found == [(0, 0, 0), (0, 1, 0), (1, 10_000, 0), (1, 10_001, 0)]
+    result = [tuple(block_seeds(seed, (2, 1, 3)).values()) for seed in range(6)]
+    assert result == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 10_000), (1, 0, 10_001), (1, 0, 10_002)]
+    result = [tuple(block_seeds(seed, (2, 2, 1)).values()) for seed in range(4)]
+    assert result == [(0, 0, 0), (0, 1, 0), (1, 10_000, 0), (1, 10_001, 0)]
     assert block_seeds(3, ()) == {}
 
 
@@ -46,12 +46,12 @@ def test_a_kind_of_which_nothing_is_said_is_held(tmp_path: Path) -> None:
     plain, study = load_study(tmp_path, 4), load_study(tmp_path, {"init": 4})
     assert study.looks == [4]
     assert num_trials(study) == 8
-    known, found = plan_trials(plain), plan_trials(study)
-    assert [one.id for one in found[::4]] == [one.id for one in known[::4]]
-    assert not {one.id for one in found[1:4]} & {one.id for one in known}
-    assert [(one.config["seed"], one.config.get("init", 0)) for one in found[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert found[3].labels | {"seed": 3, "seed.split": 0, "seed.init": 3, "seed.order": 0} == found[3].labels
-    assert plan_trials(load_study(tmp_path, {"init": 4, "split": 1, "order": 1})) == found
+    known, result = plan_trials(plain), plan_trials(study)
+    assert [one.id for one in result[::4]] == [one.id for one in known[::4]]
+    assert not {one.id for one in result[1:4]} & {one.id for one in known}
+    assert [(one.config["seed"], one.config.get("init", 0)) for one in result[:4]] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert result[3].labels | {"seed": 3, "seed.split": 0, "seed.init": 3, "seed.order": 0} == result[3].labels
+    assert plan_trials(load_study(tmp_path, {"init": 4, "split": 1, "order": 1})) == result
 
 
 def test_more_seeds_of_any_kind_leave_those_that_there_were(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_more_seeds_of_any_kind_leave_those_that_there_were(tmp_path: Path) -> N
 
 
 def test_a_split_is_a_deal_of_the_data(tmp_path: Path) -> None:
-    found = plan_trials(load_study(tmp_path, {"split": 3}))[:3]
-    assert ["deal" in one.config["data"] for one in found] == [False, True, True]
-    assert [one.config["data"].get("deal", 0) for one in found] == [0, 1, 2]
-    assert {one.config["seed"] for one in found} == {0}
+    result = plan_trials(load_study(tmp_path, {"split": 3}))[:3]
+    assert ["deal" in one.config["data"] for one in result] == [False, True, True]
+    assert [one.config["data"].get("deal", 0) for one in result] == [0, 1, 2]
+    assert {one.config["seed"] for one in result} == {0}
 
 
 def test_what_seeds_decide_is_drawn_from_their_own(tmp_path: Path) -> None:

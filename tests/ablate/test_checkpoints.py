@@ -59,8 +59,8 @@ def test_a_file_holds_the_last_state_and_nothing_else(tmp_path: Path) -> None:
     assert (kept.is_due(), kept.exists) == (False, False)
     kept.write({"number": 1, "learner": [torch.ones(3)]})
     kept.write({"number": 2, "learner": [torch.zeros(2, 3).mT]})
-    found = Checkpoint(tmp_path, NAMES, 60).read()
-    assert (found["number"], found["learner"][0].stride()) == (2, (1, 3))
+    result = Checkpoint(tmp_path, NAMES, 60).read()
+    assert (result["number"], result["learner"][0].stride()) == (2, (1, 3))
     assert [file.name for file in kept.file.parent.iterdir()] == [f"{store.pack_name(NAMES)}.pt"]
     assert not Checkpoint(tmp_path, NAMES[::-1], 60).exists  # in another order it is another pack
     assert store.pack_folders(tmp_path) == []
@@ -161,9 +161,9 @@ def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:
     for one in kept:
         one.write({"number": 1})
     written(tmp_path, planned=2)
-    found = {part.what: [path.stem for path in part.folders] for part in take_inventory(tmp_path).parts}
-    assert found["checkpoints of packs that are to go on"] == [trial(5).id]
-    assert found["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
+    result = {part.what: [path.stem for path in part.folders] for part in take_inventory(tmp_path).parts}
+    assert result["checkpoints of packs that are to go on"] == [trial(5).id]
+    assert result["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
     delete_unused(tmp_path)
     assert [one.exists for one in kept] == [False, True]
     written(tmp_path, planned=1)
@@ -192,9 +192,9 @@ def test_a_worker_and_a_driver_are_killed_within_a_pack(tmp_path: Path) -> None:
 
     with start(*words, tmp_path / "disturbed") as first:
         assert goes_on(50)
-        found = trainers(first.pid)
-        assert len(found) == 1, below(first.pid)
-        os.kill(found[0], signal.SIGKILL)
+        result = trainers(first.pid)
+        assert len(result) == 1, below(first.pid)
+        os.kill(result[0], signal.SIGKILL)
         assert goes_on(40)
         first.kill()
     assert len(list((tmp_path / "disturbed/trials/.checkpoints").glob("*.pt"))) == 1

@@ -154,11 +154,11 @@ def test_a_plan_shows_what_each_cell_of_a_claim_would_train(tmp_path: Path) -> N
     assert re.findall(r"^(\S+) on synthetic: (\d+) trials, 0 in the store", shown, re.MULTILINE) == [
         (f"mine-quick/{cell}", "6") for cell in ("easy", "hard")
     ]
-    found = json.loads(here("plan", file, "--store", tmp_path / "runs", "--json").stdout)
-    assert list(found) == ["mine/easy", "mine/hard"]
+    result = json.loads(here("plan", file, "--store", tmp_path / "runs", "--json").stdout)
+    assert list(result) == ["mine/easy", "mine/hard"]
     alone = write_claim(tmp_path, {key: value for key, value in CLAIM.items() if key != "cells"})
-    found = json.loads(here("plan", alone, "--store", tmp_path / "runs", "--json").stdout)
-    assert {cell: plan["trials"] for cell, plan in found.items()} == {"mine": 10}
+    result = json.loads(here("plan", alone, "--store", tmp_path / "runs", "--json").stdout)
+    assert {cell: plan["trials"] for cell, plan in result.items()} == {"mine": 10}
     assert not (tmp_path / "runs").exists()
 
 

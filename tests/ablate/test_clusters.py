@@ -105,14 +105,14 @@ def test_nodes_that_cannot_run_the_study_are_named(tmp_path: Path) -> None:
 def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tmp_path: Path) -> None:
     """Two nodes of two CPUs have four, and never three at once."""
     study, said = load(str(write(tmp_path, resources={"cpu": 3}))), list[str]()
-    found = [Node(name, 2, 0, package_versions(), []) for name in "ab"]
+    small = [Node(name, 2, 0, package_versions(), []) for name in "ab"]
     with pytest.raises(UserError, match="a trial asks for 3 CPUs, and no node of the cluster has more than 2; for one"):
-        check_capacity(study, found, None, said.append)
+        check_capacity(study, small, None, said.append)
     with pytest.raises(UserError, match="no node of the cluster has more than 0"):
         check_capacity(study, [], None, said.append)
-    check_capacity(study, found, 64, said.append)
+    check_capacity(study, small, 64, said.append)
     assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
-    check_capacity(study, [*found, Node("c", 4, 0, package_versions(), [])], None, pytest.fail)
+    check_capacity(study, [*small, Node("c", 4, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"gpu": 2})))
     nodes = [Node("a", 2, 1, package_versions(), [])]
     sentence = "a worker asks for 2 GPUs, and no node of the cluster has more than 1"
@@ -125,12 +125,12 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
 def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> None:
     """Two nodes of three CPUs have six, and room for two workers of two."""
     study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 3})))
-    found = [Node(name, 3, 0, package_versions(), []) for name in "ab"]
+    nodes = [Node(name, 3, 0, package_versions(), []) for name in "ab"]
     with pytest.raises(
         UserError, match=r"resources\.workers: a trial asks for 3 workers, and the cluster has room for 2;"
     ):
-        check_capacity(study, found, None, pytest.fail)
-    check_capacity(study, [*found, Node("c", 2, 0, package_versions(), [])], None, pytest.fail)
+        check_capacity(study, nodes, None, pytest.fail)
+    check_capacity(study, [*nodes, Node("c", 2, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
     assert [node_capacity(cards, Node("a", 8, gpus, package_versions(), [])) for gpus in (0, 1, 4)] == [0, 1, 4]
 
@@ -138,12 +138,12 @@ def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> 
 def test_so_many_packs_run_at_once_as_the_nodes_have_room_for(tmp_path: Path) -> None:
     """Four nodes of three CPUs have twelve, and room for four workers of two; one that grows may have others."""
     study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 2})))
-    found = [Node(name, 3, 1, package_versions(), []) for name in "abcd"]
-    assert (max_packs(study, found, None), max_packs(study, found, 12), max_packs(study, [], 2)) == (2, 3, 1)
+    nodes = [Node(name, 3, 1, package_versions(), []) for name in "abcd"]
+    assert (max_packs(study, nodes, None), max_packs(study, nodes, 12), max_packs(study, [], 2)) == (2, 3, 1)
     cards = load(str(write(tmp_path, resources={"cpu": 0.5, "gpu": 1, "workers": 2})))
-    assert (max_packs(cards, found, None), max_packs(cards, found[:3], None)) == (2, 1)
+    assert (max_packs(cards, nodes, None), max_packs(cards, nodes[:3], None)) == (2, 1)
     usual = load(str(write(tmp_path, resources={"cpu": 2})))
-    assert (max_packs(usual, found, None), max_packs(usual, found, 5)) == (None, 2)
+    assert (max_packs(usual, nodes, None), max_packs(usual, nodes, 5)) == (None, 2)
 
 
 @alone

@@ -76,12 +76,12 @@ def context(method: str, axis: Axis, *, on: bool) -> dict[str, Any]:
     (name, values), *_ = axis.when.items()
     if on:
         return {name: values[0]}
-    found = {}
+    result = {}
     for name, values in axis.when.items():
         one = METHODS[method][name]
         others = one.choices if one.kind == "choice" else (True, False)
-        found[name] = next(value for value in others if value not in values)
-    return found
+        result[name] = next(value for value in others if value not in values)
+    return result
 
 
 @pytest.mark.parametrize(("method", "name"), CONDITIONAL)

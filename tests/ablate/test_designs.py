@@ -89,11 +89,16 @@ def test_cells_are_counted_without_going_through_them(sizes: list[int], data: st
 def test_one_at_a_time_leaves_the_others_as_they_are(tmp_path: Path) -> None:
     vary = {"agm.alpha": [0, 1, 2], "agm.cap": [5, 10], "train.optimizer": ["sgd", "adam"]}
     changes = {"search": "one-at-a-time", "set": {"agm.route": "encoder"}, "vary": vary, "seeds": 1}
-    found = label_values(
+    result = label_values(
         plan_trials(load_study(tmp_path, **changes)), "agm.alpha", "agm.cap", "train.optimizer", "agm.route"
     )
     base = (1.0, 10.0, "sgd", "encoder")
-    assert found == [base, *((a, *base[1:]) for a in (0.0, 2.0)), (1.0, 5.0, *base[2:]), (*base[:2], "adam", "encoder")]
+    assert result == [
+        base,
+        *((a, *base[1:]) for a in (0.0, 2.0)),
+        (1.0, 5.0, *base[2:]),
+        (*base[:2], "adam", "encoder"),
+    ]
 
 
 @pytest.mark.parametrize(("optimizer", "usual"), [("sgd", 0.02), ("adam", 0.001)])
@@ -193,8 +198,8 @@ def test_a_component_that_is_off_already_is_none_and_what_hangs_on_one_goes_with
     changes = {"search": "ablate", "vary": {"cggm.rho": [1, 1.3]}, "set": {"mslr.adapt": False}, "seeds": 1}
     study = load_study(tmp_path, methods=["mslr", "cggm"], **changes)
     assert label_values(plan_trials(study, "mslr"), "mslr.adapt") == [(False,)]
-    found = Counter(label_values(plan_trials(study, "cggm"), "ablation", "component", "cggm.rho"))
-    assert found == Counter(
+    result = Counter(label_values(plan_trials(study, "cggm"), "ablation", "component", "cggm.rho"))
+    assert result == Counter(
         [("full", None, r) for r in (1.0, 1.3)] + [("without", "lam", r) for r in (1.0, 1.3)]
         + [("only", "magnitude", r) for r in (1.0, 1.3)]
         + [("without", "magnitude", None), ("only", "lam", None), ("none", None, None)]
@@ -220,15 +225,15 @@ def test_a_budget_of_trials_keeps_the_first_points_of_every_method(tmp_path: Pat
 ])  # fmt: skip
 def test_an_axis_is_covered_evenly_and_its_ends_are_kept(axis: VariedAxis) -> None:
     shares = [i / 10_000 for i in range(10_001)]
-    found = [axis.value_at(share) for share in shares]
-    assert found == (sorted(found) if axis.scale != "choice" else sorted(found, key="xyz".index))
+    result = [axis.value_at(share) for share in shares]
+    assert result == (sorted(result) if axis.scale != "choice" else sorted(result, key="xyz".index))
     if axis.low is not None:
         low, high = axis.bounds
-        assert (found[0], found[-1]) == (low, high)
+        assert (result[0], result[-1]) == (low, high)
     if axis.integer and axis.scale == "linear":
-        assert max(Counter(found).values()) - min(Counter(found).values()) <= 2
+        assert max(Counter(result).values()) - min(Counter(result).values()) <= 2
     if axis.scale == "choice":
-        assert max(Counter(found).values()) - min(Counter(found).values()) <= 2
+        assert max(Counter(result).values()) - min(Counter(result).values()) <= 2
 
 
 def test_an_axis_comes_behind_what_it_depends_on(tmp_path: Path) -> None:

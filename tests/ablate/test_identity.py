@@ -31,8 +31,8 @@ def fingerprints(folder: Path) -> dict[str, str]:
     code = "import json; from ablate.identity import fingerprint as f; "
     code += f"print(json.dumps({{m: f(m) for m in ({AGM!r}, {JOINT!r})}}))"
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {code}"]
-    found: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return found
+    result: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return result
 
 
 def replace_in_file(file: Path, old: str, new: str) -> None:

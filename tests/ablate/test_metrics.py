@@ -37,9 +37,9 @@ def test_a_run_has_the_metrics_that_are_known_before(data: dict[str, Any], metho
     for method in methods:
         ours = expected_metrics(study, method)
         rows = fit(point_trials(study, method, DesignPoint({}, {}))[0].config, dataset(study.data)).rows
-        found = {(row.split, row.metric) for row in rows if row.metric != "score"}
-        assert not {(s, m) for s, m in found if not any(s == t and names_match(m, n) for t, n in ours)}
-        known, seen = known | ours, seen | found
+        result = {(row.split, row.metric) for row in rows if row.metric != "score"}
+        assert not {(s, m) for s, m in result if not any(s == t and names_match(m, n) for t, n in ours)}
+        known, seen = known | ours, seen | result
     unseen = {(s, n) for s, n in known if not any(s == t and names_match(n, m) for t, m in seen)}
     assert unseen == {(split, "score") for split in ("validation", "test")}  # another name for the study's metric
 

@@ -58,16 +58,16 @@ def worker(study: Study) -> Worker:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the trials of each pass of training."""
-    found: list[int] = []
+    result: list[int] = []
     fit_pack = pack_training.fit_pack
 
     def counted(configs: list[Any], *how: Any) -> Any:
-        found.append(len(configs))
+        result.append(len(configs))
         return fit_pack(configs, *how)
 
     monkeypatch.setattr(pack_training, "fit_pack", counted)
     monkeypatch.setattr(pack_training, "RETRY_SECONDS", 0)
-    return found
+    return result
 
 
 def test_a_bucket_out_of_reach_for_a_moment_repeats_no_training_and_for_long_ends_the_process(

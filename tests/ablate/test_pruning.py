@@ -140,8 +140,8 @@ def test_seeds_run_races_of_their_own_and_a_method_without_settings_keeps_all(tm
 def test_modalities_alone_run_races_of_their_own(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, **RACE | {"methods": ["unimodal"], "vary": None})), str(tmp_path / "s"))
     proposed = open_queue(study, 1).trials.values()
-    found = {(trial.labels["modality"], trial.seed): comparison_group(trial) for trial in proposed}
-    assert len(set(found.values())) == len(found) == 3 * len(study.sheet.modalities) > 3
+    result = {(trial.labels["modality"], trial.seed): comparison_group(trial) for trial in proposed}
+    assert len(set(result.values())) == len(result) == 3 * len(study.sheet.modalities) > 3
 
 
 SUPERVISED = """

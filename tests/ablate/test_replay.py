@@ -43,9 +43,9 @@ def keep(study: Study, number: int, prune: PruneCallback | None = None, **origin
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_trial_trained_again_in_its_pack_is_the_same_bit_for_bit(study: Study, number: int) -> None:
     trial, outcome = keep(study, number)[-1]
-    found = load_trial(study.store, trial.id[:7])
-    assert (found.id, len(found.configs)) == (trial.id, number)
-    seen = replay(found)
+    result = load_trial(study.store, trial.id[:7])
+    assert (result.id, len(result.configs)) == (trial.id, number)
+    seen = replay(result)
     assert seen.same
     assert seen.weights == (outcome.weights, outcome.weights)
     assert seen.scores["test.loss"] == (outcome.final["test.loss"],) * 2
@@ -126,10 +126,10 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     home.rename(tmp_path / "moved")
     for name in ("method", "encoder"):  # it trains again in another process
         del sys.modules[name]
-    found = load_trial(before.store, trial.id)
+    result = load_trial(before.store, trial.id)
     with pytest.raises(UserError, match=r"there is no file or folder .*; --study says where data and modules are now"):
-        replay(found)
-    assert replay(found, load(str(tmp_path / "moved/study.yaml"))).same
+        replay(result)
+    assert replay(result, load(str(tmp_path / "moved/study.yaml"))).same
 
 
 def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) -> None:

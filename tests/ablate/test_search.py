@@ -197,11 +197,11 @@ def best_score(tmp_path: Path, search: dict[str, Any], trials: int = 64) -> floa
 
 def test_tpe_and_cma_find_better_points_than_random_search_over_20_seeds(tmp_path: Path) -> None:
     seeds = {"random": 20, "tpe": 20, "cma": 10}
-    found = {name: [best_score(tmp_path, {name: {"seed": seed}}) for seed in range(n)] for name, n in seeds.items()}
-    wins = sum(tpe > drawn for tpe, drawn in zip(found["tpe"], found["random"], strict=True))
+    result = {name: [best_score(tmp_path, {name: {"seed": seed}}) for seed in range(n)] for name, n in seeds.items()}
+    wins = sum(tpe > drawn for tpe, drawn in zip(result["tpe"], result["random"], strict=True))
     assert wins >= 15  # of 20: a sign test's p is 0.02
     for name in ("tpe", "cma"):
-        assert statistics.median(found[name]) > statistics.median(found["random"])
+        assert statistics.median(result[name]) > statistics.median(result["random"])
 
 
 def store_trial(study: Study, trial: Trial, accuracy: float, seconds: float, probes: tuple[float, float]) -> Result:

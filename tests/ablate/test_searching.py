@@ -91,19 +91,19 @@ def searched(folder: Path, samples: int, *, second_order: bool) -> pl.DataFrame:
 
 @pytest.mark.nightly
 def test_the_indices_of_a_design_are_those_of_the_function_that_it_ran(tmp_path: Path) -> None:
-    found = searched(tmp_path, 16, second_order=False)
+    result = searched(tmp_path, 16, second_order=False)
     axes = [f"Ishigami.x{i}" for i in (1, 2, 3)]
     trials = table(tmp_path / "s", "ishigami", "trials").sort("point")
     values = np.array([surface.LIFT + surface.ishigami(*point) for point in trials.select(axes).iter_rows()])
     assert trials["validation.mae"].to_numpy() == pytest.approx(values, abs=1e-4)
     direct = sobol(values[:, None], axes)
-    assert found["value"].drop_nulls().to_list() == pytest.approx(direct["value"].drop_nulls().to_list(), abs=1e-4)
+    assert result["value"].drop_nulls().to_list() == pytest.approx(direct["value"].drop_nulls().to_list(), abs=1e-4)
     assert trials.height == 16 * (3 + 2)
 
 
 @pytest.mark.nightly
 def test_8192_points_of_a_sobol_design_give_the_analytic_indices(tmp_path: Path) -> None:
-    found = searched(tmp_path, 1024, second_order=True)
+    result = searched(tmp_path, 1024, second_order=True)
     assert table(tmp_path / "s", "ishigami", "trials").height == 8192
     for (factor, index), value in analytic().items():
-        assert found.filter(factor=factor, index=index)["value"].item() == pytest.approx(value, abs=0.05)
+        assert result.filter(factor=factor, index=index)["value"].item() == pytest.approx(value, abs=0.05)

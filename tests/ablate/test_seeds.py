@@ -55,20 +55,20 @@ def test_a_method_that_is_told_apart_gets_no_more(tmp_path: Path) -> None:
     assert study.looks == [5, 10, 20]
     output = here("plan", study.name_or_path, "--store", study.store).stdout
     assert output.startswith("small on synthetic: 120 trials at most, 0 in the store, 120 to run.\n")
-    found = requested_seeds(study, lambda t: 0.01 * noise(t) + (t.labels["method"] == "agm"))
-    assert {method: len(seeds) for method, seeds in found.items()} == {"joint": 20, "agm": 5, "ogm": 20, "unimodal": 5}
-    assert found["ogm"] == set(range(20))
+    result = requested_seeds(study, lambda t: 0.01 * noise(t) + (t.labels["method"] == "agm"))
+    assert {method: len(seeds) for method, seeds in result.items()} == {"joint": 20, "agm": 5, "ogm": 20, "unimodal": 5}
+    assert result["ogm"] == set(range(20))
 
 
 def test_nothing_is_added_where_all_are_told_apart(tmp_path: Path) -> None:
     worse = {"joint": 0.0, "agm": 1.0, "ogm": -1.0, "unimodal": 0.0}
-    found = requested_seeds(load_study(tmp_path), lambda t: 0.01 * noise(t) + worse[t.labels["method"]])
-    assert all(seeds == set(range(5)) for seeds in found.values())
+    result = requested_seeds(load_study(tmp_path), lambda t: 0.01 * noise(t) + worse[t.labels["method"]])
+    assert all(seeds == set(range(5)) for seeds in result.values())
 
 
 def test_a_method_without_a_result_is_not_told_apart(tmp_path: Path) -> None:
-    found = requested_seeds(load_study(tmp_path), lambda t: None if t.labels["method"] == "agm" else 0.01 * noise(t))
-    assert found["agm"] == set(range(20))
+    result = requested_seeds(load_study(tmp_path), lambda t: None if t.labels["method"] == "agm" else 0.01 * noise(t))
+    assert result["agm"] == set(range(20))
 
 
 def test_the_best_of_many_configurations_has_to_be_better_by_more(tmp_path: Path) -> None:

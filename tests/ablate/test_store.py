@@ -38,9 +38,9 @@ def test_a_pack_is_a_handful_of_files_and_every_trial_is_found_in_it(tmp_path: P
     fill(tmp_path, [0, 1, 2, 3], [4])
     assert len(list((tmp_path / "trials").rglob("*.*"))) == 2 * 4
     assert store.locate(tmp_path, (trial(n).id for n in range(7))).keys() == {trial(n).id for n in range(5)}
-    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(7)), "accuracy")
+    result, bad = store.load_results(tmp_path, (trial(n).id for n in range(7)), "accuracy")
     assert bad == []
-    assert found == {trial(n).id: ("done", float(n)) for n in (0, 1, 2, 4)} | {trial(3).id: ("diverged", None)}
+    assert result == {trial(n).id: ("done", float(n)) for n in (0, 1, 2, 4)} | {trial(3).id: ("diverged", None)}
     pack = store.locate(tmp_path, [trial(2).id])[trial(2).id]
     metrics, guesses = (store.read_table(pack, table).filter(trial=trial(2).id) for table in ("metrics", "predictions"))
     assert metrics["value"].to_list() == [2.5, 2.0]
@@ -51,8 +51,8 @@ def test_a_store_of_the_first_version_is_read_as_it_is(tmp_path: Path) -> None:
     """It had one folder a trial, without an index."""
     fill(tmp_path, [0], [1, 2])
     (tmp_path / "trials" / trial(0).id / "index.json").unlink()
-    found, bad = store.load_results(tmp_path, [trial(0).id, trial(1).id], "accuracy")
-    assert (found, bad) == ({trial(0).id: ("done", 0.0), trial(1).id: ("done", 1.0)}, [])
+    result, bad = store.load_results(tmp_path, [trial(0).id, trial(1).id], "accuracy")
+    assert (result, bad) == ({trial(0).id: ("done", 0.0), trial(1).id: ("done", 1.0)}, [])
 
 
 def test_the_next_run_gives_a_store_of_the_first_version_its_checksums(tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ def test_what_is_cut_short_is_named_and_the_rest_is_used(tmp_path: Path, name: s
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     store.indexed_trial_ids.cache_clear()  # as in another process
-    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
-    assert set(found) == {trial(2).id, trial(3).id}
+    result, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
+    assert set(result) == {trial(2).id, trial(3).id}
     assert [(problem.folder, name in str(problem)) for problem in bad] == [(folder, True)]
     kept = store.set_aside(folder)
     assert (kept / name).read_bytes() == whole[: len(whole) // 2]
     fill(tmp_path, numbers)  # the trials run again
-    found, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
-    assert (len(found), bad) == (2 + len(numbers), [])
+    result, bad = store.load_results(tmp_path, (trial(n).id for n in range(4)), "accuracy")
+    assert (len(result), bad) == (2 + len(numbers), [])
     assert (kept / name).is_file()
 
 
@@ -140,11 +140,14 @@ def test_a_pack_whose_index_names_other_trials_than_the_folder_is_damaged(number
     trials = [trial(n).id for n in numbers]
     folder = tmp_path / "trials" / store.pack_name(trials)
     (folder / "index.json").write_text('{"trials": ["x"], "files": {}}')
-    found, bad = store.load_results(tmp_path, trials, "accuracy")
-    assert (found, [str(damage) for damage in bad]) == ({}, [f"{folder} is damaged: its index.json names other trials"])
+    result, bad = store.load_results(tmp_path, trials, "accuracy")
+    assert (result, [str(damage) for damage in bad]) == (
+        {},
+        [f"{folder} is damaged: its index.json names other trials"],
+    )
     fill(tmp_path, numbers)
-    found, bad = store.load_results(tmp_path, trials, "accuracy")
-    assert (set(found), bad) == (set(trials), [])
+    result, bad = store.load_results(tmp_path, trials, "accuracy")
+    assert (set(result), bad) == (set(trials), [])
 
 
 def test_a_trial_in_two_packs_is_read_from_one_of_them(tmp_path: Path) -> None:

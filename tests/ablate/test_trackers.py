@@ -59,9 +59,9 @@ def test_mlflow_has_settings_scores_and_curves(run: Path) -> None:
         )
         pairs = tags.fetchall()
         assert sorted(trial for trial, _ in pairs) == sorted(trials["trial"])
-        found = dict(pairs)
+        result = dict(pairs)
         for row in trials.filter(method="agm").iter_rows(named=True):
-            of = (found[row["trial"]],)
+            of = (result[row["trial"]],)
             params = dict(database.execute("select key, value from params where run_uuid = ?", of))
             assert (params["agm.alpha"], params["method"], float(params["train.lr"])) == ("1.0", "agm", row["train.lr"])
             latest = dict(database.execute("select key, value from latest_metrics where run_uuid = ?", of))

@@ -114,7 +114,7 @@ def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tm
     cells = {name: scored(tmp_path / name, gain, name) for name, gain in (("accuracy", 0.1), ("mae", 0.02))}
     sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
     for order in (cells, dict(reversed(cells.items()))):
-        found = {
+        result = {
             "difference": ABLATIONS["difference"](order, **sides, per=[]),
             "trend": ABLATIONS["trend"](order, **sides, along="size"),
             "ranking": ABLATIONS["ranking"](order, methods=["joint", "agm"]),
@@ -122,7 +122,7 @@ def test_accuracy_and_an_error_in_one_group_are_each_turned_by_their_own_sign(tm
                 order, factors={"method": ["joint", "agm"], "size": [1, 2]}, per=[], interactions=False
             ),
         }
-        gains = {name: one.effects[0].seed_values for name, one in found.items()}
+        gains = {name: one.effects[0].seed_values for name, one in result.items()}
         assert gains == {
             name: pytest.approx(np.full(3, gain))
             for name, gain in {"difference": 0.09, "trend": 0.06, "ranking": 0.09, "factorial": 0.09}.items()
@@ -175,16 +175,16 @@ def test_a_factorial_averages_what_else_varies(tmp_path: Path) -> None:
         trial(f"{s}{a}{c}", "agm", s, 0.5, 0.5 + a * (0.1 + 0.2 * c) + noise(0)[s], a=a, c=c)
         for s in range(SEEDS) for a in (0, 1) for c in (0, 1)
     ]  # fmt: skip
-    found = ABLATIONS["factorial"]({"": load(write(tmp_path, rows))}, factors={"a": [0, 1]}).effects
-    assert found[0].seed_values == pytest.approx(np.full(SEEDS, 0.2))
+    result = ABLATIONS["factorial"]({"": load(write(tmp_path, rows))}, factors={"a": [0, 1]}).effects
+    assert result[0].seed_values == pytest.approx(np.full(SEEDS, 0.2))
 
 
 def test_a_method_that_never_had_a_metric_takes_nothing_from_others(tmp_path: Path) -> None:
     """Of joint each modality has a share, of unimodal none; a trial that failed is still a seed without a result."""
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("joint", "unimodal") for s in range(3)]
     rows.append(trial("joint3", "joint", 3, None, None))
-    found = [metric(f"joint{s}", 0.1 * s + one, m) for s in range(3) for m, one in (("a", 0.2), ("b", 0.3))]
-    run = load(write(tmp_path, rows, found))
+    metrics = [metric(f"joint{s}", 0.1 * s + one, m) for s in range(3) for m, one in (("a", 0.2), ("b", 0.3))]
+    run = load(write(tmp_path, rows, metrics))
     effects = ABLATIONS["quantity"]({"": run}, metric="share", split="validation", per=["cell", "owner"]).effects
     assert [e.name for e in effects] == ["a", "b"]
     np.testing.assert_allclose(effects[0].seed_values, [0.2, 0.3, 0.4, np.nan])
@@ -197,8 +197,8 @@ def test_a_trend_is_against_a_side_that_is_the_same_all_along(tmp_path: Path) ->
         for s in range(SEEDS) for x in (1.0, 2.0, 4.0)
     ]  # fmt: skip
     cells = {"": load(write(tmp_path, rows))}
-    found = ABLATIONS["trend"](cells, along="agm.alpha", of={"method": "agm"}, minus={"method": "joint"}).effects
-    assert found[0].seed_values == pytest.approx(np.full(SEEDS, 0.01))
+    result = ABLATIONS["trend"](cells, along="agm.alpha", of={"method": "agm"}, minus={"method": "joint"}).effects
+    assert result[0].seed_values == pytest.approx(np.full(SEEDS, 0.01))
 
 
 def test_what_is_shown_beside_has_its_own_unit(tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_what_is_shown_beside_has_its_own_unit(tmp_path: Path) -> None:
         rows = [
             trial(f"{m}{s}", m, s, 0.5, 0.5 + noise(s, 2)[int(m == "agm")]) for m in ("joint", "agm") for s in range(4)
         ]
-        found = [metric(f"joint{s}", spread + noise(s, 1)[0], metric="width") for s in range(4)]
-        cells[name] = load(write(tmp_path / name, rows, found))
+        metrics = [metric(f"joint{s}", spread + noise(s, 1)[0], metric="width") for s in range(4)]
+        cells[name] = load(write(tmp_path / name, rows, metrics))
     options = {"metric": "width", "of": {"method": "agm"}, "minus": {"method": "joint"}, "within": {"method": "joint"}}
     _, each = apply_rule(ABLATIONS["companion"](cells, **options, split="validation"), {"report": {}})
     beside = each["one: width"]
@@ -228,8 +228,8 @@ def test_a_cell_in_which_all_diverged_is_not_passed_over(tmp_path: Path) -> None
 
 def test_levels_are_averaged_and_modalities_kept_apart(tmp_path: Path) -> None:
     rows = [trial("a", "agm", 0, 0.5, 0.5), trial("j", "joint", 0, 0.5, 0.5)]
-    found = [metric(t, v + x, m, f"noise_{x}") for t, v in (("a", 3.0), ("j", 1.0)) for m in "uv" for x in (0, 1, 2)]
-    run = load(write(tmp_path, rows, found))
+    metrics = [metric(t, v + x, m, f"noise_{x}") for t, v in (("a", 3.0), ("j", 1.0)) for m in "uv" for x in (0, 1, 2)]
+    run = load(write(tmp_path, rows, metrics))
     finding = difference({"": run}, metric="noise_*", split="validation", per=["owner"], along="level")
     assert [(e.name, e.values.tolist(), e.baseline) for e in finding.effects] == [
         ("u", [4.0], [2.0]),
@@ -244,12 +244,12 @@ def spoilt(folder: Path, kept: float) -> Run:
     rows = [
         trial(f"{m}{s}", m, s, 0.5, 0.6 + 0.1 * (m == "agm") + noise(0)[s]) for m in ("agm", "joint") for s in range(4)
     ]
-    found = [
+    metrics = [
         metric(row["trial"], row["test.accuracy"] - (1 - kept * (row["method"] == "agm")) * x, "u", f"{kind}_accuracy_{x}",
                split="test")
         for row in rows for kind in ("noise", "blank") for x in (0.1, 0.3)
     ]  # fmt: skip
-    return load(write(folder, rows, found))
+    return load(write(folder, rows, metrics))
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.25])
@@ -312,11 +312,11 @@ def test_a_factorial_is_the_same_bit_for_bit(tmp_path: Path) -> None:
         for at, x in np.ndenumerate(scores)
     ]
     cells = {"": load(write(tmp_path, rows))}
-    found = {
+    result = {
         ABLATIONS["factorial"](cells, factors={"a": [0, 1], "b": [0, 1]}).effects[0].seed_values.tobytes()
         for _ in range(10)
     }
-    assert len(found) == 1
+    assert len(result) == 1
 
 
 def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) -> None:
@@ -326,11 +326,11 @@ def test_a_factorial_averages_what_a_trial_has_of_each_modality(tmp_path: Path) 
         trial(f"{a}{b}{s}", "cggm", s, 0.5, 0.5, **{"cggm.magnitude": a, "cggm.direction": b})
         for a, b in levels for s in range(3)
     ]  # fmt: skip
-    found = [
+    metrics = [
         metric(row["trial"], np.nan if row["trial"] == "Trueoff0" and m == "v" else a * row["cggm.magnitude"], m)
         for row in rows for m, a in (("u", 0.1), ("v", 0.3))
     ]  # fmt: skip
-    cells = {"": load(write(tmp_path, rows, found))}
+    cells = {"": load(write(tmp_path, rows, metrics))}
     factors = {"cggm.magnitude": [False, True], "cggm.direction": ["off", "grad"]}
     asked = {"factors": factors, "metric": "share", "split": "validation"}
     whole = ABLATIONS["factorial"](cells, **asked).effects[0].seed_values
@@ -346,12 +346,12 @@ def test_a_trace_is_read_over_epochs_its_extremes_as_such(tmp_path: Path) -> Non
     """Without epochs it is that of the last one."""
     levels = [(bool(a), b) for a in (0, 1) for b in (0, 1)]
     rows = [trial(f"{a}{b}{s}", "cggm", s, 0.5, 0.5, a=a, b=b) for a, b in levels for s in range(3)]
-    found = [
+    metrics = [
         metric(row["trial"], row["a"] * gain, metric=name, split="train", epoch=epoch)
         for row in rows for name in ("cosine", "scale_max", "scale_min")
         for epoch, gain in ((1, 0.9), (2, 0.2), (3, 0.1))
     ]  # fmt: skip
-    cells = {"": load(write(tmp_path, rows, found))}
+    cells = {"": load(write(tmp_path, rows, metrics))}
 
     def read(name: str, analysis: str = "quantity", **options: Any) -> float:
         return float(ABLATIONS[analysis](cells, metric=name, split="train", **options).effects[0].seed_values[0])
@@ -415,8 +415,8 @@ def test_each_number_of_a_verdict_has_its_metric(tmp_path: Path) -> None:
     score = {"quantity": {"metric": "score"}}
     verdict = write_verdict(CLAIM, [score, share], [share], {"report": {}}, {"": Path(run.folder)}, Path(run.folder))
     assert verdict == read_verdict(Path(run.folder))
-    found = {name: one["metric"] for part in ("effects", "beside") for name, one in verdict[part].items()}
-    assert found == {"score: all": "accuracy", "share: all": "share", "all (share)": "share"}
+    result = {name: one["metric"] for part in ("effects", "beside") for name, one in verdict[part].items()}
+    assert result == {"score: all": "accuracy", "share: all": "share", "all (share)": "share"}
     assert verdict["sentence"].startswith("score: all: 82.")
     assert " % [" in verdict["sentence"]
 
@@ -437,8 +437,8 @@ def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) ->
 
 def test_lines_are_drawn_in_their_unit(tmp_path: Path) -> None:
     rows = [trial(f"{s}", "agm", s, 0.5, 0.4 + 0.1 * s) for s in range(3)]
-    found = [metric(str(s), 0.5, None, f"noise_accuracy_{x}") for s in range(3) for x in (0, 1)]
-    run = load(write(tmp_path, rows, found))
+    metrics = [metric(str(s), 0.5, None, f"noise_accuracy_{x}") for s in range(3) for x in (0, 1)]
+    run = load(write(tmp_path, rows, metrics))
     finding = ABLATIONS["quantity"]({"": run}, metric="noise_accuracy_*", split="validation", along="level")
     _, each = apply_rule(finding, {"report": {}})
     figure = figures.draw_finding(finding, each, "a title")
@@ -576,8 +576,8 @@ def test_a_share_of_what_never_varies_is_no_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", [0.0, 0.7, 1e6])
 def test_shares_of_rounding_are_no_result(tmp_path: Path, level: float) -> None:
     run = grid(tmp_path, lambda a, b, s: level * (1 + 1e-7 * a))
-    found = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "seed"]).effects
-    assert all(np.isnan(effect.values.mean) for effect in found)
+    result = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "seed"]).effects
+    assert all(np.isnan(effect.values.mean) for effect in result)
 
 
 def test_each_panel_has_its_own_axis(tmp_path: Path) -> None:
@@ -605,10 +605,10 @@ def test_the_noise_of_few_seeds_is_no_interaction(tmp_path: Path) -> None:
     default = {"cggm.rho": 1.0, "cggm.lam": 1.0}
     finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.5)
     (said,) = (remark for remark in finding.remarks if "variance" in remark)
-    found = re.search(r"rho (\d+)% .*interactions (\d+)% \[0%", said)
-    assert found is not None, said
-    assert int(found[1]) > 90
-    assert int(found[2]) < 5
+    result = re.search(r"rho (\d+)% .*interactions (\d+)% \[0%", said)
+    assert result is not None, said
+    assert int(result[1]) > 90
+    assert int(result[2]) < 5
 
 
 def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
@@ -619,8 +619,8 @@ def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
     alike = "rho 36% [36%, 36%], lam 64% [64%, 64%], interactions 0% [0%, 0%]"
     assert f"alphas: variance over the grid, {alike}" in finding.remarks
     shares = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho", "cggm.lam"])
-    found = {e.name.partition(": ")[2]: e.values.mean for e in shares.effects}
-    assert found == {
+    result = {e.name.partition(": ")[2]: e.values.mean for e in shares.effects}
+    assert result == {
         "seed": pytest.approx(0),
         "cggm.rho": pytest.approx(0.36),
         "cggm.lam": pytest.approx(0.64),
@@ -630,11 +630,11 @@ def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
 
 def test_the_share_of_the_seed_is_an_estimate_with_an_interval(tmp_path: Path) -> None:
     run = grid(tmp_path, lambda a, b, s: a + s % 3 / 2)
-    found = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho"]).effects
+    result = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho"]).effects
     spread = np.var([s % 3 / 2 for s in range(SEEDS)], ddof=1)  # of all seeds, as these tell
     share = spread / (spread + 0.25)
-    assert [e.values.mean for e in found] == pytest.approx([share, 1 - share, 0], abs=0.01)
-    assert found[0].values.low < share - 0.1 < share + 0.1 < found[0].values.high
+    assert [e.values.mean for e in result] == pytest.approx([share, 1 - share, 0], abs=0.01)
+    assert result[0].values.low < share - 0.1 < share + 0.1 < result[0].values.high
 
 
 @pytest.mark.parametrize("seeds", [5, 10])
@@ -649,11 +649,11 @@ def test_the_intervals_of_shares_hold_those_of_all_seeds(seeds: int) -> None:
     for _ in range(200):
         drawn = levels[:, None] + rng.normal(size=(5, seeds)) + 0.5**0.5 * rng.normal(size=(1, seeds))
         parts = table.with_columns(value=pl.Series(drawn.ravel())).partition_by("seed")
-        found = jackknife_estimates(
+        result = jackknife_estimates(
             parts, lambda given: list(variance_decomposition(pl.concat(given), ["a", "seed"]).values())
         )
-        misses += [not one.low <= share <= one.high for one, share in zip(found, truth, strict=True)]
-        means.append([one.mean for one in found])
+        misses += [not one.low <= share <= one.high for one, share in zip(result, truth, strict=True)]
+        means.append([one.mean for one in result])
     assert (misses / 200 < 0.1).all(), misses
     assert np.mean(means, axis=0) == pytest.approx(truth, abs=0.03)
 
@@ -671,11 +671,11 @@ def repeated(folder: Path, between: float, within: float) -> Run:
     """Return ten trials of two modalities, each measured on 15 concepts."""
     random = np.random.default_rng(0)
     rows = [trial(str(s), "joint", s, 0.5, 0.5) for s in range(SEEDS)]
-    found = [
+    metrics = [
         metric(str(s), level + within * random.normal(), m, f"d_{i}")
         for s in range(SEEDS) for m in "uv" for level in [between * random.normal()] for i in range(15)
     ]  # fmt: skip
-    return load(write(folder, rows, found))
+    return load(write(folder, rows, metrics))
 
 
 @pytest.mark.parametrize(("between", "verdict"), [(5.0, "supported"), (0.3, "refuted")])
@@ -689,8 +689,8 @@ def test_agreement_is_the_intraclass_correlation(tmp_path: Path, between: float,
 def test_what_repetitions_do_to_all_objects_alike_is_disagreement(tmp_path: Path) -> None:
     """Two concepts of three lie 1 and 2 above the first for both networks, whose own levels are 1 apart."""
     rows = [trial(str(s), "joint", s, 0.5, 0.5) for s in range(2)]
-    found = [metric(str(s), float(s + i), "u", f"d_{i}") for s in range(2) for i in range(3)]
-    finding = ABLATIONS["agreement"]({"": load(write(tmp_path, rows, found))}, metric="d_*")
+    metrics = [metric(str(s), float(s + i), "u", f"d_{i}") for s in range(2) for i in range(3)]
+    finding = ABLATIONS["agreement"]({"": load(write(tmp_path, rows, metrics))}, metric="d_*")
     assert finding.effects[0].values.mean == pytest.approx(1 / 3)
 
 
@@ -746,9 +746,9 @@ def test_a_group_that_lost_few_seeds_counts_in_heterogeneity_and_another_is_said
     seeds = 0.01 * np.arange(-2, 3)
     cells = {f"{g}": gaining(tmp_path / f"{g}", g + seeds) for g in (0.0, 0.1)}
     lost = {n: gaining(tmp_path / f"{n}", 0.2 + np.where(np.arange(5) < n, np.nan, seeds)) for n in (1, 2)}
-    found = {n: ABLATIONS["heterogeneity"](cells | {"g": run}, **sides) for n, run in lost.items()}
-    assert [one.effects[0].values.seeds for one in found.values()] == [3, 2]
-    assert [one.remarks for one in found.values()] == [(), ("g is left out: too many of its seeds have no result",)]
+    result = {n: ABLATIONS["heterogeneity"](cells | {"g": run}, **sides) for n, run in lost.items()}
+    assert [one.effects[0].values.seeds for one in result.values()] == [3, 2]
+    assert [one.remarks for one in result.values()] == [(), ("g is left out: too many of its seeds have no result",)]
 
 
 @pytest.mark.parametrize("name", ["factorial", "quantity"])
@@ -775,19 +775,19 @@ def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
 
     def remark(name: str, law: Any) -> str:
         rows = [trial(f"{x}{s}", "agm", s, 0.5, 0.5, width=x) for x in (2, 3, 4, 6, 8) for s in range(3)]
-        found = [metric(r["trial"], law(r["width"]) * (1 + 0.01 * r["seed"]), None, "step_ratio") for r in rows]
-        cells = {"": load(write(tmp_path / name, rows, found))}
+        metrics = [metric(r["trial"], law(r["width"]) * (1 + 0.01 * r["seed"]), None, "step_ratio") for r in rows]
+        cells = {"": load(write(tmp_path / name, rows, metrics))}
         return ABLATIONS["growth"](cells, along="width", metric="step_ratio", split="validation").remarks[0]
 
     bends = remark("exponential", lambda x: 3 * 2 ** (x / 2))
-    found = re.fullmatch(r"all: step_ratio lies up to ([\d.]+) % off the power law, and (.*)\.", bends)
-    assert found is not None, bends
+    match = re.fullmatch(r"all: step_ratio lies up to ([\d.]+) % off the power law, and (.*)\.", bends)
+    assert match is not None, bends
     x = np.log([2, 3, 4, 6, 8])
     y = np.log(2) * np.array([2, 3, 4, 6, 8]) / 2
-    assert float(found[1]) == pytest.approx(
+    assert float(match[1]) == pytest.approx(
         100 * np.expm1(np.abs(y - np.polyval(np.polyfit(x, y, 1), x)).max()), abs=0.1
     )
-    assert found[2] == "up to 0.0 % off y = a 2^(0.5 x), which fits better"
+    assert match[2] == "up to 0.0 % off y = a 2^(0.5 x), which fits better"
     assert "which fits better" not in remark("line", lambda x: x + 1)
 
 
@@ -820,9 +820,9 @@ def test_the_trend_of_a_gain_is_per_doubling(tmp_path: Path) -> None:
 
 def test_rank_correlations_are_taken_seed_by_seed(tmp_path: Path) -> None:
     rows = [trial(str(s), "joint", s, 0.5, 0.5) for s in range(3)]
-    found = [metric(str(s), 10.0 * i, f"m{i}", "one") for s in range(3) for i in range(4)]
-    found += [metric(str(s), -(float(i) ** 3), f"m{i}", "two") for s in range(3) for i in range(4)]
-    cells = {"": load(write(tmp_path, rows, found))}
+    metrics = [metric(str(s), 10.0 * i, f"m{i}", "one") for s in range(3) for i in range(4)]
+    metrics += [metric(str(s), -(float(i) ** 3), f"m{i}", "two") for s in range(3) for i in range(4)]
+    cells = {"": load(write(tmp_path, rows, metrics))}
     for sign in (1, -1):
         finding = ABLATIONS["correlation"](cells, metric="one", other="two", sign=sign)
         assert finding.effects[0].values == pytest.approx([-sign] * 3)
@@ -854,8 +854,8 @@ def test_the_interval_of_a_correlation_over_few_data_sets_holds_it(correlation: 
     truth, rng, held = 6 / np.pi * np.arcsin(correlation / 2), np.random.default_rng(0), 0
     for _ in range(400):
         x, luck = rng.normal(size=(2, 6))
-        found = spearman_estimate(list(x), list(correlation * x + (1 - correlation**2) ** 0.5 * luck))
-        held += found.low <= truth <= found.high
+        result = spearman_estimate(list(x), list(correlation * x + (1 - correlation**2) ** 0.5 * luck))
+        held += result.low <= truth <= result.high
     assert 0.93 <= held / 400 <= 1
     same, few = spearman_estimate([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]), spearman_estimate([1, 2, 3], [1, 2, 3])
     assert (same.mean, same.high, few.mean) == (1, 1, 1)
@@ -995,9 +995,9 @@ def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> No
 
     def told(analysis: dict[str, Any], beside: list[Any], rule: dict[str, Any]) -> tables.Table:
         write_verdict(CLAIM, [analysis], beside, rule, folders, tmp_path)
-        found = read_verdict(tmp_path)
-        assert found is not None
-        return tables.effects_table(found)
+        result = read_verdict(tmp_path)
+        assert result is not None
+        return tables.effects_table(result)
 
     drawn = told(cells, [], {"above": {"threshold": 0.4}})
     assert drawn.columns[4].title == "data sets"
@@ -1011,13 +1011,13 @@ def test_the_column_of_counts_is_headed_by_what_is_counted(tmp_path: Path) -> No
 
 def test_the_area_between_curves_is_the_mean_distance(tmp_path: Path) -> None:
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("agm", "joint") for s in range(3)]
-    found = [
+    metrics = [
         metric(row["trial"], gap * (i == 0), f"m{i}", "eps", epoch=epoch, split="train")
         for row in rows
         for epoch, gap in ((1, 0.1), (2, 0.3 if row["method"] == "joint" else 0.1))
         for i in (0, 1)
     ]
-    cells = {"": load(write(tmp_path, rows, found))}
+    cells = {"": load(write(tmp_path, rows, metrics))}
     finding = ABLATIONS["apart"](cells, metric="eps", of={"method": "agm"}, minus={"method": "joint"}, epochs=[1, 2])
     assert finding.effects[0].seed_values == pytest.approx([-0.1] * 3)
     assert apply_rule(finding, {"every": {"rule": "less"}})[0].verdict == "inconclusive"  # of three that are equal
@@ -1032,12 +1032,12 @@ def test_a_trial_that_two_cells_share_is_there_in_both(tmp_path: Path) -> None:
         names = {"joint": "joint", "agm": f"agm {cell}"}
         gains = {"joint": 0.0, "agm": gain}
         rows = [trial(f"{names[m]}{s}", m, s, 0.5, 0.5 + gains[m]) for m in names for s in range(3)]
-        found = [
+        metrics = [
             metric(row["trial"], gains[row["method"]] * (m == "u"), m, "eps", split="train")
             for row in rows
             for m in "uv"
         ]
-        cells[cell] = load(write(tmp_path / cell, rows, found))
+        cells[cell] = load(write(tmp_path / cell, rows, metrics))
     sides = {"of": {"method": "agm"}, "minus": {"method": "joint"}}
     finding = ABLATIONS["apart"](cells, metric="eps", **sides, epochs=[1, 1])
     assert {e.name: e.seed_values.tolist() for e in finding.effects} == {
@@ -1049,14 +1049,14 @@ def test_a_trial_that_two_cells_share_is_there_in_both(tmp_path: Path) -> None:
 
 def cell_of(folder: Path, gain: float, lost: bool = False) -> Run:
     """Return joint training and agm on two modalities, with a share of each; all of agm's trials may have failed."""
-    rows, found = [], []
+    rows, metrics = [], []
     for s in range(SEEDS):
         for method in ("joint", "agm"):
             gone = lost and method == "agm"
             rows.append(trial(f"{method}{s}", method, s, None if gone else 0.5, None if gone else 0.5))
             value = 0.5 + gain * (method == "agm") + 0.1 * noise(s)[0]
-            found += [] if gone else [metric(f"{method}{s}", value + 0.1 * noise(5)[s], m) for m in "uv"]
-    return load(write(folder, rows, found))
+            metrics += [] if gone else [metric(f"{method}{s}", value + 0.1 * noise(5)[s], m) for m in "uv"]
+    return load(write(folder, rows, metrics))
 
 
 def test_a_cell_in_which_all_failed_is_not_passed_over_where_modalities_are_told_apart(tmp_path: Path) -> None:
@@ -1074,8 +1074,8 @@ def test_what_was_never_measured_is_no_group_though_a_trial_failed(tmp_path: Pat
     rows = [
         trial(f"{m}{s}", m, s, *[None if (m, s) == ("ogm", 0) else 0.5] * 2) for m in ("agm", "ogm") for s in (0, 1)
     ]
-    found = [metric(f"agm{s}", 0.5, m) for s in (0, 1) for m in "uv"]
-    cells = {"": load(write(tmp_path, rows, found))}
+    metrics = [metric(f"agm{s}", 0.5, m) for s in (0, 1) for m in "uv"]
+    cells = {"": load(write(tmp_path, rows, metrics))}
     finding = ABLATIONS["quantity"](cells, metric="share", split="validation", per=["method", "owner"])
     assert [e.name for e in finding.effects] == ["agm, u", "agm, v"]
 
@@ -1110,11 +1110,11 @@ def test_cells_weigh_the_same_whatever_their_numbers_of_seeds(tmp_path: Path) ->
 @pytest.mark.parametrize(("name", "sign"), [("missing_mae_*", 1), ("missing_mae_0.5", 1), ("missing_accuracy_0.5", -1)])
 def test_less_of_an_error_is_better_whatever_its_level(tmp_path: Path, name: str, sign: int) -> None:
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5) for m in ("joint", "agm") for s in range(3)]
-    found = [
+    metrics = [
         metric(row["trial"], 0.5 - 0.1 * (row["method"] == "agm"), "u", name.replace("*", "0.5"), split="test")
         for row in rows
     ]
-    finding = difference({"": load(write(tmp_path, rows, found))}, metric=name)
+    finding = difference({"": load(write(tmp_path, rows, metrics))}, metric=name)
     assert finding.effects[0].seed_values == pytest.approx(np.full(3, sign * 0.1))
 
 
@@ -1159,8 +1159,8 @@ def test_a_seed_that_lacks_a_trial_takes_no_part_in_shares_of_variance(tmp_path:
                 score = None if (s, a, b) in {(0, 1, 2), (1, 0, 0)} else 0.5 + 0.1 * a + 0.05 * b
                 rows.append(trial(f"{a}{b}{s}", "agm", s, score, score, a=a, b=b))
     cells = {"": load(write(tmp_path, rows))}
-    found = ABLATIONS["variance_shares"](cells, factors=["a", "b"]).effects
-    assert {e.name.rpartition(": ")[2]: e.values.mean for e in found} == {
+    result = ABLATIONS["variance_shares"](cells, factors=["a", "b"]).effects
+    assert {e.name.rpartition(": ")[2]: e.values.mean for e in result} == {
         "a": pytest.approx(0.6), "b": pytest.approx(0.4), "rest": pytest.approx(0, abs=1e-9),
     }  # fmt: skip
 

@@ -39,15 +39,15 @@ def test_what_is_nested_in_a_seed_is_repetition(write_run: Write) -> None:
         write_run(rows(), [*probe("ogm-2", "a", 0.6, 0.2), *probe("ogm-3", "a", 0.8, 0.4)], seeds=NESTED, vary={})
     )
     assert run.seed_counts == {"split": 3, "order": 2}
-    found = independent(run)
-    assert found.looks == [3]
-    trials = found.trials.sort("method", "seed").collect()
+    result = independent(run)
+    assert result.looks == [3]
+    trials = result.trials.sort("method", "seed").collect()
     assert trials["trial"].to_list() == [f"{m}-{s}" for m in ("joint", "ogm") for s in (0, 2, 4)]
     assert trials["seed"].to_list() == [0, 1, 2] * 2
     assert trials["validation.accuracy"].to_list() == pytest.approx([0.2, 0.4, 0.7, 0.3, 0.5, 0.8])
-    last = found.metrics.filter(pl.col("epoch") == 2, pl.col("split") == "test").collect()
+    last = result.metrics.filter(pl.col("epoch") == 2, pl.col("split") == "test").collect()
     assert last.select("trial", "value").rows() == [("ogm-2", pytest.approx(0.3))]
-    ogm = summary(found).row(by_predicate=pl.col("method") == "ogm", named=True)
+    ogm = summary(result).row(by_predicate=pl.col("method") == "ogm", named=True)
     assert (ogm["seeds"], ogm["pairs"], ogm["test"], ogm["difference"]) == (
         3,
         3,
@@ -76,8 +76,8 @@ def test_a_mean_of_what_is_nested_in_a_seed_is_the_same_bit_for_bit(write_run: W
         for epoch, x in enumerate(row)
     ]
     run = load(write_run(trials, metrics, seeds=kinds, vary={}))
-    found = [independent(run).metrics.collect().sort("trial", "epoch") for _ in range(10)]
-    assert all(one.equals(found[0]) for one in found)
+    result = [independent(run).metrics.collect().sort("trial", "epoch") for _ in range(10)]
+    assert all(one.equals(result[0]) for one in result)
 
 
 def test_a_mean_is_of_all_or_there_is_none(write_run: Write) -> None:
@@ -121,13 +121,13 @@ def test_the_spread_of_differences_is_shared_among_the_kinds_too(write_run: Writ
     for seed, more in ((1, 0.01), (3, 0.02), (5, -0.03)):
         table[6 + seed]["test.accuracy"] += more  # type: ignore[operator]
     run = load(write_run(table, seeds=NESTED, vary={}))
-    found = seed_variance(run)
-    assert found["method"].to_list() == ["joint"] * 2 + ["ogm"] * 2 + ["ogm - joint"] * 2
+    result = seed_variance(run)
+    assert result["method"].to_list() == ["joint"] * 2 + ["ogm"] * 2 + ["ogm - joint"] * 2
     within = (0.01**2 + 0.02**2 + 0.03**2) / 2 / 3
     between = 2 * sum((mean - 0.05) ** 2 for mean in (0.055, 0.06, 0.035)) / 2
-    gains = found.filter(method="ogm - joint")
+    gains = result.filter(method="ogm - joint")
     assert gains["variance"].to_list() == pytest.approx([(between - within) / 2, within])
-    shown = report_tables.variance_table(run, found)
+    shown = report_tables.variance_table(run, result)
     assert shown.columns[-1].title == "error of the mean"
     assert shown.rows[-1][-1].sort_key == pytest.approx((within / 6) ** 0.5)
     assert "What adds most is order for ogm - joint. More seeds of a kind" in shown.note
@@ -208,9 +208,9 @@ def test_shares_of_the_variance_are_those_of_single_trials(write_run: Write) -> 
         for a in (-1, 1) for s in range(8)
     ]  # fmt: skip
     run = load(write_run(trials, seeds=NESTED | {"split": 4}, vary={}))
-    found = ABLATIONS["variance_shares"]({"": run}, factors=["a"]).effects
-    assert found[1].values.mean > 0.3  # type: ignore[union-attr]
-    assert found[0].values.seeds == 4  # type: ignore[union-attr]
+    result = ABLATIONS["variance_shares"]({"": run}, factors=["a"]).effects
+    assert result[1].values.mean > 0.3  # type: ignore[union-attr]
+    assert result[0].values.seeds == 4  # type: ignore[union-attr]
 
 
 def test_agreement_is_that_of_single_trials(write_run: Write) -> None:
@@ -233,8 +233,8 @@ def test_how_likely_a_run_is_to_win_is_that_of_single_trials(write_run: Write) -
     scores = [("joint", 0.5, 0.5), ("ogm", 0.4, 0.4), ("agm", 0.6, 0.45)]
     trials = [trial(f"{m}{s}", m, s, 0.5, each[s % 2], **seeds_of(s)) for m, *each in scores for s in range(6)]
     run = load(write_run(trials, seeds=NESTED, vary={}))
-    found = ABLATIONS["ranking"]({"": run}, methods=["joint", "ogm", "agm"])
-    assert "agm 50% [50%, 50%]" in found.remarks[1]
+    result = ABLATIONS["ranking"]({"": run}, methods=["joint", "ogm", "agm"])
+    assert "agm 50% [50%, 50%]" in result.remarks[1]
 
 
 def test_the_ceiling_of_a_seed_is_the_mean_of_those_of_its_trials(write_run: Write) -> None:
@@ -291,9 +291,9 @@ def test_seeds_that_change_nothing_decide_nothing(write_run: Write, tmp_path: Pa
         analysis = {"difference": {"of": {"method": methods[which[1]][0]}, "minus": {"method": "joint"}}}
         return write_verdict(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, tmp_path / "verdict")
 
-    found = verdict(0, 1)
-    assert (found["verdict"], found["seeds"], found["p"], found["low"]) == ("inconclusive", 1, None, None)
-    assert found["remarks"] == ["alphas: seeds change nothing, and what is the same for all of them counts once."]
+    result = verdict(0, 1)
+    assert (result["verdict"], result["seeds"], result["p"], result["low"]) == ("inconclusive", 1, None, None)
+    assert result["remarks"] == ["alphas: seeds change nothing, and what is the same for all of them counts once."]
     assert verdict(0, 1, 2)["seeds"] == 1
     assert verdict(0, 1, failed=1)["effect"] == pytest.approx(0.2)
     moving = verdict(0, 2)

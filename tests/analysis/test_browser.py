@@ -39,13 +39,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def visit(browser: Any, file: Path, **options: Any) -> Visit:
     page = browser.new_page(**options)
-    found = Visit(page, [], [])
-    page.on("console", lambda message: found.said.append(message.text))
-    page.on("pageerror", lambda error: found.said.append(str(error)))
-    page.on("dialog", lambda dialog: found.said.append(dialog.message))
-    page.on("request", lambda request: found.asked.append(request.url))
+    result = Visit(page, [], [])
+    page.on("console", lambda message: result.said.append(message.text))
+    page.on("pageerror", lambda error: result.said.append(str(error)))
+    page.on("dialog", lambda dialog: result.said.append(dialog.message))
+    page.on("request", lambda request: result.asked.append(request.url))
     page.goto(file.as_uri())
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_it_is_accessible(browser: Any, written: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
     for width in (1280, 390):
         page = visit(browser, written, viewport={"width": width, "height": 900}, color_scheme=scheme).page
-        found = axe.run(page).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+        result = axe.run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in result] == []
         page.close()
 
 
@@ -133,13 +133,13 @@ def test_a_hostile_study_does_nothing(browser: Any, tmp_path: Path) -> None:
     ]
     rows.append(trial("broken", f"mine:{HOSTILE}", 2, None, None, error=f"{HOSTILE}\n--><script>alert(1)</script>"))
     folder = write_folder(tmp_path / "run", rows, name=HOSTILE, methods=[f"mine:{HOSTILE}", "joint"], data=HOSTILE)
-    found = visit(browser, write_report(folder))
-    found.page.wait_for_timeout(200)
-    assert found.page.title() == HOSTILE
-    assert found.page.locator("h1").inner_text() == HOSTILE
-    assert HOSTILE in found.page.inner_text("[aria-labelledby='failures']")
-    assert found.page.locator("script").count() == 1
-    assert found.page.locator("img").count() == 0
-    assert found.said == []
-    assert len(found.asked) == 1
-    found.page.close()
+    result = visit(browser, write_report(folder))
+    result.page.wait_for_timeout(200)
+    assert result.page.title() == HOSTILE
+    assert result.page.locator("h1").inner_text() == HOSTILE
+    assert HOSTILE in result.page.inner_text("[aria-labelledby='failures']")
+    assert result.page.locator("script").count() == 1
+    assert result.page.locator("img").count() == 0
+    assert result.said == []
+    assert len(result.asked) == 1
+    result.page.close()

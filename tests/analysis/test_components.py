@@ -14,20 +14,20 @@ SHROUT_FLEISS = np.array(  # targets x judges, Shrout and Fleiss (1979), table 2
 
 def test_the_intraclass_correlation_of_the_textbook() -> None:
     """ICC(2,1) = 0.29, its interval 0.02 to 0.76."""
-    found = icc(SHROUT_FLEISS)
-    assert found.mean == pytest.approx(0.29, abs=0.005)
-    assert (found.low, found.high, found.seeds) == (pytest.approx(0.02, abs=0.03), pytest.approx(0.76, abs=0.04), 4)
+    result = icc(SHROUT_FLEISS)
+    assert result.mean == pytest.approx(0.29, abs=0.005)
+    assert (result.low, result.high, result.seeds) == (pytest.approx(0.02, abs=0.03), pytest.approx(0.76, abs=0.04), 4)
 
 
 @pytest.mark.parametrize("raters", [0.0, 0.5])
 def test_the_interval_of_an_intraclass_correlation_holds_it(raters: float) -> None:
     """18 targets with the correlation 0.75 by 20 raters, who differ or do not: either end is wrong in 2.5 % of cases."""
-    rng, found = np.random.default_rng(0), []
+    rng, result = np.random.default_rng(0), []
     for _ in range(1000):
         said, luck = rng.normal(0, raters**0.5, 20), rng.normal(0, (1 - raters) ** 0.5, (18, 20))
-        found.append(icc(rng.normal(0, 3**0.5, (18, 1)) + said + luck))
-    assert np.mean([one.high < 0.75 for one in found]) == pytest.approx(0.025, abs=0.015)
-    assert np.mean([one.low > 0.75 for one in found]) == pytest.approx(0.025, abs=0.015)
+        result.append(icc(rng.normal(0, 3**0.5, (18, 1)) + said + luck))
+    assert np.mean([one.high < 0.75 for one in result]) == pytest.approx(0.025, abs=0.015)
+    assert np.mean([one.low > 0.75 for one in result]) == pytest.approx(0.025, abs=0.015)
 
 
 def test_raters_that_say_the_same_agree() -> None:
@@ -85,8 +85,8 @@ def test_the_mean_squares_are_those_of_the_textbook() -> None:
     pig = 8 * 0.5**2 / 4
     pen = 2 * 4 * 1.0 / 2
     litter = 8 * 2.0**2 / 1
-    found = components(table, ["litter", "pen", "pig"])["variance"].to_list()
-    assert found == pytest.approx([(litter - pen) / 4, (pen - pig) / 2, pig])
+    result = components(table, ["litter", "pen", "pig"])["variance"].to_list()
+    assert result == pytest.approx([(litter - pen) / 4, (pen - pig) / 2, pig])
 
 
 def test_a_level_with_fewer_scores_than_others_is_left_out() -> None:

@@ -32,9 +32,9 @@ def plane(write_run: Write, known: int) -> dict[str, Any]:
 
 
 def test_morris_finds_the_slopes_of_a_plane(write_run: Write) -> None:
-    found = plane(write_run, len(POINTS))
-    assert list(found) == ["agm"]
-    effects = found["agm"].filter(index="mu_star")
+    result = plane(write_run, len(POINTS))
+    assert list(result) == ["agm"]
+    effects = result["agm"].filter(index="mu_star")
     assert dict(effects.select("factor", "value").rows()) == pytest.approx(
         {"agm.alpha": 0.5, "agm.cap": 0.25, "(dummy)": None}
     )
@@ -75,11 +75,11 @@ def test_each_modality_alone_has_indices_of_its_own(write_run: Write, kind: str)
         for m, pair in (("image", pair), ("audio", pair[::-1]))
     ]
     about = DESIGN | {"search": {kind: options}, "design": {"unimodal": DESIGN["design"]["agm"] | {"points": points}}}
-    found = indices(load(write_run(rows, **about)))
-    assert list(found) == ["unimodal (audio alone)", "unimodal (image alone)"]
+    result = indices(load(write_run(rows, **about)))
+    assert list(result) == ["unimodal (audio alone)", "unimodal (image alone)"]
     index = "total" if kind == "sobol" else "mu_star"
     for method, least in (("unimodal (audio alone)", NAMES[0]), ("unimodal (image alone)", NAMES[1])):
-        table = found[method].filter(pl.col("factor").is_in(NAMES), index=index)
+        table = result[method].filter(pl.col("factor").is_in(NAMES), index=index)
         assert table.sort("value")["factor"][0] == least
 
 

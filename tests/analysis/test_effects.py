@@ -8,9 +8,9 @@ from analysis.effects import improvement, interquartile_mean
 def test_the_interquartile_mean_by_hand() -> None:
     """Of 1, 2, 3, 100 the middle half is 2 and 3; over both data sets 1 2 | 3 4 5 6 | 7 100."""
     assert interquartile_mean([[1.0, 100.0, 2.0, 3.0]]).mean == 2.5
-    found = interquartile_mean([[1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 100.0]])
-    assert (found.mean, found.seeds) == (4.5, 4)
-    assert found.low <= 4.5 <= found.high
+    result = interquartile_mean([[1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 100.0]])
+    assert (result.mean, result.seeds) == (4.5, 4)
+    assert result.low <= 4.5 <= result.high
 
 
 def test_the_probability_of_improvement_by_hand() -> None:

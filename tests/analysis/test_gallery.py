@@ -24,14 +24,14 @@ def drawings(run: Run) -> dict[str, Drawing]:
 
 
 def test_a_sweep_has_its_curve_and_what_it_is_compared_with(folder: Path) -> None:
-    found = drawings(load(folder))
-    assert list(found) == ["differences", "curve-agm.alpha", "encoders", "ranks", "best-of-n"]
-    assert found["differences"].caption == (
+    result = drawings(load(folder))
+    assert list(result) == ["differences", "curve-agm.alpha", "encoders", "ranks", "best-of-n"]
+    assert result["differences"].caption == (
         "Difference to joint training on the test split in points, paired by seed: "
         "joint-uni +1.3 [−2.5, 5.1]; agm (alpha=0.5) +2.0 [−0.5, 4.5]."  # noqa: RUF001
     )
-    assert "agm 1.33" in found["ranks"].caption
-    assert set(found["curve-agm.alpha"].data["modality"].drop_nulls()) == {"image", "audio"}
+    assert "agm 1.33" in result["ranks"].caption
+    assert set(result["curve-agm.alpha"].data["modality"].drop_nulls()) == {"image", "audio"}
 
 
 def test_seeds_that_change_nothing_have_no_ranks(tmp_path: Path) -> None:
@@ -122,29 +122,29 @@ PROBLEM = {"num_vars": 2, "names": [ALPHA, LR], "bounds": [[0, 1]] * 2}
 @pytest.mark.parametrize("missing", [0, 3])
 def test_a_sobol_design_has_its_indices_with_a_floor_also_while_it_runs(write_run: Write, missing: int) -> None:
     points = sobol.sample(PROBLEM, 16, calc_second_order=False, seed=1)
-    found = drawings(searched(write_run, points, {"sobol": {"samples": 16, "second_order": False}}, missing))
-    table = found["sobol-agm"].data
+    result = drawings(searched(write_run, points, {"sobol": {"samples": 16, "second_order": False}}, missing))
+    table = result["sobol-agm"].data
     assert dict(table.filter(index="total", factor=ALPHA).select("above_floor", "dropped").rows()) == {
         True: 1 if missing else 0
     }
-    assert "train.lr" in found["sobol-agm"].caption
-    assert {"search", "importance-agm"} <= set(found)
-    assert "not above the floor" in found["sobol-agm"].caption
-    assert ("Left out for want of a result: 1 of 16 groups of points." in found["sobol-agm"].caption) == bool(missing)
-    assert not [stem for stem in found if stem.startswith("map")]
+    assert "train.lr" in result["sobol-agm"].caption
+    assert {"search", "importance-agm"} <= set(result)
+    assert "not above the floor" in result["sobol-agm"].caption
+    assert ("Left out for want of a result: 1 of 16 groups of points." in result["sobol-agm"].caption) == bool(missing)
+    assert not [stem for stem in result if stem.startswith("map")]
 
 
 def test_a_morris_design_has_its_effects(write_run: Write) -> None:
     points = morris.sample(PROBLEM, 8, num_levels=4, seed=1)
-    found = drawings(searched(write_run, points, {"morris": {"trajectories": 8, "levels": 4}}, 0))
-    row = found["morris-agm"].data.row(
+    result = drawings(searched(write_run, points, {"morris": {"trajectories": 8, "levels": 4}}, 0))
+    row = result["morris-agm"].data.row(
         by_predicate=(pl.col("index") == "mu_star") & (pl.col("factor") == ALPHA), named=True
     )
     assert row["value"] == pytest.approx(1, abs=0.05)
     assert row["above_floor"]
-    assert "agm.alpha 100 points" in found["morris-agm"].caption
-    assert "Left out" not in found["morris-agm"].caption
-    assert not [stem for stem in found if stem.startswith("map")]  # its levels are no grid
+    assert "agm.alpha 100 points" in result["morris-agm"].caption
+    assert "Left out" not in result["morris-agm"].caption
+    assert not [stem for stem in result if stem.startswith("map")]  # its levels are no grid
 
 
 def test_a_morris_design_of_one_seed_has_no_floor_and_says_which_trajectories_are_left_out(write_run: Write) -> None:
@@ -172,8 +172,8 @@ def test_a_morris_design_has_its_effects_on_each_modality_alone(write_run: Write
     vary = {name: {"values": [], "scale": "linear"} for name in names}
     search = {"morris": {"trajectories": 4, "levels": 4}}
     run = load(write_run(rows, search=search, design={"unimodal": about}, vary=vary, methods=["unimodal"]))
-    found = {stem: drawing.title for stem, drawing in drawings(run).items() if stem.startswith("morris")}
-    assert found == {
+    result = {stem: drawing.title for stem, drawing in drawings(run).items() if stem.startswith("morris")}
+    assert result == {
         "morris-unimodal_audio_alone_": "Morris: settings of unimodal (audio alone)",
         "morris-unimodal_image_alone_": "Morris: settings of unimodal (image alone)",
     }
@@ -193,14 +193,14 @@ def test_the_best_of_a_search_is_a_configuration_and_the_one_that_is_chosen(writ
         names[1]: {"values": [], "scale": "log"},
     }
     run = load(write_run(rows, search={"tpe": {"batch": 4}}, vary=vary, methods=["agm"]))
-    found = drawings(run)["search"]
+    result = drawings(run)["search"]
     (chosen,) = summary(run)["settings"]
     assert chosen == "reference=cumulative, window=none"
-    assert found.caption == (
+    assert result.caption == (
         "Each of 4 configurations that has a result, along each axis, on validation. "
         f"Best: agm at {chosen}, 90.0 [90.0, 90.0]."
     )
-    assert {tuple(point): value for *point, value in found.data.select(*names, "mean").rows()} == pytest.approx(at)
+    assert {tuple(point): value for *point, value in result.data.select(*names, "mean").rows()} == pytest.approx(at)
 
 
 def test_the_best_of_a_search_may_have_nothing_that_varies(write_run: Write) -> None:
@@ -222,9 +222,9 @@ def test_two_metrics_have_a_front(write_run: Write) -> None:
         for m, v, t in (("joint", 0.7, 1.0), ("agm", 0.8, 2.0), ("ogm", 0.6, 3.0))
         for s in (0, 1)
     ]
-    found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary={})))
-    assert found["front"].caption == "3 configurations by accuracy and seconds; front: agm; joint."
-    assert found["front"].title == "Pareto front of accuracy and seconds"
+    result = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary={})))
+    assert result["front"].caption == "3 configurations by accuracy and seconds; front: agm; joint."
+    assert result["front"].title == "Pareto front of accuracy and seconds"
 
 
 def test_a_front_has_configurations_that_differ_in_what_does_nothing_once(write_run: Write) -> None:
@@ -233,8 +233,8 @@ def test_a_front_has_configurations_that_differ_in_what_does_nothing_once(write_
         trial(m, m, 0, v, v, seconds=t, dummy=d) for m, v, t in (("joint", 0.7, 1.0), ("agm", 0.8, 2.0)) for d in (0, 1)
     ]
     vary = {"dummy": {"values": [0, 1], "scale": "linear"}}
-    found = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary=vary)))
-    assert found["front"].caption == "2 configurations by accuracy and seconds; front: agm; joint."
+    result = drawings(load(write_run(rows, objectives={"accuracy": "max", "seconds": "min"}, vary=vary)))
+    assert result["front"].caption == "2 configurations by accuracy and seconds; front: agm; joint."
 
 
 def test_all_metrics_that_are_weighed_are_named(write_run: Write) -> None:
@@ -263,8 +263,8 @@ def grid(write_run: Write, **lost: Any) -> Run:
 
 
 def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run: Write) -> None:
-    found = drawings(grid(write_run))
-    assert list(found) == [
+    result = drawings(grid(write_run))
+    assert list(result) == [
         "curve-agm.alpha",
         "curve-train.lr",
         "map-agm-agm.alpha-train.lr",
@@ -272,7 +272,7 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
         "importance-agm",
         "best-of-n",
     ]
-    heat, surface = (found[f"{kind}-agm-agm.alpha-train.lr"] for kind in ("map", "surface"))
+    heat, surface = (result[f"{kind}-agm-agm.alpha-train.lr"] for kind in ("map", "surface"))
     assert "9 of 9 cells with a result" in heat.caption
     assert (
         "Safe, within 1 point of it: 1 of 9 configurations as measured, 1 with the whole 95 % interval." in heat.caption
@@ -283,7 +283,7 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     best = surface.data.filter(kind="optimum").select("x", "y", "mean").rows()
     assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
     assert surface.data.filter(kind="configuration")["within"].sum() == 1
-    assert set(found["importance-agm"].data["by"]) == {"fanova"}  # of so few configurations PED-ANOVA cannot tell
+    assert set(result["importance-agm"].data["by"]) == {"fanova"}  # of so few configurations PED-ANOVA cannot tell
 
 
 @pytest.mark.parametrize("scored", [2, 7, 8])
@@ -293,8 +293,8 @@ def test_importance_needs_eight_configurations_with_a_result(write_run: Write, s
     for row in rows[scored:]:
         row |= {"status": "pruned", "validation.accuracy": None, "test.accuracy": None}
     vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
-    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
-    assert ("importance-agm" in found) == (scored >= 8)
+    result = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert ("importance-agm" in result) == (scored >= 8)
 
 
 def test_the_best_of_n_says_how_many_were_ended_for_lagging(write_run: Write) -> None:
@@ -303,13 +303,13 @@ def test_the_best_of_n_says_how_many_were_ended_for_lagging(write_run: Write) ->
     for row in rows[1:]:
         row |= {"status": "pruned", "validation.accuracy": None, "test.accuracy": None}
     rows += [trial(f"ogm-{a}", "ogm", 0, a, a, **{ALPHA: a}) for a in (0.8, 0.7)]
-    found = drawings(load(write_run(rows, methods=["agm", "ogm"])))["best-of-n"]
-    assert found.caption == (
+    result = drawings(load(write_run(rows, methods=["agm", "ogm"])))["best-of-n"]
+    assert result.caption == (
         "What the best of n configurations scores on validation; at the whole budget: agm 90.0 of 3; ogm 80.0 of 2. "
         "Ended for lagging behind, and counted as worse than every one that was scored: agm 2 of 3. "
         "Such a line begins where one of n must have a score."
     )
-    assert found.data.filter(method="agm")["mean"].to_list() == [None, None, 0.9]
+    assert result.data.filter(method="agm")["mean"].to_list() == [None, None, 0.9]
 
 
 def test_a_method_of_ones_own_looks_the_same_in_all_figures(write_run: Write) -> None:
@@ -325,15 +325,15 @@ def test_a_method_of_ones_own_looks_the_same_in_all_figures(write_run: Write) ->
         "methods": ["joint", "mine:Alpha", "mine:Beta"],
         "vary": {"Beta.factor": {"values": [], "scale": "linear"}},
     }
-    found = drawings(load(write_run(rows, metrics, **study)))
+    result = drawings(load(write_run(rows, metrics, **study)))
     drawn: dict[str, set[Any]] = {"Alpha": set(), "Beta": set(), "joint": set()}
     for stem in ("curve-Beta.factor", "best-of-n", "learning"):
-        for panel in found[stem].figure.axes:
+        for panel in result[stem].figure.axes:
             for line, label in zip(*panel.get_legend_handles_labels(), strict=True):
                 assert isinstance(line, Line2D)
                 drawn[label].add((line.get_color(), line.get_marker(), line.get_linestyle()))
     assert {len(seen) for seen in drawn.values()} == {1}
-    ranked = {line.get_color() for line in found["ranks"].figure.axes[0].lines}
+    ranked = {line.get_color() for line in result["ranks"].figure.axes[0].lines}
     assert {colour for seen in drawn.values() for colour, *_ in seen} <= ranked
 
 
@@ -347,13 +347,13 @@ def test_what_lost_a_seed_is_not_best(write_run: Write) -> None:
         for s, v in enumerate(both)
     ]
     vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in (ALPHA, LR)}
-    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
-    assert found["curve-agm.alpha"].caption == (
+    result = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert result["curve-agm.alpha"].caption == (
         "agm with train.lr=0.1: best on validation at agm.alpha=0 (80.0 [80.0, 80.0]), worst at 0.1 (70.0 [70.0, 70.0])"
         ". Not ranked, as they have fewer seeds: 0.5."
     )
-    assert "best on validation at agm.alpha=0, train.lr=0.1: 80.0" in found["map-agm-agm.alpha-train.lr"].caption
-    assert found["curve-train.lr"].caption == "agm with alpha=0: 80.0 on validation at each of 2 values of train.lr."
+    assert "best on validation at agm.alpha=0, train.lr=0.1: 80.0" in result["map-agm-agm.alpha-train.lr"].caption
+    assert result["curve-train.lr"].caption == "agm with alpha=0: 80.0 on validation at each of 2 values of train.lr."
 
 
 def test_a_map_and_a_surface_say_where_the_other_axes_are_held(write_run: Write) -> None:
@@ -363,11 +363,11 @@ def test_a_map_and_a_surface_say_where_the_other_axes_are_held(write_run: Write)
         for a in (0.1, 0.5, 1.0) for lr in (0.1, 0.2, 0.3) for cap in (0.1, 0.2, 0.3) for s in range(2)
     ]  # fmt: skip
     vary = {name: {"values": [0.1, 0.5], "scale": "linear"} for name in names}
-    found = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
-    assert found["map-agm-agm.alpha-train.lr"].caption.startswith(
+    result = drawings(load(write_run(rows, vary=vary, methods=["agm"])))
+    assert result["map-agm-agm.alpha-train.lr"].caption.startswith(
         "agm with cap=0.3 over agm.alpha and train.lr, 9 of 9"
     )
-    assert "surface of agm at cap=0.3 on validation" in found["surface-agm-agm.alpha-train.lr"].caption
+    assert "surface of agm at cap=0.3 on validation" in result["surface-agm-agm.alpha-train.lr"].caption
 
 
 def test_a_surface_that_predicts_nothing_is_not_drawn(tmp_path: Path) -> None:

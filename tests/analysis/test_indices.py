@@ -57,9 +57,9 @@ def test_the_indices_of_the_g_function() -> None:
 
 def test_they_are_those_of_salib() -> None:
     results = ishigami()
-    found = sobol(results, NAMES).filter(pl.col("factor") != DUMMY_FACTOR, pl.col("index") == "total")
+    result = sobol(results, NAMES).filter(pl.col("factor") != DUMMY_FACTOR, pl.col("index") == "total")
     direct = salib.analyze(ISHIGAMI, results[:, 0], calc_second_order=False, seed=1)
-    assert found["value"].to_list() == pytest.approx(list(direct["ST"]))
+    assert result["value"].to_list() == pytest.approx(list(direct["ST"]))
 
 
 def grid_effects(function: str, levels: int) -> dict[str, float]:
@@ -95,11 +95,11 @@ def test_effects_of_ranges_are_those_of_salib(levels: int) -> None:
     problem = G | {"bounds": [[0.0, 1.0]] * 4}
     points = morris_sample.sample(problem, 12, num_levels=levels, seed=1)
     results = Sobol_G.evaluate(points, a=np.array(WEIGHTS))
-    found = morris(results[:, None], points, list("abcd"), levels=levels).filter(pl.col("factor") != DUMMY_FACTOR)
+    result = morris(results[:, None], points, list("abcd"), levels=levels).filter(pl.col("factor") != DUMMY_FACTOR)
     direct = salib_morris.analyze(problem, points, results, num_levels=levels, num_resamples=200, seed=1)
     for index in ("mu_star", "sigma"):
-        assert found.filter(index=index)["value"].to_list() == pytest.approx(list(direct[index]))
-    reach = found.filter(index="mu_star").select(pl.col("high") - pl.col("value")).to_series()
+        assert result.filter(index=index)["value"].to_list() == pytest.approx(list(direct[index]))
+    reach = result.filter(index="mu_star").select(pl.col("high") - pl.col("value")).to_series()
     assert reach.to_list() == pytest.approx(list(direct["mu_star_conf"]))
 
 

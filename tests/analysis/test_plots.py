@@ -367,18 +367,18 @@ def test_a_forest_has_the_whole_name_of_a_row() -> None:
 def test_the_ranks_of_methods_that_nemenyi_cannot_separate_are_joined() -> None:
     """Over 20 blocks c is last without exception, and a and b take turns."""
     scores = [(i, m, s) for i in range(20) for m, s in (("a", 2 + i % 2), ("b", 3 - i % 2), ("c", 0))]
-    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
-    (panel,) = plots.plot_ranks(found, title="t").axes
+    result = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(result, title="t").axes
     assert {"a  1.50 ", "b  1.50 ", " 3.00  c"} <= set(words(panel))
-    assert f"critical difference {found.critical:.2f}" in words(panel)
-    assert plots.ranks_table(found)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
+    assert f"critical difference {result.critical:.2f}" in words(panel)
+    assert plots.ranks_table(result)["mean_rank"].to_list() == [1.5, 1.5, 3.0]
 
 
 def test_methods_whose_names_begin_and_end_alike_have_ranks_of_their_own() -> None:
     names = ["joint", "gradient_modulation_A_with_noise", "gradient_modulation_B_with_noise", f"agm{'-' * 40}long-name"]
     scores = [(i, m, place) for i in range(8) for place, m in enumerate(names)]
-    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
-    (panel,) = plots.plot_ranks(found, title="t").axes
+    result = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(result, title="t").axes
     said = " ".join(words(panel))
     assert [name in said for name in names] == [True, True, True, False]
     assert all(f"{rank:.2f}" in said for rank in (1, 2, 3, 4))
@@ -386,18 +386,18 @@ def test_methods_whose_names_begin_and_end_alike_have_ranks_of_their_own() -> No
 
 def test_labels_are_short_and_never_the_same() -> None:
     alike = [f"a-long-name-{which}-that-ends-as-others-do" for which in ("one", "other", "third")]
-    found = unique_labels([*alike, f"b{'-' * 50}c", "short"], 24)
-    assert [*found] == [*alike, f"b{'-' * 50}c", "short"]
-    assert len(set(found.values())) == 5
-    assert [len(label) for label in found.values()][3:] == [24, 5]
-    assert all(24 < len(found[name]) <= len(name) for name in alike)
+    result = unique_labels([*alike, f"b{'-' * 50}c", "short"], 24)
+    assert [*result] == [*alike, f"b{'-' * 50}c", "short"]
+    assert len(set(result.values())) == 5
+    assert [len(label) for label in result.values()][3:] == [24, 5]
+    assert all(24 < len(result[name]) <= len(name) for name in alike)
     assert len(set(unique_labels(["a  b", "a b"]).values())) == 2
 
 
 def test_methods_of_one_rank_are_joined_on_an_axis_of_all_ranks() -> None:
     scores = [(i, m, (i + place) % 3) for i in range(6) for place, m in enumerate("abc")]
-    found = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
-    (panel,) = plots.plot_ranks(found, title="t").axes
+    result = ranking(pl.DataFrame(scores, schema=["block", "method", "score"], orient="row"))
+    (panel,) = plots.plot_ranks(result, title="t").axes
     (bar,) = (line for line in panel.lines if line.get_linewidth() == 2.4)
     assert (min(bar.get_xdata()), max(bar.get_xdata())) == pytest.approx((1.94, 2.06))
     assert panel.get_xticks().tolist() == [1, 2, 3]

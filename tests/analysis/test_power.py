@@ -15,8 +15,8 @@ def test_a_t_test_of_one_sd_needs_ten_seeds_for_eighty_percent() -> None:
 def test_power_is_how_often_the_effect_is_found() -> None:
     """4,000 experiments: a binomial standard error of at most 0.008."""
     samples = np.random.default_rng(0).normal(0.6, 1, (4000, 12))
-    found = stats.ttest_1samp(samples, 0, axis=1, alternative="greater").pvalue < 0.025
-    assert power(0.6, 1.0, 12) == pytest.approx(found.mean(), abs=0.024)
+    result = stats.ttest_1samp(samples, 0, axis=1, alternative="greater").pvalue < 0.025
+    assert power(0.6, 1.0, 12) == pytest.approx(result.mean(), abs=0.024)
 
 
 def test_the_power_of_equivalence_is_how_often_it_is_shown() -> None:

@@ -176,8 +176,8 @@ def test_every_statistic_answers(sides: np.ndarray) -> None:
 @given(arrays(float, st.tuples(st.integers(0, 4), st.integers(0, 5)), elements=NUMBERS))
 def test_every_analysis_of_scores_answers(scores: np.ndarray) -> None:
     finite_ones = np.isfinite(scores)
-    found = agreement(scores)
-    assert math.isnan(found.w) or -1e-9 <= found.w <= 1 + 1e-9
+    result = agreement(scores)
+    assert math.isnan(result.w) or -1e-9 <= result.w <= 1 + 1e-9
     correlation = icc(scores)
     assert math.isnan(correlation.mean) or correlation.mean <= 1 + 1e-9
     interquartile_mean(list(scores))

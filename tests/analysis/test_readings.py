@@ -15,11 +15,11 @@ ALPHAS = {"agm.alpha": {"values": [0.5, 1.0], "scale": "linear"}}
 
 def rows(**scores: float) -> list[dict[str, Any]]:
     """Return two seeds of joint training and of agm at each alpha, with its score on validation; test is one less."""
-    found = [trial(f"joint-{s}", "joint", s, 0.8, 0.7) for s in range(2)]
+    result = [trial(f"joint-{s}", "joint", s, 0.8, 0.7) for s in range(2)]
     for alpha, score in scores.items():
         value = float(alpha.removeprefix("a"))
-        found += [trial(f"{alpha}-{s}", "agm", s, score, score - 0.1, **{"agm.alpha": value}) for s in range(2)]
-    return found
+        result += [trial(f"{alpha}-{s}", "agm", s, score, score - 0.1, **{"agm.alpha": value}) for s in range(2)]
+    return result
 
 
 def changed(folder: Path, **study: Any) -> None:

@@ -36,9 +36,9 @@ def change(folder: Path, **values: Any) -> dict[str, Any]:
     given = json.loads((folder / "verdict.json").read_text()) | values
     gone = {key for key, value in values.items() if value is None}
     (folder / "verdict.json").write_text(json.dumps({key: v for key, v in given.items() if key not in gone}))
-    found = read_verdict(folder)
-    assert found is not None
-    return found
+    result = read_verdict(folder)
+    assert result is not None
+    return result
 
 
 def test_a_whole_verdict_is_read_as_it_is(claim: Path) -> None:
@@ -47,9 +47,9 @@ def test_a_whole_verdict_is_read_as_it_is(claim: Path) -> None:
 
 
 def test_an_old_verdict_without_its_cells_has_those_that_are_there(claim: Path) -> None:
-    found = change(claim, cells=None, figures=None)
-    assert (found["cells"], [one["stem"] for one in found["figures"]]) == (["one", "two"], ["verdict"])
-    assert found["remarks"] == [
+    result = change(claim, cells=None, figures=None)
+    assert (result["cells"], [one["stem"] for one in result["figures"]]) == (["one", "two"], ["verdict"])
+    assert result["remarks"] == [
         "verdict.json is old or damaged, and lacks `cells`; running the claim again judges it anew."
     ]
     assert "lacks `cells`" in write_report(claim, pdf=False).read_text()
@@ -58,18 +58,18 @@ def test_an_old_verdict_without_its_cells_has_those_that_are_there(claim: Path) 
 @pytest.mark.parametrize("key", sorted(CLAIM.keys() | {"verdict", "effects", "beside", "trials", "bed", "date"}))
 @pytest.mark.parametrize("value", [None, [3], {"a": {"verdict": []}}])
 def test_any_key_may_be_missing_or_wrong(claim: Path, key: str, value: Any) -> None:
-    found = change(claim, **{key: value})
-    assert f"lacks `{key}`" in found["remarks"][0]
-    assert found["cells"] == ["one", "two"]
+    result = change(claim, **{key: value})
+    assert f"lacks `{key}`" in result["remarks"][0]
+    assert result["cells"] == ["one", "two"]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"name": "x", "verd', "[1, 2]", "null", "[" * 100_000, "\udcff"])
 def test_what_is_no_verdict_still_has_a_page(claim: Path, content: str) -> None:
     (claim / "verdict.json").write_bytes(content.encode(errors="surrogateescape"))
-    found = read_verdict(claim)
-    assert found is not None
-    assert (found["name"], found["verdict"], found["cells"]) == ("claim", "unknown", ["one", "two"])
-    assert found["remarks"] == [
+    result = read_verdict(claim)
+    assert result is not None
+    assert (result["name"], result["verdict"], result["cells"]) == ("claim", "unknown", ["one", "two"])
+    assert result["remarks"] == [
         "verdict.json is not a verdict that can be read; running the claim again judges it anew."
     ]
 

@@ -70,8 +70,8 @@ def test_seeds_that_rank_alike_are_stable(write_run: Write) -> None:
     run = curve(write_run, {0.1: [0.1, 0.2], 1.0: [0.3, 0.4], 10.0: [0.5, 0.6]})
     assert ranking_stability(run, "agm").w == pytest.approx(1)
     assert ranking_stability(run, "agm").best == 1
-    found = ranking_stability_over({"one": run, "other": run}, "agm")
-    assert (found.raters, found.items, found.w) == (2, 3, pytest.approx(1))
+    result = ranking_stability_over({"one": run, "other": run}, "agm")
+    assert (result.raters, result.items, result.w) == (2, 3, pytest.approx(1))
     assert ranking_stability_over({}, "agm").raters == 0
 
 
@@ -89,19 +89,19 @@ def grid(write_run: Write) -> Run:
 
 
 def test_a_surface_finds_what_was_planted(write_run: Write) -> None:
-    found = surface(grid(write_run), "agm")
-    effects = dict(found.terms.select("term", "effect").rows())
+    result = surface(grid(write_run), "agm")
+    effects = dict(result.terms.select("term", "effect").rows())
     assert effects == pytest.approx(
         {ALPHA: 0.1, LR: 0, f"{ALPHA} x {ALPHA}": -0.2, f"{ALPHA} x {LR}": 0.05, f"{LR} x {LR}": 0}, abs=1e-9
     )
-    assert (found.r2, found.predicted_r2) == pytest.approx((1, 1))
-    assert (found.points, found.dropped) == (9, 0)
+    assert (result.r2, result.predicted_r2) == pytest.approx((1, 1))
+    assert (result.points, result.dropped) == (9, 0)
 
 
 def test_too_few_points_have_no_surface(write_run: Write) -> None:
-    found = surface(curve(write_run, {0.1: [0.8] * 3, 1.0: [0.9] * 3}), "agm")
-    assert found.terms["effect"].to_list() == [None, None]
-    assert math.isnan(found.r2)
+    result = surface(curve(write_run, {0.1: [0.8] * 3, 1.0: [0.9] * 3}), "agm")
+    assert result.terms["effect"].to_list() == [None, None]
+    assert math.isnan(result.r2)
 
 
 def test_what_a_surface_predicts_is_that_of_fits_without_each_point(write_run: Write) -> None:

@@ -172,10 +172,10 @@ def test_seeds_that_change_nothing_are_one_result(write_run: Write) -> None:
         for m, test, loss in (("joint", 0.5, 0.7), ("agm", 0.75, 0.6)) for s in range(8)
     ]  # fmt: skip
     run = load(write_run(rows, seeds={"order": 8}, vary={}, methods=["joint", "agm"]))
-    found = summary(run)
-    assert found.select("low", "high", "difference_low", "difference_high", "p").null_count().row(0) == (2,) * 5
-    assert found["difference"][1] == pytest.approx(0.25)
-    assert headline(run, found).endswith("+25.0 points against joint: seeds change nothing here, and are one result.")
+    result = summary(run)
+    assert result.select("low", "high", "difference_low", "difference_high", "p").null_count().row(0) == (2,) * 5
+    assert result["difference"][1] == pytest.approx(0.25)
+    assert headline(run, result).endswith("+25.0 points against joint: seeds change nothing here, and are one result.")
     for changed in ("joint", "both"):
         own = pl.col("validation.loss") + pl.when(pl.lit(changed == "both") | (pl.col("method") == changed)).then(
             "seed"

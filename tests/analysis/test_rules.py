@@ -207,9 +207,9 @@ def test_what_the_correction_spares_from_refutation_is_not_supported() -> None:
     for decision in cell_decisions(cells, margin=0.37).values():
         assert decision.verdict == "inconclusive"
         assert "p=0.094, 10 seeds: cannot tell (10 seeds; about" in decision.sentence
-    found = every(cells, margin=0.37)
-    assert found.verdict == "inconclusive"
-    assert found.sentence.startswith("Supported in 0 of 3 cells")
+    result = every(cells, margin=0.37)
+    assert result.verdict == "inconclusive"
+    assert result.sentence.startswith("Supported in 0 of 3 cells")
 
 
 def test_a_claim_of_every_cell_needs_it_to_be_refuted() -> None:
@@ -247,9 +247,9 @@ def test_an_estimate_is_decided_by_its_interval(low: float, high: float, verdict
 def test_the_weakest_cell_is_one_that_does_not_support() -> None:
     lacking = np.where(np.arange(10) < 3, np.nan, 0.2 + 0.001 * np.arange(10))
     cells = {"ok": (0.05 + 0.04 * np.cos(np.arange(10)), np.zeros(10)), "lost": (lacking, np.zeros(10))}
-    found = every(cells)
-    assert found.verdict == "inconclusive"
-    assert "the weakest is lost" in found.sentence
+    result = every(cells)
+    assert result.verdict == "inconclusive"
+    assert "the weakest is lost" in result.sentence
 
 
 def test_of_cells_that_all_lie_on_the_wrong_side_the_weakest_is_the_furthest() -> None:

@@ -116,8 +116,8 @@ def test_the_gap_is_to_the_same_encoder_alone(folder: Path) -> None:
     table = encoder_summary(load(folder))
     assert table["method"].to_list() == ["joint", "agm", "unimodal", "unimodal"]
     for method, modality in (("joint", "image"), ("agm", "audio")):
-        found = row(table, method, modality=modality)
-        assert (found["gap"], found["gap_sd"]) == (pytest.approx(-0.06), pytest.approx(0.01))
+        result = row(table, method, modality=modality)
+        assert (result["gap"], result["gap_sd"]) == (pytest.approx(-0.06), pytest.approx(0.01))
     alone = row(table, "unimodal", modality="image")
     assert (alone["probe"], alone["gap"]) == (pytest.approx(0.61), None)
 
@@ -129,9 +129,9 @@ def test_a_gap_of_seeds_that_change_nothing_has_no_interval(write_run: Write) ->
             name, ended = f"{method}-{seed}", {"validation.loss": 1.0, "test.loss": score}
             rows.append(trial(name, method, seed, score, score, modality=modality) | ended)
             metrics += probe(name, "image", score, score)
-    found = row(encoder_summary(load(write_run(rows, metrics))), "joint")
-    assert (found["probe"], found["gap"], found["pairs"]) == (0.5, pytest.approx(-0.1), 3)
-    assert [found[end] for end in ("low", "high", "gap_sd", "gap_low", "gap_high")] == [None] * 5
+    result = row(encoder_summary(load(write_run(rows, metrics))), "joint")
+    assert (result["probe"], result["gap"], result["pairs"]) == (0.5, pytest.approx(-0.1), 3)
+    assert [result[end] for end in ("low", "high", "gap_sd", "gap_low", "gap_high")] == [None] * 5
 
 
 def test_a_gain_that_was_told_stays_one_whatever_the_mean_is_later(write_run: Write) -> None:
@@ -142,9 +142,9 @@ def test_a_gain_that_was_told_stays_one_whatever_the_mean_is_later(write_run: Wr
     ]
     run = load(write_run(rows, seeds={"auto": [5, 10]}, vary={}))
     table = summary(run)
-    found = row(table, "agm")
-    assert found["difference"] < 0 < found["difference_low"]
-    assert found["p"] < 0.05
+    result = row(table, "agm")
+    assert result["difference"] < 0 < result["difference_low"]
+    assert result["p"] < 0.05
     assert headline(run, table).endswith(": better than joint training.")
 
 

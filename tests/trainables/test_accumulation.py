@@ -53,8 +53,8 @@ def test_targets_and_missing_modalities_are_those_of_the_part(kind: str, method:
 def test_parts_are_of_like_size_and_none_is_empty() -> None:
     for count in (1, 2, 7, 64):
         for parts in (1, 2, 3, 64, 100):
-            found = microbatch_slices(count, parts)
-            assert [row for part in found for row in range(count)[part]] == list(range(count))
-            sizes = [part.stop - part.start for part in found]
+            result = microbatch_slices(count, parts)
+            assert [row for part in result for row in range(count)[part]] == list(range(count))
+            sizes = [part.stop - part.start for part in result]
             assert min(sizes) >= 1
             assert max(sizes) - min(sizes) <= 1

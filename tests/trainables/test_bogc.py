@@ -136,7 +136,7 @@ def mean_projections(method: BOGC, steps: int, noise: tuple[float, float]) -> Te
             return empty._replace(encoders={"m0": {"weight": gradient}}, shared={"head": gradient[..., :1]})
 
         result = method.step(state, Signals(logits, heads=logits[None]), task, pull)
-        state, received = result.state, received + setup.grads.encoders["m0"]["weight"] / steps
+        state, received = result.state, received + result.grads.encoders["m0"]["weight"] / steps
     return means @ received / 30
 
 
@@ -168,15 +168,15 @@ def test_at_the_features_it_is_bayesagg() -> None:
     inputs, target = batch(setup.model, 0)
     task = make_task(target, 0)
     signals, heads = signals_and_heads(setup, learner, inputs)
-    found = {}
+    result = {}
     for place, head in heads.items():
         h = (signals.fused if place == JOINT else signals.features[place]).detach()
         after = posterior(head, h, None, task, laplace.prior(head.flatten(), gamma))
         normal = task.noise(f"bogc.{place}", head.new_zeros(draws, head.numel()))
-        found[place] = laplace.sampled_moments(laplace.sample_heads(after, normal, len(head)), h, task.slope)
+        result[place] = laplace.sampled_moments(laplace.sample_heads(after, normal, len(head)), h, task.slope)
     sent = []
     for i, m in enumerate(signals.features):
-        own, joint = found[m], found[JOINT]
+        own, joint = result[m], result[JOINT]
         means = torch.stack([joint.mean[:, 6 * i : 6 * i + 6], own.mean])
         variances = torch.stack([joint.variance[:, 6 * i : 6 * i + 6], own.variance])
         weights = combine(variances**-power, 0.0).weights
@@ -476,8 +476,8 @@ def test_the_joint_head_weighs_each_loss() -> None:
         signals, task, pull = method_inputs(setup, learner, inputs, make_task(target, number))
         rows = torch.stack([flatten(pull(f).shared) for f in separate_losses(task)])
         past = update(past, rows, method.beta)
-        found = method.step(state, signals, task, pull)
-        state, shared = found.state, found.grads.shared
+        result = method.step(state, signals, task, pull)
+        state, shared = result.state, result.grads.shared
     pieces = zip(rows.split([36, 3], -1), past.variance.split([36, 3], -1), shared.values(), strict=True)
     for means, variance, ours in pieces:
         there = nonzero_sources(means, variance)
@@ -508,11 +508,11 @@ def test_sources_that_never_reach_a_parameter_do_not_hold_it(
         if "losses" in settings:
             own = pull(lambda s, task=task: task.objectives(s.unimodal).sum(0))
             plain = each(torch.add, plain, own)
-        found = setup.method.step(learner.state, signals, task, pull)
-        learner = learner._replace(state=found.state)
-    heads = found.grads.readouts if fusion == "sum" else {"": found.grads.shared}
+        result = setup.method.step(learner.state, signals, task, pull)
+        learner = learner._replace(state=result.state)
+    heads = result.grads.readouts if fusion == "sum" else {"": result.grads.shared}
     theirs = plain.readouts if fusion == "sum" else {"": plain.shared}
-    parts = [(found.grads.encoders[m]["0.weight"], plain.encoders[m]["0.weight"]) for m in plain.encoders]
+    parts = [(result.grads.encoders[m]["0.weight"], plain.encoders[m]["0.weight"]) for m in plain.encoders]
     parts += [(heads[m][name], theirs[m][name]) for m in heads for name in heads[m] if name.endswith("weight")]
     ratios = [float(ours.norm() / whole.norm()) for ours, whole in parts]
     assert all(0.5 < ratio < 2 for ratio in ratios), ratios
@@ -524,8 +524,8 @@ def test_matching_the_norm_of_the_plain_sum_does_not_amplify_rounding() -> None:
     means = torch.randn(2, 50, generator=random, dtype=torch.float64) * torch.tensor([[1.0], [1e-4]])
     variance = torch.rand(2, 50, generator=random, dtype=torch.float64) * torch.tensor([[1.0], [1e-8]])
     exact = aggregate(means, variance, 1.0, 0.0, gain="match_norm")
-    found = aggregate(means.float(), variance.float(), 1.0, 0.0, gain="match_norm")
-    assert float((found - exact).norm() / exact.norm()) < 1e-5
+    result = aggregate(means.float(), variance.float(), 1.0, 0.0, gain="match_norm")
+    assert float((result - exact).norm() / exact.norm()) < 1e-5
 
 
 def test_incompatible_settings_are_refused_before_training() -> None:

@@ -63,8 +63,8 @@ def eager_step(setup: Setup, learner: Learner, inputs: dict[str, Tensor], task: 
 
 def gradient(value: Tensor, params: Params) -> Params:
     """Return the gradient by eager autograd; the graph is retained."""
-    found = torch.autograd.grad(value, leaves(params), retain_graph=True, allow_unused=True, materialize_grads=True)
-    grads = iter(found)
+    result = torch.autograd.grad(value, leaves(params), retain_graph=True, allow_unused=True, materialize_grads=True)
+    grads = iter(result)
     return each(lambda _: next(grads), params)
 
 

@@ -85,14 +85,14 @@ def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_tha
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_traced_pack_has_the_bits_of_a_plain_one(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, dataset, found = brief(method, 16 if method == "agm" else 13), tiny(), []
+    chosen, dataset, result = brief(method, 16 if method == "agm" else 13), tiny(), []
     for many in (math.inf, 0):
         monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", many)
         monkeypatch.setattr("trainables.compilation.CACHE", made := {})
-        found.append(fit_pack(chosen, dataset))
+        result.append(fit_pack(chosen, dataset))
         assert len(made) == (0 if many else 1 + (method == "agm"))
         assert None not in made.values()
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*result, strict=True):
         assert one.weights == other.weights
         assert max(relative_differences(one, other)) == 0
 
@@ -144,11 +144,11 @@ def test_a_traced_step_does_nothing_idle_twice_or_for_nobody(step: Any) -> None:
     """Equal sums are one, whatever views lie between; but not where one of them is written into, nor what is drawn."""
     x = torch.arange(6.0).view(2, 3)
     fast: Any = compilation.trace_step(step, (x,))
-    found = []
+    result = []
     for one in (fast, step):
         torch.manual_seed(0)
-        found.append(one(x))
-    assert torch.equal(*found)
+        result.append(one(x))
+    assert torch.equal(*result)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5]]
     calls = [node.name for node in fast.graph.nodes if node.op == "call_function"]
     assert calls == ["add", "mul"] or step is not twice
@@ -190,17 +190,17 @@ def test_a_trial_that_trains_alone_is_compiled_for_all_of_its_shape(
 def test_the_evidence_of_a_trial_alone_is_taken_apart_for_the_compiler(
     count: int, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[str] = []
+    result: list[str] = []
 
     def noted(step: Any, **_: Any) -> Any:
-        found.extend(str(node.target) for node in step.graph.nodes if "ablate" in str(node.target))
+        result.extend(str(node.target) for node in step.graph.nodes if "ablate" in str(node.target))
         return step
 
     monkeypatch.setattr("trainables.compilation.CACHE", {})
     monkeypatch.setattr("trainables.compilation.find_compiler", lambda: "c++")
     monkeypatch.setattr(torch, "compile", noted)
     fit_pack(brief("bogc", 16)[:count], tiny(), compile_mode="on")
-    assert set(found) == {f"ablate.{operation}.default"}
+    assert set(result) == {f"ablate.{operation}.default"}
 
 
 def test_a_compiled_pack_goes_on_with_the_last_of_its_trials(signatures: list[tuple[Any, ...]]) -> None:

@@ -30,10 +30,10 @@ def derivatives(f: Any, *factors: Tensor) -> tuple[Tensor, ...]:
 def test_each_member_has_the_bits_of_its_own_convolution(shared: bool) -> None:
     images, weights, biases = members(3, shared=shared)
     packed = vmap(lambda *own: derivatives(convolve, *own), in_dims=(None if shared else 0, 0, 0))
-    found = packed(images, weights, biases)
+    result = packed(images, weights, biases)
     for k in range(3):
         expected = derivatives(conv2d, images if shared else images[k], weights[k], biases[k])
-        for one, other in zip(found, expected, strict=True):
+        for one, other in zip(result, expected, strict=True):
             assert torch.equal(one[k], other)
 
 
@@ -45,11 +45,11 @@ def test_several_slopes_of_each_member() -> None:
         _, back = vjp(lambda *given: convolve(*given, **HOW), image, weight, bias)
         return vmap(back)(slopes)
 
-    found = vmap(own, in_dims=(0, 0, 0, 1))(images, weights, biases, slopes)
+    result = vmap(own, in_dims=(0, 0, 0, 1))(images, weights, biases, slopes)
     for k in range(2):
         _, back = vjp(lambda *given: conv2d(*given, **HOW), images[k], weights[k], biases[k])
         for s in range(3):
-            for one, other in zip(found, back(slopes[s, k]), strict=True):
+            for one, other in zip(result, back(slopes[s, k]), strict=True):
                 assert torch.allclose(one[k, s], other, atol=1e-5)
 
 

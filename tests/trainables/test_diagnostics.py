@@ -147,9 +147,9 @@ def test_one_modality_has_all_and_cooperates_with_none() -> None:
 def test_a_concept_that_is_linear_in_the_joint_feature_is_not_lost() -> None:
     draw = np.random.default_rng(0)
     known, seen, mixture = draw.normal(size=(60, 6)), draw.normal(size=(40, 6)), draw.normal(size=(6, 3))
-    found = competition_strength((known, seen), (known @ mixture + 5, seen @ mixture + 5), alpha=1e-9)
-    assert found.strength == pytest.approx(0, abs=1e-12)
-    assert found.rank == 3
+    result = competition_strength((known, seen), (known @ mixture + 5, seen @ mixture + 5), alpha=1e-9)
+    assert result.strength == pytest.approx(0, abs=1e-12)
+    assert result.rank == 3
 
 
 def test_a_feature_of_noise_tells_no_more_than_the_mean() -> None:
@@ -165,9 +165,9 @@ def test_a_feature_of_noise_tells_no_more_than_the_mean() -> None:
 
 def test_competition_by_hand() -> None:
     """Centred z = (-1, 1), c = (-1, 1): weight 2 / (2 + alpha) = 1/2; residuals (-1/2, 1/2), N var(c) = 4."""
-    found = competition_strength(([[0.0], [2.0]], [[0.0], [2.0]]), ([[0.0], [2.0]], [[0.0], [2.0]]), alpha=2)
-    assert found.strength == pytest.approx(0.5 / 4, rel=1e-12)
-    assert found.share == pytest.approx((1 / 2) ** 2, rel=1e-12)
+    result = competition_strength(([[0.0], [2.0]], [[0.0], [2.0]]), ([[0.0], [2.0]], [[0.0], [2.0]]), alpha=2)
+    assert result.strength == pytest.approx(0.5 / 4, rel=1e-12)
+    assert result.share == pytest.approx((1 / 2) ** 2, rel=1e-12)
 
 
 def test_a_concept_that_varies_less_where_it_is_evaluated_is_not_lost_for_that() -> None:
@@ -186,10 +186,10 @@ def test_a_feature_that_one_sample_of_evaluation_hardly_excites_is_no_more_than_
     seen = draw.normal(size=(200, 4))
     known[:, 3], seen[:, 3] = np.where(draw.random(200) < 0.05, 1.0, 0.0), 0.0
     seen[7, 3] = hardly
-    found = competition_strength((fused[0], fused[1]), (known, seen))
-    assert found.strength > 100
-    assert found.share == pytest.approx(1.1, abs=0.1)  # noise tells less than the mean
-    assert found.rank == 4
+    result = competition_strength((fused[0], fused[1]), (known, seen))
+    assert result.strength > 100
+    assert result.share == pytest.approx(1.1, abs=0.1)  # noise tells less than the mean
+    assert result.rank == 4
 
 
 def test_redundant_features_of_a_concept_lower_its_rank_and_the_share_of_each() -> None:
@@ -232,10 +232,10 @@ def test_single_precision_changes_little_and_something() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_a_constant_concept_has_no_strength(value: float) -> None:
     fused, concept = np.random.default_rng(6).normal(size=(20, 3)), np.full((20, 2), value)
-    found = competition_strength((fused, fused), (concept, concept))
-    assert math.isnan(found.strength)
-    assert math.isnan(found.share)
-    assert found.rank == 0
+    result = competition_strength((fused, fused), (concept, concept))
+    assert math.isnan(result.strength)
+    assert math.isnan(result.share)
+    assert result.rank == 0
 
 
 def test_the_preferred_modality_is_lost_least() -> None:
@@ -289,10 +289,10 @@ def test_a_summary_leaves_out_what_is_undefined() -> None:
     """Eleven cosines -0.5, -0.4 ... 0.5 and one nan; a second modality has none that is defined."""
     cosines = torch.linspace(-0.5, 0.5, 11, dtype=torch.float64)
     both = torch.stack([torch.cat([cosines, torch.tensor([NAN])]), torch.full((12,), NAN)], 1)
-    found = summarise(both)
-    assert [float(x[0]) for x in found] == pytest.approx([0, -0.4, 0, 0.4, 0.475, 5 / 11, 11 / 12], abs=1e-12)
-    assert all(x[1].isnan() for x in found[:-1])
-    assert found.defined[1] == 0
+    result = summarise(both)
+    assert [float(x[0]) for x in result] == pytest.approx([0, -0.4, 0, 0.4, 0.475, 5 / 11, 11 / 12], abs=1e-12)
+    assert all(x[1].isnan() for x in result[:-1])
+    assert result.defined[1] == 0
 
 
 def test_shares_by_hand() -> None:

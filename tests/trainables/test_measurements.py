@@ -244,8 +244,8 @@ def test_metrics_of_a_modality_are_over_the_steps_that_have_it(name: str, metric
     data = load(SMALL | {"missing": [0.95, 0, 0]})
     settings = {"eps_metric": "p_y"} if name == "cggm" else {}
     rows = fit(small(METHODS[name], settings, epochs=1, batch_size=8, lr=0.0), data).rows
-    found = [value([row for row in rows if row.split == "train"], metric, m) for m in data.train.inputs]
-    assert found[0] == pytest.approx(found[1], rel=0.25)
+    result = [value([row for row in rows if row.split == "train"], metric, m) for m in data.train.inputs]
+    assert result[0] == pytest.approx(result[1], rel=0.25)
     scales = {row.metric: row.value for row in rows if row.metric.startswith("scale") and row.modality == "m0"}
     assert all(math.isfinite(value) for value in scales.values())
 
@@ -379,16 +379,16 @@ def test_where_the_others_are_silent_a_run_is_the_network_of_one_modality(
     measure = {"fidelity": 3, "separate": 3}
     config = small(method, off, model=MODEL | {"fusion": fusion}, schedule="cosine", epochs=3, measure=measure)
     rows = fit(config, dataset._replace(**splits)).rows
-    found = {
+    result = {
         (row.metric.removeprefix("fidelity_f1_separate").removeprefix("fidelity_f1"), row.epoch, "separate" in row.metric):
         row.value for row in rows
         if row.modality == "m1" and row.metric in {f"fidelity_f1{s}{p}" for s in ("", "_separate") for p in ("", "_low")}
     }  # fmt: skip
-    assert len(found) == 12
-    for (name, epoch, apart), number in found.items():
-        assert number == pytest.approx(found[name, epoch, not apart], abs=1e-6)
+    assert len(result) == 12
+    for (name, epoch, apart), number in result.items():
+        assert number == pytest.approx(result[name, epoch, not apart], abs=1e-6)
     others = [r.value for r in rows if r.metric == "fidelity_f1_separate" and r.modality == "m0"]
-    assert not np.allclose(others, [number for (name, _, apart), number in found.items() if apart and not name])
+    assert not np.allclose(others, [number for (name, _, apart), number in result.items() if apart and not name])
 
 
 @pytest.mark.parametrize("fusion", ["concat", "sum", "gated", "attention"])
@@ -467,8 +467,8 @@ def test_what_lacks_a_modality_is_neither_probed_nor_spoilt_nor_compared() -> No
 @pytest.mark.parametrize("count", [1, 10, 31])
 def test_of_few_samples_the_variance_is_of_two_parts(count: int) -> None:
     data = load(SMALL | {"samples": [count, 20, 20]})
-    found = fit(small(JOINT, measure={"variance": 0}), data).rows
-    assert math.isfinite(value(found, "variance_median", "m0")) == (count > 1)
+    result = fit(small(JOINT, measure={"variance": 0}), data).rows
+    assert math.isfinite(value(result, "variance_median", "m0")) == (count > 1)
 
 
 def test_a_concept_is_that_of_the_unimodal_trial(dataset: Dataset) -> None:
@@ -661,9 +661,9 @@ def test_corruption_grows_and_leaves_missing_samples_unchanged(dataset: Dataset)
 
 def test_macro_scores_by_hand() -> None:
     """Class 0: 1 hit, 1 in the prediction alone; class 1: 1 hit, 1 missed; class 2 is neither predicted nor there."""
-    found = quality.overlap_metrics(np.array([0, 0, 1]), np.array([0, 1, 1]))
-    assert found == {"dice": pytest.approx(2 / 3), "iou": pytest.approx(1 / 2)}
-    assert found == quality.overlap_metrics(
+    result = quality.overlap_metrics(np.array([0, 0, 1]), np.array([0, 1, 1]))
+    assert result == {"dice": pytest.approx(2 / 3), "iou": pytest.approx(1 / 2)}
+    assert result == quality.overlap_metrics(
         np.array([[0, 0], [1, 2]]), np.array([[0, 1], [1, -1]])
     )  # of those with a label
     assert quality.correlation(np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])) == {"correlation": pytest.approx(1)}
@@ -674,16 +674,16 @@ def test_the_variance_of_a_gradient_grows_with_the_square_of_its_unit(dataset: D
     """Targets and outputs are classes, so that only the loss of a batch is a unit: the rows are about one sample."""
     setup, learner = trained(small(JOINT), dataset)
     parts = variance.begin(setup)
-    found = variance.rows(setup, parts, learner, Progress(1, 1, last=True))
-    assert value(found, "variance_spread", "m0") == pytest.approx(
-        value(found, "variance_high", "m0") - value(found, "variance_low", "m0")
+    result = variance.rows(setup, parts, learner, Progress(1, 1, last=True))
+    assert value(result, "variance_spread", "m0") == pytest.approx(
+        value(result, "variance_high", "m0") - value(result, "variance_low", "m0")
     )
     gradients_ = torch.stack(
         [variance.encoder_gradient(setup, learner, part, Progress(1, 1)) for part in parts if len(part) == 16]
     )
     width = sum(p.numel() for p in learner.params.encoders["m0"].values())
     each = 16 * gradients_[:, :width].var(0)
-    assert value(found, "variance_median", "m0") == pytest.approx(each[each > 0].log10().median().item(), abs=0.02)
+    assert value(result, "variance_median", "m0") == pytest.approx(each[each > 0].log10().median().item(), abs=0.02)
 
 
 def after_steps(settings: dict[str, Any], dataset: Dataset) -> tuple[Setup, Learner, dict[str, Tensor]]:

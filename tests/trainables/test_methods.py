@@ -136,10 +136,10 @@ class Case(NamedTuple):
     def numbers(self) -> dict[str, float]:
         """Its settings that may differ inside a pack, with their defaults."""
         if self.name in AXES:
-            found = {key: axis.default for key, axis in AXES[self.name].items() if axis.kind == "number"}
+            result = {key: axis.default for key, axis in AXES[self.name].items() if axis.kind == "number"}
         else:
-            found = {k: v for k, v in load_method(self.path)._field_defaults.items() if isinstance(v, float)}
-        return {key: value for key, value in found.items() if key not in self.settings}
+            result = {k: v for k, v in load_method(self.path)._field_defaults.items() if isinstance(v, float)}
+        return {key: value for key, value in result.items() if key not in self.settings}
 
 
 def base_settings(case: Case) -> dict[str, Any]:

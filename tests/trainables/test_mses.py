@@ -36,17 +36,17 @@ def validation(epoch: int, *losses: float, strength: float = 1.0) -> Validation:
 def controls(method: MSES, *rows: tuple[float, ...], strength: float = 1.0) -> list[Control]:
     """What the method decides after each epoch with these losses."""
     state = method.init(make_learner(make_setup(method, network(len(rows[0])))).params)
-    found = []
+    result = []
     for epoch, losses in enumerate(rows, start=1):
-        found.append(method.epoch(state, validation(epoch, *losses, strength=strength)))
-        state = found[-1].state
-    return found
+        result.append(method.epoch(state, validation(epoch, *losses, strength=strength)))
+        state = result[-1].state
+    return result
 
 
 def test_the_filter_weighs_two_raw_losses_and_is_no_moving_average() -> None:
     """0.6 * 2 + 0.4 * 1 = 1.6, then 0.6 * 1 + 0.4 * 1.5 = 1.2; an average would have 0.6 * 1.6 + 0.4 * 1.5 = 1.56."""
-    found = controls(MSES(), (2.0,), (1.0,), (1.5,))
-    assert [c.state.best.item() for c in found] == pytest.approx([2.0, 1.6, 1.2], rel=1e-12)
+    result = controls(MSES(), (2.0,), (1.0,), (1.5,))
+    assert [c.state.best.item() for c in result] == pytest.approx([2.0, 1.6, 1.2], rel=1e-12)
 
 
 def test_a_minimum_counts_for_the_epoch_after_it_when_the_loss_rises_slowly() -> None:
@@ -56,11 +56,11 @@ def test_a_minimum_counts_for_the_epoch_after_it_when_the_loss_rises_slowly() ->
 
 
 def test_a_branch_stops_when_more_epochs_than_its_patience_have_passed_since_the_best() -> None:
-    found = controls(MSES(patience=3, mix=0.0), *zip(RISING, FALLING, strict=True))
-    assert [c.state.running.tolist() for c in found] == [[1, 1]] * 5 + [[0, 1]] * 3  # 5 - 2 = 3 is no more than 3
-    assert [c.restore.tolist() for c in found] == [[False, False]] * 5 + [[True, False]] + [[False, False]] * 2
-    assert [c.save[0].item() for c in found] == [True, True] + [False] * 6
-    assert not any(c.stop for c in found)
+    result = controls(MSES(patience=3, mix=0.0), *zip(RISING, FALLING, strict=True))
+    assert [c.state.running.tolist() for c in result] == [[1, 1]] * 5 + [[0, 1]] * 3  # 5 - 2 = 3 is no more than 3
+    assert [c.restore.tolist() for c in result] == [[False, False]] * 5 + [[True, False]] + [[False, False]] * 2
+    assert [c.save[0].item() for c in result] == [True, True] + [False] * 6
+    assert not any(c.stop for c in result)
 
 
 def test_all_stopped_ends_training_and_infinite_patience_never_does() -> None:
@@ -72,9 +72,9 @@ def test_all_stopped_ends_training_and_infinite_patience_never_does() -> None:
 @pytest.mark.parametrize(("first", "restores"), [("save", True), ("none", False)])
 def test_the_first_epoch_is_saved_unless_as_in_the_release(first: str, restores: bool) -> None:
     """A loss that only rises: the best epoch is the first."""
-    found = controls(MSES(patience=1, mix=0.0, first=first), (1.0,), (1.1,), (1.2,))
-    assert found[0].save.item()
-    assert (found[2].restore.item(), found[2].state.running.item()) == (restores, 0)
+    result = controls(MSES(patience=1, mix=0.0, first=first), (1.0,), (1.1,), (1.2,))
+    assert result[0].save.item()
+    assert (result[2].restore.item(), result[2].state.running.item()) == (restores, 0)
 
 
 @pytest.mark.parametrize(
@@ -88,22 +88,22 @@ def test_the_roll_back_is_of_everything_a_branch_or_nothing(rollback: str, resto
 def test_a_modality_that_no_validation_sample_has_never_stops() -> None:
     """It neither stops nor sets a best; the other is judged as if it were alone."""
     nan = float("nan")
-    found = controls(MSES(**EARLY), *[(x, nan) for x in RISING])
+    result = controls(MSES(**EARLY), *[(x, nan) for x in RISING])
     alone = controls(MSES(**EARLY), *[(x,) for x in RISING])
-    for both, one in zip(found, alone, strict=True):
+    for both, one in zip(result, alone, strict=True):
         assert (both.save.tolist(), both.restore.tolist()) == (
             [*one.save.tolist(), False],
             [*one.restore.tolist(), False],
         )
         assert both.state.running.tolist() == [*one.state.running.tolist(), 1]
         assert all(bool(part.isfinite().all()) for part in both.state)
-    assert not any(control.stop for control in found)
+    assert not any(control.stop for control in result)
 
 
 def test_outside_its_epochs_losses_are_stored_and_nothing_stops() -> None:
-    found = controls(MSES(**EARLY), *[(x,) for x in RISING], strength=0.0)
-    assert found[-1].state.best_epoch.item() == 2
-    assert all(c.state.running == 1 and not c.stop and not c.restore.any() for c in found)
+    result = controls(MSES(**EARLY), *[(x,) for x in RISING], strength=0.0)
+    assert result[-1].state.best_epoch.item() == 2
+    assert all(c.state.running == 1 and not c.stop and not c.restore.any() for c in result)
 
 
 class Scripted(MSES):
@@ -287,10 +287,10 @@ def test_eight_configurations_in_a_pack_equal_single_ones(stop: str) -> None:
         return one_epoch(MSES(**values, stop=stop), setup, learner, number, script[number])
 
     for number in range(6):
-        packed, found = vmap(lambda v, k, s, n=number: advance(v, k, s, n), randomness="same")(values, packed, script)
+        packed, result = vmap(lambda v, k, s, n=number: advance(v, k, s, n), randomness="same")(values, packed, script)
         for k in range(8):
             learners[k], alone = advance(settings[k], learners[k], scripts[k], number)
             assert max_difference(tree_map(lambda t, k=k: t[k], packed), learners[k]) < 1e-12
-            pairs = zip(tree_leaves(found), tree_leaves(alone), strict=True)
+            pairs = zip(tree_leaves(result), tree_leaves(alone), strict=True)
             assert all(torch.allclose(p[k].double(), q.double(), atol=1e-12) for p, q in pairs)
     assert {tuple(learner.state.running.tolist()) for learner in learners} == {(0, 0), (0, 1), (1, 1)}

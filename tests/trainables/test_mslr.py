@@ -46,30 +46,30 @@ def test_a_modality_that_no_validation_sample_has_keeps_its_rate() -> None:
     nan = float("nan")
     for sign in (1, -1):  # an accuracy, and minus an error
         rows = [(sign * x, nan) for x in (0.2, 0.4, 0.6, 0.8)]
-        found = ratios(MSLR(window=2), *rows)
-        assert found == [[one, 1.0] for (one,) in ratios(MSLR(window=2), *[(x,) for x, _ in rows])]
-        assert found[-1][0] != 1
+        result = ratios(MSLR(window=2), *rows)
+        assert result == [[one, 1.0] for (one,) in ratios(MSLR(window=2), *[(x,) for x, _ in rows])]
+        assert result[-1][0] != 1
 
 
 def ratios(method: MSLR, *rows: tuple[float, ...]) -> list[list[float]]:
     """The ratios in force after each epoch with these scores."""
     state = method.init(make_learner(make_setup(method, network(len(rows[0])))).params)
-    found = []
+    result = []
     for epoch, scores in enumerate(rows, start=1):
         state = method.epoch(state, validation(epoch, *scores)).state
-        found.append(state.ratio.tolist())
-    return found
+        result.append(state.ratio.tolist())
+    return result
 
 
 def test_the_ratio_first_differs_from_one_in_the_second_epoch_after_the_window_is_full() -> None:
     """W = 2: epochs 1 and 2 fill it; after epoch 3 rho = 0.6 / mean(0.2, 0.4) = 2, in force in epoch 4 = W + 2."""
-    found = ratios(MSLR(window=2), (0.2,), (0.4,), (0.6,), (0.5,))
-    assert [row[0] for row in found] == pytest.approx([1, 1, 0.6 / 0.3, 0.5 / 0.5], rel=1e-12)
+    result = ratios(MSLR(window=2), (0.2,), (0.4,), (0.6,), (0.5,))
+    assert [row[0] for row in result] == pytest.approx([1, 1, 0.6 / 0.3, 0.5 / 0.5], rel=1e-12)
 
 
 def test_the_default_window_holds_five_epochs() -> None:
-    found = ratios(MSLR(), *[(0.1 * (epoch + 1),) for epoch in range(7)])
-    assert [row[0] for row in found] == pytest.approx([1, 1, 1, 1, 1, 0.6 / 0.3, 0.7 / 0.4], rel=1e-12)
+    result = ratios(MSLR(), *[(0.1 * (epoch + 1),) for epoch in range(7)])
+    assert [row[0] for row in result] == pytest.approx([1, 1, 1, 1, 1, 0.6 / 0.3, 0.7 / 0.4], rel=1e-12)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

@@ -93,9 +93,9 @@ def coefficients_without(ratio: str, *, absent: int, modalities: int) -> tuple[d
     logits = drawn + torch.arange(1, modalities + 1).view(-1, 1, 1) * torch.nn.functional.one_hot(target)
     task, there = make_task(target, 0), torch.arange(modalities) != absent
     masked = task._replace(present=there[:, None].expand(-1, 12))
-    found = coefficients(Signals(logits, unimodal=logits), masked, 0.5, ratio, BOUNDS)
-    assert all(values[absent] == 1 for values in found.values())
-    return {name: values[there] for name, values in found.items()}, logits[there], task
+    result = coefficients(Signals(logits, unimodal=logits), masked, 0.5, ratio, BOUNDS)
+    assert all(values[absent] == 1 for values in result.values())
+    return {name: values[there] for name, values in result.items()}, logits[there], task
 
 
 @pytest.mark.parametrize("ratio", ["mean", "bb", "bb3"])
@@ -110,13 +110,13 @@ def test_two_of_three_modalities_are_compared_as_if_there_were_no_third(ratio: s
 @pytest.mark.parametrize("absent", [0, 1, 3])
 def test_the_benchmark_compares_three_of_four_by_hand(absent: int) -> None:
     """Over the least of the three, or the sum over the two others, of which the last one's is halved."""
-    found, logits, task = coefficients_without("bb", absent=absent, modalities=4)
+    result, logits, task = coefficients_without("bb", absent=absent, modalities=4)
     score = (task.likelihood(logits.cos()) * task.score(logits)).sum(-1)
-    assert torch.allclose(found["ratio"], score / (score.min() + 1e-5), rtol=1e-12)
-    found, logits, task = coefficients_without("bb3", absent=absent, modalities=4)
+    assert torch.allclose(result["ratio"], score / (score.min() + 1e-5), rtol=1e-12)
+    result, logits, task = coefficients_without("bb3", absent=absent, modalities=4)
     a, b, c = task.likelihood(logits).sum(-1).tolist()
     sums = [a / (b + 1e-5) + a / (c + 1e-5), b / (a + 1e-5) + b / (c + 1e-5), c / (a + 1e-5) + c / (b + 1e-5)]
-    assert found["ratio"].tolist() == pytest.approx([*sums[:2], sums[2] / 2], rel=1e-12)
+    assert result["ratio"].tolist() == pytest.approx([*sums[:2], sums[2] / 2], rel=1e-12)
 
 
 def test_noise_has_the_deviation_of_the_gradient_it_joins() -> None:

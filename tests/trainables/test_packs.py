@@ -60,12 +60,12 @@ def configurations(method: str, count: int = 4, **changes: Any) -> list[dict[str
     """Trials of one shape whose every number differs, with seeds, lengths and schedules of their own."""
     settings = {name: axis.default for name, axis in AXES[method].items()} | changes.pop("settings", {})
     one = trial(METHODS[method], settings, **{"batch_size": 16, "dtype": "float64", "model": MODEL} | changes)
-    found = []
+    result = []
     for i in range(count):
         other = replace_values(one, {path: value * (0.7 + 0.1 * i) for path, value in numeric_settings(one).items()})
         other["train"] = {**other["train"], "epochs": 13 - i % 2}
-        found.append({**other, "seed": i, "start": 1 + i % 3, "warmup": i % 2, "end": 9.0})
-    return found
+        result.append({**other, "seed": i, "start": 1 + i % 3, "warmup": i % 2, "end": 9.0})
+    return result
 
 
 def relative_differences(one: Outcome, other: Outcome) -> list[float]:

@@ -45,12 +45,12 @@ def variants(options: bool) -> dict[str, Trial]:
 def train_trials(trials: Mapping[str, Trial], kind: str = "") -> dict[str, Trained]:
     """Train each of the trials by itself on the workers of this process's group."""
     torch.set_num_threads(1)
-    dataset, found = dataset_of_kind(kind), {}
+    dataset, result = dataset_of_kind(kind), {}
     for name, one in trials.items():
         setup = build_setup(one, dataset, current_workers())
         ended = list(iterate_epochs(setup, init_learner(setup)))
-        found[name] = ended[-1].learner, [row for epoch in ended for row in epoch.rows]
-    return found
+        result[name] = ended[-1].learner, [row for epoch in ended for row in epoch.rows]
+    return result
 
 
 def check(folder: Path, trials: Mapping[str, Trial], kind: str = "", rounding: float = 1e-8) -> None:

@@ -282,7 +282,7 @@ def test_a_stream_of_one_sample_an_epoch_is_normalised_by_what_is_running() -> N
 
 def test_streams_of_other_lengths_do_not_share_a_pack() -> None:
     shapes = {order: {pack_shape(trial(order=order, epochs=n)) for n in (2, 3)} for order in ("shuffled", "stream")}
-    assert {order: len(found) for order, found in shapes.items()} == {"shuffled": 1, "stream": 2}
+    assert {order: len(result) for order, result in shapes.items()} == {"shuffled": 1, "stream": 2}
 
 
 @pytest.mark.parametrize(
@@ -313,5 +313,5 @@ def test_a_schedule_is_the_same_in_a_pack(kind: str) -> None:
 def test_a_modality_is_muted_by_the_mean_of_those_that_have_it_and_by_zero_where_none_has() -> None:
     inputs = {"u": torch.tensor([[1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]), "v": torch.ones(3, 1)}
     present = torch.tensor([[True, True, False], [False, False, False]])
-    found = build_mute_inputs("mean", inputs, present)
-    assert {m: x.tolist() for m, x in found.items() if x is not None} == {"u": [[2.0, 4.0]], "v": [[0.0]]}
+    result = build_mute_inputs("mean", inputs, present)
+    assert {m: x.tolist() for m, x in result.items() if x is not None} == {"u": [[2.0, 4.0]], "v": [[0.0]]}

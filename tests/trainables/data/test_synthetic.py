@@ -14,9 +14,9 @@ from trainables.data.truth import pair_weights, sign_gain
 
 
 def contributions(**options: Any) -> dict[str, float]:
-    found = data.load_sheet({"name": "synthetic", **options}).description["truth"]
-    assert isinstance(found, dict)
-    return found
+    result = data.load_sheet({"name": "synthetic", **options}).description["truth"]
+    assert isinstance(result, dict)
+    return result
 
 
 def explained_variance(p: Parameters, members: tuple[int, ...]) -> float:
