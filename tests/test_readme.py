@@ -162,11 +162,11 @@ CLASSIFIED = """
         ("return Step(", "return print(", "`step` must return a `Step` of gradients, state and metrics, got NoneType"),
         ("s.logits))", "s.logit))", "AttributeError: 'Signals' object has no attribute 'logit' (mine.py, line "),
         ("    def init", f"{CLASSIFIED}    def init", "NameError: name 'Classifer' is not defined (mine.py, line "),
-        ("Step(scale_encoders(grads, scale)", "Step(grads.encoders", "must have the form of the parameters"),
-        ('{"scale": scale}', '{"scale": scale[None]}', "metric `scale` must be a tensor of one number, or of one a"),
-        ('{"scale": scale}', '{"loss": scale}', "metric `loss` is one of every run; name that of the method otherwise"),
-        ("s.logits))", "s.logits) * __import__('torch').rand(()))", "`step` draws numbers that no seed of a trial decides"),
-        ('{"scale": scale}', '{"scale": 0.5}', "metric `scale` must be a tensor of one number, or of one a modality, got float"),
+        ("Step(scale_encoders(grads, scale)", "Step(grads.encoders", "must have the structure of the parameters"),
+        ('{"scale": scale}', '{"scale": scale[None]}', "metric `scale` must be a tensor with one number, or one per"),
+        ('{"scale": scale}', '{"loss": scale}', "metric `loss` is recorded for every trial; choose another name"),
+        ("s.logits))", "s.logits) * __import__('torch').rand(()))", "`step` draws random numbers that do not depend on the seed"),
+        ('{"scale": scale}', '{"scale": 0.5}', "metric `scale` must be a tensor with one number, or one per modality, got float"),
     ],
 )  # fmt: skip
 def test_an_own_method_that_can_make_no_step_is_refused_before_anything_starts(

@@ -61,7 +61,7 @@ def check_first_step(trial: Mapping[str, Any], dataset: Dataset) -> None:
         check_step(result, learner.params)
         if not rng_state.equal(torch.get_rng_state()):
             raise StepError(
-                "`step` draws numbers that no seed of a trial decides; `task.noise` draws those that one does"
+                "`step` draws random numbers that do not depend on the seed of the trial; draw them with `task.noise`"
             )
         return result
 
@@ -94,15 +94,15 @@ def check_step(result: Any, params: Params) -> None:
         raise StepError(f"`step` must return a `Step` of gradients, state and metrics, got {type(result).__name__}")
     if tree_shapes(result.grads) != tree_shapes(params) or head_names(result.grads) != head_names(params):
         raise StepError(
-            "the gradients that `step` returns must have the form of the parameters, as those of `pull` have"
+            "the gradients that `step` returns must have the structure of the parameters, as those of `pull` do"
         )
     shapes = {(), (len(params.encoders),)}
     for name, value in result.metrics.items():
         if name in RESERVED_METRICS:
-            raise StepError(f"metric `{name}` is one of every run; name that of the method otherwise")
+            raise StepError(f"metric `{name}` is recorded for every trial; choose another name")
         if not isinstance(value, Tensor) or tuple(value.shape) not in shapes:
             got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise StepError(f"metric `{name}` must be a tensor of one number, or of one a modality, got {got}")
+            raise StepError(f"metric `{name}` must be a tensor with one number, or one per modality, got {got}")
 
 
 def tree_shapes(tree: Any) -> Any:

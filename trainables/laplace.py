@@ -56,8 +56,8 @@ def prior(like: Tensor, gamma: float | Tensor) -> Gaussian:
     size = like.shape[-1]
     if size > LIMIT:
         raise ValueError(
-            f"laplace: a head of {size} parameters needs a {size} x {size} posterior, more than {LIMIT} a side; "
-            "take the variance of its gradient from its past (moments.update) or over the batch (sample_variance)"
+            f"laplace: a head of {size} parameters needs a {size} x {size} posterior, above the limit of {LIMIT}; "
+            "estimate the variance of its gradient over time (moments.update) or over the batch (sample_variance)"
         )
     eye = torch.eye(size, dtype=like.dtype, device=like.device)
     return Gaussian(torch.zeros_like(like), eye / gamma, eye * gamma**0.5)

@@ -66,7 +66,7 @@ class Model(NamedTuple):
             ValueError: a method reads features through the joint head, and the fusion mixes them before that.
         """
         if "readers" in needs and not is_additive(self.fusion):
-            raise ValueError("the method needs a fusion that adds up its modalities: concat or sum")
+            raise ValueError("the method needs an additive fusion: concat or sum")
         encoders = {m: encoder.init(scoped_draw(draw, m)) for m, encoder in self.encoders.items()}
         widths = {m: encoder.width for m, encoder in self.encoders.items()}
         readouts, shared = self.fusion.init(widths, self.outputs, scoped_draw(draw, "shared"))

@@ -111,10 +111,12 @@ def build_module_encoder(
         shape_or_type = tuple(h.shape) if isinstance(h, Tensor) else type(h).__name__
         raise ValueError(f"must encode {SAMPLES} samples of shape {shape} as {expected}, got {shape_or_type}")
     if not torch.equal(h, reseeded):
-        raise ValueError("draws random numbers in training, which no trial could repeat; take model.dropout instead")
+        raise ValueError(
+            "draws random numbers in training, so trials would not be reproducible; use model.dropout instead"
+        )
     updated = frozenset(name for name, value in before.items() if not torch.equal(value, after[name]))
     if outputs_differ(*evaluated) or (not updated and outputs_differ(h, partial)):
-        raise ValueError("encodes a sample by those beside it, and keeps no running statistics to do without them")
+        raise ValueError("mixes the samples of a batch without running statistics for evaluation")
     fixed = {name: value for name, value in constants(net).items() if name not in updated}
     seeded = frozenset(name for name, value in fixed.items() if not all(torch.equal(value, o[name]) for o in others))
     return ModuleEncoder(net, make, h.shape[-1], updated, seeded, dropout)

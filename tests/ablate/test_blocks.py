@@ -122,7 +122,7 @@ def test_there_are_no_more_splits_than_deals(tmp_path: Path) -> None:
         for one in plan_trials(load_study(tmp_path, {"split": 4}, data={"path": "mine.npz"}))
     }
     assert deals == {None, 1, 2, 3}
-    with pytest.raises(UserError, match=r"seeds\.split: .* have 3 deals beside the file's split"):
+    with pytest.raises(UserError, match=r"seeds\.split: .* has only 3 deals other than the split of the file"):
         load_study(tmp_path, {"split": 5}, data={"path": "mine.npz"})
 
 

@@ -78,7 +78,7 @@ def test_the_same_source_gives_the_same_file(mosi: Path, tmp_path: Path) -> None
         (["mult", "mosi_data.pkl", "a.npz", "--set", "target"], "an option is given as key=value, got target"),
         (["mult", "mosi_data.pkl", "a.npz", "--set", "target=[1"], "the value of target cannot be read: [1"),
         (["mult", "mosi_data.pkl", "a.npz", "--set", "targt=seven"], "Did you mean 'target'?"),
-        (["mmsa", "mosi_data.pkl", "a.npz"], "has no `regression_labels` of `train`"),
+        (["mmsa", "mosi_data.pkl", "a.npz"], "has no `regression_labels` in `train`"),
     ],
 )
 def test_wrong_input_gets_one_sentence_and_leaves_nothing(

@@ -141,7 +141,7 @@ BROKEN = {
     ),
     "a reference that is none": (
         "name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: target, agm.target: 1}\n",
-        ":3: methods[0]: agm: reference target needs agm.target, a mapping", "",
+        ":3: methods[0]: agm: reference: target needs agm.target, a mapping", "",
     ),
     "hits of a regression": (
         "name: x\ndata: diabetes\nmethods: [ogm]\nset: {ogm.ratio: bb}\n", ":4: set.ogm.ratio: BalanceBenchmark's ratios count hits", "",
@@ -158,7 +158,7 @@ BROKEN = {
     ),
     "settings that contradict each other": (
         "name: x\ndata: diabetes\nmethods: [joint, bogc]\nset: {bogc.estimator: laplace}\n",
-        ":3: methods[1]: bogc: where: encoder+joint, estimator: laplace and losses: head do not go together", "",
+        ":3: methods[1]: bogc: where: encoder+joint, estimator: laplace and losses: head cannot be combined", "",
     ),
     "a metric of another task": ("name: x\ndata: diabetes\nmethods: [joint]\nmetric: accuracy\n", ":4: metric: `accuracy` does not apply", ""),
     "an encoder of no modality": (

@@ -530,11 +530,11 @@ def test_matching_the_norm_of_the_plain_sum_does_not_amplify_rounding() -> None:
 
 def test_incompatible_settings_are_refused_before_training() -> None:
     for settings in ({"where": "repr"}, {"estimator": "laplace"}, {**REPR, "losses": "split"}):
-        with pytest.raises(ValueError, match="where: repr and estimator: laplace need each other, and losses: head"):
+        with pytest.raises(ValueError, match="where: repr and estimator: laplace require each other and losses: head"):
             make_setup(BOGC(**settings), network(2))
-    with pytest.raises(ValueError, match="where: phi compares all 128 coalitions; it takes 6 modalities"):
+    with pytest.raises(ValueError, match="where: phi compares all 128 coalitions; it supports at most 6 modalities"):
         train(BOGC(where="phi"), network(7), 1)
-    with pytest.raises(ValueError, match="a fusion that adds up its modalities: concat or sum"):
+    with pytest.raises(ValueError, match="an additive fusion: concat or sum"):
         make_learner(make_setup(BOGC(**REPR), network(2, "early")))
     wide = network(2)._replace(outputs=200)
     with pytest.raises(ValueError, match="laplace: a head of 2600 parameters needs a 2600 x 2600 posterior"):

@@ -362,9 +362,9 @@ def test_what_is_not_finite_is_refused(measure: Callable[[], object]) -> None:
     [
         (lambda: shapley([0, 1, 2]), "coalitions, the empty one included, got 3 values"),
         (lambda: shapley([0.5]), "got 1 values"),
-        (lambda: shapley([]), "needs numbers along 1 axes"),
-        (lambda: sampled_shapley([0, 1, 2], [[0, 1], [1, 0]]), "2 orders meet 4 coalitions, got 3 values"),
-        (lambda: permutation_coalitions([[0, 0]]), "0 to M - 1 once"),
+        (lambda: shapley([]), "must be a non-empty array with 1 axes"),
+        (lambda: sampled_shapley([0, 1, 2], [[0, 1], [1, 0]]), "2 permutations need the values of 4 coalitions, got 3"),
+        (lambda: permutation_coalitions([[0, 0]]), "each number from 0 to M - 1 once"),
         (lambda: rank_correlation([1, 2], [1, 2, 3]), "2 measured contributions cannot be compared with 3"),
         (lambda: competition_strength(([[1], [2]], [[1]]), ([[1]], [[1]])), "do not belong to concepts"),
         (lambda: competition_strength(([[1]], [[1]]), ([[1]], [[1, 2]])), "do not belong to concepts"),

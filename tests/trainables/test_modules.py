@@ -187,8 +187,8 @@ def test_its_floats_have_the_precision_of_the_trial_and_its_indices_stay_integer
         (Drops, False, "draws random numbers in training"),
         (Flat, False, r"must encode 3 samples of shape \(5,\) as \[B, H\], got \(3,\)"),
         (Net, True, r"as \[B, L, H\], as the target has positions, got \(3, 7\)"),
-        (Beside, False, "encodes a sample by those beside it"),
-        (Shares, False, "encodes a sample by those beside it"),
+        (Beside, False, "mixes the samples of a batch"),
+        (Shares, False, "mixes the samples of a batch"),
         (Broken, False, r"cannot encode samples of shape \(5,\): KeyError: 'here'"),
     ],
 )

@@ -228,7 +228,7 @@ def test_gradients_are_known_by_their_names_in_whatever_order(optimizer: str) ->
 
 def test_gradients_of_classifiers_keep_the_order_in_which_their_optimiser_lays_them_in_a_row() -> None:
     check_first_step(trial("trainables.methods.cggm:CGGM"), tiny())
-    with pytest.raises(ValueError, match="must have the form of the parameters"):
+    with pytest.raises(ValueError, match="must have the structure of the parameters"):
         check_first_step(trial("tests.trainables.test_train:ReversedHeads"), tiny())
 
 

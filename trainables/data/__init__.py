@@ -54,7 +54,7 @@ def parse_spec(spec: Spec) -> Mapping[str, Any]:
         raise DataError(f"data: must be a name or a mapping, got {spec!r}.")
     options = {"name": spec} if isinstance(spec, str) else spec
     if "name" in options and "path" in options:
-        raise DataError("data: has both a `name` and a `path`; a set has one of them.")
+        raise DataError("data: has both a `name` and a `path`; give one of them.")
     if "name" not in options and "path" not in options:
         raise DataError(f"data: needs a `name` ({', '.join(dataset_names())}) or a `path`.")
     if str(options.get("name")).endswith(".npz"):

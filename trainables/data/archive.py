@@ -72,7 +72,7 @@ def find_archive(path: str | Path) -> Path:
     if len(files) == 1:
         return files[0]
     listing = f"{len(files)}: {', '.join(file.name for file in files)}. Name one of them" if files else "none"
-    raise DataError(f"data.path: {path} must hold exactly one .npz with a .json of its name, found {listing}.")
+    raise DataError(f"data.path: {path} must hold exactly one .npz with a .json of the same name, found {listing}.")
 
 
 def open_archive(path: Path) -> Archive:
@@ -92,7 +92,7 @@ def open_archive(path: Path) -> Archive:
 def read_datasheet(path: Path) -> dict[str, Any]:
     """Return a datasheet; raises DataError if it is missing, invalid or has a misspelled key."""
     if not path.exists():
-        raise DataError(f"data: {path.with_suffix('.npz')} needs a datasheet beside it, {path.name}.")
+        raise DataError(f"data: {path.with_suffix('.npz')} needs a datasheet in the same folder, {path.name}.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -104,7 +104,7 @@ def read_datasheet(path: Path) -> dict[str, Any]:
         # a key in another case is ambiguous also where the right one exists
         same = [key.lower()] if key.lower() in SHEET_KEYS else []
         for close in same or get_close_matches(key.lower(), unused, n=1, cutoff=SIMILARITY_CUTOFF):
-            raise DataError(f"data: {path} has a key `{key}`, which is not read. Did you mean `{close}`?")
+            raise DataError(f"data: {path} has an unknown key `{key}`. Did you mean `{close}`?")
     return description
 
 
@@ -112,7 +112,7 @@ def check_ignore_index(description: dict[str, Any], path: Path) -> None:
     """Raise a DataError if `ignore_index` is not an integer, or if the task has no positions."""
     ignore_index, task = description.get("ignore_index"), description["task"]
     if ignore_index is not None and task != "segmentation":
-        raise DataError(f"data: {path} has an `ignore_index`, which is about positions; samples of {task} have none.")
+        raise DataError(f"data: {path} has an `ignore_index`, which only segmentation uses, but its task is {task}.")
     if isinstance(ignore_index, bool) or not isinstance(ignore_index, int | None):
         raise DataError(f"data: `ignore_index` of {path} must be an integer, got {ignore_index!r}.")
 
@@ -124,6 +124,6 @@ def verify_sha256(path: Path, description: dict[str, Any]) -> str:
     expected = str(description.get("sha256_file", description.get("sha256", actual)))
     if expected != actual:
         raise DataError(
-            f"data: {path} was changed or truncated: its sha256 is {actual[:12]}, its datasheet says {expected[:12]}."
+            f"data: {path} was changed or truncated: its sha256 is {actual[:12]}, the datasheet has {expected[:12]}."
         )
     return actual

@@ -44,7 +44,7 @@ def find_layout(archive: Archive, selection: Selection) -> Layout:
         layout = maps_layout(archive, selection)
     else:
         raise DataError(
-            f"data: {archive.path} is in no layout: it holds no `split` array with one value a sample (rows), no "
+            f"data: {archive.path} has no known layout: it holds no `split` array with one value per sample (rows), no "
             "`pairs_<protocol>_<split>` tables (pairs) and no `tile` with a `tile_split` (maps)."
         )
     for name, target in zip(SPLITS, layout.targets, strict=True):
@@ -65,8 +65,8 @@ def check_labelled(layout: Layout, archive: Archive, ignore_index: int) -> None:
             modality, modality_rows = next(iter(rows.items()))
             name = layout.row_name(modality_rows[unlabelled[0]])
             raise DataError(
-                f"data: {name} of {modality} in {archive.path} has no labelled position, all are "
-                f"{ignore_index}; give it another split, such as -1, which is not used."
+                f"data: {name} of {modality} in {archive.path} has no labelled position, all have the label "
+                f"{ignore_index}; exclude it with another split, such as -1."
             )
 
 
@@ -85,7 +85,7 @@ def rows_layout(archive: Archive, selection: Selection) -> Layout:
     split, target = archive.read("split"), archive.read(name)
     if split.ndim != 1 or target.shape[:1] != split.shape:
         raise DataError(
-            f"data: `split` and `{name}` of {archive.name} must have one entry a sample, "
+            f"data: `split` and `{name}` of {archive.name} must have one entry per sample, "
             f"got {split.shape} and {target.shape}."
         )
     rows = rows_by_split(split, f"`split` of {archive.name}", "sample")
@@ -111,10 +111,10 @@ def maps_layout(archive: Archive, selection: Selection) -> Layout:
     """Return the layout of a file of maps."""
     name = selection.target or "label"
     if archive.task != "segmentation":
-        raise DataError(f"data: {archive.path} holds maps, whose task is segmentation, got {archive.task}.")
+        raise DataError(f"data: {archive.path} holds maps, so its task must be segmentation, got {archive.task}.")
     tile, split, target = (archive.read(array) for array in ("tile", "tile_split", name))
     if split.ndim != 1:
-        raise DataError(f"data: `tile_split` of {archive.name} must have one entry a tile, got {split.shape}.")
+        raise DataError(f"data: `tile_split` of {archive.name} must have one entry per tile, got {split.shape}.")
     numbers = rows_by_split(split, f"`tile_split` of {archive.name}", "tile")
     tiles = make_tiles(tile, len(split), np.sort(np.concatenate(numbers)), archive.name)
     rows = [np.searchsorted(tiles.numbers, split_numbers) for split_numbers in numbers]
@@ -136,7 +136,7 @@ def pairs_layout(archive: Archive, selection: Selection, protocol: str) -> Layou
     owner = target_modality(selection)
     target = archive.read(selection.target) if selection.target else labels[owner]
     if target.shape[:1] != labels[owner].shape:
-        raise DataError(f"data.target: {selection.target} must have one entry a sample of {owner}.")
+        raise DataError(f"data.target: {selection.target} must have one entry per sample of {owner}.")
     tables = [archive.read(f"pairs_{protocol}_{split}") for split in SPLITS]
     rows = tuple(parse_index_table(table, labels, archive.name) for table in tables)
     if selection.deal:
@@ -196,7 +196,7 @@ def read_groups(archive: Archive, selection: Selection, count: int) -> np.ndarra
         raise DataError(f"data.groups: {selection.groups} of {archive.name} must be [{count}], got {groups.shape}.")
     if groups.dtype.kind == "f" and not np.isfinite(groups).all():
         raise DataError(
-            f"data.groups: {selection.groups} of {archive.name} must say it of every sample, and holds NaN."
+            f"data.groups: {selection.groups} of {archive.name} must hold the group of every sample, but holds NaN."
         )
     return groups
 
@@ -214,7 +214,7 @@ def prefix_modality(name: str, selection: Selection, where: str) -> str:
         if name.startswith(f"{modality}_"):
             return modality
     raise DataError(
-        f"{where}: with pools it must begin with a modality ({', '.join(selection.all_modalities)}), "
+        f"{where}: in the pairs layout it must begin with a modality ({', '.join(selection.all_modalities)}), "
         f"as in `{selection.all_modalities[0]}_label`, got {name!r}."
     )
 

@@ -95,7 +95,7 @@ def parse_parameters(options: Mapping[str, Any]) -> Parameters:
         deal=parse_integer("deal", values["deal"], 0, 2**63 - 1),
     )
     if parameters.synergy > 0 and sum(share > 0 for share in parameters.information) < 2:
-        raise DataError("data.synergy: needs two modalities with information above 0.")
+        raise DataError("data.synergy: needs at least two modalities with information above 0.")
     return parameters
 
 
@@ -117,7 +117,7 @@ def parse_number(key: str, value: Any, low: float, high: float) -> float:
 def parse_integer(key: str, value: Any, low: int, high: int) -> int:
     """Return an integer within limits."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"data.{key}: must be a whole number, got {value!r}.")
+        raise DataError(f"data.{key}: must be an integer, got {value!r}.")
     if not low <= value <= high:
         raise DataError(f"data.{key}: must lie in [{low}, {high}], got {value}.")
     return value
@@ -142,7 +142,7 @@ def normalise_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
     """Return weights scaled to a sum of 1."""
     total = sum(weights)
     if total == 0:
-        raise DataError("data.information: at least one modality must carry some, got only zeros.")
+        raise DataError("data.information: at least one modality must have more than 0, got only zeros.")
     return tuple(weight / total for weight in weights)
 
 

@@ -46,7 +46,7 @@ def mfeat(sources: dict[str, bytes]) -> Arrays:
     stacked = np.hstack(list(views.values()))
     _, first = np.unique(stacked, axis=0, return_index=True)
     if tuple(sorted(set(range(len(stacked))) - set(first.tolist()))) != DUPLICATES:
-        raise ValueError("the duplicated digits of mfeat are not where they were")
+        raise ValueError("the duplicated digits of mfeat are not at the expected rows")
     split = stratified_split(label, (100, 30, 70), np.random.default_rng(SEED))
     split[list(DUPLICATES)] = -1
     return {**{v: x.astype(VIEWS[v]) for v, x in views.items()}, "label": label, "split": split}

@@ -33,14 +33,12 @@ def resplit(
     _, first, group, size = np.unique(groups[samples], return_index=True, return_inverse=True, return_counts=True)
     group_side, sample_class = side[first], np.unique(classes[samples], return_inverse=True)[1]
     if (group_side[group] != side).any():
-        raise DataError(f"data.deal: samples of {owner} that belong together are in training and in validation.")
+        raise DataError(f"data.deal: a group of {owner} has samples in both training and validation.")
     group_class = sample_class[first]
     group_class[group[sample_class != group_class[group]]] = -1  # groups of several classes are swapped with each other
     strata = [group_class == label for label in np.unique(group_class)]
     if 2 * sum(num_immovable(group_side[stratum], size[stratum]) for stratum in strata) > len(samples):
-        raise DataError(
-            f"data.deal: the samples of {owner} hang together by what they share, and none can change places."
-        )
+        raise DataError(f"data.deal: most samples of {owner} are in groups too large to be reassigned.")
     group_side = permute_sides(group_side, group_class, size, deal, owner)
     return [samples[group_side[group] == 0], samples[group_side[group] == 1], *splits[2:]]
 
@@ -63,9 +61,7 @@ def permute_sides(side: np.ndarray, classes: np.ndarray, size: np.ndarray, deal:
             seen.add(permuted.tobytes())
         if len(seen) > required:
             return permuted
-    raise DataError(
-        f"data.deal: the samples of {owner} have {len(seen) - 1} deals beside the file's split, got {deal}."
-    )
+    raise DataError(f"data.deal: {owner} has only {len(seen) - 1} deals other than the split of the file, got {deal}.")
 
 
 def connected_groups(links: Sequence[np.ndarray]) -> np.ndarray:

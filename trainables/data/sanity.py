@@ -18,7 +18,7 @@ def dataset_warnings(dataset: Dataset) -> list[str]:
         if unknown:
             listing = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             plural = "classes" if len(unknown) > 1 else "class"
-            warnings.append(f"no training sample is of {plural} {listing}, which validation or test have")
+            warnings.append(f"no training sample has {plural} {listing}, which validation or test contain")
     for modality, inputs in dataset.train.inputs.items():
         present = inputs[dataset.train.present.get(modality, slice(None))]
         if not len(present):

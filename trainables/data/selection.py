@@ -55,7 +55,7 @@ def select(options: Mapping[str, Any], archive: Archive) -> Selection:
     if "target" in options:
         target = check_choice(options["target"], archive.arrays, "data.target", archive.name, "array")
     for name in {target, "split"} & set(modalities):
-        raise DataError(f"data.modalities: `{name}` of {archive.name} says what a sample is, and cannot be an input.")
+        raise DataError(f"data.modalities: `{name}` of {archive.name} holds targets or splits and cannot be an input.")
     transform = options.get("transform", advised if target == default_target else "none")
     return Selection(
         all_modalities=all_modalities,
@@ -83,17 +83,17 @@ def listed_modalities(archive: Archive) -> tuple[tuple[str, ...], tuple[str, ...
     if not isinstance(entries, list) or not entries or not all(isinstance(e, str) and e.strip() for e in entries):
         raise DataError(
             f"data: the datasheet of {archive.path} must list its `modalities`, got {entries!r}; "
-            "a file that only completes another one cannot be studied alone."
+            "a file that only complements another file cannot be used alone."
         )
     names = tuple(entry.split()[0] for entry in entries)
     for name, entry in zip(names, entries, strict=True):
         if name not in archive.arrays and entry in archive.arrays:
             raise DataError(
-                f"data: a modality's name has no spaces, as what follows one is a remark; got {entry!r} in the "
+                f"data: the name of a modality ends at the first space, the rest is a remark; got {entry!r} in the "
                 f"datasheet of {archive.path}."
             )
         if name.startswith(".") or {"/", "\\"} & set(name):
-            raise DataError(f"data: a modality of {archive.path} must not be named like a path, got {name!r}.")
+            raise DataError(f"data: the name of a modality of {archive.path} must not be a path, got {name!r}.")
     default = tuple(entry.split()[0] for entry in entries if "optional" not in entry)
     return names, default or names
 
@@ -123,7 +123,7 @@ def select_modalities(value: Any, all_modalities: tuple[str, ...], archive: Arch
     for modality in modalities:
         if modality not in archive.arrays:
             has_space = any(array.startswith(f"{modality} ") for array in archive.arrays)
-            rule = ": what follows a space is a remark, so that a name has none" if has_space else ""
+            rule = "; a name ends at the first space, the rest is a remark" if has_space else ""
             raise DataError(f"data: {archive.path} holds no array `{modality}`, which its datasheet lists{rule}.")
     return modalities
 
@@ -138,7 +138,7 @@ def select_variant(value: Any, modality: str, archive: Archive) -> str:
 def select_protocol(options: Mapping[str, Any], archive: Archive) -> str | None:
     """Return the protocol that the study names, or the first one in the file; None in other layouts."""
     if "protocol" in options and "split" in options:
-        raise DataError("data: `split` is another spelling of `protocol`; give one of them.")
+        raise DataError("data: `split` means the same as `protocol`; give one of them.")
     tables = [array.removeprefix("pairs_") for array in archive.arrays if array.startswith("pairs_")]
     protocols = tuple(dict.fromkeys(table.rpartition("_")[0] for table in tables))
     protocol = options.get("protocol", options.get("split"))
@@ -152,7 +152,9 @@ def parse_shots(value: Any, archive: Archive) -> int | None:
     if value is None:
         return None
     if archive.task != "classification":
-        raise DataError(f"data.shots: counts samples of a class, and {archive.name} is {archive.task}.")
+        raise DataError(
+            f"data.shots: needs classification, as it counts samples per class; {archive.name} is {archive.task}."
+        )
     return parse_integer(value, "data.shots", 1)
 
 
@@ -169,7 +171,7 @@ def parse_missing(value: Any, modalities: tuple[str, ...], archive: Archive) -> 
 def parse_integer(value: Any, where: str, minimum: int) -> int:
     """Return an integer that is not below the minimum."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise DataError(f"{where}: must be a whole number from {minimum}, got {value!r}.")
+        raise DataError(f"{where}: must be an integer of at least {minimum}, got {value!r}.")
     return value
 
 

@@ -21,7 +21,7 @@ def standardised_modalities(description: dict[str, Any]) -> dict[str, Any]:
     """Return the entry `standardise` of a datasheet, modality -> kind."""
     stated = description.get("standardise", {})
     if not isinstance(stated, dict):
-        raise DataError(f"data: `standardise` of a datasheet maps modalities to kinds, got {stated!r}.")
+        raise DataError(f"data: `standardise` of a datasheet must map modalities to kinds, got {stated!r}.")
     return stated
 
 

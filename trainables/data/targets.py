@@ -25,7 +25,7 @@ def count_classes(targets: Targets, stated: Any, task: str, owner: str, ignore_i
     labels = targets if ignore_index is None else [target[target != ignore_index] for target in targets]
     lowest, highest = min(int(t.min()) for t in labels), max(int(t.max()) for t in labels)
     if stated is None and highest < 1:
-        raise DataError(f"data: the labels of {owner} must be of two classes at least, all are {highest}.")
+        raise DataError(f"data: the labels of {owner} must have at least two classes, all are {highest}.")
     count = highest + 1 if stated is None else len(stated) if isinstance(stated, list) else stated
     if not isinstance(count, int) or count < 2:
         raise DataError(f"data: `classes` of {owner} must be a list of names or a count above 1, got {count!r}.")
@@ -49,14 +49,14 @@ def regression_targets(
     """
     if any(target.ndim > 2 or target[0].size != 1 or target.dtype.kind not in "biuf" for target in targets):
         raise DataError(
-            f"data: the target of {owner} must be one number a sample, got {targets[0].dtype} {targets[0].shape}."
+            f"data: the target of {owner} must be one number per sample, got {targets[0].dtype} {targets[0].shape}."
         )
     numbers = [target.reshape(-1, 1).astype(np.float64) for target in targets]
     if not all(np.isfinite(n).all() for n in numbers):
         raise DataError(f"data: the target of {owner} must be known for every sample, but holds NaN or infinity.")
     if transform == "log1p":
         if min(n.min() for n in numbers) <= -1:
-            raise DataError(f"data.transform: log1p needs targets above -1, {owner} has lower ones.")
+            raise DataError(f"data.transform: log1p needs targets above -1, {owner} has targets of -1 or below.")
         numbers = [np.log1p(n) for n in numbers]
     numbers.append(np.zeros((1, 1)))
     if standardise:

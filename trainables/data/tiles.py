@@ -17,7 +17,9 @@ class Tiles(NamedTuple):
     def cut_labels(self, target: np.ndarray, name: str, owner: str) -> np.ndarray:
         """Return a map of labels [H, W] as tiles [T, L]."""
         if target.shape != self.size:
-            raise DataError(f"data: `{name}` of {owner} must be {list(self.size)}, like `tile`, got {target.shape}.")
+            raise DataError(
+                f"data: `{name}` of {owner} must have the shape {list(self.size)} of `tile`, got {target.shape}."
+            )
         labels: np.ndarray = target.ravel()[self.pixels]
         return labels
 
@@ -26,7 +28,7 @@ class Tiles(NamedTuple):
         if values.ndim != 3 or values.shape[1:] != self.size:
             height, width = self.size
             raise DataError(
-                f"data: {name} of {owner} must be [channels, {height}, {width}], as `tile` has these rows and columns, "
+                f"data: {name} of {owner} must have the shape [channels, {height}, {width}], with the size of `tile`, "
                 f"got {values.shape}."
             )
         return np.ascontiguousarray(values.reshape(len(values), -1).T[self.pixels])
@@ -38,7 +40,7 @@ def make_tiles(tile: np.ndarray, count: int, used: np.ndarray, owner: str) -> Ti
         raise DataError(f"data: `tile` of {owner} must be integers [height, width], got {tile.dtype} {tile.shape}.")
     if tile.size and not 0 <= tile.min() <= tile.max() < count:
         raise DataError(
-            f"data: `tile` of {owner} must lie in [0, {count - 1}], as `tile_split` is about {count} tiles, "
+            f"data: `tile` of {owner} must lie in [0, {count - 1}], as `tile_split` has {count} entries, "
             f"got {tile.min()} to {tile.max()}."
         )
     counts = np.bincount(tile.ravel().astype(np.int64), minlength=count)
@@ -46,7 +48,7 @@ def make_tiles(tile: np.ndarray, count: int, used: np.ndarray, owner: str) -> Ti
     if sizes.size and not 0 < sizes.min() == sizes.max():
         smallest, largest = used[sizes.argmin()], used[sizes.argmax()]
         raise DataError(
-            f"data: all tiles of {owner} that are used must have equally many pixels, but tile {smallest} has "
+            f"data: all tiles of {owner} in a split must have the same number of pixels, but tile {smallest} has "
             f"{sizes.min()} and tile {largest} has {sizes.max()}."
         )
     order, first = np.argsort(tile, axis=None, kind="stable"), np.cumsum(counts) - counts

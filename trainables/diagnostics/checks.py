@@ -14,7 +14,7 @@ def finite_array(name: str, values: ArrayLike, axes: int = 1) -> Floats:
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != axes or array.size == 0:
-        raise ValueError(f"{name}: needs numbers along {axes} axes, got the shape {array.shape}")
+        raise ValueError(f"{name}: must be a non-empty array with {axes} axes, got the shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} numbers are not finite")
     return array

@@ -55,7 +55,9 @@ def sampled_shapley(values: ArrayLike, ranks: ArrayLike) -> Floats:
     game, ranks = finite_array("coalitions: values", values), check_ranks(ranks)
     count = 2 + len(ranks) * (ranks.shape[1] - 1)
     if len(game) != count:
-        raise ValueError(f"coalitions: {len(ranks)} orders meet {count} coalitions, got {len(game)} values")
+        raise ValueError(
+            f"coalitions: {len(ranks)} permutations need the values of {count} coalitions, got {len(game)}"
+        )
     return np.asarray(sampled_weights(from_numpy(ranks)).numpy() @ (game[1:] - game[0]))
 
 
@@ -109,7 +111,7 @@ def check_ranks(ranks: ArrayLike) -> NDArray[np.int64]:
     """Return ranks as integers, [N, M]; raise a ValueError unless every row is a permutation."""
     array = finite_array("coalitions: ranks", ranks, axes=2)
     if (np.sort(array) != np.arange(array.shape[1])).any():
-        raise ValueError("coalitions: ranks: every row must hold 0 to M - 1 once")
+        raise ValueError("coalitions: ranks: every row must hold each number from 0 to M - 1 once")
     return array.astype(np.int64)
 
 

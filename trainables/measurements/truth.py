@@ -13,7 +13,7 @@ def begin(setup: Setup) -> list[float]:
         ValueError: the data has none.
     """
     if setup.truth is None:
-        raise ValueError("truth: this data has no planted contributions")
+        raise ValueError("truth: this data set has no planted contributions")
     return [setup.truth[m] for m in setup.model.encoders]
 
 

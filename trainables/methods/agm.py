@@ -104,11 +104,13 @@ class AGM(NamedTuple):
                 given; or ``reference=target`` has no ``target``.
         """
         if self.route == "phi" and self.score_attr != "shapley":
-            raise ValueError(f"agm: score_attr {self.score_attr} needs route: encoder; only shapley sums to the logits")
+            raise ValueError(
+                f"agm: score_attr: {self.score_attr} needs route: encoder; only shapley shares sum to the logits"
+            )
         if self.route == "phi" and (self.apply, self.filter) != ("grad", "all"):
-            raise ValueError("agm: apply and filter are about encoders; they need route: encoder")
+            raise ValueError("agm: apply and filter act on encoders; they need route: encoder")
         if self.reference == "target" and isinstance(self.target, float | int):  # equal for all: as `balanced`
-            raise ValueError("agm: reference target needs agm.target, a mapping modality -> cross-entropy")
+            raise ValueError("agm: reference: target needs agm.target, a mapping modality -> cross-entropy")
         if self.score_attr == "head":
             return frozenset({"unimodal_values"})
         return frozenset({"muted" if self.route == "phi" else "muted_values"})

@@ -131,11 +131,13 @@ class BOGC(NamedTuple):
         laplace_settings = (self.where == "repr") + (self.estimator == "laplace")
         if laplace_settings == 1 or (laplace_settings and self.losses != "head"):
             raise ValueError(
-                f"bogc: where: {self.where}, estimator: {self.estimator} and losses: {self.losses} do not go together; "
-                "where: repr and estimator: laplace need each other, and losses: head"
+                f"bogc: where: {self.where}, estimator: {self.estimator} and losses: {self.losses} cannot be combined; "
+                "where: repr and estimator: laplace require each other and losses: head"
             )
         if self.where == "joint" and self.losses == "head":
-            raise ValueError("bogc: where: joint needs losses: split or single; own heads do not reach the joint head")
+            raise ValueError(
+                "bogc: where: joint needs losses: split or single; unimodal heads do not reach the joint head"
+            )
         if self.where == "phi":
             return frozenset({"muted"})
         extra = {"features", "fused", "weight", "readers"} if self.where == "repr" else set()
@@ -155,7 +157,7 @@ class BOGC(NamedTuple):
         if self.where != "phi":
             return torch.eye(modalities, dtype=torch.bool, device=task.device)
         if modalities > MAX_EXACT:
-            rule = f"compares all {2**modalities} coalitions; it takes {MAX_EXACT} modalities"
+            rule = f"compares all {2**modalities} coalitions; it supports at most {MAX_EXACT} modalities"
             raise ValueError(f"bogc: where: phi {rule}")
         return placed(task.device, all_subsets, modalities)
 

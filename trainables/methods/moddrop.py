@@ -35,7 +35,8 @@ class ModDrop(NamedTuple):
             ValueError: there are more than six modalities.
         """
         if modalities > MAX_EXACT:
-            raise ValueError(f"moddrop: {modalities} modalities have {2**modalities} coalitions; it takes {MAX_EXACT}")
+            rule = f"{modalities} modalities have {2**modalities} coalitions; at most {MAX_EXACT} are supported"
+            raise ValueError(f"moddrop: {rule}")
         return placed(task.device, all_subsets, modalities)
 
     def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step:

@@ -212,9 +212,7 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
     data.load({"path": str(write(dense, ignore_index=255, **SEGMENTS))})
     dense["label"][4] = 255
     path = write(dense, ignore_index=255, **SEGMENTS)
-    sentence = (
-        f"data: row 4 of sound in {path} has no labelled position, all are 255; give it another split, such as -1"
-    )
+    sentence = f"data: row 4 of sound in {path} has no labelled position, all have the label 255; exclude it with another split, such as -1"
     assert sentence in load_error(path)
     with pytest.raises(data.DataError, match="row 4 of sound"):
         data.load_sheet({"path": str(path)})
@@ -228,11 +226,14 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
         (SEGMENTS | {"ignore_index": 255.0}, "must be an integer, got 255.0."),
         (SEGMENTS | {"ignore_index": True}, "must be an integer, got True."),
         (SEGMENTS | {"ignore_index": "255"}, "must be an integer, got '255'."),
-        (SEGMENTS | {"ignore_indx": 255}, "has a key `ignore_indx`, which is not read. Did you mean `ignore_index`?"),
-        (SEGMENTS | {"ignore_index": 255, "task": "classification"}, "is about positions; samples of classification"),
+        (SEGMENTS | {"ignore_indx": 255}, "has an unknown key `ignore_indx`. Did you mean `ignore_index`?"),
+        (
+            SEGMENTS | {"ignore_index": 255, "task": "classification"},
+            "which only segmentation uses, but its task is classification",
+        ),
         (
             SEGMENTS | {"ignore_index": 255, "task": "regression"},
-            "is about positions; samples of regression have none.",
+            "which only segmentation uses, but its task is regression.",
         ),
     ],
 )
@@ -273,7 +274,7 @@ def test_an_optional_modality_is_used_when_it_is_named(write: Write, rows: Array
         ({"label": np.full(10, -1)}, "labels of toy must lie in [0, 2], got -1 to -1"),
         ({"label": np.zeros(10)}, "must be integers [N], got float64"),
         ({"split": np.full(10, "train")}, "`split` of toy must be 0 (training), 1 (validation) or 2 (test)"),
-        ({"label": np.zeros(9, int)}, "`split` and `label` of toy must have one entry a sample"),
+        ({"label": np.zeros(9, int)}, "`split` and `label` of toy must have one entry per sample"),
         ({"split": np.zeros(10, int)}, "toy has no sample in its val split"),
         ({"sound": np.zeros((11, 4))}, "sound of toy must be numbers with one row for each of 10 samples"),
         ({"sound": np.full((10, 4), "a")}, "sound of toy must be numbers"),
@@ -293,23 +294,24 @@ def test_a_modality_whose_name_has_a_space_is_refused_by_that_rule(write: Write,
     for names in (["loud sound", "sight"], ["loud sound", "loud sight"]):
         path = write({**rows, "loud sound": rows["sound"], "loud sight": rows["sight"]}, modalities=names)
         for options in ({}, {"modalities": ["loud sound"]}):
-            assert "a modality's name has no spaces, as what follows one is a remark; got 'loud sound'" in load_error(
-                path, **options
+            assert (
+                "the name of a modality ends at the first space, the rest is a remark; got 'loud sound'"
+                in load_error(path, **options)
             )
     path = write({**rows, "loud sound": rows["sound"]}, modalities=["loud sound (of the left ear)", "sight"])
-    assert "no array `loud`, which its datasheet lists: what follows a space is a remark" in load_error(path)
+    assert "no array `loud`, which its datasheet lists; a name ends at the first space" in load_error(path)
 
 
 @pytest.mark.parametrize("name", ["a/../../b", "..", "a\\b", ".hidden"])
 def test_a_modality_is_not_named_like_a_path(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows | {name: rows["sound"]}, modalities=["sound", name])
-    assert f"must not be named like a path, got {name!r}" in load_error(path)
+    assert f"must not be a path, got {name!r}" in load_error(path)
 
 
 @pytest.mark.parametrize("name", ["label", "split"])
 def test_labels_and_splits_cannot_be_inputs(write: Write, rows: Arrays, name: str) -> None:
     path = write(rows, modalities=[*MODALITIES, name])
-    assert f"data.modalities: `{name}` of toy says what a sample is, and cannot be an input" in load_error(path)
+    assert f"data.modalities: `{name}` of toy holds targets or splits and cannot be an input" in load_error(path)
     assert data.load_sheet({"path": str(path), "modalities": MODALITIES}).modalities == tuple(MODALITIES)
 
 
@@ -319,7 +321,7 @@ def test_labels_and_splits_cannot_be_inputs(write: Write, rows: Arrays, name: st
 )
 def test_a_key_of_a_datasheet_that_is_nearly_one_is_refused(write: Write, rows: Arrays, key: str, near: str) -> None:
     path = write(rows, modalities=MODALITIES, **{key: None})
-    assert load_error(path).endswith(f"toy.json has a key `{key}`, which is not read. Did you mean `{near}`?")
+    assert load_error(path).endswith(f"toy.json has an unknown key `{key}`. Did you mean `{near}`?")
 
 
 def test_a_key_that_resembles_one_in_use_is_allowed(write: Write, rows: Arrays) -> None:
@@ -329,7 +331,7 @@ def test_a_key_that_resembles_one_in_use_is_allowed(write: Write, rows: Arrays) 
 @pytest.mark.parametrize("key", ["Task", "MODALITIES"])
 def test_a_key_in_another_case_is_refused_also_beside_the_right_one(write: Write, rows: Arrays, key: str) -> None:
     path = write(rows, modalities=MODALITIES, **{key: "other"})
-    assert load_error(path).endswith(f"has a key `{key}`, which is not read. Did you mean `{key.lower()}`?")
+    assert load_error(path).endswith(f"has an unknown key `{key}`. Did you mean `{key.lower()}`?")
 
 
 def test_a_task_of_another_name_is_refused(write: Write, rows: Arrays) -> None:
@@ -360,7 +362,7 @@ def test_a_datasheet_is_needed_and_must_be_json(write: Write, rows: Arrays) -> N
     path.with_suffix(".json").write_text("{")
     assert "toy.json is not valid JSON" in load_error(path)
     path.with_suffix(".json").unlink()
-    assert "needs a datasheet beside it, toy.json" in load_error(path)
+    assert "needs a datasheet in the same folder, toy.json" in load_error(path)
 
 
 def test_few_shots_are_the_first_of_each_class_and_leave_the_other_splits() -> None:
@@ -397,8 +399,11 @@ def test_the_missing_modalities_of_a_sample_do_not_depend_on_other_samples() -> 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"name": "mfeat", "shots": 0}, "data.shots: must be a whole number from 1, got 0."),
-        ({"name": "diabetes", "shots": 3}, "data.shots: counts samples of a class, and diabetes is regression."),
+        ({"name": "mfeat", "shots": 0}, "data.shots: must be an integer of at least 1, got 0."),
+        (
+            {"name": "diabetes", "shots": 3},
+            "data.shots: needs classification, as it counts samples per class; diabetes is regression.",
+        ),
         ({"name": "mfeat", "missing": 1}, "data.missing: must be a probability in [0, 1), got 1."),
         ({"name": "mfeat", "missing": {"fuo": 0.1}}, "data.missing: mfeat has no modality 'fuo'"),
     ],
@@ -416,7 +421,7 @@ def test_constant_inputs_and_targets_are_warnings(write: Write, rows: Arrays) ->
     rows["sight"][:3] = 7
     rows["label"][3] = 6
     assert load_warnings() == [
-        "data: no training sample is of class 6, which validation or test have.",
+        "data: no training sample has class 6, which validation or test contain.",
         "data: sight is the same in all training samples.",
     ]
     rows["label"][:3] = 1

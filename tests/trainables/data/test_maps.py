@@ -115,18 +115,18 @@ def with_value(maps: Arrays, name: str, index: Any, value: float) -> Arrays:
 @pytest.mark.parametrize(
     ("name", "array", "sentence"),
     [
-        ("label", np.zeros((4, 5), int), "`label` of toy must be [4, 6], like `tile`, got (4, 5)."),
+        ("label", np.zeros((4, 5), int), "`label` of toy must have the shape [4, 6] of `tile`, got (4, 5)."),
         ("label", np.zeros((4, 6)), "labels of toy (segmentation) must be integers [N, L], got float64 (2, 4)."),
-        ("light", np.zeros((4, 6)), "light of toy must be [channels, 4, 6], as `tile` has these rows and columns"),
-        ("light", np.zeros((3, 6, 4)), "light of toy must be [channels, 4, 6], as `tile` has these rows and columns"),
+        ("light", np.zeros((4, 6)), "light of toy must have the shape [channels, 4, 6], with the size of `tile`"),
+        ("light", np.zeros((3, 6, 4)), "light of toy must have the shape [channels, 4, 6], with the size of `tile`"),
         ("light", np.full((3, 4, 6), "a"), "light of toy must be numbers"),
         ("tile", np.zeros((4, 6)), "`tile` of toy must be integers [height, width], got float64 (4, 6)."),
         ("tile", np.zeros(24, int), "`tile` of toy must be integers [height, width], got int64 (24,)."),
-        ("tile_split", np.zeros((2, 3), int), "`tile_split` of toy must have one entry a tile, got (2, 3)."),
+        ("tile_split", np.zeros((2, 3), int), "`tile_split` of toy must have one entry per tile, got (2, 3)."),
         ("tile_split", np.full(6, "train"), "`tile_split` of toy must be 0 (training), 1 (validation) or 2 (test)"),
         ("tile_split", np.zeros(6, int), "toy has no sample in its val split"),
         ("tile_split", np.full(6, -1), "toy has no sample in its train split"),
-        ("tile_split", np.array([0, 1, 2]), "must lie in [0, 2], as `tile_split` is about 3 tiles, got 0 to 5."),
+        ("tile_split", np.array([0, 1, 2]), "must lie in [0, 2], as `tile_split` has 3 entries, got 0 to 5."),
         ("tile_split", np.array([0, 1, 2, 0, 1, 2, 2]), "but tile 6 has 0 and tile 0 has 4."),
     ],
 )
@@ -143,10 +143,15 @@ def test_maps_that_break_a_rule_are_refused(
             "tile",
             (0, 0),
             1,
-            "tiles of toy that are used must have equally many pixels, but tile 0 has 3 and tile 1 has 5.",
+            "tiles of toy in a split must have the same number of pixels, but tile 0 has 3 and tile 1 has 5.",
         ),
         ("height", (0, 2, 0), np.nan, "height of toy: tile 3 is partly NaN or infinite"),
-        ("label", (slice(2, 4), slice(2, 4)), 255, "has no labelled position, all are 255; give it another split"),
+        (
+            "label",
+            (slice(2, 4), slice(2, 4)),
+            255,
+            "has no labelled position, all have the label 255; exclude it with another split",
+        ),
         ("label", (0, 0), 7, "labels of toy must lie in [0, 2], got 0 to 7"),
     ],
 )
@@ -168,17 +173,21 @@ def test_a_tile_without_any_label_is_named_by_its_number(write: Write, maps: Arr
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_the_task_of_maps_is_segmentation(write: Write, maps: Arrays, task: str) -> None:
-    assert f"holds maps, whose task is segmentation, got {task}." in load_error(write(maps, **SHEET | {"task": task}))
+    assert f"holds maps, so its task must be segmentation, got {task}." in load_error(
+        write(maps, **SHEET | {"task": task})
+    )
 
 
 def test_options_of_other_layouts_are_refused(write: Write, maps: Arrays) -> None:
     path = write(maps, **SHEET)
-    assert "data.shots: counts samples of a class, and toy is segmentation." in load_error(path, shots=2)
+    assert "data.shots: needs classification, as it counts samples per class; toy is segmentation." in load_error(
+        path, shots=2
+    )
     assert "data.protocol: toy has no protocol 'a' (it has none)." in load_error(path, protocol="a")
 
 
 def test_a_file_without_any_split_is_in_no_layout(write: Write, maps: Arrays) -> None:
     del maps["tile_split"]
-    assert "is in no layout: it holds no `split` array with one value a sample (rows)" in load_error(
+    assert "has no known layout: it holds no `split` array with one value per sample (rows)" in load_error(
         write(maps, **SHEET)
     )

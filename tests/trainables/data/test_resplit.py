@@ -79,7 +79,7 @@ def test_pairs_that_are_all_connected_are_refused(write: Write) -> None:
     tables = {"pairs_a_train": chain, "pairs_a_val": chain[:3] + 4, "pairs_a_test": np.array([[7, 7]])}
     path = str(write(pools | tables, modalities=["sound", "sight"], classes=2))
     assert data.load({"path": path}).train.target.shape == (5,)
-    with pytest.raises(data.DataError, match="hang together by what they share"):
+    with pytest.raises(data.DataError, match="are in groups too large to be reassigned"):
         data.load({"path": path, "deal": 1})
 
 
@@ -101,10 +101,10 @@ def test_groups_stay_in_one_split(write: Write, place: str) -> None:
         )
         validation_speakers |= speakers[1]
     assert validation_speakers == {0, 1, 2, 3, 4}  # no two deals are the same
-    with pytest.raises(data.DataError, match="have 4 deals beside the file's split, got 5"):
+    with pytest.raises(data.DataError, match="has only 4 deals other than the split of the file, got 5"):
         data.load(spec | {"deal": 5})
     data.check_deals(spec, 5)
-    with pytest.raises(data.DataError, match="have 4 deals"):
+    with pytest.raises(data.DataError, match="has only 4 deals"):
         data.check_deals(spec, 6)
 
 
@@ -136,7 +136,7 @@ def test_groups_must_be_known_for_every_sample(write: Write, rows: Arrays) -> No
     speaker = np.array([0, 1, 2, 3, 4, np.nan, 6, 7, 8, 9])
     path = str(write(rows | {"speaker": speaker}, modalities=["sound"], groups="speaker"))
     for read in (data.load_sheet, data.load):
-        with pytest.raises(data.DataError, match="must say it of every sample, and holds NaN"):
+        with pytest.raises(data.DataError, match="must hold the group of every sample, but holds NaN"):
             read({"path": path})
 
 
@@ -155,14 +155,14 @@ def test_groups_of_a_pool_keep_their_pairs_together(write: Write) -> None:
         counts = [len({*connected_groups(split.links)}) for split in all_splits(dataset)]
         assert counts == [2, 1, 1]
     assert validation_rows == {0, 1, 2, 3, 4, 5}
-    with pytest.raises(data.DataError, match=r"data\.groups: with pools it must begin with a modality"):
+    with pytest.raises(data.DataError, match=r"data\.groups: in the pairs layout it must begin with a modality"):
         data.load_sheet({"path": path, "groups": "pairs_a_val"})
 
 
 def test_groups_that_the_split_of_the_file_separates_are_refused(write: Write, rows: Arrays) -> None:
     path = str(write(rows | {"speaker": np.arange(10) % 2}, modalities=["sound"], groups="speaker"))
     assert len(data.load({"path": path}).train.target) == 3
-    with pytest.raises(data.DataError, match="belong together are in training and in validation"):
+    with pytest.raises(data.DataError, match="has samples in both training and validation"):
         data.load({"path": path, "deal": 1})
     with pytest.raises(data.DataError, match=r"has no array 'speakr' .*Did you mean 'speaker'"):
         data.load_sheet({"path": path, "groups": "speakr"})

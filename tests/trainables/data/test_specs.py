@@ -71,7 +71,7 @@ def test_a_folder_without_data_says_so(tmp_path: Path) -> None:
          "data.protocol: av-digits has no protocol 'stratfied' (it has: stratified). Did you mean 'stratified'?"),
         ({"name": "mfeat", "protocol": "stratified"},
          "data.protocol: mfeat has no protocol 'stratified' (it has none)."),
-        ({"name": "av-digits", "protocol": "stratified", "split": "stratified"}, "another spelling"),
+        ({"name": "av-digits", "protocol": "stratified", "split": "stratified"}, "means the same as"),
         ({"name": "av-digits", "image": "pca52"},
          "data.image: image of av-digits has no variant 'pca52' (it has: clean, pca25). Did you mean 'pca25'?"),
         ({"name": "av-digits", "audio": "pca25"}, "data.audio: audio of av-digits has no variant 'pca25'"),

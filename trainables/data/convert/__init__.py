@@ -53,7 +53,9 @@ def convert(layout: str, source: Path, options: Mapping[str, Any]) -> Conversion
     for key, value in options.items():
         check_choice(key, defaults, "convert", layout, "option")
         if type(value) is not type(defaults[key]):
-            raise DataError(f"convert: {key} of {layout} must be like {defaults[key]!r}, got {value!r}.")
+            raise DataError(
+                f"convert: {key} of {layout} must have the type of its default {defaults[key]!r}, got {value!r}."
+            )
         if type(value) is int and value < 1:
             raise DataError(f"convert: {key} of {layout} must be 1 or more, got {value}.")
     try:

@@ -46,7 +46,7 @@ def load_pictures(file: Path, side: int, count: int) -> np.ndarray:
     """
     array = load_npy(file)
     if array.dtype.kind not in "buif" or array.ndim < 2 or array.shape[0] != count or array[:1].size != side * side:
-        rule = f"{count} pictures of {side} x {side} numbers, got {array.dtype} {array.shape}"
+        rule = f"{count} images of {side} x {side} numbers, got {array.dtype} {array.shape}"
         raise DataError(f"convert: {file} must hold {rule}.")
     bytes_only = array.dtype == np.uint8 or (
         array.min() >= 0 and array.max() <= 255 and (array == np.rint(array)).all()

@@ -109,7 +109,7 @@ def read_nifti(folder: Path) -> Brain:
     """Return the brain in the folder of a published case, with standardised images."""
     *images, label = (read_volume(folder, names) for names in VOLUME_NAMES.values())
     if any(image.shape != label.shape for image in images):
-        raise UnreadableError(f"convert: the volumes of {folder} are not of one shape.")
+        raise UnreadableError(f"convert: the volumes of {folder} differ in shape.")
     return Brain(np.stack([standardise_volume(image) for image in images]), label)
 
 
@@ -146,7 +146,7 @@ def extract_slices(brain: Brain, path: Path, slices: int, crop: int, block: int)
     depth = brain.label.shape[-1]
     indices = np.unique(np.rint(depth * np.linspace(0.25, 0.75, slices + 2)[1:-1]).astype(int))
     if len(indices) < slices:
-        raise DataError(f"convert: {path} has too few slices, {depth}, for {slices} in its middle half.")
+        raise DataError(f"convert: {path} has {depth} slices, too few to take {slices} from its middle half.")
     image = np.stack([[split_into_blocks(volume[..., i], crop, block) for i in indices] for volume in brain.image])
     label = np.where(brain.label == 4, 3, brain.label)
     return Brain(image, np.stack([majority_labels(split_into_blocks(label[..., i], crop, block)) for i in indices]))

@@ -79,7 +79,7 @@ def crema_d(
         source, clips, CREMA_D, frames, size, audio, visual, classes=EMOTIONS, group=clip_actor if by_actor else None
     )
     datasheet = {**conversion.datasheet, "splits": "by actor"} if by_actor else conversion.datasheet
-    notes = count_notes(len(lines) - len(clips), "lines name no known emotion and are left out")
+    notes = count_notes(len(lines) - len(clips), "lines with an unknown emotion are left out")
     return conversion._replace(datasheet=datasheet, notes=[*notes, *conversion.notes])
 
 
@@ -111,7 +111,7 @@ def vggsound(source: Path, *, frames: int = 3, size: int = 64, audio: str = "", 
     known = [line for line in lines if line[3].strip() in SPLIT_CODES]
     clips = [Clip(f"{line[0]}_{line[1]}", line[2], SPLIT_CODES[line[3].strip()]) for line in known]
     conversion = convert_audiovisual(source, clips, VGGSOUND, frames, size, audio, visual)
-    notes = count_notes(len(lines) - len(known), "lines name no known split and are left out")
+    notes = count_notes(len(lines) - len(known), "lines with an unknown split are left out")
     return conversion._replace(notes=[*notes, *conversion.notes])
 
 
@@ -190,7 +190,7 @@ def convert_clips(
     ``read_clip`` returns None for a clip that lacks a file, and ``searched`` is where files were searched.
     """
     if not clips:
-        raise DataError(f"convert: the lists of {source} name no clip.")
+        raise DataError(f"convert: the lists of {source} contain no clip.")
 
     def read_finite(clip: Clip) -> Arrays | None:
         sample = read_clip(clip)
@@ -209,7 +209,7 @@ def convert_clips(
         for clip, sample in samples:
             if sample[modality].shape != first.shape:
                 shapes = f"{sample[modality].shape}, and that of {complete[0].name} {first.shape}"
-                raise DataError(f"convert: {modality} of {clip.name} is {shapes}; all must be alike.")
+                raise DataError(f"convert: {modality} of {clip.name} has the shape {shapes}; all shapes must be equal.")
         arrays[modality] = np.stack([sample[modality] for _, sample in samples])
     groups = encode_labels([group(clip) for clip in complete])[0] if group else None
     split, origin = add_validation(np.array([clip.split for clip in complete]), label, groups)
@@ -231,8 +231,8 @@ def no_clip_message(clips: Sequence[Clip], source: Path, searched: Mapping[str, 
     existing = (
         f"{len(paths)} {what}" + f" such as {next(iter(paths), '')}" * bool(paths) for what, paths in searched.items()
     )
-    example = f"{clips[0].name}, of {frames} frames or more, was looked for among {' and '.join(existing)}"
-    return f"convert: {source} holds nothing of its {len(clips)} listed clips: {example}."
+    example = f"{clips[0].name} with at least {frames} frames is not among {' and '.join(existing)}"
+    return f"convert: {source} holds none of its {len(clips)} listed clips: {example}."
 
 
 def walk_folders(source: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -274,8 +274,8 @@ def unique_path(paths: PathsByClip, clip: Clip, option: str) -> Path | None:
     """Return the path of a clip, None if there is none; raises DataError if there are several."""
     candidates = paths.get(normalise_name(clip.name), [])
     if len(candidates) > 1:
-        remedy = f"remove one, or name the folder that counts by {option}=FOLDER"
-        raise DataError(f"convert: {clip.name} is both {candidates[0]} and {candidates[1]}; {remedy}.")
+        remedy = f"remove one, or choose a folder with {option}=FOLDER"
+        raise DataError(f"convert: {clip.name} was found twice, {candidates[0]} and {candidates[1]}; {remedy}.")
     return candidates[0] if candidates else None
 
 

@@ -29,7 +29,7 @@ def count_notes(count: int, what: str) -> list[str]:
 def unreadable_notes(errors: Sequence[DataError]) -> list[str]:
     """Return a note with the number of unreadable items and the first error, none if there is no error."""
     first = str(errors[0]).removeprefix("convert: ").rstrip(".") if errors else ""
-    return count_notes(len(errors), f"that cannot be used are left out, the first: {first}")
+    return count_notes(len(errors), f"unusable items are left out, the first: {first}")
 
 
 def concatenate_splits(splits: Mapping[str, Arrays]) -> Arrays:
@@ -43,8 +43,8 @@ def concatenate_splits(splits: Mapping[str, Arrays]) -> Arrays:
     for name, part, count in zip(SPLITS, parts, counts, strict=True):
         for key, array in part.items():
             if array.shape != (count, *parts[0][key].shape[1:]):
-                rule = f"as many as {next(iter(part))}, {count}, and each as in training, {parts[0][key].shape[1:]}"
-                raise DataError(f"convert: the rows of {key} of {name} must be {rule}; got {array.shape}.")
+                rule = f"{count} rows, as {next(iter(part))}, of the shape in training, {parts[0][key].shape[1:]}"
+                raise DataError(f"convert: {key} of {name} must have {rule}; got {array.shape}.")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return {**arrays, "split": np.repeat(np.arange(3, dtype=np.int8), counts)}
 
@@ -74,7 +74,7 @@ def random_splits(names: Sequence[str], what: str) -> dict[str, int]:
     ends = np.cumsum([0.7, 0.1, 0.2]) * len(order)
     splits = {str(name): int(np.searchsorted(ends, rank, side="right")) for rank, name in enumerate(order)}
     if len(set(splits.values())) < len(SPLITS):
-        raise DataError(f"convert: {len(order)} {what} are too few to be dealt to three splits.")
+        raise DataError(f"convert: {len(order)} {what} are too few for three splits.")
     return splits
 
 
@@ -88,16 +88,16 @@ def encode_labels(labels: Sequence[str]) -> tuple[np.ndarray, list[str]]:
 def decode_one_hot(labels: np.ndarray, source: Path) -> np.ndarray:
     """Return the classes of labels that are one-hot along the last axis; raises DataError if they are not."""
     if labels.ndim < 2 or not np.isin(labels, (0, 1)).all() or (labels.sum(axis=-1) != 1).any():
-        raise DataError(f"convert: the labels of {source} must be one 1 among zeros each, along the last axis.")
+        raise DataError(f"convert: the labels of {source} must be one-hot along the last axis.")
     return np.asarray(labels.argmax(axis=-1))
 
 
 def integer_vector(array: np.ndarray, source: Path) -> np.ndarray:
     """Return whole numbers [N] or [N, 1] as [N] int64; raises DataError if they are none."""
     if array.dtype.kind not in "biuf" or array.ndim == 0 or array.size != len(array):
-        raise DataError(f"convert: {source} must hold one whole number a sample, got {array.dtype} {array.shape}.")
+        raise DataError(f"convert: {source} must hold one integer per sample, got {array.dtype} {array.shape}.")
     if not (array == np.rint(array)).all():
-        raise DataError(f"convert: {source} must hold whole numbers, and holds others.")
+        raise DataError(f"convert: {source} must hold integers only.")
     return np.asarray(array.reshape(-1).astype(np.int64))
 
 

@@ -40,7 +40,7 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Conversion:
     existing = [page for page in listed if page.image.is_file()]
     if not existing:
         example = f", such as {listed[0].image}" if listed else ""
-        raise DataError(f"convert: {source} holds none of its {len(listed)} listed photographs{example}.")
+        raise DataError(f"convert: {source} holds none of its {len(listed)} listed images{example}.")
     pictures, errors = read_each(existing, lambda page: load_picture(page.image, size))
     if not pictures:
         raise errors[0]
@@ -60,7 +60,7 @@ def food_101(source: Path, *, words: int = 1000, size: int = 64) -> Conversion:
         "pairing": "natural",
         "splits": origin,
     }
-    notes = count_notes(len(listed) - len(existing), f"of {len(listed)} pages lack their photograph")
+    notes = count_notes(len(listed) - len(existing), f"of {len(listed)} pages lack their image and are left out")
     return Conversion(arrays, datasheet, [*notes, *unreadable_notes(errors)])
 
 
@@ -102,5 +102,5 @@ def tfidf_weights(texts: list[str], training: np.ndarray, words: int) -> np.ndar
     try:
         vectorizer.fit([text for text, is_training in zip(texts, training, strict=True) if is_training])
     except ValueError as error:
-        raise DataError(f"convert: the titles cannot be counted: {error}.") from None
+        raise DataError(f"convert: the words of the titles cannot be counted: {error}.") from None
     return np.asarray(vectorizer.transform(texts).toarray(), dtype=np.float16)

@@ -30,7 +30,7 @@ def ave(source: Path, *, pool: bool = True) -> Conversion:
     if label.ndim != 3 or image.shape[:2] != seconds or audio.shape[:2] != seconds:
         shapes = f"got {image.shape}, {audio.shape} and {label.shape}"
         raise DataError(
-            f"convert: images, sounds and labels of {source} must be of the same films and seconds, {shapes}."
+            f"convert: images, sounds and labels of {source} must have the same videos and seconds, {shapes}."
         )
     if pool:
         image = image.reshape(*seconds, -1, image.shape[-1]).mean(axis=2)
@@ -43,7 +43,7 @@ def ave(source: Path, *, pool: bool = True) -> Conversion:
     for name, file in zip(ORDER_FILES, require_paths(source, *ORDER_FILES.values()), strict=True):
         order = integer_vector(read_dataset(file, "order"), file)
         if order.size and not 0 <= order.min() <= order.max() < len(label):
-            raise DataError(f"convert: {file} names films beyond the {len(label)} that there are.")
+            raise DataError(f"convert: {file} must hold indices of videos, from 0 to {len(label) - 1}.")
         splits[name] = {key: array[order] for key, array in arrays.items()}
     datasheet = {
         "task": "segmentation",
@@ -102,7 +102,7 @@ def standardise_sequences(sequences: Sequences, file: Path, fold: int) -> Sequen
         mean, std = (read_dataset(file, f"{fold}/{what}").reshape(-1) for what in ("mean", "std"))
     if not mean.shape == std.shape == steps.shape[1:]:
         raise DataError(
-            f"convert: {file} must hold {steps.shape[1]} means and deviations, got {len(mean)}, {len(std)}."
+            f"convert: {file} must hold {steps.shape[1]} means and standard deviations, got {len(mean)}, {len(std)}."
         )
     std = np.where(std > 0, std, 1)
     return {
@@ -124,12 +124,12 @@ def read_utterances(file: Path, ids: list[str], longest: int) -> list[np.ndarray
     with translate_errors(file, "HDF5"), h5py.File(file, "r") as root:
         missing = [name for name in ids if name not in root]
         if missing:
-            raise DataError(f"convert: {file} has no utterance `{missing[0]}`, and {len(missing)} are absent in all.")
+            raise DataError(f"convert: {file} has no utterance `{missing[0]}`; {len(missing)} are missing in total.")
         sequences = [np.atleast_2d(read_numbers(root, name, file)).astype(np.float32)[:longest] for name in ids]
     for name, sequence in zip(ids, sequences, strict=True):
         if sequence.ndim != 2 or sequence.shape[1] != sequences[0].shape[1]:
-            shapes = f"{sequence.shape}, and `{ids[0]}` {sequences[0].shape}; all must have as many features"
-            raise DataError(f"convert: `{name}` of {file} is {shapes}.")
+            shapes = f"{sequence.shape}, and `{ids[0]}` {sequences[0].shape}; all must have equally many features"
+            raise DataError(f"convert: `{name}` of {file} has the shape {shapes}.")
     return sequences
 
 
@@ -142,10 +142,10 @@ def read_numbers(root: Any, key: str, file: Path) -> np.ndarray:
         if link is None:
             raise DataError(f"convert: {file} has no `{key}` (it has: {', '.join(list(root)[:9])}).")
         if not isinstance(link, h5py.HardLink):
-            raise DataError(f"convert: `{key}` of {file} is a link to elsewhere, which is not followed.")
+            raise DataError(f"convert: `{key}` of {file} is a soft or external link; such links are not followed.")
         node = node[name]
     if not isinstance(node, h5py.Dataset) or node.dtype.kind not in "biuf":
         raise DataError(f"convert: `{key}` of {file} must be an array of numbers.")
     if node.external or node.is_virtual:
-        raise DataError(f"convert: `{key}` of {file} lies in other files, which are not read.")
+        raise DataError(f"convert: `{key}` of {file} is stored in other files, which are not read.")
     return np.asarray(node)

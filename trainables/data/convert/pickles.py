@@ -26,14 +26,14 @@ class SafeDtype:
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         if not isinstance(code, str) or not DTYPE_CODE.fullmatch(code):
-            raise UnpicklingError(f"it asks for arrays of {code!r}")
+            raise UnpicklingError(f"it contains an array of type {code!r}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Set the byte order, the only state, apart from its code, of a type without fields."""
         _, order, *fields = state
         if len(state) != 8 or order not in ("<", ">", "|", "=") or any(field is not None for field in fields[:3]):
-            raise UnpicklingError("it asks for arrays of a type of parts")
+            raise UnpicklingError("it contains an array of a structured type")
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -46,7 +46,7 @@ class SafeArray(np.ndarray):
 
     def __new__(cls, *args: object) -> "SafeArray":
         """Refuse to be called: an array without content exposes uninitialised memory."""
-        raise UnpicklingError("it asks for an array without content")
+        raise UnpicklingError("it creates an array without content")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Set shape and content, which must fit."""
@@ -81,13 +81,13 @@ class SafeFunction:
 
     def __setstate__(self, state: object) -> None:
         """Refuse: pickles of data do not set the state of functions."""
-        raise UnpicklingError("it changes what makes arrays")
+        raise UnpicklingError("it sets the state of a function")
 
 
 def unwrap_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the NumPy type of a SafeDtype."""
     if type(dtype) is not SafeDtype:
-        raise UnpicklingError("it asks for arrays of no type")
+        raise UnpicklingError("it contains an array whose type is invalid")
     return dtype.dtype
 
 
@@ -96,14 +96,14 @@ def as_bytes(content: Any) -> bytes:
     if type(content) is str:
         return content.encode("latin1")
     if type(content) is not bytes:
-        raise UnpicklingError("it has an array whose content is no bytes")
+        raise UnpicklingError("it contains an array whose content is not bytes")
     return content
 
 
 def create_array(cls: Any, *_: Any) -> SafeArray:
     """Return an array to be filled by its `__setstate__`."""
     if cls is not SafeArray:
-        raise UnpicklingError("it asks for an array of another class")
+        raise UnpicklingError("it contains an array of another class")
     array = np.ndarray.__new__(SafeArray, (0,), np.int8)
     array.unfilled = True
     return array
@@ -119,14 +119,14 @@ def numpy_scalar(dtype: Any, content: Any) -> Any:
     """Return a number or a text of NumPy's."""
     dtype, content = unwrap_dtype(dtype), as_bytes(content)
     if dtype.kind == "O" or len(content) != dtype.itemsize:
-        raise UnpicklingError("it has a number of another size")
+        raise UnpicklingError("it contains a number whose size does not match its type")
     return np.ndarray((), dtype, content)[()]
 
 
 def encode_latin1(text: Any, encoding: Any) -> bytes:
     """Return bytes that older protocols write as text; other encodings of `codecs.encode` are refused."""
     if type(text) is not str or encoding != "latin1":
-        raise UnpicklingError(f"it asks for the encoding {encoding}")
+        raise UnpicklingError(f"it uses the encoding {encoding}")
     return text.encode("latin1")
 
 
@@ -166,7 +166,7 @@ class SafeUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return a class or function that a pickle names, if it is safe."""
         if (module, name) not in SAFE_GLOBALS:
-            raise UnpicklingError(f"it asks for {module}.{name}")
+            raise UnpicklingError(f"it refers to {module}.{name}")
         return SAFE_GLOBALS[module, name]
 
 

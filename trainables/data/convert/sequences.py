@@ -51,7 +51,7 @@ def mult(source: Path, *, target: str = "") -> Conversion:
         datasheet = complete_datasheet({"task": "classification", "classes": 2, "target": target})
         return Conversion(concatenate_splits(arrays), datasheet, notes)
     if set(np.unique(labels["train"])) in ({0, 1}, {-1, 1}):
-        raise DataError(f"convert: the labels of {source} are two classes, as those of ur-funny, not of mult.")
+        raise DataError(f"convert: the labels of {source} have two classes; use the layout ur-funny, not mult.")
     arrays = {name: features[name] | {"sentiment": scalar_labels(labels[name], source)} for name in SPLITS}
     return convert_sentiment(concatenate_splits(arrays), target or "sentiment", notes)
 
@@ -101,7 +101,7 @@ def load_splits(source: Path, labels: str) -> dict[str, dict[str, Any]]:
         part = content.get(name) if isinstance(content, dict) else None
         missing = [key for key in (*MODALITIES, labels) if not isinstance(part, dict) or key not in part]
         if missing:
-            raise DataError(f"convert: {source} has no `{missing[0]}` of `{name}`, which this layout has.")
+            raise DataError(f"convert: {source} has no `{missing[0]}` in `{name}`, which this layout needs.")
     return {split: content[name] for split, name in PICKLE_SPLITS.items()}
 
 
@@ -125,16 +125,14 @@ def extract_features(splits: dict[str, dict[str, Any]], source: Path) -> tuple[d
             array[invalid] = 0
             count += int(invalid.sum())
             features[name][modality] = array
-        notes += count_notes(count, f"numbers of {modality} that are not finite became 0")
+        notes += count_notes(count, f"non-finite numbers of {modality} were replaced by 0")
     return features, notes
 
 
 def flat_array(content: Any, source: Path) -> np.ndarray:
     """Return an array or a list as an array; raises DataError at nested lists, whose size a few bytes can explode."""
     if isinstance(content, list | tuple) and any(isinstance(item, list | tuple) for item in content):
-        raise DataError(
-            f"convert: {source} must hold arrays, or lists of numbers or of arrays, and holds nested lists."
-        )
+        raise DataError(f"convert: {source} must hold arrays, or lists of numbers or of arrays, got nested lists.")
     return np.asarray(content)
 
 
@@ -149,7 +147,7 @@ def numeric_labels(labels: Any, source: Path) -> np.ndarray:
 def scalar_labels(labels: np.ndarray, source: Path) -> np.ndarray:
     """Return labels [N], [N, 1] or [N, 1, 1] as [N] float32; raises DataError if there are several a sample."""
     if labels.ndim == 0 or labels.size != len(labels):
-        raise DataError(f"convert: the labels of {source} must be one number a sample, got {labels.shape}.")
+        raise DataError(f"convert: the labels of {source} must be one number per sample, got {labels.shape}.")
     return labels.reshape(-1).astype(np.float32)
 
 

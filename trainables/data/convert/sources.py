@@ -33,7 +33,7 @@ def translate_errors(file: Path, what: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        raise UnreadableError(f"convert: {file} is no {what} that can be read: {error_text(error)}.") from None
+        raise UnreadableError(f"convert: {file} is not a readable {what}: {error_text(error)}.") from None
 
 
 def error_text(error: Exception) -> str:
@@ -66,14 +66,14 @@ def require_paths(source: Path, *names: str) -> list[Path]:
     """Return files or folders below the source; raises DataError at the first that does not exist."""
     for name in names:
         if not resolve_inside(source, name).exists():
-            raise DataError(f"convert: {source} has no {name}, which this layout has.")
+            raise DataError(f"convert: {source} has no {name}, which this layout needs.")
     return [source / name for name in names]
 
 
 def resolve_inside(source: Path, name: str) -> Path:
     """Return the path of a name below the source; raises DataError if it leads out of it."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DataError(f"convert: {name} is not within {source}.")
+        raise DataError(f"convert: {name} must be a path inside {source}.")
     return source / name
 
 

@@ -159,7 +159,7 @@ def test_vggsound_finds_clips_with_and_without_zeros(tmp_path: Path) -> None:
     assert conversion.arrays["audio"][:, 0, 0].tolist() == list(range(8))
     assert conversion.arrays["image"][:, 0, 0, 0].tolist() == list(range(8))
     assert conversion.datasheet["classes"] == ["cat", "dog"]
-    assert conversion.notes == ["1 lines name no known split and are left out"]
+    assert conversion.notes == ["1 lines with an unknown split are left out"]
 
 
 def test_ucf_101_has_flow_along_both_axes(tmp_path: Path) -> None:
@@ -199,33 +199,34 @@ def test_clips_of_one_video_are_a_group_and_in_one_split(tmp_path: Path) -> None
 
 
 def test_missing_and_unlike_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no train\.csv, which this layout has"):
+    with pytest.raises(DataError, match=r"has no train\.csv, which this layout needs"):
         convert("crema-d", tmp_path, {})
     write_crema_d(tmp_path, actors=2)
     for file in (tmp_path / "AudioWAV").iterdir():
         np.save(file.with_suffix(".npy"), np.zeros((3, 2) if "ANG" in file.stem else (4, 2)))
         file.unlink()
     with pytest.raises(
-        DataError, match=r"audio of 100\d_IEO_ANG_XX is \(3, 2\), and that of .* \(4, 2\); all must be alike"
+        DataError,
+        match=r"audio of 100\d_IEO_ANG_XX has the shape \(3, 2\), and that of .* \(4, 2\); all shapes must be equal",
     ):
         convert("crema-d", tmp_path, {"size": 8})
     damaged = next((tmp_path / "Image-01-FPS").rglob("*.png"))
     for file in (tmp_path / "Image-01-FPS").rglob("*.png"):
         file.write_bytes(b"none")
     assert damaged.exists()
-    with pytest.raises(DataError, match="is no picture that can be read"):
+    with pytest.raises(DataError, match="is not a readable picture"):
         convert("crema-d", tmp_path, {"size": 8})
     (tmp_path / "train.csv").write_text("1001_IEO_NEU_YY,NEU\n")
     (tmp_path / "test.csv").write_text("1001_IEO_NEU_ZZ,NEU\n")
     there = (
-        "1001_IEO_NEU_YY, of 2 frames or more, was looked for among "
+        "1001_IEO_NEU_YY with at least 2 frames is not among "
         "12 recordings such as 1001_IEO_ANG_XX and 12 folders of frames such as 1001_IEO_ANG_XX"
     )
-    with pytest.raises(DataError, match=f"holds nothing of its 2 listed clips: {there}"):
+    with pytest.raises(DataError, match=f"holds none of its 2 listed clips: {there}"):
         convert("crema-d", tmp_path, {"frames": 2})
     (tmp_path / "train.csv").write_text("name,emotion\n")
     (tmp_path / "test.csv").write_text("")
-    with pytest.raises(DataError, match=r"the lists of .* name no clip"):
+    with pytest.raises(DataError, match=r"the lists of .* contain no clip"):
         convert("crema-d", tmp_path, {})
 
 
@@ -233,19 +234,19 @@ def test_a_clip_in_two_places_is_refused_unless_a_folder_is_named(tmp_path: Path
     write_crema_d(tmp_path, actors=2)
     for folder in list((tmp_path / "Image-01-FPS").iterdir()):
         write_frames(tmp_path / "Image-02-FPS" / folder.name, 7, 7)
-    both = r"1001_IEO_NEU_XX is both .*/Image-01-FPS/1001_IEO_NEU_XX and .*/Image-02-FPS/1001_IEO_NEU_XX; .* by visual=FOLDER"
+    both = r"1001_IEO_NEU_XX was found twice, .*/Image-01-FPS/1001_IEO_NEU_XX and .*/Image-02-FPS/1001_IEO_NEU_XX; .* with visual=FOLDER"
     with pytest.raises(DataError, match=both):
         convert("crema-d", tmp_path, {"size": 8})
     conversion = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
     assert (conversion.arrays["image"] == 7).all()
     torch.save(torch.zeros(3, 2), tmp_path / "Image-02-FPS" / "1002_IEO_SAD_XX.pt")
-    with pytest.raises(DataError, match=r"is both .*\.wav and .*\.pt; .* by audio=FOLDER"):
+    with pytest.raises(DataError, match=r"was found twice, .*\.wav and .*\.pt; .* with audio=FOLDER"):
         convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS"})
     both_named = convert("crema-d", tmp_path, {"size": 8, "visual": "Image-02-FPS", "audio": "AudioWAV"})
     np.testing.assert_array_equal(both_named.arrays["audio"], conversion.arrays["audio"])
     with pytest.raises(DataError, match="has no Image-03-FPS"):
         convert("crema-d", tmp_path, {"visual": "Image-03-FPS"})
-    with pytest.raises(DataError, match=r"\.\./x is not within"):
+    with pytest.raises(DataError, match=r"\.\./x must be a path inside"):
         convert("crema-d", tmp_path, {"visual": "../x"})
 
 
@@ -279,8 +280,8 @@ def test_unreadable_files_are_left_out_and_the_first_is_named(tmp_path: Path) ->
         stream.write("1003_IEO_JOY_XX,JOY\n")
     conversion = convert("crema-d", tmp_path, {"size": 8})
     assert len(conversion.arrays["label"]) == 21
-    assert conversion.notes[0] == "1 lines name no known emotion and are left out"
-    assert conversion.notes[1].startswith("3 that cannot be used are left out, the first: ")
+    assert conversion.notes[0] == "1 lines with an unknown emotion are left out"
+    assert conversion.notes[1].startswith("3 unusable items are left out, the first: ")
     assert conversion.notes[1].endswith("1001_IEO_NEU_XX.wav is a Git LFS pointer, not data; `git lfs pull` fetches it")
 
 
@@ -294,13 +295,13 @@ def test_a_clip_with_a_number_that_is_not_finite_is_left_out(tmp_path: Path) -> 
     conversion = convert("crema-d", tmp_path, {"size": 8})
     assert len(conversion.arrays["label"]) == 23
     assert conversion.notes == [
-        "1 that cannot be used are left out, the first: audio of 1001_IEO_SAD_XX holds NaN or infinite numbers"
+        "1 unusable items are left out, the first: audio of 1001_IEO_SAD_XX holds NaN or infinite numbers"
     ]
 
 
 def test_too_few_actors_for_a_split_are_refused(tmp_path: Path) -> None:
     write_crema_d(tmp_path, actors=3)
-    with pytest.raises(DataError, match="3 actors are too few to be dealt to three splits"):
+    with pytest.raises(DataError, match="3 actors are too few for three splits"):
         convert("crema-d", tmp_path, {"size": 8, "split": "actors"})
 
 
@@ -327,8 +328,8 @@ def test_a_file_of_torch_holds_a_tensor_and_nothing_else(tmp_path: Path, content
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not data"),
-        (b"\x93NUMPY", "is no array that can be read"),
-        (b"PK\x03\x04", "is no array that can be read"),
+        (b"\x93NUMPY", "is not a readable array"),
+        (b"PK\x03\x04", "is not a readable array"),
     ],
 )
 def test_a_damaged_array_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -346,7 +347,7 @@ def test_postscript_named_like_a_picture_is_not_run(tmp_path: Path) -> None:
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
     with Image.open(file) as opened:
         assert opened.format == "EPS"
-    with pytest.raises(DataError, match=r"a\.jpg is no picture that can be read: cannot identify"):
+    with pytest.raises(DataError, match=r"a\.jpg is not a readable picture: cannot identify"):
         load_picture(file, 8)
 
 

@@ -69,13 +69,13 @@ def test_pictures_that_are_not_bytes_keep_their_values(tmp_path: Path, images: l
 
 def test_labels_and_pictures_of_other_shapes_are_refused(tmp_path: Path) -> None:
     write_av_mnist(tmp_path, np.zeros((24, 784)), np.arange(24) % 10 + 0.5)
-    with pytest.raises(DataError, match=r"train_labels\.npy must hold whole numbers, and holds others"):
+    with pytest.raises(DataError, match=r"train_labels\.npy must hold integers only"):
         convert("av-mnist", tmp_path, {})
     write_av_mnist(tmp_path, np.zeros((24, 784)), np.eye(24))
-    with pytest.raises(DataError, match=r"must hold one whole number a sample, got float64 \(24, 24\)"):
+    with pytest.raises(DataError, match=r"must hold one integer per sample, got float64 \(24, 24\)"):
         convert("av-mnist", tmp_path, {})
     write_av_mnist(tmp_path, np.zeros((0, 784)), np.arange(24) % 10)
-    with pytest.raises(DataError, match=r"must hold 24 pictures of 28 x 28 numbers, got float64 \(0, 784\)"):
+    with pytest.raises(DataError, match=r"must hold 24 images of 28 x 28 numbers, got float64 \(0, 784\)"):
         convert("av-mnist", tmp_path, {})
 
 
@@ -115,13 +115,13 @@ def test_each_second_of_a_film_has_a_label(tmp_path: Path) -> None:
 def test_an_order_beyond_the_films_and_another_key_are_refused(tmp_path: Path) -> None:
     write_ave(tmp_path)
     write_hdf5(tmp_path / "val_order.h5", order=np.array([9]))
-    with pytest.raises(DataError, match=r"val_order\.h5 names films beyond the 9 that there are"):
+    with pytest.raises(DataError, match=r"val_order\.h5 must hold indices of videos, from 0 to 8"):
         convert("ave", tmp_path, {})
     write_hdf5(tmp_path / "val_order.h5", other=np.array([1]))
     with pytest.raises(DataError, match=r"has no `order` \(it has: other\)"):
         convert("ave", tmp_path, {})
     (tmp_path / "val_order.h5").write_bytes(b"none")
-    with pytest.raises(DataError, match="is no HDF5 that can be read"):
+    with pytest.raises(DataError, match="is not a readable HDF5"):
         convert("ave", tmp_path, {})
 
 
@@ -134,16 +134,16 @@ def test_arrays_stored_in_other_files_are_not_read(tmp_path: Path) -> None:
     inside[...] = virtual
     with h5py.File(file, "w") as root:
         root.create_dataset("avadataset", (9, 10, 3), "u1", external=[(str(secret), 0, 270)])
-    with pytest.raises(DataError, match=r"`avadataset` of .* lies in other files, which are not read"):
+    with pytest.raises(DataError, match=r"`avadataset` of .* is stored in other files, which are not read"):
         convert("ave", tmp_path, {})
     with h5py.File(file, "w") as root:
         root.create_virtual_dataset("avadataset", inside)
-    with pytest.raises(DataError, match="lies in other files, which are not read"):
+    with pytest.raises(DataError, match="is stored in other files, which are not read"):
         convert("ave", tmp_path, {})
     for link in (h5py.ExternalLink(str(tmp_path / "other.h5"), "/x"), h5py.SoftLink("/other")):
         with h5py.File(file, "w") as root:
             root["avadataset"] = link
-        with pytest.raises(DataError, match="is a link to elsewhere, which is not followed"):
+        with pytest.raises(DataError, match="is a soft or external link"):
             convert("ave", tmp_path, {})
     write_hdf5(file, avadataset=np.array(b"text"))
     with pytest.raises(DataError, match="must be an array of numbers"):
@@ -154,7 +154,7 @@ def test_a_second_without_a_label_is_refused(tmp_path: Path) -> None:
     stored = write_ave(tmp_path)["right_labels"]
     stored[3, 4] = 0
     write_hdf5(tmp_path / "right_labels.h5", avadataset=stored)
-    with pytest.raises(DataError, match="must be one 1 among zeros each, along the last axis"):
+    with pytest.raises(DataError, match="must be one-hot along the last axis"):
         convert("ave", tmp_path, {})
 
 
@@ -202,7 +202,7 @@ def test_sounds_are_standardised_by_the_statistics_in_a_file(tmp_path: Path) -> 
     assert conversion.datasheet["standardise"] == {"audio": "none"}
     with h5py.File(tmp_path / "A" / "comparE_mean_std.h5", "w") as root:
         root["2/mean"], root["2/std"] = mean[:2], std
-    with pytest.raises(DataError, match="must hold 3 means and deviations, got 2, 3"):
+    with pytest.raises(DataError, match="must hold 3 means and standard deviations, got 2, 3"):
         convert("iemocap-mmin", tmp_path, {"fold": 2})
     write_hdf5(tmp_path / "A" / "comparE_mean_std.h5", other=mean)
     with pytest.raises(DataError, match="has no `2/mean`"):
@@ -217,16 +217,16 @@ def test_ids_are_the_first_column_and_as_many_as_the_labels(tmp_path: Path) -> N
     np.save(target / "trn_int2name.npy", np.concatenate([names, names[::-1]], axis=1))
     np.testing.assert_array_equal(convert("iemocap-mmin", tmp_path, {"fold": 2}).arrays["text"], whole["text"])
     np.save(target / "trn_label.npy", np.eye(4)[[0, 1]])
-    with pytest.raises(DataError, match=r"the rows of text of train must be as many as label, 2, .* got \(3, 4, 7\)"):
+    with pytest.raises(DataError, match=r"text of train must have 2 rows, as label, .* got \(3, 4, 7\)"):
         convert("iemocap-mmin", tmp_path, {"fold": 2})
     np.save(target / "trn_label.npy", np.arange(3))
-    with pytest.raises(DataError, match="must be one 1 among zeros each"):
+    with pytest.raises(DataError, match="must be one-hot"):
         convert("iemocap-mmin", tmp_path, {"fold": 2})
     np.save(target / "trn_label.npy", np.eye(4)[:3])
     with h5py.File(tmp_path / "V" / "denseface.h5", "a") as root:
         del root["Ses01F_001"]
         root["Ses01F_001"] = np.zeros((5, 9))
-    with pytest.raises(DataError, match=r"`Ses01F_001` of .* is \(5, 9\), and `Ses01F_004` \(5, 2\)"):
+    with pytest.raises(DataError, match=r"`Ses01F_001` of .* has the shape \(5, 9\), and `Ses01F_004` \(5, 2\)"):
         convert("iemocap-mmin", tmp_path, {"fold": 2})
 
 
@@ -234,7 +234,7 @@ def test_an_utterance_without_features_is_named(tmp_path: Path) -> None:
     write_iemocap(tmp_path)
     with h5py.File(tmp_path / "V" / "denseface.h5", "a") as root:
         del root["Ses01F_002"], root["Ses01F_005"]
-    with pytest.raises(DataError, match=r"denseface\.h5 has no utterance `Ses01F_002`, and 1 are absent"):
+    with pytest.raises(DataError, match=r"denseface\.h5 has no utterance `Ses01F_002`; 1 are missing in total"):
         convert("iemocap-mmin", tmp_path, {"fold": 2})
 
 
@@ -262,7 +262,7 @@ def test_titles_become_tfidf_weights_of_training_words(tmp_path: Path, header: b
     np.testing.assert_allclose(np.linalg.norm(conversion.arrays["text"].astype(float), axis=1), 1, atol=1e-3)
     assert conversion.arrays["image"][:, 0, 0, 0].tolist() == [*range(8), 0, 1, 2]
     assert np.bincount(conversion.arrays["split"]).tolist() == [6, 2, 3]
-    assert conversion.notes == ["1 of 12 pages lack their photograph"]
+    assert conversion.notes == ["1 of 12 pages lack their image and are left out"]
 
 
 def test_json_lists_may_have_a_validation_split(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_json_lists_may_have_a_validation_split(tmp_path: Path) -> None:
     assert conversion.arrays["split"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert conversion.datasheet["splits"] == "as listed"
     (tmp_path / "dev.json").write_text('[{"id": 3}]')
-    with pytest.raises(DataError, match=r"dev\.json is no list of .* that can be read"):
+    with pytest.raises(DataError, match=r"dev\.json is not a readable list of"):
         convert("food-101", tmp_path, {})
 
 
@@ -317,17 +317,17 @@ def test_an_unreadable_photograph_is_left_out_and_one_elsewhere_refused(tmp_path
     conversion = convert("food-101", tmp_path, {"size": 8})
     assert len(conversion.arrays["label"]) == 15
     assert len(conversion.notes) == 1
-    assert conversion.notes[0].startswith("1 that cannot be used are left out, the first: ")
-    assert "2.png is no picture that can be read" in conversion.notes[0]
+    assert conversion.notes[0].startswith("1 unusable items are left out, the first: ")
+    assert "2.png is not a readable picture" in conversion.notes[0]
     write_pages(tmp_path, "9.png,title,../../../..")
-    with pytest.raises(DataError, match="is not within"):
+    with pytest.raises(DataError, match="must be a path inside"):
         convert("food-101", tmp_path, {})
     write_pages(tmp_path, f"9.png,{'x' * 140000},0")
-    with pytest.raises(DataError, match=r"train_titles\.csv is no table that can be read: field larger than"):
+    with pytest.raises(DataError, match=r"train_titles\.csv is not a readable table: field larger than"):
         convert("food-101", tmp_path, {})
     for path in ("/etc/x.png", "../x.png"):
         (tmp_path / "train.json").write_text(json.dumps([{"id": 1, "text_tokens": [], "img_path": path, "label": 1}]))
-        with pytest.raises(DataError, match=f"{path} is not within"):
+        with pytest.raises(DataError, match=f"{path} must be a path inside"):
             convert("food-101", tmp_path, {})
 
 
@@ -394,7 +394,7 @@ def test_a_case_without_a_usable_volume_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(conversion.arrays["t1"], whole.arrays["t1"][left])
     np.testing.assert_array_equal(conversion.arrays["split"], whole.arrays["split"][left])
     assert len(conversion.notes) == 1
-    assert conversion.notes[0].startswith("2 that cannot be used are left out, the first: ")
+    assert conversion.notes[0].startswith("2 unusable items are left out, the first: ")
     assert conversion.notes[0].endswith("case03 has no volume *_seg.nii.gz")
     for file in tmp_path.glob("*/*_t1.nii.gz"):
         file.unlink()
@@ -423,7 +423,7 @@ def test_folders_without_brains_and_more_slices_than_there_are(tmp_path: Path) -
         convert("brats", tmp_path, {})
     for part in ("train", "valid", "test"):
         write_hdf5(tmp_path / part / "a.h5", **dict(zip(("image", "label"), random_brain(0), strict=True)))
-    with pytest.raises(DataError, match=r"a\.h5 has too few slices, 8, for 9 in its middle half"):
+    with pytest.raises(DataError, match=r"a\.h5 has 8 slices, too few to take 9 from its middle half"):
         convert("brats", tmp_path, {"slices": 9})
 
 
@@ -438,7 +438,7 @@ def test_options_are_checked(tmp_path: Path) -> None:
         DataError, match=r"brats has no option 'slice' .it has: slices, crop, block.. Did you mean 'slices'"
     ):
         convert("brats", tmp_path, {"slice": 2})
-    with pytest.raises(DataError, match="slices of brats must be like 1, got 'two'"):
+    with pytest.raises(DataError, match="slices of brats must have the type of its default 1, got 'two'"):
         convert("brats", tmp_path, {"slices": "two"})
     for layout, option in (
         ("brats", "slices"), ("brats", "crop"), ("brats", "block"), ("crema-d", "frames"), ("crema-d", "size"),

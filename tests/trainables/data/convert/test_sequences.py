@@ -56,7 +56,7 @@ def test_what_is_not_finite_becomes_zero_and_is_counted(tmp_path: Path, mosi: di
     conversion = convert_pickle(tmp_path, "mult", mosi)
     assert not conversion.arrays["audio"][0, 1].any()
     assert np.isfinite(conversion.arrays["audio"]).all()
-    assert conversion.notes == ["4 numbers of audio that are not finite became 0"]
+    assert conversion.notes == ["4 non-finite numbers of audio were replaced by 0"]
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_samples_without_a_word_are_left_out_and_padding_stays(tmp_path: Path) -
 
 
 def test_pickles_of_other_layouts_are_refused(tmp_path: Path, mosi: dict[str, dict[str, Any]]) -> None:
-    with pytest.raises(DataError, match="has no `regression_labels` of `train`"):
+    with pytest.raises(DataError, match="has no `regression_labels` in `train`"):
         convert_pickle(tmp_path, "mmsa", mosi)
     funny = {name: random_features(count) | {"labels": np.arange(count) % 2} for name, count in COUNTS.items()}
-    with pytest.raises(DataError, match="are two classes, as those of ur-funny"):
+    with pytest.raises(DataError, match="have two classes; use the layout ur-funny"):
         convert_pickle(tmp_path, "mult", funny)
-    with pytest.raises(DataError, match="has no `text` of `train`"):
+    with pytest.raises(DataError, match="has no `text` in `train`"):
         convert_pickle(tmp_path, "mult", {"train": {"audio": 1}})
     mosi["valid"]["text"] = mosi["valid"]["text"].reshape(2, -1)
     with pytest.raises(DataError, match=r"text of valid .* numbers \[N, time, features\], got float64 \(2, 20\)"):
@@ -139,7 +139,7 @@ def test_labels_of_two_classes_are_not_sentiments(
     tmp_path: Path, mosi: dict[str, dict[str, Any]], labels: list[int]
 ) -> None:
     mosi["train"]["labels"] = np.array(labels)
-    with pytest.raises(DataError, match="are two classes, as those of ur-funny, not of mult"):
+    with pytest.raises(DataError, match="have two classes; use the layout ur-funny, not mult"):
         convert_pickle(tmp_path, "mult", mosi)
 
 
@@ -163,12 +163,15 @@ def test_polar_labels_without_neutral_samples_need_no_note(tmp_path: Path, mosi:
     [
         ({"labels": np.full((5, 1), np.nan)}, "must be finite numbers"),
         ({"labels": "abc"}, "must be finite numbers"),
-        ({"labels": 5.0}, r"must be one number a sample, got \(\)"),
-        ({"labels": np.zeros((5, 1, 7))}, r"must be one number a sample, got \(5, 1, 7\)"),
-        ({"labels": [[1, 2], [3]]}, "holds nested lists"),
-        ({"text": [[[1.0]]] * 5}, "holds nested lists"),
-        ({"text": np.zeros((6, 4, 5))}, r"rows of audio of train must be as many as text, 6, .* got \(5, 4, 2\)"),
-        ({"text": np.zeros((5, 3, 5))}, r"rows of text of val must be .* as in training, \(3, 5\); got \(2, 4, 5\)"),
+        ({"labels": 5.0}, r"must be one number per sample, got \(\)"),
+        ({"labels": np.zeros((5, 1, 7))}, r"must be one number per sample, got \(5, 1, 7\)"),
+        ({"labels": [[1, 2], [3]]}, "got nested lists"),
+        ({"text": [[[1.0]]] * 5}, "got nested lists"),
+        ({"text": np.zeros((6, 4, 5))}, r"audio of train must have 6 rows, as text, .* got \(5, 4, 2\)"),
+        (
+            {"text": np.zeros((5, 3, 5))},
+            r"text of val must have .* of the shape in training, \(3, 5\); got \(2, 4, 5\)",
+        ),
     ],
 )
 def test_labels_and_features_of_other_shapes_are_refused(
@@ -184,13 +187,13 @@ def test_nested_lists_that_would_fill_the_memory_are_refused(tmp_path: Path, mos
     for _ in range(60):
         labels = [labels, labels]
     mosi["train"]["labels"] = labels
-    with pytest.raises(DataError, match="holds nested lists"):
+    with pytest.raises(DataError, match="got nested lists"):
         convert_pickle(tmp_path, "mult", mosi)
 
 
 def test_emotions_that_are_not_one_hot_are_refused(tmp_path: Path) -> None:
     splits = {name: random_features(count) | {"labels": np.zeros((count, 4, 2))} for name, count in COUNTS.items()}
-    with pytest.raises(DataError, match="must be one 1 among zeros each"):
+    with pytest.raises(DataError, match="must be one-hot"):
         convert_pickle(tmp_path, "mult", splits)
 
 
