@@ -212,7 +212,8 @@ def test_a_sample_without_any_label_is_refused_unless_it_is_not_used(write: Writ
     data.load({"path": str(write(dense, ignore_index=255, **SEGMENTS))})
     dense["label"][4] = 255
     path = write(dense, ignore_index=255, **SEGMENTS)
-    sentence = f"data: row 4 of sound in {path} has no labelled position, all have the label 255; exclude it with another split, such as -1"
+    rule = "has no labelled position, all have the label 255; exclude it with another split, such as -1"
+    sentence = f"data: row 4 of sound in {path} {rule}"
     assert sentence in load_error(path)
     with pytest.raises(data.DataError, match="row 4 of sound"):
         data.load_sheet({"path": str(path)})
