@@ -54,7 +54,7 @@ def comparison(run: Run, other: Run) -> pl.DataFrame:
         ValueError: the runs are scored by different metrics.
     """
     if run.metric != other.metric:
-        raise ValueError(f"{run.name} is scored by {run.metric} and {other.name} by {other.metric}")
+        raise ValueError(f"{run.name} is scored by {run.metric}, but {other.name} by {other.metric}")
     keys = ["method", "modality"]
     choices = [best_configurations(each) for each in (run, other)]
     scores = [test_scores(each, choice).drop_nulls("score") for each, choice in zip((run, other), choices, strict=True)]

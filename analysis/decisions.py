@@ -150,11 +150,11 @@ def decide(test: HypothesisTest) -> Decision:
     total = test.estimate.seeds + test.missing
     if test.missing > MAX_MISSING * total:
         p, verdict = min(test.p_values), "inconclusive"
-        description = f"cannot tell ({test.missing} of {plural(total, test.noun)} have no result)"
+        description = f"inconclusive ({test.missing} of {plural(total, test.noun)} have no result)"
     elif accepted:
         p, (verdict, _, _, description) = accepted[0]
     else:
-        p, verdict, description = min(test.p_values), "inconclusive", f"cannot tell ({sample_size_advice(test)})"
+        p, verdict, description = min(test.p_values), "inconclusive", f"inconclusive ({sample_size_advice(test)})"
     reported_p = p if test.reports_p and test.estimate.seeds > 1 else None
     sentence = f"{estimate_text(test, reported_p)}: {description}."
     interval, seeds, margin = test.estimate[:3], test.estimate.seeds, test.margin
@@ -162,14 +162,14 @@ def decide(test: HypothesisTest) -> Decision:
 
 
 def sample_size_advice(test: HypothesisTest) -> str:
-    """Return `5 seeds; about 8 would be needed`: the sample size that would do if the effect is what was observed."""
+    """Return `5 seeds; about 8 needed`: the sample size that would do if the effect is what was observed."""
     seeds = plural(test.estimate.seeds, test.noun)
     if not test.reports_p or test.estimate.seeds < 2:
         return seeds
     needed = min((n for h in test.hypotheses if (n := seeds_to_accept(test, h)) is not None), default=None)
     if needed is None:
-        return f"{seeds}; no practicable number would do, as the effect lies on the border"
-    return f"{seeds}; about {max(needed, test.estimate.seeds + 1)} would be needed"
+        return f"{seeds}; no practical number is enough for an effect on the boundary"
+    return f"{seeds}; about {max(needed, test.estimate.seeds + 1)} needed"
 
 
 def seeds_to_accept(test: HypothesisTest, hypothesis: Hypothesis) -> int | None:

@@ -68,12 +68,12 @@ def joint_comparison_text(row: dict[str, Any]) -> str:
 def conclusion_text(run: Run, row: dict[str, Any]) -> str:
     """Return the conclusion from the corrected p-value, with its seeds where some kinds are held."""
     if row["p"] is None and row["pairs"] > 1:
-        return "seeds change nothing here, and are one result"
+        return "all seeds have the same result, which counts once"
     if row["p"] is None:
-        return "one seed, which tells nothing about chance"
+        return "one seed, so significance cannot be tested"
     seeds = seeds_text(run, row["pairs"])
     if row["p"] >= LEVEL:
-        return f"not separated from joint training by {seeds}"
+        return f"no significant difference from joint training over {seeds}"
     better = (row["difference_low"] > 0) == (row["direction"] == "max")  # p is two-sided
     return f"{'better' if better else 'worse'} than joint training{f' over {seeds}' if held_kinds(run) else ''}"
 
@@ -91,19 +91,19 @@ def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
     incomplete = finished.filter(~has_all_seeds(run))["method"].to_list()
     max_seeds = int(summary["seeds"].max() or 0)  # type: ignore[arg-type]
     conditions = {
-        f"{join_names(without_score)}: no trial has a score, so nothing is known of it.": bool(without_score),
-        "Joint training is not among the methods that finished: no difference to it can be told.": bool(
+        f"{join_names(without_score)}: no trial has a score.": bool(without_score),
+        "Joint training has no result, so there are no differences to it.": bool(
             len(finished) > 1 and "joint" not in finished["method"].to_list()
         ),
-        f"{join_names(incomplete)}: some seeds have no result. A mean is of those that have, a difference to joint "
-        "training of those that both have, and the two need not agree.": bool(incomplete),
-        "One seed tells nothing about chance: there are no intervals, no p-values and no ranks.": max_seeds == 1,
-        "Two seeds give intervals so wide that few differences can be told.": max_seeds == 2,
-        "Ranks need three methods with a result: there are fewer.": (
+        f"{join_names(incomplete)}: some seeds have no result. Means are over the seeds with a result, differences "
+        "to joint training over the seeds that both have, so the two need not agree.": bool(incomplete),
+        "There is only one seed, so there are no intervals, p-values or ranks.": max_seeds == 1,
+        "There are only two seeds: intervals are so wide that few differences can be detected.": max_seeds == 2,
+        "Fewer than three methods have a result, so there are no ranks.": (
             0 < len(finished) < min(3, len(joint)) and max_seeds > 1
         ),
-        f"{join_names(flat)}: all configurations score alike, so which setting matters cannot be told.": bool(flat),
-        "Methods had unequal tuning budgets: more configurations are more chances to look good on validation.": (
+        f"{join_names(flat)}: all configurations have the same score, so no setting is shown to matter.": bool(flat),
+        "Methods have unequal tuning budgets: more configurations give more chances of a good validation score.": (
             joint["configurations"].n_unique() > 1
         ),
     }

@@ -162,7 +162,7 @@ def build_evaluator(name: str, trees: int) -> "BaseImportanceEvaluator":
         return FanovaImportanceEvaluator(n_trees=trees, seed=0)
     if name == "ped-anova":
         return PedAnovaImportanceEvaluator()
-    raise ValueError(f"importance is measured by ped-anova or fanova, not by `{name}`.")
+    raise ValueError(f"unknown evaluator `{name}`; use `ped-anova` or `fanova`.")
 
 
 def distribution(values: Sequence[Any]) -> "BaseDistribution":

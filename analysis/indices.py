@@ -154,7 +154,7 @@ def complete_groups(results: Array, points: Array, size: int) -> PointGroups:
         ValueError: the number of points is no multiple of `size`, so that they are not those of the design.
     """
     if len(results) % size:
-        raise ValueError(f"{len(results)} points are no whole groups of {size}: they are not those of the design.")
+        raise ValueError(f"{len(results)} points are not a multiple of {size}, so they are not those of the design.")
     y, x = (table.reshape(len(table) // size, size, table.shape[1]) for table in (results, points))
     complete = np.isfinite(y).all(axis=(1, 2))
     return PointGroups(y[complete], x[complete], int((~complete).sum()))

@@ -76,7 +76,7 @@ def read_readings(file: Path) -> pl.DataFrame:
         return table.select(list(READINGS))
     except pl.exceptions.PolarsError:
         raise FileNotFoundError(
-            f"{file} is damaged: it recorded what reports read on test; without it, a new one begins."
+            f"{file} is damaged: it records the test scores that reports have shown; delete it to start a new record."
         ) from None
 
 
@@ -95,7 +95,7 @@ def selection_warning(run: Run, readings: pl.DataFrame) -> list[str]:
     return [
         "Reports in this folder have shown test scores of several configurations since "
         f"{str(several['time'].min())[:10]}: {counted} ({FILE}). "
-        "Choosing among them by those scores is choosing on test."
+        "Choosing among them by these scores is selection on the test split."
     ]
 
 

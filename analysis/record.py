@@ -87,7 +87,7 @@ def read_verdict(folder: Path) -> dict[str, Any] | None:
     present = present_cells(folder)
     cells = [cell for cell in record["cells"] if cell in present]
     gone = {f"the runs of `{cell}`": None for cell in record["cells"] if cell not in present}
-    recorded = record["figures"] or [{"stem": "verdict", "title": "What was found", "caption": figure_caption(record)}]
+    recorded = record["figures"] or [{"stem": "verdict", "title": "Result", "caption": figure_caption(record)}]
     figures = [
         figure
         for figure in recorded
@@ -130,10 +130,10 @@ def present_cells(folder: Path) -> list[str]:
 
 def missing_remarks(lacking: list[str] | None, gone: list[str]) -> list[str]:
     """Return remarks on keys that the file lacks, None if it is no verdict, and on runs and figures that are gone."""
-    advice = "running the claim again judges it anew"
+    advice = "run the claim again to judge it"
     remarks = []
     if lacking is None:
-        remarks = [f"verdict.json is not a verdict that can be read; {advice}."]
+        remarks = [f"verdict.json cannot be read; {advice}."]
     elif old := [key for key in lacking if key != "figures"]:
-        remarks = [f"verdict.json is old or damaged, and lacks {', '.join(f'`{key}`' for key in old)}; {advice}."]
-    return remarks + ([f"No longer there: {', '.join(gone)}."] if gone else [])
+        remarks = [f"verdict.json is old or damaged and lacks {', '.join(f'`{key}`' for key in old)}; {advice}."]
+    return remarks + ([f"Missing: {', '.join(gone)}."] if gone else [])

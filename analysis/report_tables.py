@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from analysis.blocks import GAIN_SUFFIX, held_kinds, seeds_text
+from analysis.blocks import GAIN_SUFFIX, SEED_KINDS, held_kinds, seeds_text
 from analysis.choice import configurations, validation_scores, without_dummy
 from analysis.formatting import (
     DASH,
@@ -64,8 +64,17 @@ def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bo
     """
     metric, unit = run.metric, metric_with_unit(run.metric)
     columns = make_columns(
-        ["method", "chosen"],
-        ["of", "seeds", f"validation {unit}", f"test {unit}", "minus joint", "p", *LOST_STATUSES, "seconds a trial"],
+        ["method", "chosen settings"],
+        [
+            "configurations",
+            "seeds",
+            f"validation {unit}",
+            f"test {unit}",
+            "minus joint",
+            "p",
+            *LOST_STATUSES,
+            "seconds per trial",
+        ],
     )
     rows = [
         [
@@ -89,19 +98,20 @@ def methods_table(run: Run, summary: pl.DataFrame, num_read: int, *, claimed: bo
 def methods_note(run: Run, num_read: int, *, claimed: bool) -> str:
     """Return the note below the table of the methods."""
     looks = ", ".join(map(str, run.looks))
-    sequential = f", and, as the interval, for looks at {looks} seeds, which were added until methods were told apart"
+    sequential = f"; p and intervals of differences are also corrected for looks at {looks} seeds"
     sequential = sequential if len(run.looks) > 1 else ""
     note = (
         f"Chosen on the validation split; {'here ' * claimed}the test split was read for "
         f"{plural(num_read, 'configuration')}. "
         "Brackets are 95 % intervals over seeds, Student's t. Differences are paired by seed; p is from the paired "
-        f"t-test, corrected by Holm for the methods compared{sequential}. "
-        "Failed and diverged trials are counted over all configurations of a method (column “of”)."
+        f"t-test, Holm-corrected for the methods compared{sequential}. "
+        "Failed and diverged trials are counted over all configurations of a method."
     )
     if held_kinds(run):
-        note += f" Seeds are {seeds_text(run, run.looks[-1])}: of others p and intervals say nothing."
+        fixed = " and ".join(f"this {SEED_KINDS[kind]}" for kind in held_kinds(run))
+        note += f" Seeds are {seeds_text(run, run.looks[-1])}: p and intervals hold for {fixed} only."
     if run.metric == "mae" and run.data.get("standardise", True):
-        note += " The target is standardised: errors are in standard deviations of its training samples."
+        note += " The target is standardised: errors are in standard deviations of the training targets."
     return note
 
 
@@ -109,7 +119,8 @@ def encoders_table(run: Run, table: pl.DataFrame) -> Table:
     """Return the table of encoder probes and their gaps to encoders trained alone, from `summary.encoder_summary`."""
     metric = run.metric
     columns = make_columns(
-        ["method", "encoder"], [f"probe on test, {metric_with_unit(metric)}", "seeds", "minus trained alone", "sd"]
+        ["method", "encoder"],
+        [f"probe on test, {metric_with_unit(metric)}", "seeds", "minus trained alone", "sd of the difference"],
     )
     rows = [
         [
@@ -123,8 +134,8 @@ def encoders_table(run: Run, table: pl.DataFrame) -> Table:
         for row in table.iter_rows(named=True)
     ]
     note = (
-        "What a linear probe reads off each encoder after training, and its difference, paired by seed, to the same "
-        "encoder trained alone: what the company of the other modalities cost it."
+        "Test score of a linear probe on each encoder after training, and its difference, paired by seed, to the same "
+        "encoder trained alone: the effect of joint training on the encoder."
     )
     return Table("encoders", "Encoders", columns, rows, note)
 
@@ -134,7 +145,7 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
     labels = {
         "split": "split of training and validation",
         "init": "initial weights",
-        "order": "order and what is drawn",
+        "order": "data order and random draws",
     }
     errors = table.with_columns(error=(pl.col("variance") / pl.col("levels")).sqrt())
     roots = errors.with_columns(pl.col("variance", "low", "high").sqrt())
@@ -150,17 +161,17 @@ def variance_table(run: Run, table: pl.DataFrame) -> Table:
         for row in roots.iter_rows(named=True)
     ]
     unit = "sd, points" if is_percent(run.metric) else f"sd of {run.metric}"
-    columns = make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "error of the mean"])
+    columns = make_columns(["method", "kind of seed"], ["seeds", unit, "share of the variance", "standard error"])
     held = " and ".join(held_kinds(run))
     note = (
-        "Standard deviations of the chosen configurations' test scores by what is drawn, each within one draw of those "
-        f"before it, with 95 % intervals{f'; seeds of {held} are held' if held else ''}. "
-        "In all else that is shown a seed is one of the first kind, with the mean over those within it. "
-        "Rows of a method less joint are of the differences, paired by seed, which are what is tested. "
-        "The error of the mean is what a kind adds to its "
-        f"standard error.{largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
+        "Standard deviations of the chosen configurations' test scores due to each kind of seed, nested in the kinds "
+        f"above it, with 95 % intervals{f'; seeds of {held} are fixed' if held else ''}. "
+        "Elsewhere in this report a seed is one of the first kind, with the mean over the seeds nested in it. "
+        f"Rows of METHOD{GAIN_SUFFIX} are differences paired by seed, which are tested. "
+        "The last column is the contribution of a kind to the standard error of the mean."
+        f"{largest_sources(errors) if len(run.seed_counts) > 1 else ''}"
     )
-    return Table("spread", "Where the spread comes from", columns, rows, note)
+    return Table("spread", "Sources of variance", columns, rows, note)
 
 
 def largest_sources(table: pl.DataFrame) -> str:
@@ -168,8 +179,11 @@ def largest_sources(table: pl.DataFrame) -> str:
     gains = table.filter(pl.col("method").str.ends_with(GAIN_SUFFIX), pl.col("error") > 0)
     largest = gains.group_by("method", maintain_order=True).agg(pl.col("source").sort_by("error").last())
     sources = ", ".join(f"{source} for {method}" for method, source in largest.rows())
-    rule = "More seeds of a kind lessen what it and those after it add; for as many trials, more of the first do most."
-    return f" What adds most is {sources}. {rule}" if sources else f" {rule}"
+    rule = (
+        "More seeds of a kind reduce its contribution and those of the kinds nested in it; for the same number of "
+        "trials, more seeds of the first kind reduce the standard error most."
+    )
+    return f" The largest contribution is that of {sources}. {rule}" if sources else f" {rule}"
 
 
 def configurations_table(run: Run) -> Table:
@@ -197,10 +211,8 @@ def configurations_table(run: Run) -> Table:
                 Cell(DASH if row["seconds"] is None else f"{row['seconds']:.3g}", row["seconds"]),
             ]
         )
-    numbers = ["seeds", f"validation {metric_with_unit(run.metric)}", "failed", "diverged", "seconds a trial"]
-    more = (
-        f" The first {MAX_ROWS} of {len(table)} are shown; the others are in trials/." if len(table) > MAX_ROWS else ""
-    )
+    numbers = ["seeds", f"validation {metric_with_unit(run.metric)}", "failed", "diverged", "seconds per trial"]
+    more = f" The first {MAX_ROWS} of {len(table)} are shown; all are in trials/." if len(table) > MAX_ROWS else ""
     note = f"On the validation split, with 95 % intervals over seeds; best first within a method.{more}"
     return Table("configurations", "All configurations", make_columns(["method", "settings"], numbers), rows, note)
 
@@ -230,8 +242,8 @@ def failures_table(run: Run) -> Table:
         Column("status"),
         Column("error"),
     ]
-    more = f"The first {MAX_ROWS} of {len(table)}. " if len(table) > MAX_ROWS else ""
-    return Table("failures", "Trials without a result", columns, rows, f"{more}They are in no mean.")
+    more = f"The first {MAX_ROWS} of {len(table)} are shown. " if len(table) > MAX_ROWS else ""
+    return Table("failures", "Trials without a result", columns, rows, f"{more}Means exclude these trials.")
 
 
 def effects_table(verdict: Mapping[str, Any]) -> Table:
@@ -240,7 +252,7 @@ def effects_table(verdict: Mapping[str, Any]) -> Table:
         (name, decision, decision.get("metric") or verdict["metric"]) for name, decision in verdict["effects"].items()
     ]
     decisions += [
-        (f"{name} (beside)", decision, decision.get("metric", "")) for name, decision in verdict["beside"].items()
+        (f"{name} (additional)", decision, decision.get("metric", "")) for name, decision in verdict["beside"].items()
     ]
     nouns = sample_nouns(decision for _, decision, _ in decisions)
     columns = [*make_columns(["comparison", "verdict"], ["effect", "p", nouns]), Column("finding")]
@@ -257,10 +269,10 @@ def effects_table(verdict: Mapping[str, Any]) -> Table:
     ]
     over = sample_nouns(decision for _, decision, _ in decisions if decision["low"] is not None)
     note = (
-        f"Effects with 95 % intervals over {over}, paired by seed where two things are compared; "
-        "p is an effect's own where it supports, and else corrected by Holm for their number."
+        f"Effects with 95 % intervals over {over}, paired by seed in comparisons; "
+        "p is uncorrected for an effect that supports the claim, and otherwise Holm-corrected for their number."
     )
-    return Table("effects", "What the verdict rests on", columns, rows, note)
+    return Table("effects", "Measured effects", columns, rows, note)
 
 
 def escape_latex(text: str) -> str:

@@ -67,7 +67,7 @@ def less(
 ) -> HypothesisTest:
     """Claim that values lie below their baseline by more than `by`: `greater`, mirrored."""
     margin = margin and abs(margin)
-    hypotheses = mirrored(superiority_hypotheses(by, margin, metric, ("less", "greater", "fall")))
+    hypotheses = mirrored(superiority_hypotheses(by, margin, metric, ("less", "greater", "decrease")))
     return paired_test(values, baseline, hypotheses, margin, metric)
 
 
@@ -133,7 +133,10 @@ def exact(errors: ArrayLike, *, tolerance: float, metric: str = "") -> Decision:
     if largest > tolerance:
         verdict, description = "refuted", f"beyond the tolerance of {tolerance:g}"
     elif known.size < sizes.size or not known.size:
-        verdict, description = "inconclusive", f"cannot tell ({sizes.size - known.size} of {sizes.size} have no number)"
+        verdict, description = (
+            "inconclusive",
+            f"inconclusive ({sizes.size - known.size} of {plural(sizes.size, 'error')} missing)",
+        )
     else:
         verdict, description = "supported", f"within the tolerance of {tolerance:g}"
     of_all = f"{metric_suffix(metric)}, the largest of {plural(known.size, 'error')}"
@@ -174,7 +177,7 @@ def every(cells: Mapping[str, tuple[Any, ...]], *, rule: str = "greater", **opti
     """
     tests = cell_tests(cells, rule, **options)
     if not tests:
-        return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Cannot tell (there is no cell to compare).")
+        return Decision("inconclusive", NAN, NAN, NAN, None, 0, None, "Inconclusive (no cell to compare).")
     decisions = cell_decisions(cells, rule, **options)
     distances = {name: distance_to_support(test) for name, test in tests.items()}
     refuted = {name: decision for name, decision in decisions.items() if decision.verdict == "refuted"}
@@ -206,10 +209,10 @@ def superiority_hypotheses(
     size = format_amount(metric, margin)
     none = f"within {size} of {format_amount(metric, by)}" if by else f"no effect (equivalent within {size})"
     return [
-        Hypothesis("refuted", by, by + margin, f"{excess}, though not by the margin of {size}"),
+        Hypothesis("refuted", by, by + margin, f"{excess}, but within the margin of {size}"),
         *hypotheses,
         Hypothesis("refuted", by - margin, by + margin, none),
-        Hypothesis("refuted", -INF, by + margin, f"no {gain} of {format_amount(metric, by + margin)}"),
+        Hypothesis("refuted", -INF, by + margin, f"{gain} below {format_amount(metric, by + margin)}"),
     ]
 
 

@@ -183,7 +183,7 @@ def load_store(store: str | Path, storage_options: Options | None = None) -> Run
     subfolders = list(location.filesystem.walk(location.path, maxdepth=3))[1:]
     paths = [folder for folder, _, names in subfolders if "study.yaml" in names]
     if not paths:
-        raise FileNotFoundError(f"{store} is no store: no folder in it has a study.yaml.")
+        raise FileNotFoundError(f"{store} is not a store: no folder in it has a study.yaml.")
     paths.sort(key=lambda path: (path.count("/"), path))
     return combine_runs([load_run(location._replace(path=path)) for path in paths])
 
@@ -235,15 +235,15 @@ def load_run(location: Location) -> Run:
     filesystem = location.filesystem
     address = location.path if location.scheme == "file" else filesystem.unstrip_protocol(location.path)
     if not filesystem.isfile(file):
-        raise FileNotFoundError(f"{address} is no run: it has no study.yaml.")
+        raise FileNotFoundError(f"{address} is not a run: it has no study.yaml.")
     try:
         record = yaml.safe_load(filesystem.cat_file(file))
     except yaml.YAMLError:
         record = None
     if not is_run_record(record):
         is_study_file = isinstance(record, dict) and "planned" not in record and "study" not in record
-        reason = "is a study that is to be run, not what a run wrote" if is_study_file else "is damaged"
-        raise FileNotFoundError(f"{address} is no run that can be read: its study.yaml {reason}.")
+        reason = "is a study to run, not the record of a run" if is_study_file else "is damaged"
+        raise FileNotFoundError(f"{address} cannot be read as a run: its study.yaml {reason}.")
     run = Run(address, dict(record), pl.LazyFrame(), pl.LazyFrame())
     seeds = {f"seed.{kind}": pl.Int64 for kind in run.seed_counts}
     columns = TRIALS | seeds | setting_columns(run) | dict.fromkeys(score_columns(run), pl.Float64)
@@ -292,5 +292,7 @@ def scan_folder(location: Location, columns: dict[str, Any]) -> pl.LazyFrame:
         with Path(file).open("rb") as opened:
             opened.seek(-min(len(PARQUET_MAGIC), Path(file).stat().st_size), os.SEEK_END)
             if opened.read() != PARQUET_MAGIC:
-                raise FileNotFoundError(f"{file} is damaged; `ablate run` writes the tables of its study again.")
+                raise FileNotFoundError(
+                    f"{file} is damaged; run its study again with `ablate run` to rewrite its tables."
+                )
     return pl.concat([pl.LazyFrame(schema=columns), *map(location.scan, files)], how="diagonal_relaxed")

@@ -84,7 +84,7 @@ def write_verdict(
 def invariance_remarks(cells: Mapping[str, Run]) -> list[str]:
     """Return a remark on each cell in which all seeds have the same results."""
     names = [cell or run.name for cell, run in cells.items() if is_seed_invariant(trials_with_draws(run).collect())]
-    return [f"{name}: seeds change nothing, and what is the same for all of them counts once." for name in names]
+    return [f"{name}: all seeds have the same results, which count once." for name in names]
 
 
 def over_numbers(analysis: Choice) -> Choice:
@@ -210,7 +210,7 @@ def apply_rule(finding: Finding, rule: Choice) -> tuple[Decision, dict[str, Deci
     samples = {effect.name: effect.samples for effect in finding.effects}
     beside = {effect.name: report_effect(effect, finding) for effect in finding.beside if effect.name not in samples}
     if not samples:
-        raise ValueError("the runs have no trial that this analysis asks for")
+        raise ValueError("no trial of the runs matches the analysis")
     metrics = {effect.name: effect_metric(effect, finding) for effect in finding.effects}
     if name == "every":
         cell_options = {"rule": "greater", "metric": metrics, "noun": finding.noun, **options}
@@ -259,7 +259,7 @@ def data_options_text(variants: Sequence[Mapping[str, Any]]) -> str:
     distinct = list(
         dict.fromkeys(options_text({k: v for k, v in variant.items() if k not in common}) for variant in variants)
     )
-    many = f"{len(distinct)} that differ"
+    many = f"{len(distinct)} variants"
     alternatives = " or ".join(text or "without" for text in distinct) if len(distinct) <= MAX_LISTED else many
     text = "; ".join(filter(None, [options_text(common), "" if len(distinct) == 1 else alternatives]))
     return f" ({text})" if text else ""
@@ -282,7 +282,7 @@ def setup_parts(run: Run) -> tuple[str, ...]:
     fusion, encoder, hidden, optimizer, epochs = (varied.get(key, str(fixed[key])) for key in SETUP_SETTINGS)
     seeds = " x ".join(plural(count, SEED_KINDS[kind]) for kind, count in run.seed_counts.items())
     return (
-        f"{fusion} of {encoder}, {hidden} wide",
+        f"{fusion} fusion of {encoder} encoders, width {hidden}",
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
         seeds or plural(run.looks[-1], "seed"),
     )

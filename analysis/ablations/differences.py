@@ -80,7 +80,7 @@ def difference(
                 line_point(name, line, x, seed_sample(group_rows(rows, {str(along): x})), within)
                 for x in axis_values(left, along)
             ]
-    lines_label = "less each trial's own score" if less_score else ""
+    lines_label = "minus each trial's own score" if less_score else ""
     return Finding(
         effects,
         unit_metric(cells, metric),
@@ -153,12 +153,12 @@ def require_rows(rows: pl.DataFrame, side: Side) -> pl.DataFrame:
         ValueError: it has none; a setting that another one makes inactive has no value there.
     """
     if rows.is_empty():
-        raise ValueError(f"no trial is of {side_label(side)}")
+        raise ValueError(f"no trial matches {side_label(side)}")
     unchecked = {"choose", *MEASUREMENT_KEYS, *side.get("choose", ())}
     for column, wanted in side.items():
         for value in wanted if isinstance(wanted, list) and column not in unchecked else []:
             if rows.filter(pl.col(column).eq_missing(pl.lit(value))).is_empty():
-                raise ValueError(f"no trial is of {side_label({**side, column: value})}")
+                raise ValueError(f"no trial matches {side_label({**side, column: value})}")
     return rows
 
 

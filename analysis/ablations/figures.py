@@ -34,7 +34,7 @@ from analysis.tables import table_from_rows
 def drawings(finding: Finding, decisions: Mapping[str, Decision], name: str, caption: str) -> Iterator[Drawing]:
     """Yield the figures of a claim's finding: its lines or effects, and its ranks where they could be tested."""
     figure, numbers = draw_finding(finding, decisions, name), figure_table(finding, decisions)
-    yield Drawing("verdict", "What was found", caption, figure, numbers)
+    yield Drawing("verdict", "Result", caption, figure, numbers)
     ranking = finding.ranking
     if ranking is not None and len(ranking.pairs):
         ranks_caption = f"{ranking_text(ranking, 'block')} A block is a seed of a data set."

@@ -49,11 +49,10 @@ def ranking(cells: Cells, *, methods: Sequence[str], choose: Sequence[str] = (),
 
     best_first = sorted(others, key=lambda method: gain_sort_key(validation_gains(method)))
     effects = [Effect(method, *paired_samples(on_test[method], on_test[baseline])) for method in best_first]
-    ranks = (
-        f"{rankings.ranking_text(result, 'block')} A block is a seed of a data set: the ranks speak of these data sets."
-    )
+    note = "A block is a seed of a data set: the ranks hold for these data sets only."
+    ranks = f"{rankings.ranking_text(result, 'block')} {note}"
     improvements = [f"{m} {improvement_text(on_test[m], on_test[baseline], [*cells])}" for m in others]
-    remark = f"How likely a run is to beat one of {baseline}, over these data sets: {', '.join(improvements)}."
+    remark = f"Probability that a run beats one of {baseline}, over these data sets: {', '.join(improvements)}."
     return Finding(effects, unit_metric(cells, "score"), remarks=(ranks, remark), ranking=result)
 
 
@@ -108,7 +107,7 @@ def ceiling(cells: Cells, *, of: str, baseline: str = "joint") -> Finding:
         best = np.array([best_by_seed.get((cell, s), np.nan) for s in seeds])
         share = closed_share(method - joint, ensemble - joint)
         effects.append(Effect(name, share))
-        remarks += [f"{name}: no gap is shown that could be closed"] if np.isnan(share).all() else []
+        remarks += [f"{name}: no gap to the late ensemble is shown"] if np.isnan(share).all() else []
         beside += [
             Effect(f"{name}: late ensemble - {baseline}", ensemble, joint, run.metric),
             Effect(f"{name}: best modality - {baseline}", best, joint, run.metric),

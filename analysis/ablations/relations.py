@@ -55,7 +55,7 @@ def growth(
         effects.append(Effect(name, np.array(list(mean_over_draws(part, exponents).values()))))
         by_draw = [curve for draw in partition_draws(part) for curve in seed_curves(draw, along).values()]
         if any(y <= 0 for curve in by_draw for y in curve.values()):
-            remarks.append(f"{name}: {metric} is not above 0 everywhere, and follows no power law.")
+            remarks.append(f"{name}: {metric} is not positive everywhere, so it follows no power law.")
         if misfit := power_law_misfit(curves):
             remarks.append(f"{name}: {metric} {misfit}.")
         points += [
@@ -224,10 +224,10 @@ def power_law_misfit(curves: list[Curve]) -> str:
     power, exponential = [y - np.polyval(fit, regressor) for regressor, fit in fits]
     rates = [fit[0] for _, fit in fits]
     deviations = [f"{100 * np.expm1(np.abs(residuals).max()):.1f} %" for residuals in (power, exponential)]
-    words = f"lies up to {deviations[0]} off the power law"
+    words = f"deviates by up to {deviations[0]} from the power law"
     if 2 * (exponential**2).sum() + EPSILON >= (power**2).sum():
         return words
-    return f"{words}, and up to {deviations[1]} off y = a 2^({rates[1] / np.log(2):.3g} x), which fits better"
+    return f"{words}, and by up to {deviations[1]} from y = a 2^({rates[1] / np.log(2):.3g} x), which fits better"
 
 
 def slopes(curves: list[Curve], *, power_law: bool) -> Sample:

@@ -60,7 +60,7 @@ def response(
         lost += len(points) - len(means)
         if means.is_empty():
             effects.append(Effect(f"{name}: best", np.full(on_test["seed"].n_unique(), np.nan)))
-            remarks.append(f"{name}: each of the {len(points)} points lost a trial")
+            remarks.append(f"{name}: each of the {len(points)} points has a trial without a result")
             continue
         panel_axes[name] = axes[0]
         sign = 1 if run.higher_is_better else -1
@@ -71,13 +71,13 @@ def response(
         effects.append(Effect(f"{name}: best ({best_label})", sign * tuned, sign * published, run.metric))
         remarks.append(f"{name}: {safe_region_text(means, axes, best['value'], margin, points)}")
         if len(axes) > 1:
-            remarks.append(f"{name}: variance over the grid, {variance_shares_text(on_validation, axes)}")
+            remarks.append(f"{name}: share of the variance over the grid: {variance_shares_text(on_validation, axes)}")
         for point in means.select(axes).iter_rows(named=True):
             line = label({axis: point[axis] for axis in axes[1:]}) if axes[1:] else "score"
             sample = list(seed_means(select_rows(on_validation, point)).values())
             line_points.append(response_point(name, line, point[axes[0]], sample, run.metric))
     axis = ", ".join(dict.fromkeys(panel_axes.values()))
-    without = f"; without {plural(lost, 'point')} that lost a trial" if lost else ""
+    without = f"; {plural(lost, 'point')} with a missing result left out" if lost else ""
     return Finding(
         effects,
         unit_metric(cells, "score"),
@@ -104,7 +104,7 @@ def point_means(table: pl.DataFrame, axes: list[str]) -> pl.DataFrame:
 def safe_region_text(means: pl.DataFrame, axes: list[str], best: float, margin: float, points: pl.DataFrame) -> str:
     """Return in words at which of some points the mean score lies within the margin of the best."""
     inside = means.filter((pl.col("value") - best).abs() <= margin + ROUNDING)
-    lost = f"; {len(points) - len(means)} lost a trial" if len(means) < len(points) else ""
+    lost = f"; {len(points) - len(means)} left out for a missing result" if len(means) < len(points) else ""
     region = region_text(inside, axes, points)
     return f"within the margin of the best at {len(inside)} of {len(points)} points, {region}{lost}"
 

@@ -107,11 +107,11 @@ def heterogeneity(
         ValueError: a side selects no trial, or the gains may be in several units.
     """
     if not unit_metric(cells, metric) and "cell" not in of:
-        raise ValueError("the cells have scores in several units; `of` must name those of one")
+        raise ValueError("the cells have scores in several units; restrict `of` to cells of one unit")
     effects = difference(cells, of=of, minus=minus, metric=metric, split=split, per=per).effects
     incomplete = [effect.name for effect in effects if np.isnan(effect.seed_values).mean() > MAX_MISSING]
     gains = [e.seed_values[np.isfinite(e.seed_values)] for e in effects if e.name not in incomplete]
-    remarks = tuple(f"{name} is left out: too many of its seeds have no result" for name in incomplete)
+    remarks = tuple(f"{name} is left out: too many of its seeds have no result." for name in incomplete)
     effect = Effect("between groups", heterogeneity_sd(gains))
     return Finding([effect], "standard deviation of the gain", noun="group", remarks=remarks)
 

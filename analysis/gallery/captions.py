@@ -32,7 +32,7 @@ def safe_margin(run: Run, method: str) -> float:
 def safe_share(region: Region) -> str:
     """Return how many configurations are within the margin as measured, and how many with their whole interval."""
     within, shown = region.table["within"].sum(), region.table["shown"].sum()
-    return f"{within} of {plural(len(region.table), 'configuration')} as measured, {shown} with the whole 95 % interval"
+    return f"{within} of {plural(len(region.table), 'configuration')} by the mean, {shown} by the whole 95 % interval"
 
 
 def final_scores(run: Run, table: pl.DataFrame, suffix: str = "") -> str:

@@ -52,17 +52,17 @@ def encoder_gaps(run: Run) -> Iterator[Drawing]:
         pairs="pairs",
     )
     subtitle = f"{pairs_caption(rows)}, test split, linear probes"
-    title = f"{run.name}: encoders minus themselves trained alone"
+    title = f"{run.name}: encoders minus the same encoders trained alone"
     worst = table.sort("gap", descending=not run.higher_is_better).row(0, named=True)
     gap = format_score(run.metric, worst["gap"], worst["gap_low"], worst["gap_high"], sign="+")
     is_behind = worst["gap"] < 0 if run.higher_is_better else worst["gap"] > 0
-    farthest = f"Farthest behind: {worst['modality']} with {worst['method']}, {gap}."
+    farthest = f"Largest deficit: {worst['modality']} with {worst['method']}, {gap}."
     caption = (
-        "What a linear probe reads off each encoder, less the same for the encoder trained alone, paired by seed. "
-        f"{farthest if is_behind else 'On average none is behind.'}"
+        "Test score of a linear probe on each encoder, minus that of the same encoder trained alone, paired by seed. "
+        f"{farthest if is_behind else 'No encoder is worse on average.'}"
     )
     figure = plots.plot_forest(rows, metric=run.metric, title=title, subtitle=subtitle)
-    yield Drawing("encoders", "Encoders against themselves trained alone", caption, figure, rows)
+    yield Drawing("encoders", "Encoders compared with training alone", caption, figure, rows)
 
 
 def ranks(run: Run) -> Iterator[Drawing]:
@@ -73,7 +73,7 @@ def ranks(run: Run) -> Iterator[Drawing]:
         return
     title = f"{run.name}: ranks of the methods on test"
     figure = plots.plot_ranks(ranked, title=title, blocks="seed", methods=run.methods)
-    caption = f"{ranking_text(ranked, 'seed')} Ranks over the seeds of one data set speak of that one."
+    caption = f"{ranking_text(ranked, 'seed')} Ranks over the seeds of one data set hold for that data set only."
     yield Drawing("ranks", "Critical differences of ranks", caption, figure, plots.ranks_table(ranked))
 
 

@@ -35,13 +35,13 @@ def sensitivities(run: Run) -> Iterator[Drawing]:
             for row in main.iter_rows(named=True)
         )
         index = "Total Sobol indices" if kind == "sobol" else "Morris' mean effects"
-        caption = f"{index} of the settings of {method} for the score on validation: {values or 'cannot be told'}."
+        caption = f"{index} of the settings of {method} for the score on validation: {values or 'not available'}."
         if main["floor"].null_count():
-            caption += " There is no floor that tells which of them matter."
+            caption += " Without a floor, none is shown to matter."
         num_groups, dropped = table.select("groups", "dropped").row(0)
         if dropped:
             noun = "groups of points" if kind == "sobol" else "trajectories"
-            caption += f" Left out for want of a result: {dropped} of {num_groups + dropped} {noun}."
+            caption += f" Left out for missing results: {dropped} of {num_groups + dropped} {noun}."
         title = f"{run.name}: {kind.capitalize()} of {method}"
         figure = plots.plot_indices(table, title=title, metric=run.metric)
         yield Drawing(f"{kind}-{slug(method)}", f"{kind.capitalize()}: settings of {method}", caption, figure, table)
@@ -58,10 +58,10 @@ def importances(run: Run) -> Iterator[Drawing]:
         tables = {evaluator: importance(run, method, evaluator) for evaluator in evaluators}
         data = pl.concat([table.insert_column(0, pl.lit(name).alias("by")) for name, table in tables.items()])
         above = data.filter(pl.col("above_floor").fill_null(value=False))
-        important = "; ".join(f"by {name}: {', '.join(part['factor'])}" for name, part in groups(above, "by"))
+        important = "; ".join(f"{', '.join(part['factor'])} by {name}" for name, part in groups(above, "by"))
         caption = (
-            f"Importance of the settings of {method} for the score on validation, with a dummy's floor. "
-            f"Above the floor, {important or 'none: it cannot be told which matters'}."
+            f"Importance of the settings of {method} for the score on validation, with the floor of a dummy setting. "
+            f"Above the floor: {important or 'none, so no setting is shown to matter'}."
         )
         figure = plots.plot_importance(
             dict(groups(data, "by")),

@@ -51,7 +51,7 @@ def heat_maps(run: Run) -> Iterator[Drawing]:
             region = safe_region(run, method, safe_margin(run, method))
             is_whole = set(region.table.columns) & set(run.vary) == {x, y}  # otherwise the map is a slice of it
             margin = format_amount(run.metric, region.margin)
-            safe = f" Safe, within {margin} of it: {safe_share(region)}." if is_whole else ""
+            safe = f" Safe region, within {margin} of the best: {safe_share(region)}." if is_whole else ""
             caption = (
                 f"{method}{settings} over {x} and {y}, {len(scored)} of {sides[0] * sides[1]} cells with a result; "
                 f"best on validation at {x}={format_setting(best['x'])}, {y}={format_setting(best['y'])}: "
@@ -97,13 +97,13 @@ def draw_surface(run: Run, method: str, fitted: Surface, region: Region, pair: t
     seeds, margin = plural(region.seeds, "seed"), format_amount(run.metric, region.margin)
     caption = (
         f"Quadratic surface of {method}{at} on validation over {seeds}, fitted to "
-        f"{plural(fitted.points, 'configuration')}, of whose mean scores it explains {fitted.r2:.0%}, "
-        f"and of those left out of the fit {fitted.predicted_r2:.0%}. "
+        f"{plural(fitted.points, 'configuration')}. It explains {fitted.r2:.0%} of the variance of their means, and "
+        f"{fitted.predicted_r2:.0%} in leave-one-out prediction. "
         f"It is best near {x}={format_setting(nearest[0])}, {y}={format_setting(nearest[1])}: "
         f"{format_score(run.metric, best['mean'], best['low'], best['high'])}. "
-        f"Safe, within {margin} of the best that was tried: {safe_share(region)}."
+        f"Safe region, within {margin} of the best configuration: {safe_share(region)}."
     )
-    fit = f"R² {fitted.r2:.2f}, of points left out {fitted.predicted_r2:.2f}"
+    fit = f"R² {fitted.r2:.2f}, leave-one-out R² {fitted.predicted_r2:.2f}"
     figure = plots.plot_surface(
         table,
         points,

@@ -29,8 +29,8 @@ def coefficients(run: Run) -> Iterator[Drawing]:
     last = table.group_by("method", "modality", maintain_order=True).last()
     values = [f"{row['method']} {row['modality']} {row['mean']:.3g}" for row in last.iter_rows(named=True)]
     caption = (
-        "What the chosen configurations multiply each modality's gradients by (for AGM the ratio that follows from its "
-        f"Shapley shares), mean over the steps of an epoch; in the last one: {'; '.join(values)}."
+        "Factors by which the chosen configurations multiply each modality's gradients (for AGM the ratio that follows "
+        f"from its Shapley shares), means over the steps of an epoch; in the last epoch: {'; '.join(values)}."
     )
     figure = plots.plot_coefficients(table, title=f"{run.name}: coefficients over training")
     yield Drawing("coefficients", "Coefficients over training", caption, figure, table)

@@ -35,7 +35,7 @@ def slices(run: Run) -> Iterator[Drawing]:
     best = ranked_points(points, higher_is_better=run.higher_is_better).row(0, named=True)
     at = f" at {settings}" if (settings := format_settings(best, run.vary)) else ""
     caption = (
-        f"Each of {plural(len(points), 'configuration')} that has a result, along each axis, on validation. Best: "
+        f"All {plural(len(points), 'configuration')} with a result, along each axis, on validation. Best: "
         f"{best['method']}{at}, {format_score(run.metric, best['mean'], best['low'], best['high'])}."
     )
     title = f"{run.name}: all configurations"
@@ -48,9 +48,9 @@ def best_of_n(run: Run) -> Iterator[Drawing]:
     table = best_of(run)
     if table["n"].max() in (None, 1) or table["mean"].drop_nulls().is_empty():
         return
-    scores = final_scores(run, table, " of {n}")
-    caption = f"What the best of n configurations scores on validation; at the whole budget: {scores}."
-    title = f"{run.name}: what tuning buys"
+    scores = final_scores(run, table, " (n={n})")
+    caption = f"Expected validation score of the best of n configurations; at the full budget: {scores}."
+    title = f"{run.name}: best of n configurations"
     figure = plots.plot_best_of(table, metric=run.metric, title=title, methods=run.methods)
     yield Drawing("best-of-n", "Best of n configurations", caption + pruned_caption(table), figure, table)
 
@@ -62,6 +62,6 @@ def pruned_caption(table: pl.DataFrame) -> str:
     if not counts:
         return ""
     return (
-        f" Ended for lagging behind, and counted as worse than every one that was scored: {counts}. "
-        "Such a line begins where one of n must have a score."
+        f" Pruned, and counted as worse than every configuration with a score: {counts}. "
+        "Their lines begin at the smallest n of which one must have a score."
     )

@@ -60,7 +60,7 @@ def plot_importance(tables: Mapping[str, pl.DataFrame], *, title: str) -> Figure
         dropped = f", {smallest['dropped']} without a result" if smallest["dropped"] else ""
         total = plural(smallest["configurations"], "configuration")
         counts = f"{used}{total}{dropped}, {plural(smallest['seeds'], 'seed')}"
-        floor = "grey: not shown to be above the floor (dashed) of a setting that does nothing"
+        floor = "grey: not shown to be above the floor (dashed) of a dummy setting"
         add_title(figure, title, f"95 % intervals over {counts}; {floor}")
     return figure
 
@@ -99,7 +99,7 @@ def plot_indices(indices: pl.DataFrame, *, title: str, metric: str) -> Figure:
         counts = indices.row(0, named=True) if len(indices) else {"groups": 0, "dropped": 0, "seeds": 0}
         dropped = f", {counts['dropped']} more without a result" if counts["dropped"] else ""
         words = f"{plural(counts['groups'], 'group')} of points{dropped}, {plural(counts['seeds'], 'seed')}"
-        marks = "open: not above the floor of a setting that does nothing; grey: without a floor"
+        marks = "open: not above the floor of a dummy setting; grey: no floor"
         add_title(figure, title, f"95 % intervals over {words}; {marks}")
         add_legend(figure, columns=4)
     return figure
@@ -109,7 +109,7 @@ def draw_bar(panel: Axes, place: int, row: Mapping[str, Any]) -> None:
     """Draw an importance with its interval."""
     value, low, high = (row[key] for key in ("value", "low", "high"))
     if value is None:
-        panel.text(0, place, "  cannot tell", va="center", fontsize=8, color=SOFT)
+        panel.text(0, place, "  not available", va="center", fontsize=8, color=SOFT)
         return
     panel.barh(place, value, height=0.6, color=PALETTE[0] if row["above_floor"] else FAINT)
     if low is not None:

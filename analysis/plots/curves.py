@@ -74,7 +74,7 @@ def plot_curve(
             format_axes(panel, layout, axis, metric)
         failures = curves.group_by("value", maintain_order=True).agg(pl.sum("failed")).filter(pl.col("failed") > 0)
         mark_failures(figure.axes[0], failures, layout)
-        note = "; at the foot, trials without a score" if len(failures) else ""
+        note = "; bottom: trials without a score" if len(failures) else ""
         add_title(figure, title, f"{interval_caption(curve)}, validation split{note}")
         add_legend(figure)
     return figure

@@ -80,7 +80,7 @@ def draw_row(panel: Axes, place: int, row: Mapping[str, Any], *, change: bool) -
     colour, factor = COLOURS[row.get("verdict") or "reported"], display_factor(row["metric"])
     text = format_score(row["metric"], mean, low, high, sign="+" if change else "")
     if mean is None:
-        text = "cannot tell: no pair of finished trials" if change else "cannot tell: no result"
+        text = "no pair of finished trials" if change else "no result"
     else:
         panel.plot(mean * factor, place, "o", ms=5.5, color=colour, zorder=3)
     if mean is not None and low is not None and high is not None:

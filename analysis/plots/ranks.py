@@ -56,7 +56,7 @@ def plot_ranks(ranking: Ranking, *, title: str, blocks: str = "block", methods: 
         draw_critical_difference(panel, ranks[rows[0]], ranking.critical)
         panel.set_xlabel("mean rank, 1 is best", labelpad=6)
         panel.xaxis.set_label_position("top")
-        dropped = f", {ranking.dropped} more lack a score" if ranking.dropped else ""
+        dropped = f", {ranking.dropped} more left out for a missing score" if ranking.dropped else ""
         counts = f"Friedman p {format_p_value(ranking.p)} over {plural(ranking.blocks, blocks)}{dropped}"
         add_title(figure, title, f"{counts}; a bar joins methods that Nemenyi's test does not separate at 5 %")
     return figure

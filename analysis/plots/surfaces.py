@@ -67,12 +67,10 @@ def plot_surface(
         panel.add_line(Line2D([], [], color=HIGHLIGHT, lw=2.2, label=f"surface within {size} of its best"))
         draw_points(panel, points.filter(~pl.col("within")), "configuration", c="#222222", ec="white", s=20, lw=0.6)
         draw_points(
-            panel, points.filter("within"), f"within {size} of the best, as measured", c="white", ec=DARK, s=42, lw=1.1
+            panel, points.filter("within"), f"within {size} of the best by the mean", c="white", ec=DARK, s=42, lw=1.1
         )
         best = surface.filter(kind="optimum")
-        draw_points(
-            panel, best, "best place of a seed's own surface", c=HIGHLIGHT, ec="white", s=60, lw=0.8, marker="P"
-        )
+        draw_points(panel, best, "optimum of one seed's surface", c=HIGHLIGHT, ec="white", s=60, lw=0.8, marker="P")
         add_colour_bar(figure, panel, contours, metric)
         (x, x_layout), (y, y_layout) = axes.items()
         format_x_axis(panel, x_layout, x)

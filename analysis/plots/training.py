@@ -70,7 +70,7 @@ def plot_coefficients(coefficients: pl.DataFrame, *, title: str) -> Figure:
             if part.select(pl.max_horizontal(pl.col("mean", "low", "high").abs()).max()).item() > LINEAR_LIMIT:
                 panel.set_yscale("symlog", linthresh=10)
                 use_plain_ticks(panel.yaxis)
-        add_title(figure, title, f"{interval_caption(coefficients)}; at 1 (line) the gradient is left as it is")
+        add_title(figure, title, f"{interval_caption(coefficients)}; 1 (line) leaves the gradient unchanged")
         add_legend(figure)
     return figure
 

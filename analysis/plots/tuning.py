@@ -90,7 +90,7 @@ def plot_slices(
                 panel.plot(x, part["mean"] * factor, style.marker, color=style.colour, alpha=0.8, label=method)
             crop_intervals(panel, points, factor)
             format_axes(panel, layout, axis, metric)
-        add_title(figure, title, f"a point a configuration, {interval_caption(points)}, validation split")
+        add_title(figure, title, f"one point per configuration, {interval_caption(points)}, validation split")
         add_legend(figure)
     return figure
 
@@ -147,7 +147,7 @@ def plot_front(
                 panel.vlines(at[0], low[1] * factors[1], high[1] * factors[1], color=style.colour, lw=1, alpha=0.3)
             filled = style.colour if row["front"] else "white"
             panel.plot(*at, style.marker, ms=5.5, color=style.colour, mfc=filled, label=row["method"], zorder=3)
-        better = {"max": "more is better", "min": "less is better"}
+        better = {"max": "higher is better", "min": "lower is better"}
         panel.set_xlabel(f"{axis_label(first)} ({better[directions[first]]})")
         panel.set_ylabel(f"{axis_label(second)} ({better[directions[second]]})")
         panel.grid()

@@ -94,10 +94,10 @@ def test_a_study_trains_them_and_says_where_the_spread_comes_from(tmp_path: Path
     shown = here("report", str(tmp_path / "s" / "small"))
     assert re.search(r"joint +4 ", shown.stdout)
     page = (tmp_path / "s" / "small" / "report.md").read_text()
-    assert "Where the spread comes from" in page
+    assert "Sources of variance" in page
     assert "| joint | split of training and validation | 4 |" in page
     assert "| joint | initial weights | 8 |" in page
-    assert "seeds of order are held" in page
+    assert "seeds of order are fixed" in page
     means = trials.group_by("seed.split").agg(pl.col("test.accuracy").mean())["test.accuracy"].mean()
     assert f"{100 * float(means):.1f} " in shown.stdout  # type: ignore[arg-type]
 

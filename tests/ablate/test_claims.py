@@ -519,7 +519,7 @@ def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     assert check_verdict(runs, "right", ended.stdout)["trials"]["done"] == 12
     again = here("run", "--claims", f"{wrong},{right}", "--quick", "--store", runs)
     assert again.returncode == 2
-    assert again.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: no trial is of alpha=7, agm")
+    assert again.stderr.splitlines()[-1].startswith("wrong-quick: cannot be judged: no trial matches alpha=7, agm")
     assert check_verdict(runs, "right", again.stdout)["trials"]["done"] == 12
     for command in (["status", runs / "right-quick"], ["compare", runs / "right-quick", runs / "right-quick" / "easy"]):
         ended = here(*command)

@@ -123,7 +123,7 @@ def test_a_run_whose_study_is_damaged_is_named(tmp_path: Path, left: str) -> Non
     (tmp_path / "small" / "study.yaml").write_text(left)
     ended = here("status", tmp_path / "small")
     assert ended.returncode == 2
-    assert ended.stderr == f"{tmp_path / 'small'} is no run that can be read: its study.yaml is damaged.\n"
+    assert ended.stderr == f"{tmp_path / 'small'} cannot be read as a run: its study.yaml is damaged.\n"
 
 
 def test_a_study_is_told_from_what_a_run_wrote(tmp_path: Path) -> None:
@@ -132,8 +132,7 @@ def test_a_study_is_told_from_what_a_run_wrote(tmp_path: Path) -> None:
     write(tmp_path).rename(tmp_path / "small" / "study.yaml")
     ended = here("status", tmp_path / "small")
     assert ended.stderr == (
-        f"{tmp_path / 'small'} is no run that can be read: its study.yaml is a study that is to be run, not what a run "
-        "wrote.\n"
+        f"{tmp_path / 'small'} cannot be read as a run: its study.yaml is a study to run, not the record of a run.\n"
     )
 
 

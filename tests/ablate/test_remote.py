@@ -335,7 +335,7 @@ def test_a_store_that_cannot_be_used_gets_one_sentence(s3: dict[str, str], tmp_p
         (("run", study, "--store", "s3://missing/runs"), {}, "store: s3://missing/runs cannot be used: "),
         (("plan", study, "--store", "s3://ablate/x"), nobody, "store: s3://ablate/x cannot be used: Unable to locate"),
         (("run", study, "--store", "s3://ablate/x"), nowhere, "store: s3://ablate/x cannot be used: "),
-        (("status", "s3://ablate/nothing"), {}, "s3://ablate/nothing is no run: it has no study.yaml."),
+        (("status", "s3://ablate/nothing"), {}, "s3://ablate/nothing is not a run: it has no study.yaml."),
         (("gc", "s3://ablate/x"), {}, "gc: s3://ablate/x is remote; only folders of this machine"),
     ]
     for words, environment, said in cases:

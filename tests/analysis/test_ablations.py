@@ -165,7 +165,7 @@ def test_the_verdict_on_all_cells_has_the_numbers_of_the_weakest(tmp_path: Path)
     assert decision.p == each["b"].p
     assert decision.sentence.endswith(each["b"].sentence)
     alone, _ = apply_rule(difference({"b": cells["b"]}), {"greater": {}})
-    wanted = [int(re.findall(r"about (\d+) would", one.sentence)[0]) for one in (alone, decision)]
+    wanted = [int(re.findall(r"about (\d+) needed", one.sentence)[0]) for one in (alone, decision)]
     assert wanted[0] < wanted[1]
 
 
@@ -223,7 +223,7 @@ def test_a_cell_in_which_all_diverged_is_not_passed_over(tmp_path: Path) -> None
     decision, each = apply_rule(difference(cells), {"every": {"rule": "greater"}})
     assert list(each) == ["well", "lost"]
     assert decision.verdict == "inconclusive"
-    assert "the weakest is lost: No result: cannot tell (10 of 10 seeds have no result)" in decision.sentence
+    assert "the weakest is lost: No result: inconclusive (10 of 10 seeds have no result)" in decision.sentence
 
 
 def test_levels_are_averaged_and_modalities_kept_apart(tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_a_verdict_is_written_with_its_figure_and_its_numbers(tmp_path: Path) ->
     verdict = write_verdict(CLAIM, [analysis], [], {"greater": {}}, {"": folder}, folder)
     assert verdict == read_verdict(folder)
     assert verdict["trials"] == {"planned": 20, "done": 20, "pruned": 0, "diverged": 0, "failed": 0}
-    assert verdict["bed"] == "av-digits; concat of mlp, 8 wide; sgd, 2 epochs; 3 seeds"
+    assert verdict["bed"] == "av-digits; concat fusion of mlp encoders, width 8; sgd, 2 epochs; 3 seeds"
     names = {file.name for file in (tmp_path / "claim" / "figures").iterdir()}
     assert names == {"verdict.png", "verdict.svg", "verdict.pdf", "verdict.csv"}
     drawn = pl.read_csv(tmp_path / "claim" / "figures" / "verdict.csv")
@@ -447,11 +447,11 @@ def test_lines_are_drawn_in_their_unit(tmp_path: Path) -> None:
 
 def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
     cells = {"": paired(tmp_path, 0.0)}
-    with pytest.raises(ValueError, match="no trial that this analysis asks for"):
+    with pytest.raises(ValueError, match="no trial of the runs matches the analysis"):
         apply_rule(ABLATIONS["quantity"](cells, metric="share"), {"report": {}})
-    with pytest.raises(ValueError, match="no trial is of ogm"):
+    with pytest.raises(ValueError, match="no trial matches ogm"):
         ABLATIONS["quantity"](cells, metric="share", of={"method": "ogm"})
-    with pytest.raises(ValueError, match="no trial is of ogm, seed=1"):
+    with pytest.raises(ValueError, match="no trial matches ogm, seed=1"):
         ABLATIONS["difference"](cells, of={"method": "agm"}, minus={"method": "ogm", "seed": 1})
     sides = {"of": {"method": "agm"}, "minus": {"method": "ogm"}}
     for name, options in {
@@ -465,9 +465,9 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
         "trend": {"along": "params", **sides},
         "variance_shares": {"factors": ["seed"], "of": {"method": "ogm"}},
     }.items():
-        with pytest.raises(ValueError, match="no trial is of ogm"):
+        with pytest.raises(ValueError, match="no trial matches ogm"):
             ABLATIONS[name](cells, **options)
-    with pytest.raises(ValueError, match="no trial is of ogm"):
+    with pytest.raises(ValueError, match="no trial matches ogm"):
         ABLATIONS["quantity"](cells, metric="share", of={"method": ["agm", "ogm"]})
     with pytest.raises(ValueError, match=r"no trial has `agm\.alpha`"):
         difference({"": load(tmp_path)}, per=["agm.alpha"])
@@ -548,11 +548,11 @@ def test_a_value_that_diverges_is_a_point_and_not_safe(tmp_path: Path) -> None:
         ("one: best (alpha=0.5)", True), ("both: best", False),
     ]  # fmt: skip
     assert finding.remarks == (
-        "one: within the margin of the best at 1 of 2 points, alpha=0.5; 1 lost a trial",
-        "both: each of the 2 points lost a trial",
+        "one: within the margin of the best at 1 of 2 points, alpha=0.5; 1 left out for a missing result",
+        "both: each of the 2 points has a trial without a result",
     )
     shown = [text.get_text() for text in figures.draw_finding(finding, {}, "a title").texts]
-    assert any(text.endswith("validation split; without 3 points that lost a trial") for text in shown)
+    assert any(text.endswith("validation split; 3 points with a missing result left out") for text in shown)
 
 
 def test_a_corner_that_is_lost_in_every_seed_leaves_the_rest_to_be_told(tmp_path: Path) -> None:
@@ -560,7 +560,7 @@ def test_a_corner_that_is_lost_in_every_seed_leaves_the_rest_to_be_told(tmp_path
     default = {"cggm.rho": 0.0, "cggm.lam": 0.0}
     finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.01)
     assert finding.effects[0].seed_values == pytest.approx(np.full(SEEDS, 0.1))
-    assert finding.remarks[1] == "alphas: variance over the grid, not known"
+    assert finding.remarks[1] == "alphas: share of the variance over the grid: not known"
     shares = ABLATIONS["variance_shares"]({"": run}, factors=["cggm.rho", "cggm.lam"])
     _, each = apply_rule(shares, {"every": {"rule": "above", "threshold": 0.5}})
     assert {one.verdict for one in each.values()} == {"inconclusive"}
@@ -617,7 +617,7 @@ def test_the_variance_over_a_grid_divides_as_planted(tmp_path: Path) -> None:
     default = {"cggm.rho": 1.0, "cggm.lam": 1.0}
     finding = ABLATIONS["response"]({"": run}, of={"method": "cggm"}, default=default, margin=0.5)
     alike = "rho 36% [36%, 36%], lam 64% [64%, 64%], interactions 0% [0%, 0%]"
-    assert f"alphas: variance over the grid, {alike}" in finding.remarks
+    assert f"alphas: share of the variance over the grid: {alike}" in finding.remarks
     shares = ABLATIONS["variance_shares"]({"": run}, factors=["seed", "cggm.rho", "cggm.lam"])
     result = {e.name.partition(": ")[2]: e.values.mean for e in shares.effects}
     assert result == {
@@ -735,7 +735,7 @@ def test_heterogeneity_is_what_noise_does_not_explain(tmp_path: Path) -> None:
     few = {f"{g}": gaining(tmp_path / f"few{g}", 0.1 * g + seeds[:3]) for g in range(3)}
     assert np.isnan(ABLATIONS["heterogeneity"](few, **sides).effects[0].values.mean)
     mixed = cells | {"error": gaining(tmp_path / "error", seeds, metric="mae", direction="min")}
-    with pytest.raises(ValueError, match="`of` must name those of one"):
+    with pytest.raises(ValueError, match="restrict `of` to cells of one unit"):
         ABLATIONS["heterogeneity"](mixed, **sides)
     of = {"method": "agm", "cell": list(cells)}
     assert ABLATIONS["heterogeneity"](mixed, of=of, minus=sides["minus"]).effects[0].values == effect.values
@@ -748,7 +748,7 @@ def test_a_group_that_lost_few_seeds_counts_in_heterogeneity_and_another_is_said
     lost = {n: gaining(tmp_path / f"{n}", 0.2 + np.where(np.arange(5) < n, np.nan, seeds)) for n in (1, 2)}
     result = {n: ABLATIONS["heterogeneity"](cells | {"g": run}, **sides) for n, run in lost.items()}
     assert [one.effects[0].values.seeds for one in result.values()] == [3, 2]
-    assert [one.remarks for one in result.values()] == [(), ("g is left out: too many of its seeds have no result",)]
+    assert [one.remarks for one in result.values()] == [(), ("g is left out: too many of its seeds have no result.",)]
 
 
 @pytest.mark.parametrize("name", ["factorial", "quantity"])
@@ -767,7 +767,7 @@ def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     pl.DataFrame(rows).write_parquet(Path(run.folder) / "metrics" / "00000.parquet")
     finding = ABLATIONS["growth"]({"": load(run.folder)}, along="model.hidden", metric="step_ratio")
     assert finding.effects[0].values == pytest.approx(np.full(SEEDS, 1.5))
-    assert finding.remarks == ("all: step_ratio lies up to 0.0 % off the power law.",)
+    assert finding.remarks == ("all: step_ratio deviates by up to 0.0 % from the power law.",)
 
 
 def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
@@ -780,14 +780,14 @@ def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
         return ABLATIONS["growth"](cells, along="width", metric="step_ratio", split="validation").remarks[0]
 
     bends = remark("exponential", lambda x: 3 * 2 ** (x / 2))
-    match = re.fullmatch(r"all: step_ratio lies up to ([\d.]+) % off the power law, and (.*)\.", bends)
+    match = re.fullmatch(r"all: step_ratio deviates by up to ([\d.]+) % from the power law, and (.*)\.", bends)
     assert match is not None, bends
     x = np.log([2, 3, 4, 6, 8])
     y = np.log(2) * np.array([2, 3, 4, 6, 8]) / 2
     assert float(match[1]) == pytest.approx(
         100 * np.expm1(np.abs(y - np.polyval(np.polyfit(x, y, 1), x)).max()), abs=0.1
     )
-    assert match[2] == "up to 0.0 % off y = a 2^(0.5 x), which fits better"
+    assert match[2] == "by up to 0.0 % from y = a 2^(0.5 x), which fits better"
     assert "which fits better" not in remark("line", lambda x: x + 1)
 
 
@@ -803,8 +803,8 @@ def test_what_is_zero_follows_no_law_of_growth(tmp_path: Path) -> None:
     assert finding.effects[0].values == pytest.approx(np.ones(3))
     assert np.isnan(finding.effects[1].seed_values).all()
     assert finding.remarks == (
-        "estimator=ema: state lies up to 0.0 % off the power law.",
-        "estimator=sample: state is not above 0 everywhere, and follows no power law.",
+        "estimator=ema: state deviates by up to 0.0 % from the power law.",
+        "estimator=sample: state is not positive everywhere, so it follows no power law.",
     )
 
 
@@ -876,7 +876,7 @@ def test_methods_are_ranked_over_blocks(tmp_path: Path) -> None:
     assert finding.remarks[0].startswith(
         "Mean ranks on test over 10 blocks, 1 is best: agm 1.00, ogm 2.00, joint 3.00."
     )
-    assert "to beat one of joint, over these data sets: ogm 100% [100%, 100%], agm 100%" in finding.remarks[1]
+    assert "run beats one of joint, over these data sets: ogm 100% [100%, 100%], agm 100%" in finding.remarks[1]
 
 
 def test_the_first_of_a_ranking_is_the_best_on_validation_even_against_test(tmp_path: Path) -> None:
@@ -978,7 +978,7 @@ def test_cells_that_are_drawn_data_take_the_seeds_place(tmp_path: Path) -> None:
     (effect,) = finding.effects
     assert effect.values == pytest.approx([0.11, 0.51, 0.91])
     decision, each = apply_rule(finding, {"above": {"threshold": 0.4}})
-    assert re.search(r"3 data sets: cannot tell \(3 data sets; about \d+ would", decision.sentence)
+    assert re.search(r"3 data sets: inconclusive \(3 data sets; about \d+ needed", decision.sentence)
     figure = figures.draw_finding(finding, each, "a title")
     assert any("over 3 data sets" in text.get_text() for text in figure.texts)
     (effect,) = ABLATIONS["quantity"](cells, metric="score", per=[], split="validation").effects
@@ -1177,7 +1177,7 @@ def test_numbers_beside_a_verdict_do_not_hide_each_other(tmp_path: Path) -> None
         "3. agm - joint: all (accuracy)": 0.05,
     }  # fmt: skip
     cells = {row[0].text: row[2].text for row in tables.effects_table(verdict).rows}
-    assert cells["joint - agm: all (accuracy) (beside)"].startswith("\N{MINUS SIGN}5.0 points")
+    assert cells["joint - agm: all (accuracy) (additional)"].startswith("\N{MINUS SIGN}5.0 points")
 
 
 def test_numbers_beside_a_verdict_say_what_they_are_of(tmp_path: Path) -> None:
@@ -1212,7 +1212,7 @@ def test_the_bed_of_a_verdict_has_all_values_of_what_varied(tmp_path: Path) -> N
     paired(tmp_path / "run", 0.05, vary=vary)
     analysis = [{"difference": {"of": {"method": "agm"}, "minus": {"method": "joint"}}}]
     verdict = write_verdict(CLAIM, analysis, [], {"greater": {}}, {"": tmp_path / "run"}, tmp_path / "verdict")
-    assert verdict["bed"] == "av-digits; concat of mlp/gru, varied wide; sgd/adam, 2 epochs; 3 seeds"
+    assert verdict["bed"] == "av-digits; concat fusion of mlp/gru encoders, width varied; sgd/adam, 2 epochs; 3 seeds"
 
 
 def test_the_bed_of_a_verdict_says_which_part_of_the_data_it_is_on(tmp_path: Path) -> None:
@@ -1223,11 +1223,11 @@ def test_the_bed_of_a_verdict_says_which_part_of_the_data_it_is_on(tmp_path: Pat
         "diabetes",
     ]
     made = {str(i): paired(tmp_path / str(i), 0.0, data=data) for i, data in enumerate(given)}
-    data, _, _ = experimental_setup(made).partition("; concat of mlp")
-    drawn = "synthetic (samples=60/20/20, snr=9; without or drift=at 0.5/snr -6)"
+    data, _, _ = experimental_setup(made).partition("; concat fusion of mlp")
+    drawn = "synthetic (samples=60/20/20, snr=9; default or drift=at 0.5/snr -6)"
     assert data == f"{drawn}, mfeat (modalities=fac/fou, shots=8), diabetes"
     many = {str(i): paired(tmp_path / f"m{i}", 0.0, data={"name": "synthetic", "seed": i}) for i in range(7)}
-    assert experimental_setup(many).startswith("synthetic (7 that differ); concat")
+    assert experimental_setup(many).startswith("synthetic (7 variants); concat")
 
 
 def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ def test_the_spread_of_differences_is_shared_among_the_kinds_too(write_run: Writ
     gains = result.filter(method="ogm - joint")
     assert gains["variance"].to_list() == pytest.approx([(between - within) / 2, within])
     shown = report_tables.variance_table(run, result)
-    assert shown.columns[-1].title == "error of the mean"
+    assert shown.columns[-1].title == "standard error"
     assert shown.rows[-1][-1].sort_key == pytest.approx((within / 6) ** 0.5)
-    assert "What adds most is order for ogm - joint. More seeds of a kind" in shown.note
+    assert "The largest contribution is that of order for ogm - joint. More seeds of a kind" in shown.note
 
 
 def test_lost_trials_are_counted_and_not_lost_seeds(write_run: Write) -> None:
@@ -293,7 +293,7 @@ def test_seeds_that_change_nothing_decide_nothing(write_run: Write, tmp_path: Pa
 
     result = verdict(0, 1)
     assert (result["verdict"], result["seeds"], result["p"], result["low"]) == ("inconclusive", 1, None, None)
-    assert result["remarks"] == ["alphas: seeds change nothing, and what is the same for all of them counts once."]
+    assert result["remarks"] == ["alphas: all seeds have the same results, which count once."]
     assert verdict(0, 1, 2)["seeds"] == 1
     assert verdict(0, 1, failed=1)["effect"] == pytest.approx(0.2)
     moving = verdict(0, 2)

@@ -21,13 +21,13 @@ def said(verdict: str, names: list[str]) -> str:
 
 @pytest.mark.parametrize("verdict", ["reported", "supported", "refuted", "inconclusive"])
 def test_all_that_was_measured_is_listed(verdict: str) -> None:
-    assert said(verdict, ["one", "two"]).endswith("All that was measured:\n\n- one: 1.\n- two: 2.\n")
+    assert said(verdict, ["one", "two"]).endswith("All results:\n\n- one: 1.\n- two: 2.\n")
     many = said(verdict, [f"at {x}" for x in range(MAX_UNFOLDED + 1)])
-    assert f"<details><summary>All that was measured, {MAX_UNFOLDED + 1} numbers</summary>" in many
+    assert f"<details><summary>All results, {MAX_UNFOLDED + 1} numbers</summary>" in many
 
 
 def test_a_verdict_that_says_it_all_lists_nothing() -> None:
-    assert "All that was measured" not in said("reported", ["one"])
+    assert "All results" not in said("reported", ["one"])
 
 
 def test_what_a_sentence_is_about_is_said_once() -> None:
@@ -36,4 +36,4 @@ def test_what_a_sentence_is_about_is_said_once() -> None:
         "one (accuracy)": {"sentence": "50.0 %, 5 seeds.", "metric": "accuracy"},
     }
     text = claim_section(CLAIM | {"verdict": "reported", "effects": {}, "beside": beside}, Path("claims.md"))
-    assert text.endswith("Beside it:\n\n- one: 0.5 f1, 5 seeds.\n- one (accuracy): 50.0 %, 5 seeds.\n")
+    assert text.endswith("Additional results:\n\n- one: 0.5 f1, 5 seeds.\n- one (accuracy): 50.0 %, 5 seeds.\n")

@@ -90,5 +90,5 @@ def test_seeds_that_change_neither_run_are_one_pair(tmp_path: Path) -> None:
 
 def test_different_metrics_are_not_compared(folder: Path, write_run: Write) -> None:
     first = folder.rename(folder.with_name("first"))
-    with pytest.raises(ValueError, match="alphas is scored by accuracy and alphas by mae"):
+    with pytest.raises(ValueError, match="alphas is scored by accuracy, but alphas by mae"):
         comparison(load(first), load(write_run([], metric="mae")))

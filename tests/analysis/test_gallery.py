@@ -49,10 +49,10 @@ def test_seeds_that_change_nothing_have_no_ranks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "direction", "shift", "said"),
     [
-        ("accuracy", "max", -0.1, "Farthest behind: image with joint, \N{MINUS SIGN}10.0 ["),
-        ("accuracy", "max", 0.1, "On average none is behind."),
-        ("mae", "min", 0.1, "Farthest behind: image with joint, +0.1 ["),
-        ("mae", "min", -0.1, "On average none is behind."),
+        ("accuracy", "max", -0.1, "Largest deficit: image with joint, \N{MINUS SIGN}10.0 ["),
+        ("accuracy", "max", 0.1, "No encoder is worse on average."),
+        ("mae", "min", 0.1, "Largest deficit: image with joint, +0.1 ["),
+        ("mae", "min", -0.1, "No encoder is worse on average."),
     ],
 )
 def test_an_encoder_is_behind_only_where_it_is_worse_than_alone(
@@ -130,7 +130,7 @@ def test_a_sobol_design_has_its_indices_with_a_floor_also_while_it_runs(write_ru
     assert "train.lr" in result["sobol-agm"].caption
     assert {"search", "importance-agm"} <= set(result)
     assert "not above the floor" in result["sobol-agm"].caption
-    assert ("Left out for want of a result: 1 of 16 groups of points." in result["sobol-agm"].caption) == bool(missing)
+    assert ("Left out for missing results: 1 of 16 groups of points." in result["sobol-agm"].caption) == bool(missing)
     assert not [stem for stem in result if stem.startswith("map")]
 
 
@@ -156,7 +156,7 @@ def test_a_morris_design_of_one_seed_has_no_floor_and_says_which_trajectories_ar
     caption = drawings(run)["morris-agm"].caption
     assert "not above" not in caption
     assert caption.endswith(
-        " There is no floor that tells which of them matter. Left out for want of a result: 2 of 8 trajectories."
+        " Without a floor, none is shown to matter. Left out for missing results: 2 of 8 trajectories."
     )
 
 
@@ -197,8 +197,7 @@ def test_the_best_of_a_search_is_a_configuration_and_the_one_that_is_chosen(writ
     (chosen,) = summary(run)["settings"]
     assert chosen == "reference=cumulative, window=none"
     assert result.caption == (
-        "Each of 4 configurations that has a result, along each axis, on validation. "
-        f"Best: agm at {chosen}, 90.0 [90.0, 90.0]."
+        f"All 4 configurations with a result, along each axis, on validation. Best: agm at {chosen}, 90.0 [90.0, 90.0]."
     )
     assert {tuple(point): value for *point, value in result.data.select(*names, "mean").rows()} == pytest.approx(at)
 
@@ -274,11 +273,13 @@ def test_a_grid_of_two_axes_has_a_heat_map_and_the_importance_of_both(write_run:
     ]
     heat, surface = (result[f"{kind}-agm-agm.alpha-train.lr"] for kind in ("map", "surface"))
     assert "9 of 9 cells with a result" in heat.caption
-    assert (
-        "Safe, within 1 point of it: 1 of 9 configurations as measured, 1 with the whole 95 % interval." in heat.caption
-    )
+    safe = "Safe region, within 1 point of the best: 1 of 9 configurations by the mean, 1 by the whole 95 % interval."
+    assert safe in heat.caption
     assert heat.data.filter("within").select("x", "y").rows() == [(1.0, 0.3)]
-    assert "over 2 seeds, fitted to 9 configurations, of whose mean scores it explains 100%, and" in surface.caption
+    assert (
+        "over 2 seeds, fitted to 9 configurations. It explains 100% of the variance of their means, and"
+        in surface.caption
+    )
     assert "It is best near agm.alpha=1, train.lr=0.3: 30.0 [30.0, 30.0]." in surface.caption
     best = surface.data.filter(kind="optimum").select("x", "y", "mean").rows()
     assert best == [pytest.approx((1.0, 0.3, 0.3))] * 2
@@ -305,9 +306,9 @@ def test_the_best_of_n_says_how_many_were_ended_for_lagging(write_run: Write) ->
     rows += [trial(f"ogm-{a}", "ogm", 0, a, a, **{ALPHA: a}) for a in (0.8, 0.7)]
     result = drawings(load(write_run(rows, methods=["agm", "ogm"])))["best-of-n"]
     assert result.caption == (
-        "What the best of n configurations scores on validation; at the whole budget: agm 90.0 of 3; ogm 80.0 of 2. "
-        "Ended for lagging behind, and counted as worse than every one that was scored: agm 2 of 3. "
-        "Such a line begins where one of n must have a score."
+        "Expected validation score of the best of n configurations; at the full budget: agm 90.0 (n=3); ogm 80.0 (n=2). "
+        "Pruned, and counted as worse than every configuration with a score: agm 2 of 3. "
+        "Their lines begin at the smallest n of which one must have a score."
     )
     assert result.data.filter(method="agm")["mean"].to_list() == [None, None, 0.9]
 

@@ -90,7 +90,7 @@ def test_the_interval_of_a_share_ends_where_a_share_does() -> None:
 
 
 def test_an_unknown_measure_is_refused() -> None:
-    with pytest.raises(ValueError, match="by ped-anova or fanova, not by `shap`"):
+    with pytest.raises(ValueError, match="unknown evaluator `shap`"):
         importances(SETTINGS, SCORES[:, None], "shap")
 
 

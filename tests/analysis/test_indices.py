@@ -166,7 +166,7 @@ def test_one_seed_has_no_floor() -> None:
 
 
 def test_points_that_are_no_design_are_refused() -> None:
-    with pytest.raises(ValueError, match="7 points are no whole groups of 5"):
+    with pytest.raises(ValueError, match="7 points are not a multiple of 5"):
         sobol(np.zeros((7, 1)), NAMES)
 
 

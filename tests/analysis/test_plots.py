@@ -67,7 +67,7 @@ def test_a_panel_for_the_joint_prediction_and_one_for_each_encoder(folder: Path)
     titles = [panel.get_title(loc="left") for panel in figure.axes]
     assert titles == ["joint prediction", "image encoder, probed", "audio encoder, probed"]
     texts = [text.get_text() for text in figure.texts]
-    assert "mean and 95 % interval over 1 to 3 seeds, validation split; at the foot, trials without a score" in texts
+    assert "mean and 95 % interval over 1 to 3 seeds, validation split; bottom: trials without a score" in texts
     assert "2" in [text.get_text() for text in figure.axes[0].texts]
     bare = plot_curve(
         table, pl.DataFrame(schema={"modality": pl.String, "method": pl.String}), axis="a", metric="mae", title="t"
@@ -266,9 +266,9 @@ def test_what_is_not_above_the_floor_is_grey() -> None:
     figure = plots.plot_importance({"fanova": table}, title="t")
     (panel,) = figure.axes
     assert [to_hex(bar.get_facecolor()) for bar in panel.patches] == ["#0072b2", "#bbbbbb"]
-    assert words(panel) == ["  cannot tell"]
+    assert words(panel) == ["  not available"]
     assert "9 configurations, 1 without a result, 3 seeds" in figure.texts[-1].get_text()
-    assert "the floor (dashed) of a setting that does nothing" in figure.texts[-1].get_text()
+    assert "the floor (dashed) of a dummy setting" in figure.texts[-1].get_text()
 
 
 def test_an_index_below_the_floor_is_open_one_without_a_floor_grey_and_one_that_is_unknown_is_not_drawn() -> None:
@@ -307,7 +307,7 @@ def test_a_forest_writes_each_difference_beside_its_point() -> None:
         {"name": ["agm", "cggm"], "mean": [0.01, None], "low": [-0.01, None], "high": [0.03, None], "p": [0.2, None]}
     )
     (panel,) = plots.plot_forest(rows, metric="accuracy", title="t", subtitle="s").axes
-    assert words(panel) == ["+1.0 [−1.0, 3.0]   p 0.2", "cannot tell: no pair of finished trials"]  # noqa: RUF001
+    assert words(panel) == ["+1.0 [−1.0, 3.0]   p 0.2", "no pair of finished trials"]  # noqa: RUF001
     assert panel.get_xlabel() == "accuracy, points"
 
 
@@ -418,7 +418,7 @@ def test_the_front_is_filled_and_says_which_way_is_better() -> None:
     table = table.with_columns(front=pl.Series([True, False]), **ends)
     (panel,) = plots.plot_front(table, ["accuracy", "seconds"], directions=directions, title="t").axes
     assert [line.get_markerfacecolor() for line in panel.lines[1:]] == ["#0072B2", "white"]
-    assert panel.get_ylabel() == "time, s (less is better)"
+    assert panel.get_ylabel() == "time, s (lower is better)"
 
 
 def test_a_metric_without_interval_leaves_the_others_of_a_front() -> None:

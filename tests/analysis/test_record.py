@@ -49,9 +49,7 @@ def test_a_whole_verdict_is_read_as_it_is(claim: Path) -> None:
 def test_an_old_verdict_without_its_cells_has_those_that_are_there(claim: Path) -> None:
     result = change(claim, cells=None, figures=None)
     assert (result["cells"], [one["stem"] for one in result["figures"]]) == (["one", "two"], ["verdict"])
-    assert result["remarks"] == [
-        "verdict.json is old or damaged, and lacks `cells`; running the claim again judges it anew."
-    ]
+    assert result["remarks"] == ["verdict.json is old or damaged and lacks `cells`; run the claim again to judge it."]
     assert "lacks `cells`" in write_report(claim, pdf=False).read_text()
 
 
@@ -69,15 +67,13 @@ def test_what_is_no_verdict_still_has_a_page(claim: Path, content: str) -> None:
     result = read_verdict(claim)
     assert result is not None
     assert (result["name"], result["verdict"], result["cells"]) == ("claim", "unknown", ["one", "two"])
-    assert result["remarks"] == [
-        "verdict.json is not a verdict that can be read; running the claim again judges it anew."
-    ]
+    assert result["remarks"] == ["verdict.json cannot be read; run the claim again to judge it."]
 
 
 def test_a_verdict_that_is_all_that_is_left_has_a_page(claim: Path) -> None:
     for name in ("one", "two", "figures"):
         shutil.rmtree(claim / name)
-    gone = "No longer there: the runs of `one`, the runs of `two`, the figure `verdict`."
+    gone = "Missing: the runs of `one`, the runs of `two`, the figure `verdict`."
     assert change(claim)["remarks"][-1] == gone
     page = write_report(claim, pdf=False).read_text()
     assert "the figure `verdict`" in page

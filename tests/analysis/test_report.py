@@ -132,7 +132,7 @@ def test_a_difference_is_separated_only_by_its_p() -> None:
     text = finding(difference=0.003, p=0.25, **ends)
     assert text == (
         "agm reaches 96.9 % on test, +0.3 points against joint [−0.1, 0.7], p=0.25: "  # noqa: RUF001
-        "not separated from joint training by 10 seeds."
+        "no significant difference from joint training over 10 seeds."
     )
     above, below = (
         {"difference_low": low, "difference_high": high} for low, high in ((0.001, 0.005), (-0.005, -0.001))
@@ -143,7 +143,7 @@ def test_a_difference_is_separated_only_by_its_p() -> None:
 
 def test_one_seed_tells_nothing() -> None:
     assert finding(difference=0.003, pairs=1).endswith(
-        "+0.3 points against joint: one seed, which tells nothing about chance."
+        "+0.3 points against joint: one seed, so significance cannot be tested."
     )
     assert "no finished trial with the same seed" in finding()
 
@@ -158,11 +158,11 @@ def test_one_seed_tells_nothing() -> None:
 )
 def test_what_is_held_stands_beside_the_number(seeds: dict[str, int], words: str) -> None:
     ends = {"difference_low": 0.001, "difference_high": 0.005, "difference": 0.003}
-    assert finding(seeds, p=0.25, **ends).endswith(f"not separated from joint training by {words}.")
+    assert finding(seeds, p=0.25, **ends).endswith(f"no significant difference from joint training over {words}.")
     over = f" over {words}" if " of " in words else ""
     assert finding(seeds, p=0.01, **ends).endswith(f"better than joint training{over}.")
     note = methods_table(asked(seeds=seeds), pl.DataFrame(schema=SUMMARY), 2).note
-    assert (f"Seeds are {words}: of others p and intervals say nothing." in note) is bool(over)
+    assert (f"Seeds are {words}: p and intervals hold for this " in note) is bool(over)
 
 
 def test_seeds_that_change_nothing_are_one_result(write_run: Write) -> None:
@@ -175,7 +175,9 @@ def test_seeds_that_change_nothing_are_one_result(write_run: Write) -> None:
     result = summary(run)
     assert result.select("low", "high", "difference_low", "difference_high", "p").null_count().row(0) == (2,) * 5
     assert result["difference"][1] == pytest.approx(0.25)
-    assert headline(run, result).endswith("+25.0 points against joint: seeds change nothing here, and are one result.")
+    assert headline(run, result).endswith(
+        "+25.0 points against joint: all seeds have the same result, which counts once."
+    )
     for changed in ("joint", "both"):
         own = pl.col("validation.loss") + pl.when(pl.lit(changed == "both") | (pl.col("method") == changed)).then(
             "seed"
@@ -280,12 +282,12 @@ def test_a_figure_has_a_text_instead_and_nothing_that_is_not_drawn() -> None:
     ("trials", "sentence"),
     [
         ([trial("a", "agm", 0, None, None)], "agm: no trial has a score"),
-        ([trial("a", "joint", 0, 0.8, 0.7)], "One seed tells nothing about chance"),
-        ([trial(f"{m}{s}", m, s, 0.8, 0.7) for m in ("agm", "ogm") for s in (0, 1)], "Joint training is not among"),
-        ([trial("a", "joint", 0, 0.8, 0.7), trial("b", "joint", 1, 0.8, 0.7)], "Two seeds give intervals so wide"),
+        ([trial("a", "joint", 0, 0.8, 0.7)], "There is only one seed"),
+        ([trial(f"{m}{s}", m, s, 0.8, 0.7) for m in ("agm", "ogm") for s in (0, 1)], "Joint training has no result"),
+        ([trial("a", "joint", 0, 0.8, 0.7), trial("b", "joint", 1, 0.8, 0.7)], "There are only two seeds"),
         (
             [trial(f"{a}{s}", "agm", s, 0.8, 0.7, **{"agm.alpha": a}) for a in (0.0, 0.5) for s in range(3)],
-            "agm: all configurations score alike",
+            "agm: all configurations have the same score",
         ),
         ([trial("a", "joint", 0, float("nan"), float("nan"))], "joint: no trial has a score"),
     ],
@@ -298,7 +300,7 @@ def test_it_is_said_what_the_study_cannot_tell(write_run: Write, trials: list[An
 def test_modalities_that_score_alike_alone_are_no_configurations_of_a_setting(write_run: Write) -> None:
     trials = [trial(f"{m}{s}", "unimodal", s, 0.8, 0.7, modality=m) for m in ("image", "audio") for s in range(3)]
     run = load(write_run(trials))
-    assert not [sentence for sentence in limitations(run, summary(run)) if "score alike" in sentence]
+    assert not [sentence for sentence in limitations(run, summary(run)) if "have the same score" in sentence]
 
 
 def test_a_claim_has_its_verdict_first_and_then_its_runs(write_run: Write) -> None:
@@ -353,7 +355,7 @@ def test_a_note_that_differs_between_cells_is_shown(claimed: Path) -> None:
     page = (claimed / "report.html").read_text()
     notes = re.findall(r'class="note">Chosen on [^.]+ read for (\d) configurations', page)
     assert notes == ["5", "4"]
-    assert page.count("What a linear probe reads off each encoder after training") == 1
+    assert page.count("Test score of a linear probe on each encoder after training") == 1
 
 
 def test_the_tables_of_cells_have_labels_and_captions_of_their_own(claimed: Path) -> None:

@@ -46,28 +46,28 @@ def test_less_is_greater_of_the_opposite() -> None:
 
 def test_a_margin_tells_no_effect_from_cannot_tell() -> None:
     assert greater(AROUND, NONE).sentence.endswith(
-        "cannot tell (5 seeds; no practicable number would do, as the effect lies on the border)."
+        "inconclusive (5 seeds; no practical number is enough for an effect on the boundary)."
     )
     nothing = greater(AROUND, NONE, margin=0.2)
     assert (nothing.verdict, nothing.margin) == ("refuted", 0.2)
     assert "no effect (equivalent within 0.2)" in nothing.sentence
     unknown = greater(AROUND, NONE, margin=0.19)
     assert unknown.verdict == "inconclusive"
-    assert "cannot tell (5 seeds; about 8 would be needed)" in unknown.sentence
+    assert "inconclusive (5 seeds; about 8 needed)" in unknown.sentence
 
 
 def test_a_loss_beyond_the_margin_is_no_equivalence() -> None:
     """Around -0.15 the interval is [-0.346, 0.046]: not less than 0, but less than a gain of 0.05."""
     decision = greater(AROUND - 0.15, NONE, margin=0.05)
     assert decision.verdict == "refuted"
-    assert "no gain of 0.05" in decision.sentence
+    assert "gain below 0.05" in decision.sentence
 
 
 def test_a_gain_that_is_shown_to_be_below_the_margin_refutes() -> None:
     """Around 0.25 the interval is [0.054, 0.446]: above 0, and below 0.5; around 0.4 it ends above that."""
     small = greater(AROUND + 0.25, NONE, margin=0.5)
     assert (small.verdict, small.p) == ("refuted", pytest.approx(0.024, abs=1e-3))  # of t(4) beyond 0.25 / 0.0707
-    assert "greater, though not by the margin of 0.5" in small.sentence
+    assert "greater, but within the margin of 0.5" in small.sentence
     assert greater(AROUND + 0.4, NONE, margin=0.5).verdict == "supported"
     assert greater(AROUND + 0.25, NONE, by=0.5).verdict == "refuted"
     assert greater(AROUND + 0.7, NONE, by=0.5).sentence.endswith(": greater by more than 0.5.")
@@ -156,7 +156,7 @@ def test_seeds_without_a_result_are_named_and_too_many_decide_nothing() -> None:
     assert "5 of 6 seeds: greater" in greater(gain, [0.0] * 6).sentence
     lost = greater(np.append(gain, math.nan), [0.0] * 7)
     assert lost.verdict == "inconclusive"
-    assert "cannot tell (2 of 7 seeds have no result)" in lost.sentence
+    assert "inconclusive (2 of 7 seeds have no result)" in lost.sentence
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [math.nan, math.nan]])
@@ -169,7 +169,7 @@ def test_fewer_than_two_seeds_tell_nothing(values: list[float]) -> None:
     ]  # fmt: skip
     for decision in decisions:
         assert (decision.verdict, decision.p) == ("inconclusive", None)
-        assert "cannot tell" in decision.sentence
+        assert "inconclusive" in decision.sentence
     assert report(values, zeros).verdict == "reported"
 
 
@@ -206,7 +206,7 @@ def test_what_the_correction_spares_from_refutation_is_not_supported() -> None:
     assert greater(*cells["a"], margin=0.37).verdict == "refuted"
     for decision in cell_decisions(cells, margin=0.37).values():
         assert decision.verdict == "inconclusive"
-        assert "p=0.094, 10 seeds: cannot tell (10 seeds; about" in decision.sentence
+        assert "p=0.094, 10 seeds: inconclusive (10 seeds; about" in decision.sentence
     result = every(cells, margin=0.37)
     assert result.verdict == "inconclusive"
     assert result.sentence.startswith("Supported in 0 of 3 cells")
@@ -263,7 +263,7 @@ def test_of_cells_that_all_lie_on_the_wrong_side_the_weakest_is_the_furthest() -
 
 
 def test_equal_differences_need_the_seeds_of_the_sign_test() -> None:
-    assert "about 6 would be needed" in RULES["greater"](np.full(2, 0.1), np.zeros(2)).sentence
+    assert "about 6 needed" in RULES["greater"](np.full(2, 0.1), np.zeros(2)).sentence
     assert RULES["greater"](np.full(6, 0.1), np.zeros(6)).verdict == "supported"
 
 

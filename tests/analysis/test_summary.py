@@ -152,7 +152,7 @@ def test_equal_differences_of_few_seeds_are_told_without_an_interval(write_run: 
     rows = [trial(f"{m}{s}", m, s, 0.5, 0.5 + 0.1 * (m == "agm")) for m in ("joint", "agm") for s in range(5)]
     run = load(write_run(rows, seeds={"auto": [5, 10]}, vary={}))
     assert headline(run, summary(run)).endswith(
-        "+10.0 points against joint, p=0.1: not separated from joint training by 5 seeds."
+        "+10.0 points against joint, p=0.1: no significant difference from joint training over 5 seeds."
     )
 
 

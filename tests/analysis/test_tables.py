@@ -14,7 +14,7 @@ from tests.analysis.conftest import Write, trial
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is no run: it has no study\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"is not a run: it has no study\.yaml"):
         load(tmp_path)
 
 
@@ -33,7 +33,7 @@ def test_a_table_that_was_cut_is_named(folder: Path) -> None:
     file = next((folder / "trials").glob("*.parquet"))
     for size in (0, 3, file.stat().st_size // 2):
         file.write_bytes(file.read_bytes()[:size])
-        with pytest.raises(FileNotFoundError, match=rf"{file} is damaged; `ablate run` writes the tables"):
+        with pytest.raises(FileNotFoundError, match=rf"{file} is damaged; run its study again with `ablate run`"):
             load(folder)
 
 
@@ -97,7 +97,7 @@ def test_runs_side_by_side(folder: Path) -> None:
     assert both.trials.select("run").collect()["run"].value_counts()["count"].to_list() == [21, 21]
     assert len(load([folder]).runs["alphas"].trials.collect()) == 21
     assert load([]).trials.collect().is_empty()
-    with pytest.raises(FileNotFoundError, match="is no store: no folder in it has a study"):
+    with pytest.raises(FileNotFoundError, match="is not a store: no folder in it has a study"):
         load_store("memory://empty")
 
 
