@@ -224,8 +224,7 @@ def apply_rule(finding: Finding, rule: Choice) -> tuple[Decision, dict[str, Deci
         for effect, sides in samples.items()
     }
     if name != "report" and len(decisions) > 1:
-        reason = f"there are {len(decisions)}; `every` is about several"
-        raise ValueError(f"the rule `{name}` is about one effect, and {reason}")
+        raise ValueError(f"the rule `{name}` decides on one effect, and there are {len(decisions)}; use `every`")
     first, decision = next(iter(decisions.items()))
     overall = decision if len(decisions) == 1 else decision._replace(sentence=f"{first}: {decision.sentence}")
     return overall, decisions | beside
@@ -260,7 +259,7 @@ def data_options_text(variants: Sequence[Mapping[str, Any]]) -> str:
         dict.fromkeys(options_text({k: v for k, v in variant.items() if k not in common}) for variant in variants)
     )
     many = f"{len(distinct)} variants"
-    alternatives = " or ".join(text or "without" for text in distinct) if len(distinct) <= MAX_LISTED else many
+    alternatives = " or ".join(text or "default" for text in distinct) if len(distinct) <= MAX_LISTED else many
     text = "; ".join(filter(None, [options_text(common), "" if len(distinct) == 1 else alternatives]))
     return f" ({text})" if text else ""
 
