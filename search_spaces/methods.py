@@ -11,14 +11,14 @@ LAPLACE = {"estimator": ("laplace",)}
 
 OGM_ALPHA = number(0.8, 0, 1e3, neutral=0.0, source="OGM-GE README, CREMA-D; 0.1 VGGSound, 2.6 BML issue 3")
 FILTER = choice("auto", "conv4d", "ndim>1", "all", source="OGM-GE main.py:130 (conv4d); ours: auto")
-APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, visible under Adam")
+APPLY = choice("grad", "lr", source="all releases: grad; ours: lr, effective under Adam")
 RATIO = choice("mean", "bb", "bb3", source="OGM-GE main.py:121; bb, bb3: BalanceBenchmark OGM_trainer.py")
 
 METHODS: dict[str, dict[str, Axis]] = {
     "joint": {},
     "joint-uni": {
         "weight": number(1.0, 0, 1e3, neutral=0.0, source="ours"),
-        "source": choice("head", "split", "single", source="ours: what a modality predicts by, alone"),
+        "source": choice("head", "split", "single", source="ours: what makes the unimodal predictions"),
     },
     "unimodal": {},
     "moddrop": {"rate": number(0.3, 0, 1, neutral=0.0, source="ours; ModDrop, TPAMI 2016")},
@@ -65,20 +65,20 @@ METHODS: dict[str, dict[str, Axis]] = {
         "factor": number(
             1.0, 0, 1e3, neutral=1.0, by_modality=True, source="AGM release: AV-MNIST 1.3 audio, 0.7 visual"
         ),
-        "adapt": flag(default=True, neutral=False, source="ours, to leave the ratio out"),
+        "adapt": flag(default=True, neutral=False, source="ours: false omits the ratio"),
         "window": integer(5, 1, 1e6, source="AGM release, AVMNIST_main.py:539", when={"adapt": (True,)}),
-        "form": choice("lr", "grad_scale", source="lr: as the paper is named; grad_scale: AGM release"),
+        "form": choice("lr", "grad_scale", source="lr: as in the paper's title; grad_scale: AGM release"),
     },
     "mses": {
         "patience": number(10, 0, INF, neutral=INF, source="AGM release: AV-MNIST; 30 for UR-Funny, 80 for CREMA-D"),
         "mix": number(0.6, 0, 1, source="AGM release, AVMNIST_main.py:561"),
-        "stop": choice("freeze", "grad_zero", source="freeze: the paper's aim; grad_zero: AGM release"),
-        "rollback": choice("whole", "branch", "none", source="AGM release: whole; the others are ours"),
+        "stop": choice("freeze", "grad_zero", source="freeze: as the paper intends; grad_zero: AGM release"),
+        "rollback": choice("whole", "branch", "none", source="AGM release: whole; ours: the others"),
         "first": choice("save", "none", source="ours: save; AGM release: none", when={"rollback": ("whole", "branch")}),
     },
     "cggm": {
         "magnitude": flag(default=True, neutral=False, source="CGGM paper; the release has none for BraTS"),
-        "direction": choice(*DIRECTIONS, "off", source="grad: paper; param_released: code"),
+        "direction": choice(*DIRECTIONS, "off", source="CGGM paper: grad; release: param_released"),
         "rho": number(1.3, 0, 1e3, source="CGGM release: CMU-MOSI, IEMOCAP, Food-101; 1.0 for BraTS", when=MAGNITUDE),
         "lam": number(
             0.2,
@@ -89,9 +89,9 @@ METHODS: dict[str, dict[str, Axis]] = {
             when={"direction": DIRECTIONS},
         ),
         "delta": choice("signed", "positive", source="CGGM paper and release; positive is ours"),
-        "smooth": number(0.0, 0, 0.999, source="ours; 0 is the paper's"),
+        "smooth": number(0.0, 0, 0.999, source="ours; CGGM paper: 0"),
         "clip_b": number(INF, 0, INF, source="ours; the paper and the release have none"),
-        "eps_source": choice("aux", "head", "single", source="CGGM: aux; the others need no classifiers, ours"),
+        "eps_source": choice("aux", "head", "single", source="CGGM: aux; ours: the others, without classifiers"),
         "eps_metric": choice("accuracy", "p_y", "sign", source="CGGM release: accuracy, sign (CMU-MOSI); p_y is ours"),
         "apply": APPLY._replace(when=MAGNITUDE),
         "cls_lr": number(5e-4, 0, 1e3, source="CGGM release; 6e-3 for BraTS", when=CLASSIFIERS),
@@ -101,28 +101,28 @@ METHODS: dict[str, dict[str, Axis]] = {
         "cls_decay": number(0.0, 0, 1e3, source="CGGM release: CMU-MOSI; 3e-3 for Food-101", when=CLASSIFIERS),
         "cls_layers": integer(2, 0, 100, source="CGGM release", when=CLASSIFIERS),
         "cls_width": integer(
-            32, 0, 1e6, source="ours; 0: that of the joint head's input, as in the release", when=CLASSIFIERS
+            32, 0, 1e6, source="ours; 0: width of the joint head's input, as in the release", when=CLASSIFIERS
         ),
         "cls_heads": integer(0, 0, 1e4, source="ours: no attention; 5 in the release", when=CLASSIFIERS),
     },
     "bogc": {
-        "kappa": number(0.5, 0, 10, neutral=0.0, source="ours; the paper has a power, BayesAgg 5e-4 to 0.3"),
+        "kappa": number(0.5, 0, 10, neutral=0.0, source="ours; paper: a power; BayesAgg: 5e-4 to 0.3"),
         "k": number(1.0, 0, 1e6, source="ours, in units of the number of sources; 0: no uncertainty, as BayesAgg"),
         "scale": choice("tensor", "dim", "none", "ema", source="ours; none: BayesAgg"),
-        "estimator": choice("ema", "laplace", "sample", source="paper: laplace, of heads; the others are ours"),
+        "estimator": choice("ema", "laplace", "sample", source="paper: laplace, for heads; ours: the others"),
         "beta": number(0.95, 0, 0.999999, source="ours", when={"estimator": ("ema", "laplace"), "scale": ("ema",)}),
-        "draws": integer(64, 2, 1e5, source="ours; the paper draws, BayesAgg 1024", when=LAPLACE),
+        "draws": integer(64, 2, 1e5, source="ours; paper: draws; BayesAgg: 1024", when=LAPLACE),
         "prior": number(0.005, 1e-8, 1e6, source="BayesAgg: 0.005 and 0.0005", when=LAPLACE),
         "where": choice("encoder+joint", "encoder", "joint", "repr", "phi", source="ours; repr: BayesAgg"),
         "losses": choice(
             "head",
             "split",
             "single",
-            source="ours; the paper has unimodal losses",
+            source="ours; paper: unimodal losses",
             when={"where": ("encoder+joint", "encoder", "joint")},
         ),
         "fallback": choice("mean", "zero", "fusion", source="ours"),
-        "frame": choice("modality", "reliability", "dims", source="ours; the paper has evidence a modality"),
+        "frame": choice("modality", "reliability", "dims", source="ours; paper: evidence per modality"),
         "gain": choice("sum", "none", "match_norm", source="ours; none: BayesAgg"),
         "snr": flag(default=False, source="ours"),
     },
@@ -140,7 +140,7 @@ TRAINING_CONDITIONS: dict[str, Condition] = {  # conditions under which a traini
 BASELINES = {"bogc": "joint-uni"}  # what a method equals with all settings neutral; others: joint training
 
 ACTIVE_EPOCHS: dict[str, Axis] = {  # settings of every method: the epochs, counted from 1, in which it acts
-    "start": integer(1, 1, INF, source="OGM-GE and AGM argparse: from the first"),
-    "warmup": integer(0, 0, 1e6, source="ours: epochs over which it gains strength"),
+    "start": integer(1, 1, INF, source="OGM-GE and AGM argparse: the first epoch"),
+    "warmup": integer(0, 0, 1e6, source="ours: epochs until full strength"),
     "end": number(INF, 0, INF, source="OGM-GE: 51 of 100 epochs; AGM argparse: 20"),
 }
