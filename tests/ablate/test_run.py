@@ -170,7 +170,7 @@ def test_status_reads_the_tables_from_another_process(store: Path, tmp_path: Pat
         assert here("status", ".").stdout == "small: 6 of 6 trials done.\n"
     nowhere = here("status", tmp_path)
     assert nowhere.returncode == 2
-    assert "is no run" in nowhere.stderr
+    assert "is not a run" in nowhere.stderr
 
 
 @pytest.mark.parametrize("command", ["status", "report"])
