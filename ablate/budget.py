@@ -31,11 +31,11 @@ class Budget:
         mean = math.fsum(scores.values()) / len(scores)
         reached = mean >= self.limits.target if self.maximise else mean <= self.limits.target
         if reached and len(scores) >= self.seeds:
-            self.target_message = f"a configuration reaches {mean:.4g}, and the target is {self.limits.target:g}"
+            self.target_message = f"a configuration reached {mean:.4g}, and the target is {self.limits.target:g}"
 
     def stop_reason(self) -> str | None:
         """Return why no further pack should start; None while it may."""
         hours = (time.monotonic() - self.start) / 3600
         if self.limits.hours is not None and hours >= self.limits.hours:
-            return f"{self.limits.hours:g} hours are over"
+            return f"{self.limits.hours:g} hours have passed"
         return self.target_message

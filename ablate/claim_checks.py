@@ -26,8 +26,8 @@ def check_count(document: Document, analyses: Iterable[Choice], rule: Choice, ce
     if not count:
         raise document.error(("claim", "analysis"), "compares nothing: there is no effect to judge")
     if name in TESTS and count > 1:
-        reason = f"and the analysis finds {count} or more; `every` is about several"
-        raise document.error(("claim", "rule"), f"`{name}` is about one effect, {reason}")
+        reason = f"and the analysis finds {count} or more; use `every` for several"
+        raise document.error(("claim", "rule"), f"`{name}` judges one effect, {reason}")
 
 
 def check_analysis(document: Document, where: KeyPath, analysis: Choice, cells: Mapping[str, Study]) -> None:
@@ -41,7 +41,7 @@ def check_analysis(document: Document, where: KeyPath, analysis: Choice, cells: 
             rule = f"the study{f' of the cell `{cell}`' * bool(cell)} varies none of these settings"
             raise document.error((*where, name, "default"), rule)
         if name == "ceiling" and study.metric != "accuracy":
-            rule = f"adds up what classifiers predict, and is about accuracy; the metric here is {study.metric}"
+            rule = f"combines class predictions and needs accuracy; the metric here is {study.metric}"
             raise document.error((*where, name), rule)
 
 
@@ -55,18 +55,18 @@ def check_replicates(
     ((name, options),) = analysis.items()
     required_cells = MIN_PAIRS if tested else MIN_RANKED
     if name == "companion" and len(cells) < required_cells:
-        raise document.error((*where, name), f"needs {required_cells} cells, which it correlates, got {len(cells)}")
+        raise document.error((*where, name), f"correlates cells and needs at least {required_cells}, got {len(cells)}")
     if name != "heterogeneity":
         return
     num_groups = len(certain_groups(analysis, cells))
     if 0 < num_groups < MIN_GROUPS:
-        raise document.error((*where, name), f"needs {MIN_GROUPS} groups, which it compares, got {num_groups}")
+        raise document.error((*where, name), f"compares groups and needs at least {MIN_GROUPS}, got {num_groups}")
     compared = {cell for side in ("of", "minus") for cell in as_list(options[side].get("cell", list(cells)))}
     for cell in cells:
         seeds = independent_seeds(cells[cell])
         if cell in compared and seeds < MIN_GROUP_SEEDS:
             subject = f"the cell `{cell}`" if cell else "the study"
-            rule = f"needs {MIN_GROUP_SEEDS} seeds a group, and {subject} has {plural(seeds, 'seed')}"
+            rule = f"needs at least {MIN_GROUP_SEEDS} seeds per group, and {subject} has {plural(seeds, 'seed')}"
             raise document.error((*where, name), rule)
 
 
@@ -97,7 +97,7 @@ def check_columns(document: Document, where: KeyPath, analysis: Choice, availabl
             requested = [*(column for column in requested if column != "choose"), *value["choose"]]
         for column in requested:
             if column.startswith("seed."):
-                rule = f"`{column}` tells no trials apart: `seed` does, which is that of the first kind that varies"
+                rule = f"`{column}` does not distinguish trials; use `seed`, the seed of the first kind that varies"
                 raise document.error((*where, name, option), rule)
             if column not in available:
                 raise document.error(
@@ -147,7 +147,7 @@ def check_metrics(document: Document, where: KeyPath, analysis: Choice, cells: M
     ((name, _),) = analysis.items()
     if with_defaults(analysis).get("less_score") and with_defaults(analysis).get("epochs"):
         raise document.error(
-            (*where, name, "less_score"), "a trial's own score is its last; `epochs` does not go with it"
+            (*where, name, "less_score"), "uses a trial's last score and cannot be combined with `epochs`"
         )
     available = {
         metric for study in cells.values() for method in study.methods for metric in expected_metrics(study, method)

@@ -99,9 +99,9 @@ def check_rule(document: Document, analyses: Iterable[Choice], rule: Choice) -> 
     takes_baseline = "baseline" in inspect.signature(RULES[inner_rule]).parameters
     for (analysis,) in analyses:
         if inner_rule in TESTS and takes_baseline != (analysis in PAIRED):
-            finds, wants = ("two sides", "one number") if analysis in PAIRED else ("one number", "two sides")
+            finds, wants = ("two values", "one value") if analysis in PAIRED else ("one value", "two values")
             raise document.error(
-                ("claim", "rule"), f"`{inner_rule}` is about {wants} a seed, and `{analysis}` finds {finds}"
+                ("claim", "rule"), f"`{inner_rule}` needs {wants} per seed, and `{analysis}` has {finds}"
             )
 
 

@@ -37,7 +37,7 @@ RESERVED_CELLS = {  # entries of a claim's folder, also of a claim without cells
     LOCK_FILE, DRIVER_FILE, *TABLES,
 }  # fmt: skip
 QUICK_CHANGES = {"seeds": 3}
-CHANGED_REMARK = "The words of this claim were changed since it was judged: run it again."
+CHANGED_REMARK = "The text of this claim has changed since it was judged: run it again."
 ChoiceField = Annotated[  # a name and its options; a name alone has none
     dict[str, dict[str, Any]],
     Field(min_length=1, max_length=1),
@@ -100,7 +100,7 @@ def requested_claims(request: str) -> list[str]:
     groups = {"all": claim_names, "recipes": recipe_names}
     parts = [part.strip() for part in request.split(",") if part.strip()]
     if not parts:
-        raise UserError(f"--claims: must be all, recipes or names with commas between them, got {request!r}")
+        raise UserError(f"--claims: must be all, recipes or comma-separated names, got {request!r}")
     return list(dict.fromkeys(name for part in parts for name in (groups[part]() if part in groups else [part])))
 
 
@@ -137,7 +137,7 @@ def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     document = Document(find_study_file(name))
     content = document.value
     if not isinstance(content, dict) or "claim" not in content:
-        raise UserError(f"{name}: is a study, and here a claim is asked for; `ablate run {name}` runs it")
+        raise UserError(f"{name}: is a study, but a claim is required here; `ablate run {name}` runs it")
     section = validate_section(document, ClaimSection, content["claim"], ("claim",))
     for analysis in section.analyses:
         check_options(document, ("claim", "analysis"), analysis, ABLATIONS)
@@ -171,22 +171,22 @@ def check_changes(document: Document, cells: Mapping[str, Any]) -> None:
     layers: dict[KeyPath, Any] = {("cells", cell): change for cell, change in cells.items()}
     for where, change in {**layers, ("quick",): document.value.get("quick", {})}.items():
         for key in {"name", "store"}.intersection(change if isinstance(change, dict) else ()):
-            raise document.error((*where, key), "is of the whole claim; what is changed here is the study")
+            raise document.error((*where, key), "belongs to the whole claim and cannot change here")
 
 
 def load_cell(document: Document, name: str, store: str | None, cell: str, *, quick: bool) -> Study:
     """Return the study of a cell, whose folder is inside the claim's."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*|", cell):
-        raise document.error(("cells", cell), "the name of a cell holds letters, digits and `._-`")
+        raise document.error(("cells", cell), "the name of a cell must contain only letters, digits and `._-`")
     if cell.lower() in RESERVED_CELLS:
-        raise document.error(("cells", cell), f"`{cell}` is in the claim's own folder; take another name")
+        raise document.error(("cells", cell), f"`{cell}` is reserved in the claim's folder; choose another name")
     study = resolve(cell_document(document, cell, quick=quick), name, store)
     if len(study.looks) > 1:
-        raise study.document.error(("seeds",), "must be a number: a verdict names it")
+        raise study.document.error(("seeds",), "must be a number, because the verdict states it")
     if "budget" in study.file.model_fields_set:
-        raise study.document.error(("budget",), "ends a study early, and a verdict is of all that was asked for")
+        raise study.document.error(("budget",), "stops a study early, but a verdict needs all its trials")
     if REDUCED_PRECISION.intersection(study.possible_values("train.dtype")):
-        raise study.document.error(("train", "dtype"), "a verdict is given on float32 or float64")
+        raise study.document.error(("train", "dtype"), "a verdict requires float32 or float64")
     title = f"{study.file.name}{'-quick' * quick}{f'/{cell}' if cell else ''}"
     return study._replace(file=study.file.model_copy(update={"name": title}))
 

@@ -47,7 +47,7 @@ def folders_with(store: Path, name: str) -> Iterator[Path]:
 def check_store(store: Path) -> Path:
     """Return the folder of a store; raise a UserError if it is no store, or of a later version."""
     if not (store / "trials").is_dir() and not (store / VERSION_FILE).is_file():
-        raise UserError(f"{store}: is no store; it has no folder `trials`")
+        raise UserError(f"{store}: is not a store; it has no folder `trials`")
     schema_version(store)
     return store
 
@@ -72,17 +72,13 @@ def take_inventory(store: Path) -> Inventory:
     checkpoints = sorted((store / CHECKPOINT_FOLDER).glob("*.pt"))
     resumable = [file for file in checkpoints if unfinished and not (store / "trials" / file.stem).exists()]
     parts = [
-        make_part("trials of its studies", used),
-        make_part("trials that no study names", unused, may_go=not unfinished),
-        make_part("checkpoints of packs that are to go on", resumable),
+        make_part("trials used by studies", used),
+        make_part("unused trials", unused, may_go=not unfinished),
+        make_part("checkpoints of unfinished packs", resumable),
+        make_part("unused checkpoints", [f for f in checkpoints if f not in resumable], may_go=True),
+        make_part("damaged trials", [folder for folder in entries if DAMAGED_SUFFIX.search(folder.name)], may_go=True),
         make_part(
-            "checkpoints that no study goes on from", [f for f in checkpoints if f not in resumable], may_go=True
-        ),
-        make_part(
-            "damaged, kept aside", [folder for folder in entries if DAMAGED_SUFFIX.search(folder.name)], may_go=True
-        ),
-        make_part(
-            "written half by processes that died", [p for p in store.rglob(".*") if is_abandoned(p)], may_go=True
+            "partial files of processes that died", [p for p in store.rglob(".*") if is_abandoned(p)], may_go=True
         ),
         make_part("tables and figures", list(run_folders(store))),
     ]
@@ -121,7 +117,7 @@ def delete_unused(store: Path) -> Inventory:
     with store_lock(check_store(store)):
         inventory = take_inventory(store)
         if inventory.running:
-            raise UserError(f"gc: {inventory.running[0]}, is being run; wait for it")
+            raise UserError(f"gc: {inventory.running[0]}, is running; wait until it has finished")
         for part in inventory.parts:
             if part.may_go:
                 for path in part.folders:

@@ -25,15 +25,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a ready study.")]
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, such as runs/first-look, or address.")]
-Store = Annotated[str | None, typer.Option(help="Folder of the results, or s3://..., instead of the study's `store`.")]
-Cpus = Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of this machine by default.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study or claim file, or the name of a built-in one.")
+]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, such as runs/first-look, or address.")]
+Store = Annotated[str | None, typer.Option(help="Folder of the results, or s3://...; overrides the study's `store`.")]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Number of CPUs to use; by default all of this machine.")]
 Address = Annotated[
-    str | None, typer.Option(help="A Ray cluster, such as HOST:6379, or auto on a machine of it; else this machine.")
+    str | None,
+    typer.Option(help="Ray cluster to use: HOST:6379, or auto on one of its machines; by default this machine."),
 ]
 QUICK = "--quick: applies to claims; a study sets its own `seeds` and `epochs`"
-Quick = Annotated[bool, typer.Option("--quick", help="Of claims: few seeds and epochs; the verdict says so.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="For claims: use few seeds and epochs; the verdict is marked as quick.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -49,7 +54,9 @@ def handle_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             code = 2
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown of Ray
-            sys.stderr.write("Stopped; the same command continues.\n" if command.__name__ == "run" else "Stopped.\n")
+            sys.stderr.write(
+                "Stopped; run the same command to continue.\n" if command.__name__ == "run" else "Stopped.\n"
+            )
             code = 130
         raise typer.Exit(code or 0)
 
@@ -78,7 +85,7 @@ def copy_run(run: str, *patterns: str) -> "Mirror":
 
     run_copy = pull_copy(run, *patterns)
     if not (run_copy.folder / "study.yaml").is_file() and not (run_copy.folder / "verdict.json").is_file():
-        raise UserError(f"{run} is no run: it has no study.yaml.")
+        raise UserError(f"{run} is not a run: it has no study.yaml.")
     return run_copy
 
 
@@ -92,17 +99,21 @@ def run_folder(run: str, *patterns: str) -> Path:
 @app.command()
 @handle_errors
 def run(
-    study: Annotated[str | None, typer.Argument(metavar="STUDY|CLAIM", help="A study file, or a name.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY|CLAIM", help="A study or claim file, or the name of a built-in one.")
+    ] = None,
     store: Store = None,
     cpus: Cpus = None,
     claims: Annotated[
         str | None,
-        typer.Option(metavar="all|recipes|NAME,...", help="Run all claims, all recipes (published settings), or some."),
+        typer.Option(
+            metavar="all|recipes|NAME,...", help="Run all claims, all recipes (published settings), or those named."
+        ),
     ] = None,
     quick: Quick = False,
     address: Address = None,
 ) -> int:
-    """Run what is missing of a study, then show its tables and write its report; of a claim, show its verdict."""
+    """Run the missing trials of a study or claim. Then print its tables or verdict, and write its report."""
     from ablate.claims import is_claim, requested_claims
 
     if (study is None) == (claims is None):
@@ -138,7 +149,7 @@ def execute_study(name: str, store: str | None, cpus: int | None, address: str |
     with terminal.ProgressDisplay([resolved]) as display:
         outcome = run_study(resolved, cpus, display.study_callback(resolved), address)
     if outcome.interrupted:
-        sys.stderr.write(f"Stopped with {outcome.trials} trials known; the same command continues.\n")
+        sys.stderr.write(f"Stopped with {outcome.trials} trials known; run the same command to continue.\n")
         return 130
     terminal.show_report(resolved.folder)
     if resolved.mirror:
@@ -164,7 +175,7 @@ def execute_claims(names: list[str], store: str | None, cpus: int | None, addres
         outcomes = run_claims(claims, cpus, display.study_callback, show_verdict, address)
     num_cells = sum(len(claim.cells) for claim in claims)
     if len(outcomes) < num_cells or any(outcome.interrupted for outcome in outcomes):  # some may not have begun
-        sys.stderr.write("Stopped; the same command continues.\n")
+        sys.stderr.write("Stopped; run the same command to continue.\n")
         return 130
     return 1 if any(outcome.failed for outcome in outcomes) else 0
 
@@ -174,13 +185,15 @@ def execute_claims(names: list[str], store: str | None, cpus: int | None, addres
 def submit(
     study: StudyName,
     address: Annotated[
-        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="Address of the cluster's dashboard.")
     ] = "http://127.0.0.1:8265",
     store: Store = None,
-    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to use; all of the cluster by default.")] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPUs to use; by default all of the cluster.")
+    ] = None,
     quick: Quick = False,
 ) -> int:
-    """Run a study or a claim as a job of a Ray cluster, and follow it; the job goes on if this command is stopped."""
+    """Run a study or claim as a job on a Ray cluster. Follow its log; stopping this command does not stop the job."""
     from ablate.submit import submit as send
 
     studies = load_studies(study, store, quick=quick)
@@ -192,7 +205,7 @@ def submit(
     except KeyboardInterrupt:
         code = None
     if code is None:
-        sys.stderr.write(f"The job goes on; `ray job logs --follow {job.name}` follows it again.\n")
+        sys.stderr.write(f"The job keeps running; `ray job logs --follow {job.name}` follows it again.\n")
     return 130 if code is None else code
 
 
@@ -202,12 +215,12 @@ def plan(
     study: StudyName,
     store: Store = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="If no trial is stored, make a few steps to estimate time and memory.")
+        bool, typer.Option("--measure", help="If no trial is stored, run a few steps to estimate time and memory.")
     ] = False,
     quick: Quick = False,
     as_json: Json = False,
 ) -> None:
-    """Show what `run` would do, and run nothing; of a claim, for each of its cells."""
+    """Show what `run` would do, without running it. For a claim, show it for each cell."""
     from ablate import terminal
     from ablate.claims import is_claim
     from ablate.forecast import forecast
@@ -225,7 +238,7 @@ def plan(
 @app.command()
 @handle_errors
 def status(run: RunFolder, as_json: Json = False) -> None:
-    """Show how far a run is; works from another shell, while it runs."""
+    """Show the progress of a run, also from another shell while it runs."""
     from ablate import terminal
     from ablate.forecast import run_progress
 
@@ -239,7 +252,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 @app.command()
 @handle_errors
 def report(run: RunFolder) -> None:
-    """Write figures, for papers as PDF too, and one HTML page from what is on disk, also while the run goes on."""
+    """Write figures, LaTeX tables and an HTML report of a run, also while it runs. Figures are written as PDF, too."""
     from ablate import terminal
     from ablate.remote import is_remote
 
@@ -255,7 +268,7 @@ def report(run: RunFolder) -> None:
 @app.command()
 @handle_errors
 def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
-    """Show what two runs were asked differently, and the differences of their results, paired by seed."""
+    """Compare two runs: how their studies differ, and the differences of their scores, paired by seed."""
     from ablate import terminal
     from ablate.forecast import open_run
     from analysis.blocks import independent
@@ -275,28 +288,31 @@ def compare(run: RunFolder, other: RunFolder, as_json: Json = False) -> None:
 @app.command()
 @handle_errors
 def replay(
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial's id, or how it begins.")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A trial id, or the beginning of one.")],
     store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     study: Annotated[
-        str | None, typer.Option(help="A study file beside which data and methods of your own lie now.")
+        str | None, typer.Option(help="A study file with the current paths of your own data and methods.")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Train a stored trial again; compare its numbers and its weights, and say what has changed if they differ."""
+    """Retrain a stored trial and compare its scores and weights. If they differ, show what has changed."""
     from ablate import terminal
     from ablate.remote import is_remote, local_folder, mirror_of
     from ablate.replay import load_trial
     from ablate.replay import replay as train_again
     from ablate.study import load
+    from analysis.formatting import plural
 
     if is_remote(store):
         mirror_of(store).fetch(lambda note: typer.echo(f"Note: {note}", err=True))
     recording = load_trial(local_folder(store), trial)
-    others = f", with the {len(recording.configs) - 1} that trained with it" if len(recording.configs) > 1 else ""
+    others = (
+        f", with {plural(len(recording.configs) - 1, 'other trial')} of its pack" if len(recording.configs) > 1 else ""
+    )
     device_is_missing = recording.device == "cpu" != recording.origin["device"]
     device = recording.origin["device"]
-    where = f", on the CPU: it trained on {device}, and there is no GPU here" if device_is_missing else ""
-    sys.stderr.write(f"{recording.id}: trains again{others}{where}.\n")
+    where = f", on the CPU: it was trained on {device}, and this machine has no GPU" if device_is_missing else ""
+    sys.stderr.write(f"{recording.id}: retraining{others}{where}.\n")
     comparison = train_again(recording, load(study) if study else None)
     if as_json:
         terminal.print_json({"trial": recording.id, "same": comparison.same, **comparison._asdict()})
@@ -308,16 +324,16 @@ def replay(
 @app.command()
 @handle_errors
 def gc(
-    store: Annotated[str, typer.Argument(metavar="[STORE]", help="Folder of the results.")] = "runs",
-    delete: Annotated[bool, typer.Option("--delete", help="Remove what may go.")] = False,
+    store: Annotated[str, typer.Argument(metavar="[STORE]", help="Folder of the store.")] = "runs",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is no longer needed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a store holds and what of it may go: trials that no study names, what is damaged or half written."""
+    """Show what a store contains and what can be deleted: unused trials and checkpoints, damaged or partial files."""
     from ablate import cleaning, terminal
     from ablate.remote import is_remote
 
     if is_remote(store):
-        raise UserError(f"gc: {store} is remote; only folders of this machine are looked through")
+        raise UserError(f"gc: {store} is remote; gc works only on local folders")
     inventory = cleaning.delete_unused(Path(store)) if delete else cleaning.take_inventory(Path(store))
     if as_json:
         parts = [part._asdict() | {"folders": len(part.folders)} for part in inventory.parts]
@@ -362,15 +378,17 @@ def data(as_json: Json = False) -> None:
 @handle_errors
 def convert(
     layout: Annotated[
-        str, typer.Argument(metavar="LAYOUT", help="Of a paper, such as mult; `ablate data` lists them.")
+        str, typer.Argument(metavar="LAYOUT", help="Data layout of a paper, such as mult; `ablate data` lists them.")
     ],
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder of that layout.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="What to write, with a datasheet beside it.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder in that layout.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.npz", help="File to write; its datasheet is written next to it.")
+    ],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the layout; may be repeated.")
     ] = None,
 ) -> None:
-    """Make data in the layout of a paper a file for `data: {path: FILE.npz}`."""
+    """Convert data from a paper's layout to a file for `data: {path: FILE.npz}`."""
     from ablate import terminal
     from ablate.convert import convert as read
 
@@ -383,16 +401,16 @@ def claims(
     store: Annotated[str, typer.Option(help="Folder of the results, or s3://...")] = "runs",
     as_json: Json = False,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Write the page of verdicts, with figures.")
+        Path | None, typer.Option(metavar="FILE.md", help="Write a Markdown page of the verdicts, with figures.")
     ] = None,
 ) -> None:
-    """List the claims with their sources and last verdicts."""
+    """List the claims with their sources and latest verdicts."""
     from ablate import terminal
     from ablate.claims import list_claims
     from ablate.remote import is_remote, pull_copy
 
     if write is not None and write.is_dir():
-        raise UserError(f"--write: must be a file, and {write} is a folder")
+        raise UserError(f"--write: must be a file, but {write} is a folder")
     verdicts = ("*/verdict.json", "*/study.yaml", "*/figures/verdict*.png", "*/figures/verdict*.svg")
     catalogue = list_claims(str(pull_copy(store, *verdicts).folder) if is_remote(store) else store)
     if write is not None:
@@ -409,8 +427,8 @@ def claims(
 
 @app.command()
 @handle_errors
-def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to write it.")] = Path()) -> None:
-    """Write a commented study, with data and a method of your own, to fill in; it runs as it is."""
+def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder to write to.")] = Path()) -> None:
+    """Write a commented study file with example data, method and encoder. It runs as it is."""
     from ablate.scaffold import write_scaffold
 
     for file in write_scaffold(folder):
@@ -421,9 +439,9 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where 
 
 @app.command()
 @handle_errors
-def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check against.")] = None,
+def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check.")] = None,
            store: Store = None, cpus: Cpus = None, address: Address = None) -> int:  # fmt: skip
-    """Check the installation, the machine and the methods, and a cluster: does every part work, can the study run."""
+    """Check that the installation, the data sets and the methods work. With STUDY and --address, check these, too."""
     from ablate import terminal
     from ablate.doctor import run_checks
     from ablate.study import load

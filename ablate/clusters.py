@@ -24,8 +24,8 @@ from ablate.trial_queue import RaySession, concurrent_packs
 NODE_TIMEOUT = 60  # seconds within which every node must answer
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a job, whose files were uploaded with it
 MATCHING_PACKAGES = ("python", "ray", "torch", "numpy", "polars")  # whose versions must be the same on all nodes
-SHARED_FOLDER_RULE = "it must lie on a folder that all nodes share"
-REMOTE_STORE_RULE = "it must have the library and the credentials for it"
+SHARED_FOLDER_RULE = "it must be in a folder that all nodes share"
+REMOTE_STORE_RULE = "the node needs the library and the credentials for it"
 
 
 class Node(NamedTuple):
@@ -132,16 +132,16 @@ def check_capacity(study: Study, nodes: Sequence[Node], cpus: int | None, note: 
     max_cpus, max_gpus = (max((getattr(node, kind) for node in nodes), default=0) for kind in ("cpus", "gpus"))
     if capacity >= resources.workers:
         return
-    key, problem = "workers", f"a trial asks for {resources.workers} workers, and the cluster has room for {capacity}"
+    key, problem = "workers", f"a trial needs {resources.workers} workers, and the cluster has room for {capacity}"
     if resources.gpu > max_gpus:
-        request = f"a worker asks for {resources.gpu:g} GPU{'s' * (resources.gpu != 1)}"
+        request = f"a worker needs {resources.gpu:g} GPU{'s' * (resources.gpu != 1)}"
         key, problem = "gpu", f"{request}, and no node of the cluster has more than {max_gpus:g}"
     elif resources.cpu > max_cpus:
-        request = f"a trial asks for {resources.cpu:g} CPU{'s' * (resources.cpu != 1)}"
+        request = f"a trial needs {resources.cpu:g} CPU{'s' * (resources.cpu != 1)}"
         key, problem = "cpu", f"{request}, and no node of the cluster has more than {max_cpus:g}"
     if cpus is None:
-        raise UserError(f"resources.{key}: {problem}; for one that grows, --cpus says how many it will have")
-    note(f"{problem}; waiting for it to grow.")
+        raise UserError(f"resources.{key}: {problem}; if the cluster grows, give its final number of CPUs as --cpus")
+    note(f"{problem}; waiting for the cluster to grow.")
 
 
 def worker_capacity(study: Study, nodes: Sequence[Node]) -> int:
@@ -162,7 +162,7 @@ def check_reachable(address: str) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
-            raise UserError(f"--address {address}: there is no cluster: {error_message(error)}") from None
+            raise UserError(f"--address {address}: no cluster answers: {error_message(error)}") from None
 
 
 @contextlib.contextmanager
@@ -194,7 +194,7 @@ def query_nodes(paths: Sequence[str]) -> list[Node]:
         except ray.exceptions.GetTimeoutError:
             raise UserError(f"the node {name} of the cluster has not answered for {NODE_TIMEOUT} s") from None
         except ray.exceptions.RayError as error:
-            raise UserError(f"the node {name} of the cluster cannot start work: {last_line(error)}") from None
+            raise UserError(f"the node {name} of the cluster cannot start a process: {last_line(error)}") from None
         nodes.append(Node(name, resources.get("CPU", 0), resources.get("GPU", 0), versions, missing))
     return nodes
 
@@ -230,4 +230,4 @@ def node_faults(node: Node) -> Iterator[str]:
         folder, _, name = path.rpartition("/")
         what = f"store: {folder}" if name.startswith(MARKER_PREFIX) else f"data: {path}"
         rule = REMOTE_STORE_RULE if is_remote(path) else SHARED_FOLDER_RULE
-        yield f"{what} is not what the node {node.name} of the cluster sees there; {rule}"
+        yield f"{what} is not visible to the node {node.name} of the cluster; {rule}"

@@ -31,7 +31,7 @@ def check_metrics(study: "Study") -> None:
         raise document.error(("metric",), f"`{inapplicable}` does not apply to {sheet.task} ({sheet.name})")
     if study.metric in {"seconds", "balance"}:
         raise document.error(
-            ("metric",), f"`{study.metric}` cannot be chosen by alone; begin with accuracy, mae or loss"
+            ("metric",), f"`{study.metric}` cannot be the first metric; start with accuracy, mae or loss"
         )
     target = study.file.budget.target
     if target is not None and study.metric == "accuracy" and target > 1:
@@ -41,10 +41,10 @@ def check_metrics(study: "Study") -> None:
         raise document.error(("metric",), "lists a metric twice")
     if "balance" in study.objectives and not {"probe", "shapley"} & study.measure.keys():
         raise document.error(
-            ("metric",), "`balance` compares modalities by `probe` or `shapley`; `measure` one of them"
+            ("metric",), "`balance` is computed from `probe` or `shapley`; add one of them to `measure`"
         )
     if "balance" in study.objectives and len(sheet.modalities) < 2:
-        raise document.error(("metric",), f"`balance` is about several modalities, and {sheet.name} has one")
+        raise document.error(("metric",), f"`balance` needs several modalities, and {sheet.name} has one")
 
 
 def check_parts(study: "Study") -> None:
@@ -63,7 +63,7 @@ def check_parts(study: "Study") -> None:
                 raise document.error(where, rule)
         missing = [m for m in sheet.modalities if m not in value] if isinstance(value, dict) else []
         if where[-1] == "agm.target" and missing:
-            raise document.error(where, f"needs a cross-entropy of every modality; {', '.join(missing)} has none")
+            raise document.error(where, f"needs a cross-entropy for every modality; missing: {', '.join(missing)}")
     check_training(study)
     if "batch" in study.possible_values("model.norm") and 1 in study.possible_values("train.batch_size"):
         raise document.error(("train", "batch_size"), "batch normalisation needs batches of more than one sample")
@@ -79,16 +79,18 @@ def check_training(study: "Study") -> None:
     varies = any(axis.key == "train.loss" for axis in study.vary)
     if study.sheet.task != "regression" and (varies or file.train.loss != type(file.train)().loss):
         location = ("vary", "train.loss") if varies else ("train", "loss")
-        raise document.error(location, f"is of a regression; this is {study.sheet.task}, whose loss is cross-entropy")
+        raise document.error(location, f"applies to regression; the loss of {study.sheet.task} is cross-entropy")
     if "batch" in study.possible_values("model.norm") and max(study.possible_values("train.accumulate")) > 1:
-        rule = "passes a batch through the model in parts, and `model.norm: batch` normalises it as a whole"
+        rule = "splits a batch into parts, but `model.norm: batch` normalises it as a whole"
         raise document.error(("train", "accumulate"), rule)
     for name in study.methods:
         check_active_epochs(study, name)
     for key in (f"{method}.ratio" for method in ("ogm", "ogm-ge") if method in file.methods):
         if study.sheet.task == "regression" and {"bb", "bb3"}.intersection(study.possible_values(key)):
             section = "set" if key in study.set else "vary"
-            raise document.error((section, key), "BalanceBenchmark's ratios count hits; they need classes")
+            raise document.error(
+                (section, key), "BalanceBenchmark's ratios count correct predictions; they do not apply to regression"
+            )
 
 
 def check_active_epochs(study: "Study", method: str) -> None:
@@ -111,7 +113,7 @@ def check_epochs(study: "Study", method: str, where: KeyPath, possible: list[lis
     if min(starts) > last:
         start, end = yaml_literal(min(starts)), yaml_literal(last)
         raise study.document.error(
-            where, f"{method} would never act: it starts in epoch {start}, and the last is {end}"
+            where, f"{method} would never act: it starts in epoch {start}, and the last epoch is {end}"
         )
 
 
@@ -120,15 +122,15 @@ def check_clipping(study: "Study") -> None:
     document, file = study.document, study.file
     clips = [key for key in ("clip", "clip_before") if any(study.possible_values(f"train.{key}"))]
     if file.train.clip_trigger is not None and not clips:
-        raise document.error(("train", "clip_trigger"), "says when to clip; set `clip`, too")
+        raise document.error(("train", "clip_trigger"), "has no effect alone; set `clip`, too")
     if "clip_before" not in clips:
         return
-    without_gradient = {"bogc": "bogc has one of each source"}
+    without_gradient = {"bogc": "bogc has one gradient per source"}
     if "agm" in file.methods and "phi" in study.possible_values("agm.route"):
-        without_gradient["agm"] = "agm's route phi has none before it"
+        without_gradient["agm"] = "agm's route phi has no gradient there"
     for method in study.methods:
         if method in without_gradient:
-            rule = f"clips the gradient before the method, and {without_gradient[method]}; use `clip`"
+            rule = f"clips the gradient before the method, but {without_gradient[method]}; use `clip`"
             raise document.error(("train", "clip_before"), rule)
 
 
@@ -136,20 +138,18 @@ def check_search(study: "Study") -> None:
     """Raise a UserError if `search` contradicts `trials`, `seeds`, `prune`, `budget`, `set` or `vary`."""
     document, name = study.document, study.search.name
     if not study.vary and name not in {"grid", "ablate"}:
-        raise document.error(("search",), "a search needs something to `vary`")
+        raise document.error(("search",), "a search needs at least one axis in `vary`")
     if "trials" in study.file.model_fields_set and name not in SIZED_SEARCHES:
-        rule = f"belongs to the searches {', '.join(SIZED_SEARCHES)}; the size of `{name}` follows from what varies"
+        rule = f"applies to the searches {', '.join(SIZED_SEARCHES)}; the size of `{name}` follows from `vary`"
         raise document.error(("trials",), rule)
     if study.file.prune and name in {"sobol", "morris"}:
-        raise document.error(("prune",), f"ends trials early, and `{name}` needs the score of every point")
+        raise document.error(("prune",), f"stops trials early, but `{name}` needs the score of every point")
     if len(study.looks) > 1:
         check_added_seeds(study)
     if study.blocks and study.blocks[0] > 1:
         check_splits(study)
     if study.blocks and study.blocks[-1] > 1 and not has_randomness(study):
-        rule = (
-            "decide nothing where `train.order: stream` takes the samples as they are, and no dropout or method draws"
-        )
+        rule = "have no effect: with `train.order: stream` and no dropout, these methods draw no random numbers"
         raise document.error(("seeds", "order"), rule)
     if name == "cma":
         check_cma(study)
@@ -157,16 +157,18 @@ def check_search(study: "Study") -> None:
         check_components(study)
     minimum = sum(trials_per_point(study, method) for method in study.methods)
     if study.file.budget.trials is not None and study.file.budget.trials < minimum:
-        raise document.error(("budget", "trials"), f"one point of every method takes {minimum} trials already")
+        raise document.error(("budget", "trials"), f"one point of every method already takes {minimum} trials")
     for axis in study.vary:
         if not is_satisfiable(study, axis.when):
-            raise document.error(("vary", axis.key), f"never acts here: it acts where {describe_condition(axis.when)}")
+            raise document.error(
+                ("vary", axis.key), f"has no effect here: it applies only if {describe_condition(axis.when)}"
+            )
     for key, value in study.set.items():
         method, _, setting = key.partition(".")
         setting_axis = method_axes(method, study.methods[method])[setting]
         when = {f"{method}.{other}": values for other, values in setting_axis.when.items()}
         if value != setting_axis.default and not is_satisfiable(study, when):
-            raise document.error(("set", key), f"never acts here: it acts where {describe_condition(when)}")
+            raise document.error(("set", key), f"has no effect here: it applies only if {describe_condition(when)}")
 
 
 def check_splits(study: "Study") -> None:
@@ -174,7 +176,7 @@ def check_splits(study: "Study") -> None:
     from trainables.data import DataError, check_deals
 
     if "deal" in study.data:
-        rule = "is one deal of the samples, and `seeds: {split: ...}` makes its own"
+        rule = "fixes one split of the samples, but `seeds: {split: ...}` varies it"
         raise study.document.error(("data", "deal"), rule)
     try:
         check_deals(study.data, study.blocks[0])
@@ -192,10 +194,10 @@ def has_randomness(study: "Study") -> bool:
 def check_added_seeds(study: "Study") -> None:
     """Raise a UserError if the study does not allow `seeds: auto`."""
     if not study.search.uses_listed_values:
-        rule = f"are added to the points of a grid, and `{study.search.name}` wants as many of all; give a number"
+        rule = f"cannot be `auto`, because `{study.search.name}` needs equally many at all points; give a number"
         raise study.document.error(("seeds",), rule)
     if "joint" not in study.methods or not {*study.methods} - {"joint", "unimodal"}:
-        rule = "are added until methods are told from joint training; name it and others among the methods"
+        rule = "cannot be `auto` without a comparison: list `joint` and methods besides `unimodal`"
         raise study.document.error(("seeds",), rule)
 
 
@@ -216,11 +218,11 @@ def is_satisfiable(study: "Study", when: Condition) -> bool:
 def check_cma(study: "Study") -> None:
     """Raise a UserError if CMA-ES has several metrics, or fewer than two numeric axes and would sample at random."""
     if len(study.objectives) > 1:
-        raise study.document.error(("search",), "cma knows one metric; tpe takes several")
+        raise study.document.error(("search",), "cma supports one metric; tpe supports several")
     for method in study.methods:
         axes = search_space(study, method).axes
         if axes and sum(axis.low is not None for axis in axes) < 2:
-            raise study.document.error(("search",), f"cma needs two ranges of numbers, and {method} has fewer; use tpe")
+            raise study.document.error(("search",), f"cma needs two numeric ranges, and {method} has fewer; use tpe")
 
 
 def check_components(study: "Study") -> None:
@@ -228,8 +230,10 @@ def check_components(study: "Study") -> None:
     components = {key for method in study.methods for key in active_components(study, method)}
     if not components:
         raise study.document.error(
-            ("search",), "ablate leaves out parts of methods, and none of these has one that is on"
+            ("search",), "ablate removes parts of methods, but none of these methods has a part that is on"
         )
     for axis in study.vary:
         if axis.key in components:
-            raise study.document.error(("vary", axis.key), "is a part that `search: ablate` switches off; vary others")
+            raise study.document.error(
+                ("vary", axis.key), "is already switched off by `search: ablate`; vary other settings"
+            )

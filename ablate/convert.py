@@ -32,10 +32,10 @@ def convert(layout: str, source: Path, target: Path, settings: Sequence[str] = (
         UserError: the source is not of that layout, an option is invalid, or the file exists already.
     """
     if target.suffix != ".npz":
-        raise UserError(f"convert: what is written must end in .npz, got {target}")
+        raise UserError(f"convert: the output file must end in .npz, got {target}")
     for file in (target, target.with_suffix(".json")):
         if file.exists():
-            raise UserError(f"convert: there is a file {file} already; remove it, or name another")
+            raise UserError(f"convert: {file} already exists; remove it, or choose another name")
     options = dict(map(parse_option, settings))
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.*"):
         if is_abandoned(leftover):
@@ -58,7 +58,7 @@ def parse_option(text: str) -> tuple[str, Any]:
     """Return the key and the value of ``key=value``."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise UserError(f"convert: an option is given as key=value, got {text}")
+        raise UserError(f"convert: an option must have the form key=value, got {text}")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:

@@ -58,7 +58,7 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
             check_writable(study)
             queue = open_queue(study, available_cpus(), gpus=1 if address else available_gpus(study))
             check_trials(study, queue)
-            detail = f"{free_bytes(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU a trial"
+            detail = f"{free_bytes(study.store) / 2**30:.0f} GB free, {study.file.resources.cpu:g} CPU per trial"
             yield Check("study: can run", True, detail)
         except UserError as error:
             yield Check("study", False, str(error))
@@ -91,10 +91,10 @@ def check_cluster(address: str, study: Study | None, cpus: int | None) -> Iterat
         try:
             clusters.check_capacity(study, nodes, cpus, notes.append)
         except UserError as error:
-            yield Check("study: room", False, str(error))
+            yield Check("study: capacity", False, str(error))
         else:
             packs = clusters.worker_capacity(study, nodes) // study.file.resources.workers
-            yield Check("study: room", True, notes[0] if notes else f"for {plural(packs, 'pack')} at once")
+            yield Check("study: capacity", True, notes[0] if notes else f"{plural(packs, 'pack')} at a time")
 
 
 def check_method(method: str, path: str) -> Iterator[Check]:

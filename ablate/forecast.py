@@ -63,7 +63,7 @@ def forecast(study: Study, *, measure: bool = False) -> Forecast:
     """
     preflight(study, available_cpus())
     if measure and study.file.resources.gpu:
-        raise UserError("--measure: steps are made on a CPU, and this study asks for GPUs")
+        raise UserError("--measure: the steps run on a CPU, but this study needs GPUs")
     notes: list[str] = []
     if study.mirror:
         study.mirror.fetch(notes.append)
@@ -168,7 +168,9 @@ def open_run(folder: Path) -> "Run":
         cells = [str(file.parent) for file in sorted(folder.glob("*/study.yaml"))]
         is_store = find_store(folder / "cell") == folder.absolute()
         if cells and not is_store and not (folder / "study.yaml").exists():
-            raise UserError(f"{folder} is the folder of a claim, and no run; its runs are {', '.join(cells)}") from None
+            raise UserError(
+                f"{folder} is the folder of a claim, not of a run; its runs are {', '.join(cells)}"
+            ) from None
         raise UserError(str(error)) from None
 
 

@@ -55,7 +55,7 @@ class Training(Section):
     def refuse_float16(cls, dtype: Any) -> Any:
         """Raise a ValueError for float16, which would need loss scaling."""
         if dtype == "float16":
-            raise ValueError("must not overflow, as float16 does where losses are not scaled; take bfloat16")
+            raise ValueError("must not be float16, which overflows without loss scaling; use bfloat16")
         return dtype
 
 
@@ -166,7 +166,7 @@ class Seeds(Section):
     def check_auto(cls, auto: list[int] | None) -> list[int] | None:
         """Raise a ValueError unless the first number is smaller than the second."""
         if auto and not auto[0] < auto[1]:
-            raise ValueError("must be the fewest and the most seeds, as [5, 40]")
+            raise ValueError("must be the minimum and the maximum number of seeds, as [5, 40]")
         return auto
 
     @model_validator(mode="after")
@@ -177,9 +177,9 @@ class Seeds(Section):
             if not any(counts):
                 raise ValueError("must be a number, {auto: [5, 40]}, or numbers of split, init and order")
             if math.prod(self.blocks) > MAX_SEEDS:
-                raise ValueError(f"must be {MAX_SEEDS:,} at most in all")
+                raise ValueError(f"must be at most {MAX_SEEDS:,} in total")
         elif any(counts):
-            raise ValueError("must be one way or the other: `auto`, or split, init and order")
+            raise ValueError("must be either `auto`, or split, init and order")
         return self
 
     @property

@@ -55,10 +55,10 @@ def run_lock(store: Path, folder: Path, note: Callable[[str], None]) -> Iterator
             lock.acquire()
         except Timeout:
             raise UserError(
-                f"{folder}: is being run by {read_driver(folder) or 'another process'}; wait for it"
+                f"{folder}: is being run by {read_driver(folder) or 'another process'}; wait until it has finished"
             ) from None
         except (OSError, NotImplementedError) as error:
-            note(f"{folder.parent} has no file locks ({error}); see to it that only one process runs this study.")
+            note(f"{folder.parent} does not support file locks ({error}); let only one process run this study.")
         try:
             with store_lock(store):
                 write_driver(folder)

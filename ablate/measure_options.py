@@ -22,9 +22,9 @@ def parse_measure(document: Document, measure: list[str] | dict[str, Any], sheet
         measurement = MEASUREMENTS[name]
         minimum = 1 if measurement.counts == "steps" else 0
         if not isinstance(every, int) or isinstance(every, bool) or every < minimum:
-            rule = "an integer from 1" if minimum else "an integer from 0 (0: after the last epoch alone)"
+            rule = "an integer from 1" if minimum else "an integer from 0 (0: only after the last epoch)"
             raise document.error(
-                where, f"is taken every so many {measurement.counts}: must be {rule}, got {format_value(every)}"
+                where, f"the interval in {measurement.counts} must be {rule}, got {format_value(every)}"
             )
         check_applies(document, where, name, sheet)
     return {name: requested[name] for name in sorted(requested)}
@@ -49,10 +49,10 @@ def check_applies(document: Document, where: KeyPath, name: str, sheet: Sheet) -
     """Raise a UserError if a measurement does not apply to the data."""
     num_modalities = len(sheet.modalities)
     if MEASUREMENTS[name].multimodal and num_modalities == 1:
-        raise document.error(where, f"`{name}` is about several modalities, and {sheet.name} has one")
+        raise document.error(where, f"`{name}` needs several modalities, and {sheet.name} has one")
     if name in {"attribution", "shape"} and num_modalities > MAX_EXHAUSTIVE:
-        rule = f"`{name}` asks every coalition of at most {MAX_EXHAUSTIVE} modalities"
+        rule = f"`{name}` evaluates all coalitions of at most {MAX_EXHAUSTIVE} modalities"
         raise document.error(where, f"{rule}, and {sheet.name} has {num_modalities}; `shapley` samples them")
     if name == "truth" and sheet.path is not None:
         rule = f"`truth` compares with planted contributions, and {sheet.name} has none"
-        raise document.error(where, f"{rule}; take the data `synthetic`")
+        raise document.error(where, f"{rule}; use the data `synthetic`")

@@ -66,7 +66,7 @@ def check_user_method(document: Document, where: KeyPath, path: str) -> None:
     for name in getattr(method, "neutral", {}):
         if name not in method._fields:
             raise document.error(
-                where, f"`neutral` names `{name}`, which is no setting {describe_choices(name, method._fields)}"
+                where, f"`neutral` names `{name}`, which is not a setting {describe_choices(name, method._fields)}"
             )
 
 
@@ -81,7 +81,7 @@ def check_encoder(document: Document, where: KeyPath, path: str) -> None:
 
     encoder = import_attribute(document, where, path)
     if not isinstance(encoder, type) or not issubclass(encoder, Module):
-        rule = "must be a class of torch.nn.Module, which is called with the shape of a sample"
+        rule = "must be a subclass of torch.nn.Module that takes the shape of a sample"
         raise document.error(where, f"{rule}, got `{path}`")
 
 
@@ -96,7 +96,7 @@ def import_attribute(document: Document, where: KeyPath, path: str) -> Any:
     spec = PathFinder.find_spec(module.partition(".")[0], module_folders(document.file))
     imported = imported_file(module)
     if spec and spec.origin and Path(spec.origin).resolve() != imported:
-        rule = f"`{module}` is {imported} in this process, and not {spec.origin}; one of them needs another name"
+        rule = f"`{module}` is {imported} in this process, not {spec.origin}; rename one of them"
         raise document.error(where, rule)
     if value is None:
         raise document.error(

@@ -97,15 +97,15 @@ def names_match(requested: str, name: str) -> bool:
 def availability_hint(metric: str, available: set[tuple[str, str]], studies: Iterable[Study]) -> str:
     """Return a hint on a missing metric: the splits that have it, a measurement that takes it, or a similar name."""
     if metric in TRIAL_METRICS:
-        return " in some epochs; it is of a whole trial"
+        return " per epoch; it is measured once per trial"
     splits = [name for name in SPLITS if any(s == name and n != "*" and names_match(metric, n) for s, n in available)]
     if splits:
-        return f"; it is on {' and '.join(splits)}"
+        return f"; it exists on {' and '.join(splits)}"
     by_measurement = {
         name: names for study in studies for name, (_, names) in measurement_metrics(study.sheet.task).items()
     }
     measurements = [name for name, names in by_measurement.items() if any(names_match(metric, name) for name in names)]
     if measurements:
-        return f"; `measure: [{measurements[0]}]` takes it"
+        return f"; `measure: [{measurements[0]}]` records it"
     others = [name for names in by_measurement.values() for name in names]
     return did_you_mean(metric, sorted({*TRIAL_METRICS, *others, *(name for _, name in available)}))

@@ -28,21 +28,22 @@ def preflight(study: Study, cpus: int) -> None:
     resources = study.file.resources
     if resources.total_cpus > cpus:
         key = "cpu" if resources.workers == 1 else f"workers: {resources.workers} of {resources.cpu:g} CPU each"
-        raise UserError(f"resources.{key}: a trial asks for {resources.total_cpus:g} CPUs, and this run has {cpus}")
+        raise UserError(f"resources.{key}: a trial needs {resources.total_cpus:g} CPUs, and this run has {cpus}")
     if resources.workers > 1 and resources.gpu != int(resources.gpu):
-        raise UserError(f"resources.gpu: several workers need whole GPUs, one or more each, got {resources.gpu:g}")
+        raise UserError(f"resources.gpu: each of several workers needs a whole number of GPUs, got {resources.gpu:g}")
     if num_trials(study) > MAX_TRIALS:
         raise UserError(
-            f"{study.document.file}: has {num_trials(study):,} trials; "
-            f"{MAX_TRIALS:,} are the most that one study may have"
+            f"{study.document.file}: has {num_trials(study):,} trials; a study may have at most {MAX_TRIALS:,}"
         )
     for folder in (study.folder, study.store / "trials"):
         existing = nearest_existing(folder)
         if not existing.is_dir():
-            raise UserError(f"store: {existing} is in the way; it must be a folder")
+            raise UserError(f"store: {existing} is not a folder")
     manifest = study.folder / "study.yaml"
     if manifest.exists() and not is_manifest(manifest):
-        raise UserError(f"store: results would replace {manifest}, which is not a run's; take another store or `name`")
+        raise UserError(
+            f"store: results would replace {manifest}, which belongs to no run; choose another store or `name`"
+        )
     check_installed(study.file.track)
     schema_version(study.store)
     check_disk_space(study.store)
@@ -60,11 +61,12 @@ def overwrite_warnings(study: Study) -> list[str]:
     parent = study.folder.parent
     is_first_cell = "/" in study.file.name and not any(parent.glob("*/study.yaml"))
     if is_first_cell and (parent / "study.yaml").exists():
-        rule = "whose report and figures make way; another `name` keeps both."
-        return [f"{parent} holds a study of the same name, {rule}"]
+        rule = "whose report and figures will be replaced; use another `name` to keep both."
+        return [f"{parent} contains a study of the same name, {rule}"]
     is_of_claim = ("claim",) in study.document.lines
     if (study.folder / "verdict.json").exists() and not is_of_claim:
-        return [f"{study.folder} holds a claim of the same name, whose verdict makes way; another `name` keeps both."]
+        rule = "whose verdict will be deleted; use another `name` to keep both."
+        return [f"{study.folder} contains a claim of the same name, {rule}"]
     file = study.folder / "study.yaml"
     if not file.exists():
         return []
@@ -72,8 +74,8 @@ def overwrite_warnings(study: Study) -> list[str]:
         before = data_name(yaml.safe_load(file.read_bytes())["study"]["data"])
         if before != data_name(study.file.data):
             return [
-                f"{study.folder} holds a study of {before} by the same name. Its tables, figures and report make way, "
-                "and `ablate gc` will offer its trials for deletion; another `name` keeps both."
+                f"{study.folder} contains a study of the same name on {before}. Its tables, figures and report will be "
+                "replaced, and `ablate gc` will list its trials as unused; use another `name` to keep both."
             ]
     return []
 
@@ -101,7 +103,7 @@ def write_warnings(study: Study) -> list[str]:
     try:
         check_writable(study)
     except UserError as error:
-        return [f"{error}, so that `run` refuses to start."]
+        return [f"{error}, so `run` cannot start."]
     return []
 
 
@@ -119,7 +121,7 @@ def available_gpus(study: Study) -> int:
     available, requested = torch.cuda.device_count(), resources.gpu * resources.workers
     if requested > available:
         request = f"{requested:g} GPU{'s' * (requested != 1)}"
-        raise UserError(f"resources.gpu: a trial asks for {request}, and this machine has {available}")
+        raise UserError(f"resources.gpu: a trial needs {request}, and this machine has {available}")
     return available
 
 
@@ -129,7 +131,7 @@ def compile_warnings(study: Study) -> list[str]:
         return []
     from trainables.compilation import find_compiler
 
-    problem = "resources.compile is on, but here is no C++ compiler with Python's headers; where there is none"
+    problem = "resources.compile is on, but this machine has no C++ compiler with Python's headers; without one"
     return [] if find_compiler() else [f"{problem}, steps are not compiled."]
 
 
@@ -143,7 +145,7 @@ def inactive_method_warnings(study: Study) -> list[str]:
         if method in study.file.methods and f"{method}.factor" not in keys:
             first = min(study.possible_values(key)) + 2
             if epochs < first < math.inf:  # at infinity it is switched off on purpose
-                effect = f"{method} acts from epoch {first:g} on, and of {epochs} epochs it is joint training"
+                effect = f"{method} first acts in epoch {first:g}, so with {epochs} epochs it is joint training"
                 warnings.append(f"{key} is {first - 2:g}: {effect}.")
     return warnings
 
@@ -153,7 +155,7 @@ def check_disk_space(store: Path) -> None:
     free = free_bytes(store)
     if free < MIN_FREE_BYTES:
         raise UserError(
-            f"store: {free // 2**20} MB are free on the disk of {store}; a run needs {MIN_FREE_BYTES // 2**20}"
+            f"store: the disk of {store} has {free // 2**20} MB free; a run needs {MIN_FREE_BYTES // 2**20} MB"
         )
 
 
@@ -188,12 +190,12 @@ def check_models(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
     }
     for key, parts in parts_by_key.items():
         if parts > 1 and any(isinstance(e, ModuleEncoder) and e.updated_buffers for e in encoders):
-            rule = "must be 1 where a user-defined module normalises by the batch, which is passed to it in parts"
+            rule = "must be 1 if a user-defined module normalises by the batch, because it would see only parts"
             raise study.document.error(key, rule)
     samples, training = len(dataset.train.target), [t.config["train"] for t in queue.trials.values()]
     longest = max((train["epochs"] for train in training if train["order"] == "stream"), default=0)
     if longest > samples:
-        rule = f"must be at most {samples}: the epochs of a stream share its {samples} samples out, got {longest}"
+        rule = f"must be at most {samples}: the epochs divide the {samples} samples of the stream, got {longest}"
         raise study.document.error(("train", "epochs"), rule)
 
 
@@ -222,7 +224,9 @@ def check_methods(study: Study, queue: TrialQueue, dataset: Dataset) -> None:
         except Exception as error:
             raise study.document.error(where, f"cannot be set up: {type(error).__name__}: {error}") from None
         for name in signals - REVEALED:
-            raise study.document.error(where, f"needs `{name}`, which is no signal {describe_choices(name, REVEALED)}")
+            raise study.document.error(
+                where, f"needs `{name}`, which is not a signal {describe_choices(name, REVEALED)}"
+            )
         if trial.config["method"] not in METHODS.values() and not study.file.resources.gpu:
             try:
                 check_first_step(trial.config, dataset)

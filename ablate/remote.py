@@ -74,7 +74,9 @@ class Mirror:
         scheme, _, path = url.partition("://")
         self.url = f"{scheme}://{path.rstrip('/')}"
         if scheme not in SCHEMES:
-            raise UserError(f"store: {url} is no address of a store: it must begin with s3:// or gs://, or be a folder")
+            raise UserError(
+                f"store: {url} is not the address of a store: it must begin with s3:// or gs://, or be a folder"
+            )
         options = {"auto_mkdir": True} if scheme in {"file", "local"} else {}
         try:
             self.filesystem, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **options)
@@ -83,13 +85,13 @@ class Mirror:
             advice = f"pip install 'ablate[{extra}]'" if extra else str(error)
             raise UserError(f"store: {url} needs a library that is not installed: {advice}") from None
         except ValueError as error:
-            raise UserError(f"store: {url} is no address of a store: {error}") from None
+            raise UserError(f"store: {url} is not the address of a store: {error}") from None
         except OSError as error:
             raise UserError(f"store: {url} cannot be reached: {error_message(error)}") from None
         self.root = root.rstrip("/")
         parts = PurePosixPath(self.root.lstrip("/")).parts
         if not path.strip("/") or ".." in parts:
-            raise UserError(f"store: {url} is no address of a store: it must be like s3://bucket/runs")
+            raise UserError(f"store: {url} is not the address of a store: it must be like s3://bucket/runs")
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.folder = home.joinpath("ablate", kind, f"{scheme}{self.endpoint(scheme)}", *parts)
         self.synced: dict[str, tuple[int, ...]] = {}  # remote path -> stamp of the local file when both were equal
@@ -149,7 +151,7 @@ class Mirror:
                 self.download_files([f"{pack}/{file}" for pack in batch for file in files_of[pack]], drafts, "trials")
                 for pack in batch:
                     if damage := self.add_pack(drafts / pack):
-                        action = self.set_aside(pack, files_of) if repair else "passed over"
+                        action = self.set_aside(pack, files_of) if repair else "ignored"
                         note(f"{str(damage).replace(str(drafts), f'{self.url}/trials')}; it is {action}.")
         return [folder for folder in pack_folders(self.folder) if folder.name not in remote]
 
@@ -166,7 +168,7 @@ class Mirror:
         new_name = next(name for n in count(1) if (name := f"{pack}.damaged-{n}") not in names)
         with self.translate_errors():
             self.filesystem.mv(self.remote_path("trials", pack), self.remote_path("trials", new_name), recursive=True)
-        return f"kept as {new_name}, and what it held runs again"
+        return f"renamed to {new_name}, and its trials run again"
 
     def upload_new(self, folder: Path) -> None:
         """Upload a pack unless the remote store has it already."""

@@ -80,7 +80,7 @@ def load_trial(folder: Path, prefix: str) -> StoredTrial:
     except store.DamagedError as error:
         raise UserError(str(error)) from None
     if "origin" not in rows.columns:
-        raise UserError(f"{trial}: was stored by an earlier release, which did not keep what it was trained from")
+        raise UserError(f"{trial}: was stored by an earlier release, without the information needed to retrain it")
     last = dict(metrics.group_by("trial").agg(pl.col("epoch").max()).iter_rows())
     statuses = zip(rows["trial"], rows["status"], strict=True)
     pruned_after = {i: last[name] for i, (name, status) in enumerate(statuses) if status == "pruned"}
@@ -96,9 +96,9 @@ def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
     packs = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)}
     matches = [trial for trial in packs if trial.startswith(prefix)]
     if not matches:
-        raise UserError(f"{folder}: holds no trial {prefix}{did_you_mean(prefix, packs)}")
+        raise UserError(f"{folder}: contains no trial {prefix}{did_you_mean(prefix, packs)}")
     if len(matches) > 1:
-        raise UserError(f"{folder}: holds {len(matches)} trials that begin with {prefix}")
+        raise UserError(f"{folder}: contains {len(matches)} trials that begin with {prefix}")
     return matches[0], packs[matches[0]]
 
 
@@ -124,9 +124,11 @@ def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:
             trial.configs, dataset, prune_as_recorded(trial.pruned_after), origin["compile"], device=trial.device
         )
     except (DataError, ModuleNotFoundError) as error:
-        raise UserError(f"{trial.id}: {str(error).rstrip('.')}; --study says where data and modules are now") from None
+        raise UserError(
+            f"{trial.id}: {str(error).rstrip('.')}; give a study file with the current paths as --study"
+        ) from None
     except Exception as error:
-        raise UserError(f"{trial.id}: cannot be trained again: {type(error).__name__}: {error}") from None
+        raise UserError(f"{trial.id}: cannot be retrained: {type(error).__name__}: {error}") from None
     config = trial.configs[trial.position]
     now = {**training_environment(trial.device), "code": code_hash(config), "data": sheet.sha256}
     before = {key: value for key, value in origin.items() if key not in TRAINING_INPUTS} | {

@@ -176,7 +176,7 @@ def start_study(
         stack.enter_context(run_lock(study.store, study.folder, callback.note))
         if study.mirror:
             callback.note(
-                f"{study.mirror.url} has no locks; see to it that no other machine runs this study meanwhile."
+                f"{study.mirror.url} has no locks; make sure that no other machine runs this study at the same time."
             )
             study.mirror.sync(callback.note)
             study.mirror.pull(study.folder)
@@ -224,7 +224,7 @@ def resumable_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, UserError) as failure:
-        raise UserError(f"{error_message(failure)}; the same command continues with what is missing") from None
+        raise UserError(f"{error_message(failure)}; run the same command to continue") from None
 
 
 def build_job(study: Study) -> dict[str, Any]:

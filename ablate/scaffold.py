@@ -17,7 +17,7 @@ def write_scaffold(folder: Path) -> list[Path]:
     targets = [folder / name for name in FILES]
     for target in targets:
         if target.exists():
-            raise UserError(f"init: {target} is there already; name another folder")
+            raise UserError(f"init: {target} already exists; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for target in targets:
         target.write_text((files("ablate") / "templates" / target.name).read_text(encoding="utf-8"), encoding="utf-8")

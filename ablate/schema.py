@@ -23,8 +23,8 @@ def schema_version(store: Path) -> int:
         return 1 if (store / "trials").is_dir() else SCHEMA
     text = (store / VERSION_FILE).read_text(encoding="utf-8", errors="replace").strip()
     if not text.isdecimal() or not 1 <= int(text) <= SCHEMA:
-        rule = f"is a store of version {text or '(none)'}, and this release reads up to {SCHEMA}"
-        raise UserError(f"{store}: {rule}; install the newer release, or name another --store")
+        rule = f"has store version {text or '(none)'}, and this release reads versions up to {SCHEMA}"
+        raise UserError(f"{store}: {rule}; install a newer release, or use another --store")
     return int(text)
 
 

@@ -22,9 +22,9 @@ def find_axis(document: Document, where: KeyPath, key: str, methods: dict[str, s
             raise document.error(where, f"`{owner}` is not among the methods of this study ({', '.join(methods)})")
         if owner in {"train", "model"}:
             raise document.error(where, f"belongs under the key `{owner}`, or under `vary`")
-        raise document.error(where, f"is no setting: `{owner}` is no method {describe_choices(owner, METHODS)}")
+        raise document.error(where, f"is not a setting: `{owner}` is not a method {describe_choices(owner, METHODS)}")
     if not name:
-        raise document.error(where, f"a setting is spelled method.name, such as `{owner}.start`")
+        raise document.error(where, f"a setting is written as method.name, such as `{owner}.start`")
     axes = method_axes(owner, methods[owner])
     if name not in axes:
         raise document.error(where, f"{owner} has no setting `{name}` {describe_choices(name, axes)}")

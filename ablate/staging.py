@@ -63,11 +63,11 @@ def copy_data(study: Study, folder: Path) -> None:
         return
     archive = find_archive(study.data["path"])
     study_folder = study.document.file.parent.resolve()
-    advice = "put it on a folder that all nodes share, and name it by its absolute path"
+    advice = "put it in a folder that all nodes share, and use its absolute path"
     if not archive.is_relative_to(study_folder):
-        raise study.document.error(("data", "path"), f"leads out of the folder of the study; {advice}")
+        raise study.document.error(("data", "path"), f"is outside the folder of the study; {advice}")
     if (size := archive.stat().st_size) > MAX_DATA_BYTES:
-        problem = f"has {size // 2**20} MB, and {MAX_DATA_BYTES // 2**20} MB are the most that travel with a job"
+        problem = f"has {size // 2**20} MB, and {MAX_DATA_BYTES // 2**20} MB is the maximum that is uploaded with a job"
         raise study.document.error(("data", "path"), f"{problem}; {advice}")
     target = folder / archive.relative_to(study_folder)
     target.parent.mkdir(parents=True, exist_ok=True)

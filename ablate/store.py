@@ -255,7 +255,7 @@ def read_table(folder: Path, table: str) -> "pl.DataFrame":
     try:
         return pl.read_parquet(io.BytesIO(read_verified(folder, table)[0]))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise DamagedError(folder, f"{table}.parquet is no Parquet file") from None
+        raise DamagedError(folder, f"{table}.parquet is not a Parquet file") from None
 
 
 def find_damage(folder: Path) -> DamagedError | None:

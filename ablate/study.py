@@ -127,7 +127,7 @@ def find_study_file(name: str) -> Path:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise UserError(f"{name}: there is no such file")
     studies = ", ".join(study_name for study_name, file in catalogue.items() if file.parent == STUDIES)
-    hint = f"no ready study (they are: {studies}) and no claim of that name{did_you_mean(name, catalogue)}"
+    hint = f"no built-in study ({studies}) or claim has that name{did_you_mean(name, catalogue)}"
     raise UserError(f"{name}: there is no such file, and {hint}")
 
 
@@ -139,7 +139,7 @@ def load(name: str, store: str | None = None) -> Study:
     """
     document = Document(find_study_file(name))
     if isinstance(document.value, dict) and "claim" in document.value:
-        raise UserError(f"{name}: is a claim, and here a study is asked for; `ablate run {name}` runs it")
+        raise UserError(f"{name}: is a claim, but a study is required here; `ablate run {name}` runs it")
     return resolve(document, name, store)
 
 
@@ -216,7 +216,7 @@ def parse_keys(document: Document) -> StudyFile:
         raise document.error((), f"a study is a mapping of keys to values, got {type_name(document.value)}")
     file = validate_section(document, StudyFile, document.value, ())
     if file.name.lower() in RESERVED_NAMES:
-        raise document.error(("name",), f"`{file.name}` is the store's own; take another name")
+        raise document.error(("name",), f"`{file.name}` is reserved in the store; choose another name")
     return file
 
 

@@ -43,7 +43,7 @@ class Job:
             details = self.client.get_job_info(self.name)
         except (OSError, RuntimeError) as error:
             advice = f"`ray job logs --follow {self.name}` follows the job again"
-            raise UserError(f"the cluster cannot be asked any more: {str(error).splitlines()[0]}; {advice}") from None
+            raise UserError(f"the cluster no longer answers: {str(error).splitlines()[0]}; {advice}") from None
         if not details.status.is_terminal():
             return None
         if details.driver_exit_code is None:  # it did not start

@@ -47,7 +47,7 @@ class TableWriter:
             try:
                 self.write()
             except UserError as failure:
-                self.note(f"{failure}; it is tried again.")
+                self.note(f"{failure}; writing is retried later.")
 
     def write(self) -> None:
         """Write the shards that have changed; raise a UserError if a remote store cannot be reached."""
@@ -88,13 +88,13 @@ class TableWriter:
         """Replace the results of trials that the store has lost by failures."""
         for trial in trials:
             self.queue.results[trial] = Result("failed", None)
-            self.failures[trial] = f"what the store held of it {reason} while the study ran"
+            self.failures[trial] = f"its stored result {reason} while the study ran"
 
     def close(self) -> None:
         """Write what is left, and remove the shards of an earlier, larger form of the study."""
         self.write()
         if self.changed:
-            self.mark_failed(set(self.changed), "is gone")
+            self.mark_failed(set(self.changed), "disappeared")
             self.write()
         if self.queue.is_finished and len(self.study.looks) > 1:  # fewer seeds may have been enough
             write_manifest(self.study.folder, build_manifest(self.study) | {"planned": len(self.plan)})
@@ -110,4 +110,4 @@ class TableWriter:
 def quarantine(damage: store.DamagedError, note: Callable[[str], None]) -> None:
     """Rename a damaged folder of the store, and note that once."""
     renamed = store.set_aside(damage.folder)
-    note(f"{damage}; it is kept as {renamed.name}, and what it held runs again.")
+    note(f"{damage}; it is renamed to {renamed.name}, and its trials run again.")

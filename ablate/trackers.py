@@ -92,7 +92,7 @@ class MLflow:
 
         address = f"sqlite:///{run / 'mlflow.db'}"
         if make_url(address).database != str(run / "mlflow.db"):
-            raise ValueError(f"it takes no path with `?`, or with `%` and two digits, got {run}")
+            raise ValueError(f"the path of the run must not contain `?`, or `%` followed by two digits, got {run}")
         return address
 
     def logged_trials(self) -> set[str]:
@@ -185,7 +185,7 @@ class Trackers:
                 self.update_tracker(name)
             except Exception as error:
                 self.names.remove(name)
-                self.note(f"{name} no longer follows the run: {type(error).__name__}: {error}")
+                self.note(f"{name} stops logging this run: {type(error).__name__}: {error}")
 
     def update_tracker(self, name: str) -> None:
         """Log the trials that a tracker lacks; it is opened at its first update."""

@@ -57,7 +57,7 @@ class VariedAxis(NamedTuple):
     def bounds(self) -> tuple[float, float]:
         """Return the smallest and the largest value of a range."""
         if self.low is None or self.high is None:
-            raise ValueError(f"{self.key} has a list of values, and no range")
+            raise ValueError(f"{self.key} has a list of values, not a range")
         return (math.ceil(self.low), math.floor(self.high)) if self.integer else (self.low, self.high)
 
     @property
@@ -116,11 +116,11 @@ def parse_axis(scope: Scope, key: str, spec: Any) -> VariedAxis:
         return listed_axis(scope, where, key, entry)
     low, high = check_range(scope, (*where, scales[0]), getattr(entry, scales[0]), scales[0])
     if is_integer and math.ceil(low) > math.floor(high):
-        raise scope.document.error((*where, scales[0]), f"must hold an integer, got {[low, high]}")
+        raise scope.document.error((*where, scales[0]), f"must contain an integer, got {[low, high]}")
     if scope.uses_listed_values and entry.num is None:
         raise scope.document.error(where, "a grid needs `num`, the number of points")
     if entry.also and not scope.uses_listed_values:
-        raise scope.document.error((*where, "also"), "belongs to a grid; a search chooses its own values")
+        raise scope.document.error((*where, "also"), "applies only to a grid; a search chooses its own values")
     axis = VariedAxis(key, scales[0], [], low, high, is_integer, activation_condition(scope, where, key))
     points = grid_values(low, high, scales[0], entry.num or 2)
     ordered = sorted({*entry.also, *map(axis.nearest_value, points)})
@@ -154,7 +154,7 @@ def check_range(scope: Scope, where: KeyPath, bounds: list[float], scale: str) -
     if not low < high:
         raise scope.document.error(where, f"must be two numbers [low, high] with low < high, got {bounds}")
     if scale == "log" and low <= 0:
-        rule = "must start above 0 on a log scale (0 itself goes into `also`)"
+        rule = "must start above 0 on a log scale (put 0 into `also`)"
         raise scope.document.error(where, f"{rule}, got {bounds}")
     return low, high
 

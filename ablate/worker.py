@@ -22,7 +22,7 @@ from ablate.pruning import group_scores
 from ablate.trial import Trial
 from trainables.train import PruneCallback
 
-PRUNER_DIED = "the process that judges which trials to end has died"
+PRUNER_DIED = "the process that prunes trials has died"
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Writes mine.npz and mine.json, the data of study.yaml. Replace the random arrays by your own."""
+"""Writes mine.npz and mine.json, the data of study.yaml. Replace the random arrays with your own."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ SIZES = {"training": 600, "validation": 150, "test": 150}
 
 
 def main() -> None:
-    """Write the arrays, with samples along their first axis, and the datasheet beside them."""
+    """Write the arrays, with samples along their first axis, and their datasheet."""
     random = np.random.default_rng(0)
     label = random.integers(0, CLASSES, sum(SIZES.values()))
     centres = {"image": random.normal(size=(CLASSES, 20)), "sound": random.normal(size=(CLASSES, 8))}

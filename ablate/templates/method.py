@@ -12,7 +12,7 @@ class Half(NamedTuple):
 
     factor: float = 0.5
 
-    neutral = {"factor": 1.0}  # at which it is joint training: `ablate doctor study.yaml` checks it
+    neutral = {"factor": 1.0}  # with these it is joint training: `ablate doctor study.yaml` checks it
 
     def init(self, params: Params) -> tuple[()]:
         """Return the state before the first step: all that the method remembers, as tensors."""
@@ -21,7 +21,7 @@ class Half(NamedTuple):
     def step(self, state: tuple[()], signals: Signals, task: Task, pull: Pull) -> Step:
         """Return the gradients to train with, the next state, and the metrics to record.
 
-        ``pull(f)`` is the gradient of any scalar of the signals: ``logits``, and what `needs` names.
+        ``pull(f)`` is the gradient of any scalar of the signals: ``logits``, and those listed in `needs`.
         """
         grads = pull(lambda s: task.objective(s.logits))
         scale = task.faded(self.factor * torch.ones(len(grads.encoders)).to(signals.logits))  # [M]

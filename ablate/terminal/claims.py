@@ -25,7 +25,7 @@ def show_verdict(verdict: Mapping[str, Any], folder: Path, console: Console, *, 
         else ""
     )
     beside = [
-        f"beside: {decision_label(name, finding)}: {finding['sentence']}" for name, finding in verdict["beside"].items()
+        f"also: {decision_label(name, finding)}: {finding['sentence']}" for name, finding in verdict["beside"].items()
     ]
     console.print(f"{verdict['name']}: {verdict['verdict'].upper()}{quick}", style="bold")
     for line in (verdict["question"], verdict["sentence"], *beside, *verdict["remarks"], test_bed):

@@ -34,7 +34,9 @@ def show_methods() -> None:
             table.add_row(method, "", "", "", "", "")
     console = output_console()
     console.print(table)
-    console.print("Every method also has `start` and `end`, the epochs, from 1, in which it acts, and `warmup`.")
+    console.print(
+        "Every method also has `start` and `end`, its first and last active epoch, counted from 1, and `warmup`."
+    )
 
 
 def show_data(sheets: Iterable[Sheet]) -> None:
@@ -47,7 +49,9 @@ def show_data(sheets: Iterable[Sheet]) -> None:
         table.add_row(sheet.name, sheet.task, str(sheet.outputs), ", ".join(sheet.modalities), licence)
     console = output_console()
     console.print(table)
-    console.print("Your own: `data: {path: FILE.npz}` beside a datasheet FILE.json; `ablate convert` makes both of the")
+    console.print(
+        "Your own data: `data: {path: FILE.npz}` with a datasheet FILE.json; `ablate convert` creates both from the"
+    )
     console.print(f"layouts of papers: {', '.join(LAYOUTS)}.")
 
 
@@ -63,7 +67,7 @@ def show_conversion(conversion: "Conversion", file: Path) -> None:
     console.print(f"; {conversion.datasheet['splits']}.")
     for note in conversion.notes:
         console.print(f"{note}.", style="yellow")
-    console.print(f"stored: {file}; in a study, data: {{path: {file}}}")
+    console.print(f"stored: {file}; use it as `data: {{path: {file}}}`")
 
 
 def show_checks(checks: Iterable[Check]) -> int:
@@ -74,5 +78,5 @@ def show_checks(checks: Iterable[Check]) -> int:
         failed += not check.passed
         console.print("ok  " if check.passed else "FAIL", style="green" if check.passed else "red", end=" ")
         console.print(f"{check.name}: {check.detail}")
-    console.print(f"{plural(failed, 'check')} failed." if failed else "All is well.")
+    console.print(f"{plural(failed, 'check')} failed." if failed else "All checks passed.")
     return 1 if failed else 0

@@ -33,7 +33,7 @@ def show_forecast(forecast: Forecast, measure: Collection[str] = ()) -> None:
             f"{name} ({before}, now {now})" if name in PACKAGES else name
             for name, (before, now) in forecast.changed.items()
         )
-        console.print(f"Changed since the last run, so that its trials run again: {', '.join(changes)}.")
+        console.print(f"Changed since the last run, so its trials run again: {', '.join(changes)}.")
     if forecast.packs:
         smallest, largest = min(forecast.packs), plural(max(forecast.packs), "trial")
         size = largest if smallest == max(forecast.packs) else f"{smallest} to {largest}"
@@ -47,15 +47,17 @@ def show_forecast(forecast: Forecast, measure: Collection[str] = ()) -> None:
         return
     if forecast.seconds is None:
         console.print(
-            f"{forecast.cpus} at a time; no trial of this study has run yet: `ablate plan --measure` makes some steps, "
-            "and estimates time and memory."
+            f"{plural(forecast.cpus, 'pack')} at a time; no trial of this study has run yet: `ablate plan --measure` "
+            "runs a few steps to estimate time and memory."
         )
         return
     disk = "" if forecast.megabytes is None else f", {forecast.megabytes:.1f} MB on disk"
     memory = "" if forecast.memory is None else f"; the largest pack needs {forecast.memory:.0f} MB of memory"
-    console.print(f"About {format_duration(forecast.seconds)} on {forecast.cpus} at a time{disk}{memory}.")
+    console.print(
+        f"About {format_duration(forecast.seconds)} with {plural(forecast.cpus, 'pack')} at a time{disk}{memory}."
+    )
     if measure and forecast.memory is not None:
-        console.print(f"What `measure` takes is not in it: {', '.join(measure)}.")
+        console.print(f"This does not include the measurements: {', '.join(measure)}.")
 
 
 def show_progress(folder: Path, progress: RunProgress) -> None:
@@ -67,7 +69,7 @@ def show_progress(folder: Path, progress: RunProgress) -> None:
     console = output_console()
     console.print(f"{folder.resolve().name}: {progress.done} of {progress.planned} trials done{others_text}.")
     if progress.driver:
-        console.print(f"Being run by {progress.driver}.")
+        console.print(f"Running: {progress.driver}.")
     if progress.checkpoints:
         console.print(f"Interrupted packs resume from {plural(progress.checkpoints, 'checkpoint')}.")
 
@@ -75,15 +77,15 @@ def show_progress(folder: Path, progress: RunProgress) -> None:
 def show_inventory(inventory: Inventory, *, deleted: bool) -> None:
     """Print what a store holds, and what may be or has been deleted."""
     console = output_console()
-    table = Table("holds", "folders", "MB", "", box=SIMPLE)
+    table = Table("contents", "folders", "MB", "", box=SIMPLE)
     for part in inventory.parts:
-        fate = ("deleted" if deleted else "may go") if part.may_go else ""
+        fate = ("deleted" if deleted else "can be deleted") if part.may_go else ""
         table.add_row(part.what, str(len(part.folders)), f"{part.size / 1e6:.1f}", fate)
     console.print(table)
     for driver in inventory.running:
-        console.print(f"Being run: {driver}.")
+        console.print(f"Running: {driver}.")
     if inventory.unfinished:
         names = ", ".join(inventory.unfinished)
-        console.print(f"Unfinished: {names}. Trials that no study names may belong to them and are kept.")
+        console.print(f"Unfinished: {names}. Unused trials may belong to them and are kept.")
     if not deleted and any(part.may_go for part in inventory.parts):
-        console.print("With --delete, what may go is removed.")
+        console.print("Use --delete to delete what can be deleted.")

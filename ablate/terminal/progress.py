@@ -118,7 +118,7 @@ class StudyProgress:
         ):
             self.note(sentence)
         total = num_distinct_trials(self.study, queue)
-        known = f", {queue.num_cached} of {total} in the store already" if queue.num_cached else ""
+        known = f", {queue.num_cached} of {total} already in the store" if queue.num_cached else ""
         what_runs = f"{plural(missing, 'trial')} to run on {self.study.sheet.name}"
         self.display.console.print(f"{name}: {what_runs}{known}.")
 

@@ -58,12 +58,12 @@ def show_report(folder: Path, *, pdf: bool = False) -> None:
 def show_outcome(outcome: RunOutcome) -> None:
     """Print why a run ended early, and how many of its trials have no score."""
     if outcome.stop_reason:
-        advice = f"{outcome.trials} trials are known; with a larger budget the same command continues"
-        sys.stderr.write(f"Ended by the budget: {outcome.stop_reason}. {advice}.\n")
+        advice = f"{outcome.trials} trials are known; raise the budget and run the same command to continue"
+        sys.stderr.write(f"Stopped by the budget: {outcome.stop_reason}. {advice}.\n")
     fates = {
-        "ended early, lagging behind; they have no score": outcome.pruned,
+        "were pruned and have no score": outcome.pruned,
         "diverged; the report lists them": outcome.diverged,
-        "failed; the report says why; the same command tries them again": outcome.failed,
+        "failed; the report lists the errors; run the same command to retry them": outcome.failed,
     }
     for fate, count in fates.items():
         if count:
@@ -117,9 +117,11 @@ def indices_table(method: str, rows: "pl.DataFrame") -> Table:
     """Return a table of the sensitivity indices of a method's settings, with intervals and the noise floor."""
     columns = rows["index"].unique(maintain_order=True).to_list()
     groups, dropped = rows.select("groups", "dropped").row(0)
-    caption = f"left out for want of a result: {dropped} of {groups + dropped} groups of points" if dropped else None
+    caption = (
+        f"left out because results are missing: {dropped} of {groups + dropped} groups of points" if dropped else None
+    )
     names = [name.replace("_", " ") for name in columns]
-    table = Table(f"indices of {method}", *names, "above the floor", box=SIMPLE, caption=caption)
+    table = Table(f"indices of {method}", *names, "above noise floor", box=SIMPLE, caption=caption)
     for (factor, other), factor_rows in rows.group_by("factor", "other", maintain_order=True):
         by_index = {row["index"]: row for row in factor_rows.iter_rows(named=True)}
         above_floor = next((by_index[index]["above_floor"] for index in ("total", *columns) if index in by_index), None)
@@ -164,10 +166,10 @@ def show_comparison(runs: "tuple[Run, Run]", changes: Mapping[str, tuple[Any, An
             format_score(metric, row["difference"], row["low"], row["high"], sign="+"),
             format_p_value(row["p"]), f"{row['pairs']}{shared}",
         )  # fmt: skip
-    console.print(table if len(rows) else "No method is in both.")
+    console.print(table if len(rows) else "The runs have no method in common.")
     if not same_data(*runs):
         console.print(
-            "The data, or what seeds decide, differ: means are over all seeds of a run, and nothing is tested."
+            "The runs differ in their data or in what seeds vary: means are over all seeds of each run, without tests."
         )
 
 
@@ -182,20 +184,20 @@ def show_replay(comparison: Comparison) -> None:
         console.print(table)
     if comparison.same:
         console.print(
-            f"The same bit for bit: the weights, the scores, and {comparison.measured} numbers along the way."
+            f"Identical bit for bit: the weights, the scores, and {comparison.measured} values from training."
         )
         return
     if comparison.status[0] != comparison.status[1]:
-        console.print(f"It was {comparison.status[0]}, and now is {comparison.status[1]}.")
+        console.print(f"The status was {comparison.status[0]}, and is now {comparison.status[1]}.")
     weights = "are the same" if comparison.weights[0] == comparison.weights[1] else "differ"
-    largest = f", by {comparison.largest:.2g} at most" if comparison.apart else ""
+    largest = f", by at most {comparison.largest:.2g}" if comparison.apart else ""
     console.print(
-        f"The weights {weights}; {comparison.apart} of {comparison.measured} numbers along the way differ{largest}."
+        f"The weights {weights}; {comparison.apart} of {comparison.measured} values from training differ{largest}."
     )
     for name, (stored, current) in comparison.changed.items():
-        console.print(f"  {name}: was {stored}, and now is {current}")
+        console.print(f"  {name}: was {stored}, is now {current}")
     if not comparison.changed:
-        console.print("Versions, code, data, processor, threads and device are the same; so it is none of these.")
+        console.print("Versions, code, data, processor, threads and device are unchanged: none of them is the cause.")
 
 
 def format_exact(value: float | None) -> str:

@@ -156,7 +156,7 @@ def test_the_methods_that_draw_are_those_that_are_said_to(tmp_path: Path) -> Non
     [
         ({}, "must be a number, {auto: [5, 40]}, or numbers of split, init and order"),
         ({"auto": [5, 10], "init": 3}, "`auto`, or split, init and order"),
-        ({"split": 100, "init": 100, "order": 100}, "must be 10,000 at most in all"),
+        ({"split": 100, "init": 100, "order": 100}, "must be at most 10,000 in total"),
         ({"inits": 3}, "seeds.inits: there is no such key (it has: auto, split, init, order). Did you mean `init`?"),
         ({"init": 0}, "must be greater than or equal to 1"),
     ],
@@ -167,7 +167,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, seeds: Any, rule: str) -> Non
 
 
 def test_data_that_are_dealt_are_not_dealt_again(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.deal.* is one deal of the samples"):
+    with pytest.raises(UserError, match=r"data\.deal.* fixes one split of the samples"):
         load_study(tmp_path, {"split": 2}, data={"name": "mfeat", "deal": 1})
     assert (
         plan_trials(load_study(tmp_path, {"init": 2}, data={"name": "mfeat", "deal": 1}))[1].config["data"]["deal"] == 1

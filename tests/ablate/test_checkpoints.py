@@ -162,8 +162,8 @@ def test_checkpoints_go_that_no_study_goes_on_from(tmp_path: Path) -> None:
         one.write({"number": 1})
     written(tmp_path, planned=2)
     result = {part.what: [path.stem for path in part.folders] for part in take_inventory(tmp_path).parts}
-    assert result["checkpoints of packs that are to go on"] == [trial(5).id]
-    assert result["checkpoints that no study goes on from"] == [store.pack_name(names[0])]
+    assert result["checkpoints of unfinished packs"] == [trial(5).id]
+    assert result["unused checkpoints"] == [store.pack_name(names[0])]
     delete_unused(tmp_path)
     assert [one.exists for one in kept] == [False, True]
     written(tmp_path, planned=1)

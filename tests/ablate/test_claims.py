@@ -132,8 +132,8 @@ def test_a_study_by_the_name_of_a_claim_is_told_of_its_verdict(tmp_path: Path) -
     assert overwrite_warnings(study) == []
     plain = {key: value for key, value in alone.items() if key not in {"claim", "quick"}}
     said = overwrite_warnings(load_study(str(write_claim(tmp_path, plain)), str(tmp_path / "runs")))
-    verdict = "whose verdict makes way; another `name` keeps both."
-    assert said == [f"{study.folder} holds a claim of the same name, {verdict}"]
+    verdict = "whose verdict will be deleted; use another `name` to keep both."
+    assert said == [f"{study.folder} contains a claim of the same name, {verdict}"]
 
 
 def test_a_claim_by_the_name_of_a_study_is_told_of_its_report(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_claim_by_the_name_of_a_study_is_told_of_its_report(tmp_path: Path) ->
     folder = easy.folder.parent
     assert overwrite_warnings(easy) == []
     write_manifest(folder, build_manifest(easy))
-    said = f"{folder} holds a study of the same name, whose report and figures make way; another `name` keeps both."
+    said = f"{folder} contains a study of the same name, whose report and figures will be replaced; use another `name` to keep both."
     assert overwrite_warnings(easy) == [said]
     write_manifest(easy.folder, build_manifest(easy))
     assert [overwrite_warnings(study) for study in (easy, hard)] == [[], []]
@@ -203,11 +203,11 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a rule about one number for two sides": (
         {"claim": CLAIM["claim"] | {"rule": {"above": {"threshold": 0.5}}}},
-        "claim.rule: `above` is about one number a seed, and `difference` finds two sides",
+        "claim.rule: `above` needs one value per seed, and `difference` has two values",
     ),
     "a rule about two sides for one number": (
         {"claim": CLAIM["claim"] | {"analysis": {"quantity": {"metric": "share"}}, "rule": {"every": {}}}},
-        "claim.rule: `greater` is about two sides a seed, and `quantity` finds one number",
+        "claim.rule: `greater` needs two values per seed, and `quantity` has one value",
     ),
     "a column that is not there": (
         {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "share", "of": {"agm.alfa": 1}}}]}},
@@ -217,9 +217,9 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong cell": ({"cells": {"x": {"data": {"snrr": 1}}}}, "data: synthetic has no parameter 'snrr'"),
     "a cell that is none": ({"cells": {"x": 3}}, "cells.x: must be a mapping of changes to the study"),
     "a verdict on less than single precision": (
-        {"cells": {"x": {"train": {"dtype": "tf32"}}}}, "train.dtype: a verdict is given on float32 or float64"
+        {"cells": {"x": {"train": {"dtype": "tf32"}}}}, "train.dtype: a verdict requires float32 or float64"
     ),
-    "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell holds letters, digits and `._-`"),
+    "a cell outside": ({"cells": {"../x": {}}}, "the name of a cell must contain only letters, digits and `._-`"),
     "no cell": ({"cells": {}}, "cells: must not be empty"),
     "a side that is a name": (
         with_options(of="agm"), "claim.analysis.difference.of: must be a mapping, got 'agm'"
@@ -248,7 +248,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "epochs of what has none": (
         with_options(metric="seconds", epochs=[1, 1]),
-        "no trial has the metric `seconds` on test in some epochs; it is of a whole trial",
+        "no trial has the metric `seconds` on test per epoch; it is measured once per trial",
     ),
     "columns that are text": (with_options(per="cell"), "claim.analysis.difference.per: must be a list, got 'cell'"),
     "a choice that is text": (
@@ -266,18 +266,18 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a method in words": (
         with_analysis("ceiling", of="cggm"), "claim.analysis.ceiling.of: there is no method `cggm`"
     ),
-    "a budget": ({"budget": {"hours": 1}}, "budget: ends a study early, and a verdict is of all that was asked for"),
-    "a budget of a cell": ({"cells": {"x": {"budget": {"trials": 10}}}}, "budget: ends a study early"),
+    "a budget": ({"budget": {"hours": 1}}, "budget: stops a study early, but a verdict needs all its trials"),
+    "a budget of a cell": ({"cells": {"x": {"budget": {"trials": 10}}}}, "budget: stops a study early"),
     "a wrong key in the quick form": ({"quick": {"seds": 1}}, "seds: there is no such key"),
     "a number that is too small in the quick form": ({"quick": {"seeds": 0}}, "seeds: must be greater than or equal to 1"),
     "a cell of another name": (
-        {"cells": {"easy": {"name": "z"}}}, "cells.easy.name: is of the whole claim; what is changed here is the study"
+        {"cells": {"easy": {"name": "z"}}}, "cells.easy.name: belongs to the whole claim and cannot change here"
     ),
-    "a cell in another store": ({"cells": {"easy": {"store": "z"}}}, "cells.easy.store: is of the whole claim"),
-    "another store of the quick form": ({"quick": {"store": "z"}}, "quick.store: is of the whole claim"),
+    "a cell in another store": ({"cells": {"easy": {"store": "z"}}}, "cells.easy.store: belongs to the whole claim"),
+    "another store of the quick form": ({"quick": {"store": "z"}}, "quick.store: belongs to the whole claim"),
     "ceiling of an error": (
         {**with_analysis("ceiling", of="agm"), "methods": ["joint", "agm", "unimodal"], "metric": "loss"},
-        "claim.analysis.ceiling: adds up what classifiers predict, and is about accuracy; the metric here is loss",
+        "claim.analysis.ceiling: combines class predictions and needs accuracy; the metric here is loss",
     ),
     "no single modalities": (with_analysis("ceiling", of="agm"), "claim.analysis.ceiling: there is no method `unimodal`"),
     "a cell that is not there": (
@@ -298,16 +298,16 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a metric that is not measured": (
         with_options(metric="shapley", split="validation"),
-        "no trial has the metric `shapley` on validation; `measure: [shapley]` takes it",
+        "no trial has the metric `shapley` on validation; `measure: [shapley]` records it",
     ),
     "a metric that is measured elsewhere": (
         with_options(metric="shapley") | {"measure": ["shapley"]},
-        "no trial has the metric `shapley` on test; it is on validation",
+        "no trial has the metric `shapley` on test; it exists on validation",
     ),
     "a metric of another task": (with_options(metric="mae"), "no trial has the metric `mae` on test"),
     "a metric of another method": (with_options(metric="eps", split="train"), "no trial has the metric `eps` on train"),
     "a score in training": (
-        with_options(split="train"), "no trial has the metric `score` on train; it is on validation and test"
+        with_options(split="train"), "no trial has the metric `score` on train; it exists on validation and test"
     ),
     "another metric that is not measured": (
         with_options(against="share"), "claim.analysis.difference.against: no trial has the metric `share` on test"
@@ -318,34 +318,34 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a last score of several epochs": (
         with_options(metric="loss", split="validation", less_score=True, epochs=[1, 2]),
-        "claim.analysis.difference.less_score: a trial's own score is its last; `epochs` does not go with it",
+        "claim.analysis.difference.less_score: uses a trial's last score and cannot be combined with `epochs`",
     ),
     "a correlation over two cells": (
         with_analysis("companion", metric="loss", of=AGM, minus=JOINT, within={**JOINT}),
-        "claim.analysis.companion: needs 3 cells, which it correlates, got 2",
+        "claim.analysis.companion: correlates cells and needs at least 3, got 2",
     ),
     "heterogeneity of few seeds": (
         with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 3},
-        "claim.analysis.heterogeneity: needs 4 seeds a group, and the cell `easy` has 3 seeds",
+        "claim.analysis.heterogeneity: needs at least 4 seeds per group, and the cell `easy` has 3 seeds",
     ),
     "heterogeneity of few independent seeds": (
         with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": {"init": 2, "order": 3}},
-        "needs 4 seeds a group, and the cell `easy` has 2 seeds",
+        "needs at least 4 seeds per group, and the cell `easy` has 2 seeds",
     ),
     "heterogeneity beside of one group": (
         {"claim": CLAIM["claim"] | {"beside": [{"heterogeneity": {"of": AGM | {"cell": "easy"}, "minus": JOINT}}]}},
-        "claim.beside.heterogeneity: needs 2 groups, which it compares, got 1",
+        "claim.beside.heterogeneity: compares groups and needs at least 2, got 1",
     ),
     "a metric beside": (
         {"claim": CLAIM["claim"] | {"beside": [{"quantity": {"metric": "sharee"}}]}},
         "claim.beside.quantity.metric: no trial has the metric `sharee` on test. Did you mean `share`?",
     ),
     "a rule about one of two cells": (
-        with_rule("greater"), "claim.rule: `greater` is about one effect, and the analysis finds 2 or more"
+        with_rule("greater"), "claim.rule: `greater` judges one effect, and the analysis finds 2 or more"
     ),
     "a rule about one of two analyses": (
         {"claim": CLAIM["claim"] | {"analysis": [ONE_DIFFERENCE, copy.deepcopy(ONE_DIFFERENCE)], "rule": "less"}},
-        "claim.rule: `less` is about one effect, and the analysis finds 2 or more",
+        "claim.rule: `less` judges one effect, and the analysis finds 2 or more",
     ),
     "a margin that is text": (
         with_rule("greater", margin="1 %"), "claim.rule.greater.margin: must be a number, got '1 %'"
@@ -371,7 +371,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         with_options(per=["choose"]), "claim.analysis.difference.per: no trial has `choose`"
     ),
 } | {
-    f"a cell that is named as the claim's {own}": ({"cells": {own: {}}}, f"`{own}` is in the claim's own folder")
+    f"a cell that is named as the claim's {own}": ({"cells": {own: {}}}, f"`{own}` is reserved in the claim's folder")
     for own in ("verdict.json", "report.html", "report.md", "figures", "tables", "lock", "driver.json", "Figures")
 }  # fmt: skip
 
@@ -394,7 +394,7 @@ def test_the_interval_of_a_correlation_takes_one_cell_more_and_a_quick_run_may_h
     assert len(load(str(reported)).cells) == 3
     claim = CLAIM["claim"] | {"analysis": {"companion": companion}, "rule": {"above": {"threshold": 0}}}
     tested = write_claim(tmp_path, CLAIM | three | {"claim": claim})
-    with pytest.raises(UserError, match=r"claim\.analysis\.companion: needs 4 cells, which it correlates, got 3"):
+    with pytest.raises(UserError, match=r"claim\.analysis\.companion: correlates cells and needs at least 4, got 3"):
         load(str(tested))
     load(str(tested), quick=True)
     compared = write_claim(tmp_path, CLAIM | with_analysis("heterogeneity", of=AGM, minus=JOINT) | {"seeds": 4})
@@ -456,7 +456,7 @@ def test_run_takes_a_study_or_claims(tmp_path: Path) -> None:
 
 def test_a_study_among_claims_is_said_to_be_one(tmp_path: Path) -> None:
     ended = here("run", "--claims", "first-look", "--store", tmp_path)
-    said = "first-look: is a study, and here a claim is asked for; `ablate run first-look` runs it\n"
+    said = "first-look: is a study, but a claim is required here; `ablate run first-look` runs it\n"
     assert (ended.returncode, ended.stderr) == (2, said)
 
 
@@ -524,6 +524,6 @@ def test_claims_run_together_and_each_is_judged(tmp_path: Path) -> None:
     for command in (["status", runs / "right-quick"], ["compare", runs / "right-quick", runs / "right-quick" / "easy"]):
         ended = here(*command)
         cells = ", ".join(str(runs / "right-quick" / cell) for cell in ("easy", "hard"))
-        sentence = f"{runs / 'right-quick'} is the folder of a claim, and no run; its runs are {cells}"
+        sentence = f"{runs / 'right-quick'} is the folder of a claim, not of a run; its runs are {cells}"
         assert (ended.returncode, ended.stderr) == (2, f"{sentence}\n")
     assert "no study.yaml" in here("status", runs).stderr  # a store is no claim

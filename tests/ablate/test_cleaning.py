@@ -137,7 +137,7 @@ def test_what_a_living_process_writes_stays(folder: Path) -> None:
 def test_the_command_shows_first_and_deletes_when_told(folder: Path) -> None:
     seen = here("gc", folder)
     assert seen.returncode == 0
-    assert "With --delete, what may go is removed." in seen.stdout
+    assert "Use --delete to delete what can be deleted." in seen.stdout
     assert len(folders(folder)) == 4
     told = json.loads(here("gc", folder, "--delete", "--json").stdout)
     assert [part["folders"] for part in told["parts"] if part["may_go"]] == [1, 1, 1]

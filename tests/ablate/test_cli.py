@@ -47,7 +47,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("run", "Stopped; the same command continues.\n"), ("replay", "Stopped.\n")]
+    ("name", "message"), [("run", "Stopped; run the same command to continue.\n"), ("replay", "Stopped.\n")]
 )
 def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
     name: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -69,7 +69,7 @@ def test_ctrl_c_is_answered_once_and_then_the_process_ends_undisturbed(
 def test_the_doctor_finds_all_well() -> None:
     text = command_output("doctor")
     assert "agm: alpha=0 is joint training" in text
-    assert text.endswith("All is well.\n")
+    assert text.endswith("All checks passed.\n")
 
 
 def test_the_doctor_sees_an_off_state_that_is_not_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_the_doctor_switches_off_by_a_name_and_says_what_fails_then(tmp_path: Pa
 def test_the_doctor_sees_a_study_that_cannot_run(tmp_path: Path) -> None:
     study = load(str(write(tmp_path, resources={"cpu": 99})), str(tmp_path / "store"))
     refused = [check for check in doctor.run_checks(study, 2) if not check.passed]
-    assert [check.detail for check in refused] == ["resources.cpu: a trial asks for 99 CPUs, and this run has 2"]
+    assert [check.detail for check in refused] == ["resources.cpu: a trial needs 99 CPUs, and this run has 2"]
 
 
 def test_a_plan_refuses_what_a_run_would_refuse(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_plan_creates_nothing(tmp_path: Path) -> None:
     file = write(tmp_path)
     text = command_output("plan", str(file), "--store", str(tmp_path / "store"))
     assert text.startswith("small on synthetic: 6 trials, 0 in the store, 6 to run.\n")
-    assert "`ablate plan --measure` makes some steps" in text
+    assert "`ablate plan --measure` runs a few steps" in text
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
 
 
@@ -144,7 +144,7 @@ def test_a_study_of_other_data_by_the_same_name_is_said(tmp_path: Path) -> None:
     assert "by the same name" not in command_output("plan", str(write(tmp_path, seeds=5)), "--store", store)
     other = write(tmp_path, data="diabetes")
     warning = (
-        f"Note: {store}/small holds a study of synthetic by the same name. Its tables, figures and report make way"
+        f"Note: {store}/small contains a study of the same name on synthetic. Its tables, figures and report will be"
     )
     assert warning in command_output("plan", str(other), "--store", store)
     ran = here("run", other, "--store", store)
@@ -169,7 +169,7 @@ def test_a_neutral_value_of_no_setting_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(method.replace('"factor": 1.0', '"facto": 1.0'))
     ended = here("plan", write(tmp_path, methods=["other:Half"], vary=None), "--store", tmp_path / "s")
     assert ended.returncode == 2
-    assert "`neutral` names `facto`, which is no setting (it has: factor). Did you mean `factor`?" in ended.stderr
+    assert "`neutral` names `facto`, which is not a setting (it has: factor). Did you mean `factor`?" in ended.stderr
 
 
 def test_a_plan_can_measure_what_a_run_takes(tmp_path: Path) -> None:
@@ -198,7 +198,9 @@ def test_a_plan_that_measures_steps_says_that_measurements_are_not_in_it(tmp_pat
     def plan_output(**changes: Any) -> str:
         return command_output("plan", str(write(tmp_path, **changes)), "--store", str(tmp_path / "store"), "--measure")
 
-    assert plan_output(measure=["probe", "fidelity"]).endswith("What `measure` takes is not in it: fidelity, probe.\n")
+    assert plan_output(measure=["probe", "fidelity"]).endswith(
+        "This does not include the measurements: fidelity, probe.\n"
+    )
     assert "What `measure` takes" not in plan_output()
 
 
@@ -215,7 +217,7 @@ def test_figures_that_are_not_there_are_not_named(tmp_path: Path) -> None:
 def test_a_page_of_claims_is_a_file(tmp_path: Path) -> None:
     ended = here("claims", "--store", tmp_path, "--write", tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"--write: must be a file, and {tmp_path} is a folder\n"
+    assert ended.stderr == f"--write: must be a file, but {tmp_path} is a folder\n"
 
 
 def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,4 +228,4 @@ def test_claims_are_asked_for_by_name_and_by_group(monkeypatch: pytest.MonkeyPat
     for given in (",", ""):
         ended = here("run", "--claims", given)
         assert ended.returncode == 2
-        assert ended.stderr == f"--claims: must be all, recipes or names with commas between them, got {given!r}\n"
+        assert ended.stderr == f"--claims: must be all, recipes or comma-separated names, got {given!r}\n"

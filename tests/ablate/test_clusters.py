@@ -73,7 +73,7 @@ def test_a_run_joins_a_cluster_from_a_shell(cluster: Cluster, home: Path, tmp_pa
 
 def test_where_no_cluster_is_a_run_ends_at_once(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(UserError, match=f"--address {address}: there is no cluster"):
+    with pytest.raises(UserError, match=f"--address {address}: no cluster answers"):
         check_reachable(address)
     refused = here("submit", write(tmp_path), "--store", tmp_path / "s", "--address", f"http://{address}")
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -94,10 +94,10 @@ def test_nodes_that_cannot_run_the_study_are_named(tmp_path: Path) -> None:
     with marker_file(tmp_path / "deep/store") as seen:
         assert clusters.describe_process([seen, "/nowhere/mine.npz"])[1] == ["/nowhere/mine.npz"]
         with pytest.raises(
-            UserError, match=f"store: {tmp_path}/deep/store is not what the node far .* folder that all"
+            UserError, match=f"store: {tmp_path}/deep/store is not visible to the node far .* folder that all"
         ):
             check_nodes([node._replace(missing=[seen])])
-    with pytest.raises(UserError, match=r"data: /nowhere/mine\.npz is not what the node far of the cluster sees"):
+    with pytest.raises(UserError, match=r"data: /nowhere/mine\.npz is not visible to the node far of the cluster"):
         check_nodes([node._replace(missing=["/nowhere/mine.npz"])])
     assert list(tmp_path.iterdir()) == []
 
@@ -106,20 +106,24 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
     """Two nodes of two CPUs have four, and never three at once."""
     study, said = load(str(write(tmp_path, resources={"cpu": 3}))), list[str]()
     small = [Node(name, 2, 0, package_versions(), []) for name in "ab"]
-    with pytest.raises(UserError, match="a trial asks for 3 CPUs, and no node of the cluster has more than 2; for one"):
+    with pytest.raises(
+        UserError, match="a trial needs 3 CPUs, and no node of the cluster has more than 2; if the cluster grows"
+    ):
         check_capacity(study, small, None, said.append)
     with pytest.raises(UserError, match="no node of the cluster has more than 0"):
         check_capacity(study, [], None, said.append)
     check_capacity(study, small, 64, said.append)
-    assert said == ["a trial asks for 3 CPUs, and no node of the cluster has more than 2; waiting for it to grow."]
+    assert said == [
+        "a trial needs 3 CPUs, and no node of the cluster has more than 2; waiting for the cluster to grow."
+    ]
     check_capacity(study, [*small, Node("c", 4, 0, package_versions(), [])], None, pytest.fail)
     cards = load(str(write(tmp_path, resources={"gpu": 2})))
     nodes = [Node("a", 2, 1, package_versions(), [])]
-    sentence = "a worker asks for 2 GPUs, and no node of the cluster has more than 1"
+    sentence = "a worker needs 2 GPUs, and no node of the cluster has more than 1"
     with pytest.raises(UserError, match=rf"resources\.gpu: {sentence}; for one that grows"):
         check_capacity(cards, nodes, None, pytest.fail)
     check_capacity(cards, nodes, 64, said.append)
-    assert said[1:] == [f"{sentence}; waiting for it to grow."]
+    assert said[1:] == [f"{sentence}; waiting for the cluster to grow."]
 
 
 def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> None:
@@ -127,7 +131,7 @@ def test_workers_need_room_on_the_nodes_and_not_in_their_sum(tmp_path: Path) -> 
     study = load(str(write(tmp_path, resources={"cpu": 2, "workers": 3})))
     nodes = [Node(name, 3, 0, package_versions(), []) for name in "ab"]
     with pytest.raises(
-        UserError, match=r"resources\.workers: a trial asks for 3 workers, and the cluster has room for 2;"
+        UserError, match=r"resources\.workers: a trial needs 3 workers, and the cluster has room for 2;"
     ):
         check_capacity(study, nodes, None, pytest.fail)
     check_capacity(study, [*nodes, Node("c", 2, 0, package_versions(), [])], None, pytest.fail)
@@ -162,7 +166,7 @@ def test_packs_of_several_workers_wait_for_a_cluster_that_grows(
             with node(cluster, tmp_path / "log"):
                 _, errors = run.communicate(timeout=300)
     assert run.returncode == 0, errors
-    assert "a trial asks for 2 workers, and the cluster has room for 1; waiting for it to grow." in errors
+    assert "a trial needs 2 workers, and the cluster has room for 1; waiting for the cluster to grow." in errors
     assert table(tmp_path / "s", "small", "trials")["status"].to_list() == ["done"]
 
 
@@ -180,7 +184,7 @@ def test_the_doctor_says_where_no_cluster_is(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     (only,) = check_cluster(address, load(str(write(tmp_path)), str(tmp_path / "s")), None)
     assert (only.name, only.passed) == (f"cluster {address}", False)
-    assert "there is no cluster" in only.detail
+    assert "no cluster answers" in only.detail
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
 
 
@@ -199,17 +203,17 @@ def test_the_doctor_asks_every_node_of_a_cluster(cluster: Cluster, tmp_path: Pat
     assert sees.startswith("ok   node ")
     assert "1 CPUs, 0 GPUs, sees the store, python 3." in sees
     assert blind.startswith("FAIL node ")
-    assert f"store: {tmp_path}/shared/runs is not what the node " in blind
-    (room,) = (line for line in lines if "study: room" in line)
+    assert f"store: {tmp_path}/shared/runs is not visible to the node " in blind
+    (room,) = (line for line in lines if "study: capacity" in line)
     assert room.startswith(
-        "FAIL study: room: resources.workers: a trial asks for 3 workers, and the cluster has room for 2"
+        "FAIL study: capacity: resources.workers: a trial needs 3 workers, and the cluster has room for 2"
     )
     assert lines[-1] == "2 checks failed."
     assert ended.returncode == 1
     assert list((tmp_path / "shared").iterdir()) == []
     fine = ablate("doctor", write(tmp_path, methods=["joint"], vary=None), *words, **cluster.environment)
-    assert "ok   study: room: for 1 pack at once" in fine.stdout
-    assert fine.stdout.endswith("All is well.\n")
+    assert "ok   study: capacity: 1 pack at a time" in fine.stdout
+    assert fine.stdout.endswith("All checks passed.\n")
 
 
 def test_a_job_brings_code_own_modules_and_data_and_runs_from_there_alone(home: Path, tmp_path: Path) -> None:

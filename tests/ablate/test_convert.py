@@ -75,7 +75,7 @@ def test_the_same_source_gives_the_same_file(mosi: Path, tmp_path: Path) -> None
         (["mutl", "mosi_data.pkl", "a.npz"], "has no layout 'mutl'"),
         (["mult", "none.pkl", "a.npz"], "there is no file or folder none.pkl"),
         (["mult", "mosi_data.pkl", "a.csv"], "must end in .npz, got a.csv"),
-        (["mult", "mosi_data.pkl", "a.npz", "--set", "target"], "an option is given as key=value, got target"),
+        (["mult", "mosi_data.pkl", "a.npz", "--set", "target"], "an option must have the form key=value, got target"),
         (["mult", "mosi_data.pkl", "a.npz", "--set", "target=[1"], "the value of target cannot be read: [1"),
         (["mult", "mosi_data.pkl", "a.npz", "--set", "targt=seven"], "Did you mean 'target'?"),
         (["mmsa", "mosi_data.pkl", "a.npz"], "has no `regression_labels` in `train`"),
@@ -93,7 +93,7 @@ def test_wrong_input_gets_one_sentence_and_leaves_nothing(
 
 def test_an_existing_file_is_not_overwritten(mosi: Path, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("mine")
-    assert "there is a file" in run_convert("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
+    assert "already exists" in run_convert("mult", str(mosi), str(tmp_path / "a.npz"), code=2)
     assert (tmp_path / "a.json").read_text() == "mine"
     assert not (tmp_path / "a.npz").exists()
 

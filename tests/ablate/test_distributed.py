@@ -56,8 +56,8 @@ def test_two_workers_give_what_one_gives_and_a_failed_trial_its_own_error(tmp_pa
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"workers": 3}, "resources.workers: 3 of 1 CPU each: a trial asks for 3 CPUs, and this run has 2"),
-        ({"gpu": 99}, "resources.gpu: a trial asks for 99 GPUs, and this machine has"),
+        ({"workers": 3}, "resources.workers: 3 of 1 CPU each: a trial needs 3 CPUs, and this run has 2"),
+        ({"gpu": 99}, "resources.gpu: a trial needs 99 GPUs, and this machine has"),
     ],
 )
 def test_more_than_the_machine_has_is_refused_at_once(asked: dict[str, int], said: str, tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def test_packs_of_several_workers_run_at_once_as_cpus_and_gpus_are_there(tmp_pat
 def test_a_plan_refuses_gpus_that_the_machine_has_not(tmp_path: Path) -> None:
     ended = here("plan", write(tmp_path, resources={"gpu": 99}), "--store", tmp_path / "store")
     assert ended.returncode == 2
-    assert "resources.gpu: a trial asks for 99 GPUs, and this machine has" in ended.stderr
+    assert "resources.gpu: a trial needs 99 GPUs, and this machine has" in ended.stderr
 
 
 def test_workers_do_not_share_a_gpu(tmp_path: Path) -> None:
     ended = here("plan", write(tmp_path, resources={"workers": 2, "gpu": 0.5}), "--store", tmp_path / "store")
     assert ended.returncode == 2
-    assert "resources.gpu: several workers need whole GPUs, one or more each, got 0.5" in ended.stderr
+    assert "resources.gpu: each of several workers needs a whole number of GPUs, got 0.5" in ended.stderr
 
 
 def test_workers_wait_for_days_for_the_one_that_measures_alone() -> None:

@@ -108,7 +108,7 @@ def test_tables_that_cannot_be_written_end_a_run_in_one_sentence(
     pack = run.queue.next_pack()
     assert pack is not None
     status, score, _ = train_pack(resolve_job(run.job), pack, None)[pack[0].id]
-    said = "^File too large; the same command continues with what is missing$"
+    said = "^File too large; run the same command to continue$"
     with small_files(100):
         with pytest.raises(UserError, match=said):
             run.on_result(pack[0], Result(status, score), None)
@@ -153,7 +153,7 @@ def test_a_study_of_a_read_only_store_is_planned_and_not_run(tmp_path: Path) -> 
     ended = apart(READ_ONLY, tmp_path)
     assert re.findall(r"exit (\d+)", ended.stdout) == ["0", "2"], ended.stderr
     assert "small on synthetic: 6 trials, 6 in the store, 0 to run." in ended.stdout
-    assert f"Note: store: cannot write to {tmp_path / 'store'}, so that `run` refuses to start.\n" in ended.stdout
+    assert f"Note: store: cannot write to {tmp_path / 'store'}, so `run` cannot start.\n" in ended.stdout
     assert ended.stderr == f"store: cannot write to {tmp_path / 'store'}\n"
 
 
@@ -163,8 +163,8 @@ def test_a_full_disk_stops_a_run_and_a_read_only_one_begins_none(tmp_path: Path)
     write(tmp_path, seeds=20, train={"epochs": 30}, resources={"pack": 1})
     ended = apart(DISK, tmp_path)
     assert re.findall(r"exit (\d+)", ended.stdout) == ["2", "2", "0"], ended.stderr
-    assert re.search(r"1[89]\d MB are free on the disk of", ended.stderr)
-    assert "a run needs 200; the same command continues with what is missing" in ended.stderr
+    assert re.search(r"the disk of .* has 1[89]\d MB free", ended.stderr)
+    assert "a run needs 200 MB; run the same command to continue" in ended.stderr
     stored = ended.stdout.count("index.json")
     assert 1 <= stored < 60
     assert "store: cannot write to" in ended.stderr

@@ -80,7 +80,7 @@ def test_versions_and_code_are_said_with_what_they_were(store: Path, monkeypatch
     patch_version(monkeypatch, "torch")
     assert changes_of(store) == {"torch": (then, "99")}
     output = here("plan", store.parent / "small.yaml", "--store", store).stdout
-    assert f"so that its trials run again: torch ({then}, now 99)." in " ".join(output.split())
+    assert f"so its trials run again: torch ({then}, now 99)." in " ".join(output.split())
     monkeypatch.setattr(identity, "fingerprint", lambda *modules: "another")
     assert changes_of(store).keys() == {"torch", "code"}
     assert json.loads(here("plan", store.parent / "small.yaml", "--store", store, "--json").stdout)["changed"][

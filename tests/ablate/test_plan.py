@@ -30,7 +30,7 @@ def test_workers_do_not_share_a_batch_that_a_module_of_ones_own_normalises_by(tm
     assert here("plan", write(tmp_path, **asked), "--store", tmp_path / "s").returncode == 0
     ended = here("plan", write(tmp_path, **asked, resources={"workers": 2}), "--store", tmp_path / "s")
     assert ended.returncode == 2
-    assert "resources.workers: must be 1 where a user-defined module normalises by the batch" in ended.stderr
+    assert "resources.workers: must be 1 if a user-defined module normalises by the batch" in ended.stderr
 
 
 def test_a_batch_that_a_module_of_ones_own_normalises_by_is_not_passed_in_parts(tmp_path: Path) -> None:
@@ -39,5 +39,5 @@ def test_a_batch_that_a_module_of_ones_own_normalises_by_is_not_passed_in_parts(
         file = write(tmp_path, vary={"train.accumulate": [1, 2]}, methods=["joint"], model=own)
         ended = here("plan", file, "--store", tmp_path / "s")
         assert ended.returncode == code
-        said = "train.accumulate: must be 1 where a user-defined module normalises by the batch"
+        said = "train.accumulate: must be 1 if a user-defined module normalises by the batch"
         assert (said in ended.stderr) == (code == 2)

@@ -191,7 +191,7 @@ def run_supervised(code: str, *words: object, **environment: str) -> str:
 
 def test_a_pruner_that_has_died_is_no_error_of_a_trial(tmp_path: Path) -> None:
     told = json.loads(run_supervised(DIED, write(tmp_path, **RACE), tmp_path / "s"))
-    assert told == [["failed", None, "the process that judges which trials to end has died"]] * 6
+    assert told == [["failed", None, "the process that prunes trials has died"]] * 6
 
 
 @pytest.mark.nightly

@@ -105,7 +105,7 @@ def test_a_pack_that_is_damaged_there_is_moved_aside_there(machine: Machine, buc
     assert (bucket / "trials" / kept / "metrics.parquet").read_bytes() == b"PAR1"
     (sentence,) = said
     assert sentence.startswith(f"file://{bucket}/trials/{trial(0).id} is damaged: metrics.parquet has 4 of ")
-    assert sentence.endswith(f" bytes; it is kept as {kept}, and what it held runs again.")
+    assert sentence.endswith(f" bytes; it is renamed to {kept}, and its trials run again.")
     one.sync(NEVER)  # the first has it whole
     assert packs(bucket) == [trial(0).id, trial(1).id]
 
@@ -122,10 +122,10 @@ def test_who_only_looks_passes_over_what_is_damaged_there_and_says_so(
     planned = here("plan", file, "--store", url)
     (said,) = (line for line in planned.stdout.splitlines() if line.startswith("Note: "))
     assert said.startswith(f"Note: {url}/trials/{lost.id} is damaged: metrics.parquet has 4 of ")
-    assert said.endswith(" bytes; it is passed over.")
+    assert said.endswith(" bytes; it is ignored.")
     assert planned.stdout.startswith("small on synthetic: 2 trials, 1 in the store, 1 to run.\n")
     again = here("replay", kept.id, "--store", url)
-    assert (again.returncode, again.stderr) == (0, f"{said}\n{kept.id}: trains again.\n")
+    assert (again.returncode, again.stderr) == (0, f"{said}\n{kept.id}: retraining.\n")
     assert sorted(bucket.rglob("*")) == before
 
 
@@ -199,7 +199,7 @@ def lay(folder: Path, *names: str) -> None:
 def test_a_remote_store_of_a_later_version_is_refused(machine: Machine, bucket: Path) -> None:
     bucket.mkdir()
     (bucket / "schema").write_text("3\n")
-    with pytest.raises(UserError, match="is a store of version 3, and this release reads up to 2"):
+    with pytest.raises(UserError, match="has store version 3, and this release reads versions up to 2"):
         machine("one").sync(NEVER)
 
 
@@ -225,13 +225,13 @@ def test_a_name_that_leads_out_of_the_mirror_is_passed_over(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("s4://bucket/runs", "is no address of a store: it must begin with s3:// or gs://, or be a folder"),
-        ("s3://", "is no address of a store: it must be like s3://bucket/runs"),
+        ("s4://bucket/runs", "is not the address of a store: it must begin with s3:// or gs://, or be a folder"),
+        ("s3://", "is not the address of a store: it must be like s3://bucket/runs"),
         (
             "ftp://localhost:1/runs",
-            "ftp://localhost:1/runs is no address of a store: it must begin with s3:// or gs://, or be",
+            "ftp://localhost:1/runs is not the address of a store: it must begin with s3:// or gs://, or be",
         ),
-        ("file:///tmp/../../x", "is no address of a store|cannot be used"),
+        ("file:///tmp/../../x", "is not the address of a store|cannot be used"),
     ],
 )
 def test_an_address_of_nothing_is_refused(url: str, said: str) -> None:
@@ -312,8 +312,8 @@ def test_a_second_machine_repeats_nothing(scheme: str, tmp_path: Path, request: 
     plan = ablate("plan", small, "--store", url, "--json", **elsewhere)
     assert '"stored": 1, "missing": 1' in plan.stdout, plan.stderr
     second = ablate("run", small, "--store", url, **elsewhere)
-    assert "small: 1 trial to run on synthetic, 1 of 2 in the store already." in second.stderr
-    assert "has no locks; see to it that no other machine runs this study" in second.stderr
+    assert "small: 1 trial to run on synthetic, 1 of 2 already in the store." in second.stderr
+    assert "has no locks; make sure that no other machine runs this study" in second.stderr
     alone = ablate("run", small, "--store", tmp_path / "here", **there)
     assert alone.returncode == 0, alone.stderr
     mirror = tmp_path / "second/ablate/stores" / scheme / "ablate/one/runs"
@@ -336,7 +336,7 @@ def test_a_store_that_cannot_be_used_gets_one_sentence(s3: dict[str, str], tmp_p
         (("plan", study, "--store", "s3://ablate/x"), nobody, "store: s3://ablate/x cannot be used: Unable to locate"),
         (("run", study, "--store", "s3://ablate/x"), nowhere, "store: s3://ablate/x cannot be used: "),
         (("status", "s3://ablate/nothing"), {}, "s3://ablate/nothing is not a run: it has no study.yaml."),
-        (("gc", "s3://ablate/x"), {}, "gc: s3://ablate/x is remote; only folders of this machine"),
+        (("gc", "s3://ablate/x"), {}, "gc: s3://ablate/x is remote; gc works only on local folders"),
     ]
     for words, environment, said in cases:
         ended = ablate(*words, **(s3 | home | environment))
@@ -390,7 +390,7 @@ def check(cluster: Cluster, study: Path, url: str, s3: dict[str, str], tmp_path:
     write(tmp_path, seeds=3, resources={"pack": 1})
     job = ablate("submit", study, "--store", url, "--address", cluster.dashboard, **environment)
     assert job.returncode == 0, job.stdout + job.stderr
-    assert "small: 3 trials to run on synthetic, 6 of 9 in the store already." in job.stdout
+    assert "small: 3 trials to run on synthetic, 6 of 9 already in the store." in job.stdout
     shown = ablate("status", f"{url}/small", **s3, XDG_CACHE_HOME=str(tmp_path / "third"))
     assert shown.stdout == "small: 9 of 9 trials done.\n"
 

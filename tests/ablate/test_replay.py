@@ -83,9 +83,9 @@ def test_what_has_changed_is_said(study: Study, capsys: pytest.CaptureFixture[st
         cli.app(["replay", trial.id, "--store", str(study.store)])
     assert ended.value.code == 1
     said = capsys.readouterr()
-    assert said.err == f"{trial.id}: trains again.\n"
+    assert said.err == f"{trial.id}: retraining.\n"
     assert "The weights differ; 1 of" in said.out
-    assert "threads: was 8, and now is 1" in said.out
+    assert "threads: was 8, is now 1" in said.out
     assert "-0.5" in said.out
 
 
@@ -103,8 +103,8 @@ def test_a_trial_of_a_gpu_trains_on_the_cpu_where_there_is_none_and_that_is_said
     (trial, _), *_ = keep(study, 1, device="NVIDIA H200")
     with pytest.raises(SystemExit):
         cli.app(["replay", trial.id, "--store", str(study.store)])
-    place = "on the CPU: it trained on NVIDIA H200, and there is no GPU here"
-    assert capsys.readouterr().err == f"{trial.id}: trains again, {place}.\n"
+    place = "on the CPU: it was trained on NVIDIA H200, and this machine has no GPU"
+    assert capsys.readouterr().err == f"{trial.id}: retraining, {place}.\n"
     assert replay(load_trial(study.store, trial.id)).changed == {"device": ("NVIDIA H200", "cpu")}
 
 
@@ -113,7 +113,7 @@ def test_a_trial_of_a_gpu_trains_on_one_again(study: Study, monkeypatch: pytest.
     """It is told that there is one, and torch knows better."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (trial, _), *_ = keep(study, 1, device="NVIDIA H200")
-    with pytest.raises(UserError, match=f"{trial.id}: cannot be trained again: .*(CUDA|NVIDIA)"):
+    with pytest.raises(UserError, match=f"{trial.id}: cannot be retrained: .*(CUDA|NVIDIA)"):
         replay(load_trial(study.store, trial.id))
 
 
@@ -127,14 +127,16 @@ def test_data_that_moved_is_found_by_the_study(tmp_path: Path) -> None:
     for name in ("method", "encoder"):  # it trains again in another process
         del sys.modules[name]
     result = load_trial(before.store, trial.id)
-    with pytest.raises(UserError, match=r"there is no file or folder .*; --study says where data and modules are now"):
+    with pytest.raises(
+        UserError, match=r"there is no file or folder .*; give a study file with the current paths as --study"
+    ):
         replay(result)
     assert replay(result, load(str(tmp_path / "moved/study.yaml"))).same
 
 
 def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) -> None:
     (trial, outcome), *_ = keep(study, 2)
-    with pytest.raises(UserError, match=r"holds no trial zzz$"):
+    with pytest.raises(UserError, match=r"contains no trial zzz$"):
         load_trial(study.store, "zzz")
     with pytest.raises(UserError, match=r"holds 2 trials that begin with "):
         load_trial(study.store, "")

@@ -73,8 +73,8 @@ def test_a_trial_of_a_run_is_the_same_when_it_trains_again(store: Path) -> None:
     trial = table(store, "small", "trials")["trial"][4]
     ended = here("replay", trial, "--store", store)
     assert ended.returncode == 0, ended.stderr + ended.stdout
-    assert ended.stderr == f"{trial}: trains again, with the 1 that trained with it.\n"
-    assert "The same bit for bit: the weights, the scores, and " in ended.stdout
+    assert ended.stderr == f"{trial}: retraining, with 1 other trial of its pack.\n"
+    assert "Identical bit for bit: the weights, the scores, and " in ended.stdout
 
 
 def test_a_larger_grid_runs_only_what_is_new(store: Path, tmp_path: Path) -> None:
@@ -137,10 +137,10 @@ def test_steps_that_cannot_be_compiled_as_asked_are_named(
     with monkeypatch.context() as bare:
         bare.delenv("CXX")
         bare.setenv("PATH", "")
-        assert ("Note: resources.compile is on, but here is no C++ compiler" in said()) == (asked == "on")
+        assert ("Note: resources.compile is on, but this machine has no C++ compiler" in said()) == (asked == "on")
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))  # a Python without its headers
-    assert ("where there is none, steps are not compiled." in said()) == (asked == "on")
+    assert ("without one, steps are not compiled." in said()) == (asked == "on")
 
 
 def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) -> None:
@@ -151,12 +151,12 @@ def test_methods_that_wait_longer_than_a_study_trains_are_named(tmp_path: Path) 
             load(str(write(tmp_path, methods=["mses", "mslr"], **{"vary": None} | changes)))
         )
 
-    late = "mses.patience is 10: mses acts from epoch 12 on, and of 11 epochs it is joint training."
+    late = "mses.patience is 10: mses first acts in epoch 12, so with 11 epochs it is joint training."
     assert said(train={"epochs": 11}) == [late]
     assert said(train={"epochs": 12}) == []
     assert said(train={"epochs": 1}, vary={"train.epochs": {"log": [5, 20]}}, search="random") == []
     assert said(train={"epochs": 6}, set={"mses.patience": 4}) == [
-        "mslr.window is 5: mslr acts from epoch 7 on, and of 6 epochs it is joint training."
+        "mslr.window is 5: mslr first acts in epoch 7, so with 6 epochs it is joint training."
     ]
     assert said(train={"epochs": 6}, set={"mses.patience": 4, "mslr.factor": 1.3}) == []
     assert said(train={"epochs": 4}, vary={"mses.patience": [2, 9], "mslr.window": [1]}) == []
@@ -183,7 +183,7 @@ def test_another_shell_sees_a_run_that_goes_on_without_ray(store: Path, command:
     if command == "status":
         done, running = ended.stdout.splitlines()
         assert done == "small: 6 of 6 trials done."
-        assert running.startswith(f"Being run by process {other.pid} of ")
+        assert running.startswith(f"Running: process {other.pid} of ")
 
 
 def test_a_search_that_prunes_runs_in_rounds_and_is_found_again(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_results_replace_no_study(tmp_path: Path) -> None:
     file = write(tmp_path).rename(tmp_path / "small/study.yaml")
     written = file.read_text()
     ended = here("run", file, "--store", tmp_path)
-    said = f"store: results would replace {file}, which is not a run's; take another store or `name`\n"
+    said = f"store: results would replace {file}, which belongs to no run; choose another store or `name`\n"
     assert (ended.returncode, ended.stderr) == (2, said)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
     assert file.read_text() == written
@@ -315,7 +315,7 @@ def test_what_ray_wrote_for_a_run_that_was_killed_is_removed(tmp_path: Path) -> 
 def test_more_cpus_a_trial_than_there_are_is_refused(tmp_path: Path) -> None:
     ended = here("run", write(tmp_path, resources={"cpu": 9}), "--store", tmp_path / "store", "--cpus", 2)
     assert ended.returncode == 2
-    assert "a trial asks for 9 CPUs, and this run has 2" in ended.stderr
+    assert "a trial needs 9 CPUs, and this run has 2" in ended.stderr
 
 
 def test_after_ctrl_c_the_same_command_continues_and_the_tables_are_the_same_bit_for_bit(
@@ -330,12 +330,12 @@ def test_after_ctrl_c_the_same_command_continues_and_the_tables_are_the_same_bit
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "the same command continues" in errors
+    assert "run the same command to continue" in errors
     stored = sum(len(trial_ids(folder)) for folder in pack_folders(tmp_path / "s"))
     assert 1 <= stored < 6
     again = ablate(*words)
     assert again.returncode == 0, again.stderr
-    assert f"{6 - stored} trials to run on synthetic, {stored} of 6 in the store already." in again.stderr
+    assert f"{6 - stored} trials to run on synthetic, {stored} of 6 already in the store." in again.stderr
     for name in ("trials", "metrics", "predictions"):
         assert table(store, "small", name).equals(table(tmp_path / "s", "small", name))
 
@@ -350,7 +350,7 @@ def test_ctrl_c_while_ray_starts_and_again_is_answered_once(tmp_path: Path) -> N
             time.sleep(0.2)
         _, errors = process.communicate(timeout=60)
     said = [line for line in errors.splitlines() if not line.startswith("Note: ")]
-    assert said == ["small: 6 trials to run on synthetic.", "Stopped; the same command continues."]
+    assert said == ["small: 6 trials to run on synthetic.", "Stopped; run the same command to continue."]
     assert process.returncode == 130
 
 

@@ -28,7 +28,7 @@ def test_modules_of_one_name_do_not_stand_in_for_each_other(tmp_path: Path) -> N
     assert here("plan", tmp_path / "one/study.yaml", "--store", tmp_path / "runs").returncode == 0
     ended = here("plan", tmp_path / "other/study.yaml", "--store", tmp_path / "runs")
     assert ended.returncode == 2
-    assert f"`method` is {tmp_path}/one/method.py in this process, and not {tmp_path}/other/method.py;" in ended.stderr
+    assert f"`method` is {tmp_path}/one/method.py in this process, not {tmp_path}/other/method.py;" in ended.stderr
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_nothing_starts_once_the_hours_are_over_and_what_runs_is_heard(tmp_path:
     budget = Budget(study)
     queue = TrialQueue(rounds(study, None), lambda trials: {}, budget=budget)
     assert (queue.next_pack(), queue.has_ended, queue.is_finished) == (None, True, False)
-    assert queue.stop_reason == "1e-09 hours are over"
+    assert queue.stop_reason == "1e-09 hours have passed"
     (first, *_) = queue.pending_packs[0]
     queue.complete(first, quadratic_score(first))
     assert queue.results == {first.id: quadratic_score(first)}
@@ -284,11 +284,11 @@ def test_a_search_whose_hours_are_over_before_its_first_round_has_nothing_to_run
         None,
         True,
         {},
-        "1e-09 hours are over",
+        "1e-09 hours have passed",
     )
     planned = here("plan", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
     assert planned.returncode == 0
-    assert "1e-09 hours are over" in planned.stdout
+    assert "1e-09 hours have passed" in planned.stdout
 
 
 def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path:
     budget.add_result(proposed[1], Result("diverged", None))
     assert budget.stop_reason() is None
     budget.add_result(proposed[1], Result("done", 0.83))
-    assert budget.stop_reason() == "a configuration reaches 0.91, and the target is 0.9"
+    assert budget.stop_reason() == "a configuration reached 0.91, and the target is 0.9"
 
 
 def test_metrics_that_are_less_when_better_reach_a_target_from_above(tmp_path: Path) -> None:

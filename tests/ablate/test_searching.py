@@ -69,14 +69,14 @@ def test_a_study_ends_at_its_target_and_says_so(tmp_path: Path) -> None:
     file = write(tmp_path, **changes, budget={"target": 0.0})
     ended = ablate("run", file, "--store", tmp_path / "s", "--cpus", 1)
     assert ended.returncode == 0, ended.stderr
-    assert "Ended by the budget: a configuration reaches 0." in ended.stderr
+    assert "Stopped by the budget: a configuration reached 0." in ended.stderr
     known = table(tmp_path / "s", "small", "trials").height
     assert 2 <= known < 80
-    assert f"{known} trials are known; with a larger budget the same command continues." in ended.stderr
+    assert f"{known} trials are known; raise the budget and run the same command to continue." in ended.stderr
     again = ablate("run", file, "--store", tmp_path / "s", "--cpus", 1)
     assert again.returncode == 0, again.stderr
     assert table(tmp_path / "s", "small", "trials").height == known
-    assert "Nothing will run: a configuration reaches 0." in ablate("plan", file, "--store", tmp_path / "s").stdout
+    assert "Nothing will run: a configuration reached 0." in ablate("plan", file, "--store", tmp_path / "s").stdout
 
 
 def searched(folder: Path, samples: int, *, second_order: bool) -> pl.DataFrame:

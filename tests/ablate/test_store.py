@@ -73,7 +73,7 @@ def test_the_next_run_gives_a_store_of_the_first_version_its_checksums(tmp_path:
 @pytest.mark.parametrize("text", [str(schema.SCHEMA + 1), "x", ""])
 def test_a_store_of_a_later_version_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "schema").write_text(text)
-    with pytest.raises(UserError, match="this release reads up to 2; install the newer release"):
+    with pytest.raises(UserError, match="this release reads versions up to 2; install a newer release"):
         schema.migrate(tmp_path)
 
 

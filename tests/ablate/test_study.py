@@ -30,11 +30,11 @@ BROKEN = {
     "one measurement as text": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: probe\n", ":4: measure: must be a list or a mapping, got 'probe'", ""),
     "an interval of no steps": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {fidelity: 0}\n",
-        ":4: measure.fidelity: is taken every so many steps: must be an integer from 1, got 0", "",
+        ":4: measure.fidelity: the interval in steps must be an integer from 1, got 0", "",
     ),
     "an interval that is no number": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {shapley: yes}\n",
-        "measure.shapley: is taken every so many epochs: must be an integer from 0 (0: after the last epoch alone), got 'yes'", "",
+        "measure.shapley: the interval in epochs must be an integer from 0 (0: only after the last epoch), got 'yes'", "",
     ),
     "a negative interval": ("name: x\ndata: mfeat\nmethods: [joint]\nmeasure: {probe: -1}\n", "must be an integer from 0", ""),
     "truth where none is planted": (
@@ -43,11 +43,11 @@ BROKEN = {
     ),
     "competition without a competitor": (
         "name: x\ndata: {name: av-digits, modalities: [image]}\nmethods: [joint]\nmeasure: [probe, competition]\n",
-        ":4: measure[1]: `competition` is about several modalities, and av-digits has one", "",
+        ":4: measure[1]: `competition` needs several modalities, and av-digits has one", "",
     ),
     "SHAPE of many modalities": (
         "name: x\ndata: {name: synthetic, modalities: 11}\nmethods: [joint]\nmeasure: [shape]\n",
-        ":4: measure[0]: `shape` asks every coalition of at most 10 modalities, and synthetic has 11", "",
+        ":4: measure[0]: `shape` evaluates all coalitions of at most 10 modalities, and synthetic has 11", "",
     ),
     "an unknown key": ("name: x\ndata: mfeat\nmethods: [joint]\nepoch: 3\n", ":4: epoch: there is no such key", ""),
     "an unknown key inside": (
@@ -83,11 +83,11 @@ BROKEN = {
     ),
     "a precision that overflows": (
         "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {dtype: float16}\n",
-        ":4: train.dtype: must not overflow, as float16 does where losses are not scaled; take bfloat16, got 'float16'", "",
+        ":4: train.dtype: must not be float16, which overflows without loss scaling; use bfloat16, got 'float16'", "",
     ),
     "a precision that overflows, varied": (
         "name: x\ndata: mfeat\nmethods: [joint]\nvary: {train.dtype: [float32, float16]}\n",
-        ":4: vary.train.dtype: must not overflow, as float16", "",
+        ":4: vary.train.dtype: must not be float16", "",
     ),
     "a grid without a number of points": (
         "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [1, 2]}}\n", "a grid needs `num`", ""
@@ -96,24 +96,24 @@ BROKEN = {
         "name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: {log: [0, 2], num: 3}}\n", "must start above 0 on a log scale", ""
     ),
     "a trigger without a clip": (
-        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {clip_trigger: 1}\n", ":4: train.clip_trigger: says when to clip", "",
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {clip_trigger: 1}\n", ":4: train.clip_trigger: has no effect alone", "",
     ),
     "parts of a batch that is normalised as a whole": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\ntrain: {accumulate: 2}\n",
-        ":5: train.accumulate: passes a batch through the model in parts", "",
+        ":5: train.accumulate: splits a batch into parts", "",
     ),
     "parts of a batch that is normalised as a whole, from a range": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {norm: batch}\nsearch: random\nvary: {train.accumulate: {linear: [1, 4]}}\n",
-        "train.accumulate: passes a batch through the model in parts", "",
+        "train.accumulate: splits a batch into parts", "",
     ),
     "clipping before a method that has no gradient before it": (
         "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {clip_before: 1}\n", ":4: train.clip_before: clips the gradient before", "",
     ),
     "a loss of regression": (
-        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {train.loss: [mse, l1]}\n", ":4: vary.train.loss: is of a regression", "",
+        "name: x\ndata: mfeat\nmethods: [joint]\nvary: {train.loss: [mse, l1]}\n", ":4: vary.train.loss: applies to regression", "",
     ),
     "one loss of regression": (
-        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {loss: huber}\n", ":4: train.loss: is of a regression", "",
+        "name: x\ndata: mfeat\nmethods: [joint]\ntrain: {loss: huber}\n", ":4: train.loss: applies to regression", "",
     ),
     "a key that is misspelt and must be there": (
         "name: x\ndata: mfeat\nmehods: [joint]\n", ":3: mehods: there is no such key", "`methods`",
@@ -137,17 +137,17 @@ BROKEN = {
     ),
     "a reference for one modality of two": (
         "name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: target, agm.target: {image: 1}}\n",
-        ":4: set.agm.target: needs a cross-entropy of every modality; audio has none", "",
+        ":4: set.agm.target: needs a cross-entropy for every modality; missing: audio", "",
     ),
     "a reference that is none": (
         "name: x\ndata: av-digits\nmethods: [agm]\nset: {agm.reference: target, agm.target: 1}\n",
         ":3: methods[0]: agm: reference: target needs agm.target, a mapping", "",
     ),
     "hits of a regression": (
-        "name: x\ndata: diabetes\nmethods: [ogm]\nset: {ogm.ratio: bb}\n", ":4: set.ogm.ratio: BalanceBenchmark's ratios count hits", "",
+        "name: x\ndata: diabetes\nmethods: [ogm]\nset: {ogm.ratio: bb}\n", ":4: set.ogm.ratio: BalanceBenchmark's ratios count correct predictions", "",
     ),
     "settings of the other route": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.apply: lr}\n", ":4: set.agm.apply: never acts here: it acts where agm.route is encoder", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.apply: lr}\n", ":4: set.agm.apply: has no effect here: it applies only if agm.route is encoder", "",
     ),
     "a place that nothing reaches": (
         "name: x\ndata: mfeat\nmethods: [bogc]\nset: {bogc.where: joint}\n", ":3: methods[0]: bogc: where: joint needs losses", "",
@@ -175,23 +175,23 @@ BROKEN = {
     ),
     "an encoder that is none": (
         "name: x\ndata: mfeat\nmethods: [joint]\nmodel: {module: torch.nn.functional:relu}\n",
-        ":4: model.encoder: must be a class of torch.nn.Module", "",
+        ":4: model.encoder: must be a subclass of torch.nn.Module", "",
     ),
     "seeds that do not rise": (
-        "name: x\ndata: mfeat\nmethods: [joint, agm]\nseeds: {auto: [5, 5]}\n", ":4: seeds.auto: must be the fewest and the most seeds", "",
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nseeds: {auto: [5, 5]}\n", ":4: seeds.auto: must be the minimum and the maximum number of seeds", "",
     ),
     "seeds to be added to a search": (
         "name: x\ndata: mfeat\nmethods: [joint, agm]\nvary: {agm.alpha: {log: [0.1, 1]}}\nsearch: tpe\nseeds: {auto: [5, 40]}\n",
-        ":6: seeds: are added to the points of a grid, and `tpe` wants as many of all", "",
+        ":6: seeds: cannot be `auto`, because `tpe` needs equally many", "",
     ),
     "seeds to be added to nothing": (
-        "name: x\ndata: mfeat\nmethods: [agm, ogm]\nseeds: {auto: [5, 40]}\n", ":4: seeds: are added until methods are told from joint", "",
+        "name: x\ndata: mfeat\nmethods: [agm, ogm]\nseeds: {auto: [5, 40]}\n", ":4: seeds: cannot be `auto` without a comparison", "",
     ),
     "a name that leaves the store": ("name: ../x\ndata: mfeat\nmethods: [joint]\n", ":1: name: must start with a letter from A to Z or a digit", ""),
     "a name that is too long": (f"name: {'x' * 65}\ndata: mfeat\nmethods: [joint]\n", ":1: name: must have at most 64 characters", ""),
     "seeds that fall": (
         "name: x\ndata: mfeat\nmethods: [joint, agm]\nseeds: {auto: [40, 5]}\n",
-        ":4: seeds.auto: must be the fewest and the most seeds, as [5, 40], got [40, 5]", "",
+        ":4: seeds.auto: must be the minimum and the maximum number of seeds, as [5, 40], got [40, 5]", "",
     ),
     "no seeds": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: []\n", ":4: seeds: must be an integer or a mapping, got []", ""),
     "too many numbers of seeds": ("name: x\ndata: mfeat\nmethods: [joint]\nseeds: {auto: [5, 10, 20]}\n", ":4: seeds.auto: must have at most 2 entries", ""),
@@ -200,40 +200,40 @@ BROKEN = {
     "a Sobol design of another size": (
         "name: x\ndata: mfeat\nmethods: [agm]\nsearch: {sobol: {samples: 100}}\n", ":4: search.sobol.samples: must be a power of two, got 100", "",
     ),
-    "a number of points for a grid": ("name: x\ndata: mfeat\nmethods: [agm]\ntrials: 9\n", ":4: trials: belongs to the searches random, tpe, cma", ""),
-    "nothing to search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: morris\n", ":4: search: a search needs something to `vary`", ""),
-    "nothing to leave out": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: ablate\n", ":4: search: ablate leaves out parts of methods", ""),
+    "a number of points for a grid": ("name: x\ndata: mfeat\nmethods: [agm]\ntrials: 9\n", ":4: trials: applies to the searches random, tpe, cma", ""),
+    "nothing to search": ("name: x\ndata: mfeat\nmethods: [agm]\nsearch: morris\n", ":4: search: a search needs at least one axis in `vary`", ""),
+    "nothing to leave out": ("name: x\ndata: mfeat\nmethods: [joint]\nsearch: ablate\n", ":4: search: ablate removes parts of methods", ""),
     "a part that is varied and left out": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: ablate\nvary: {agm.alpha: [1, 2]}\n", ":5: vary.agm.alpha: is a part that `search: ablate`", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: ablate\nvary: {agm.alpha: [1, 2]}\n", ":5: vary.agm.alpha: is already switched off by `search: ablate`", "",
     ),
     "CMA-ES of one number": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: cma\nvary: {agm.alpha: {log: [0.1, 1]}}\n", ":4: search: cma needs two ranges of numbers", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: cma\nvary: {agm.alpha: {log: [0.1, 1]}}\n", ":4: search: cma needs two numeric ranges", "",
     ),
     "CMA-ES of two metrics": (
         "name: x\ndata: mfeat\nmethods: [agm]\nmetric: [accuracy, seconds]\nsearch: cma\nvary: {agm.alpha: {log: [0.1, 1]}}\n",
-        ":5: search: cma knows one metric", "",
+        ":5: search: cma supports one metric", "",
     ),
     "an axis that never acts": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nvary:\n  agm.beta: [0.9, 0.99]\n", ":5: vary.agm.beta: never acts here: it acts where agm.reference is ema", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary:\n  agm.beta: [0.9, 0.99]\n", ":5: vary.agm.beta: has no effect here: it applies only if agm.reference is ema", "",
     ),
     "an axis that never acts where the others are left as they are": (
         "name: x\ndata: mfeat\nmethods: [agm]\nsearch: one-at-a-time\nvary:\n  agm.reference: [ema, fixed]\n  agm.beta: [0.9, 0.99]\n",
-        ":7: vary.agm.beta: never acts here", "",
+        ":7: vary.agm.beta: has no effect here", "",
     ),
     "an axis of another optimiser": (
         "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {optimizer: adam}\nvary: {train.momentum: [0, 0.9]}\n",
-        ":5: vary.train.momentum: never acts here: it acts where train.optimizer is sgd", "",
+        ":5: vary.train.momentum: has no effect here: it applies only if train.optimizer is sgd", "",
     ),
-    "a metric that cannot be chosen by": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: seconds\n", ":4: metric: `seconds` cannot be chosen by alone", ""),
+    "a metric that cannot be chosen by": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: seconds\n", ":4: metric: `seconds` cannot be the first metric", ""),
     "a balance that nobody measures": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nmetric: [accuracy, balance]\n", ":4: metric: `balance` compares modalities by `probe` or `shapley`", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nmetric: [accuracy, balance]\n", ":4: metric: `balance` is computed from `probe` or `shapley`", "",
     ),
     "a metric listed twice": ("name: x\ndata: mfeat\nmethods: [agm]\nmetric: [loss, loss]\n", ":4: metric: lists a metric twice", ""),
     "a budget for less than a point": (
-        "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method takes 10 trials", "",
+        "name: x\ndata: mfeat\nmethods: [joint, agm]\nbudget: {trials: 9}\n", ":4: budget.trials: one point of every method already takes 10 trials", "",
     ),
     "indices of what is pruned": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: {log: [0.1, 2]}}\nsearch: morris\nprune: asha\n", ":6: prune: ends trials early, and `morris` needs the score of every point", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: {log: [0.1, 2]}}\nsearch: morris\nprune: asha\n", ":6: prune: stops trials early, but `morris` needs the score of every point", "",
     ),
     "an empty list of values": (
         "name: x\ndata: mfeat\nmethods: [agm]\nvary: {agm.alpha: []}\n", ":4: vary.agm.alpha: must be a list of values, or a range such as {log: [0.1, 10], num: 5}, got no value", "",
@@ -250,7 +250,7 @@ BROKEN = {
     "an infinite learning rate": ("name: x\ndata: mfeat\nmethods: [joint]\ntrain: {lr: .inf}\n", ":4: train.lr: must be a finite number", ""),
     "an empty list": ("name: x\ndata: mfeat\nmethods: []\n", ":3: methods: must not be empty", ""),
     "a list of data": ("name: x\ndata: [mfeat]\nmethods: [joint]\n", ":2: data: must be text or a mapping, got a list", ""),
-    "a nested setting": ("name: x\ndata: mfeat\nmethods: [agm]\nset: {agm: {alpha: 1}}\n", ":4: set.agm: a setting is spelled method.name", ""),
+    "a nested setting": ("name: x\ndata: mfeat\nmethods: [agm]\nset: {agm: {alpha: 1}}\n", ":4: set.agm: a setting is written as method.name", ""),
     "training among the settings": ("name: x\ndata: mfeat\nmethods: [joint]\nset: {train.lr: 1}\n", ":4: set.train.lr: belongs under the key `train`", ""),
     "an empty key": ('name: x\ndata: mfeat\nmethods: [joint]\n"": 1\n', "there is no such key", ""),
     "a control character": ("name: x\x07\ndata: mfeat\nmethods: [joint]\n", "is not YAML", ""),
@@ -283,10 +283,10 @@ BROKEN = {
     ),
     "a key that is no text": ("name: x\ndata: mfeat\n? [a]\n: 1\nmethods: [joint]\n", ":3: a key must be text", ""),
     "an alias": ("name: x\ndata: &a [*a]\nmethods: [joint]\n", ":2: is not safe YAML: alias *a is not supported", ""),
-    "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is the store's own", ""),
-    "the store's marker": ("name: Schema\ndata: mfeat\nmethods: [joint]\n", ":1: name: `Schema` is the store's own", ""),
-    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is no address of a store: it must begin with s3:// or gs://, or be a folder", ""),
-    "a store without a bucket": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://\n", ":4: store: s3:// is no address of a store: it must be like", ""),
+    "the store's own name": ("name: trials\ndata: mfeat\nmethods: [joint]\n", ":1: name: `trials` is reserved in the store", ""),
+    "the store's marker": ("name: Schema\ndata: mfeat\nmethods: [joint]\n", ":1: name: `Schema` is reserved in the store", ""),
+    "a store elsewhere": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s4://b/x\n", ":4: store: s4://b/x is not the address of a store: it must begin with s3:// or gs://, or be a folder", ""),
+    "a store without a bucket": ("name: x\ndata: mfeat\nmethods: [joint]\nstore: s3://\n", ":4: store: s3:// is not the address of a store: it must be like", ""),
     "a varied encoder of no modality": (
         "name: x\ndata: av-digits\nmethods: [joint]\nvary: {model.encoder: [mlp, {imgae: cnn}]}\n",
         "av-digits has no modality `imgae`", "`image`",
@@ -354,7 +354,7 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [joint]\nvary: {model.encoder: [mlp, {pix: 3}]}\n", ":4: vary.model.encoder: must be one of mlp, cnn, gru, transformer, or your own as module:attribute, got 3", "",
     ),
     "starts after the last epoch": (
-        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nvary: {agm.start: [5, 6]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 5, and the last is 2", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nvary: {agm.start: [5, 6]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 5, and the last epoch is 2", "",
     ),
     "one start after the last epoch": (
         "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nvary: {agm.start: [1, 6]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 6", "",
@@ -363,16 +363,16 @@ BROKEN = {
         "name: x\ndata: mfeat\nmethods: [agm]\ntrain: {epochs: 2}\nsearch: random\nvary: {agm.start: {linear: [5, 6]}}\n", "vary.agm.start: agm would never act: it starts in epoch 5", "",
     ),
     "an end before the start": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 2}\nvary: {agm.end: [1, 2]}\n", ":5: vary.agm.end: agm would never act: it starts in epoch 2, and the last is 1", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 2}\nvary: {agm.end: [1, 2]}\n", ":5: vary.agm.end: agm would never act: it starts in epoch 2, and the last epoch is 1", "",
     ),
     "an end before anything starts": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.end: 0}\n", ":4: set.agm.end: agm would never act: it starts in epoch 1, and the last is 0", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.end: 0}\n", ":4: set.agm.end: agm would never act: it starts in epoch 1, and the last epoch is 0", "",
     ),
     "fewer epochs than to the start": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 5}\nvary: {train.epochs: [2, 9]}\n", ":5: vary.train.epochs: agm would never act: it starts in epoch 5, and the last is 2", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nset: {agm.start: 5}\nvary: {train.epochs: [2, 9]}\n", ":5: vary.train.epochs: agm would never act: it starts in epoch 5, and the last epoch is 2", "",
     ),
     "a start after the last epoch where the others are left as they are": (
-        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: one-at-a-time\nvary: {agm.start: [25], train.epochs: [30]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 25, and the last is 20", "",
+        "name: x\ndata: mfeat\nmethods: [agm]\nsearch: one-at-a-time\nvary: {agm.start: [25], train.epochs: [30]}\n", ":5: vary.agm.start: agm would never act: it starts in epoch 25, and the last epoch is 20", "",
     ),
     "a value listed twice": ("name: x\ndata: av-digits\nmethods: [agm]\nvary: {agm.alpha: [1, 1]}\n", "lists a value twice", ""),
 }  # fmt: skip
@@ -405,9 +405,9 @@ def test_the_command_says_it_on_stderr_with_exit_code_2_and_leaves_nothing(tmp_p
     assert missing.stderr.endswith("nowhere.yaml: there is no such file\n")
     misspelt = here("run", "agm-alhpa")
     assert misspelt.returncode == 2
-    assert misspelt.stderr.endswith("and no claim of that name. Did you mean `agm-alpha`?\n")
+    assert misspelt.stderr.endswith("or claim has that name. Did you mean `agm-alpha`?\n")
     for name in ("agm-alpha", CLAIMS / "agm-alpha.yaml"):
-        assert f"{name}: is a claim, and here a study is asked for" in here("doctor", name).stderr
+        assert f"{name}: is a claim, but a study is required here" in here("doctor", name).stderr
     assert [f.name for f in tmp_path.iterdir()] == ["small.yaml"]
 
 
@@ -494,7 +494,7 @@ def test_an_axis_acts_beside_a_number_within_a_range(tmp_path: Path, monkeypatch
 
     monkeypatch.setitem(METHODS["agm"], "beta", number(0.99, 0, 1, when={"alpha": (0.5,)}))
     assert len(loaded(0, 1).vary) == 2
-    with pytest.raises(UserError, match=r"vary.agm.beta: never acts here: it acts where agm.alpha is 0.5"):
+    with pytest.raises(UserError, match=r"vary.agm.beta: has no effect here: it applies only if agm.alpha is 0.5"):
         loaded(2, 3)
 
 
@@ -538,7 +538,7 @@ def test_too_many_trials_are_refused_without_counting_them_one_by_one(tmp_path: 
     vary = {"agm.alpha": {"linear": [0, 1], "num": 100_000}, "agm.cap": {"linear": [0, 1], "num": 100_000}}
     ended = here("plan", write(tmp_path, vary=vary, seeds=10_000), "--store", tmp_path / "store")
     assert ended.returncode == 2
-    assert "trials; 1,000,000 are the most that one study may have" in ended.stderr
+    assert "trials; a study may have at most 1,000,000" in ended.stderr
 
 
 def test_a_relative_path_is_relative_to_the_study(tmp_path: Path) -> None:

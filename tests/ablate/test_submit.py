@@ -15,7 +15,7 @@ from tests.ablate.helpers import ablate, here, write
 from tests.ablate.nodes import free_port
 
 JOB = "raysubmit_1"
-GOES_ON = f"The job goes on; `ray job logs --follow {JOB}` follows it again.\n"
+GOES_ON = f"The job keeps running; `ray job logs --follow {JOB}` follows it again.\n"
 Asked = Callable[[web.Request], web.Response]
 
 
@@ -80,7 +80,7 @@ def said(status: str, code: int | None = None) -> Asked:
         (said("FAILED", 1), 1, ""),
         (
             lambda request: web.Response(status=500, text="no"), 2,
-            "the cluster cannot be asked any more: Request failed with status code 500: no.; "
+            "the cluster no longer answers: Request failed with status code 500: no.; "
             f"`ray job logs --follow {JOB}` follows the job again\n",
         ),
     ],

@@ -131,7 +131,7 @@ def test_a_tracker_that_fails_stops_nothing(run: Path, monkeypatch: pytest.Monke
     active.update()
     active.update()
     assert len(said) == 1
-    assert said[0].startswith("mlflow no longer follows the run: ")
+    assert said[0].startswith("mlflow stops logging this run: ")
     assert list(active.trackers) == ["tensorboard"]
 
 
@@ -142,7 +142,7 @@ def test_mlflow_writes_nowhere_else(name: str, tmp_path: Path) -> None:
     active = Trackers(["mlflow"], folder, said.append)
     active.update()
     assert said == [
-        f"mlflow no longer follows the run: ValueError: it takes no path with `?`, or with `%` and two digits, got {folder}"
+        f"mlflow stops logging this run: ValueError: the path of the run must not contain `?`, or `%` followed by two digits, got {folder}"
     ]
     assert [*tmp_path.rglob("*")] == [tmp_path / name, folder]
 

@@ -311,7 +311,7 @@ def test_an_analysis_goes_by_seeds_of_no_kind(tmp_path: Path) -> None:
     }  # fmt: skip
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump(study))
-    with pytest.raises(UserError, match=re.escape("`seed.split` tells no trials apart: `seed` does")):
+    with pytest.raises(UserError, match=re.escape("`seed.split` does not distinguish trials; use `seed`")):
         load_claim(str(file))
     claim["analysis"] = {"variance_shares": {"factors": ["seed"]}}
     file.write_text(yaml.safe_dump(study))

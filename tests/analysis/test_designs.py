@@ -49,7 +49,7 @@ def test_a_trajectory_that_is_not_known_yet_is_left_out(write_run: Write) -> Non
 
 def test_the_table_of_the_terminal_says_what_is_left_out(write_run: Write, tmp_path: Path) -> None:
     lost = indices_table("agm", plane(write_run, len(POINTS) - 2)["agm"]).caption
-    assert lost == "left out for want of a result: 1 of 4 groups of points"
+    assert lost == "left out because results are missing: 1 of 4 groups of points"
     (tmp_path / "run").rename(tmp_path / "other")
     assert indices_table("agm", plane(write_run, len(POINTS))["agm"]).caption is None
 
