@@ -117,7 +117,7 @@ def delete_unused(store: Path) -> Inventory:
     with store_lock(check_store(store)):
         inventory = take_inventory(store)
         if inventory.running:
-            raise UserError(f"gc: {inventory.running[0]}, is running; wait until it has finished")
+            raise UserError(f"gc: {inventory.running[0]}, is being run; wait until it has finished")
         for part in inventory.parts:
             if part.may_go:
                 for path in part.folders:

@@ -129,7 +129,7 @@ def test_there_are_no_more_splits_than_deals(tmp_path: Path) -> None:
 def test_orders_of_what_has_one_order_are_refused(tmp_path: Path) -> None:
     """Else the same trial would count as several seeds."""
     stream = {"order": "stream", "epochs": 2}
-    with pytest.raises(UserError, match=r"seeds\.order: decide nothing where `train\.order: stream`"):
+    with pytest.raises(UserError, match=r"seeds\.order: have no effect: with `train\.order: stream`"):
         load_study(tmp_path, {"order": 3}, train=stream)
     load_study(tmp_path, {"init": 3}, train=stream)
     load_study(tmp_path, {"order": 3}, train=stream, model={"dropout": 0.1})

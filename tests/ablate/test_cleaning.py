@@ -57,7 +57,7 @@ def folders(store: Path) -> set[str]:
 def test_what_no_study_names_is_damaged_or_half_written_may_go(folder: Path) -> None:
     inventory = take_inventory(folder)
     assert [(part.what.split()[0], len(part.folders), part.may_go) for part in inventory.parts] == [
-        ("trials", 1, False), ("trials", 1, True), ("damaged,", 1, True), ("written", 1, True), ("tables", 1, False),
+        ("trials", 1, False), ("unused", 1, True), ("damaged", 1, True), ("partial", 1, True), ("tables", 1, False),
     ]  # fmt: skip
     assert inventory.parts[3].size == 1000
     assert delete_unused(folder) == inventory

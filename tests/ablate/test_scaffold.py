@@ -35,5 +35,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "method.py").write_text("mine")
     refused = here("init", tmp_path)
     assert refused.returncode == 2
-    assert "method.py is there already" in refused.stderr
+    assert "method.py already exists" in refused.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["method.py"]
