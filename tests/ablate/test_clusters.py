@@ -120,7 +120,7 @@ def test_a_pack_that_no_node_has_room_for_is_refused_unless_the_cluster_grows(tm
     cards = load(str(write(tmp_path, resources={"gpu": 2})))
     nodes = [Node("a", 2, 1, package_versions(), [])]
     sentence = "a worker needs 2 GPUs, and no node of the cluster has more than 1"
-    with pytest.raises(UserError, match=rf"resources\.gpu: {sentence}; for one that grows"):
+    with pytest.raises(UserError, match=rf"resources\.gpu: {sentence}; if the cluster grows"):
         check_capacity(cards, nodes, None, pytest.fail)
     check_capacity(cards, nodes, 64, said.append)
     assert said[1:] == [f"{sentence}; waiting for the cluster to grow."]

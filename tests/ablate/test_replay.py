@@ -138,7 +138,7 @@ def test_a_trial_that_the_store_cannot_train_again_is_explained(study: Study) ->
     (trial, outcome), *_ = keep(study, 2)
     with pytest.raises(UserError, match=r"contains no trial zzz$"):
         load_trial(study.store, "zzz")
-    with pytest.raises(UserError, match=r"holds 2 trials that begin with "):
+    with pytest.raises(UserError, match=r"contains 2 trials that begin with "):
         load_trial(study.store, "")
     folder = store.locate(study.store, [trial.id])[trial.id]
     table = store.read_table(folder, "trials").drop("origin")
