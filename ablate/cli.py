@@ -441,7 +441,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder
 @handle_errors
 def doctor(study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study to check.")] = None,
            store: Store = None, cpus: Cpus = None, address: Address = None) -> int:  # fmt: skip
-    """Check that the installation, the data sets and the methods work. Also check STUDY and the cluster at --address, if given."""
+    """Check that the installation, the data sets and the methods work. If given, also check STUDY and a cluster."""
     from ablate import terminal
     from ablate.doctor import run_checks
     from ablate.study import load
