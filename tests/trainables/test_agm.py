@@ -236,7 +236,7 @@ def test_each_score_attr_scores_its_prediction(fusion: str) -> None:
 
 
 def test_shares_that_do_not_sum_to_the_prediction_cannot_carry_its_gradient() -> None:
-    with pytest.raises(ValueError, match="score_attr single needs route: encoder"):
+    with pytest.raises(ValueError, match="score_attr: single needs route: encoder"):
         make_setup(AGM(score_attr="single"), network(2))
 
 
