@@ -373,13 +373,19 @@ def test_nodes_with_mirrors_of_their_own_bring_their_packs_to_the_store(s3: dict
             check(cluster, study, url, s3, tmp_path)
 
 
+def mirror_folder(cache: Path, store: str) -> Path:
+    """Return the mirror of a store in a cache, among those of the server of the tests."""
+    (folder,) = cache.glob(f"ablate/stores/s3@*/ablate/{store}")
+    return folder
+
+
 def check(cluster: Cluster, study: Path, url: str, s3: dict[str, str], tmp_path: Path) -> None:
     """Run a study there, and more of it as a job; the driver sees all tables, and so does one who asks the store."""
     environment = cluster.environment | s3 | {"XDG_CACHE_HOME": str(tmp_path / "driver")}
     ended = ablate("run", study, "--store", url, "--address", cluster.address, **environment)
     assert ended.returncode == 0, ended.stderr
     assert foreign(ended.stderr) == []
-    there, here = (tmp_path / name / "ablate/stores/s3/ablate/cluster" for name in ("node", "driver"))
+    there, here = (mirror_folder(tmp_path / name, "cluster") for name in ("node", "driver"))
     assert packs(there) == packs(here)
     assert len(packs(here)) == 6
     assert not (there / "small").exists()
