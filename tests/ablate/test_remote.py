@@ -316,7 +316,7 @@ def test_a_second_machine_repeats_nothing(scheme: str, tmp_path: Path, request: 
     assert "has no locks; make sure that no other machine runs this study" in second.stderr
     alone = ablate("run", small, "--store", tmp_path / "here", **there)
     assert alone.returncode == 0, alone.stderr
-    mirror = tmp_path / "second/ablate/stores" / scheme / "ablate/one/runs"
+    (mirror,) = (tmp_path / "second/ablate/stores").glob(f"{scheme}*/ablate/one/runs")
     for name in ("trials", "metrics", "predictions"):
         assert table(mirror, "small", name).equals(table(tmp_path / "here", "small", name))
     third = there | {"XDG_CACHE_HOME": str(tmp_path / "third")}
