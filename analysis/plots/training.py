@@ -26,7 +26,7 @@ from analysis.plots.style import (
     shorten,
     style_context,
     use_plain_ticks,
-)  # fmt: skip
+)
 
 MARKERS = 6  # on a line, about
 LINEAR_LIMIT = 50  # of a coefficient; beyond it the axis is logarithmic outside [-10, 10]

@@ -23,7 +23,7 @@ from analysis.plots.style import (
     new_figure,
     panel_grid,
     style_context,
-)  # fmt: skip
+)
 
 
 def plot_best_of(best: pl.DataFrame, *, metric: str, title: str, methods: Sequence[str] = ()) -> Figure:
