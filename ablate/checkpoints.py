@@ -25,9 +25,10 @@ def pack_checkpoint(job: dict[str, Any], pack: list[Trial]) -> "Checkpoint":
     return Checkpoint(local_folder(job["store"]), [trial.id for trial in pack], job["checkpoint"])
 
 
-def checkpointed_prefix(job: dict[str, Any], pack: list[Trial]) -> int:
+def checkpointed_prefix(store: Path, pack: list[Trial]) -> int:
     """Return the length of the longest prefix of a pack that has a checkpoint; 0 if there is none."""
-    return next((length for length in range(len(pack), 0, -1) if pack_checkpoint(job, pack[:length]).exists), 0)
+    lengths = range(len(pack), 0, -1)
+    return next((n for n in lengths if checkpoint_file(store, [trial.id for trial in pack[:n]]).exists()), 0)
 
 
 def resumable_packs(store: Path) -> set[str]:
@@ -38,13 +39,12 @@ def resumable_packs(store: Path) -> set[str]:
 
 def num_resumable(store: Path, packs: Iterable[list[Trial]]) -> int:
     """Return how many of the packs, or their first trials at least, have a checkpoint to resume from."""
-    names = resumable_packs(store)
-    if not names:
-        return 0
-    prefixes = ((pack[:length] for length in range(len(pack), 0, -1)) for pack in packs)
-    return sum(
-        any(pack_name([t.id for t in trials]) in names for trials in pack_prefixes) for pack_prefixes in prefixes
-    )
+    return sum(checkpointed_prefix(store, pack) > 0 for pack in packs) if resumable_packs(store) else 0
+
+
+def checkpoint_file(store: Path, trials: list[str]) -> Path:
+    """Return the file for the state of a pack, named by its trials in order."""
+    return store / CHECKPOINT_FOLDER / f"{pack_name(trials)}.pt"
 
 
 class Checkpoint:
@@ -52,7 +52,7 @@ class Checkpoint:
 
     def __init__(self, store: Path, trials: list[str], seconds: float) -> None:
         """Write it at most every so many seconds."""
-        self.file = store / CHECKPOINT_FOLDER / f"{pack_name(trials)}.pt"
+        self.file = checkpoint_file(store, trials)
         self.seconds = seconds
         self.next = time.monotonic() + seconds
 

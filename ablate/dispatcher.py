@@ -128,7 +128,7 @@ class PackDispatcher(Searcher):  # type: ignore[misc]
         reports: dict[str, TrialReport] = {trial: (*result, None) for trial, result in stored.items()}
         missing = [trial for trial in pack if trial.id not in stored]
         if missing and not self.stopped:
-            has_checkpoint = bool(checkpointed_prefix(run.job, missing))
+            has_checkpoint = bool(checkpointed_prefix(local_folder(run.job["store"]), missing))
             if not run.queue.requeue(missing, has_checkpoint=has_checkpoint):
                 reports[missing[0].id] = "failed", None, "the process that trained it died"
         return reports

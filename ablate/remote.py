@@ -28,7 +28,7 @@ from ablate.store import INDEX, DamagedError, find_damage, pack_folders
 MARKER_PREFIX = ".seen-"  # of files by which machines check that they reach the same store
 BATCH_SIZE = 200  # packs that are transferred at once
 T = TypeVar("T")
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # environment variables of botocore, by precedence
+S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # environment variables of botocore, by precedence
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}  # scheme -> extra of this package
 SCHEMES = {*EXTRAS, "file", "local", "memory"}  # the last three need no library, and stand for a remote store in tests
 
@@ -66,6 +66,13 @@ def pull_copy(url: str, *patterns: str) -> "Mirror":
     return copy
 
 
+def server_suffix(scheme: str) -> str:
+    """Return `@host` if the environment names another S3 server than the default one; its buckets are others."""
+    urls = [os.environ.get(variable) for variable in S3_ENDPOINTS] if EXTRAS.get(scheme) == "s3" else []
+    url = next(filter(None, urls), None)
+    return f"@{urlsplit(url).netloc}" if url else ""
+
+
 class Mirror:
     """A local folder that is synchronised with a remote one."""
 
@@ -93,15 +100,8 @@ class Mirror:
         if not path.strip("/") or ".." in parts:
             raise UserError(f"store: {url} is not the address of a store: it must be like s3://bucket/runs")
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self.folder = home.joinpath("ablate", kind, f"{scheme}{self.endpoint(scheme)}", *parts)
+        self.folder = home.joinpath("ablate", kind, f"{scheme}{server_suffix(scheme)}", *parts)
         self.synced: dict[str, tuple[int, ...]] = {}  # remote path -> stamp of the local file when both were equal
-
-    @staticmethod
-    def endpoint(scheme: str) -> str:
-        """Return `@host` of another server than the default one of a scheme, whose buckets are others."""
-        variables = {"s3": ENDPOINTS, "s3a": ENDPOINTS}.get(scheme, ())
-        url = next((os.environ[name] for name in variables if os.environ.get(name)), "")
-        return f"@{urlsplit(url).netloc or url}".replace("/", "") if url else ""
 
     @contextmanager
     def marker(self) -> Iterator[str]:

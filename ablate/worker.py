@@ -19,6 +19,7 @@ from ablate.pack_training import (
 )
 from ablate.packs import split_evenly
 from ablate.pruning import group_scores
+from ablate.remote import local_folder
 from ablate.trial import Trial
 from trainables.train import PruneCallback
 
@@ -49,7 +50,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def memory_parts(self, pack: list[Trial]) -> list[list[Trial]]:
         """Return the parts of a pack that fit into memory; one that has a checkpoint comes first, unchanged."""
         capacity = pack_capacity(self.job, pack)
-        resumed = checkpointed_prefix(self.job, pack[:capacity])
+        resumed = checkpointed_prefix(local_folder(self.job["store"]), pack[:capacity])
         remaining = pack[resumed:]
         parts = split_evenly(remaining, ceil(len(remaining) / capacity)) if remaining else []
         return [pack[:resumed], *parts] if resumed else parts
