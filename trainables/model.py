@@ -132,11 +132,7 @@ class Model(NamedTuple):
         forward = ForwardPass(
             params, buffers, inputs, features, muted_features, logits, contributions, training is not False
         )
-        classified: Any = ()
-        classifiers: Any = ()
-        if self.classifier is not None and "classified" in needs:
-            detached = {m: h.detach() for m, h in features.items()}
-            classified, classifiers = self.classifier(params.heads["classifiers"], detached)
+        classified, classifiers = self.classify(params, features) if "classified" in needs else ((), ())
         unimodal = compute_if_needed("unimodal", needs, lambda: self.unimodal_predictions(forward))
         muted: Any = ()
         if coalitions is not None:
@@ -153,6 +149,12 @@ class Model(NamedTuple):
             classified=classified,
             classifiers=classifiers,
         ), buffers
+
+    def classify(self, params: Params, features: Features) -> tuple[Any, Any]:
+        """Return what `Classifier` returns for the detached features; () twice without classifiers."""
+        if self.classifier is None:
+            return (), ()
+        return self.classifier(params.heads["classifiers"], {m: h.detach() for m, h in features.items()})
 
     def encode(
         self,

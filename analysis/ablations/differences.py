@@ -67,28 +67,24 @@ def difference(
         require_rows(select_tuned(cells, table, side), side) for table, side in zip(tables, (of, minus), strict=True)
     )
     baseline_keys, within = {*minus, *minus.get("choose", ())}, bounds(unit_metric(cells, metric), change=less_score)
+    one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
+    baseline_label = side_label(minus) if minus != of else str(against)
     effects, points = [], []
     for name, group in groups(treatment, per):
         left = group_rows(treatment, group)
         right = group_rows(baseline, {k: v for k, v in group.items() if k not in baseline_keys})
-        one_cell = [pl.lit("").alias("cell")] if "cell" in minus else []  # seeds are paired over cells
         oriented = (orient_scores(rows, cells, metric).with_columns(one_cell) for rows in (left, right))
         effects.append(Effect(name, *paired_samples(*oriented), metric=unit_metric(cells, metric, group)))
-        baseline_label = side_label(minus) if minus != of else str(against)
-        for line, rows in ((side_label(of) or metric, left), (baseline_label, right)):
-            points += [
-                line_point(name, line, x, seed_sample(group_rows(rows, {str(along): x})), within)
-                for x in axis_values(left, along)
-            ]
-    lines_label = "minus each trial's own score" if less_score else ""
+        sides = (side_label(of) or metric, left), (baseline_label, right)
+        points += [
+            line_point(name, line, x, seed_sample(group_rows(rows, {str(along): x})), within)
+            for line, rows in sides
+            for x in axis_values(left, along)
+        ]
     return Finding(
-        effects,
-        unit_metric(cells, metric),
-        line_table(points),
-        along or "",
-        lines_are_changes=less_score,
-        lines_label=lines_label,
-    )
+        effects, unit_metric(cells, metric), line_table(points), along or "",
+        lines_are_changes=less_score, lines_label="minus each trial's own score" if less_score else "",
+    )  # fmt: skip
 
 
 def subtract_own_score(table: pl.DataFrame, own_scores: pl.DataFrame) -> pl.DataFrame:
