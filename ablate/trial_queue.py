@@ -206,9 +206,18 @@ def record_proposals(proposals: Rounds, plan: list[Trial]) -> Rounds:
 
 def num_distinct_trials(study: Study, queue: TrialQueue) -> int:
     """Return the number of different trials of a study, as far as its points are known to coincide."""
-    return len(queue.trials) + (0 if queue.is_finished else num_trials(study) - queue.num_proposed)
+    return len(queue.trials) + num_unproposed(study, queue)
 
 
 def num_unfinished(study: Study, queue: TrialQueue) -> int:
     """Return how many trials of a study lack a result, including those that a search has yet to propose."""
-    return queue.num_pending + (0 if queue.is_finished else num_trials(study) - queue.num_proposed)
+    return queue.num_pending + num_unproposed(study, queue)
+
+
+def num_unproposed(study: Study, queue: TrialQueue) -> int:
+    """Return how many trials of a study are yet to be proposed; none once fewer seeds than the most were enough.
+
+    A search ends before its last proposal only if the run is stopped, or by its budget.
+    """
+    is_complete = queue.is_finished and study.search.batch is None
+    return 0 if is_complete else num_trials(study) - queue.num_proposed

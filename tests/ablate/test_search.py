@@ -22,7 +22,7 @@ from ablate.store import write_pack
 from ablate.study import Study, load
 from ablate.terminal import ProgressDisplay
 from ablate.trial import Result, Trial
-from ablate.trial_queue import TrialQueue, open_queue
+from ablate.trial_queue import TrialQueue, num_unfinished, open_queue
 from analysis import load as tabled
 from tests.ablate.helpers import here, write
 from trainables.evaluation import Row
@@ -289,6 +289,20 @@ def test_a_search_whose_hours_are_over_before_its_first_round_has_nothing_to_run
     planned = here("plan", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
     assert planned.returncode == 0
     assert "1e-09 hours have passed" in planned.stdout
+
+
+def test_a_search_that_its_budget_ends_between_two_rounds_is_not_complete_and_says_so(tmp_path: Path) -> None:
+    study = load_study(tmp_path, **SEARCH | {"budget": {"target": -0.5}})
+    queue = open_queue(study)
+    while (pack := queue.next_pack()) is not None:
+        for trial in pack:
+            queue.complete(trial, quadratic_score(trial))
+    assert queue.num_pending == 0
+    assert num_unfinished(study, queue) == num_trials(study) - len(queue.trials) > 0
+    ended = here("run", write(tmp_path, **SEARCH | {"budget": {"hours": 1e-9}}), "--store", tmp_path / "store")
+    assert ended.returncode == 0
+    assert "nothing to run" not in ended.stderr
+    assert "Stopped by the budget: 1e-09 hours have passed. 0 trials are known; raise the budget" in ended.stderr
 
 
 def test_a_budget_says_why_it_is_spent_and_one_lucky_seed_is_no_reason(tmp_path: Path) -> None:
