@@ -16,6 +16,7 @@ from analysis.ablations import ABLATIONS
 from analysis.rules import RULES
 from search_spaces import STUDIES
 from tests.ablate.helpers import foreign, here
+from trainables.data import load_sheet
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -210,6 +211,13 @@ def test_a_trial_that_fails_is_a_row_with_its_error_and_is_to_run_again(newcomer
 
 def test_the_study_shown_is_the_ready_one() -> None:
     assert yaml.safe_load(block("yaml", "first-look")) == yaml.safe_load((STUDIES / "first-look.yaml").read_text())
+
+
+def test_the_data_shown_exist() -> None:
+    """A file of one's own aside."""
+    (row,) = [line for line in README.splitlines() if line.startswith("| `data` |")]
+    examples = [yaml.safe_load(text) for text in re.findall(r"`(\{name: .*?\})`", row)]
+    assert [load_sheet(example).name for example in examples] == ["av-digits", "synthetic"]
 
 
 def test_the_files_named_exist() -> None:
