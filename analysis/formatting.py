@@ -16,8 +16,8 @@ def lower_is_better(metric: str) -> bool:
 
 
 def is_percent(metric: str) -> bool:
-    """Return whether a metric is shown in percent."""
-    return metric.endswith("accuracy")
+    """Return whether a metric is shown in percent; an exponent of one is not."""
+    return metric.endswith("accuracy") and not metric.startswith("exponent of")
 
 
 def format_score(

@@ -770,6 +770,14 @@ def test_a_law_of_growth_is_found(tmp_path: Path) -> None:
     assert finding.remarks == ("all: step_ratio deviates by up to 0.0 % from the power law.",)
 
 
+def test_an_exponent_of_an_accuracy_is_no_percentage(tmp_path: Path) -> None:
+    """The accuracy is 0.2 x^0.5 at 1, 2 and 4."""
+    rows = [trial(f"{x}{s}", "agm", s, 0.5, 0.2 * x**0.5, width=x) for x in (1.0, 2.0, 4.0) for s in range(3)]
+    finding = ABLATIONS["growth"]({"": load(write(tmp_path, rows))}, along="width", metric="accuracy", split="test")
+    decision, _ = apply_rule(finding, {"report": {}})
+    assert decision.sentence == "0.5 [0.5, 0.5] exponent of accuracy, 3 seeds."
+
+
 def test_a_law_that_bends_is_said_to(tmp_path: Path) -> None:
     """3 2^(x / 2) at 2, 3, 4, 6, 8: the best power law misses it by a quarter; a line in x is no better described so."""
 
