@@ -15,10 +15,21 @@ from scipy import special
 
 from analysis.formatting import format_effect, format_p_value, is_percent, lower_is_better, plural
 from analysis.power import seeds_needed
-from analysis.statistics import LEVEL, NAN, Estimate, Sample, bounds, differences, estimate, holm, p_above, p_below
+from analysis.statistics import (
+    LEVEL,
+    NAN,
+    Estimate,
+    Sample,
+    bounds,
+    differences,
+    estimate,
+    holm,
+    p_above,
+    p_below,
+    standard_deviation,
+)
 
 MAX_MISSING = 0.2  # share of the seeds that may lack a result; beyond it the test is inconclusive
-SIGN_TEST_SEEDS = 6  # from which the sign test of equal values reaches p < 0.05
 INF = float("inf")
 
 
@@ -107,7 +118,7 @@ def t_test(
     sample: Sample, missing: int, hypotheses: list[Hypothesis], metric: str, *, difference: bool
 ) -> HypothesisTest:
     """Return the t-tests of hypotheses about the mean of a sample."""
-    sd = float(sample.std(ddof=1)) if sample.size > 1 else NAN
+    sd = standard_deviation(sample) if sample.size > 1 else NAN
     p_values = [max(p_above(sample, h.low), p_below(sample, h.high)) for h in hypotheses]
     result = estimate(sample, bounds(metric, change=difference))
     return HypothesisTest(
@@ -179,7 +190,7 @@ def seeds_to_accept(test: HypothesisTest, hypothesis: Hypothesis) -> int | None:
         return None
     level = LEVEL if hypothesis.verdict == "supported" else LEVEL / test.family_size  # as in `rules.every`
     if not test.sd:
-        return SIGN_TEST_SEEDS
+        return math.floor(2 - math.log2(level))  # the sign test of N equal values has p = 2^(1 - N)
     return seeds_needed(mean - hypothesis.low, hypothesis.high - mean, test.sd, level=level)
 
 

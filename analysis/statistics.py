@@ -137,7 +137,7 @@ def p_above(sample: Sample, value: float) -> float:
     if sample.size < 2:
         return 1.0
     error = standard_error(sample)
-    if np.ptp(sample) == 0 or error == 0:
+    if error == 0:
         return 2.0 ** (1 - sample.size) if sample.min() > value else 1.0
     if sample.mean() <= value:
         return 1.0
@@ -159,7 +159,7 @@ def paired(values: ArrayLike, baseline: ArrayLike, within: tuple[float, float] =
     if pairs < 2:
         return Difference(mean, NAN, low, high, NAN, pairs)
     p = min(p_above(sample, 0.0), p_below(sample, 0.0))
-    return Difference(mean, float(sample.std(ddof=1)), low, high, p, pairs)
+    return Difference(mean, standard_deviation(sample), low, high, p, pairs)
 
 
 def tost(difference: ArrayLike, margin: float) -> float:
@@ -196,7 +196,7 @@ def standardised(difference: ArrayLike) -> float:
     nan for fewer than two and where all are equal, which leaves no unit.
     """
     sample = np.asarray(difference, dtype=float)
-    if sample.size < 2 or (spread := sample.std(ddof=1)) == 0 or np.ptp(sample) == 0:
+    if sample.size < 2 or (spread := standard_deviation(sample)) == 0:
         return NAN
     return float(sample.mean() / spread * (1 - 3 / (4 * sample.size - 5)))
 
@@ -210,9 +210,14 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
+def standard_deviation(sample: Sample) -> float:
+    """Return the standard deviation of two or more values; 0 where all are equal, though their mean is rounded."""
+    return float(sample.std(ddof=1)) if np.ptp(sample) else 0.0
+
+
 def standard_error(sample: Sample) -> float:
     """Return the standard error of the mean."""
-    return float(sample.std(ddof=1) / np.sqrt(sample.size))
+    return standard_deviation(sample) / float(np.sqrt(sample.size))
 
 
 def bootstrap_interval(sample: Sample, method: str) -> tuple[float, float]:

@@ -263,8 +263,18 @@ def test_of_cells_that_all_lie_on_the_wrong_side_the_weakest_is_the_furthest() -
 
 
 def test_equal_differences_need_the_seeds_of_the_sign_test() -> None:
-    assert "about 6 needed" in RULES["greater"](np.full(2, 0.1), np.zeros(2)).sentence
+    """The standard deviation of 0.1 thrice, whose mean is rounded, would be 1e-17 and not 0."""
+    for seeds in (2, 3, 4):
+        assert "about 6 needed" in RULES["greater"](np.full(seeds, 0.1), np.zeros(seeds)).sentence
     assert RULES["greater"](np.full(6, 0.1), np.zeros(6)).verdict == "supported"
+
+
+def test_equal_differences_in_one_of_four_cells_need_the_seeds_of_the_corrected_sign_test() -> None:
+    """Six, seven and eight seeds have p = 1/32, 1/64 and 1/128; times four, only the last is below 0.05."""
+    cells = {name: (np.full(6, 0.1), np.zeros(6)) for name in "abc"} | {"d": (np.full(6, -0.1), np.zeros(6))}
+    assert "about 8 needed" in every(cells).sentence
+    assert every({name: (np.resize(x, 7), np.zeros(7)) for name, (x, _) in cells.items()}).verdict == "inconclusive"
+    assert every({name: (np.resize(x, 8), np.zeros(8)) for name, (x, _) in cells.items()}).verdict == "refuted"
 
 
 def test_a_cosine_may_be_negative_and_an_accuracy_not() -> None:
