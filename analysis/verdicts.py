@@ -236,9 +236,12 @@ def json_values(decision: Decision) -> dict[str, Any]:
 
 
 def experimental_setup(cells: Mapping[str, Run]) -> str:
-    """Return in words the data, model, training and seeds of runs, with all values of settings that vary."""
-    parts = zip(*(setup_parts(run) for run in cells.values()), strict=True)
-    return "; ".join([data_text(cells.values()), *(", ".join(dict.fromkeys(part)) for part in parts)])
+    """Return in words the data, model, training, fixed settings and seeds of runs, with all values that vary."""
+    parts = (dict.fromkeys(part) for part in zip(*(setup_parts(run) for run in cells.values()), strict=True))
+    model, training, seeds = (", ".join(part) for part in parts)
+    settings = dict.fromkeys(fixed_settings_text(run) for run in cells.values())
+    fixed = " or ".join(text or "default settings" for text in settings) if any(settings) else ""
+    return "; ".join(filter(None, [data_text(cells.values()), model, training, fixed, seeds]))
 
 
 def data_text(runs: Iterable[Run]) -> str:
@@ -285,6 +288,12 @@ def setup_parts(run: Run) -> tuple[str, ...]:
         f"{optimizer}, {epochs} epoch{'' if epochs == '1' else 's'}",
         seeds or plural(run.looks[-1], "seed"),
     )
+
+
+def fixed_settings_text(run: Run) -> str:
+    """Return `mses.patience=2, mslr.window=2`, the settings of methods that the study fixes at other values."""
+    settings = run.study["study"].get("set") or {}
+    return ", ".join(f"{key}={format_value(value)}" for key, value in settings.items())
 
 
 def trial_counts(cells: Mapping[str, Run]) -> dict[str, int]:

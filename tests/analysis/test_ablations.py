@@ -1238,6 +1238,14 @@ def test_the_bed_of_a_verdict_says_which_part_of_the_data_it_is_on(tmp_path: Pat
     assert experimental_setup(many).startswith("synthetic (7 variants); concat")
 
 
+def test_the_bed_of_a_verdict_has_the_settings_that_are_fixed(tmp_path: Path) -> None:
+    plain = paired(tmp_path / "plain", 0.0)
+    fixed = paired(tmp_path / "fixed", 0.0, set={"mses.patience": 2, "mslr.form": "lr"})
+    assert experimental_setup({"": fixed}).endswith("; sgd, 2 epochs; mses.patience=2, mslr.form=lr; 3 seeds")
+    both = experimental_setup({"plain": plain, "fixed": fixed})
+    assert both.endswith("; sgd, 2 epochs; default settings or mses.patience=2, mslr.form=lr; 3 seeds")
+
+
 def test_a_level_is_no_difference_in_the_table_of_effects(tmp_path: Path) -> None:
     run = paired(tmp_path / "run", 0.05)
     analysis = [{"quantity": {"metric": "score", "of": {"method": "agm"}}}]
