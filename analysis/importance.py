@@ -141,6 +141,7 @@ def evaluate(
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `normalize`, since 2022
+        warnings.filterwarnings("ignore", "Target and region quantiles")  # equal scores: no setting matters
         try:
             result = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except RuntimeError as error:

@@ -139,3 +139,9 @@ def test_where_hardly_any_scores_differ_there_is_an_answer() -> None:
     settings = {"a": list(range(16)), "b": list(map(float, RNG.random(16)))}
     table = importances(settings, y, "fanova", resamples=10)
     assert table["value"].null_count() == table["above_floor"].null_count() == 0
+
+
+def test_a_single_score_that_differs_is_worth_no_warning() -> None:
+    """In half of the random halves all scores are equal, and the best tenth by PED-ANOVA is all of them."""
+    table = importances(SETTINGS, np.array([[0.5]] + [[0.9]] * 59), "ped-anova")
+    assert not table["above_floor"].any()
