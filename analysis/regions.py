@@ -8,7 +8,7 @@ import polars as pl
 from analysis.axis_layout import axis_layout
 from analysis.choice import Design, design
 from analysis.rankings import Agreement, agreement
-from analysis.statistics import NAN, bounds, paired
+from analysis.statistics import LEVEL, NAN, bounds, differences, p_above, paired
 from analysis.tables import Run, table_from_rows
 
 ROUNDING = 1e-9  # error of a score
@@ -17,7 +17,7 @@ REGION = {
     "low": pl.Float64,  # 95 % interval
     "high": pl.Float64,
     "within": pl.Boolean,  # the margin, as measured
-    "shown": pl.Boolean,  # the whole interval lies within the margin; never for one that fails for a seed
+    "shown": pl.Boolean,  # the whole interval lies within the margin (p < 0.05); never for one that fails for a seed
     "seeds": pl.Int64,
 }
 
@@ -34,7 +34,8 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
     """Return which of a method's configurations score on validation within a margin of the best, in the metric's unit.
 
     The best is chosen on the same scores, so that it seems a little better than it is, and the region a little smaller:
-    its size has no interval. The column `shown` marks configurations of which it is statistically certain.
+    its size has no interval. The column `shown` marks configurations of which it is statistically certain; the equal
+    differences of a few seeds, which leave no variance, make nothing certain.
     """
     configurations = design(run, method)
     sign = 1.0 if run.higher_is_better else -1.0
@@ -46,15 +47,15 @@ def safe_region(run: Run, method: str, margin: float) -> Region:
         )
         return Region(empty, margin, len(configurations.seeds))
     order = np.argsort(np.where(complete, -scores.sum(axis=1, where=np.isfinite(scores)), np.inf), kind="stable")
-    best = scores[order[0]]
+    best, least = scores[order[0]], -margin - ROUNDING
     rows = []
     for index in order:
         mean, _, low, high, _, pairs = paired(scores[index], best, bounds(run.metric, change=True))
-        is_complete = bool(complete[index])
+        is_complete, is_best = bool(complete[index]), index == order[0] and pairs > 1
         ends = {"difference": sign * mean, "low": min(sign * low, sign * high), "high": max(sign * low, sign * high)}
         inside = {
-            "within": is_complete and mean >= -margin - ROUNDING,
-            "shown": is_complete and low >= -margin - ROUNDING,
+            "within": is_complete and mean >= least,
+            "shown": is_complete and bool(is_best or p_above(differences(scores[index], best), least) < LEVEL),
         }
         rows.append(ends | inside | {"seeds": pairs})
     table = pl.concat([configurations.points[order.tolist()], table_from_rows(rows, REGION)], how="horizontal")

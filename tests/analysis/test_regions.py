@@ -39,10 +39,20 @@ def test_the_safe_region_by_hand(write_run: Write) -> None:
 
 
 def test_what_lies_a_margin_below_the_best_is_within_it_whatever_the_rounding(write_run: Write) -> None:
-    run = curve(write_run, {0.1: [0.98] * 3, 1.0: [0.97] * 3, 10.0: [0.9] * 3})
+    run = curve(write_run, {0.1: [0.98] * 6, 1.0: [0.97] * 6, 10.0: [0.9] * 6})
     region = safe_region(run, "agm", 0.01)
     assert region.table["within"].to_list() == [True, True, False]
     assert region.table["shown"].to_list() == [True, True, False]
+
+
+@pytest.mark.parametrize(("seeds", "shown"), [(1, 0), (2, 1), (5, 1), (6, 2)])
+def test_equal_differences_are_certain_from_the_seeds_on_that_the_sign_test_needs(
+    seeds: int, shown: int, write_run: Write
+) -> None:
+    """The best is certain to lie within the margin of itself; five equal signs have p = 1/16, six 1/32."""
+    run = curve(write_run, {0.1: [0.98] * seeds, 1.0: [0.975] * seeds, 10.0: [0.9] * seeds})
+    table = safe_region(run, "agm", 0.01).table
+    assert (table["within"].sum(), table["shown"].sum()) == (2, shown)
 
 
 def test_an_error_is_safe_below(write_run: Write) -> None:
