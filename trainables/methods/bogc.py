@@ -101,10 +101,11 @@ class BOGC(NamedTuple):
 
     A modality without samples in a batch is not a source: it counts nowhere and its moments are kept; the gradients
     that its muted input receives from the losses of others are added as they are. Nor is a source one that never
-    reaches a parameter, such as the share of one modality in the encoder of another (``phi``), or its loss in the
-    columns of a joint head that belong to another. In an encoder all sources count in every dimension, as the formulas
-    state: dimensions of inputs that never vary have the highest precision, and where they make up most of a tensor, the
-    evidence of its other dimensions is next to nothing and their update stays the plain sum.
+    reaches a parameter, such as the share of one modality in the encoder of another (``phi``), its loss in the columns
+    of a joint head that belong to another, or the fusion loss in a bias before batch normalisation, which the muted
+    predictions do reach. Where no source has a gradient, all count, as the formulas state: dimensions of inputs that
+    never vary have the highest precision, and where they make up most of a tensor, the evidence of its other dimensions
+    is next to nothing and their update stays the plain sum.
     """
 
     kappa: float | Tensor = 0.5
@@ -147,6 +148,11 @@ class BOGC(NamedTuple):
     def has_separate_losses(self) -> bool:
         """Return whether each unimodal loss is a source of its own in fusion and joint head."""
         return "joint" in self.where and self.losses != "head"
+
+    @property
+    def has_unreached_parameters(self) -> bool:
+        """Return whether there may be parameters that one source reaches and another never does."""
+        return self.where == "phi" or self.losses != "head"
 
     def coalitions(self, modalities: int, task: Task) -> Tensor:
         """Return the coalitions whose predictions are compared, [S, M] bool.
@@ -232,7 +238,7 @@ class BOGC(NamedTuple):
                 flat = self.block_sources(block, flat.view(len(trees), -1, flat.shape[-1]))
                 variance, known = batch_variance(flat, segments, task, zero_fill=self.where == "phi")
             active = None if present is None else expand_numbers(present, sizes)
-            if self.where == "phi" or block == JOINT:
+            if self.has_unreached_parameters:
                 active = nonzero_sources(gradients, variance, active)
             if self.scale == "ema":
                 log_precisions[block] = self.update_log_precision(
@@ -365,7 +371,7 @@ class BOGC(NamedTuple):
             sizes, moments = [tensor.numel() for tensor in leaves(part)], state.moments[block]
             present = moments.weight > 0
             active = expand_numbers(present, sizes)
-            if self.where == "phi" or block == JOINT:
+            if self.has_unreached_parameters:
                 active = nonzero_sources(moments.mean, moments.variance, active)
             kappa, k = self.evidence_parameters(moments.mean, has_variance(moments, present), active, sizes)
             reference = state.log_precisions[block].mean if self.scale == "ema" else 0.0
