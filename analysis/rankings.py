@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
 
     w: float  # Kendall's coefficient of concordance: 0 by chance, 1 for equal rankings
     p: float  # of no agreement at all (Friedman)
-    spearman: float  # mean correlation of two raters' ranks
+    spearman: float  # mean correlation of two raters' ranks, from w: exact without ties
     best: float  # share of the raters that rank the overall best first; of n tied firsts each counts 1 / n
     raters: int
     items: int
