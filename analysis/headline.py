@@ -103,7 +103,8 @@ def limitations(run: Run, summary: pl.DataFrame) -> list[str]:
             0 < len(finished) < min(3, len(joint)) and max_seeds > 1
         ),
         f"{join_names(flat)}: all configurations have the same score, so no setting is shown to matter.": bool(flat),
-        "Methods have unequal tuning budgets: more configurations give more chances of a good validation score.": (
+        "Methods have unequal tuning budgets: more configurations give more chances of a good validation score, by "
+        "luck that the test scores of the same trials partly share. The p-values do not account for it.": (
             joint["configurations"].n_unique() > 1
         ),
     }

@@ -40,6 +40,7 @@ def test_the_page_tells_the_finding_the_failures_and_what_was_run(written: Path)
         "torch",
         "ablate run alphas",
         "unequal tuning budgets",
+        "The p-values do not account for it",
     ):
         assert text in page
     kinds = ("csv", "pdf", "png", "svg")
