@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ from trainables.observation import (
     begin_measurements,
     measure_epoch,
     measure_step,
+    measurement_module,
     summarise_steps,
 )
 from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, unstack
@@ -113,11 +115,22 @@ def fit_pack(
     packs of one worker alone. Each of several workers calls this with the same arguments; the outcomes of the first
     are complete, the others measure less. Training resumes from ``checkpoints`` and writes to it.
     """
+    load_libraries(trials[0])
     torch.set_num_threads(1)
     with threadpool_limits(1), set_tf32(allowed=False):  # the threads of numpy and scikit-learn
         first = build_setup(trials[0], dataset, workers, device)
         setups = [first, *(replace_trial(first, trial) for trial in trials[1:])]
         return train(setups, prune, compile_mode, checkpoints)
+
+
+def load_libraries(trial: Mapping[str, Any]) -> None:
+    """Import what the first derivative and measurement of a process need: later it would count as time of its pack.
+
+    Only the threads of libraries that are loaded can be limited.
+    """
+    import_module("torch._dynamo")
+    for name in trial["measure"]:
+        measurement_module(name)
 
 
 def train(

@@ -1,5 +1,7 @@
 """Trials on real data: methods switched off are joint training, trials are reproducible, and errors are reported."""
 
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +80,22 @@ def test_a_target_with_positions_is_learned_by_every_encoder_that_takes_one(enco
     outcome = fit(trial(AGM, model=network, optimizer="adam", lr=0.01, epochs=6), load({**data, "snr": 12.0}))
     losses = [row.value for row in outcome.rows if row.metric == "loss" and row.split == "train"]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_libraries_are_loaded_before_the_clock_of_the_first_pack_of_a_process_starts() -> None:
+    """Then the limit on threads holds for them, too: training sets both to one afterwards."""
+    code = """
+import sys, torch
+from tests.trainables.test_train import MFEAT, fit, load, trial
+torch.set_num_threads(2)
+def watch(event, names):
+    if event == "import" and names[0] in ("torch._dynamo", "sklearn.linear_model", "scipy.stats"):
+        print(names[0], torch.get_num_threads())
+sys.addaudithook(watch)
+fit(trial(epochs=1, measure={"probe": 0, "competition": 0}), load(MFEAT))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {line.split()[1] for line in shown.stdout.splitlines()} == {"2"}, shown.stdout
 
 
 def test_global_random_state_changes_nothing() -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from trainables.diagnostics.checks import finite_array
@@ -43,8 +44,6 @@ def competition_strength(
     Raises:
         ValueError: a number is not finite, or the shapes do not match.
     """
-    from sklearn.linear_model import Ridge
-
     fused_probe, fused_eval = (finite_array("competition: fused", x, axes=2) for x in fused)
     concept_probe, concept_eval = (finite_array("competition: concept", x, axes=2) for x in concept)
     shapes = (len(fused_probe), len(fused_eval), concept_probe.shape[1])

@@ -4,6 +4,10 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 Array = NDArray[np.generic]
 
@@ -20,11 +24,6 @@ def linear_probe(
     score is accuracy, or mean absolute error in regression. Labelled positions of a dense target count as samples; a
     split without any has no score.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     flat = {split: f.reshape(-1, f.shape[-1]) for split, f in features.items()}
     labels = {split: t.reshape(-1) for split, t in targets.items()}
     if task == "segmentation":

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
 
 from trainables.diagnostics.checks import Floats, finite_array
 
@@ -28,8 +29,6 @@ def rank_correlation(measured: ArrayLike, planted: ArrayLike) -> float:
     Raises:
         ValueError: a number is not finite, or the two differ in length.
     """
-    from scipy.stats import spearmanr
-
     measured, planted = check_pair(measured, planted)
     if np.ptp(measured) == 0 or np.ptp(planted) == 0:
         return math.nan
