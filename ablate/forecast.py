@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ablate import store
@@ -103,8 +103,8 @@ def estimate_cost(
     """Return estimates of seconds and megabytes on disk of the missing trials, and megabytes of the largest pack."""
     if known_trials := list(queue.results):
         folders = store.locate(study.store, known_trials[:: max(1, len(known_trials) // 50)])
-        seconds = median(trial_seconds(folder, trial) for trial, folder in folders.items())
-        return missing * seconds / cpus, missing * median(map(trial_bytes, folders.values())) / 1e6, None
+        seconds = mean(trial_seconds(folder, trial) for trial, folder in folders.items())
+        return missing * seconds / cpus, missing * mean(map(trial_bytes, folders.values())) / 1e6, None
     if measure and missing and queue.pending_packs:
         seconds, memory = measure_cost(study, queue.pending_packs)
         return missing * seconds / cpus, None, memory

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -192,6 +193,16 @@ def test_what_is_stored_tells_more_than_a_few_steps(tmp_path: Path, monkeypatch:
     )
     assert seen["stored"] == 2
     assert seen == other
+
+
+def test_few_long_trials_among_many_short_ones_count_in_the_time_of_a_plan(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    changes: dict[str, Any] = {"methods": ["joint"], "vary": {"train.epochs": [1, 2, 40]}}
+    train(write(tmp_path, **changes), store)
+    took = pl.read_parquet(store / "trials" / "*" / "trials.parquet")["seconds"]
+    seen = json.loads(command_output("plan", str(write(tmp_path, **changes, seeds=4)), "--store", str(store), "--json"))
+    assert seen["missing"] == 6
+    assert seen["seconds"] == pytest.approx(6 * took.mean() / seen["cpus"])
 
 
 def test_a_plan_that_measures_steps_says_that_measurements_are_not_in_it(tmp_path: Path) -> None:
