@@ -46,7 +46,11 @@ def error_message(error: Exception) -> str:
 
 
 def error_traceback(error: Exception) -> str:
-    """Return an error in one sentence and its traceback below, without the frames of the engine and Ray on top."""
+    """Return an error in one sentence and its traceback below, without the frames of the engine and Ray on top.
+
+    Bytes of file names that are no text, which no table can hold, are escaped.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     last_own = max((i for i, frame in enumerate(frames) if Path(frame.filename).parent == ENGINE), default=-1)
-    return "".join([f"{type(error).__name__}: {error}\n", *traceback.format_list(frames[last_own + 1 :])]).rstrip()
+    lines = [f"{type(error).__name__}: {error}\n", *traceback.format_list(frames[last_own + 1 :])]
+    return "".join(lines).rstrip().encode(errors="backslashreplace").decode()

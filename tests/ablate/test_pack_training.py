@@ -18,10 +18,12 @@ from ablate.run import build_job
 from ablate.scaffold import write_scaffold
 from ablate.search import rounds
 from ablate.study import Study, load
+from ablate.tables import TableWriter
 from ablate.trial import Result, Trial
 from ablate.trial_queue import StudyRun, open_queue
 from ablate.worker import Worker
-from tests.ablate.helpers import train, write
+from analysis import load as load_tables
+from tests.ablate.helpers import ROOT, train, write
 
 
 def test_what_a_shape_needs_of_the_memory_is_measured_once_a_process(
@@ -107,6 +109,22 @@ def test_what_cannot_be_stored_is_not_trained_again_in_halves(
     told = worker(study).train_or_split(next(rounds(study)))
     assert set(told.values()) == {("failed", None, "cannot be stored: No space left on device")}
     assert passes == [4]
+
+
+def test_an_error_with_bytes_that_are_no_text_is_a_row_of_the_table(tmp_path: Path) -> None:
+    """As in the name of a file, or of the folder that a method of one's own is in."""
+    method = (ROOT / "ablate/templates/method.py").read_text()
+    fails = "        raise ValueError(b'caf\\xe9'.decode(errors='surrogateescape'))"
+    (tmp_path / "naming.py").write_text(method.replace("        return ()", fails))
+    study = load(str(write(tmp_path, methods=["naming:Half"], vary=None, seeds=1)), str(tmp_path / "store"))
+    plan: list[Trial] = []
+    queue, (told,) = open_queue(study, plan=plan), worker(study).train_or_split(plan).values()
+    tables = TableWriter(study, queue, pytest.fail, plan)
+    queue.complete(plan[0], Result("failed", None))
+    tables.add_result(plan[0], Result("failed", None), told[2])
+    tables.close()
+    (error,) = load_tables(study.folder).trials.collect()["error"]
+    assert error.startswith("ValueError: caf\\udce9\n")
 
 
 def test_data_whose_datasheet_changed_after_the_plan_is_not_trained_on(tmp_path: Path) -> None:
