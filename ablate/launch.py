@@ -16,6 +16,7 @@ import ray
 from ray import tune
 
 from ablate.dispatcher import MAX_TUNE_TRIALS, PackDispatcher
+from ablate.errors import UserError, error_message
 from ablate.files import is_process_alive
 from ablate.trial_queue import StudyRun
 from ablate.worker import Worker
@@ -70,14 +71,22 @@ def scratch_folder() -> Path:
 
 @contextlib.contextmanager
 def local_ray(cpus: int, gpus: int = 0) -> Iterator[Path]:
-    """Start a Ray on this machine, shut it down at the end, and yield its temporary folder, which is removed then."""
+    """Start a Ray on this machine, shut it down at the end, and yield its temporary folder, which is removed then.
+
+    Raises:
+        UserError: Ray does not start, as on a machine with too little memory, or one too busy to start it in time.
+    """
     scratch = scratch_folder()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            ray.init(
-                address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
-                logging_level="ERROR", _temp_dir=str(scratch / "ray"),
-            )  # fmt: skip
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                ray.init(
+                    address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, log_to_driver=False,
+                    logging_level="ERROR", _temp_dir=str(scratch / "ray"),
+                )  # fmt: skip
+        except Exception as error:  # a late start is a plain Exception
+            message = (error_message(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"Ray does not start on this machine: {message}") from None
         yield scratch
     finally:
         ray.shutdown()

@@ -301,6 +301,14 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_machine_on_which_ray_does_not_start_is_told_so_in_one_sentence(tmp_path: Path) -> None:
+    """As with too little memory for its objects."""
+    ended = ablate("run", write(tmp_path), "--store", tmp_path / "s", RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES="1")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("Ray does not start on this machine: ")
+    assert "Traceback" not in ended.stderr
+
+
 def test_what_ray_wrote_for_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
     with subprocess.Popen(["true"]) as killed:
         pass
