@@ -62,12 +62,21 @@ class TableWriter:
             numbers = {i // SHARD_SIZE for i, trial in enumerate(plan) if trial.id in self.changed}
             for number in sorted(numbers):
                 written |= self.write_shard(plan, number, part)
+        self.remove_old_shards()
         self.changed &= self.queue.results.keys() - written  # a shared file system may show them later
         self.trackers.update()
         if self.study.mirror:
             self.study.mirror.push(self.study.folder)
         now = time.monotonic()
         self.next_write = now + max(MIN_INTERVAL, INTERVAL_RATIO * (now - start))
+
+    def remove_old_shards(self) -> None:
+        """Remove the shards of an earlier, larger form of the study."""
+        names = {shard_name(i, part) for part, plan in self.plans().items() for i in range(-(-len(plan) // SHARD_SIZE))}
+        for table in store.TABLES:
+            for file in (self.study.folder / table).glob("*.parquet"):
+                if file.stem not in names:
+                    file.unlink()
 
     def plans(self) -> dict[Part, list[Trial]]:
         """Return the trials of the study, and as `again` those that an earlier point had requested."""
@@ -91,18 +100,13 @@ class TableWriter:
             self.failures[trial] = f"its stored result {reason} while the study ran"
 
     def close(self) -> None:
-        """Write what is left, and remove the shards of an earlier, larger form of the study."""
+        """Write what is left."""
         self.write()
         if self.changed:
             self.mark_failed(set(self.changed), "disappeared")
             self.write()
         if self.queue.is_finished and len(self.study.looks) > 1:  # fewer seeds may have been enough
             write_manifest(self.study.folder, build_manifest(self.study) | {"planned": len(self.plan)})
-        names = {shard_name(i, part) for part, plan in self.plans().items() for i in range(-(-len(plan) // SHARD_SIZE))}
-        for table in store.TABLES:
-            for file in (self.study.folder / table).glob("*.parquet"):
-                if file.stem not in names:
-                    file.unlink()
         if self.study.mirror:
             self.study.mirror.push(self.study.folder)
 

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ablate import shards, tables
 from ablate.dispatcher import PackDispatcher
 from ablate.launch import StopOnSignal, scratch_folder
 from ablate.manifest import build_manifest
@@ -98,6 +99,22 @@ def test_an_edited_study_does_not_show_the_old_numbers(store: Path, tmp_path: Pa
     TableWriter(study, open_queue(study, 2, plan=plan), view.note, plan)  # as a run does before its first trial
     seen = json.loads(here("status", store / "edited", "--json").stdout)
     assert (seen["planned"], seen["done"]) == (6, 0)
+
+
+def test_a_study_made_smaller_shows_no_old_numbers_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tables had more shards then."""
+    for module in (tables, shards):
+        monkeypatch.setattr(module, "SHARD_SIZE", 2)
+    file = write(tmp_path)
+    train(file, tmp_path / "s")
+    assert here("run", file, "--store", tmp_path / "s").returncode == 0
+    study, plan = load(str(write(tmp_path, vary={"agm.alpha": [1, 2]}, seeds=1)), str(tmp_path / "s")), list[Trial]()
+    TableWriter(study, open_queue(study, plan=plan), pytest.fail, plan)
+    seen = json.loads(here("status", tmp_path / "s/small", "--json").stdout)
+    assert (seen["planned"], seen["done"]) == (3, 2)
+    assert {file.stem for file in (tmp_path / "s/small").glob("*/0*.parquet")} == {"00000"}
 
 
 def test_what_the_store_has_lost_since_it_was_read_has_failed(tmp_path: Path) -> None:
