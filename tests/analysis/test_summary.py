@@ -6,6 +6,7 @@ import pytest
 
 from analysis import choice, load
 from analysis.headline import headline
+from analysis.report_tables import encoders_table
 from analysis.summary import encoder_summary, summary
 from tests.analysis.conftest import Write, probe, trial
 
@@ -132,6 +133,18 @@ def test_a_gap_of_seeds_that_change_nothing_has_no_interval(write_run: Write) ->
     result = row(encoder_summary(load(write_run(rows, metrics))), "joint")
     assert (result["probe"], result["gap"], result["pairs"]) == (0.5, pytest.approx(-0.1), 3)
     assert [result[end] for end in ("low", "high", "gap_sd", "gap_low", "gap_high")] == [None] * 5
+
+
+def test_a_gap_over_fewer_seeds_than_its_mean_is_said(write_run: Write) -> None:
+    """As with `seeds: auto`, which adds seeds to the methods that are undecided, and not to the unimodal trials."""
+    rows, metrics = [], []
+    for seed in range(4):
+        for method, modality in (("joint", None), ("unimodal", "image"))[: 2 - seed // 2]:
+            rows.append(trial(f"{method}-{seed}", method, seed, 0.5, 0.5, modality=modality))
+            metrics += probe(f"{method}-{seed}", "image", 0.5, 0.5 + seed / 10)
+    run = load(write_run(rows, metrics))
+    note = "Differences are over the seeds that both have (2), and need not agree with the means."
+    assert encoders_table(run, encoder_summary(run)).note.endswith(note)
 
 
 def test_a_gain_that_was_told_stays_one_whatever_the_mean_is_later(write_run: Write) -> None:
