@@ -82,19 +82,22 @@ class ProgressDisplay:
         self.bar.update(self.task, completed=self.done, description=self.summary_line())
         if not self.console.is_terminal and now - self.last_line_time > LINE_INTERVAL:
             self.last_line_time = now
-            time_left = format_duration(self.left / self.rate)
-            self.console.print(f"{self.done} done, {self.left} left, about {time_left}; {self.summary_line()}")
+            time_left = f", about {format_duration(self.left / self.rate)}" if self.rate else ""
+            line = f"{self.done} done, {self.left} left{time_left}"
+            self.console.print("; ".join(filter(None, (line, self.summary_line()))))
 
     @property
-    def rate(self) -> float:
-        """Return trials per second since the first result."""
-        return max(self.done - 1, 1) / max(time.monotonic() - self.start_time, 1.0)
+    def rate(self) -> float | None:
+        """Return trials per second since the first result; None in the first second, as a pack ends as a whole."""
+        seconds = time.monotonic() - self.start_time
+        return (self.done - 1) / seconds if seconds > 1 else None
 
     def summary_line(self) -> str:
         """Return the rate, the failures and the best validation score so far."""
-        failed = f", {self.failed} without a score" if self.failed else ""
-        best = f", best {self.studies[0].metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
-        return f"{self.rate:.1f} trials/s{failed}{best}"
+        rate = f"{self.rate:.1f} trials/s" if self.rate else ""
+        failed = f"{self.failed} without a score" if self.failed else ""
+        best = f"best {self.studies[0].metric} {self.best[0]:.4g} ({self.best[1]})" if self.best else ""
+        return ", ".join(filter(None, (rate, failed, best)))
 
 
 class StudyProgress:

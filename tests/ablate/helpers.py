@@ -85,7 +85,7 @@ def table(store: Path, study: str, name: str) -> pl.DataFrame:
 OURS = (
     r"\S+: \d+ trials? to run on \S+?(, \d+ of \d+ already in the store)?\.",
     r"\S+: all \d+ trials are in the store; nothing to run\.",
-    r"\d+ done, \d+ left, about [\d.]+ (s|min|h); [\d.]+ trials/s.*",
+    r"\d+ done, \d+ left(, about [\d.]+ (s|min|h); [\d.]+ trials/s.*|; .*)?",
     r"\d+ of \d+ trials (failed|diverged); .*",
     r"(figures|report): \S+",
     r"Note: .*",

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from ablate import claims, cli, doctor, forecast
 from ablate.cli import app
 from ablate.study import load
+from ablate.terminal import ProgressDisplay
 from search_spaces.axes import number
 from search_spaces.methods import METHODS as AXES
 from tests.ablate.helpers import ROOT, here, train, write
@@ -193,6 +194,20 @@ def test_what_is_stored_tells_more_than_a_few_steps(tmp_path: Path, monkeypatch:
     )
     assert seen["stored"] == 2
     assert seen == other
+
+
+def test_one_result_tells_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pack ends as a whole, after minutes or hours; time from then on is what the next results take."""
+    display = ProgressDisplay([load(str(write(tmp_path)))])
+    display.last_line_time -= 11
+    display.count_result()
+    display.last_line_time -= 11
+    display.count_result()
+    display.start_time -= 10
+    display.last_line_time -= 11
+    display.count_result()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["1 done, 5 left", "2 done, 4 left", "3 done, 3 left, about 15 s; 0.2 trials/s"]
 
 
 def test_few_long_trials_among_many_short_ones_count_in_the_time_of_a_plan(tmp_path: Path) -> None:
