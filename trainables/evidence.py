@@ -27,6 +27,7 @@ GAINS = ("sum", "none", "match_norm")
 FLOOR = 1e-6  # of a variance, in units of the tensor's median
 SMALLEST = 1e-30  # of a variance, so that its logarithm is finite in float32
 LARGEST = 30.0  # logarithm of an evidence, up or down
+FAINT, RAISE = 2.0**-40, 2.0**80  # numbers below are raised for a norm, whose squares are then no zeros in float32
 
 
 class Opinion(NamedTuple):
@@ -252,9 +253,10 @@ def apply_gain(total: Tensor, plain: Tensor, count: int | Tensor, gain: str) -> 
     if gain == "none":
         return total / at_least_one(count)
     if gain == "match_norm":
+        total = total * torch.where(total.abs().amax() < FAINT, RAISE, 1.0)
         norm: Tensor = torch.linalg.vector_norm(total)
         target: Tensor = torch.linalg.vector_norm(plain)
-        return total * (target / norm.clamp(min=torch.finfo(total.dtype).tiny))
+        return total * (target / norm.clamp(min=SMALLEST))
     return total
 
 

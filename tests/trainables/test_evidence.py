@@ -177,6 +177,22 @@ def test_the_norm_of_the_sum_is_matched(seed: int, k: float) -> None:
     assert float(matched.norm()) == pytest.approx(float(means.sum(0).norm()), rel=1e-12)
 
 
+@pytest.mark.parametrize("faint", [1.0, 1e-3, 1e-5, 1e-7])
+def test_the_norm_is_matched_if_all_belief_is_in_a_dimension_without_gradient(faint: float) -> None:
+    """What is left of the gradient is so faint that its squares are zeros in single precision."""
+    means, variance = randn(0, 2, 6).float(), variances(0, 2, 6).float()
+    means[:, 0], variance[:, 0] = 0.0, faint * variance[:, 0]
+    matched = aggregate(means, variance, 2.0, 0.0, scale="none", frame="dims", fallback="zero", gain="match_norm")
+    assert float(matched.norm()) == pytest.approx(float(means.sum(0).norm()), rel=1e-5)
+
+
+def test_a_gradient_that_vanishes_has_no_norm_to_match() -> None:
+    means = torch.full((2, 3), 5.0)
+    variance = torch.ones_like(means)
+    matched = aggregate(means, variance, 0.0, 1e38, fallback="zero", gain="match_norm", frame="reliability")
+    assert torch.isfinite(matched).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("frame", FRAMES)
