@@ -2,8 +2,8 @@
 
 A design is one round. A search asks Optuna for a batch of points per round and reports all of their results, in the
 order of asking, before it asks again; so its proposals depend on the study alone, not on how many trials run in
-parallel or which finishes first. Run again, it makes the same proposals and finds their results in the store. If
-results of a round are missing, the run was stopped, and the generator ends.
+parallel or which finishes first, unless it prunes or minimises seconds. Run again, it makes the same proposals and
+finds their results in the store. If results of a round are missing, the run was stopped, and the generator ends.
 """
 
 import math
