@@ -122,12 +122,6 @@ def list_claims(store: str) -> list[dict[str, Any]]:
     return claims
 
 
-def is_claim(name: str) -> bool:
-    """Return whether a name or a file is that of a claim rather than a study; raise a UserError if it is neither."""
-    value = Document(find_study_file(name)).value
-    return isinstance(value, dict) and "claim" in value
-
-
 def load(name: str, store: str | None = None, *, quick: bool = False) -> Claim:
     """Read and check a claim, including all of its cells.
 

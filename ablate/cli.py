@@ -114,11 +114,13 @@ def run(
     address: Address = None,
 ) -> int:
     """Run the missing trials of a study or claim. Then print its tables or verdict, and write its report."""
-    from ablate.claims import is_claim, requested_claims
+    from ablate.study import is_claim
 
     if (study is None) == (claims is None):
         raise UserError("run: give either a study or --claims")
     if claims is not None or is_claim(str(study)):
+        from ablate.claims import requested_claims
+
         names = [str(study)] if claims is None else requested_claims(claims)
         return execute_claims(names, store, cpus, address, quick=quick)
     if quick:
@@ -128,11 +130,11 @@ def run(
 
 def load_studies(name: str, store: str | None, *, quick: bool) -> "list[Study]":
     """Return the study of a name, or the studies of a claim's cells."""
-    from ablate.claims import is_claim
-    from ablate.claims import load as load_claim
-    from ablate.study import load
+    from ablate.study import is_claim, load
 
     if is_claim(name):
+        from ablate.claims import load as load_claim
+
         return list(load_claim(name, store, quick=quick).cells.values())
     if quick:
         raise UserError(QUICK)
@@ -222,8 +224,8 @@ def plan(
 ) -> None:
     """Show what `run` would do, without running it. For a claim, show it for each cell."""
     from ablate import terminal
-    from ablate.claims import is_claim
     from ablate.forecast import forecast
+    from ablate.study import is_claim
 
     studies = load_studies(study, store, quick=quick)
     forecasts = {cell.file.name: forecast(cell, measure=measure) for cell in studies}

@@ -131,6 +131,12 @@ def find_study_file(name: str) -> Path:
     raise UserError(f"{name}: there is no such file, and {hint}")
 
 
+def is_claim(name: str) -> bool:
+    """Return whether a name or a file is that of a claim rather than a study; raise a UserError if it is neither."""
+    value = Document(find_study_file(name)).value
+    return isinstance(value, dict) and "claim" in value
+
+
 def load(name: str, store: str | None = None) -> Study:
     """Read and check a study.
 

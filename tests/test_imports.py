@@ -69,10 +69,22 @@ def test_the_clock_may_jump() -> None:
             assert not names & {"time", "now", "utcnow", "today"} or str(file.relative_to(ROOT)) in shown, file
 
 
-def test_help_imports_neither_torch_nor_ray_nor_polars() -> None:
-    code = "import sys; sys.argv = ['ablate', '--help']\nfrom ablate.cli import main\n"
-    code += "try: main()\nexcept SystemExit: pass\n"
-    code += "print(sorted({'torch', 'ray', 'polars', 'numpy', 'matplotlib', 'optuna'} & set(sys.modules)))"
+def imported_by(words: list[str], modules: set[str]) -> tuple[str, str]:
+    """Return what a command prints, and which of the modules it imports, as a sorted list."""
+    code = f"import sys; sys.argv = {['ablate', *words]}\nfrom ablate.cli import main\n"
+    code += f"try: main()\nexcept SystemExit: pass\nprint(sorted({modules} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "Usage" in shown.stdout
-    assert shown.stdout.splitlines()[-1] == "[]"
+    text, _, imported = shown.stdout.rstrip().rpartition("\n")
+    return text, imported
+
+
+def test_help_imports_neither_torch_nor_ray_nor_polars() -> None:
+    text, imported = imported_by(["--help"], {"torch", "ray", "polars", "numpy", "matplotlib", "optuna"})
+    assert "Usage" in text
+    assert imported == "[]"
+
+
+def test_a_plan_imports_nothing_that_draws_or_judges(tmp_path: Path) -> None:
+    text, imported = imported_by(["plan", "first-look", "--store", str(tmp_path)], {"ray", "matplotlib", "scipy.stats"})
+    assert "first-look on av-digits: 60 trials" in text
+    assert imported == "[]"

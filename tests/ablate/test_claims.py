@@ -10,12 +10,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ablate.claims import CHANGED_REMARK, claim_names, is_claim, list_claims, load, recipe_names
+from ablate.claims import CHANGED_REMARK, claim_names, list_claims, load, recipe_names
 from ablate.cli import app
 from ablate.errors import UserError
 from ablate.manifest import build_manifest, write_manifest
 from ablate.plan import num_trials
 from ablate.preflight import check_trials, overwrite_warnings
+from ablate.study import is_claim
 from ablate.study import load as load_study
 from ablate.trial_queue import open_queue
 from analysis.verdicts import analysis_title
