@@ -92,14 +92,17 @@ def load_trial(folder: Path, prefix: str) -> StoredTrial:
 
 
 def find_trial(folder: Path, prefix: str) -> tuple[str, Path]:
-    """Return the id of the only trial of a store that has a prefix, and its folder; raise a UserError otherwise."""
-    packs = {trial: pack for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)}
-    matches = [trial for trial in packs if trial.startswith(prefix)]
+    """Return the id of the only trial of a store that has a prefix, and its folder; raise a UserError otherwise.
+
+    If several folders hold it, it is the one that tables show.
+    """
+    trials = sorted({trial for pack in store.pack_folders(folder) for trial in store.readable_trial_ids(pack)})
+    matches = [trial for trial in trials if trial.startswith(prefix)]
     if not matches:
-        raise UserError(f"{folder}: contains no trial {prefix}{did_you_mean(prefix, packs)}")
+        raise UserError(f"{folder}: contains no trial {prefix}{did_you_mean(prefix, trials)}")
     if len(matches) > 1:
         raise UserError(f"{folder}: contains {len(matches)} trials that begin with {prefix}")
-    return matches[0], packs[matches[0]]
+    return matches[0], store.locate(folder, matches)[matches[0]]
 
 
 def replay(trial: StoredTrial, study: Study | None = None) -> Comparison:

@@ -52,6 +52,15 @@ def test_a_trial_trained_again_in_its_pack_is_the_same_bit_for_bit(study: Study,
     assert seen.measured == sum(row.metric not in {"seconds_per_step", "step_ratio"} for row in outcome.rows)
 
 
+def test_of_two_packs_with_a_trial_the_one_that_tables_show_is_trained_again(study: Study) -> None:
+    """Two studies that ran at once have both trained it."""
+    ((trial, _),) = keep(study, 1)
+    keep(study, 3)
+    assert len(store.pack_folders(study.store)) == 2
+    shown = len(store.trial_ids(store.locate(study.store, [trial.id])[trial.id]))
+    assert len(load_trial(study.store, trial.id).configs) == shown
+
+
 def test_trials_have_a_hash_of_their_weights_each(study: Study) -> None:
     hashes = [outcome.weights for _, outcome in keep(study, 4)]
     assert len(set(hashes)) == 4
