@@ -137,7 +137,7 @@ def encoders_table(run: Run, table: pl.DataFrame) -> Table:
         "Test score of a linear probe on each encoder after training, and its difference, paired by seed, to the same "
         "encoder trained alone: the effect of joint training on the encoder."
     )
-    fewer = table.filter(pl.col("pairs") < pl.col("seeds"))["pairs"].unique().sort()
+    fewer = table.filter(pl.col("pairs") > 0, pl.col("pairs") < pl.col("seeds"))["pairs"].unique().sort()
     if len(fewer):
         pairs = ", ".join(map(str, fewer))
         note += f" Differences are over the seeds that both have ({pairs}), and need not agree with the means."

@@ -172,9 +172,11 @@ def test_equal_differences_of_few_seeds_are_told_without_an_interval(write_run: 
 def test_without_unimodal_trials_there_is_no_gap(folder: Path) -> None:
     for file in (folder / "trials").iterdir():
         pl.read_parquet(file).filter(pl.col("method") != "unimodal").write_parquet(file)
-    table = encoder_summary(load(folder))
+    run = load(folder)
+    table = encoder_summary(run)
     assert table["method"].to_list() == ["joint", "agm"]
     assert table["gap"].null_count() == 2
+    assert "both have" not in encoders_table(run, table).note
 
 
 def test_a_method_of_ones_own_comes_where_the_study_has_it(write_run: Write) -> None:
