@@ -3,9 +3,10 @@
     python -m benchmarks.throughput [rounds] [trials]
 
 Two studies on two cores: AGM on av-digits (10 epochs) and joint training on the six views of mfeat (20 epochs). Plain
-Ray Tune trains every trial by this project's own loop, one after another on each core: as a function with Tune's
-defaults, and `tuned`, as a class whose processes are used again and without loggers. Medians over the rounds, in each
-of which all three run in turn.
+Ray Tune trains every trial by a PyTorch script (`benchmarks.plain`), one after another on each core: as a function with
+Tune's `default` settings, and `tuned`, as a class whose processes are used again and without loggers. `loop` is `tuned`
+with this project's own training loop in place of the script: what packs alone gain. Medians over the rounds, in each of
+which all four run in turn.
 
 What comes before the first trial is set-up, printed beside and not counted: the start of two processes, and here the
 compilation of the steps, in a study of one epoch before the one that is timed (`compile: on`; `auto` compiles none so
@@ -30,6 +31,7 @@ from ablate.run import build_job
 from ablate.study import Study
 from ablate.trial import Trial
 from ablate.trial_queue import StudyRun, open_queue
+from benchmarks import plain
 from benchmarks.configurations import write_study
 from trainables.data import Dataset
 from trainables.data import load as load_data
@@ -84,14 +86,16 @@ def run_ablate(scratch: Path, *studies: Study) -> Timing:
     return Timing(first - began, ended - first, scores)
 
 
-def train_trial(trial: str, data: Dataset) -> dict[str, Any]:
-    """Train a trial; return its score and start time."""
-    return {"began": time.time(), "score": fit(json.loads(trial), data).final[SCORE]}
+def train_trial(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """Train a trial by the script or this project's loop; return its score and start time."""
+    began, trial = time.time(), json.loads(config["trial"])
+    score = fit(trial, data).final[SCORE] if config["loop"] else plain.train(trial, data)
+    return {"began": began, "score": score}
 
 
 def objective(config: dict[str, Any]) -> None:
     """Train a trial as a function trainable of Tune."""
-    tune.report(train_trial(config["trial"], load_data(json.loads(config["data"]))))
+    tune.report(train_trial(config, load_data(json.loads(config["data"]))))
 
 
 class ReusedTrainable(tune.Trainable):  # type: ignore[misc]
@@ -108,16 +112,17 @@ class ReusedTrainable(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train."""
-        return {**train_trial(self.config["trial"], load_dataset(self.config["data"])), "done": True}
+        return {**train_trial(self.config, load_dataset(self.config["data"])), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save nothing: Tune needs no checkpoint to reuse a process."""
 
 
-def run_ray_tune(trainable: Any, study: Study, scratch: Path, **how: Any) -> Timing:
-    """Run the trials of a study by plain Ray Tune."""
+def run_ray_tune(trainable: Any, study: Study, scratch: Path, *, loop: bool = False, **how: Any) -> Timing:
+    """Run the trials of a study by plain Ray Tune; ``loop``: with this project's training loop."""
     trials = list(open_queue(study, CPUS).trials.values())
-    space = {"trial": tune.grid_search([json.dumps(t.config) for t in trials]), "data": json.dumps(study.data)}
+    configs = tune.grid_search([json.dumps(t.config) for t in trials])
+    space = {"trial": configs, "data": json.dumps(study.data), "loop": loop}
     folder = tempfile.mkdtemp(dir=scratch)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}), param_space=space, tune_config=tune.TuneConfig(**how),
@@ -138,31 +143,32 @@ def run_default_ray_tune(study: Study, scratch: Path) -> Timing:
     return run_ray_tune(objective, study, scratch)
 
 
-def run_tuned_ray_tune(study: Study, scratch: Path) -> Timing:
+def run_tuned_ray_tune(study: Study, scratch: Path, *, loop: bool = False) -> Timing:
     """Run a study by plain Ray Tune with reused processes and without loggers."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    return run_ray_tune(ReusedTrainable, study, scratch, reuse_actors=True)
+    return run_ray_tune(ReusedTrainable, study, scratch, loop=loop, reuse_actors=True)
+
+
+def run_plainly(study: Study, scratch: Path) -> dict[str, Timing]:
+    """Run a study by plain Ray Tune in every way."""
+    return {
+        "loop": run_tuned_ray_tune(study, scratch, loop=True),
+        "tuned": run_tuned_ray_tune(study, scratch),
+        "default": run_default_ray_tune(study, scratch),
+    }
 
 
 def time_without_setup(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timing]:
     """Run a study in every way, by this project after another study that compiles the same steps."""
     study = make_study(folder, spec, trials)
     before = make_study(folder, spec, trials, train={**spec["train"], "epochs": 1})
-    return {
-        "ours": run_ablate(scratch, before, study),
-        "tuned": run_tuned_ray_tune(study, scratch),
-        "default": run_default_ray_tune(study, scratch),
-    }
+    return {"ours": run_ablate(scratch, before, study)} | run_plainly(study, scratch)
 
 
 def time_with_setup(spec: dict[str, Any], trials: int, folder: Path, scratch: Path) -> dict[str, Timing]:
     """Run a study in every way, and count set-up as well."""
     study = make_study(folder, spec, trials, resources={})
-    timed = {
-        "ours": run_ablate(scratch, study),
-        "tuned": run_tuned_ray_tune(study, scratch),
-        "default": run_default_ray_tune(study, scratch),
-    }
+    timed = {"ours": run_ablate(scratch, study)} | run_plainly(study, scratch)
     return {way: Timing(0.0, timing.setup + timing.seconds, timing.scores) for way, timing in timed.items()}
 
 
