@@ -23,7 +23,7 @@ from ablate.errors import UserError, error_message
 from ablate.files import temporary_folder
 from ablate.lock import DRIVER_FILE, LOCK_FILE
 from ablate.schema import VERSION_FILE, schema_version
-from ablate.store import INDEX, DamagedError, find_damage, pack_folders
+from ablate.store import INDEX, DamagedError, find_damage, pack_folders, set_aside
 
 MARKER_PREFIX = ".seen-"  # of files by which machines check that they reach the same store
 BATCH_SIZE = 200  # packs that are transferred at once
@@ -132,7 +132,7 @@ class Mirror:
         self.upload(missing)
 
     def fetch(self, note: Callable[[str], None], *, repair: bool = False) -> list[Path]:
-        """Download the packs that the mirror lacks; return those that the remote store lacks.
+        """Download the packs that the mirror lacks or holds in part; return those that the remote store lacks.
 
         ``note`` is called with damaged packs of the remote store. They are skipped, or with ``repair`` renamed.
         """
@@ -145,8 +145,11 @@ class Mirror:
             pack, _, file = name.partition("/")
             files_of.setdefault(pack, []).append(file)
         remote = {pack for pack, files in files_of.items() if INDEX in files and "." not in pack}
-        local = {folder.name for folder in pack_folders(self.folder)}
-        for batch in batches(sorted(remote - local)):
+        local = {folder.name: folder for folder in pack_folders(self.folder)}
+        for pack in remote & local.keys():
+            if not all((local[pack] / file).exists() for file in files_of[pack]):
+                set_aside(local.pop(pack))  # a cache may be cleaned in part
+        for batch in batches(sorted(remote - local.keys())):
             with temporary_folder(self.folder / "trials" / "fetched") as drafts:
                 self.download_files([f"{pack}/{file}" for pack in batch for file in files_of[pack]], drafts, "trials")
                 for pack in batch:

@@ -110,6 +110,17 @@ def test_a_pack_that_is_damaged_there_is_moved_aside_there(machine: Machine, buc
     assert packs(bucket) == [trial(0).id, trial(1).id]
 
 
+def test_a_pack_of_which_the_mirror_has_lost_a_file_is_downloaded_again(machine: Machine, bucket: Path) -> None:
+    one = machine("one")
+    fill(one.folder, [0, 1], [2])
+    one.sync(NEVER)
+    for pack, file in zip(store.pack_folders(one.folder), ("metrics.parquet", store.INDEX), strict=True):
+        (pack / file).unlink()
+    one.sync(NEVER)
+    assert packs(one.folder) == packs(bucket)
+    assert [store.find_damage(pack) for pack in store.pack_folders(one.folder)] == [None, None]
+
+
 def test_who_only_looks_passes_over_what_is_damaged_there_and_says_so(
     bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
