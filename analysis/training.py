@@ -36,7 +36,7 @@ def coefficient_curves(run: Run) -> pl.DataFrame:
 
 
 def epoch_curves(run: Run, metrics: Sequence[str], condition: pl.Expr) -> pl.DataFrame:
-    """Return means and intervals over finished trials of the chosen configurations, the same trials at every epoch."""
+    """Return means and intervals over finished trials of the chosen configurations, at each epoch that one has."""
     members = best_configurations(run).select("method", trial="trials").explode("trial")
     done = run.trials.filter(status="done").select("trial")
     rows = (

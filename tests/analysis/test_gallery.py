@@ -94,6 +94,15 @@ def test_the_curves_of_training_are_those_of_chosen_configurations(write_run: Wr
     assert {"learning", "coefficients"} <= set(drawings(run))
 
 
+def test_a_caption_has_the_scores_of_trials_that_end_in_different_epochs(write_run: Write) -> None:
+    """As MSES ends them: the last epoch is that of one seed alone."""
+    rows = [trial(str(s), "mses", s, 0.5 + 0.2 * s, 0.9) for s in range(2)]
+    metrics = [row for s in range(2) for row in epochs(str(s), "accuracy", None, "validation", 0.1, 0.5 + 0.2 * s)]
+    metrics += [{**row, "epoch": row["epoch"] + 2} for row in metrics if row["trial"] == "1"]
+    caption = drawings(load(write_run(rows, metrics, methods=["mses"])))["learning"].caption
+    assert "after the last epoch, on validation: mses 60.0 [0.0, 100.0]. Some epochs of mses are means over" in caption
+
+
 def test_the_curves_of_trials_that_diverged_are_in_no_mean(write_run: Write) -> None:
     rows = [trial(str(s), "joint", s, None if s else 0.9, None if s else 0.9) for s in range(3)]
     metrics = [row for s in range(3) for row in epochs(str(s), "loss", None, "train", 1.0, 1e34 if s else 0.5)]
