@@ -29,6 +29,7 @@ from analysis.plots.style import (
 )
 
 MARKERS = 6  # on a line, about
+MAX_TICK_INTERVALS = 5  # few, as three panels stand side by side
 LINEAR_LIMIT = 50  # of a coefficient; beyond it the axis is logarithmic outside [-10, 10]
 
 
@@ -87,7 +88,7 @@ def add_panel(figure: Figure, panels: int, place: int, title: str, label: str) -
     panel.set_title(shorten(title, 34))
     panel.set_xlabel("epoch")
     panel.set_ylabel(label)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(MAX_TICK_INTERVALS, integer=True))
     panel.grid(axis="y")
     return panel
 

@@ -438,3 +438,19 @@ def test_a_name_is_drawn_as_it_is(name: str, tmp_path: Path) -> None:
     table = pl.DataFrame({"method": name, "n": [1, 2], "mean": [0.5, np.nan], "low": 0.4, "high": 0.6, "seeds": 3})
     save_figure(plots.plot_best_of(table, metric=name, title=name), tmp_path / "figure", table)
     assert "<script>" not in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize("epochs", [120, 900, 2000])
+def test_the_epochs_of_three_panels_do_not_run_together(epochs: int) -> None:
+    rows = [
+        {"method": "joint", "split": s, "modality": None, "metric": m, "epoch": e, "mean": 0.5, "seeds": 3}
+        for s, m in (("validation", "accuracy"), ("validation", "loss"), ("train", "loss"))
+        for e in (1, epochs)
+    ]
+    table = pl.DataFrame(rows).with_columns(low=pl.lit(0.4), high=pl.lit(0.6))
+    figure = plots.plot_learning(table, metric="accuracy", title="x")
+    figure.draw_without_rendering()
+    for panel in figure.axes:
+        boxes = [label.get_window_extent().padded(2) for label in panel.get_xticklabels()]
+        assert len(boxes) > 2
+        assert not any(one.overlaps(other) for one, other in pairwise(boxes))
