@@ -1,8 +1,8 @@
-"""Variance components over nested blocks of seeds, and intraclass correlation.
+"""Variance components over nested blocks of seeds, intraclass correlation, and shares of the axes of a grid.
 
-Components come from the mean squares of an analysis of variance of nested blocks, their intervals from those mean
-squares' chi-square distributions: generalised confidence intervals from ten thousand draws of the variances given the
-mean squares (Tsui, Weerahandi 1989).
+They come from the mean squares of an analysis of variance, their intervals from those mean squares' chi-square
+distributions: generalised confidence intervals from thousands of draws of the variances given the mean squares (Tsui,
+Weerahandi 1989).
 """
 
 import math
@@ -11,11 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import special
 
-from analysis.statistics import LEVEL, NAN, Estimate
+from analysis.statistics import LEVEL, NAN, Estimate, is_constant
 from analysis.tables import table_from_rows
 
 DRAWS = 10_000
+GRID_DRAWS = 2_000  # each needs the inverse of a noncentral distribution
+LEAST_NOISE = 1e-8  # of the sum of squares, so that seeds that are all alike have a finite precision
+LARGE_RATIO = 1_000  # to the noise, from which on the inverse would take seconds
 COMPONENTS = {
     "source": pl.String,  # a block
     "levels": pl.Int64,
@@ -26,6 +30,7 @@ COMPONENTS = {
 }
 
 Draws = NDArray[np.float64]  # [DRAWS]
+Array = NDArray[np.float64]
 
 
 def components(table: pl.DataFrame, blocks: Sequence[str], score: str = "score") -> pl.DataFrame:
@@ -77,6 +82,60 @@ def icc_from_mean_squares(squares: NDArray[np.float64], targets: int, raters: in
     target, rater, residual = np.moveaxis(squares, -1, 0)
     total = target + (raters - 1) * residual + raters * (rater - residual) / targets
     return np.asarray((target - residual) / np.where(total > 0, total, np.inf))
+
+
+def grid_shares(scores: Array) -> list[Estimate]:
+    """Return the share of each axis, and then of their interactions, in the variance of the mean over a full grid.
+
+    The scores are [N, ...], of N seeds at every point. The noise of few seeds makes all sums of squares too large, most
+    of all that of the interactions: what the residuals show of it is subtracted. All nan where nothing but noise is
+    left, or all scores are equal; one seed leaves the noise in, and has no interval.
+    """
+    seeds, levels, size = len(scores), np.array(scores.shape[1:]), int(np.prod(scores.shape[1:]))
+    if is_constant(scores.ravel()):
+        return [Estimate(NAN, NAN, NAN, seeds)] * (len(levels) + 1)
+    mean = scores.mean(axis=0)
+    main = [np.moveaxis(mean, i, 0).reshape(count, -1).mean(axis=1).var() for i, count in enumerate(levels)]
+    squares = seeds * size * np.array([*main, max(mean.var() - sum(main), 0.0)])
+    if seeds < 2:
+        return [Estimate(float(share), NAN, NAN, seeds) for share in squares / squares.sum()]
+    df, residual_df = np.array([*(levels - 1), size - 1 - (levels - 1).sum()]), (seeds - 1) * (size - 1)
+    flat = scores.reshape(seeds, size)
+    residuals = flat - flat.mean(axis=0) - flat.mean(axis=1, keepdims=True) + flat.mean()
+    noise = max((residuals**2).sum() / residual_df, LEAST_NOISE * squares.sum())
+    values = shares_of(np.maximum(squares - df * noise, 0.0))
+    rng = np.random.default_rng(0)
+    drawn_noise = noise * residual_df / rng.chisquare(residual_df, (GRID_DRAWS, 1))
+    drawn = drawn_noise * noncentrality(squares / drawn_noise, df, rng.random((GRID_DRAWS, len(df))))
+    known = drawn[drawn.sum(axis=1) > 0]
+    if np.isnan(values).any() or not len(known):
+        return [Estimate(NAN, NAN, NAN, seeds)] * len(df)
+    ends = np.quantile(shares_of(known), [LEVEL / 2, 1 - LEVEL / 2], axis=0).T
+    return [
+        Estimate(float(np.clip(value, low, high)), float(low), float(high), seeds)
+        for value, (low, high) in zip(values, ends, strict=True)
+    ]
+
+
+def shares_of(squares: Array) -> Array:
+    """Return the shares of sums of squares, [..., terms], in their sum; nan where that is 0."""
+    total = squares.sum(axis=-1, keepdims=True)
+    return np.asarray(np.divide(squares, total, out=np.full_like(squares, NAN), where=total > 0))
+
+
+def noncentrality(ratios: Array, df: NDArray[np.int64], p: Array) -> Array:
+    """Return at which noncentrality a chi-square variable is at most `ratios` with probability p; 0 if at none.
+
+    The root of a variable that is large is nearly normal, with standard deviation 1.
+    """
+    at_least_one = np.broadcast_to(np.maximum(df, 1), ratios.shape)  # an axis with one value has ratio 0
+    result = np.asarray(np.maximum((np.sqrt(ratios) - special.ndtri(p)) ** 2 - at_least_one + 1, 0.0))
+    exact = ratios < LARGE_RATIO
+    x, freedom, probability = ratios[exact], at_least_one[exact], p[exact]
+    at_zero = special.chdtr(freedom, x)
+    found = special.chndtrinc(x, freedom, np.minimum(probability, at_zero))
+    result[exact] = np.where(probability < at_zero, np.maximum(found, 0.0), 0.0)
+    return result
 
 
 def mean_squares(table: pl.DataFrame, blocks: Sequence[str], score: str) -> list[tuple[float, float, float]]:

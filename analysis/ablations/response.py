@@ -1,6 +1,7 @@
 """Sensitivity: how the score responds to one setting or two, which values are safe, and what tuning gains."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from analysis.ablations.scores import (
     select_rows,
     unit_metric,
 )
-from analysis.ablations.variance import INTERACTIONS, jackknife_over_seeds, variance_decomposition
+from analysis.ablations.variance import INTERACTIONS
+from analysis.components import grid_shares
 from analysis.formatting import plural
 from analysis.regions import ROUNDING
 from analysis.statistics import bounds
@@ -144,13 +146,13 @@ def variance_shares_text(table: pl.DataFrame, axes: list[str]) -> str:
 
     Each with its 95 % interval over the seeds of which no trial failed; the noise of few seeds is no interaction.
     """
-    shares = jackknife_over_seeds(table, lambda seeds: grid_shares(seeds, axes))
+    complete = table.filter(pl.col("value").is_not_null().all().over("seed"))
+    means = complete.group_by("seed", *axes).agg(pl.col("value").mean()).sort("seed", *axes)
+    shape = [means[column].n_unique() for column in ("seed", *axes)]
+    if means.is_empty() or len(means) < prod(shape):
+        return "not known"
+    shares = grid_shares(means["value"].to_numpy().reshape(shape))
     names = [*(axis.rpartition(".")[2] for axis in axes), INTERACTIONS]
     intervals = ["" if np.isnan(share.low) else f" [{share.low:.0%}, {share.high:.0%}]" for share in shares]
     texts = (f"{name} {share.mean:.0%}{ends}" for name, share, ends in zip(names, shares, intervals, strict=True))
     return "not known" if np.isnan(shares[0].mean) else ", ".join(texts)
-
-
-def grid_shares(table: pl.DataFrame, axes: list[str]) -> list[float]:
-    """Return the share of each setting, and of their interaction, in the variance of the mean over a full grid."""
-    return list(variance_decomposition(point_means(table, axes), axes).values())

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from scipy import special
 
-from analysis.components import components, icc
+from analysis.components import components, grid_shares, icc, noncentrality
 
 RNG = np.random.default_rng(0)
 SHROUT_FLEISS = np.array(  # targets x judges, Shrout and Fleiss (1979), table 2
@@ -109,3 +110,35 @@ def test_what_cannot_be_told_is_null(scores: list[float | None]) -> None:
         {"split": [0, 0, 1, 1], "init": [0, 1, 2, 3], "score": scores}, schema_overrides={"score": pl.Float64}
     )
     assert components(runs, ["split", "init"])["variance"].null_count() == 2
+
+
+def test_the_shares_of_a_grid_by_hand() -> None:
+    """y = 3 a + 4 b on two levels: 9 / 25 and 16 / 25; seeds that shift all points alike are no noise."""
+    grid = np.array([[0.0, 4.0], [3.0, 7.0]])
+    result = grid_shares(np.array([grid, grid + 1, grid - 5]))
+    assert [share.mean for share in result] == pytest.approx([0.36, 0.64, 0.0], abs=1e-6)
+    assert all(share.low <= share.mean <= share.high < share.low + 0.001 for share in result)
+    assert [share.mean for share in grid_shares(grid[None])] == pytest.approx([0.36, 0.64, 0.0])
+    assert all(math.isnan(share.mean) for share in grid_shares(np.full((3, 2, 2), 0.9)))
+
+
+def test_the_intervals_of_shares_hold_them_where_the_noise_of_the_seeds_is_larger_than_the_effects() -> None:
+    """Effects of 0.3, 0.05 and 0.1 under noise of 1: a jackknife over five seeds held the shares of 0.88 and 0.10 in half
+    of the cases.
+    """
+    rng, a, b = np.random.default_rng(0), np.array([-2, -1, 0, 1, 2]) / 2**0.5, np.array([2, -2, 1, -1, 0]) / 2**0.5
+    means = 0.3 * a[:, None] + 0.05 * b / b.std() + 0.1 * np.outer(a, b / b.std())
+    held = np.zeros(3)
+    for _ in range(60):
+        result = grid_shares(means + rng.normal(size=(5, 5, 5)))
+        held += [share.low <= true <= share.high for share, true in zip(result, (0.878, 0.024, 0.098), strict=True)]
+    assert (held >= 51).all()
+
+
+@pytest.mark.parametrize("ratio", [0.5, 30.0, 999.0, 1001.0, 1e5])
+def test_a_noncentrality_has_the_probability_that_was_asked_for(ratio: float) -> None:
+    p = np.array([[0.02, 0.5, 0.98]])
+    df = np.array([4, 4, 16])
+    found = noncentrality(np.full((1, 3), ratio), df, p)
+    reached = np.minimum(p, special.chdtr(df, ratio))
+    assert special.chndtr(ratio, df, found) == pytest.approx(reached, abs=0.001)
