@@ -1,12 +1,13 @@
 """How the validation metric responds to one setting or two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import polars as pl
 
 from analysis.choice import configurations, configurations_along, validation_probes, validation_scores
 from analysis.formatting import format_settings
-from analysis.statistics import bounds, estimate
+from analysis.statistics import bounds, estimate, paired
 from analysis.tables import Run, is_numeric, table_from_rows
 
 CURVE = {
@@ -31,12 +32,63 @@ HEAT_MAP = {
     "seeds": pl.Int64,
     "failed": pl.Int64,
 }
+CHANGES = {
+    "method": pl.String,
+    "settings": pl.String,  # the fixed values of the other varied settings
+    "change": pl.String,  # the values that differ from the first ones
+    "mean": pl.Float64,  # of the difference to the first values
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "pairs": pl.Int64,
+}
 
 
 def axes(run: Run) -> list[str]:
     """Return the settings that took several numbers, listed or searched within a range."""
-    several = {axis for axis, spec in run.vary.items() if len(set(map(str, spec["values"]))) != 1}
-    return [axis for axis, spec in run.vary.items() if axis in several and is_numeric(spec["values"])]
+    return [axis for axis in several_values(run) if is_numeric(run.vary[axis]["values"])]
+
+
+def several_values(run: Run) -> list[str]:
+    """Return the settings that took several values."""
+    return [axis for axis, spec in run.vary.items() if len(set(map(str, spec["values"]))) != 1]
+
+
+def choices(run: Run) -> dict[str, list[str]]:
+    """Return the settings that took several names, each by itself, and the components of each method in an ablation."""
+    components = tuple(f"{method}." for method in run.methods if run.search[0] == "ablate")
+    families: dict[str, list[str]] = {}
+    for axis in several_values(run):
+        if axis.startswith(components):
+            families.setdefault(axis.partition(".")[0], []).append(axis)
+        elif not is_numeric(run.vary[axis]["values"]):
+            families[axis] = [axis]
+    return families
+
+
+def changes(run: Run, axes: list[str]) -> pl.DataFrame:
+    """Return what other values of some axes than the first change in the joint validation metric: CHANGES.
+
+    Differences are paired by seed, and other varied settings are fixed as in `curve`. Methods without these axes, or
+    without a result at the first values, have no rows.
+    """
+    first = {axis: run.vary[axis]["values"][0] for axis in axes}
+    others = [axis for axis in run.vary if axis not in axes]
+    table, rows = configurations(run).filter(pl.col("method") != "unimodal"), []
+    for _, group in table.group_by("method", maintain_order=True):
+        scores = validation_scores(run, configurations_along(run, group, axes)).drop_nulls("score")
+        parts = [(changed_axes(part, first), part) for part in scores.partition_by(axes, maintain_order=True)]
+        for baseline in (part for changed, part in parts if not changed):
+            for changed, part in parts:
+                point, pairs = part.row(0, named=True), part.join(baseline.select("seed", first="score"), on="seed")
+                difference = paired(pairs["score"], pairs["first"], bounds(run.metric, change=True))
+                settings = {"settings": format_settings(point, others), "change": format_settings(point, changed)}
+                rows.append({"method": point["method"], **settings, **difference._asdict()})
+    return table_from_rows(rows, CHANGES).filter(pl.col("change") != "", pl.col("pairs") > 0)
+
+
+def changed_axes(part: pl.DataFrame, first: Mapping[str, Any]) -> list[str]:
+    """Return the axes at which a configuration has another value than the first."""
+    return [axis for axis, value in first.items() if part[axis][0] != value]
 
 
 def curve(run: Run, axis: str) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from analysis.drawing import Drawing
 from analysis.gallery.comparisons import differences, encoder_gaps, pareto_fronts, ranks
 from analysis.gallery.factors import importances, sensitivities
-from analysis.gallery.response import curves, heat_maps, response_surfaces
+from analysis.gallery.response import choice_differences, curves, heat_maps, response_surfaces
 from analysis.gallery.training import coefficients, learning
 from analysis.gallery.tuning import best_of_n, slices
 from analysis.tables import Run
@@ -14,6 +14,7 @@ FIGURES: tuple[Callable[[Run], Iterator[Drawing]], ...] = (
     differences,
     pareto_fronts,
     curves,
+    choice_differences,
     heat_maps,
     response_surfaces,
     slices,

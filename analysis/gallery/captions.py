@@ -1,4 +1,4 @@
-"""Shared parts of captions: final scores, safe regions, names of methods and files."""
+"""Shared parts of captions: final scores, safe regions, paired seeds, names of methods and files."""
 
 import re
 
@@ -6,6 +6,7 @@ import polars as pl
 
 from analysis.choice import best_configurations, configurations
 from analysis.formatting import format_score, is_percent, plural
+from analysis.plots.style import interval_caption, seed_count_range
 from analysis.regions import Region
 from analysis.tables import Run
 
@@ -42,3 +43,10 @@ def final_scores(run: Run, table: pl.DataFrame, suffix: str = "") -> str:
         f"{row['method']} {format_score(run.metric, row['mean'], row['low'], row['high'])}{suffix.format(**row)}"
         for row in last.iter_rows(named=True)
     )
+
+
+def pairs_caption(table: pl.DataFrame) -> str:
+    """Return the caption of paired intervals: their number of seeds, or that there is no interval."""
+    pairs = table.select(seeds="pairs")
+    has_interval = len(table.drop_nulls("low")) > 0
+    return f"{interval_caption(pairs) if has_interval else f'{seed_count_range(pairs)}, no interval'}, paired by seed"

@@ -8,8 +8,8 @@ from analysis import plots
 from analysis.choice import best_configurations, is_seed_invariant, test_scores, without_dummy
 from analysis.drawing import Drawing
 from analysis.formatting import format_score, is_percent, plural
+from analysis.gallery.captions import pairs_caption
 from analysis.pareto import objective_values, pareto_front
-from analysis.plots.style import interval_caption, seed_count_range
 from analysis.rankings import ranking, ranking_text
 from analysis.statistics import bounds, estimate
 from analysis.summary import encoder_summary, summary
@@ -100,10 +100,3 @@ def pareto_fronts(run: Run) -> Iterator[Drawing]:
     title = f"{run.name}: {heading}"
     figure = plots.plot_front(table, metrics, directions=run.objectives, title=title, methods=run.methods)
     yield Drawing("front", heading, caption, figure, table)
-
-
-def pairs_caption(table: pl.DataFrame) -> str:
-    """Return the caption of paired intervals: their number of seeds, or that there is no interval."""
-    pairs = table.select(seeds="pairs")
-    has_interval = len(table.drop_nulls("low")) > 0
-    return f"{interval_caption(pairs) if has_interval else f'{seed_count_range(pairs)}, no interval'}, paired by seed"

@@ -1,4 +1,4 @@
-"""Figures of the response of the score to settings: along one axis, and over two."""
+"""Figures of the response of the score to settings: along one axis, over two, and of names and components."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -9,11 +9,11 @@ import polars as pl
 from analysis import plots
 from analysis.axis_layout import AxisLayout, axis_layout
 from analysis.drawing import Drawing
-from analysis.formatting import format_amount, format_score, format_setting, format_settings, plural
-from analysis.gallery.captions import GRID_SEARCHES, compared_methods, safe_margin, safe_share, slug
+from analysis.formatting import format_amount, format_score, format_setting, format_settings, is_percent, plural
+from analysis.gallery.captions import GRID_SEARCHES, compared_methods, pairs_caption, safe_margin, safe_share, slug
 from analysis.plots.style import groups, ranked_points
 from analysis.regions import Region, safe_region
-from analysis.sensitivity import axes, curve, heat_map, probe_curve
+from analysis.sensitivity import axes, changes, choices, curve, heat_map, probe_curve
 from analysis.surfaces import Surface, surface, surface_slice
 from analysis.tables import Run
 
@@ -36,6 +36,25 @@ def curves(run: Run) -> Iterator[Drawing]:
         yield Drawing(
             f"curve-{slug(axis)}", f"Sensitivity to {axis}", extremes_caption(run, axis, response), figure, data
         )
+
+
+def choice_differences(run: Run) -> Iterator[Drawing]:
+    """Draw the difference that each value of an axis of names makes, and each variant of a method in an ablation."""
+    for family, names in choices(run).items() if run.search[0] in GRID_SEARCHES else []:
+        table = changes(run, names)
+        if table.is_empty():
+            continue
+        is_method = family in run.methods
+        first = "" if is_method else f"{family}={format_setting(run.vary[family]['values'][0])}"
+        reference = first or f"the complete {family}"
+        rows = table.with_columns(name=pl.col("change") if is_method else pl.format("{} {}", "method", "change"))
+        unit = " in points" if is_percent(run.metric) else ""
+        caption = (
+            f"Difference to {reference} on the validation split{unit}, paired by seed. {changes_caption(run, table)}"
+        )
+        subtitle = f"{pairs_caption(table)}, validation split"
+        figure = plots.plot_forest(rows, metric=run.metric, title=f"{run.name}: minus {reference}", subtitle=subtitle)
+        yield Drawing(f"choice-{slug(family)}", f"Differences to {reference}", caption, figure, rows)
 
 
 def heat_maps(run: Run) -> Iterator[Drawing]:
@@ -141,6 +160,19 @@ def extremes_caption(run: Run, axis: str, response: pl.DataFrame) -> str:
         others = [format_setting(value) for value in points["value"] if value not in line["value"]]
         unranked = f" Not ranked, as they have fewer seeds: {', '.join(others)}." if others else ""
         sentences.append(f"{method}{settings}: {sentence}.{unranked}")
+    return " ".join(sentences)
+
+
+def changes_caption(run: Run, table: pl.DataFrame) -> str:
+    """Return the differences that each method's changes make."""
+    sentences = []
+    for method, part in groups(table, "method"):
+        settings = f" with {part['settings'][0]}" if part["settings"][0] else ""
+        differences = (
+            f"{row['change']} {format_score(run.metric, row['mean'], row['low'], row['high'], sign='+')}"
+            for row in part.iter_rows(named=True)
+        )
+        sentences.append(f"{method}{settings}: {'; '.join(differences)}.")
     return " ".join(sentences)
 
 

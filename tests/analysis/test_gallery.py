@@ -69,6 +69,28 @@ def test_an_encoder_is_behind_only_where_it_is_worse_than_alone(
     assert said in drawings(run)["encoders"].caption
 
 
+@pytest.mark.parametrize(
+    ("search", "stem", "caption"),
+    [
+        ("grid", "choice-cggm.direction", "Difference to cggm.direction=grad on the validation split in points"),
+        ("ablate", "choice-cggm", "Difference to the complete cggm on the validation split in points"),
+    ],
+)
+def test_names_and_components_are_compared_with_the_first_and_the_complete(
+    write_run: Write, search: str, stem: str, caption: str
+) -> None:
+    scores = {"grad": (0.8, 0.9), "off": (0.7, 0.8)}
+    rows = [
+        trial(f"{name}{seed}", "cggm", seed, pair[seed], 0.5, **{"cggm.direction": name})
+        for name, pair in scores.items()
+        for seed in range(2)
+    ]
+    vary = {"cggm.direction": {"values": ["grad", "off"], "scale": "choice"}}
+    drawing = drawings(load(write_run(rows, vary=vary, search=search, methods=["cggm"])))[stem]
+    assert drawing.caption.startswith(f"{caption}, paired by seed. cggm: direction=off \N{MINUS SIGN}10.0 [")
+    assert drawing.data["name"].to_list() == ["direction=off" if search == "ablate" else "cggm direction=off"]
+
+
 def epochs(name: str, metric: str, modality: str | None, split: str, *values: float) -> list[dict[str, Any]]:
     keys = {"trial": name, "split": split, "modality": modality, "metric": metric}
     return [keys | {"epoch": e, "step": e, "value": v} for e, v in enumerate(values, start=1)]

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from analysis import load
-from analysis.sensitivity import axes, curve, probe_curve
+from analysis.sensitivity import axes, changes, choices, curve, probe_curve
 from tests.analysis.conftest import Write, trial
 
 ALPHA, LR = "agm.alpha", "train.lr"
@@ -67,3 +67,52 @@ def test_a_setting_of_all_methods_gives_a_curve_to_each(write_run: Write) -> Non
     rows = [trial(f"{m}{lr}", m, 0, 0.5, 0.5, **{LR: lr}) for m in ("agm", "joint") for lr in (0.1, 0.2)]
     table = curve(load(write_run(rows, vary={LR: {"values": [0.1, 0.2], "scale": "log"}})), LR)
     assert table.filter(pl.col("kind") == "curve")["method"].to_list() == ["joint", "joint", "agm", "agm"]
+
+
+def names(*values: object) -> dict[str, object]:
+    return {"values": list(values), "scale": "choice"}
+
+
+def test_values_that_are_names_are_compared_with_the_first_by_seed(write_run: Write) -> None:
+    """At route=phi, that of the best configuration; a seed that failed with ema has no difference."""
+    reference, route = "agm.reference", "agm.route"
+    scores = {("cumulative", "phi"): (0.6, 0.8), ("ema", "phi"): (0.7, 0.94), ("fixed", "phi"): (0.5, None)}
+    scores |= {("cumulative", "encoder"): (0.1, 0.2), ("ema", "encoder"): (0.9, None)}
+    rows = [
+        trial(f"{ref}{path}{seed}", "agm", seed, score, score, **{reference: ref, route: path})
+        for (ref, path), pair in scores.items()
+        for seed, score in enumerate(pair)
+    ]
+    rows += [trial(f"joint{seed}", "joint", seed, 0.5, 0.5) for seed in range(2)]
+    vary = {reference: names("cumulative", "ema", "fixed"), route: names("phi", "encoder"), LR: names(0.1, 0.2)}
+    run = load(write_run(rows, vary=vary))
+    assert choices(run) == {reference: [reference], route: [route]}
+    table = changes(run, [reference])
+    assert table.select("method", "settings", "change", "mean", "pairs").rows() == [
+        ("agm", "route=phi, train.lr=0.1", "reference=ema", pytest.approx(0.12), 2),
+        ("agm", "route=phi, train.lr=0.1", "reference=fixed", pytest.approx(-0.1), 1),
+    ]
+    assert table["low"][0] < 0.12 < table["high"][0]
+    assert table["low"][1] is None
+    assert changes(run, [route])["mean"].to_list() == [pytest.approx(0.2)]
+
+
+def test_the_variants_of_an_ablation_are_compared_with_the_complete_method(write_run: Write) -> None:
+    magnitude, lam = "cggm.magnitude", "cggm.lam"
+    scores = {(True, 0.2): 0.8, (False, 0.2): 0.7, (True, 0.0): 0.75, (False, 0.0): 0.6}
+    rows = [trial(str(at), "cggm", 0, x, x, **{magnitude: at[0], lam: at[1]}) for at, x in scores.items()]
+    rows.append(trial("joint", "joint", 0, 0.5, 0.5))
+    vary = {magnitude: names(True, False), lam: names(0.2, 0.0)}
+    run = load(write_run(rows, vary=vary, search="ablate", methods=["joint", "cggm"]))
+    assert choices(run) == {"cggm": [lam, magnitude]}
+    assert dict(changes(run, [magnitude, lam]).select("change", "mean").rows()) == {
+        "lam=0": pytest.approx(-0.05),
+        "magnitude=False": pytest.approx(-0.1),
+        "magnitude=False, lam=0": pytest.approx(-0.2),
+    }
+
+
+def test_without_a_result_at_the_first_value_there_is_no_difference(write_run: Write) -> None:
+    rows = [trial("a", "agm", 0, None, None, **{"agm.route": "phi"})]
+    rows += [trial("b", "agm", 0, 0.8, 0.8, **{"agm.route": "encoder"}), trial("c", "joint", 0, 0.5, 0.5)]
+    assert changes(load(write_run(rows, vary={"agm.route": names("phi", "encoder")})), ["agm.route"]).is_empty()
