@@ -16,10 +16,11 @@ from analysis.ablations.relations import spearman_estimate
 from analysis.ablations.response import region_text
 from analysis.ablations.scores import scores
 from analysis.ablations.variance import jackknife_estimate, jackknife_estimates, variance_decomposition
+from analysis.experiment import experimental_setup
 from analysis.formatting import MINUS
 from analysis.record import read_verdict
 from analysis.tables import Run, load
-from analysis.verdicts import apply_rule, experimental_setup, run_analyses, write_verdict
+from analysis.verdicts import apply_rule, run_analyses, write_verdict
 from tests.analysis.conftest import STUDY, trial
 
 SEEDS = 10
