@@ -77,13 +77,16 @@ def changes(run: Run, axes: list[str]) -> pl.DataFrame:
     for _, group in table.group_by("method", maintain_order=True):
         scores = validation_scores(run, configurations_along(run, group, axes)).drop_nulls("score")
         parts = [(changed_axes(part, first), part) for part in scores.partition_by(axes, maintain_order=True)]
-        for baseline in (part for changed, part in parts if not changed):
-            for changed, part in parts:
-                point, pairs = part.row(0, named=True), part.join(baseline.select("seed", first="score"), on="seed")
+        baseline = next((part for changed, part in parts if not changed), None)
+        if baseline is None:
+            continue
+        for changed, part in parts:
+            point, pairs = part.row(0, named=True), part.join(baseline.select("seed", first="score"), on="seed")
+            if changed and len(pairs):
                 difference = paired(pairs["score"], pairs["first"], bounds(run.metric, change=True))
                 settings = {"settings": format_settings(point, others), "change": format_settings(point, changed)}
                 rows.append({"method": point["method"], **settings, **difference._asdict()})
-    return table_from_rows(rows, CHANGES).filter(pl.col("change") != "", pl.col("pairs") > 0)
+    return table_from_rows(rows, CHANGES)
 
 
 def changed_axes(part: pl.DataFrame, first: Mapping[str, Any]) -> list[str]:

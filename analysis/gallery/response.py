@@ -44,9 +44,8 @@ def choice_differences(run: Run) -> Iterator[Drawing]:
         table = changes(run, names)
         if table.is_empty():
             continue
-        is_method = family in run.methods
-        first = "" if is_method else f"{family}={format_setting(run.vary[family]['values'][0])}"
-        reference = first or f"the complete {family}"
+        is_method, first = family in run.methods, run.vary[names[0]]["values"][0]
+        reference = f"the complete {family}" if is_method else f"{family}={format_setting(first)}"
         rows = table.with_columns(name=pl.col("change") if is_method else pl.format("{} {}", "method", "change"))
         unit = " in points" if is_percent(run.metric) else ""
         caption = (
