@@ -1,11 +1,12 @@
-"""Curves over the epochs, of each method's chosen configuration."""
+"""Curves over the epochs, of each method's chosen configuration, and where they end."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from analysis.choice import best_configurations
+from analysis.choice import best_configurations, validation_scores
 from analysis.statistics import bounds, estimate
+from analysis.summary import distinct_scores
 from analysis.tables import Run, table_from_rows
 
 TRAINING = {
@@ -28,6 +29,16 @@ def learning_curves(run: Run) -> pl.DataFrame:
     table = epoch_curves(run, ["loss", run.metric], joint).filter(pl.col("method") != "unimodal")
     order = [pl.col("metric") == "loss", pl.col("split") != "validation"]
     return table.sort(order, maintain_order=True)
+
+
+def final_validation(run: Run) -> pl.DataFrame:
+    """Return the validation score of each chosen configuration when its trials end, which may be in other epochs."""
+    scores = validation_scores(run, best_configurations(run)).filter(pl.col("method") != "unimodal")
+    rows = [
+        {"method": method} | estimate(distinct_scores(part), bounds(run.metric))._asdict()
+        for (method,), part in scores.group_by("method", maintain_order=True)
+    ]
+    return table_from_rows(rows, TRAINING)
 
 
 def coefficient_curves(run: Run) -> pl.DataFrame:
