@@ -36,6 +36,7 @@ class TableWriter:
         if study.search.batch is None:
             (study.folder / "search.log").unlink(missing_ok=True)
         self.trackers = Trackers(study.file.track, study.folder, note)
+        self.remove_old_shards()
         self.write()
 
     def add_result(self, trial: Trial, result: Result, error: str | None) -> None:
@@ -62,7 +63,6 @@ class TableWriter:
             numbers = {i // SHARD_SIZE for i, trial in enumerate(plan) if trial.id in self.changed}
             for number in sorted(numbers):
                 written |= self.write_shard(plan, number, part)
-        self.remove_old_shards()
         self.changed &= self.queue.results.keys() - written  # a shared file system may show them later
         self.trackers.update()
         if self.study.mirror:
@@ -71,7 +71,7 @@ class TableWriter:
         self.next_write = now + max(MIN_INTERVAL, INTERVAL_RATIO * (now - start))
 
     def remove_old_shards(self) -> None:
-        """Remove the shards of an earlier, larger form of the study."""
+        """Remove the shards of an earlier, larger form of the study; of a search, those that are not proposed yet."""
         names = {shard_name(i, part) for part, plan in self.plans().items() for i in range(-(-len(plan) // SHARD_SIZE))}
         for table in store.TABLES:
             for file in (self.study.folder / table).glob("*.parquet"):
