@@ -42,9 +42,9 @@ def fingerprint(*modules: str) -> str:
     """Return a hash of the code that trains and measures with the given modules, without comments and docstrings.
 
     It covers the training loop, the modules (a method, user-defined encoders, measurements) and all that they import
-    from `trainables`; for a user-defined module, also imports from its own package and from modules in its folder.
-    Other methods and measurements, and the registries of them, are not covered: a change of one method keeps the
-    trials of all others valid.
+    from `trainables`, with their C++ kernels; for a user-defined module, also imports from its own package and from
+    modules in its folder. Other methods and measurements, and the registries of them, are not covered: a change of one
+    method keeps the trials of all others valid.
     """
     files = import_closure(ALWAYS_RUN | {*modules})
     parts = {name: normalised_file(file) for name, file in sorted(files.items())}
@@ -148,8 +148,10 @@ def source_file(name: str) -> Path | None:
 
 @cache
 def normalised_file(file: Path) -> str:
-    """Return the normalized source of a file; cached, since methods share most of their files."""
-    return normalised_source(file.read_text(encoding="utf-8"))
+    """Return the normalized source of a file, and that of its C++ kernel; cached, since methods share most files."""
+    kernel = file.with_suffix(".cpp")
+    kernel_source = kernel.read_text(encoding="utf-8") if kernel.is_file() else ""
+    return normalised_source(file.read_text(encoding="utf-8")) + kernel_source
 
 
 def normalised_source(text: str) -> str:

@@ -19,12 +19,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from trainables.logarithms import DECOMPOSITIONS
+from trainables.products import replace_products
 
 aten = torch.ops.aten
 StepFunction = Callable[..., Any]  # (data, numbers, learner, ...) -> (next learner, metrics)
-StepMode = Literal["plain", "traced", "compiled"]
+StepMode = Literal["plain", "traced", "native", "compiled"]  # native: traced, with the kernel of `products`
 
 MIN_TRACED_STEPS = 150  # from which tracing costs less than it saves
+MIN_NATIVE_OPERATIONS = 5e11  # from which loading the kernel of products costs less than it saves
 MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
 MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
@@ -53,13 +55,17 @@ def choose_step_mode(compile_mode: str, operations: float, steps: int, *, is_sin
     """Return how to run steps: compiled as a study requests (on, off), or by the remaining work (auto).
 
     Many steps that are not compiled are traced, which changes no bit: their operations on tensors remain, without the
-    Python code around them. For a single trial that saves little, as most of that code is `torch.func.vmap`. The choice
-    depends on no clock, so that the same study trains in the same way. Without a C++ compiler nothing is compiled.
+    Python code around them. If they multiply much, small products are computed by `trainables.products`. For a single
+    trial tracing saves little, as most of that code is `torch.func.vmap`. The choice depends on no clock, so that the
+    same study trains in the same way. Without a C++ compiler nothing is compiled, nor is that kernel.
     """
+    may_compile = compile_mode != "off" and find_compiler() is not None
     pays = operations >= MIN_COMPILED_OPERATIONS or (is_single and steps >= MIN_COMPILED_STEPS)
-    if (compile_mode == "on" or (compile_mode == "auto" and pays)) and find_compiler() is not None:
+    if may_compile and (compile_mode == "on" or pays):
         return "compiled"
-    return "traced" if steps >= MIN_TRACED_STEPS and not is_single else "plain"
+    if is_single or steps < MIN_TRACED_STEPS:
+        return "plain"
+    return "native" if may_compile and operations >= MIN_NATIVE_OPERATIONS else "traced"
 
 
 def find_compiler() -> str | None:
@@ -87,7 +93,7 @@ def trace_or_compile(
         fast = None
         if is_shape_stable(step, inputs):
             fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
-            fast = trace_step(step, inputs) if fast is None and not is_single else fast
+            fast = trace_step(step, inputs, mode) if fast is None and not is_single else fast
         CACHE[key] = fast
     return TracedStep(CACHE[key], time.perf_counter() - began)
 
@@ -123,7 +129,7 @@ def compile_step(
         with suppress(Exception):
             example = (*inputs[:2], clone_contiguous(inputs[2]), *inputs[3:])
             compiled: StepFunction = torch.compile(
-                make_fx(candidate, decompositions)(*example),
+                replace_products(make_fx(candidate, decompositions)(*example)),
                 dynamic=False,
                 options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
             )
@@ -132,10 +138,11 @@ def compile_step(
     return None
 
 
-def trace_step(step: StepFunction, inputs: tuple[Any, ...]) -> StepFunction | None:
-    """Return a traced step without no-ops, repeated operations and dead code, with the same bits; None: it fails.
+def trace_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode = "traced") -> StepFunction | None:
+    """Return a traced step without no-ops, repeated operations and dead code; None: it fails.
 
-    Operations that draw random numbers, write into memory or share memory that is written into are kept as they are.
+    Its results have the same bits, except those of small products if it is not only to be ``traced``. Operations that
+    draw random numbers, write into memory or share memory that is written into are kept as they are.
     """
     with suppress(Exception):
         traced: Any = make_fx(step)(*inputs)
@@ -149,6 +156,7 @@ def trace_step(step: StepFunction, inputs: tuple[Any, ...]) -> StepFunction | No
                     traced.graph.erase_node(node)
         traced.graph.eliminate_dead_code()
         traced.recompile()
+        traced = traced if mode == "traced" else replace_products(traced)
         return cast("StepFunction", traced)
     return None
 

@@ -7,6 +7,7 @@ changes how products are computed. Training uses one thread, because the number 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ from trainables.observation import (
 from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, unstack
 from trainables.parallel import WorkerGroup
 from trainables.precision import set_tf32
+from trainables.products import NativeProducts
 from trainables.setup import (
     SINGLE_WORKER,
     Learner,
@@ -220,7 +222,8 @@ def run_epoch(
     measurement_states = [member.measurement_states for member in members.values()]
     with set_tf32(allowed=pack.members[0].dtype == "tf32"):
         learner, steps, results = train_epoch(pack, state.learner, measurement_states, number, state.steps)
-    scores = unstack(map_members(pack, validation_scores, learner), len(members))
+    with NativeProducts() if pack.uses_native_products else nullcontext():
+        scores = unstack(map_members(pack, validation_scores, learner), len(members))
     finished = {
         i: finish_epoch(member, result, score, number, steps)
         for (i, member), result, score in zip(members.items(), results, scores, strict=True)

@@ -67,6 +67,7 @@ def test_a_formula_of_a_method_is_part_of_its_own_trials_alone(code_copy: Path) 
         ("optim.py", "v, self.momentum)", "v, 2 * self.momentum)"),
         ("layers.py", "1 / math.sqrt(size)", "2 / math.sqrt(size)"),
         ("data/standardise.py", "std", "std_"),
+        ("products.cpp", "_mm512_fmadd_ps", "_mm512_fmsub_ps"),
     ],
 )
 def test_a_formula_of_training_is_part_of_all_trials(code_copy: Path, file: str, old: str, new: str) -> None:

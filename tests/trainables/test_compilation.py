@@ -80,7 +80,8 @@ def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_tha
         best,
     ]
     assert choose_step_mode("auto", 1e12, 2000, is_single=True) == "plain"
-    assert choose_step_mode("auto", 1e12, 2000) == choose_step_mode("off", 1e14, 2000) == "traced"
+    assert choose_step_mode("auto", 1e11, 2000) == choose_step_mode("off", 1e14, 2000) == "traced"
+    assert choose_step_mode("auto", 1e12, 2000) == ("traced" if find_compiler() is None else "native")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,0 +1,147 @@
+// Batches of matrix products in single precision, for processors with AVX-512 (see products.py).
+//
+// A product is computed in panels of 64 columns, a panel in tiles of 6 rows: their 24 vectors of sums stay in registers
+// while one row of B after the other is added to them, times one number of A for each. B must have its columns side by
+// side; if it has its rows so, as the transposed weights of a layer do, each panel is transposed first. The factors of a
+// pack are in the third-level cache at best, so that what is needed next is fetched in advance. Each element is one sum
+// in ascending order of the depth, whatever else is computed with it.
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+using Index = std::int64_t;
+
+constexpr int WIDTH = 16;          // numbers in a vector
+constexpr int PANEL = 4 * WIDTH;   // columns of a panel
+constexpr Index AHEAD = PANEL;     // by which a transposition fetches in advance
+constexpr __mmask16 FULL = 0xffff;
+
+struct Matrix {
+  const float* data;
+  Index row, column;  // strides
+
+  const float* at(Index i, Index j) const { return data + i * row + j * column; }
+  Matrix from(Index i, Index j = 0) const { return {at(i, j), row, column}; }
+};
+
+static __mmask16 first(Index count) { return count >= WIDTH ? FULL : (1u << count) - 1; }
+
+// Set ROWS rows of c to those of a b; the panel b has VECTORS vectors, and of the last one the columns in the mask.
+// Fetch the first column of `ahead`, which is needed later.
+template <int ROWS, int VECTORS>
+static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, float* c, Index c_row, Index depth, __mmask16 mask) {
+  __m512 sums[ROWS][VECTORS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++) {
+      sums[i][v] = _mm512_setzero_ps();
+      __builtin_prefetch(c + i * c_row + WIDTH * v, 1);
+    }
+  for (Index k = 0; k < depth; k++) {
+    __builtin_prefetch(ahead.at(k, 0));
+    __m512 vectors[VECTORS];
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++)
+      vectors[v] = _mm512_maskz_loadu_ps(v == VECTORS - 1 ? mask : FULL, b.at(k, 0) + WIDTH * v);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) {
+      const __m512 factor = _mm512_set1_ps(*a.at(i, k));
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; v++) sums[i][v] = _mm512_fmadd_ps(factor, vectors[v], sums[i][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; v++)
+      _mm512_mask_storeu_ps(c + i * c_row + WIDTH * v, v == VECTORS - 1 ? mask : FULL, sums[i][v]);
+}
+
+// Each of the first four tiles fetches a column of `ahead`.
+template <int VECTORS>
+static void multiply_panel(Matrix a, Matrix b, Matrix ahead, float* c, Index c_row, Index rows, Index depth,
+                           __mmask16 mask) {
+  constexpr int TILE = VECTORS == 4 ? 6 : 8;
+  Index i = 0;
+  for (; i + TILE <= rows; i += TILE)
+    multiply_tile<TILE, VECTORS>(a.from(i), b, ahead.from(0, i / TILE % 4), c + i * c_row, c_row, depth, mask);
+  for (; i + 2 <= rows; i += 2) multiply_tile<2, VECTORS>(a.from(i), b, ahead, c + i * c_row, c_row, depth, mask);
+  if (i < rows) multiply_tile<1, VECTORS>(a.from(i), b, ahead, c + i * c_row, c_row, depth, mask);
+}
+
+// Exchange the upper right and the lower left block of each 2 x 2 blocks of DISTANCE x DISTANCE numbers.
+template <int DISTANCE>
+static inline void swap_blocks(__m512 (&rows)[WIDTH]) {
+  alignas(64) int low[WIDTH], high[WIDTH];
+#pragma GCC unroll 16
+  for (int j = 0; j < WIDTH; j++) {
+    low[j] = j & DISTANCE ? j - DISTANCE + WIDTH : j;
+    high[j] = j & DISTANCE ? j + WIDTH : j + DISTANCE;
+  }
+  const __m512i low_index = _mm512_load_si512(low), high_index = _mm512_load_si512(high);
+#pragma GCC unroll 16
+  for (int i = 0; i < WIDTH; i++) {
+    if (i & DISTANCE) continue;
+    const __m512 upper = rows[i], lower = rows[i + DISTANCE];
+    rows[i] = _mm512_permutex2var_ps(upper, low_index, lower);
+    rows[i + DISTANCE] = _mm512_permutex2var_ps(upper, high_index, lower);
+  }
+}
+
+// Write the transpose of up to 16 rows and columns, a column side by side in memory, to rows of a panel.
+static inline void transpose_block(Matrix b, Index rows, Index columns, float* panel) {
+  __m512 vectors[WIDTH];
+#pragma GCC unroll 16
+  for (int j = 0; j < WIDTH; j++) {
+    vectors[j] = j < columns ? _mm512_maskz_loadu_ps(first(rows), b.at(0, j)) : _mm512_setzero_ps();
+    if (j < columns) _mm_prefetch(reinterpret_cast<const char*>(b.at(AHEAD, j)), _MM_HINT_T0);
+  }
+  swap_blocks<1>(vectors);
+  swap_blocks<2>(vectors);
+  swap_blocks<4>(vectors);
+  swap_blocks<8>(vectors);
+#pragma GCC unroll 16
+  for (int i = 0; i < WIDTH; i++)
+    if (i < rows) _mm512_mask_storeu_ps(panel + i * PANEL, first(columns), vectors[i]);
+}
+
+static Matrix transpose_panel(Matrix b, Index depth, Index columns, float* panel) {
+  for (Index j = 0; j < columns; j += WIDTH)
+    for (Index k = 0; k < depth; k += WIDTH)
+      transpose_block(b.from(k, j), std::min<Index>(WIDTH, depth - k), std::min<Index>(WIDTH, columns - j),
+                      panel + k * PANEL + j);
+  return {panel, PANEL, 1};
+}
+
+static void multiply(Matrix a, Matrix b, const float* next_b, float* c, Index rows, Index depth, Index columns,
+                     float* scratch) {
+  for (Index j = 0; j < columns; j += PANEL) {
+    const Index width = std::min<Index>(PANEL, columns - j), vectors = (width + WIDTH - 1) / WIDTH;
+    const __mmask16 mask = first(width - WIDTH * (vectors - 1));
+    const float* next = j + PANEL < columns ? b.at(0, j + PANEL) : next_b;
+    Matrix panel = b.from(0, j), ahead{next, b.row, WIDTH};
+    if (b.column != 1) {
+      panel = transpose_panel(panel, depth, width, scratch);
+      ahead = {next, WIDTH, WIDTH * depth};
+    }
+    if (vectors == 1) multiply_panel<1>(a, panel, ahead, c + j, columns, rows, depth, mask);
+    if (vectors == 2) multiply_panel<2>(a, panel, ahead, c + j, columns, rows, depth, mask);
+    if (vectors == 3) multiply_panel<3>(a, panel, ahead, c + j, columns, rows, depth, mask);
+    if (vectors == 4) multiply_panel<4>(a, panel, ahead, c + j, columns, rows, depth, mask);
+  }
+}
+
+// Set c, contiguous, to the products of the matrices of a and b, each with the strides of its item, row and column. One of
+// the last two of b is 1.
+extern "C" void multiply_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
+                               Index b_row, Index b_column, float* c, Index items, Index rows, Index depth,
+                               Index columns) {
+  std::vector<float> scratch(b_column == 1 ? 0 : depth * PANEL);
+  for (Index i = 0; i < items; i++)
+    multiply({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, b + (i + 1) * b_item,
+             c + i * rows * columns, rows, depth, columns, scratch.data());
+}
