@@ -33,8 +33,9 @@ class Check(NamedTuple):
 
 def run_checks(study: Study | None, cpus: int | None, address: str | None = None) -> Iterator[Check]:
     """Yield the checks one by one: of the installation, the data, a cluster, a study, and each method."""
+    from trainables import native
     from trainables.compilation import find_compiler
-    from trainables.products import load_kernel
+    from trainables.products import load_multiply_batch
 
     python = sys.version_info[:3]
     for package, number in package_versions().items():
@@ -44,7 +45,8 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
     )
     yield Check("C++ compiler", True, find_compiler() or "none with Python's headers: packs are not compiled")
-    yield Check("small matrix products", True, "own kernel" if load_kernel() else "torch's: no AVX-512, or no compiler")
+    native.enable()
+    yield Check("AVX-512 kernels", True, "compiled" if load_multiply_batch() else "none: no AVX-512, or no compiler")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in dataset_names():
         try:

@@ -14,8 +14,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from trainables import native
 from trainables.memory import retain_freed_memory
-from trainables.products import load_kernel
+from trainables.products import load_multiply_batch
 
 ROUNDS, COPIES = 60, 6
 TRIALS, BATCH, WIDTH = 32, 64, 64
@@ -34,7 +35,8 @@ def main(rounds: int) -> None:
     """Print the rates of each layer's products."""
     torch.set_num_threads(1)
     retain_freed_memory()
-    if load_kernel() is None:
+    native.enable()
+    if load_multiply_batch() is None:
         sys.stdout.write("There is no kernel: no AVX-512, or no C++ compiler.\n")
     for layer, inputs in INPUTS.items():
         copies = [layer_factors(inputs) for _ in range(COPIES)]

@@ -18,6 +18,7 @@ from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from trainables import native
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
 
@@ -91,6 +92,8 @@ def trace_or_compile(
         if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
         fast = None
+        if mode in ("native", "compiled"):
+            native.enable()
         if is_shape_stable(step, inputs):
             fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
             fast = trace_step(step, inputs, mode) if fast is None and not is_single else fast

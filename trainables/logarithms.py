@@ -10,6 +10,7 @@ operator needs its own rule for `torch.func.vmap`.
 
 import math
 from collections.abc import Sequence
+from functools import cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.native import DOUBLE, INDEX, POINTER, load_kernel
+
 OPERATOR, FLOORS_OPERATOR = "ablate::floored_log", "ablate::log_floors"
+SIGNATURE = POINTER, INDEX, INDEX, POINTER, INDEX, DOUBLE, DOUBLE, POINTER
+load_find_floors = partial(load_kernel, "logarithms", "find_log_floors", SIGNATURE)
 TORCH_SUM_SIZE = 2**15  # elements above which torch sums faster than numpy
 SAMPLING_SIZE = 2**12  # elements above which selection samples first
 SAMPLING_STRIDE = 31  # of the sample; a prime, so that it is not aligned with rows
@@ -61,30 +66,48 @@ def floor_in_place(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: fl
 
     Return a bound on their absolute values.
     """
-    array, starts = logs.numpy(), start_offsets(sizes)
-    low, high = extrema(array, starts)
-    floors = log_floors(array, low, high, sizes, ratio, minimum)
-    for start, size, lowest, floor in zip(starts, sizes, low, floors, strict=True):
+    array = logs.numpy()
+    low, high, floors = extrema_and_floors(logs, sizes, ratio, minimum)
+    for start, size, lowest, floor in zip(start_offsets(sizes), sizes, low, floors, strict=True):
         part = array[:, start : start + size]
         if not floor <= lowest:
             np.maximum(part, floor, out=part)
         if centred:
             part -= mean(part)
-    return float((high - floors).max() if centred else np.maximum(np.abs(floors), high).max())
+    return float((np.subtract(high, floors) if centred else np.maximum(np.abs(floors), high)).max())
 
 
-def extrema(logs: Any, starts: list[int]) -> tuple[Any, Any]:
-    """Return the lowest and the highest logarithm of each tensor, [S, D] -> [T] twice."""
-    return np.minimum.reduceat(logs, starts, 1).min(0), np.maximum.reduceat(logs, starts, 1).max(0)
+def extrema_and_floors(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float) -> tuple[list[float], ...]:
+    """Return the lowest and highest logarithm of each tensor, and its floor, [S, D] -> [T] thrice, by either way."""
+    kernel = load_find_floors() if logs.dtype == torch.float32 and logs.is_contiguous() else None
+    if kernel is not None:
+        results = torch.empty(3, len(sizes), dtype=torch.float64)
+        widths, logarithms = size_tensor(tuple(sizes)), (math.log(ratio), math.log(minimum))
+        kernel(logs.data_ptr(), *logs.shape, widths.data_ptr(), len(sizes), *logarithms, results.data_ptr())
+        low, high, floors = results.tolist()
+        if not any(map(math.isnan, low)):
+            return low, high, floors
+    array, starts = logs.numpy(), start_offsets(sizes)
+    extrema = [f.reduceat(array, starts, 1) for f in (np.minimum, np.maximum)]
+    low, high = extrema[0].min(0).tolist(), extrema[1].max(0).tolist()
+    return low, high, log_floors(array, low, high, sizes, ratio, minimum)
 
 
-def log_floors(logs: Any, low: Any, high: Any, sizes: Sequence[int], ratio: float, minimum: float) -> list[float]:
+@cache
+def size_tensor(sizes: tuple[int, ...]) -> Tensor:
+    """Return the sizes of tensors as a tensor."""
+    return torch.tensor(sizes)
+
+
+def log_floors(
+    logs: Any, low: list[float], high: list[float], sizes: Sequence[int], ratio: float, minimum: float
+) -> list[float]:
     """Return the floor of each tensor's logarithms, or their lowest, where that is higher.
 
     The median is computed only where the floor may exceed the lowest logarithm, or one is nan.
     """
     log_ratio, log_minimum, floors = math.log(ratio), math.log(minimum), []
-    for start, size, lowest, highest in zip(start_offsets(sizes), sizes, low.tolist(), high.tolist(), strict=True):
+    for start, size, lowest, highest in zip(start_offsets(sizes), sizes, low, high, strict=True):
         floor, part = lowest, logs[:, start : start + size]
         above_all = lowest >= max(highest + log_ratio, log_minimum)
         if not above_all and not (lowest >= log_minimum and is_median_at_most(part, lowest - log_ratio)):
@@ -175,8 +198,7 @@ def decompose(
 
 def log_floors_kernel(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float) -> Tensor:
     """Return the floor of each tensor's logarithms, [S, D] -> [T]."""
-    array = logs.numpy()
-    return logs.new_tensor(log_floors(array, *extrema(array, start_offsets(sizes)), sizes, ratio, minimum))
+    return logs.new_tensor(extrema_and_floors(logs, sizes, ratio, minimum)[2])
 
 
 def fake_log_floors(logs: Tensor, sizes: Sequence[int], ratio: float, minimum: float) -> Tensor:

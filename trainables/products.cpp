@@ -106,7 +106,7 @@ static inline void transpose_block(Matrix b, Index rows, Index columns, float* p
   swap_blocks<8>(vectors);
 #pragma GCC unroll 16
   for (int i = 0; i < WIDTH; i++)
-    if (i < rows) _mm512_mask_storeu_ps(panel + i * PANEL, first(columns), vectors[i]);
+    if (i < rows) _mm512_storeu_ps(panel + i * PANEL, vectors[i]);
 }
 
 static Matrix transpose_panel(Matrix b, Index depth, Index columns, float* panel) {

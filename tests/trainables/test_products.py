@@ -12,12 +12,20 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.trainables.test_packs import configurations, relative_differences, tiny
 from trainables import products
-from trainables.products import NativeProducts, is_small, load_kernel, replace_products
+from trainables.native import Kernel
+from trainables.products import NativeProducts, is_small, replace_products
 from trainables.train import fit_pack
 
-needs_kernel = pytest.mark.skipif(load_kernel() is None, reason="no AVX-512, or no C++ compiler")
+needs_kernel = pytest.mark.usefixtures("native_kernels")
 small_bmm = torch.ops.ablate.small_bmm.default
 SIZES = st.one_of(st.integers(0, 20), st.sampled_from([31, 47, 63, 64, 65, 80, 130]))
+
+
+@pytest.fixture
+def kernel(native_kernels: None) -> Kernel:
+    kernel = products.load_multiply_batch()
+    assert kernel is not None
+    return kernel
 
 
 def matrices(items: int, rows: int, columns: int, layout: str) -> Tensor:
@@ -90,16 +98,15 @@ def test_products_of_a_graph_are_replaced() -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The kernel's calls; every product of a pack is one, and every pack of two is traced."""
-    kernel, made = load_kernel(), list[int]()
+def calls(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The items of the kernel's calls; every product of a pack is one, and every pack of two is traced."""
+    made: list[int] = []
 
     def counted(*args: Any) -> None:
-        assert kernel is not None
         made.append(args[9])
         kernel(*args)
 
-    monkeypatch.setattr(products, "load_kernel", lambda: counted)
+    monkeypatch.setattr(products, "load_multiply_batch", lambda: counted)
     monkeypatch.setattr(products, "MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 0)
     monkeypatch.setattr("trainables.compilation.MIN_NATIVE_OPERATIONS", 0)
@@ -107,7 +114,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-@needs_kernel
 @pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc"])
 def test_a_pack_trains_and_is_evaluated_by_them(method: str, calls: list[int]) -> None:
     chosen = [one | {"train": one["train"] | {"dtype": "float32"}} for one in configurations(method, 2, batch_size=13)]
@@ -119,7 +125,6 @@ def test_a_pack_trains_and_is_evaluated_by_them(method: str, calls: list[int]) -
     assert len(calls) == before
 
 
-@needs_kernel
 def test_doubles_and_single_trials_are_multiplied_by_torch(calls: list[int]) -> None:
     doubles = configurations("joint", 2, batch_size=13)
     assert doubles[0]["train"]["dtype"] == "float64"
@@ -131,13 +136,8 @@ def test_doubles_and_single_trials_are_multiplied_by_torch(calls: list[int]) -> 
 
 
 def test_without_a_kernel_products_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "load_kernel", lambda: None)
+    monkeypatch.setattr(products, "load_multiply_batch", lambda: None)
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
     assert torch.equal(small_bmm(a, b), torch.bmm(a, b))
     with NativeProducts():
         assert torch.equal(torch.bmm(a, b), small_bmm(a, b))
-
-
-def test_a_kernel_is_not_loaded_without_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert load_kernel.__wrapped__() is None
