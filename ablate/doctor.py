@@ -35,6 +35,7 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     """Yield the checks one by one: of the installation, the data, a cluster, a study, and each method."""
     from trainables import native
     from trainables.compilation import find_compiler
+    from trainables.logarithms import load_find_floors
     from trainables.products import load_multiply_batch
 
     python = sys.version_info[:3]
@@ -46,7 +47,8 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     )
     yield Check("C++ compiler", True, find_compiler() or "none with Python's headers: packs are not compiled")
     native.enable()
-    yield Check("AVX-512 kernels", True, "compiled" if load_multiply_batch() else "none: no AVX-512, or no compiler")
+    kernels = load_multiply_batch() and load_find_floors()
+    yield Check("AVX-512 kernels", True, "compiled" if kernels else "none: no AVX-512, or no compiler")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in dataset_names():
         try:

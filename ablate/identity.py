@@ -150,7 +150,8 @@ def source_file(name: str) -> Path | None:
 def normalised_file(file: Path) -> str:
     """Return the normalized source of a file, and that of its C++ kernel; cached, since methods share most files."""
     kernel = file.with_suffix(".cpp")
-    kernel_source = kernel.read_text(encoding="utf-8") if kernel.is_file() else ""
+    lines = kernel.read_text(encoding="utf-8").splitlines() if kernel.is_file() else []
+    kernel_source = "\n".join(line.partition("//")[0].rstrip() for line in lines)
     return normalised_source(file.read_text(encoding="utf-8")) + kernel_source
 
 

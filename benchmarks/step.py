@@ -4,9 +4,9 @@
 
 One thread, two-layer MLP encoders of 64 on av-digits (M = 2) and mfeat (M = 3, 6), batch 64, SGD, concatenation.
 A step is timed in the ways in which a study makes it: of a trial `alone`, plain and compiled; and in a `pack` of 64
-trials, a trial's share, traced and for M = 2 compiled. A round times some steps of every method in turn, each after
-a few steps that are not timed; a ratio is the median over rounds of a time to joint's in the same round. Time is that
-of the processor: others delay it, and count only as far as they share caches.
+trials, a trial's share, traced, with native products (`trainables.products`) and for M = 2 compiled. A round times some
+steps of every method in turn, each after a few steps that are not timed; a ratio is the median over rounds of a time to
+joint's in the same round. Time is that of the processor: others delay it, and count only as far as they share caches.
 
 Beside it stand the floating-point operations of the matrix products that a step must do, in units of joint's: what the
 method would cost if nothing but arithmetic counted; and the rate at which its steps in a pack do them, all their time
@@ -69,6 +69,7 @@ def step_timers(trials: list[dict[str, Any]], dataset: Dataset, *, compiles: boo
         "alone": StepTimer(build_pack([first]), alone, STEPS),
         "alone compiled": StepTimer(build_pack([first], StepModes("compiled")), alone, STEPS),
         "pack": StepTimer(build_pack(setups, StepModes("traced")), many, STEPS // 3),
+        "pack native": StepTimer(build_pack(setups, StepModes("native")), many, STEPS // 3),
     }
     return timers | (
         {"pack compiled": StepTimer(build_pack(setups, StepModes("compiled")), many, STEPS // 3)} if compiles else {}

@@ -1,6 +1,5 @@
 """Traced and compiled steps: when they pay, how they are made, and the cache of this process."""
 
-import os
 import sys
 import sysconfig
 import time
@@ -8,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from shutil import which
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -73,7 +71,7 @@ def find_compiler() -> str | None:
     """Return the C++ compiler that torch would use; None without one, or without Python's headers, which it needs."""
     if sys.platform != "darwin" and not Path(sysconfig.get_path("include"), "Python.h").exists():
         return None
-    return next((name for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and which(name)), None)
+    return native.find_cxx()
 
 
 def trace_or_compile(

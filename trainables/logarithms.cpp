@@ -12,9 +12,9 @@ using Index = std::int64_t;
 
 constexpr int WIDTH = 16;        // numbers in a vector
 constexpr Index SAMPLE = 128;    // size of a sample
-constexpr Index STEP = 1000003;  // between them, modulo their count; a prime, so that it is not aligned with rows
+constexpr std::uint32_t GOLDEN = 2654435769u;  // 2^32 by the golden ratio: its multiples modulo 2^32 are spread evenly
 constexpr Index MARGIN = 17;     // ranks in a sample, three standard deviations of that of a median
-constexpr Index FEW = 1024;      // of which none is sampled
+constexpr Index FEW = 1024;      // up to this many are not sampled
 
 // Rows of `size` numbers, each `stride` after the one before.
 struct Numbers {
@@ -76,14 +76,15 @@ static std::pair<Index, Index> copy_between(Numbers numbers, float low, float hi
   return {inside, below};
 }
 
-// Return the number of a rank, from 0 in ascending order. It is looked for between two numbers of a sample, which enclose
-// it but for a few cases in a thousand, and then among those between them (Floyd and Rivest, CACM 18(3), 1975).
+// Return the number of a rank, from 0 in ascending order. It is looked for between two numbers of a sample, which
+// enclose it but for a few cases in a thousand, and then among those between them (Floyd and Rivest, Communications of
+// the ACM 18(3), 1975). Where this does not halve the numbers, the library's selection ends it.
 static float order_statistic(Numbers numbers, Index rank) {
   const Index most = numbers.count() + WIDTH;
-  auto copies = std::make_unique_for_overwrite<float[]>(most), others = std::make_unique_for_overwrite<float[]>(most);
+  std::unique_ptr<float[]> copies(new float[most]), others(new float[most]);
   float sample[SAMPLE];
   while (numbers.count() > FEW) {
-    for (Index i = 0; i < SAMPLE; i++) sample[i] = numbers[i * STEP % numbers.count()];
+    for (Index i = 0; i < SAMPLE; i++) sample[i] = numbers[std::uint32_t(i * GOLDEN) * numbers.count() >> 32];
     std::sort(sample, sample + SAMPLE);
     const Index middle = rank * SAMPLE / numbers.count();
     const float low = sample[std::max<Index>(middle - MARGIN, 0)];
@@ -91,19 +92,19 @@ static float order_statistic(Numbers numbers, Index rank) {
     const auto [inside, below] = copy_between(numbers, low, high, copies.get());
     if (rank < below || rank >= below + inside) break;
     if (low == high) return low;
-    const bool shrinks = inside < numbers.count();
+    const bool halves = 2 * inside < numbers.count();
     numbers = {copies.get(), 1, inside, inside};
     rank -= below;
     copies.swap(others);
-    if (!shrinks) break;
+    if (!halves) break;
   }
   for (Index i = 0; i < numbers.count(); i++) copies[i] = numbers[i];
   std::nth_element(copies.get(), copies.get() + rank, copies.get() + numbers.count());
   return copies[rank];
 }
 
-// Set results [3, tensors] to the lowest and the highest logarithm of each tensor, [rows, columns] of which `sizes` split the
-// columns, and to its floor as `log_floors`; of a tensor with a nan, all are nan.
+// Set results [3, tensors] to the lowest and the highest logarithm of each tensor and to its floor as `log_floors`; of
+// a tensor with a nan, all are nan. `sizes` split the columns of the logarithms, [rows, columns].
 extern "C" void find_log_floors(const float* logs, Index rows, Index columns, const Index* sizes, Index tensors,
                                 double log_ratio, double log_minimum, double* results) {
   for (Index t = 0; t < tensors; logs += sizes[t++], results++) {

@@ -2,9 +2,9 @@
 //
 // A product is computed in panels of 64 columns, a panel in tiles of 6 rows: their 24 vectors of sums stay in registers
 // while one row of B after the other is added to them, times one number of A for each. B must have its columns side by
-// side; if it has its rows so, as the transposed weights of a layer do, each panel is transposed first. The factors of a
-// pack are in the third-level cache at best, so that what is needed next is fetched in advance. Each element is one sum
-// in ascending order of the depth, whatever else is computed with it.
+// side; if it has its rows so, as the transposed weights of a layer do, each panel is transposed first. The factors of
+// a pack are in the third-level cache at best, so that what is needed next is fetched in advance. Each element is one
+// sum in ascending order of the depth, whatever else is computed with it.
 
 #include <immintrin.h>
 
@@ -135,8 +135,8 @@ static void multiply(Matrix a, Matrix b, const float* next_b, float* c, Index ro
   }
 }
 
-// Set c, contiguous, to the products of the matrices of a and b, each with the strides of its item, row and column. One of
-// the last two of b is 1.
+// Set c, contiguous, to the products of the matrices of a and b, each with the strides of its item, row and column. One
+// of the last two of b is 1.
 extern "C" void multiply_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
                                Index b_row, Index b_column, float* c, Index items, Index rows, Index depth,
                                Index columns) {

@@ -2,7 +2,8 @@
 
 Most of a pack's training step is `torch.bmm`. On AMD's processors the library behind it, MKL, uses vectors of 256 bits;
 `products.cpp` uses those of 512 bits and takes half the time (`python -m benchmarks.products`). Without the kernel
-(`native`), products remain torch's.
+(`native`), products remain torch's. Its sums are not split: at a depth of 784 its errors are about 2e-7 of the product
+of the norms of row and column, those of MKL 6e-8.
 """
 
 import math
@@ -26,7 +27,10 @@ load_multiply_batch = partial(load_kernel, "products", "multiply_batch", SIGNATU
 
 
 def small_bmm_kernel(a: Tensor, b: Tensor) -> Tensor:
-    """Return the products of two batches of matrices, [B, N, D] and [B, D, M] -> [B, N, M], of any strides."""
+    """Return the products of two batches of matrices, [B, N, D] and [B, D, M] -> [B, N, M], of any strides.
+
+    They are of single precision and on the CPU, which is not checked; there is no gradient.
+    """
     kernel = load_multiply_batch()
     if kernel is None:
         return torch.bmm(a, b)
@@ -71,7 +75,13 @@ class NativeProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def is_small(a: Tensor, b: Tensor) -> bool:
-    """Return whether two factors are batches of small matrices of single precision on the CPU, and enough of them."""
+    """Return whether two factors are batches of small matrices of single precision on the CPU, and enough of them.
+
+    Those that do not fit are not; torch says so.
+    """
+    if not all(x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided for x in (a, b)):
+        return False
+    if a.ndim != 3 or b.ndim != 3 or (a.shape[0], a.shape[2]) != b.shape[:2]:
+        return False
     sizes = *a.shape, b.shape[2]
-    is_single = a.dtype == torch.float32 and a.device.type == "cpu"
-    return is_single and max(sizes[2:]) <= MAX_SIZE and math.prod(sizes) >= MIN_MULTIPLICATIONS
+    return bool(max(sizes[2:]) <= MAX_SIZE and math.prod(sizes) >= MIN_MULTIPLICATIONS)

@@ -48,6 +48,7 @@ def test_comments_docstrings_and_layout_are_not_part_of_it(code_copy: Path) -> N
         file.write_text(
             "# A remark.\n" + file.read_text().replace('"""', '"""Indeed: ', 1).replace("\n\n\n", "\n\n\n\n")
         )
+    replace_in_file(code_copy / "trainables/products.cpp", "// ", "// Indeed: ")
     assert fingerprints(code_copy) == before
 
 

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "sorted": lambda x: 8 * x.sort(-1).values,
     "alike in each row": lambda x: 8 * x[:, :1] + 0 * x,
     "periodic": lambda x: torch.arange(x.shape[1]).float().remainder(392).expand_as(x) - 300,
+    "apart in rows": lambda x: x + torch.arange(x.shape[1]) // 500,
     "subnormal": lambda x: x * 1e-42,
     "not finite": lambda x: torch.where(x > 2, math.inf, torch.where(x < -2, math.nan, 8 * x)),
 }

@@ -87,6 +87,21 @@ def test_it_takes_small_matrices_of_single_precision_and_many_of_them() -> None:
     assert not is_small(torch.ones(1, 1, 2000), torch.ones(1, 2000, 1000))
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (torch.ones(256, 64, 64), torch.ones(1, 64, 64)),
+        (torch.ones(64, 64, 64), torch.ones(64, 32, 64)),
+        (torch.ones(64, 64, 64), torch.ones(64, 64, 64, dtype=torch.float64)),
+        (torch.ones(64, 64, 64), torch.ones(64, 64)),
+    ],
+)
+@needs_kernel
+def test_factors_that_do_not_fit_are_rejected_by_torch(a: Tensor, b: Tensor) -> None:
+    with pytest.raises(RuntimeError), NativeProducts():
+        torch.bmm(a, b)
+
+
 @needs_kernel
 def test_products_of_a_graph_are_replaced() -> None:
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
