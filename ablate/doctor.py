@@ -35,8 +35,6 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
     """Yield the checks one by one: of the installation, the data, a cluster, a study, and each method."""
     from trainables import native
     from trainables.compilation import find_compiler
-    from trainables.logarithms import load_find_floors
-    from trainables.products import load_multiply_batch
 
     python = sys.version_info[:3]
     for package, number in package_versions().items():
@@ -46,9 +44,8 @@ def run_checks(study: Study | None, cpus: int | None, address: str | None = None
         "ray[default]", dashboard, "installed" if dashboard else "missing: pip install 'ray[default,tune,train]'"
     )
     yield Check("C++ compiler", True, find_compiler() or "none with Python's headers: packs are not compiled")
-    native.enable()
-    kernels = load_multiply_batch() and load_find_floors()
-    yield Check("AVX-512 kernels", True, "compiled" if kernels else "none: no AVX-512, or no compiler")
+    missing = native.explain_missing()
+    yield Check("AVX-512 kernels", True, f"none: {missing}" if missing else "compiled")
     yield Check("CPUs", True, f"{available_cpus()} available")
     for name in dataset_names():
         try:

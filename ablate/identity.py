@@ -48,6 +48,8 @@ def fingerprint(*modules: str) -> str:
     """
     files = import_closure(ALWAYS_RUN | {*modules})
     parts = {name: normalised_file(file) for name, file in sorted(files.items())}
+    kernels = [file.with_suffix(".cpp") for name, file in files.items() if name.startswith("trainables.")]
+    parts |= {kernel.name: normalised_kernel(kernel) for kernel in sorted(kernels) if kernel.is_file()}
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -148,11 +150,15 @@ def source_file(name: str) -> Path | None:
 
 @cache
 def normalised_file(file: Path) -> str:
-    """Return the normalized source of a file, and that of its C++ kernel; cached, since methods share most files."""
-    kernel = file.with_suffix(".cpp")
-    lines = kernel.read_text(encoding="utf-8").splitlines() if kernel.is_file() else []
-    kernel_source = "\n".join(line.partition("//")[0].rstrip() for line in lines)
-    return normalised_source(file.read_text(encoding="utf-8")) + kernel_source
+    """Return the normalized source of a file; cached, since methods share most of their files."""
+    return normalised_source(file.read_text(encoding="utf-8"))
+
+
+@cache
+def normalised_kernel(file: Path) -> str:
+    """Return the lines of C++ source code without comments."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return "\n".join(code for line in lines if (code := line.partition("//")[0].rstrip()))
 
 
 def normalised_source(text: str) -> str:

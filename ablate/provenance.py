@@ -38,6 +38,7 @@ def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any
     """Return the versions and hardware that this process trains with; equal ones give equal results bit for bit."""
     import torch
 
+    from trainables import native
     from trainables.compilation import find_compiler
 
     return {
@@ -45,6 +46,7 @@ def training_environment(device: str = "cpu", workers: int = 1) -> dict[str, Any
         "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "compiler": find_compiler(),  # None: steps are not compiled
+        "kernels": native.is_used(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "workers": workers,

@@ -35,7 +35,7 @@ def main(rounds: int) -> None:
     """Print the rates of each layer's products."""
     torch.set_num_threads(1)
     retain_freed_memory()
-    native.enable()
+    native.set_enabled(True)
     if load_multiply_batch() is None:
         sys.stdout.write("There is no kernel: no AVX-512, or no C++ compiler.\n")
     for layer, inputs in INPUTS.items():

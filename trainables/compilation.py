@@ -86,12 +86,12 @@ def trace_or_compile(
     takes none.
     """
     began, key = time.perf_counter(), (*kind, mode, signature(inputs))
+    if mode in ("native", "compiled"):
+        native.set_enabled(True)
     if key not in CACHE:
         if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
         fast = None
-        if mode in ("native", "compiled"):
-            native.enable()
         if is_shape_stable(step, inputs):
             fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
             fast = trace_step(step, inputs, mode) if fast is None and not is_single else fast

@@ -1,7 +1,7 @@
-"""Kernels in C++ with AVX-512, each beside the module that uses it, compiled on first use in about two seconds.
+"""Kernels in C++ with AVX-512, each file beside the module that uses it.
 
-A process uses none before `enable`, since a small study is over sooner. All that they compute can be computed without
-them. They are cached beside what torch compiles, if TORCHINDUCTOR_CACHE_DIR names a folder.
+A small pack uses none, since compiling them takes two seconds. All that they compute can be computed without them. They
+are cached beside what torch compiles, if TORCHINDUCTOR_CACHE_DIR names a folder.
 """
 
 import ctypes
@@ -21,13 +21,30 @@ import torch
 Kernel = Callable[..., None]
 Signature = tuple[type, ...]
 POINTER, INDEX, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 FLAGS = ("-std=c++20", "-O3", "-mavx512f", "-mfma", "-mpopcnt", "-shared", "-fPIC")
 _state = {"enabled": False}
 
 
-def enable() -> None:
-    """Let this process compile and use kernels."""
-    _state["enabled"] = True
+def set_enabled(value: bool) -> None:
+    """Let this process use kernels from now on, and compile those that it has not; or let it use none."""
+    _state["enabled"] = value
+    if value:
+        load_libraries()
+
+
+def is_used() -> bool:
+    """Return whether this process may use kernels, and has all of them."""
+    return _state["enabled"] and explain_missing() is None
+
+
+def explain_missing() -> str | None:
+    """Return why this machine lacks kernels, once it has tried to compile them; None if it has all."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return "no AVX-512"
+    if find_cxx() is None:
+        return "no C++ compiler"
+    return None if len(load_libraries()) == len(SOURCES) else "they do not compile"
 
 
 def find_cxx() -> str | None:
@@ -36,25 +53,28 @@ def find_cxx() -> str | None:
 
 
 def load_kernel(module: str, name: str, signature: Signature) -> Kernel | None:
-    """Return a function of the C++ file beside a module of this package.
-
-    Return None if kernels are not enabled, the CPU lacks AVX-512, or compilation fails.
-    """
-    return compile_kernel(module, name, signature) if _state["enabled"] else None
+    """Return a function of the C++ file beside a module of this package; None if kernels are not enabled or lacking."""
+    library = load_libraries().get(module) if _state["enabled"] else None
+    return None if library is None else declare(library, name, signature)
 
 
 @cache
-def compile_kernel(module: str, name: str, signature: Signature) -> Kernel | None:
-    """Return a function of the C++ file beside a module; None if the CPU lacks AVX-512 or compilation fails."""
-    compiler = find_cxx()
-    if compiler is None or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return None
-    with suppress(OSError, subprocess.CalledProcessError, AttributeError):
-        library = load_library(compiler, Path(__file__).with_name(f"{module}.cpp"))
-        kernel: Any = getattr(library, name)
-        kernel.argtypes, kernel.restype = signature, None
-        return kernel  # type: ignore[no-any-return]
-    return None
+def declare(library: ctypes.CDLL, name: str, signature: Signature) -> Kernel:
+    """Return a function of a library with these types of arguments."""
+    kernel: Any = getattr(library, name)
+    kernel.argtypes, kernel.restype = signature, None
+    return kernel  # type: ignore[no-any-return]
+
+
+@cache
+def load_libraries() -> dict[str, ctypes.CDLL]:
+    """Return the compiled C++ files by module; none if the CPU lacks AVX-512, nor those that do not compile."""
+    compiler, libraries = find_cxx(), dict[str, ctypes.CDLL]()
+    if compiler is not None and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        for source in SOURCES:
+            with suppress(OSError, subprocess.CalledProcessError):
+                libraries[source.stem] = load_library(compiler, source)
+    return libraries
 
 
 def load_library(compiler: str, source: Path) -> ctypes.CDLL:

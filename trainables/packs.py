@@ -46,7 +46,7 @@ class Pack(NamedTuple):
     @property
     def uses_native_products(self) -> bool:
         """Return whether its whole batches are multiplied by `trainables.products`, and so its evaluations."""
-        return len(self.members) > 1 and self.step_modes.full_batch in ("native", "compiled")
+        return self.step_modes.full_batch in ("native", "compiled")
 
     def step_number(self, number: int) -> int | Tensor:
         """Return a step number as a plain step of this pack takes it, to draw by: an int, or a tensor on the host."""

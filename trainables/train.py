@@ -1,7 +1,8 @@
 """The training loop: trials of one shape train in one pass, from configurations and a data set to outcomes.
 
-The numbers of a trial depend on its configuration and the data alone, except for rounding where the size of its pack
-changes how products are computed. Training uses one thread, because the number of threads changes the last bits.
+The numbers of a trial depend on its configuration and the data alone, except for rounding where the size of its pack,
+or how much work remains to it, changes how products are computed. Training uses one thread, because the number of
+threads changes the last bits.
 """
 
 import math
@@ -16,6 +17,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from trainables import native
 from trainables.checkpoints import CheckpointStore, Member, PackResults, PackState, dump_state, resume
 from trainables.compilation import PLAIN, StepModes, choose_step_mode, clone_contiguous
 from trainables.data.dataset import Dataset
@@ -119,6 +121,7 @@ def fit_pack(
     """
     load_libraries(trials[0])
     torch.set_num_threads(1)
+    native.set_enabled(False)  # by the steps of this pack, if they are worth it
     with threadpool_limits(1), set_tf32(allowed=False):  # the threads of numpy and scikit-learn
         first = build_setup(trials[0], dataset, workers, device)
         setups = [first, *(replace_trial(first, trial) for trial in trials[1:])]

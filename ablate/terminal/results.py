@@ -197,7 +197,9 @@ def show_replay(comparison: Comparison) -> None:
     for name, (stored, current) in comparison.changed.items():
         console.print(f"  {name}: was {stored}, is now {current}")
     if not comparison.changed:
-        console.print("Versions, code, data, processor, threads and device are unchanged: none of them is the cause.")
+        console.print(
+            "Versions, code, data, processor, kernels, threads and device are unchanged: none of them is the cause."
+        )
 
 
 def format_exact(value: float | None) -> str:

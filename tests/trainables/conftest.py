@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from trainables import native
-from trainables.products import load_multiply_batch
 
 torch.set_num_threads(1)
 
@@ -14,8 +13,8 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def native_kernels() -> Iterator[None]:
     """Let the tests of a module use the kernels in C++; skip them where there are none."""
+    if (missing := native.explain_missing()) is not None:
+        pytest.skip(missing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(native._state, "enabled", True)
-        if load_multiply_batch() is None:
-            pytest.skip("no AVX-512, or no C++ compiler")
         yield

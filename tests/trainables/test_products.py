@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from tests.trainables.test_checkpoints import check_resumes
 from tests.trainables.test_packs import configurations, relative_differences, tiny
-from trainables import products
-from trainables.native import Kernel
+from trainables import native, products
+from trainables.native import Kernel, is_used
 from trainables.products import NativeProducts, is_small, replace_products
 from trainables.train import fit_pack
 
@@ -22,9 +23,12 @@ SIZES = st.one_of(st.integers(0, 20), st.sampled_from([31, 47, 63, 64, 65, 80, 1
 
 
 @pytest.fixture
-def kernel(native_kernels: None) -> Kernel:
+def kernel(native_kernels: None, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """The kernel of products, in a process that has not enabled any."""
+    monkeypatch.setitem(native._state, "enabled", True)
     kernel = products.load_multiply_batch()
     assert kernel is not None
+    native.set_enabled(False)
     return kernel
 
 
@@ -85,6 +89,7 @@ def test_it_takes_small_matrices_of_single_precision_and_many_of_them() -> None:
     assert not is_small(a.to("meta"), b.to("meta"))
     assert not is_small(a[:1], b[:1])
     assert not is_small(torch.ones(1, 1, 2000), torch.ones(1, 2000, 1000))
+    assert is_small(torch.ones(1, 2000, 1000), torch.ones(1, 1000, 10))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +118,16 @@ def test_products_of_a_graph_are_replaced() -> None:
 
 
 @pytest.fixture
-def calls(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The items of the kernel's calls; every product of a pack is one, and every pack of two is traced."""
+def rows(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of the products by the kernel: every product of a pack, whose steps are all worth it."""
     made: list[int] = []
 
     def counted(*args: Any) -> None:
-        made.append(args[9])
+        made.append(args[10])
         kernel(*args)
 
-    monkeypatch.setattr(products, "load_multiply_batch", lambda: counted)
+    load = products.load_multiply_batch
+    monkeypatch.setattr(products, "load_multiply_batch", lambda: load() and counted)
     monkeypatch.setattr(products, "MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr("trainables.compilation.MIN_TRACED_STEPS", 0)
     monkeypatch.setattr("trainables.compilation.MIN_NATIVE_OPERATIONS", 0)
@@ -129,25 +135,54 @@ def calls(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
+def single_precision(method: str, count: int) -> list[dict[str, Any]]:
+    """Trials whose batches have 13 samples; 21 are for validation."""
+    chosen = configurations(method, count, batch_size=13)
+    return [one | {"train": one["train"] | {"dtype": "float32"}} for one in chosen]
+
+
 @pytest.mark.parametrize("method", ["joint", "agm", "cggm", "bogc"])
-def test_a_pack_trains_and_is_evaluated_by_them(method: str, calls: list[int]) -> None:
-    chosen = [one | {"train": one["train"] | {"dtype": "float32"}} for one in configurations(method, 2, batch_size=13)]
-    native = fit_pack(chosen, tiny(), compile_mode="auto")
-    assert {2} <= set(calls)
-    before = len(calls)
-    for one, other in zip(native, fit_pack(chosen, tiny()), strict=True):
+def test_a_pack_trains_and_is_evaluated_by_them(method: str, rows: list[int]) -> None:
+    chosen, dataset = single_precision(method, 2), tiny()
+    fast = fit_pack(chosen, dataset, compile_mode="auto")
+    assert len(dataset.validation.target) in rows
+    assert {13, 14} & set(rows)  # AGM adds the mean of each modality to the batch
+    assert is_used()
+    rows.clear()
+    for one, other in zip(fast, fit_pack(chosen, dataset), strict=True):
         assert 0 < max(relative_differences(one, other)) < 1e-3
-    assert len(calls) == before
+    assert not rows
+    assert not is_used()
 
 
-def test_doubles_and_single_trials_are_multiplied_by_torch(calls: list[int]) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+def test_a_compiled_pack_too(rows: list[int]) -> None:
+    same = {"start": 1, "warmup": 0, "end": 13}
+    chosen, dataset = [one | same for one in single_precision("joint", 3)[::2]], tiny()
+    fit_pack(chosen, dataset, compile_mode="on")
+    assert {13, len(dataset.validation.target)} <= set(rows)
+
+
+def test_a_pack_that_cannot_be_compiled_is_traced_with_them(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.compilation.compile_step", lambda *_: None)
+    fit_pack(single_precision("joint", 2), tiny(), compile_mode="on")
+    assert 13 in rows
+
+
+def test_a_pack_goes_on_with_them(rows: list[int]) -> None:
+    check_resumes(single_precision("agm", 3), 5, compile_mode="auto")
+    assert rows
+
+
+def test_doubles_and_single_trials_are_multiplied_by_torch(rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     doubles = configurations("joint", 2, batch_size=13)
     assert doubles[0]["train"]["dtype"] == "float64"
-    native = fit_pack(doubles, tiny(), compile_mode="auto")
-    assert [one.weights for one in native] == [one.weights for one in fit_pack(doubles, tiny())]
-    single = doubles[0] | {"train": doubles[0]["train"] | {"dtype": "float32"}}
-    fit_pack([single], tiny(), compile_mode="auto")
-    assert not calls
+    fast = fit_pack(doubles, tiny(), compile_mode="auto")
+    assert [one.weights for one in fast] == [one.weights for one in fit_pack(doubles, tiny())]
+    monkeypatch.setattr("trainables.compilation.compile_step", lambda step, *_: step)
+    for mode in ("auto", "on"):
+        fit_pack(single_precision("joint", 1), tiny(), compile_mode=mode)
+    assert not rows
 
 
 def test_without_a_kernel_products_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
