@@ -40,11 +40,14 @@ def is_used() -> bool:
 
 def explain_missing() -> str | None:
     """Return why this machine lacks kernels, once it has tried to compile them; None if it has all."""
+    return find_obstacle() or (None if len(load_libraries()) == len(SOURCES) else "they do not compile")
+
+
+def find_obstacle() -> str | None:
+    """Return what this machine lacks to compile and run kernels; None if nothing."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "no AVX-512"
-    if find_cxx() is None:
-        return "no C++ compiler"
-    return None if len(load_libraries()) == len(SOURCES) else "they do not compile"
+    return "no C++ compiler" if find_cxx() is None else None
 
 
 def find_cxx() -> str | None:
@@ -70,7 +73,7 @@ def declare(library: ctypes.CDLL, name: str, signature: Signature) -> Kernel:
 def load_libraries() -> dict[str, ctypes.CDLL]:
     """Return the compiled C++ files by module; none if the CPU lacks AVX-512, nor those that do not compile."""
     compiler, libraries = find_cxx(), dict[str, ctypes.CDLL]()
-    if compiler is not None and torch.backends.cpu.get_cpu_capability() == "AVX512":
+    if compiler is not None and find_obstacle() is None:
         for source in SOURCES:
             with suppress(OSError, subprocess.CalledProcessError):
                 libraries[source.stem] = load_library(compiler, source)

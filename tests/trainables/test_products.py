@@ -136,7 +136,7 @@ def rows(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def single_precision(method: str, count: int) -> list[dict[str, Any]]:
-    """Trials whose batches have 13 samples; 21 are for validation."""
+    """Trials whose batches have 13 samples, other than their validation."""
     chosen = configurations(method, count, batch_size=13)
     return [one | {"train": one["train"] | {"dtype": "float32"}} for one in chosen]
 
