@@ -20,7 +20,7 @@ from trainables.native import INDEX, POINTER, load_kernel
 aten = torch.ops.aten
 OPERATOR = "ablate::small_bmm"
 MAX_SIZE = 1024  # columns and depth of matrices that are small
-MIN_MULTIPLICATIONS = 2**20  # of a batch, from which they take longer than the call
+MIN_MULTIPLICATIONS = 2**18  # of a batch, from which they take longer than the call
 MATRICES = POINTER, INDEX, INDEX, INDEX  # with the strides of items, rows and columns
 SIGNATURE = *MATRICES, *MATRICES, POINTER, INDEX, INDEX, INDEX, INDEX
 load_multiply_batch = partial(load_kernel, "products", "multiply_batch", SIGNATURE)
@@ -46,7 +46,8 @@ def fake_small_bmm(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
-torch.library.define(OPERATOR, "(Tensor a, Tensor b) -> Tensor")
+# As it takes any layout, a compiled step stores a factor of several products once: by default it would copy each.
+torch.library.define(OPERATOR, "(Tensor a, Tensor b) -> Tensor", tags=(torch.Tag.flexible_layout,))
 torch.library.impl(OPERATOR, "CPU", small_bmm_kernel)
 torch.library.impl(OPERATOR, "Meta", fake_small_bmm)
 

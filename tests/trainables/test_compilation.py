@@ -1,6 +1,8 @@
 """Compiled steps: the same numbers, whoever is given them, and none where it cannot be."""
 
+import gc
 import math
+import weakref
 from typing import Any, NamedTuple
 
 import pytest
@@ -311,3 +313,25 @@ def test_a_process_keeps_the_steps_that_it_compiled_last(
         assert learner["weight"].tolist() == [0.5] * size
     assert len(compilation.CACHE) == 2
     assert len(signatures) == 5 + 4  # and a trial of each that was compiled
+
+
+def test_garbage_is_not_looked_for_among_what_a_compiler_leaves(signatures: list[tuple[Any, ...]]) -> None:
+    class Ring:
+        """An object that only the collector can free."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    old = weakref.ref(Ring())
+    kept = Ring()
+    later = weakref.ref(kept)
+    try:
+        fit_pack(brief("joint"), tiny(), compile_mode="on")
+        assert gc.get_freeze_count() > 100_000  # nearly all that exist
+        assert len(gc.get_objects()) < gc.get_freeze_count() / 2
+        assert old() is None
+        del kept
+        compilation.exempt_from_collection()
+        assert later() is None
+    finally:
+        gc.unfreeze()

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._inductor.utils import fresh_cache, run_and_get_code
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.trainables.test_checkpoints import check_resumes
@@ -87,7 +88,7 @@ def test_it_takes_small_matrices_of_single_precision_and_many_of_them() -> None:
     assert is_small(a, b)
     assert not is_small(a.double(), b.double())
     assert not is_small(a.to("meta"), b.to("meta"))
-    assert not is_small(a[:1], b[:1])
+    assert not is_small(a[:1, :32], b[:1])
     assert not is_small(torch.ones(1, 1, 2000), torch.ones(1, 2000, 1000))
     assert is_small(torch.ones(1, 2000, 1000), torch.ones(1, 1000, 10))
 
@@ -110,11 +111,31 @@ def test_factors_that_do_not_fit_are_rejected_by_torch(a: Tensor, b: Tensor) -> 
 @needs_kernel
 def test_products_of_a_graph_are_replaced() -> None:
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
-    graph = replace_products(make_fx(lambda x, y: (torch.bmm(x, y), torch.bmm(x[:1], y[:1])))(a, b))
+    graph = replace_products(make_fx(lambda x, y: (torch.bmm(x, y), torch.bmm(x[:1], y[:1, :, :9])))(a, b))
     targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
     assert targets.count(small_bmm) == targets.count(torch.ops.aten.bmm.default) == 1
-    for one, other in zip(graph(a, b), (small_bmm(a, b), torch.bmm(a[:1], b[:1])), strict=True):
+    for one, other in zip(graph(a, b), (small_bmm(a, b), torch.bmm(a[:1], b[:1, :, :9])), strict=True):
         assert torch.equal(one, other)
+
+
+@needs_kernel
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+def test_a_factor_of_two_products_is_stored_once(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(native._state, "enabled", True)
+    inputs = torch.randn(90, 77), torch.randint(90, (64, 20)), torch.randn(64, 77, 65)
+
+    def single(data: Tensor, indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        batch = data[indices].relu()
+        product = batch @ weights
+        return product, product.relu().mT @ batch
+
+    both = torch.vmap(single, in_dims=(None, 0, 0))
+    with fresh_cache():
+        compiled = torch.compile(replace_products(make_fx(both)(*inputs)), dynamic=False)
+        results, (code,) = run_and_get_code(compiled, *inputs)
+    assert code.count("= empty_strided_cpu((64, 20, 77)") == 1
+    for one, other in zip(results, both(*inputs), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.fixture
