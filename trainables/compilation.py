@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 from trainables import native
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
+from trainables.updates import fuse_updates
 
 aten = torch.ops.aten
 StepFunction = Callable[..., Any]  # (data, numbers, learner, ...) -> (next learner, metrics)
@@ -143,7 +144,7 @@ def compile_step(
         with suppress(Exception):
             example = (*inputs[:2], clone_contiguous(inputs[2]), *inputs[3:])
             compiled: StepFunction = torch.compile(
-                replace_products(make_fx(candidate, decompositions)(*example)),
+                fuse_updates(replace_products(make_fx(candidate, decompositions)(*example))),
                 dynamic=False,
                 options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
             )

@@ -1,4 +1,5 @@
-// Batches of matrix products in single precision, for processors with AVX-512 (see products.py).
+// Batches of matrix products in single precision, for processors with AVX-512 (see products.py), which are stored, or
+// update weights at once (see updates.py).
 //
 // A product is computed in panels of 64 columns, a panel in tiles of 6 rows: their 24 vectors of sums stay in registers
 // while one row of B after the other is added to them, times one number of A for each. B must have its columns side by
@@ -29,20 +30,66 @@ struct Matrix {
 
 static __mmask16 first(Index count) { return count >= WIDTH ? FULL : (1u << count) - 1; }
 
-// Set ROWS rows of c to those of a b; the panel b has VECTORS vectors, and of the last one the columns in the mask.
-// Fetch the first column of `ahead`, which is needed later.
-template <int ROWS, int VECTORS>
-static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, float* c, Index c_row, Index depth, __mmask16 mask) {
+// Memory that is fetched line by line, while something else is computed.
+struct Stream {
+  const float *data, *end;
+
+  void fetch() {
+    if (data < end) _mm_prefetch(reinterpret_cast<const char*>(data), _MM_HINT_T0);
+    data += WIDTH;
+  }
+};
+
+// A product goes into a matrix of its own,
+struct Store {
+  float* data;
+  Index row;  // stride
+
+  Store from(Index i, Index j) const { return {data + i * row + j, row}; }
+  void fetch(Index i, Index j) const { __builtin_prefetch(data + i * row + j, 1); }
+  void put(Index i, Index j, __mmask16 mask, __m512 sums) const {
+    _mm512_mask_storeu_ps(data + i * row + j, mask, sums);
+  }
+};
+
+// or it is the gradient of weights, which it updates by a step of gradient descent with momentum.
+struct Update {
+  float *weights, *velocities;
+  Index row;  // stride
+  float momentum, rate, scale, decay;
+
+  Update from(Index i, Index j) const {
+    return {weights + i * row + j, velocities + i * row + j, row, momentum, rate, scale, decay};
+  }
+  void fetch(Index i, Index j) const {
+    __builtin_prefetch(weights + i * row + j, 1);
+    __builtin_prefetch(velocities + i * row + j, 1);
+  }
+  void put(Index i, Index j, __mmask16 mask, __m512 sums) const {
+    float *const weight = weights + i * row + j, *const velocity = velocities + i * row + j;
+    const __m512 old = _mm512_maskz_loadu_ps(mask, weight);
+    __m512 vector = _mm512_mul_ps(_mm512_set1_ps(scale), sums);
+    if (decay != 0) vector = _mm512_fmadd_ps(_mm512_set1_ps(decay), old, vector);
+    vector = _mm512_fmadd_ps(_mm512_set1_ps(momentum), _mm512_maskz_loadu_ps(mask, velocity), vector);
+    _mm512_mask_storeu_ps(velocity, mask, vector);
+    _mm512_mask_storeu_ps(weight, mask, _mm512_fmadd_ps(_mm512_set1_ps(rate), vector, old));
+  }
+};
+
+// Put ROWS rows of a b into c; the panel b has VECTORS vectors, and of the last one the columns in the mask. Fetch the
+// first column of `ahead`, which is needed later.
+template <int ROWS, int VECTORS, class Target>
+static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, Stream& next_a, Target c, Index depth,
+                                 __mmask16 mask) {
   __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++) {
-      sums[i][v] = _mm512_setzero_ps();
-      __builtin_prefetch(c + i * c_row + WIDTH * v, 1);
-    }
+    for (int v = 0; v < VECTORS; v++) sums[i][v] = _mm512_setzero_ps();
   for (Index k = 0; k < depth; k++) {
     __builtin_prefetch(ahead.at(k, 0));
+    next_a.fetch();
+    if (k < ROWS * VECTORS) c.fetch(ROWS + k / VECTORS, WIDTH * (k % VECTORS));
     __m512 vectors[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++)
@@ -57,20 +104,19 @@ static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, float* c, Ind
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; v++)
-      _mm512_mask_storeu_ps(c + i * c_row + WIDTH * v, v == VECTORS - 1 ? mask : FULL, sums[i][v]);
+    for (int v = 0; v < VECTORS; v++) c.put(i, WIDTH * v, v == VECTORS - 1 ? mask : FULL, sums[i][v]);
 }
 
 // Each of the first four tiles fetches a column of `ahead`.
-template <int VECTORS>
-static void multiply_panel(Matrix a, Matrix b, Matrix ahead, float* c, Index c_row, Index rows, Index depth,
+template <int VECTORS, class Target>
+static void multiply_panel(Matrix a, Matrix b, Matrix ahead, Stream& next_a, Target c, Index rows, Index depth,
                            __mmask16 mask) {
   constexpr int TILE = VECTORS == 4 ? 6 : 8;
   Index i = 0;
   for (; i + TILE <= rows; i += TILE)
-    multiply_tile<TILE, VECTORS>(a.from(i), b, ahead.from(0, i / TILE % 4), c + i * c_row, c_row, depth, mask);
-  for (; i + 2 <= rows; i += 2) multiply_tile<2, VECTORS>(a.from(i), b, ahead, c + i * c_row, c_row, depth, mask);
-  if (i < rows) multiply_tile<1, VECTORS>(a.from(i), b, ahead, c + i * c_row, c_row, depth, mask);
+    multiply_tile<TILE, VECTORS>(a.from(i), b, ahead.from(0, i / TILE % 4), next_a, c.from(i, 0), depth, mask);
+  for (; i + 2 <= rows; i += 2) multiply_tile<2, VECTORS>(a.from(i), b, ahead, next_a, c.from(i, 0), depth, mask);
+  if (i < rows) multiply_tile<1, VECTORS>(a.from(i), b, ahead, next_a, c.from(i, 0), depth, mask);
 }
 
 // Exchange the upper right and the lower left block of each 2 x 2 blocks of DISTANCE x DISTANCE numbers.
@@ -117,8 +163,10 @@ static Matrix transpose_panel(Matrix b, Index depth, Index columns, float* panel
   return {panel, PANEL, 1};
 }
 
-static void multiply(Matrix a, Matrix b, const float* next_b, float* c, Index rows, Index depth, Index columns,
+template <class Target>
+static void multiply(Matrix a, Matrix b, const float* next_a_, const float* next_b, Target c, Index rows, Index depth, Index columns,
                      float* scratch) {
+  Stream next_a{next_a_, next_a_ + rows * depth};
   for (Index j = 0; j < columns; j += PANEL) {
     const Index width = std::min<Index>(PANEL, columns - j), vectors = (width + WIDTH - 1) / WIDTH;
     const __mmask16 mask = first(width - WIDTH * (vectors - 1));
@@ -128,10 +176,10 @@ static void multiply(Matrix a, Matrix b, const float* next_b, float* c, Index ro
       panel = transpose_panel(panel, depth, width, scratch);
       ahead = {next, WIDTH, WIDTH * depth};
     }
-    if (vectors == 1) multiply_panel<1>(a, panel, ahead, c + j, columns, rows, depth, mask);
-    if (vectors == 2) multiply_panel<2>(a, panel, ahead, c + j, columns, rows, depth, mask);
-    if (vectors == 3) multiply_panel<3>(a, panel, ahead, c + j, columns, rows, depth, mask);
-    if (vectors == 4) multiply_panel<4>(a, panel, ahead, c + j, columns, rows, depth, mask);
+    if (vectors == 1) multiply_panel<1>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
+    if (vectors == 2) multiply_panel<2>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
+    if (vectors == 3) multiply_panel<3>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
+    if (vectors == 4) multiply_panel<4>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
   }
 }
 
@@ -142,6 +190,20 @@ extern "C" void multiply_batch(const float* a, Index a_item, Index a_row, Index 
                                Index columns) {
   std::vector<float> scratch(b_column == 1 ? 0 : depth * PANEL);
   for (Index i = 0; i < items; i++)
-    multiply({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, b + (i + 1) * b_item,
-             c + i * rows * columns, rows, depth, columns, scratch.data());
+    multiply<Store>({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, a + (i + 1) * a_item, b + (i + 1) * b_item,
+                    {c + i * rows * columns, columns}, rows, depth, columns, scratch.data());
+}
+
+// Update weights and velocities, contiguous, by the same products: velocity = momentum velocity + scale product + decay
+// weight, and weight += rate velocity, with the factors of each item. Without a scale that is 1, without a decay 0.
+extern "C" void update_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
+                             Index b_row, Index b_column, float* weights, float* velocities, const float* momentum,
+                             const float* rate, const float* scale, const float* decay, Index items, Index rows,
+                             Index depth, Index columns) {
+  std::vector<float> scratch(b_column == 1 ? 0 : depth * PANEL);
+  for (Index i = 0, start = 0; i < items; i++, start += rows * columns)
+    multiply<Update>({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, a + (i + 1) * a_item, b + (i + 1) * b_item,
+                     {weights + start, velocities + start, columns, momentum[i], rate[i], scale ? scale[i] : 1,
+                      decay ? decay[i] : 0},
+                     rows, depth, columns, scratch.data());
 }
