@@ -146,7 +146,11 @@ def compile_step(
             compiled: StepFunction = torch.compile(
                 fuse_updates(replace_products(make_fx(candidate, decompositions)(*example))),
                 dynamic=False,
-                options={"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe},
+                options={
+                    "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
+                    "size_asserts": False,
+                    "alignment_asserts": False,
+                },
             )
             compiled(*example)
             return compiled

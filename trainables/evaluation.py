@@ -87,12 +87,13 @@ def validation_scores(setup: Setup, learner: Learner) -> tuple[Tensor, Tensor, T
     if rows is not None:
         target, present = target[rows], None if present is None else present[:, rows]
     criteria = setup.criteria(target)
-    logits = signals.unimodal if by_modality else signals.logits[None]
-    loss, score = (masked_mean(present, f(logits).double(), total) for f in (criteria.loss, criteria.score))
-    joint_loss, joint_score = (
-        masked_mean(None, f(signals.logits).double(), total) for f in (criteria.loss, criteria.score)
+    loss, score = (masked_mean(None, f(signals.logits).double(), total) for f in (criteria.loss, criteria.score))
+    if not by_modality:
+        return loss[None], score[None], loss, score
+    losses, scores = (
+        masked_mean(present, f(signals.unimodal).double(), total) for f in (criteria.loss, criteria.score)
     )
-    return loss, score, joint_loss, joint_score
+    return losses, scores, loss, score
 
 
 def build_validation(setup: Setup, scores: tuple[Tensor, Tensor, Tensor, Tensor], epoch: int) -> Validation:
