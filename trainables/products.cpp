@@ -30,13 +30,17 @@ struct Matrix {
 
 static __mmask16 first(Index count) { return count >= WIDTH ? FULL : (1u << count) - 1; }
 
-// Memory that is fetched line by line, while something else is computed.
-struct Stream {
-  const float *data, *end;
+// What is fetched while a panel is multiplied, a line for each step of each tile through the depth: by the first four
+// tiles the next panel of b, by others the a of the next item.
+struct Ahead {
+  Matrix b;           // the rows of the panel, or those of its transpose
+  const float* a;     // null if the next panel is of the same item
+  Index rows, depth;  // of a
 
-  void fetch() {
-    if (data < end) _mm_prefetch(reinterpret_cast<const char*>(data), _MM_HINT_T0);
-    data += WIDTH;
+  Matrix lines(Index tile) const {
+    if (tile < 4) return b.from(0, tile);
+    if (a && (tile - 4) * WIDTH < rows) return {a + (tile - 4) * WIDTH * depth, WIDTH, 1};
+    return {b.data, 0, 0};
   }
 };
 
@@ -76,19 +80,17 @@ struct Update {
   }
 };
 
-// Put ROWS rows of a b into c; the panel b has VECTORS vectors, and of the last one the columns in the mask. Fetch the
-// first column of `ahead`, which is needed later.
+// Put ROWS rows of a b into c; the panel b has VECTORS vectors, and of the last one the columns in the mask. Fetch
+// lines that are needed later, and the next rows of c.
 template <int ROWS, int VECTORS, class Target>
-static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, Stream& next_a, Target c, Index depth,
-                                 __mmask16 mask) {
+static inline void multiply_tile(Matrix a, Matrix b, Matrix lines, Target c, Index depth, __mmask16 mask) {
   __m512 sums[ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; v++) sums[i][v] = _mm512_setzero_ps();
   for (Index k = 0; k < depth; k++) {
-    __builtin_prefetch(ahead.at(k, 0));
-    next_a.fetch();
+    __builtin_prefetch(lines.at(k, 0));
     if (k < ROWS * VECTORS) c.fetch(ROWS + k / VECTORS, WIDTH * (k % VECTORS));
     __m512 vectors[VECTORS];
 #pragma GCC unroll 4
@@ -107,16 +109,16 @@ static inline void multiply_tile(Matrix a, Matrix b, Matrix ahead, Stream& next_
     for (int v = 0; v < VECTORS; v++) c.put(i, WIDTH * v, v == VECTORS - 1 ? mask : FULL, sums[i][v]);
 }
 
-// Each of the first four tiles fetches a column of `ahead`.
 template <int VECTORS, class Target>
-static void multiply_panel(Matrix a, Matrix b, Matrix ahead, Stream& next_a, Target c, Index rows, Index depth,
-                           __mmask16 mask) {
+static void multiply_panel(Matrix a, Matrix b, Ahead ahead, Target c, __mmask16 mask) {
   constexpr int TILE = VECTORS == 4 ? 6 : 8;
-  Index i = 0;
+  const Index rows = ahead.rows, depth = ahead.depth;
+  Index i = 0, tile = 0;
   for (; i + TILE <= rows; i += TILE)
-    multiply_tile<TILE, VECTORS>(a.from(i), b, ahead.from(0, i / TILE % 4), next_a, c.from(i, 0), depth, mask);
-  for (; i + 2 <= rows; i += 2) multiply_tile<2, VECTORS>(a.from(i), b, ahead, next_a, c.from(i, 0), depth, mask);
-  if (i < rows) multiply_tile<1, VECTORS>(a.from(i), b, ahead, next_a, c.from(i, 0), depth, mask);
+    multiply_tile<TILE, VECTORS>(a.from(i), b, ahead.lines(tile++), c.from(i, 0), depth, mask);
+  for (; i + 2 <= rows; i += 2)
+    multiply_tile<2, VECTORS>(a.from(i), b, ahead.lines(tile++), c.from(i, 0), depth, mask);
+  if (i < rows) multiply_tile<1, VECTORS>(a.from(i), b, ahead.lines(tile), c.from(i, 0), depth, mask);
 }
 
 // Exchange the upper right and the lower left block of each 2 x 2 blocks of DISTANCE x DISTANCE numbers.
@@ -164,46 +166,62 @@ static Matrix transpose_panel(Matrix b, Index depth, Index columns, float* panel
 }
 
 template <class Target>
-static void multiply(Matrix a, Matrix b, const float* next_a_, const float* next_b, Target c, Index rows, Index depth, Index columns,
-                     float* scratch) {
-  Stream next_a{next_a_, next_a_ + rows * depth};
+static void multiply(Matrix a, Matrix b, const float* next_a, const float* next_b, Target c, Index rows, Index depth,
+                     Index columns, float* scratch) {
   for (Index j = 0; j < columns; j += PANEL) {
     const Index width = std::min<Index>(PANEL, columns - j), vectors = (width + WIDTH - 1) / WIDTH;
     const __mmask16 mask = first(width - WIDTH * (vectors - 1));
-    const float* next = j + PANEL < columns ? b.at(0, j + PANEL) : next_b;
-    Matrix panel = b.from(0, j), ahead{next, b.row, WIDTH};
+    const bool is_last = j + PANEL >= columns;
+    Matrix panel = b.from(0, j), next{is_last ? next_b : b.at(0, j + PANEL), b.row, WIDTH};
     if (b.column != 1) {
       panel = transpose_panel(panel, depth, width, scratch);
-      ahead = {next, WIDTH, WIDTH * depth};
+      next = {next.data, WIDTH, WIDTH * depth};
     }
-    if (vectors == 1) multiply_panel<1>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
-    if (vectors == 2) multiply_panel<2>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
-    if (vectors == 3) multiply_panel<3>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
-    if (vectors == 4) multiply_panel<4>(a, panel, ahead, next_a, c.from(0, j), rows, depth, mask);
+    const Ahead ahead{next, is_last ? next_a : nullptr, rows, depth};
+    if (vectors == 1) multiply_panel<1>(a, panel, ahead, c.from(0, j), mask);
+    if (vectors == 2) multiply_panel<2>(a, panel, ahead, c.from(0, j), mask);
+    if (vectors == 3) multiply_panel<3>(a, panel, ahead, c.from(0, j), mask);
+    if (vectors == 4) multiply_panel<4>(a, panel, ahead, c.from(0, j), mask);
   }
 }
 
-// Set c, contiguous, to the products of the matrices of a and b, each with the strides of its item, row and column. One
-// of the last two of b is 1.
+// Batches of factors, each with the strides of its item, row and column. One of the last two of b is 1.
+struct Factors {
+  const float* a;
+  Index a_item, a_row, a_column;
+  const float* b;
+  Index b_item, b_row, b_column;
+  Index rows, depth, columns;
+
+  template <class Target>
+  void multiply_item(Index i, Target c, std::vector<float>& scratch) const {
+    scratch.resize(b_column == 1 ? 0 : depth * PANEL);
+    multiply<Target>({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, a + (i + 1) * a_item,
+                     b + (i + 1) * b_item, c, rows, depth, columns, scratch.data());
+  }
+};
+
+// Set c, contiguous, to the products of the matrices of a and b.
 extern "C" void multiply_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
                                Index b_row, Index b_column, float* c, Index items, Index rows, Index depth,
                                Index columns) {
-  std::vector<float> scratch(b_column == 1 ? 0 : depth * PANEL);
-  for (Index i = 0; i < items; i++)
-    multiply<Store>({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, a + (i + 1) * a_item, b + (i + 1) * b_item,
-                    {c + i * rows * columns, columns}, rows, depth, columns, scratch.data());
+  const Factors factors{a, a_item, a_row, a_column, b, b_item, b_row, b_column, rows, depth, columns};
+  std::vector<float> scratch;
+  for (Index i = 0; i < items; i++) factors.multiply_item(i, Store{c + i * rows * columns, columns}, scratch);
 }
 
-// Update weights and velocities, contiguous, by the same products: velocity = momentum velocity + scale product + decay
+// Update weights and velocities, contiguous, by these products: velocity = momentum velocity + scale product + decay
 // weight, and weight += rate velocity, with the factors of each item. Without a scale that is 1, without a decay 0.
 extern "C" void update_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
                              Index b_row, Index b_column, float* weights, float* velocities, const float* momentum,
                              const float* rate, const float* scale, const float* decay, Index items, Index rows,
                              Index depth, Index columns) {
-  std::vector<float> scratch(b_column == 1 ? 0 : depth * PANEL);
-  for (Index i = 0, start = 0; i < items; i++, start += rows * columns)
-    multiply<Update>({a + i * a_item, a_row, a_column}, {b + i * b_item, b_row, b_column}, a + (i + 1) * a_item, b + (i + 1) * b_item,
-                     {weights + start, velocities + start, columns, momentum[i], rate[i], scale ? scale[i] : 1,
-                      decay ? decay[i] : 0},
-                     rows, depth, columns, scratch.data());
+  const Factors factors{a, a_item, a_row, a_column, b, b_item, b_row, b_column, rows, depth, columns};
+  std::vector<float> scratch;
+  for (Index i = 0; i < items; i++) {
+    const Index start = i * rows * columns;
+    const Update update{weights + start, velocities + start,       columns,                 momentum[i],
+                        rate[i],         scale ? scale[i] : 1.0f, decay ? decay[i] : 0.0f};
+    factors.multiply_item(i, update, scratch);
+  }
 }
