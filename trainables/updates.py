@@ -97,7 +97,8 @@ def fuse_updates(graph: GraphModule) -> GraphModule:
     for weights in list(copies):
         if (update := find_update(weights, copies)) is not None:
             order = list(graph.graph.nodes)
-            needed = {node for node in (*update.inputs, *readers(*update.inputs[:2])) if node and node.op != "output"}
+            reading = {user for node in views(*update.inputs[:2]) for user in node.users}
+            needed = {node for node in (*update.inputs, *reading) if node and node.op != "output"}
             with graph.graph.inserting_after(max(needed - {*update.nodes}, key=order.index)):
                 graph.graph.call_function(torch.ops.ablate.descend_.default, update.inputs)
             for written, copy in zip(update.inputs, update.nodes[:2], strict=False):
@@ -127,8 +128,8 @@ def find_update(weights: Node, copies: dict[Any, Node]) -> Update | None:
     nodes = [copies[weights], copies[velocities], descent, direction, *gradient.nodes]
     inputs = weights, velocities, *gradient.product.args, momentum, rate, gradient.scale, gradient.decay
     is_alone = {user for node in nodes[2:] for user in node.users} <= {*nodes}
-    is_read = gradient.product in readers(weights, velocities)  # while it is written
-    return Update(inputs, nodes) if is_alone and not is_read and can_fuse(gradient, inputs) else None
+    is_written = not views(*copies).isdisjoint(inputs[2:])  # what it reads, perhaps before it does
+    return Update(inputs, nodes) if is_alone and not is_written and can_fuse(gradient, inputs) else None
 
 
 def find_gradient(node: Any, weights: Node) -> Gradient:
@@ -166,10 +167,10 @@ def is_call(node: Any, *operations: OpOverload) -> bool:
     return isinstance(node, Node) and node.target in operations and not node.kwargs
 
 
-def readers(*nodes: Node) -> set[Node]:
-    """Return the nodes that may read the memory of these, directly or through views."""
-    users = {user for node in nodes for user in node.users}
-    return users | (readers(*views) if (views := [*filter(shares_memory, users)]) else set())
+def views(*nodes: Node) -> set[Node]:
+    """Return nodes and all that may share their memory, as views of them."""
+    found = {user for node in nodes for user in node.users if shares_memory(user)}
+    return {*nodes, *(views(*found) if found else ())}
 
 
 def shares_memory(node: Node) -> bool:
