@@ -107,6 +107,7 @@ def exempt_from_collection() -> None:
     """Let Python's garbage collector ignore the objects that exist, until this is called again.
 
     Compiling leaves half a million, among which each full collection searches for 0.3 s: a sixth of a short training.
+    What becomes garbage by a cycle of references meanwhile is freed by the next call.
     """
     gc.unfreeze()
     gc.collect()
@@ -217,21 +218,24 @@ def aliased_arguments(node: Node) -> list[tuple[Node, bool]]:
 
 
 def update_in_place(step: StepFunction, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
-    """Return the learner, overwritten with the next, and the metrics; results that alias the old one are copied first.
+    """Return the learner, overwritten with the next, and the metrics; those that alias the old one are copied first.
 
     Raises:
-        ValueError: the next learner's tensors are of other shapes or types.
+        ValueError: the next learner's tensors are of other shapes or types, or one of them is another's old value:
+            torch 2.13 compiles a copy of that so that it is made when it has been overwritten.
     """
     old = tree_leaves(learner)
-    storages = {tensor.untyped_storage()._cdata for tensor in old}
-    next_learner, metrics = tree_map(
-        lambda tensor: tensor.clone() if tensor.untyped_storage()._cdata in storages else tensor,
-        step(data, numbers, learner, *inputs),
-    )
+    owners = {tensor.untyped_storage()._cdata: tensor for tensor in old}
+    next_learner, metrics = step(data, numbers, learner, *inputs)
+    metrics = tree_map(lambda x: x.clone() if x.untyped_storage()._cdata in owners else x, metrics)
     for tensor, new in zip(old, tree_leaves(next_learner), strict=True):
         if (tensor.shape, tensor.dtype) != (new.shape, new.dtype):
             raise ValueError("a step changes the shape or the type of a tensor")
-        tensor.copy_(new)
+        owner = owners.get(new.untyped_storage()._cdata)
+        if owner is None:
+            tensor.copy_(new)
+        elif owner is not tensor or (new.storage_offset(), new.stride()) != (tensor.storage_offset(), tensor.stride()):
+            raise ValueError("a step keeps an old value as another's")
     return learner, metrics
 
 

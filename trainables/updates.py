@@ -21,6 +21,7 @@ OPERATOR = "ablate::descend_"
 VIEWS = (  # those between a product and the gradient of weights
     aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.transpose.int, aten.detach.default,
 )  # fmt: skip
+PRODUCTS = aten.bmm.default, torch.ops.ablate.small_bmm.default
 SIGNATURE = *MATRICES, *MATRICES, *[POINTER] * 6, INDEX, INDEX, INDEX, INDEX
 load_update_batch = partial(load_kernel, "products", "update_batch", SIGNATURE)
 
@@ -41,7 +42,7 @@ def descend_kernel(
     ``rate`` is negative: velocities = momentum * velocities + gradients, weights += rate * velocities.
     """
     kernel = load_update_batch()
-    if kernel is None:
+    if kernel is None or not (weights.is_contiguous() and velocities.is_contiguous()):
         gradients = torch.bmm(a, b) if scale is None else scale * torch.bmm(a, b)
         gradients = gradients if decay is None else torch.addcmul(gradients, weights, decay)
         velocities.copy_(torch.addcmul(gradients, velocities, momentum))
@@ -77,15 +78,14 @@ class Update(NamedTuple):
     """The nodes of a graph that update weights by a product."""
 
     inputs: tuple[Any, ...]  # of the operator
-    nodes: list[
-        Node
-    ]  # that it replaces, each before those that it uses; the first two overwrite weights and velocities
+    nodes: list[Node]  # that it replaces, each before those that it uses, first those that overwrite two inputs
 
 
 def fuse_updates(graph: GraphModule) -> GraphModule:
     """Replace updates in a traced step that overwrites its learner by this operator, in place, if it is available.
 
-    Each is made as soon as its gradient can be and nothing else reads the weights and velocities any more.
+    Each is made as soon as its gradient can be and no product reads the weights any more. If any other operation reads
+    them, it stays as it is: torch's compiler could make that operation later, with the new weights.
     """
     if load_update_batch() is None:
         return graph
@@ -97,8 +97,7 @@ def fuse_updates(graph: GraphModule) -> GraphModule:
     for weights in list(copies):
         if (update := find_update(weights, copies)) is not None:
             order = list(graph.graph.nodes)
-            reading = {user for node in views(*update.inputs[:2]) for user in node.users}
-            needed = {node for node in (*update.inputs, *reading) if node and node.op != "output"}
+            needed = {*(x for x in update.inputs if x), *readers(*update.inputs[:2])}
             with graph.graph.inserting_after(max(needed - {*update.nodes}, key=order.index)):
                 graph.graph.call_function(torch.ops.ablate.descend_.default, update.inputs)
             for written, copy in zip(update.inputs, update.nodes[:2], strict=False):
@@ -127,9 +126,13 @@ def find_update(weights: Node, copies: dict[Any, Node]) -> Update | None:
     gradient = find_gradient(start, weights)
     nodes = [copies[weights], copies[velocities], descent, direction, *gradient.nodes]
     inputs = weights, velocities, *gradient.product.args, momentum, rate, gradient.scale, gradient.decay
-    is_alone = {user for node in nodes[2:] for user in node.users} <= {*nodes}
-    is_written = not views(*copies).isdisjoint(inputs[2:])  # what it reads, perhaps before it does
-    return Update(inputs, nodes) if is_alone and not is_written and can_fuse(gradient, inputs) else None
+    fits = (
+        {user for node in nodes[2:] for user in node.users} <= {*nodes}
+        and views(*copies).isdisjoint(inputs[2:])  # which other updates may overwrite before
+        and all(is_call(reader, *PRODUCTS) for reader in readers(weights, velocities) - {*nodes})
+        and can_fuse(gradient, inputs)
+    )
+    return Update(inputs, nodes) if fits else None
 
 
 def find_gradient(node: Any, weights: Node) -> Gradient:
@@ -167,14 +170,21 @@ def is_call(node: Any, *operations: OpOverload) -> bool:
     return isinstance(node, Node) and node.target in operations and not node.kwargs
 
 
+def readers(*nodes: Node) -> set[Node]:
+    """Return the operations that read the memory of nodes, directly or through views."""
+    seen = views(*nodes)
+    return {user for node in seen for user in node.users if user.op != "output"} - seen
+
+
 def views(*nodes: Node) -> set[Node]:
-    """Return nodes and all that may share their memory, as views of them."""
-    found = {user for node in nodes for user in node.users if shares_memory(user)}
+    """Return nodes and all their views."""
+    found = {user for node in nodes for user in node.users if is_view(user)}
     return {*nodes, *(views(*found) if found else ())}
 
 
-def shares_memory(node: Node) -> bool:
-    """Return whether a node may return memory of its arguments."""
+def is_view(node: Node) -> bool:
+    """Return whether a node may return memory of its arguments, and writes into none."""
     if not isinstance(node.target, OpOverload) or node.target in VIEWS:
-        return True
-    return any(result.alias_info is not None for result in node.target._schema.returns)
+        return node.op == "call_function"
+    schema = node.target._schema
+    return not schema.is_mutable and any(result.alias_info is not None for result in schema.returns)

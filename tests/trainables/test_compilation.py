@@ -58,18 +58,39 @@ def test_a_step_that_cannot_be_compiled_is_made_all_the_same(monkeypatch: pytest
         assert one.rows == other.rows
 
 
-def test_what_is_written_over_is_read_first() -> None:
-    """A state that remembers the one before, and a metric that is the old one."""
-    old = {"now": torch.ones(2), "before": torch.zeros(2)}
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+@pytest.mark.skipif(find_compiler() is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_written_over_is_read_first(in_place: bool) -> None:
+    """A state that follows another, and metrics that are old ones; a state that is another's old one is not written over."""
 
     def step(data: Any, differing: Any, learner: dict[str, Tensor]) -> Any:
-        return {"now": learner["now"] + 1, "before": learner["now"]}, {"change": learner["before"]}
+        now, before = learner["now"], learner["before"]
+        after = (now + before) / 2 if in_place else now
+        metrics = {"change": before, "first": now[:1]}
+        return {"now": now + 1, "before": after, "same": learner["same"]}, metrics
 
-    learner, metrics = update_in_place(step, None, None, old)
-    assert learner is old
-    assert [each.tolist() for each in (*learner.values(), *metrics.values())] == [[2, 2], [1, 1], [0, 0]]
-    with pytest.raises(ValueError, match="the shape or the type"):
-        update_in_place(lambda *_: ({"now": torch.ones(1), "before": torch.ones(2)}, {}), None, None, old)
+    old = {"now": torch.ones(2), "before": torch.zeros(2), "same": torch.ones(3)}
+    wanted, expected = step(None, None, old)
+    compiled = compilation.compile_step(step, ((), {}, old), {})
+    assert compiled is not None
+    given = clone_contiguous(old)
+    learner, metrics = compiled((), {}, given)
+    assert (learner["now"] is given["now"]) == in_place
+    assert {**learner, **metrics}.keys() == {**wanted, **expected}.keys()
+    for name, value in {**wanted, **expected}.items():
+        assert {**learner, **metrics}[name].tolist() == value.tolist()
+
+
+def test_a_step_that_cannot_overwrite_its_learner_says_so() -> None:
+    old = {"now": torch.ones(2), "before": torch.zeros(2)}
+    for new, message in (
+        ({"now": torch.ones(1), "before": torch.ones(2)}, "the shape or the type"),
+        ({"now": old["before"], "before": old["now"]}, "an old value"),
+        ({"now": old["now"].flip(0), "before": old["before"][:1].expand(2)}, "an old value"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            update_in_place(lambda *_, new=new: (new, {}), None, None, old)
 
 
 def test_only_long_packs_are_compiled_unless_the_study_says_so_and_long_ones_that_are_not_are_traced() -> None:

@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from tests.trainables.test_packs import relative_differences, tiny
 from tests.trainables.test_products import LAYOUTS, SIZES, matrices, single_precision
 from trainables import native, products, updates
+from trainables.compilation import clone_contiguous, compile_step
 from trainables.products import replace_products
 from trainables.train import fit_pack
 from trainables.updates import fuse_updates
@@ -131,6 +132,19 @@ def by_a_weight(weights: Tensor, inputs: Tensor, slope: Tensor, scale: Tensor, d
     return weights[:, 1:2, 1:2] * torch.bmm(slope.mT, inputs)
 
 
+def twice(weights: Tensor, inputs: Tensor, slope: Tensor, scale: Tensor, decay: Tensor) -> Tensor:
+    return torch.addcmul(torch.bmm(slope.mT, inputs), weights, decay, value=2)
+
+
+def decayed_to_another(weights: Tensor, inputs: Tensor, slope: Tensor, scale: Tensor, decay: Tensor) -> Tensor:
+    return torch.addcmul(torch.bmm(slope.mT, inputs), slope.mT, decay)
+
+
+def clipped(weights: Tensor, inputs: Tensor, slope: Tensor, scale: Tensor, decay: Tensor) -> Tensor:
+    gradients = torch.bmm(slope.mT, inputs)
+    return gradients.square().sum((1, 2), keepdim=True).rsqrt() * gradients
+
+
 def by_element(weights: Tensor, inputs: Tensor, slope: Tensor, scale: Tensor, decay: Tensor) -> Tensor:
     return weights * torch.bmm(slope.mT, inputs)
 
@@ -172,7 +186,7 @@ def test_updates_by_a_product_are_fused(gradient: Callable[..., Tensor]) -> None
 
 
 @needs_kernel
-@pytest.mark.parametrize("gradient", [of_the_weights, by_a_weight, by_element])
+@pytest.mark.parametrize("gradient", [of_the_weights, by_a_weight, by_element, twice, decayed_to_another, clipped])
 def test_no_others_are(gradient: Callable[..., Tensor]) -> None:
     check_step(stepping(gradient), 0)
 
@@ -226,17 +240,60 @@ def test_layers_that_read_the_weights_of_each_other_read_the_old_ones(order: int
         torch.testing.assert_close(result, true, rtol=1e-5, atol=1e-4)
 
 
+def in_products(weights: Tensor, velocities: Tensor, inputs: Tensor, slope: Tensor, *_: Tensor) -> Tensors:
+    """Reads of the weights by products, through views and views of views."""
+    return torch.bmm(slope, weights), torch.bmm(slope[:, :, 3:], weights.mT[:, :, 3:].mT), torch.bmm(inputs, weights.mT)
+
+
+def elsewhere(weights: Tensor, velocities: Tensor, inputs: Tensor, slope: Tensor, *_: Tensor) -> Tensors:
+    """Reads of the weights by other operations."""
+    return weights.mT[:, 3:].mT.sum((1, 2)), torch.lerp(slope.mT, weights, 0.1)
+
+
+def of_velocities(weights: Tensor, velocities: Tensor, inputs: Tensor, slope: Tensor, *_: Tensor) -> Tensors:
+    """A read of velocities through a view."""
+    return (velocities.view(3, -1).unbind()[1].exp(),)
+
+
 @needs_kernel
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
 @pytest.mark.parametrize("run", [None, lambda graph: torch.compile(graph, dynamic=False)])
-def test_what_reads_the_old_weights_reads_them_first(run: Any) -> None:
-    """Directly, through views and views of views, before and after the gradient is there."""
+@pytest.mark.parametrize(("more", "count"), [(in_products, 1), (elsewhere, 0), (of_velocities, 0)])
+def test_what_reads_the_old_weights_gets_them(more: Callable[..., Tensors], count: int, run: Any) -> None:
+    """Products do so before the update; other operations, which a compiler moves, prevent it."""
+    check_step(stepping(plain, more), count, run=run)
 
-    def more(weights: Tensor, velocities: Tensor, inputs: Tensor, slope: Tensor, *_: Tensor) -> Tensors:
-        view = weights.mT[:, 3:]
-        return torch.bmm(slope, weights), view.mT.sum((1, 2)), velocities.view(3, -1).unbind()[1].exp(), view + 1
 
-    check_step(stepping(plain, more), 1, run=run)
+@needs_kernel
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+def test_a_state_that_follows_the_weights_follows_the_old_ones() -> None:
+    def step(data: Any, numbers: Any, learner: dict[str, Tensor]) -> Any:
+        weights, velocities, mean = learner.values()
+        direction = torch.addcmul(torch.bmm(data[1].mT, data[0]), velocities, MOMENTUM)
+        mean = torch.lerp(mean, weights, 0.1)
+        return {"weights": torch.addcmul(weights, direction, RATE), "velocities": direction, "mean": mean}, {}
+
+    weights, velocities, inputs, slope, *_ = Learner().tensors
+    learner = {"weights": weights, "velocities": velocities, "mean": torch.zeros_like(weights)}
+    compiled = compile_step(step, ((inputs, slope), (), learner), {})
+    assert compiled is not None
+    result, _ = compiled((inputs, slope), (), clone_contiguous(learner))
+    for name, true in step((inputs, slope), (), learner)[0].items():
+        torch.testing.assert_close(result[name], true, rtol=1e-5, atol=1e-4)
+
+
+@needs_kernel
+def test_factors_may_be_stored_in_any_way_and_so_may_weights() -> None:
+    a, b = matrices(3, 20, 30, "columns"), matrices(3, 30, 20, "columns")
+    for shape in (lambda x: x, lambda x: x.mT):
+        weights, velocities = shape(torch.randn(3, 20, 20)), shape(torch.randn(3, 20, 20))
+        for factor in (torch.full((1, 1, 1), 0.5).expand(3, 1, 1), torch.rand(3, 2, 2)[:, :1, :1]):
+            gradients = torch.bmm(a, b) * factor + factor * weights
+            new = factor * velocities + gradients
+            after = weights + factor * new
+            descend(weights, velocities, a, b, factor, factor, factor, factor)
+            torch.testing.assert_close(velocities, new, rtol=1e-5, atol=1e-4)
+            torch.testing.assert_close(weights, after, rtol=1e-5, atol=1e-4)
 
 
 @needs_kernel
