@@ -2,7 +2,7 @@
 
 The gradient of a layer's weights is a product. To store it and read it again beside weights and velocities takes a
 third of the memory traffic of a compiled step; here each tile of the product updates them while it is in registers.
-This is for steps that overwrite their learner.
+This is for steps that overwrite their learner, by SGD; not where gradients are clipped, accumulated or noisy.
 """
 
 from functools import partial
