@@ -34,11 +34,16 @@ def small_bmm_kernel(a: Tensor, b: Tensor) -> Tensor:
     kernel = load_multiply_batch()
     if kernel is None:
         return torch.bmm(a, b)
-    b = b if 1 in b.stride()[1:] else b.contiguous()
+    b = by_rows_or_columns(b)
     product = fake_small_bmm(a, b)
     sizes = *a.shape, b.shape[2]
     kernel(a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), product.data_ptr(), *sizes)
     return product
+
+
+def by_rows_or_columns(b: Tensor) -> Tensor:
+    """Return a batch of matrices whose rows or columns lie side by side, as kernels take second factors."""
+    return b if 1 in b.stride()[1:] else b.contiguous()
 
 
 def fake_small_bmm(a: Tensor, b: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from trainables.native import INDEX, POINTER, load_kernel
-from trainables.products import MATRICES
+from trainables.products import MATRICES, by_rows_or_columns
 
 aten = torch.ops.aten
 OPERATOR = "ablate::descend_"
@@ -48,7 +48,7 @@ def descend_kernel(
         velocities.copy_(torch.addcmul(gradients, velocities, momentum))
         weights.addcmul_(velocities, rate)
         return
-    b = b if 1 in b.stride()[1:] else b.contiguous()
+    b = by_rows_or_columns(b)
     factors = [None if x is None else x.contiguous() for x in (momentum, rate, scale, decay)]
     pointers = [None if x is None else x.data_ptr() for x in (weights, velocities, *factors)]
     kernel(a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), *pointers, *a.shape, b.shape[2])
