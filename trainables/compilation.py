@@ -13,13 +13,15 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from trainables import native
+from trainables.blocks import BlockStep, block_size, first_members
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
+from trainables.programs import Program, is_recordable, load_run_program, record_program, tensors
 from trainables.updates import fuse_updates
 
 aten = torch.ops.aten
@@ -31,7 +33,7 @@ MIN_NATIVE_OPERATIONS = 5e11  # from which loading the kernel of products costs 
 MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
 MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
-CACHE: dict[Any, StepFunction | None] = {}  # the last steps that this process made; None: that step could not be made
+CACHE: dict[Any, Any] = {}  # the last steps and programs that this process made; None: that could not be made
 CACHE_SIZE = 32
 
 
@@ -87,20 +89,43 @@ def trace_or_compile(
     some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before
     takes none.
     """
-    began, key = time.perf_counter(), (*kind, mode, signature(inputs))
+    began, fast = time.perf_counter(), None
     if mode in ("native", "compiled"):
         native.set_enabled(True)
+    if mode == "compiled" and not is_single:
+        fast = make_block_step(step, inputs, kind)
+    if fast is None:
+        fast = make_once((*kind, mode, signature(inputs)), lambda: make_step(step, inputs, mode, is_single=is_single))
+    return TracedStep(fast, time.perf_counter() - began)
+
+
+def make_block_step(step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...]) -> StepFunction | None:
+    """Return a compiled step of a pack on the CPU that trains one block of members after the other, if it can be made."""
+    data, numbers, learner, *_ = inputs
+    first, *_ = tensors(learner)
+    if load_run_program() is None or first.device.type != "cpu":
+        return None
+    block = data, *first_members(inputs[1:-1], block_size(len(first))), inputs[-1]
+    program = make_once((*kind, signature(block)), lambda: compile_program(step, block))
+    return None if program is None else BlockStep(program, data, numbers, len(first))
+
+
+def make_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode, *, is_single: bool) -> StepFunction | None:
+    """Return a compiled or traced step; None: it can be neither."""
+    if not is_shape_stable(step, inputs):
+        return None
+    fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
+    return trace_step(step, inputs, mode) if fast is None and not is_single else fast
+
+
+def make_once(key: Any, make: Callable[[], Any]) -> Any:
+    """Return what was made for a key, or make it; what is made is exempt from garbage collection."""
     if key not in CACHE:
         if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
-        fast = None
-        if is_shape_stable(step, inputs):
-            fast = compile_step(step, inputs, DECOMPOSITIONS if is_single else {}) if mode == "compiled" else None
-            fast = trace_step(step, inputs, mode) if fast is None and not is_single else fast
-            if mode == "compiled":
-                exempt_from_collection()
-        CACHE[key] = fast
-    return TracedStep(CACHE[key], time.perf_counter() - began)
+        CACHE[key] = make()
+        exempt_from_collection()
+    return CACHE[key]
 
 
 def exempt_from_collection() -> None:
@@ -136,26 +161,74 @@ def compile_step(
 ) -> StepFunction | None:
     """Return a compiled step that overwrites the learner; if that fails, one that does not; if that fails, None.
 
-    Before each step torch checks shapes, dtypes and strides of the inputs and nothing else, as what was traced reads
-    nothing else: that takes 0.02 instead of 0.1 ms. Overwriting saves a quarter of the memory traffic of a step.
-    Torch 2.13 fails to compile it for some small tensors, and a machine may lack what compiling needs; apart from
-    rounding and time all these steps are the same.
+    Overwriting saves a quarter of the memory traffic of a step. Torch 2.13 fails to compile it for some small tensors,
+    and a machine may lack what compiling needs; apart from rounding and time all these steps are the same.
     """
     for candidate in (partial(update_in_place, step), step):
         with suppress(Exception):
-            example = (*inputs[:2], clone_contiguous(inputs[2]), *inputs[3:])
-            compiled: StepFunction = torch.compile(
-                fuse_updates(replace_products(make_fx(candidate, decompositions)(*example))),
-                dynamic=False,
-                options={
-                    "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
-                    "size_asserts": False,
-                    "alignment_asserts": False,
-                },
-            )
+            example = with_own_learner(inputs)
+            compiled = compile_graph(fuse_updates(replace_products(make_fx(candidate, decompositions)(*example))))
             compiled(*example)
             return compiled
     return None
+
+
+def compile_program(step: StepFunction, inputs: tuple[Any, ...]) -> Program | None:
+    """Return the program of a compiled step for a block of members that overwrites their learners; None: it has none.
+
+    It is returned only if it leaves the bits that the compiled step does.
+    """
+    with suppress(Exception):
+        if not is_shape_stable(step, inputs):
+            return None
+        example = with_own_learner(inputs)
+        graph = fuse_updates(replace_products(make_fx(partial(update_in_place, step))(*example), minimum=0))
+        if is_recordable(graph.graph):
+            compiled = compile_graph(graph)
+            compiled(*example)
+            data, *stacked, number = example
+            leaves, stacked_leaves = tensors(example), tensors(stacked)
+            strides = [0] * len(tensors(data)) + [x.numel() * x.element_size() for x in stacked_leaves] + [0]
+            program = record_program(lambda: compiled(*example)[1], leaves, strides)
+            return program if computes_same(program, compiled, inputs) else None
+    return None
+
+
+def computes_same(program: Program, step: StepFunction, inputs: tuple[Any, ...]) -> bool:
+    """Return whether a program leaves the bits that a step does that overwrites its learner, whatever its memory held."""
+    expected, given = with_own_learner(inputs), with_own_learner(inputs)
+    program.arena.fill_(0xFF)
+    results = step(*expected)[1], program.run(tensors(given), 1)
+    pairs = zip(tensors((expected[2], results[0])), tensors((given[2], results[1])), strict=True)
+    return all(torch.equal(bits(x), bits(y)) for x, y in pairs)
+
+
+def compile_graph(graph: GraphModule) -> StepFunction:
+    """Return a traced step that is compiled when it is first called.
+
+    Before each call torch checks shapes, dtypes and strides of the inputs and nothing else, as what was traced reads
+    nothing else: that takes 0.02 instead of 0.1 ms.
+    """
+    compiled: StepFunction = torch.compile(
+        graph,
+        dynamic=False,
+        options={
+            "guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe,
+            "size_asserts": False,
+            "alignment_asserts": False,
+        },
+    )
+    return compiled
+
+
+def with_own_learner(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the inputs of a step with a copy of the learner."""
+    return *inputs[:2], clone_contiguous(inputs[2]), *inputs[3:]
+
+
+def bits(x: Tensor) -> Tensor:
+    """Return the bytes of a tensor."""
+    return x.contiguous().reshape(-1).view(torch.uint8)
 
 
 def trace_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode = "traced") -> StepFunction | None:

@@ -8,13 +8,13 @@ import ctypes
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from shutil import which
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,6 +24,14 @@ POINTER, INDEX, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 FLAGS = ("-std=c++20", "-O3", "-mavx512f", "-mfma", "-mpopcnt", "-shared", "-fPIC")
 _state = {"enabled": False}
+_recorded: list[list["Call"]] = []  # where calls of kernels are recorded now
+
+
+class Call(NamedTuple):
+    """A call of a C function that takes integers and pointers."""
+
+    function: int  # its address
+    arguments: list[tuple[int, bool]]  # each an integer, and whether it is an address
 
 
 def set_enabled(value: bool) -> None:
@@ -58,7 +66,32 @@ def find_cxx() -> str | None:
 def load_kernel(module: str, name: str, signature: Signature) -> Kernel | None:
     """Return a function of the C++ file beside a module of this package; None if kernels are not enabled or lacking."""
     library = load_libraries().get(module) if _state["enabled"] else None
-    return None if library is None else declare(library, name, signature)
+    if library is None:
+        return None
+    kernel = declare(library, name, signature)
+    return partial(record_call, kernel) if _recorded else kernel
+
+
+@contextmanager
+def record_calls(calls: list[Call]) -> Iterator[None]:
+    """Add the calls of kernels to a list."""
+    _recorded.append(calls)
+    try:
+        yield
+    finally:
+        _recorded.remove(calls)
+
+
+def record_call(kernel: Any, *args: Any) -> None:
+    """Call a kernel, and record that."""
+    arguments = [(arg or 0, kind is POINTER) for arg, kind in zip(args, kernel.argtypes, strict=True)]
+    _recorded[-1].append(Call(function_address(kernel), arguments))
+    kernel(*args)
+
+
+def function_address(function: Any) -> int:
+    """Return the address of a function of a library."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @cache

@@ -57,10 +57,14 @@ torch.library.impl(OPERATOR, "CPU", small_bmm_kernel)
 torch.library.impl(OPERATOR, "Meta", fake_small_bmm)
 
 
-def replace_products(graph: GraphModule) -> GraphModule:
-    """Replace the products of small matrices in a traced graph by this operator, in place, if it is available."""
+def replace_products(graph: GraphModule, minimum: int = MIN_MULTIPLICATIONS) -> GraphModule:
+    """Replace the products of small matrices in a traced graph by this operator, in place, if it is available.
+
+    They have ``minimum`` multiplications.
+    """
     for node in graph.graph.nodes:
-        if node.target is aten.bmm.default and is_small(*(x.meta["val"] for x in node.args)) and load_multiply_batch():
+        is_product = node.target is aten.bmm.default and load_multiply_batch()
+        if is_product and is_small(*(x.meta["val"] for x in node.args), minimum):
             node.target = torch.ops.ablate.small_bmm.default
     graph.recompile()
     return graph
@@ -80,7 +84,7 @@ class NativeProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def is_small(a: Tensor, b: Tensor) -> bool:
+def is_small(a: Tensor, b: Tensor, minimum: int = MIN_MULTIPLICATIONS) -> bool:
     """Return whether two factors are batches of small matrices of single precision on the CPU, and enough of them.
 
     Those that do not fit are not; torch says so.
@@ -90,4 +94,4 @@ def is_small(a: Tensor, b: Tensor) -> bool:
     if a.ndim != 3 or b.ndim != 3 or (a.shape[0], a.shape[2]) != b.shape[:2]:
         return False
     sizes = *a.shape, b.shape[2]
-    return bool(max(sizes[2:]) <= MAX_SIZE and math.prod(sizes) >= MIN_MULTIPLICATIONS)
+    return bool(max(sizes[2:]) <= MAX_SIZE and math.prod(sizes) >= minimum)
