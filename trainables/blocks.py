@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from trainables.programs import Program, tensors
 
@@ -36,28 +36,24 @@ class BlockStep:
         """Take the program of a block of `block_size` members, and the data and numbers of the pack."""
         self.program, self.members, self.size = program, members, block_size(members)
         self.blocks = -(-members // self.size)
-        self.fixed = [*tensors(data), *tensors(self.fill_up(numbers))]
-        self.learner: Any = None
-        self.learner_leaves: list[Tensor] = []
+        self.fixed = [*tensors(data), *self.fill_up(tensors(numbers))]
+        self.learner: Any = None  # the last one
+        self.filled: list[Tensor] = []  # its tensors
 
     def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Tensor | None) -> Any:
         """Return the learner and the metrics after a step; ``data`` and ``numbers`` are those of the pack."""
         if learner is not self.learner:
-            filled = self.fill_up(learner)
-            self.learner, self.learner_leaves = first_members(filled, self.members), tensors(filled)
+            leaves, structure = tree_flatten(learner)
+            self.filled = self.fill_up(leaves)
+            self.learner = tree_unflatten([x[: self.members] for x in self.filled], structure)
         *stacked, number = inputs
-        leaves = [*self.fixed, *self.learner_leaves, *tensors(self.fill_up(stacked)), number]
-        metrics = self.program.run(leaves, self.blocks)
+        filled = self.fill_up([x for x in stacked if x is not None])
+        metrics = self.program.run([*self.fixed, *self.filled, *filled, number], self.blocks)
         return self.learner, tree_map(lambda x: x.flatten(0, 1)[: self.members], metrics)
 
-    def fill_up(self, tree: Any) -> Any:
-        """Return a stacked tree, contiguous, with the last member repeated until the last block is full; None stays."""
+    def fill_up(self, stacked: list[Tensor]) -> list[Tensor]:
+        """Return stacked tensors, contiguous, with the last member repeated until the last block is full."""
         lacking = self.blocks * self.size - self.members
-
-        def fill(x: Tensor | None) -> Tensor | None:
-            if x is None or not lacking:
-                return x if x is None else x.contiguous()
-            return torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])])
-
-        return tree_map(fill, tree)
-
+        if not lacking:
+            return [x.contiguous() for x in stacked]
+        return [torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in stacked]

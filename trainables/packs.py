@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
+from trainables.blocks import BlockStep
 from trainables.compilation import PLAIN, StepMode, StepModes, TracedStep, trace_or_compile
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.precision import parameter_dtype
@@ -47,6 +48,11 @@ class Pack(NamedTuple):
     def uses_native_products(self) -> bool:
         """Return whether its whole batches are multiplied by `trainables.products`, and so its evaluations."""
         return self.step_modes.full_batch in ("native", "compiled")
+
+    @property
+    def runs_programs(self) -> bool:
+        """Return whether steps of it have run as programs."""
+        return any(isinstance(traced.step, BlockStep) for traced in self.traced_steps.values())
 
     def step_number(self, number: int) -> int | Tensor:
         """Return a step number as a plain step of this pack takes it, to draw by: an int, or a tensor on the host."""

@@ -23,6 +23,7 @@ from trainables.compilation import PLAIN, StepModes, choose_step_mode, clone_con
 from trainables.data.dataset import Dataset
 from trainables.differentiation import Differentiate
 from trainables.evaluation import (
+    CHUNK,
     Outcome,
     Progress,
     Row,
@@ -225,8 +226,7 @@ def run_epoch(
     measurement_states = [member.measurement_states for member in members.values()]
     with set_tf32(allowed=pack.members[0].dtype == "tf32"):
         learner, steps, results = train_epoch(pack, state.learner, measurement_states, number, state.steps)
-    with NativeProducts() if pack.uses_native_products else nullcontext():
-        scores = unstack(map_members(pack, validation_scores, learner), len(members))
+    scores = unstack(score_validation(pack, learner), len(members))
     finished = {
         i: finish_epoch(member, result, score, number, steps)
         for (i, member), result, score in zip(members.items(), results, scores, strict=True)
@@ -240,6 +240,19 @@ def run_epoch(
     if remaining and (len(remaining) < len(members) or isinstance(pack.members[0].method, EpochMethod)):
         learner = stack([m.learner for m in remaining.values()])
     return epochs, PackState(remaining, pack, learner, number, steps)
+
+
+def score_validation(pack: Pack, learner: Learner) -> tuple[Tensor, ...]:
+    """Return `validation_scores` of every member, stacked; by a program, if steps are and the split is one chunk."""
+    if pack.runs_programs and len(pack.members[0].target["validation"]) <= CHUNK:
+        return map_members_traced(pack, learner_and_scores, learner, number=0, mode="compiled")[1]
+    with NativeProducts() if pack.uses_native_products else nullcontext():
+        return map_members(pack, validation_scores, learner)
+
+
+def learner_and_scores(setup: Setup, learner: Learner, number: int | Tensor) -> tuple[Learner, tuple[Tensor, ...]]:
+    """Return the learner as it is and its `validation_scores`, in the form of a step."""
+    return learner, validation_scores(setup, learner)
 
 
 def choose_step_modes(members: Iterable[Member], compile_mode: str, epoch: int = 0) -> StepModes:
