@@ -17,7 +17,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
-from trainables import native
+from trainables import native, products
 from trainables.blocks import BlockStep, block_size, first_members
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
@@ -33,6 +33,7 @@ MIN_NATIVE_OPERATIONS = 5e11  # from which loading the kernel of products costs 
 MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
 MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
+MAX_PROGRAM_SIZE = 4096  # of matrices whose products a program computes: those of a library it cannot record
 CACHE: dict[Any, Any] = {}  # the last steps and programs that this process made; None: that could not be made
 CACHE_SIZE = 32
 
@@ -182,14 +183,15 @@ def compile_program(step: StepFunction, inputs: tuple[Any, ...]) -> Program | No
         if not is_shape_stable(step, inputs):
             return None
         example = with_own_learner(inputs)
-        graph = fuse_updates(replace_products(make_fx(partial(update_in_place, step))(*example), minimum=0))
+        traced = make_fx(partial(update_in_place, step), products.DECOMPOSITIONS)(*example)
+        graph = fuse_updates(replace_products(traced, minimum=0, size=MAX_PROGRAM_SIZE))
         if is_recordable(graph.graph):
             compiled = compile_graph(graph)
             compiled(*example)
-            data, *stacked, number = example
-            leaves, stacked_leaves = tensors(example), tensors(stacked)
-            strides = [0] * len(tensors(data)) + [x.numel() * x.element_size() for x in stacked_leaves] + [0]
-            program = record_program(lambda: compiled(*example)[1], leaves, strides)
+            constants = [getattr(graph, str(node.target)) for node in graph.graph.nodes if node.op == "get_attr"]
+            sizes = [[x.numel() * x.element_size() for x in tensors(stacked)] for stacked in example[1:-1]]
+            strides = [0] * len(tensors(example[0])) + sum(sizes, []) + [0]
+            program = record_program(lambda: compiled(*example)[1], tensors(example), strides, constants)
             return program if computes_same(program, compiled, inputs) else None
     return None
 

@@ -210,18 +210,29 @@ extern "C" void multiply_batch(const float* a, Index a_item, Index a_row, Index 
   for (Index i = 0; i < items; i++) factors.multiply_item(i, Store{c + i * rows * columns, columns}, scratch);
 }
 
+// A number for each item; without data a default one.
+struct Numbers {
+  const float* data;
+  Index stride;
+
+  float at(Index i, float value = 0) const { return data ? data[i * stride] : value; }
+};
+
 // Update weights and velocities, contiguous, by these products: velocity = momentum velocity + scale product + decay
-// weight, and weight += rate velocity, with the factors of each item. Without a scale that is 1, without a decay 0.
+// weight, and weight += rate velocity, with the numbers of each item. Without a scale that is 1, without a decay 0.
 extern "C" void update_batch(const float* a, Index a_item, Index a_row, Index a_column, const float* b, Index b_item,
                              Index b_row, Index b_column, float* weights, float* velocities, const float* momentum,
-                             const float* rate, const float* scale, const float* decay, Index items, Index rows,
+                             Index momentum_item, const float* rate, Index rate_item, const float* scale,
+                             Index scale_item, const float* decay, Index decay_item, Index items, Index rows,
                              Index depth, Index columns) {
   const Factors factors{a, a_item, a_row, a_column, b, b_item, b_row, b_column, rows, depth, columns};
+  const Numbers momenta{momentum, momentum_item}, rates{rate, rate_item}, scales{scale, scale_item};
+  const Numbers decays{decay, decay_item};
   std::vector<float> scratch;
   for (Index i = 0; i < items; i++) {
     const Index start = i * rows * columns;
-    const Update update{weights + start, velocities + start,       columns,                 momentum[i],
-                        rate[i],         scale ? scale[i] : 1.0f, decay ? decay[i] : 0.0f};
+    const Update update{weights + start, velocities + start, columns,     momenta.at(i),
+                        rates.at(i),     scales.at(i, 1),    decays.at(i)};
     factors.multiply_item(i, update, scratch);
   }
 }

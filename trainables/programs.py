@@ -175,20 +175,24 @@ def kernel_address(kernel: BuiltinFunctionType) -> int:
     return native.function_address(getattr(library, kernel.__name__))
 
 
-def record_program(step: Callable[[], Any], inputs: Sequence[Tensor], strides: Sequence[int]) -> Program:
+def record_program(
+    step: Callable[[], Any], inputs: Sequence[Tensor], strides: Sequence[int], constants: Sequence[Tensor]
+) -> Program:
     """Run a compiled step on these inputs, and return a program that does the same.
 
     Args:
         step: returns a tree of outputs.
-        inputs: all that it reads or overwrites.
+        inputs: of the step.
         strides: of each the bytes from what a block uses to what the next uses.
+        constants: other tensors that it reads.
 
     Raises:
         UnrecordableError: it does more than call C functions on inputs, constants and memory that it allocates.
     """
     recorder = Recorder()
-    with recorder.watch_compiled_code() as constants, recorder:
+    with recorder.watch_compiled_code() as own_constants, recorder:
         outputs, structure = tree_flatten(step())
+    constants = list({tensor.data_ptr(): tensor for tensor in (*constants, *own_constants)}.values())
     extents = [memory_extent(tensor) for tensor in (*recorder.allocated, *inputs, *constants)]
     calls = [(function, [locate(extents, *pair) for pair in arguments]) for function, arguments in recorder.calls]
     results = [locate(extents, output.data_ptr(), True) for output in outputs]

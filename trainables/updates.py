@@ -6,6 +6,7 @@ This is for steps that overwrite their learner, by SGD; not where gradients are 
 """
 
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,8 @@ VIEWS = (  # those between a product and the gradient of weights
     aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.transpose.int, aten.detach.default,
 )  # fmt: skip
 PRODUCTS = aten.bmm.default, torch.ops.ablate.small_bmm.default
-SIGNATURE = *MATRICES, *MATRICES, *[POINTER] * 6, INDEX, INDEX, INDEX, INDEX
+NUMBERS = POINTER, INDEX  # with the stride of items
+SIGNATURE = *MATRICES, *MATRICES, POINTER, POINTER, *NUMBERS * 4, INDEX, INDEX, INDEX, INDEX
 load_update_batch = partial(load_kernel, "products", "update_batch", SIGNATURE)
 
 
@@ -49,9 +51,11 @@ def descend_kernel(
         weights.addcmul_(velocities, rate)
         return
     b = by_rows_or_columns(b)
-    factors = [None if x is None else x.contiguous() for x in (momentum, rate, scale, decay)]
-    pointers = [None if x is None else x.data_ptr() for x in (weights, velocities, *factors)]
-    kernel(a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), *pointers, *a.shape, b.shape[2])
+    factors = [(None, 0) if x is None else (x.data_ptr(), x.stride(0)) for x in (momentum, rate, scale, decay)]
+    kernel(
+        a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), weights.data_ptr(), velocities.data_ptr(),
+        *chain(*factors), *a.shape, b.shape[2],
+    )  # fmt: skip
 
 
 torch.library.define(
