@@ -40,7 +40,7 @@ class BlockStep:
         self.learner: Any = None  # the last one
         self.filled: list[Tensor] = []  # its tensors
 
-    def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Tensor | None) -> Any:
+    def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
         """Return the learner and the metrics after a step; ``data`` and ``numbers`` are those of the pack."""
         if learner is not self.learner:
             leaves, structure = tree_flatten(learner)

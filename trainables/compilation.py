@@ -33,7 +33,6 @@ MIN_NATIVE_OPERATIONS = 5e11  # from which loading the kernel of products costs 
 MIN_COMPILED_OPERATIONS = 5e12  # from which compiling costs less than it saves
 MIN_COMPILED_STEPS = 30_000  # of a single trial, from which it does, too: it saves half a millisecond or more of each
 VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.detach.default, aten.alias.default}
-MAX_PROGRAM_SIZE = 4096  # of matrices whose products a program computes: those of a library it cannot record
 CACHE: dict[Any, Any] = {}  # the last steps and programs that this process made; None: that could not be made
 CACHE_SIZE = 32
 
@@ -96,18 +95,19 @@ def trace_or_compile(
     if mode == "compiled" and not is_single:
         fast = make_block_step(step, inputs, kind)
     if fast is None:
-        fast = make_once((*kind, mode, signature(inputs)), lambda: make_step(step, inputs, mode, is_single=is_single))
+        key = *kind, mode, signature(inputs)
+        fast = make_once(key, lambda: make_step(step, inputs, mode, is_single=is_single), compiles=mode == "compiled")
     return TracedStep(fast, time.perf_counter() - began)
 
 
 def make_block_step(step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...]) -> StepFunction | None:
-    """Return a compiled step of a pack on the CPU that trains one block of members after the other, if it can be made."""
+    """Return a compiled step of a pack on the CPU that trains a block of members after the other; None: it fails."""
     data, numbers, learner, *_ = inputs
     first, *_ = tensors(learner)
     if load_run_program() is None or first.device.type != "cpu":
         return None
     block = data, *first_members(inputs[1:-1], block_size(len(first))), inputs[-1]
-    program = make_once((*kind, signature(block)), lambda: compile_program(step, block))
+    program = make_once((*kind, signature(block)), lambda: compile_program(step, block), compiles=True)
     return None if program is None else BlockStep(program, data, numbers, len(first))
 
 
@@ -119,13 +119,14 @@ def make_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode, *, is
     return trace_step(step, inputs, mode) if fast is None and not is_single else fast
 
 
-def make_once(key: Any, make: Callable[[], Any]) -> Any:
-    """Return what was made for a key, or make it; what is made is exempt from garbage collection."""
+def make_once(key: Any, make: Callable[[], Any], *, compiles: bool) -> Any:
+    """Return what this process has made for a key, or make it now, which may leave what a compiler leaves."""
     if key not in CACHE:
         if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
         CACHE[key] = make()
-        exempt_from_collection()
+        if compiles:
+            exempt_from_collection()
     return CACHE[key]
 
 
@@ -184,20 +185,21 @@ def compile_program(step: StepFunction, inputs: tuple[Any, ...]) -> Program | No
             return None
         example = with_own_learner(inputs)
         traced = make_fx(partial(update_in_place, step), products.DECOMPOSITIONS)(*example)
-        graph = fuse_updates(replace_products(traced, minimum=0, size=MAX_PROGRAM_SIZE))
+        graph = fuse_updates(replace_products(traced, in_program=True))
         if is_recordable(graph.graph):
             compiled = compile_graph(graph)
             compiled(*example)
             constants = [getattr(graph, str(node.target)) for node in graph.graph.nodes if node.op == "get_attr"]
-            sizes = [[x.numel() * x.element_size() for x in tensors(stacked)] for stacked in example[1:-1]]
-            strides = [0] * len(tensors(example[0])) + sum(sizes, []) + [0]
+            data, *stacked, _ = example
+            block_sizes = [x.numel() * x.element_size() for x in tensors(stacked)]
+            strides = [*[0] * len(tensors(data)), *block_sizes, 0]
             program = record_program(lambda: compiled(*example)[1], tensors(example), strides, constants)
             return program if computes_same(program, compiled, inputs) else None
     return None
 
 
 def computes_same(program: Program, step: StepFunction, inputs: tuple[Any, ...]) -> bool:
-    """Return whether a program leaves the bits that a step does that overwrites its learner, whatever its memory held."""
+    """Return whether a program leaves the bits that a step does, whatever its own memory held."""
     expected, given = with_own_learner(inputs), with_own_learner(inputs)
     program.arena.fill_(0xFF)
     results = step(*expected)[1], program.run(tensors(given), 1)

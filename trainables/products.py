@@ -19,9 +19,9 @@ from trainables.native import INDEX, POINTER, load_kernel
 
 aten = torch.ops.aten
 OPERATOR = "ablate::small_bmm"
-MAX_SIZE = 1024  # columns and depth of matrices that are small
+MAX_SIZE, MAX_PROGRAM_SIZE = 1024, 4096  # columns and depth of matrices that are small; and for programs
 MIN_MULTIPLICATIONS = 2**18  # of a batch, from which they take longer than the call
-MAX_SUM_MULTIPLICATIONS = 2**12  # of products that a compiler computes best by itself
+MAX_SUM_MULTIPLICATIONS = 2**14  # of products that a compiler computes best by itself
 MATRICES = POINTER, INDEX, INDEX, INDEX  # with the strides of items, rows and columns
 SIGNATURE = *MATRICES, *MATRICES, POINTER, INDEX, INDEX, INDEX, INDEX
 load_multiply_batch = partial(load_kernel, "products", "multiply_batch", SIGNATURE)
@@ -58,19 +58,22 @@ torch.library.impl(OPERATOR, "CPU", small_bmm_kernel)
 torch.library.impl(OPERATOR, "Meta", fake_small_bmm)
 
 
-def replace_products(graph: GraphModule, minimum: int = MIN_MULTIPLICATIONS, size: int = MAX_SIZE) -> GraphModule:
-    """Replace the products in a traced graph that `is_small` by this operator, in place, if it is available."""
+def replace_products(graph: GraphModule, *, in_program: bool = False) -> GraphModule:
+    """Replace the products in a traced graph that are small by this operator, in place, if it is available.
+
+    For a program those are all that it computes in passable time: it can call no other function for products.
+    """
     for node in graph.graph.nodes:
         is_product = node.target is aten.bmm.default and load_multiply_batch()
-        if is_product and is_small(*(x.meta["val"] for x in node.args), minimum, size):
+        if is_product and is_small(*(x.meta["val"] for x in node.args), in_program=in_program):
             node.target = torch.ops.ablate.small_bmm.default
     graph.recompile()
     return graph
 
 
 def decompose(a: Tensor, b: Tensor) -> Any:
-    """Return a tiny product of two matrices or batches by operations that a compiler can fuse; others stay as is."""
-    if a.numel() * b.shape[-1] > MAX_SUM_MULTIPLICATIONS:
+    """Return a tiny product that is none of this operator by operations that a compiler can fuse; others stay as is."""
+    if is_small(a, b, in_program=True) or a.numel() * b.shape[-1] > MAX_SUM_MULTIPLICATIONS:
         return NotImplemented
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
@@ -92,15 +95,16 @@ class NativeProducts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def is_small(a: Tensor, b: Tensor, minimum: int = MIN_MULTIPLICATIONS, size: int = MAX_SIZE) -> bool:
+def is_small(a: Tensor, b: Tensor, *, in_program: bool = False) -> bool:
     """Return whether two factors are batches of small matrices of single precision on the CPU, and enough of them.
 
-    The depth and the columns are at most ``size``, the multiplications at least ``minimum``. Those that do not fit are
-    not; torch says so.
+    In a program they may be larger, and few. Those that do not fit are not small; torch says so.
     """
     if not all(x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided for x in (a, b)):
         return False
     if a.ndim != 3 or b.ndim != 3 or (a.shape[0], a.shape[2]) != b.shape[:2]:
         return False
     sizes = *a.shape, b.shape[2]
-    return bool(max(sizes[2:]) <= size and math.prod(sizes) >= minimum)
+    if in_program:
+        return bool(max(sizes[2:]) <= MAX_PROGRAM_SIZE)
+    return bool(max(sizes[2:]) <= MAX_SIZE and math.prod(sizes) >= MIN_MULTIPLICATIONS)

@@ -36,7 +36,8 @@ LIBRARY_OPERATIONS = (
 )  # fmt: skip
 LITERAL, ARENA, OUTPUTS, FIRST_INPUT = -1, 0, 1, 2  # slots: the addresses that arguments are relative to
 SIGNATURE = POINTER, INDEX, POINTER, POINTER, INDEX, POINTER
-Located = tuple[int | None, int]  # which memory, and the distance from its start; None: the number itself
+NOWHERE = -1  # the memory of an argument that is no pointer
+Located = tuple[int, int]  # which memory, and the distance from its start
 load_run_program = partial(load_kernel, "programs", "run_program", SIGNATURE)
 
 
@@ -47,7 +48,7 @@ class UnrecordableError(Exception):
 class Input(NamedTuple):
     """An input that a program uses."""
 
-    index: int  # among the inputs
+    number: int  # among the inputs
     stride: int  # bytes from what a block uses to what the next uses
 
 
@@ -101,7 +102,7 @@ def start(numbers: "array[int]") -> int:
     return numbers.buffer_info()[0]
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[misc]
+class Recorder(TorchDispatchMode):
     """Records, within it, what compiled code calls and allocates; other operations raise UnrecordableError."""
 
     def __init__(self) -> None:
@@ -159,8 +160,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
 
 def is_recordable(graph: Graph) -> bool:
-    """Return whether nothing in a traced step is known to be left to a library or an operator that makes no single call."""
-    operations = [node.target for node in graph.nodes if isinstance(node.target, OpOverload)]
+    """Return whether no operation of a traced step is known to do more than call C functions when it is compiled."""
+    operations: list[Any] = [node.target for node in graph.nodes if isinstance(node.target, OpOverload)]
     return all(x.name() in OPERATORS or (x.namespace != "ablate" and x not in LIBRARY_OPERATIONS) for x in operations)
 
 
@@ -169,9 +170,9 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def kernel_address(kernel: BuiltinFunctionType) -> int:
+def kernel_address(kernel: Any) -> int:
     """Return the address of the C function behind a kernel of torch's compiler."""
-    library = ctypes.CDLL(kernel.__self__.__file__)  # type: ignore[union-attr]
+    library = ctypes.CDLL(kernel.__self__.__file__)
     return native.function_address(getattr(library, kernel.__name__))
 
 
@@ -195,20 +196,20 @@ def record_program(
     constants = list({tensor.data_ptr(): tensor for tensor in (*constants, *own_constants)}.values())
     extents = [memory_extent(tensor) for tensor in (*recorder.allocated, *inputs, *constants)]
     calls = [(function, [locate(extents, *pair) for pair in arguments]) for function, arguments in recorder.calls]
-    results = [locate(extents, output.data_ptr(), True) for output in outputs]
-    first_input, first_constant = len(recorder.allocated), len(extents) - len(constants)
-    if any(i is None or i >= first_input for i, _ in results):
-        raise UnrecordableError("an output is no memory that the step allocates")
     if any(len(arguments) > MAX_ARGUMENTS for _, arguments in calls):
         raise UnrecordableError("a function takes too many arguments")
-    sizes = [end - begin for begin, end in extents]
-    lifetimes = find_lifetimes(calls)
-    kept, output_size = pack_memory(sizes, {i: (0, len(calls)) for i, _ in results})
-    temporary = {i: lifetime for i, lifetime in lifetimes.items() if i < first_input and i not in kept}
+    results = [locate(extents, output.data_ptr(), is_pointer=True) for output in outputs]
+    first_input, first_constant = len(recorder.allocated), len(extents) - len(constants)
+    if not all(0 <= memory < first_input for memory, _ in results):
+        raise UnrecordableError("an output is not in memory that the step allocates")
+    sizes, lifetimes = [end - begin for begin, end in extents], find_lifetimes(calls)
+    kept, output_size = pack_memory(sizes, {memory: (0, len(calls)) for memory, _ in results})
+    temporary = {i: lifetime for i, lifetime in lifetimes.items() if 0 <= i < first_input and i not in kept}
     offsets, arena_size = pack_memory(sizes, temporary)
     used = [i for i in sorted(lifetimes) if first_input <= i < first_constant]
     places = (
-        {i: (OUTPUTS, offset) for i, offset in kept.items()}
+        {NOWHERE: (LITERAL, 0)}
+        | {i: (OUTPUTS, offset) for i, offset in kept.items()}
         | {i: (ARENA, offset) for i, offset in offsets.items()}
         | {i: (FIRST_INPUT + number, 0) for number, i in enumerate(used)}
         | {i: (LITERAL, extents[i][0]) for i in range(first_constant, len(extents))}
@@ -229,13 +230,13 @@ def memory_extent(tensor: Tensor) -> tuple[int, int]:
 
 
 def locate(extents: Sequence[tuple[int, int]], argument: int, is_pointer: bool) -> Located:
-    """Return which memory an argument points to and the distance from its start; None and itself if it is no pointer.
+    """Return which memory an argument points to, and where; of one that is no pointer, NOWHERE and itself.
 
     Raises:
-        UnrecordableError: it points to none, or to several, of which any could be meant.
+        UnrecordableError: it points to none, or to several.
     """
     if not is_pointer or argument == 0:
-        return None, argument
+        return NOWHERE, argument
     found = [(i, argument - begin) for i, (begin, end) in enumerate(extents) if begin <= argument < end]
     if len(found) != 1:
         raise UnrecordableError("an argument points to unknown memory")
@@ -247,8 +248,7 @@ def find_lifetimes(calls: Sequence[tuple[int, list[Located]]]) -> dict[int, tupl
     lifetimes: dict[int, tuple[int, int]] = {}
     for number, (_, arguments) in enumerate(calls):
         for i, _ in arguments:
-            if i is not None:
-                lifetimes[i] = lifetimes.get(i, (number, number))[0], number
+            lifetimes[i] = lifetimes.get(i, (number, number))[0], number
     return lifetimes
 
 
@@ -278,6 +278,6 @@ def encode(calls: Sequence[tuple[int, list[Located]]], places: Mapping[int, tupl
     for function, arguments in calls:
         code.extend((function, len(arguments)))
         for i, distance in arguments:
-            slot, offset = (LITERAL, 0) if i is None else places[i]
+            slot, offset = places[i]
             code.extend((slot, offset + distance))
     return code

@@ -242,7 +242,7 @@ def run_epoch(
     return epochs, PackState(remaining, pack, learner, number, steps)
 
 
-def score_validation(pack: Pack, learner: Learner) -> tuple[Tensor, ...]:
+def score_validation(pack: Pack, learner: Learner) -> Any:
     """Return `validation_scores` of every member, stacked; by a program, if steps are and the split is one chunk."""
     if pack.runs_programs and len(pack.members[0].target["validation"]) <= CHUNK:
         return map_members_traced(pack, learner_and_scores, learner, number=0, mode="compiled")[1]

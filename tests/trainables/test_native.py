@@ -45,7 +45,7 @@ def test_all_are_compiled_when_they_are_enabled_and_not_in_a_step(
 ) -> None:
     set_enabled(True)
     monkeypatch.setattr(native, "load_library", None)
-    assert load_libraries().keys() == {source.stem for source in SOURCES} == {"logarithms", "products"}
+    assert load_libraries().keys() == {source.stem for source in SOURCES} == {"logarithms", "products", "programs"}
 
 
 def test_they_compile_wherever_they_can_be_run() -> None:

@@ -317,6 +317,6 @@ def test_a_compiled_pack_trains_by_them(method: str, monkeypatch: pytest.MonkeyP
     for one, decay in zip(chosen, (0.01, 0.1), strict=True):
         one["train"] |= {"optimizer": "sgd", "momentum": 0.5 + decay, "weight_decay": decay}
     fast = fit_pack(chosen, tiny(), compile_mode="on")
-    assert len(calls) > 20
+    assert len(calls) >= 3 * 4  # when its program is compiled, recorded and compared
     for one, other in zip(fast, fit_pack(chosen, tiny()), strict=True):
         assert 0 < max(relative_differences(one, other)) < 1e-3
