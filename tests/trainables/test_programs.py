@@ -1,7 +1,9 @@
 """Programs and blocks: the bits of the compiled step, for any number of blocks, or none where it does more than call."""
 
 import gc
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -18,7 +20,11 @@ from trainables.compilation import clone_contiguous, compile_program
 from trainables.programs import ALIGNMENT, Program, pack_memory
 from trainables.train import fit_pack
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler about itself
+pytestmark = [  # warnings of torch's compiler about itself
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+PROGRAMS = "joint", "joint-uni", "ogm", "mslr", "mses", "cggm"
 SAMPLES, BATCH, INPUTS, OUTPUTS = 30, 12, 40, 24
 
 
@@ -57,3 +63,149 @@ def block_step(members: int, step: Callable[..., Any] = descend) -> Callable[...
     program = compile_program(step, (data, *first_members(stacked, block_size(members)), number))
     assert isinstance(program, Program)
     return BlockStep(program, data, stacked[0], members)
+
+
+@pytest.mark.parametrize("members", [2, 7, 8, 13, 16])
+def test_a_step_of_blocks_has_the_numbers_of_all_members_at_once(members: int) -> None:
+    data, numbers, learner, indices, factor, number = make_inputs(members)
+    step, learner, wanted = block_step(members), clone_contiguous(learner), clone_contiguous(learner)
+    for i in range(3):
+        batch = torch.roll(indices, i, -1), factor * (1 + i), number + i
+        learner, metrics = step(data, numbers, learner, *batch)
+        wanted, expected = descend(data, numbers, wanted, *batch)
+        assert {**learner, **metrics}.keys() == {**wanted, **expected}.keys()
+        for name, value in ({**wanted, **expected}).items():
+            torch.testing.assert_close({**learner, **metrics}[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("few", "many"), [(7, 13), (8, 16), (8, 15)])
+def test_more_blocks_change_no_bit(few: int, many: int) -> None:
+    assert block_size(few) == block_size(many)
+    (one, first), (other, second) = (block_step(n)(*inputs) for n in (few, many) if (inputs := make_inputs(n)))
+    for name, value in ({**one, **first}).items():
+        assert torch.equal(value, {**other, **second}[name][:few])
+
+
+def test_a_learner_is_overwritten_and_another_taken_over() -> None:
+    """In place if the blocks are full; else the learner that is returned is, by the next step."""
+    for members, in_place in ((16, True), (13, False)):
+        data, numbers, learner, *batch = make_inputs(members)
+        step, before = block_step(members), learner["weights"].clone()
+        after, _ = step(data, numbers, learner, *batch)
+        assert torch.equal(learner["weights"], before) != in_place
+        address, once = after["weights"].data_ptr(), after["weights"].clone()
+        twice, _ = step(data, numbers, after, *batch)
+        assert twice["weights"].data_ptr() == address
+        assert not torch.equal(twice["weights"], once)
+        again, _ = step(data, numbers, make_inputs(members)[2], *batch)
+        assert torch.equal(again["weights"], once)
+
+
+def test_metrics_of_a_step_outlive_the_next() -> None:
+    data, numbers, learner, *batch = make_inputs(13)
+    step = block_step(13)
+    learner, metrics = step(data, numbers, learner, *batch)
+    before = clone_contiguous(metrics)
+    _, others = step(data, numbers, learner, *batch)
+    assert all(torch.equal(metrics[name], before[name]) for name in before)
+    assert not torch.equal(others["loss"], before["loss"])
+
+
+def test_an_index_out_of_bounds_is_an_error() -> None:
+    data, numbers, learner, indices, *batch = make_inputs(8)
+    with pytest.raises(RuntimeError, match="failed"):
+        block_step(8)(data, numbers, learner, indices + SAMPLES, *batch)
+
+
+def test_arguments_may_be_absent() -> None:
+    data, *stacked, number = make_inputs(8)
+    stacked[-1] = None
+    program = compile_program(descend, (data, *stacked, number))
+    assert program is not None
+    wanted, _ = descend(data, *stacked, number)
+    learner, _ = BlockStep(program, data, stacked[0], 8)(data, *stacked, number)
+    torch.testing.assert_close(learner["weights"], wanted["weights"], rtol=1e-4, atol=1e-5)
+
+
+def after_descent(more: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """A step that also returns something of its weights."""
+
+    def step(data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
+        learner, metrics = descend(data, numbers, learner, *inputs)
+        return learner, metrics | {"more": more(learner["weights"])}
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda w: w.double() @ w.double().mT,  # a product that a library computes
+        lambda w: w[0] @ w[1].mT,
+        lambda w: torch.sort(w.flatten(1))[0],
+        lambda w: w + torch.randn(OUTPUTS),
+        lambda w: torch.nn.functional.conv1d(w, torch.ones(3, INPUTS, 3)),
+        torch.linalg.svdvals,
+        lambda w: w.new_empty(0),  # in no memory
+    ],
+)
+def test_a_step_that_does_more_than_call_is_no_program(more: Callable[[Tensor], Tensor]) -> None:
+    assert compile_program(after_descent(more), make_inputs(4)) is None
+
+
+def test_constants_of_a_step_are_kept() -> None:
+    step = block_step(4, after_descent(lambda w: (w * torch.arange(OUTPUTS)).sum((1, 2))))
+    gc.collect()
+    data, numbers, learner, *batch = make_inputs(4)
+    after, metrics = step(data, numbers, learner, *batch)
+    torch.testing.assert_close(metrics["more"], (after["weights"] * torch.arange(OUTPUTS)).sum((1, 2)), rtol=1e-5, atol=1e-3)
+
+
+@given(st.integers(1, 1000))
+def test_blocks_are_few_and_lack_few_members(members: int) -> None:
+    size = block_size(members)
+    blocks = math.ceil(members / size)
+    assert size <= MAX_SIZE
+    assert blocks == math.ceil(members / MAX_SIZE)
+    assert 0 <= blocks * size - members < blocks
+
+
+LIFETIMES = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 20)), max_size=30)
+
+
+@given(LIFETIMES)
+def test_memory_is_shared_only_by_what_lives_apart(drawn: list[tuple[int, int, int]]) -> None:
+    sizes = [size for size, _, _ in drawn]
+    lifetimes = {i: (min(times), max(times)) for i, (_, *times) in enumerate(drawn)}
+    offsets, end = pack_memory(sizes, lifetimes)
+    assert all(offset % ALIGNMENT == 0 and offset + sizes[i] <= end for i, offset in offsets.items())
+    for i, j in combinations(lifetimes, 2):
+        both_live = lifetimes[i][0] <= lifetimes[j][1] and lifetimes[j][0] <= lifetimes[i][1]
+        apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
+        assert apart or not both_live
+
+
+def test_memory_is_used_again() -> None:
+    assert pack_memory([100, 200, 100], {0: (0, 1), 1: (1, 2), 2: (2, 3)}) == ({1: 0, 0: 256, 2: 256}, 384)
+
+
+@pytest.mark.parametrize("method", ["agm", *(pytest.param(m, marks=pytest.mark.nightly) for m in PROGRAMS)])
+def test_a_pack_trains_and_is_evaluated_by_programs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine train in blocks of five, as ten do, and as two of them do with others but for rounding."""
+    runs: list[int] = []
+    run = Program.run
+
+    def counted(program: Program, inputs: Any, blocks: int) -> Any:
+        runs.append(blocks)
+        return run(program, inputs, blocks)
+
+    monkeypatch.setattr(Program, "run", counted)
+    chosen, dataset = [one | {"start": 1, "warmup": 0, "end": 13} for one in single_precision(method, 10)], tiny()
+    for one in chosen:
+        one["train"]["epochs"] = 3
+    nine, ten = (fit_pack(few, dataset, compile_mode="on") for few in (chosen[:9], chosen))
+    assert runs.count(2) == 2 * 3 * (4 + 1)  # of two packs and three epochs the steps and the evaluation
+    assert [one.weights for one in nine] == [one.weights for one in ten[:9]]
+    assert [one.rows for one in nine] == [one.rows for one in ten[:9]]
+    for one, other in zip(ten, fit_pack(chosen, dataset), strict=True):
+        assert 0 < max(relative_differences(one, other)) < 1e-3
