@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from trainables import native, products
-from trainables.blocks import BlockStep, block_size, first_members
+from trainables.block_steps import BlockStep, block_size, first_members
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
 from trainables.programs import Program, is_recordable, load_run_program, record_program, tensors

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from trainables.blocks import BlockStep
+from trainables.block_steps import BlockStep
 from trainables.compilation import PLAIN, StepMode, StepModes, TracedStep, trace_or_compile
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.precision import parameter_dtype

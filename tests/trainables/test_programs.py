@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.trainables.test_packs import relative_differences, tiny
 from tests.trainables.test_products import single_precision
 from trainables import native
-from trainables.blocks import MAX_SIZE, BlockStep, block_size, first_members
+from trainables.block_steps import MAX_SIZE, BlockStep, block_size, first_members
 from trainables.compilation import clone_contiguous, compile_program
 from trainables.programs import ALIGNMENT, Program, pack_memory
 from trainables.train import fit_pack
