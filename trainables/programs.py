@@ -11,12 +11,12 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._inductor.codecache import PyCodeCache
 from torch._ops import OpOverload
 from torch.fx import Graph
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -145,7 +145,8 @@ class Recorder(TorchDispatchMode):
     @contextmanager
     def watch_compiled_code(self) -> Iterator[list[Tensor]]:
         """Let compiled code of torch call and allocate through this; yield the constants of that code."""
-        originals = [(vars(module), dict(vars(module))) for module in PyCodeCache.modules]
+        compiled = import_module("torch._inductor.codecache").PyCodeCache.modules  # torch imports it when it compiles
+        originals = [(vars(module), dict(vars(module))) for module in compiled]
         try:
             for module, names in originals:
                 for name, value in names.items():
