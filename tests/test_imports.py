@@ -88,3 +88,10 @@ def test_a_plan_imports_nothing_that_draws_or_judges(tmp_path: Path) -> None:
     text, imported = imported_by(["plan", "first-look", "--store", str(tmp_path)], {"ray", "matplotlib", "scipy.stats"})
     assert "first-look on av-digits: 60 trials" in text
     assert imported == "[]"
+
+
+def test_training_imports_no_compiler() -> None:
+    """That of torch takes as long to import as torch: only what compiles does."""
+    code = "import sys, trainables.train; print({'torch._dynamo', 'torch._inductor'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "set()"
