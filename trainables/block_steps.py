@@ -26,34 +26,55 @@ def first_members(tree: Any, count: int) -> Any:
     return tree_map(lambda x: x if x is None else x[:count].contiguous(), tree)
 
 
-class BlockStep:
-    """A step of a pack that runs the program of a block for each of its blocks, and overwrites the learner.
+class Blocks:
+    """The members of a pack in blocks; if they do not fill the last one, its last member fills it up, trained again."""
 
-    If the members do not fill the last block, its last member fills it up, trained there again.
-    """
-
-    def __init__(self, program: Program, data: Any, numbers: Any, members: int) -> None:
-        """Take the program of a block of `block_size` members, and the data and numbers of the pack."""
-        self.program, self.members, self.size = program, members, block_size(members)
-        self.blocks = -(-members // self.size)
-        self.fixed = [*tensors(data), *self.fill_up(tensors(numbers))]
-        self.learner: Any = None  # the last one
+    def __init__(self, members: int) -> None:
+        """Begin with the number of members."""
+        self.members, self.size = members, block_size(members)
+        self.count = -(-members // self.size)
+        self.learner: Any = None  # the last one that steps wrote over, one for all of them
         self.filled: list[Tensor] = []  # its tensors
-
-    def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
-        """Return the learner and the metrics after a step; ``data`` and ``numbers`` are those of the pack."""
-        if learner is not self.learner:
-            leaves, structure = tree_flatten(learner)
-            self.filled = self.fill_up(leaves)
-            self.learner = tree_unflatten([x[: self.members] for x in self.filled], structure)
-        *stacked, number = inputs
-        filled = self.fill_up([x for x in stacked if x is not None])
-        metrics = self.program.run([*self.fixed, *self.filled, *filled, number], self.blocks)
-        return self.learner, tree_map(lambda x: x.flatten(0, 1)[: self.members], metrics)
 
     def fill_up(self, stacked: list[Tensor]) -> list[Tensor]:
         """Return stacked tensors, contiguous, with the last member repeated until the last block is full."""
-        lacking = self.blocks * self.size - self.members
+        lacking = self.count * self.size - self.members
         if not lacking:
             return [x.contiguous() for x in stacked]
         return [torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in stacked]
+
+    def take(self, learner: Any) -> list[Tensor]:
+        """Return the tensors of a learner, filled up; from then on the learner is a view of them."""
+        if learner is not self.learner:
+            self.learner, self.filled = None, []
+            leaves, structure = tree_flatten(learner)
+            self.filled = self.fill_up(leaves)
+            self.learner = tree_unflatten([x[: self.members] for x in self.filled], structure)
+        return self.filled
+
+
+class BlockStep:
+    """A step of a pack that runs the program of a block for each of its blocks, and overwrites the learner."""
+
+    def __init__(self, program: Program, blocks: Blocks, data: Any, numbers: Any, learner: Any) -> None:
+        """Take the program of a block, the blocks, data and numbers of a pack, and a learner as all that will come."""
+        self.program, self.blocks = program, blocks
+        self.fixed = [*tensors(data), *blocks.fill_up(tensors(numbers))]
+        self.layout = learner_layout(learner)
+
+    def accepts(self, learner: Any) -> bool:
+        """Return whether a learner has the structure, types and shapes of those for which this was made."""
+        return learner is self.blocks.learner or learner_layout(learner) == self.layout
+
+    def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
+        """Return the learner and the metrics after a step; ``data`` and ``numbers`` are those of the pack."""
+        blocks, (*stacked, number) = self.blocks, inputs
+        filled = [*blocks.take(learner), *blocks.fill_up([x for x in stacked if x is not None])]
+        metrics = self.program.run([*self.fixed, *filled, number], blocks.count)
+        return blocks.learner, tree_map(lambda x: x.flatten(0, 1)[: blocks.members], metrics)
+
+
+def learner_layout(learner: Any) -> tuple[Any, ...]:
+    """Return the structure of a learner, and the types and shapes of its tensors."""
+    leaves, structure = tree_flatten(learner)
+    return structure, [(x.dtype, x.shape) for x in leaves]

@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from trainables import native, products
-from trainables.block_steps import BlockStep, block_size, first_members
+from trainables.block_steps import Blocks, BlockStep, first_members
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
 from trainables.programs import Program, is_recordable, load_run_program, record_program, tensors
@@ -79,36 +79,43 @@ def find_compiler() -> str | None:
 
 
 def trace_or_compile(
-    step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...], mode: StepMode, *, is_single: bool = False
+    step: StepFunction,
+    inputs: tuple[Any, ...],
+    kind: tuple[Any, ...],
+    mode: StepMode | Literal["program"],
+    *,
+    blocks: Blocks | None,
 ) -> TracedStep:
     """Return a step, traced or compiled for inputs of these shapes, if that is possible.
 
     What is not a tensor must not change, nor a shape: where a learner grows, its steps stay plain. ``kind`` is all that
-    distinguishes the step from others but its inputs. The step of a single trial is not traced, and compiled with
-    operations decomposed where that pays (`logarithms.DECOMPOSITIONS`). Tracing takes half a second. Compiling takes
-    some twenty, a few where its cache (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before
-    takes none.
+    distinguishes the step from others but its inputs. ``blocks`` are those of a pack, whose compiled steps are programs
+    if they can be, and its traced ones traced; without them the step is that of a single trial, which is not traced,
+    and compiled with operations decomposed where that pays (`logarithms.DECOMPOSITIONS`). In the mode ``program`` it is
+    a program or none. Tracing takes half a second. Compiling takes some twenty, a few where its cache
+    (TORCHINDUCTOR_CACHE_DIR) knows the result. What this process has done before takes none.
     """
     began, fast = time.perf_counter(), None
-    if mode in ("native", "compiled"):
+    if mode in ("native", "compiled", "program"):
         native.set_enabled(True)
-    if mode == "compiled" and not is_single:
-        fast = make_block_step(step, inputs, kind)
-    if fast is None:
-        key = *kind, mode, signature(inputs)
+    if mode in ("compiled", "program") and blocks is not None:
+        fast = make_block_step(step, inputs, kind, blocks)
+    if fast is None and mode != "program":
+        key, is_single = (*kind, mode, signature(inputs)), blocks is None
         fast = make_once(key, lambda: make_step(step, inputs, mode, is_single=is_single), compiles=mode == "compiled")
     return TracedStep(fast, time.perf_counter() - began)
 
 
-def make_block_step(step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...]) -> StepFunction | None:
+def make_block_step(
+    step: StepFunction, inputs: tuple[Any, ...], kind: tuple[Any, ...], blocks: Blocks
+) -> StepFunction | None:
     """Return a compiled step of a pack on the CPU that trains a block of members after the other; None: it fails."""
-    data, numbers, learner, *_ = inputs
-    first, *_ = tensors(learner)
-    if load_run_program() is None or first.device.type != "cpu":
+    data, numbers, learner, *args, number = inputs
+    if load_run_program() is None or any(x.device.type != "cpu" for x in tensors(learner)):
         return None
-    block = data, *first_members(inputs[1:-1], block_size(len(first))), inputs[-1]
+    block = data, *first_members((numbers, learner, *args), blocks.size), number
     program = make_once((*kind, signature(block)), lambda: compile_program(step, block), compiles=True)
-    return None if program is None else BlockStep(program, data, numbers, len(first))
+    return None if program is None else BlockStep(program, blocks, data, numbers, learner)
 
 
 def make_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode, *, is_single: bool) -> StepFunction | None:
@@ -121,7 +128,9 @@ def make_step(step: StepFunction, inputs: tuple[Any, ...], mode: StepMode, *, is
 
 def make_once(key: Any, make: Callable[[], Any], *, compiles: bool) -> Any:
     """Return what this process has made for a key, or make it now, which may leave what a compiler leaves."""
-    if key not in CACHE:
+    if key in CACHE:
+        CACHE[key] = CACHE.pop(key)  # the first are the first to go
+    else:
         if len(CACHE) == CACHE_SIZE:
             CACHE.pop(next(iter(CACHE)))
         CACHE[key] = make()

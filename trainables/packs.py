@@ -5,14 +5,15 @@ steps are compiled: these take them as tensors, so that another trial of the sha
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from trainables.block_steps import BlockStep
+from trainables.block_steps import Blocks, BlockStep
 from trainables.compilation import PLAIN, StepMode, StepModes, TracedStep, trace_or_compile
 from trainables.differentiation import Differentiate, eager, functional
 from trainables.precision import parameter_dtype
@@ -27,6 +28,7 @@ class Pack(NamedTuple):
     numbers: dict[Path, Tensor]  # numeric settings and, on the host, seeds: [K] each, [] of one trial, or none if plain
     step_modes: StepModes
     traced_steps: dict[Any, TracedStep]  # so far, by the function that is mapped and the shapes of its arguments
+    blocks: Blocks  # in which programs train them
 
     @property
     def compile_seconds(self) -> float:
@@ -49,11 +51,6 @@ class Pack(NamedTuple):
         """Return whether its whole batches are multiplied by `trainables.products`, and so its evaluations."""
         return self.step_modes.full_batch in ("native", "compiled")
 
-    @property
-    def runs_programs(self) -> bool:
-        """Return whether steps of it have run as programs."""
-        return any(isinstance(traced.step, BlockStep) for traced in self.traced_steps.values())
-
     def step_number(self, number: int) -> int | Tensor:
         """Return a step number as a plain step of this pack takes it, to draw by: an int, or a tensor on the host."""
         return number if len(self.members) == 1 else torch.tensor(number)
@@ -63,13 +60,13 @@ def build_pack(members: Sequence[Setup], step_modes: StepModes = PLAIN) -> Pack:
     """Return a pack of trials of one shape."""
     first = members[0]
     if len(members) == 1 and "compiled" not in step_modes:
-        return Pack(tuple(members), {}, step_modes, {})
+        return Pack(tuple(members), {}, step_modes, {}, Blocks(1))
     dtype = parameter_dtype(first.trial["train"]["dtype"])
     settings = [numeric_settings(setup.trial) for setup in members]
     trees = [{path: torch.tensor(value, dtype=dtype) for path, value in values.items()} for values in settings]
     numbers = {path: values.to(first.device) for path, values in stack(trees).items()}
     seeds = stack([torch.tensor(setup.trial["seed"]) for setup in members])
-    return Pack(tuple(members), numbers | {("seed",): seeds}, step_modes, {})
+    return Pack(tuple(members), numbers | {("seed",): seeds}, step_modes, {}, Blocks(len(members)))
 
 
 def map_members(pack: Pack, f: Callable[..., Any], *args: Any, shared: tuple[Any, ...] = ()) -> Any:
@@ -87,17 +84,27 @@ def map_members_traced(pack: Pack, f: Callable[..., Any], learner: Any, *args: A
 
     ``f`` returns the next learner and metrics; a compiled step may overwrite the learner it is given.
     """
+    step = traced_step(pack, f, learner, *args, number=number, mode=mode)
+    return map_members(pack, f, learner, *args, shared=(pack.step_number(number),)) if step is None else step()
+
+
+def traced_step(
+    pack: Pack, f: Callable[..., Any], learner: Any, *args: Any, number: int, mode: StepMode | Literal["program"]
+) -> Callable[[], Any] | None:
+    """Return what makes step ``number``, as `map_members_traced`; None where that fails."""
     first, is_single = pack.members[0], len(pack.members) == 1
     number_tensor = torch.tensor(number)
     inputs = first.data, pack.numbers, learner, *args, number_tensor
     key = f, *(None if arg is None else arg.shape for arg in args)
-    if key not in pack.traced_steps:
+    known = pack.traced_steps.get(key)
+    if known is None or (isinstance(known.step, BlockStep) and not known.step.accepts(learner)):
         untraced = vectorise(pack, f, (learner, *args), (number_tensor,))
         data = first.task, first.gaps, first.target_zero  # all else of the data is in the inputs
         kind = f, type(first.method), *data, pack_shape({**first.trial, "data": None})
-        pack.traced_steps[key] = trace_or_compile(untraced, inputs, kind, mode, is_single=is_single)
-    step = pack.traced_steps[key].step
-    return map_members(pack, f, learner, *args, shared=(pack.step_number(number),)) if step is None else step(*inputs)
+        made = trace_or_compile(untraced, inputs, kind, mode, blocks=None if is_single else pack.blocks)
+        known = made._replace(seconds=made.seconds + (known.seconds if known else 0.0))
+        pack.traced_steps[key] = known
+    return None if known.step is None else partial(known.step, *inputs)
 
 
 def vectorise(pack: Pack, f: Callable[..., Any], args: tuple[Any, ...], shared: tuple[Any, ...]) -> Callable[..., Any]:

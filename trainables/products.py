@@ -73,7 +73,8 @@ def replace_products(graph: GraphModule, *, in_program: bool = False) -> GraphMo
 
 def decompose(a: Tensor, b: Tensor) -> Any:
     """Return a tiny product that is none of this operator by operations that a compiler can fuse; others stay as is."""
-    if is_small(a, b, in_program=True) or a.numel() * b.shape[-1] > MAX_SUM_MULTIPLICATIONS:
+    is_tiny = a.is_floating_point() and a.numel() * b.shape[-1] <= MAX_SUM_MULTIPLICATIONS
+    if not is_tiny or is_small(a, b, in_program=True):
         return NotImplemented
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <exception>
 #include <utility>
 
 using Word = std::int64_t;  // a pointer or an integer: C functions take either in the same way
@@ -30,10 +32,10 @@ static constexpr std::array<Caller, sizeof...(COUNT)> make_callers(std::index_se
 static constexpr auto CALLERS = make_callers(std::make_index_sequence<MAX_ARGUMENTS + 1>{});
 
 // Make the calls for each block: a function, the number of its arguments, and of each the slot and the offset from its
-// address, which increases by the slot's step with each block; without a slot, -1, the argument itself. ``failed`` is
-// set if a function throws.
-extern "C" void run_program(const Word* code, Word calls, const Word* addresses, const Word* steps, Word blocks,
-                            Word* failed) {
+// address, which increases by the slot's stride with each block; without a slot, -1, the argument itself. If a function
+// throws, ``error`` is set to why, in up to ``size`` characters.
+extern "C" void run_program(const Word* code, Word calls, const Word* addresses, const Word* strides, Word blocks,
+                            char* error, Word size) {
   try {
     for (Word block = 0; block < blocks; block++) {
       const Word* next = code;
@@ -42,12 +44,12 @@ extern "C" void run_program(const Word* code, Word calls, const Word* addresses,
         Word arguments[MAX_ARGUMENTS];
         for (Word j = 0; j < count; j++) {
           const Word slot = *next++, offset = *next++;
-          arguments[j] = slot < 0 ? offset : addresses[slot] + block * steps[slot] + offset;
+          arguments[j] = slot < 0 ? offset : addresses[slot] + block * strides[slot] + offset;
         }
         CALLERS[count](function, arguments);
       }
     }
-  } catch (...) {
-    *failed = 1;
+  } catch (const std::exception& exception) {
+    std::snprintf(error, size, "%s", exception.what());
   }
 }

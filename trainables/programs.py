@@ -32,10 +32,11 @@ OPERATORS = products.OPERATOR, updates.OPERATOR  # each makes one call
 VIEWS = aten.detach.default, aten.alias.default, aten.as_strided.default
 LIBRARY_OPERATIONS = (
     aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.convolution.default,
-    aten.convolution_backward.default,
+    aten.convolution_backward.default, aten.pow.Scalar, aten.cumsum.default, aten.sort.default,
 )  # fmt: skip
 LITERAL, ARENA, OUTPUTS, FIRST_INPUT = -1, 0, 1, 2  # slots: the addresses that arguments are relative to
-SIGNATURE = POINTER, INDEX, POINTER, POINTER, INDEX, POINTER
+SIGNATURE = POINTER, INDEX, POINTER, POINTER, INDEX, POINTER, INDEX
+MESSAGE_SIZE = 1000  # characters of an error's message
 NOWHERE = -1  # the memory of an argument that is no pointer
 Located = tuple[int, int]  # which memory, and the distance from its start
 load_run_program = partial(load_kernel, "programs", "run_program", SIGNATURE)
@@ -55,7 +56,9 @@ class Input(NamedTuple):
 class Output(NamedTuple):
     """An output of a program."""
 
-    like: Tensor  # one of a block
+    shape: torch.Size  # in a block
+    strides: tuple[int, ...]
+    dtype: torch.dtype
     offset: int  # in the outputs of a block, in bytes
 
 
@@ -75,7 +78,7 @@ class Program(NamedTuple):
         """Make the calls for each block, and return the tree of outputs, [blocks, ...].
 
         ``inputs`` have the types, strides and shapes of those that it was recorded with, but the length of stacked
-        ones, which are as long as all blocks are.
+        ones, which are as long as all blocks are. This is not checked. Two threads must not run a program at once.
 
         Raises:
             RuntimeError: a function throws, as for indices out of bounds.
@@ -83,18 +86,19 @@ class Program(NamedTuple):
         results = torch.empty(blocks * self.output_size, dtype=torch.uint8)
         addresses = [x.data_ptr() for x in (self.arena, results, *(inputs[i] for i, _ in self.inputs))]
         slots, strides = array("q", addresses), array("q", [0, self.output_size, *(x.stride for x in self.inputs)])
-        failed = array("q", [0])
+        error = ctypes.create_string_buffer(MESSAGE_SIZE)
         run_program: Any = load_run_program()
-        run_program(start(self.code), self.calls, start(slots), start(strides), blocks, start(failed))
-        if failed[0]:
-            raise RuntimeError("a function that a compiled step calls has failed")
-        return tree_unflatten([self.view_output(results, *output, blocks) for output in self.outputs], self.structure)
+        run_program(
+            start(self.code), self.calls, start(slots), start(strides), blocks, ctypes.addressof(error), MESSAGE_SIZE
+        )
+        if error.value:
+            raise RuntimeError(error.value.decode(errors="replace"))
+        return tree_unflatten([self.view_output(results, output, blocks) for output in self.outputs], self.structure)
 
-    def view_output(self, results: Tensor, like: Tensor, offset: int, blocks: int) -> Tensor:
+    def view_output(self, results: Tensor, output: Output, blocks: int) -> Tensor:
         """Return an output of all blocks from the bytes of all outputs."""
-        size = like.element_size()
-        shape, strides = (blocks, *like.shape), (self.output_size // size, *like.stride())
-        return results.view(like.dtype).as_strided(shape, strides, offset // size)
+        shape, strides = (blocks, *output.shape), (self.output_size // output.dtype.itemsize, *output.strides)
+        return results.view(output.dtype).as_strided(shape, strides, output.offset // output.dtype.itemsize)
 
 
 def start(numbers: "array[int]") -> int:
@@ -125,8 +129,9 @@ class Recorder(TorchDispatchMode):
         count = len(self.calls)
         with native.record_calls(self.calls):
             result = func(*args, **(kwargs or {}))
-        if len(self.calls) != count + 1:
-            raise UnrecordableError(f"{func} makes no call")
+        pointers = {pointer for call in self.calls[count:] for pointer, is_pointer in call.arguments if is_pointer}
+        if len(self.calls) != count + 1 or pointers - {0, *(x.data_ptr() for x in tensors((args, result)))}:
+            raise UnrecordableError(f"{func} does more than one call on its arguments and result")
         self.allocated += [] if result is None else [result]
         return result
 
@@ -218,8 +223,11 @@ def record_program(
     return Program(
         encode(calls, places), len(calls), [Input(i - first_input, strides[i - first_input]) for i in used],
         torch.empty(arena_size, dtype=torch.uint8),
-        [Output(output, kept[i] + distance) for output, (i, distance) in zip(outputs, results, strict=True)],
-        output_size, structure, constants,
+        [
+            Output(output.shape, output.stride(), output.dtype, kept[i] + distance)
+            for output, (i, distance) in zip(outputs, results, strict=True)
+        ],
+        output_size, structure, [constants[i - first_constant] for i in lifetimes if i >= first_constant],
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def present_weights(modalities: int) -> Tensor:
 
 def presence_code(present: Tensor) -> Tensor:
     """Return the present modalities of each sample as the bits of a number, [M, B] bool -> [B]."""
-    return (present * 2 ** torch.arange(len(present), device=present.device)[:, None]).sum(0)
+    return (present.long() << torch.arange(len(present), device=present.device)[:, None]).sum(0)
 
 
 def exact_weights(modalities: int, task: Task) -> Tensor:

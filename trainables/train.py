@@ -46,7 +46,7 @@ from trainables.observation import (
     measurement_module,
     summarise_steps,
 )
-from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, unstack
+from trainables.packs import Pack, build_pack, map_members, map_members_traced, stack, traced_step, unstack
 from trainables.parallel import WorkerGroup
 from trainables.precision import set_tf32
 from trainables.products import NativeProducts
@@ -243,9 +243,12 @@ def run_epoch(
 
 
 def score_validation(pack: Pack, learner: Learner) -> Any:
-    """Return `validation_scores` of every member, stacked; by a program, if steps are and the split is one chunk."""
-    if pack.runs_programs and len(pack.members[0].target["validation"]) <= CHUNK:
-        return map_members_traced(pack, learner_and_scores, learner, number=0, mode="compiled")[1]
+    """Return `validation_scores` of every member, stacked; by a program if steps are compiled, and for few samples."""
+    step = None
+    if pack.step_modes.full_batch == "compiled" and len(pack.members[0].target["validation"]) <= CHUNK:
+        step = traced_step(pack, learner_and_scores, learner, number=0, mode="program")
+    if step is not None:
+        return step()[1]
     with NativeProducts() if pack.uses_native_products else nullcontext():
         return map_members(pack, validation_scores, learner)
 

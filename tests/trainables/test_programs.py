@@ -2,8 +2,10 @@
 
 import gc
 import math
+import weakref
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,8 @@ from torch import Tensor
 
 from tests.trainables.test_packs import relative_differences, tiny
 from tests.trainables.test_products import single_precision
-from trainables import native
-from trainables.block_steps import MAX_SIZE, BlockStep, block_size, first_members
+from trainables import native, programs
+from trainables.block_steps import MAX_SIZE, Blocks, BlockStep, block_size, first_members
 from trainables.compilation import clone_contiguous, compile_program
 from trainables.programs import ALIGNMENT, Program, pack_memory
 from trainables.train import fit_pack
@@ -62,7 +64,7 @@ def block_step(members: int, step: Callable[..., Any] = descend) -> Callable[...
     data, *stacked, number = make_inputs(members)
     program = compile_program(step, (data, *first_members(stacked, block_size(members)), number))
     assert isinstance(program, Program)
-    return BlockStep(program, data, stacked[0], members)
+    return BlockStep(program, Blocks(members), data, *stacked[:2])
 
 
 @pytest.mark.parametrize("members", [2, 7, 8, 13, 16])
@@ -113,8 +115,32 @@ def test_metrics_of_a_step_outlive_the_next() -> None:
 
 def test_an_index_out_of_bounds_is_an_error() -> None:
     data, numbers, learner, indices, *batch = make_inputs(8)
-    with pytest.raises(RuntimeError, match="failed"):
+    with pytest.raises(RuntimeError, match="out of bounds"):
         block_step(8)(data, numbers, learner, indices + SAMPLES, *batch)
+
+
+def test_a_learner_of_another_kind_is_not_accepted() -> None:
+    """Its memory would be read as that of the recorded one."""
+    step, learner = block_step(4), make_inputs(4)[2]
+    assert step.accepts(learner)
+    assert not step.accepts(dict(reversed(learner.items())))
+    assert not step.accepts(learner | {"steps": learner["steps"].double()})
+    assert not step.accepts(learner | {"steps": learner["steps"][:, None].repeat(1, 2)})
+
+
+def test_steps_of_a_pack_share_one_copy_of_a_learner() -> None:
+    data, numbers, learner, *batch = make_inputs(13)
+    steps, blocks = (block_step(13), block_step(13)), Blocks(13)
+    for step in steps:
+        step.blocks = blocks
+    once, _ = steps[0](data, numbers, learner, *batch)
+    twice, _ = steps[1](data, numbers, once, *batch)
+    assert twice is once
+    copy = weakref.ref(blocks.filled[0])
+    steps[0](data, numbers, make_inputs(13)[2], *batch)
+    del once, twice
+    gc.collect()
+    assert copy() is None
 
 
 def test_arguments_may_be_absent() -> None:
@@ -123,7 +149,7 @@ def test_arguments_may_be_absent() -> None:
     program = compile_program(descend, (data, *stacked, number))
     assert program is not None
     wanted, _ = descend(data, *stacked, number)
-    learner, _ = BlockStep(program, data, stacked[0], 8)(data, *stacked, number)
+    learner, _ = BlockStep(program, Blocks(8), data, *stacked[:2])(data, *stacked, number)
     torch.testing.assert_close(learner["weights"], wanted["weights"], rtol=1e-4, atol=1e-5)
 
 
@@ -146,6 +172,8 @@ def after_descent(more: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         lambda w: w + torch.randn(OUTPUTS),
         lambda w: torch.nn.functional.conv1d(w, torch.ones(3, INPUTS, 3)),
         torch.linalg.svdvals,
+        lambda w: 2 ** w.long()[:, 0],
+        lambda w: torch.bmm(w, w[:, ::2, ::2].mT[:, ::2, ::2]),  # a factor that the operator copies
         lambda w: w.new_empty(0),  # in no memory
     ],
 )
@@ -170,6 +198,11 @@ def test_blocks_are_few_and_lack_few_members(members: int) -> None:
     assert size <= MAX_SIZE
     assert blocks == math.ceil(members / MAX_SIZE)
     assert 0 <= blocks * size - members < blocks
+
+
+def test_both_languages_know_how_many_arguments_a_function_may_have() -> None:
+    source = Path(programs.__file__).with_suffix(".cpp").read_text()
+    assert f"MAX_ARGUMENTS = {programs.MAX_ARGUMENTS};" in source
 
 
 LIFETIMES = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 20), st.integers(0, 20)), max_size=30)
