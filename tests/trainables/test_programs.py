@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainables.test_packs import relative_differences, tiny
+from tests.trainables.test_packs import MODEL, relative_differences, tiny
 from tests.trainables.test_products import single_precision
+from tests.trainables.test_train import trial
 from trainables import native, programs
 from trainables.block_steps import MAX_SIZE, Blocks, BlockStep, block_size, first_members
 from trainables.compilation import clone_contiguous, compile_program
 from trainables.programs import ALIGNMENT, Program, pack_memory
+from trainables.signals import Control, Params, Pull, Signals, Step, Task, Validation
 from trainables.train import fit_pack
 
 pytestmark = [  # warnings of torch's compiler about itself
@@ -222,6 +224,32 @@ def test_memory_is_shared_only_by_what_lives_apart(drawn: list[tuple[int, int, i
 
 def test_memory_is_used_again() -> None:
     assert pack_memory([100, 200, 100], {0: (0, 1), 1: (1, 2), 2: (2, 3)}) == ({1: 0, 0: 256, 2: 256}, 384)
+
+
+class Turning(NamedTuple):
+    """A method whose state has another order and type after the first epoch."""
+
+    def init(self, params: Params) -> dict[str, Tensor]:
+        return {"scale": torch.ones(()), "other": torch.zeros(())}
+
+    def step(self, state: dict[str, Tensor], signals: Signals, task: Task, pull: Pull) -> Step[dict[str, Tensor]]:
+        gradient = pull(lambda s: task.objective(s.logits) * state["scale"].to(s.logits))
+        return Step(gradient, state, {name: value.double() for name, value in state.items()})
+
+    def rates(self, state: dict[str, Tensor]) -> None:
+        return None
+
+    def epoch(self, state: dict[str, Tensor], validation: Validation) -> Control[dict[str, Tensor]]:
+        nothing = torch.zeros(2, dtype=torch.bool)
+        turned = {"other": state["other"].double(), "scale": state["scale"].double()}
+        return Control(turned, nothing, nothing, torch.tensor(False))
+
+
+def test_a_method_may_change_the_kind_of_its_state_between_epochs() -> None:
+    chosen = [trial(f"{__name__}:Turning", {}, batch_size=13, epochs=2, model=MODEL) | {"seed": i} for i in range(3)]
+    fast, dataset = fit_pack(chosen, tiny(), compile_mode="on"), tiny()
+    for one, other in zip(fast, fit_pack(chosen, dataset), strict=True):
+        assert max(relative_differences(one, other)) < 1e-4
 
 
 @pytest.mark.parametrize("method", ["agm", *(pytest.param(m, marks=pytest.mark.nightly) for m in PROGRAMS)])
