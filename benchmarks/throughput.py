@@ -18,7 +18,6 @@ import os
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -31,7 +30,7 @@ from ablate.pack_training import load_dataset
 from ablate.run import build_job
 from ablate.study import Study
 from ablate.trial import Trial
-from ablate.trial_queue import StudyRun, TrialQueue, open_queue
+from ablate.trial_queue import StudyRun, open_queue
 from benchmarks import plain
 from benchmarks.configurations import write_study
 from trainables.data import Dataset
@@ -68,31 +67,23 @@ def make_study(folder: Path, spec: dict[str, Any], trials: int, **changes: Any) 
 
 
 def run_ablate(scratch: Path, *studies: Study) -> Timing:
-    """Run studies one after another as `ablate run` does, but without tables; all but the last count as set-up."""
+    """Run studies as `ablate run` does, but without tables; all but the last count as set-up."""
     scores: dict[str, float] = {}
-    began = ready = time.time()
-    queues = [open_queue(study, CPUS) for study in studies]
-    for before, after in pairwise(queues):
-        wait_for(after, before)
+    ends: list[float] = []
 
-    def study_run(study: Study, queue: TrialQueue) -> StudyRun:
+    def study_run(study: Study) -> StudyRun:
         def on_result(trial: Trial, result: Any, error: str | None) -> None:
-            nonlocal ready
+            ends.append(time.time())
             if study is studies[-1]:
                 scores[trial.id] = result.score
-            else:
-                ready = time.time()
 
-        return StudyRun(queue, build_job(study), on_result)
+        return StudyRun(open_queue(study, CPUS), build_job(study), on_result)
 
-    run_on_ray(map(study_run, studies, queues), Path(tempfile.mkdtemp(dir=scratch)))
-    return Timing(ready - began, time.time() - ready, scores)
-
-
-def wait_for(queue: TrialQueue, other: TrialQueue) -> None:
-    """Let a queue give out no pack before another has ended, as set-up is no part of what is timed."""
-    next_pack = queue.next_pack
-    queue.next_pack = lambda: next_pack() if other.has_ended else None  # type: ignore[method-assign]
+    began = time.time()
+    run_on_ray(map(study_run, studies), Path(tempfile.mkdtemp(dir=scratch)))
+    ended = time.time()
+    first = ends[0] if len(studies) > 1 else began
+    return Timing(first - began, ended - first, scores)
 
 
 def train_trial(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
