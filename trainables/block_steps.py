@@ -33,8 +33,9 @@ class Blocks:
         """Begin with the number of members."""
         self.members, self.size = members, block_size(members)
         self.count = -(-members // self.size)
-        self.learner: Any = None  # the last one that steps wrote over, one for all of them
+        self.learner: Any = None  # the last copy, one for all steps
         self.filled: list[Tensor] = []  # its tensors
+        self.layout: tuple[Any, ...] = ()
 
     def fill_up(self, stacked: list[Tensor]) -> list[Tensor]:
         """Return stacked tensors, contiguous, with the last member repeated until the last block is full."""
@@ -43,33 +44,41 @@ class Blocks:
             return [x.contiguous() for x in stacked]
         return [torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])]) for x in stacked]
 
-    def take(self, learner: Any) -> list[Tensor]:
-        """Return the tensors of a learner, filled up; from then on the learner is a view of them."""
-        if learner is not self.learner:
-            self.learner, self.filled = None, []
-            leaves, structure = tree_flatten(learner)
-            self.filled = self.fill_up(leaves)
-            self.learner = tree_unflatten([x[: self.members] for x in self.filled], structure)
-        return self.filled
+    def copy(self, learner: Any) -> Any:
+        """Return a copy of a learner that steps may overwrite: a view of whole blocks, in contiguous memory."""
+        self.learner, self.filled, layout = None, [], learner_layout(learner)
+        self.layout = self.layout if layout == self.layout else layout  # one object, which is compared in no time
+        leaves, structure = tree_flatten(learner)
+        pairs = zip(self.fill_up(leaves), leaves, strict=True)
+        self.filled = [filled.clone() if filled is leaf else filled for filled, leaf in pairs]
+        self.learner = tree_unflatten([x[: self.members] for x in self.filled], structure)
+        return self.learner
+
+    def find_layout(self, learner: Any) -> tuple[Any, ...]:
+        """Return `learner_layout`, which is known of the last copy."""
+        return self.layout if learner is self.learner else learner_layout(learner)
 
 
 class BlockStep:
-    """A step of a pack that runs the program of a block for each of its blocks, and overwrites the learner."""
+    """A step of a pack that runs the program of a block for each of its blocks, on a copy of a learner that is new."""
 
     def __init__(self, program: Program, blocks: Blocks, data: Any, numbers: Any, learner: Any) -> None:
         """Take the program of a block, the blocks, data and numbers of a pack, and a learner as all that will come."""
         self.program, self.blocks = program, blocks
         self.fixed = [*tensors(data), *blocks.fill_up(tensors(numbers))]
-        self.layout = learner_layout(learner)
+        self.layout = blocks.find_layout(learner)
 
     def accepts(self, learner: Any) -> bool:
         """Return whether a learner has the structure, types and shapes of those for which this was made."""
-        return learner is self.blocks.learner or learner_layout(learner) == self.layout
+        layout = self.blocks.find_layout(learner)
+        return layout is self.layout or layout == self.layout
 
     def __call__(self, data: Any, numbers: Any, learner: Any, *inputs: Any) -> Any:
         """Return the learner and the metrics after a step; ``data`` and ``numbers`` are those of the pack."""
         blocks, (*stacked, number) = self.blocks, inputs
-        filled = [*blocks.take(learner), *blocks.fill_up([x for x in stacked if x is not None])]
+        if learner is not blocks.learner:
+            blocks.copy(learner)
+        filled = [*blocks.filled, *blocks.fill_up([x for x in stacked if x is not None])]
         metrics = self.program.run([*self.fixed, *filled, number], blocks.count)
         return blocks.learner, tree_map(lambda x: x.flatten(0, 1)[: blocks.members], metrics)
 

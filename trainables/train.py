@@ -288,7 +288,7 @@ def train_epoch(
     setups, count = pack.members, len(pack.members)
     strengths = [method_strength(setup.trial, epoch) for setup in setups]
     if "compiled" in pack.step_modes:  # a compiled step overwrites its learner, and expects one memory layout
-        learner = clone_contiguous(learner)
+        learner = clone_contiguous(learner) if count == 1 else pack.blocks.copy(learner)
     rates = branch_rates(setups, learner)
     lr_factors = stack_numbers(setups, [learning_rate_factor(setup.trial, epoch) for setup in setups])
     lr_factor = None if setups[0].trial["train"]["schedule"] == "constant" else lr_factors
