@@ -32,7 +32,7 @@ OPERATORS = products.OPERATOR, updates.OPERATOR  # each makes one call
 VIEWS = aten.detach.default, aten.alias.default, aten.as_strided.default
 LIBRARY_OPERATIONS = (
     aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.convolution.default,
-    aten.convolution_backward.default, aten.pow.Scalar, aten.cumsum.default, aten.sort.default,
+    aten.convolution_backward.default, aten.cumsum.default, aten.sort.default,
 )  # fmt: skip
 LITERAL, ARENA, OUTPUTS, FIRST_INPUT = -1, 0, 1, 2  # slots: the addresses that arguments are relative to
 SIGNATURE = POINTER, INDEX, POINTER, POINTER, INDEX, POINTER, INDEX
