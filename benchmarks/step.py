@@ -23,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.configurations import trial_configs
-from trainables.compilation import CACHE, StepModes, clone_contiguous
+from trainables.compilation import StepModes, clone_contiguous
 from trainables.data import Dataset, load
 from trainables.memory import retain_freed_memory
 from trainables.methods import METHODS
@@ -106,7 +106,9 @@ def main(rounds: int) -> None:
             | {PRODUCT_KEY: time_large_product()}
             for _ in range(rounds + 1)
         ][1:]
-        assert None not in CACHE.values(), "a step could not be compiled, and was timed as it is"
+        packs = [timer.pack for ways in timers.values() for timer in ways.values()]
+        made = [traced.step for pack in packs for traced in pack.traced_steps.values()]
+        assert all(step is not None for step in made), "a step could not be compiled, and was timed as it is"
         rate = median(2 * LARGE**3 / times[PRODUCT_KEY] for times in timed)
         sys.stdout.write(f"M = {modalities} ({spec['name']}), large products: {rate / 1e9:.0f} GFLOP/s\n")
         for name in names:

@@ -46,7 +46,7 @@ class Blocks:
 
     def copy(self, learner: Any) -> Any:
         """Return a copy of a learner that steps may overwrite: a view of whole blocks, in contiguous memory."""
-        self.learner, self.filled, layout = None, [], learner_layout(learner)
+        self.learner, self.filled, layout = None, [], shapes_and_dtypes(learner)
         self.layout = self.layout if layout == self.layout else layout  # one object, which is compared in no time
         leaves, structure = tree_flatten(learner)
         pairs = zip(self.fill_up(leaves), leaves, strict=True)
@@ -55,8 +55,8 @@ class Blocks:
         return self.learner
 
     def find_layout(self, learner: Any) -> tuple[Any, ...]:
-        """Return `learner_layout`, which is known of the last copy."""
-        return self.layout if learner is self.learner else learner_layout(learner)
+        """Return `shapes_and_dtypes`, which is known of the last copy."""
+        return self.layout if learner is self.learner else shapes_and_dtypes(learner)
 
 
 class BlockStep:
@@ -83,7 +83,7 @@ class BlockStep:
         return blocks.learner, tree_map(lambda x: x.flatten(0, 1)[: blocks.members], metrics)
 
 
-def learner_layout(learner: Any) -> tuple[Any, ...]:
-    """Return the structure of a learner, and the types and shapes of its tensors."""
-    leaves, structure = tree_flatten(learner)
-    return structure, [(x.dtype, x.shape) for x in leaves]
+def shapes_and_dtypes(tree: Any) -> tuple[Any, ...]:
+    """Return the structure of a tree, the shapes and dtypes of its tensors, and its other leaves."""
+    leaves, structure = tree_flatten(tree)
+    return str(structure), *((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in leaves)

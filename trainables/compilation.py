@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from trainables import native, products
-from trainables.block_steps import Blocks, BlockStep, first_members
+from trainables.block_steps import Blocks, BlockStep, first_members, shapes_and_dtypes
 from trainables.logarithms import DECOMPOSITIONS
 from trainables.products import replace_products
 from trainables.programs import Program, is_recordable, load_run_program, record_program, tensors
@@ -159,12 +159,6 @@ def is_shape_stable(step: StepFunction, inputs: tuple[Any, ...]) -> bool:
         learner, _ = step(*inputs)
         return shapes_and_dtypes(learner) == shapes_and_dtypes(inputs[2])
     return False
-
-
-def shapes_and_dtypes(tree: Any) -> tuple[Any, ...]:
-    """Return the structure of a tree, the shapes and dtypes of its tensors, and its other leaves."""
-    leaves, structure = tree_flatten(tree)
-    return str(structure), *((tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in leaves)
 
 
 def compile_step(
